@@ -1,0 +1,1 @@
+"""The agent: one per container. `app` wires, `lifecycle` decides what follows what."""

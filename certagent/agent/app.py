@@ -1,0 +1,212 @@
+"""The agent's wiring: every part made once, started in order, stopped in reverse."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+
+from certagent.agent.channel import Channel
+from certagent.agent.deploying import Deploying
+from certagent.agent.door import open_door
+from certagent.agent.files import FileRuns
+from certagent.agent.lifecycle import Lifecycle
+from certagent.agent.ordering import Ordering
+from certagent.agent.preflight import CheckDirectory, Preflight
+from certagent.agent.rehearsal import through_collector
+from certagent.agent.renewal import Renewal
+from certagent.agent.reporter import Reporter
+from certagent.agent.schedule import Schedule
+from certagent.agent.stock import Stock
+from certagent.agent.watching import watch_files
+from certagent.config import AgentSettings, AuthoritySection, load_agent, load_policy, read_token
+from certagent.domain.channel import Refused
+from certagent.domain.conclusions.evidence import DirectoryCheck
+from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.policy import Policy
+from certagent.domain.ports import Clock
+from certagent.domain.reports import Outcome, RunKind, Trigger
+from certagent.issuance.directory import check_directory
+from certagent.issuance.solvers.listener import Listener
+from certagent.proof import Prover
+from certagent.reporting import Spool, Uplink
+from certagent.state import State
+from certagent.vantage.observe import NodeVantage
+from certagent.vantage.rehearse import AuthorityVantage
+from certagent.world.clock import SystemClock
+from certagent.world.notify import notify
+from certagent.world.pinned import PinnedClient
+
+
+def main(path: Path) -> None:
+    """Run until SIGTERM or SIGINT. Raises `ConfigurationError`."""
+    settings = load_agent(path)
+    policy = load_policy(settings.agent.policy)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    asyncio.run(_until_signalled(settings, policy, SystemClock()))
+
+
+async def _until_signalled(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, stop.set)
+    async with asyncio.TaskGroup() as group:
+        agent = group.create_task(run(settings, policy, clock), name="agent")
+        stopped = group.create_task(stop.wait(), name="wait for a signal")
+        await asyncio.wait({agent, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        notify("STOPPING=1")
+        agent.cancel()
+        stopped.cancel()
+
+
+class _Wired(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts that run."""
+
+    lifecycle: Lifecycle
+    reporter: Reporter
+    state: State
+    uplink: Uplink | None
+    channel: Channel | None
+
+
+async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
+    """Run for ever."""
+    async with AsyncExitStack() as stack:
+        wired = await _wire(settings, policy, clock, stack)
+        await stack.enter_async_context(open_door(settings.agent.socket, wired.lifecycle))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(wired.lifecycle.run(), name="lifecycle")
+            watch = watch_files(wired.lifecycle.files_changed, policy, wired.reporter, wired.state)
+            group.create_task(watch, name="watch")
+            if wired.uplink is not None and wired.channel is not None:
+                group.create_task(wired.uplink.run(), name="uplink")
+                group.create_task(wired.channel.run(), name="channel")
+            notify("READY=1")
+
+
+async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: AsyncExitStack) -> _Wired:
+    name = settings.agent.name
+    state = await asyncio.to_thread(State, settings.agent.state)
+    node = NodeVantage(settings.dns.nameservers, settings.dns.zones)
+    beside = AuthorityVantage(settings, settings.vantage, clock) if settings.vantage else None
+    client = await _client(settings, stack)
+    spool = await asyncio.to_thread(Spool, settings.agent.state / "spool") if client else None
+    reporter = Reporter(name, spool, clock)
+    listeners = await _listeners(settings, clock, stack)
+    ordering = await stack.enter_async_context(Ordering(settings.authority, listeners, state, clock))
+    prover = Prover(settings.authority.root, clock)
+    schedule = Schedule(name, policy.renewal)
+    preflight = Preflight(
+        name,
+        node.addresses,
+        responders=_responders(settings, listeners),
+        ask=through_collector(client, clock) if client else None,
+        check_directory=_directory_check(settings.authority),
+        policy=policy,
+        clock=clock,
+    )
+    renewal = Renewal(
+        name,
+        state=state,
+        place_order=ordering.place,
+        deploy=Deploying(prover, settings.authority.root, policy.proof, clock).deploy,
+        preflight=preflight,
+        reporter=reporter,
+        policy=policy,
+        clock=clock,
+    )
+    inspect = beside.inspect_files if beside is not None else node.inspect_files
+    lifecycle = Lifecycle(
+        name,
+        settings.certificate,
+        preflight=preflight,
+        renewal=renewal,
+        files=FileRuns(name, inspect, is_authority=beside is not None, policy=policy, reporter=reporter),
+        stock=Stock(
+            settings,
+            looking=node,
+            facts=renewal.facts,
+            prover=prover,
+            state=state,
+            due_at=schedule.due_at,
+            reporter=reporter,
+        ),
+        schedule=schedule,
+        reporter=reporter,
+        clock=clock,
+    )
+    return _Wired(
+        lifecycle=lifecycle,
+        reporter=reporter,
+        state=state,
+        uplink=Uplink(spool, client, clock) if client is not None and spool is not None else None,
+        channel=_channel(client, clock, beside, lifecycle, policy, reporter) if client is not None else None,
+    )
+
+
+async def _client(settings: AgentSettings, stack: AsyncExitStack) -> PinnedClient | None:
+    section = settings.collector
+    if section is None:
+        return None
+    token = read_token(section.token_file, section.token_file)
+    root = section.root or settings.authority.root
+    client = PinnedClient(section.url, root, section.addresses, {"Authorization": f"Bearer {token}"})
+    return await stack.enter_async_context(client)
+
+
+async def _listeners(settings: AgentSettings, clock: Clock, stack: AsyncExitStack) -> dict[str, Listener]:
+    """By certificate; certificates with the same `listen` share one."""
+    by_address: dict[str, Listener] = {}
+    listeners = {}
+    for certificate in settings.certificate:
+        if certificate.solver is None:
+            continue
+        listen = certificate.solver.listen
+        if listen not in by_address:
+            by_address[listen] = await stack.enter_async_context(Listener(listen, clock))
+        listeners[certificate.name] = by_address[listen]
+    return listeners
+
+
+def _responders(settings: AgentSettings, listeners: Mapping[str, Listener]) -> dict[str, Listener]:
+    return {
+        identifier: listeners[certificate.name]
+        for certificate in settings.certificate
+        for identifier in certificate.identifiers
+        if certificate.name in listeners
+    }
+
+
+def _directory_check(section: AuthoritySection) -> CheckDirectory:
+    async def look() -> list[DirectoryCheck]:
+        return await check_directory(section.directory, section.root, section.addresses)
+
+    return look
+
+
+def _channel(
+    client: PinnedClient,
+    clock: Clock,
+    beside: AuthorityVantage | None,
+    lifecycle: Lifecycle,
+    policy: Policy,
+    reporter: Reporter,
+) -> Channel:
+    def report_refused(refused: Refused) -> None:
+        finding = Finding(
+            code="channel.refused_question",
+            vantage=Vantage.PEER,
+            reporter=reporter.agent,
+            explanation=f"The collector asked for what this agent does not do: {refused.reason}",
+            culprit=Culprit(role="collector"),
+            fix="See whether the collector is newer than this agent, or not what it seems.",
+        )
+        run = reporter.begin(RunKind.INVENTORY, Trigger.REQUEST)
+        reporter.end(run, Outcome.FOUND, findings=[policy.grade(finding)])
+
+    rehearse = beside.rehearse if beside is not None else None
+    return Channel(client, clock, rehearse=rehearse, judge_again=lifecycle.judge_again, refused=report_refused)

@@ -1,0 +1,91 @@
+"""The agent's end of the channel: it opens it, answers the few questions there are, and opens it again."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import aiohttp
+
+from certagent.domain.channel import Accepted, Answer, Ask, JudgeAgain, Refused, Rehearse, Rehearsed, decode_ask, encode
+from certagent.domain.ports import Clock
+from certagent.domain.rehearsals import Rehearsal, RehearsalRequest
+from certagent.world.pinned import PinnedClient
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 20.0
+FIRST_PAUSE_SECONDS = 0.25
+LONGEST_PAUSE_SECONDS = 5.0
+MOST_QUESTIONS_AT_ONCE = 16
+
+Rehearsing = Callable[[RehearsalRequest], Awaitable[Rehearsal]]
+JudgingAgain = Callable[[tuple[str, ...]], None]
+Refusing = Callable[[Refused], None]
+
+
+class Channel:
+    """Answers `rehearse` (only with a vantage beside the CA) and `judge_again`; refuses and reports all else."""
+
+    def __init__(
+        self,
+        client: PinnedClient,
+        clock: Clock,
+        *,
+        rehearse: Rehearsing | None,
+        judge_again: JudgingAgain,
+        refused: Refusing,
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._rehearse = rehearse
+        self._judge_again = judge_again
+        self._refused = refused
+
+    async def run(self) -> None:
+        """Keep the channel open, for ever."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                socket = await self._client.open_channel("/v1/channel", heartbeat=HEARTBEAT_SECONDS)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                log.info("the collector's channel cannot be opened: %s", error)
+                await self._clock.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                continue
+            pause = FIRST_PAUSE_SECONDS
+            async with socket:
+                log.info("the collector's channel is open")
+                await self._serve(socket)
+            await self._clock.sleep(pause)
+
+    async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        async with asyncio.TaskGroup() as group:
+            slots = asyncio.Semaphore(MOST_QUESTIONS_AT_ONCE)
+            async for message in socket:
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    break
+                ask = decode_ask(message.data)
+                group.create_task(self._reply(socket, ask, slots), name=f"answer {ask.id}")
+
+    async def _reply(
+        self, socket: aiohttp.ClientWebSocketResponse, ask: Ask | Refused, slots: asyncio.Semaphore
+    ) -> None:
+        async with slots:
+            answer = await self._answer(ask)
+        if isinstance(answer, Refused):
+            self._refused(answer)
+        with suppress(ConnectionError):  # who asked has gone; the question is asked again when it is back
+            await socket.send_str(encode(answer).decode())
+
+    async def _answer(self, ask: Ask | Refused) -> Answer:
+        match ask:
+            case Rehearse() if self._rehearse is not None:
+                return Rehearsed(id=ask.id, rehearsal=await self._rehearse(ask.request))
+            case Rehearse():
+                return Refused(id=ask.id, reason="this agent is not beside the CA: no [vantage] is configured")
+            case JudgeAgain():
+                self._judge_again(ask.identifiers)
+                return Accepted(id=ask.id)
+            case Refused():
+                return ask

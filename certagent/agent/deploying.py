@@ -1,0 +1,41 @@
+"""Deployments for the renewal: every target of a certificate, each proven at its own endpoints."""
+
+import asyncio
+from pathlib import Path
+
+from cryptography import x509
+
+from certagent.config import CertificateSection, DeployTarget
+from certagent.deployers import make_target
+from certagent.deployers.deploy import Deployer
+from certagent.domain.deployments import Deployment, Generation, Proof
+from certagent.domain.policy import ProofPolicy
+from certagent.domain.ports import Clock
+from certagent.proof import Prover
+
+
+class Deploying:
+    """Deploys a generation to all targets of its certificate, one target after the other."""
+
+    def __init__(self, prover: Prover, root: Path, policy: ProofPolicy, clock: Clock) -> None:
+        self._prover = prover
+        self._root = root
+        self._policy = policy
+        self._clock = clock
+
+    async def deploy(self, certificate: CertificateSection, generation: Generation) -> list[Deployment]:
+        """One deployment per target, in the order of the configuration; a failed one does not stop the next."""
+        pem = await asyncio.to_thread(self._root.read_bytes)
+        deployer = Deployer(certificate.identifiers, tuple(x509.load_pem_x509_certificates(pem)), self._clock)
+        return [await self._deploy_to(deployer, certificate, target, generation) for target in certificate.deploy]
+
+    async def _deploy_to(
+        self, deployer: Deployer, certificate: CertificateSection, settings: DeployTarget, generation: Generation
+    ) -> Deployment:
+        target = make_target(certificate.name, settings)
+        within = self._policy.for_kind(target.kind)
+
+        async def prove(fingerprint: str) -> Proof:
+            return await self._prover.prove(fingerprint, settings.prove, certificate.identifiers, within)
+
+        return await deployer.deploy(target, generation, prove)

@@ -1,0 +1,218 @@
+"""The straight path: event or timer -> plan -> preflight -> order -> deploy -> prove -> report."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from certagent.agent.files import FileRuns
+from certagent.agent.preflight import Preflight
+from certagent.agent.renewal import Renewal, Renewed
+from certagent.agent.reporter import Reporter
+from certagent.agent.schedule import Schedule
+from certagent.config import CertificateSection
+from certagent.domain.findings import Severity, Verdict
+from certagent.domain.policy import Judgement
+from certagent.domain.ports import Clock
+from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
+from certagent.watch import ChangeSet
+
+MOST_RENEWALS_AT_ONCE = 4
+
+
+class Taking(Protocol):
+    """Takes stock of this node and reports it."""
+
+    async def report(self, trigger: Trigger) -> None:
+        """One inventory report."""
+        ...
+
+    async def states(self) -> list[Any]:
+        """`certagent.domain.reports.CertificateState` of each certificate."""
+        ...
+
+
+class Lifecycle:
+    """What this node does about its certificates. Every public coroutine may run beside the others."""
+
+    def __init__(
+        self,
+        node: str,
+        certificates: Sequence[CertificateSection],
+        *,
+        preflight: Preflight,
+        renewal: Renewal,
+        files: FileRuns,
+        stock: Taking,
+        schedule: Schedule,
+        reporter: Reporter,
+        clock: Clock,
+    ) -> None:
+        self._node = node
+        self._certificates: Mapping[str, CertificateSection] = {one.name: one for one in certificates}
+        self._preflight = preflight
+        self._renewal = renewal
+        self._files = files
+        self._stock = stock
+        self._schedule = schedule
+        self._reporter = reporter
+        self._clock = clock
+        self._again: set[str] = set()
+        self._woken = asyncio.Event()
+        self._begun = asyncio.Event()
+        self._locks = {name: asyncio.Lock() for name in self._certificates}
+        self._slots = asyncio.Semaphore(MOST_RENEWALS_AT_ONCE)
+
+    # --- file event -> what it does, and which identifiers it touches ---------------------------------------------
+
+    async def files_changed(self, changes: ChangeSet, trigger: Trigger) -> None:
+        """Say what the change does at once; then judge again what it touches here."""
+        await self._files.run(changes, trigger)
+        touched = self._touched_by(changes)
+        if touched:
+            self.judge_again(touched)
+
+    def judge_again(self, identifiers: Sequence[str]) -> None:
+        """Soon, and once for however many times it was asked."""
+        self._again.update(one for one in identifiers if one in self._own_identifiers())
+        self._woken.set()
+
+    # --- timer ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work off what is to be judged again and what is due, for ever."""
+        await self._begin()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._woken.clear()
+                if self._again:
+                    identifiers, self._again = sorted(self._again), set()
+                    group.create_task(self._judge(identifiers, Trigger.JUDGE_AGAIN), name="judge again")
+                for name in self._schedule.ready(self._clock.now()):
+                    self._schedule.take(name)
+                    group.create_task(self._renew(name, Trigger.TIMER, force=False), name=f"renew {name}")
+                await self._wait()
+
+    # --- request --------------------------------------------------------------------------------------------------
+
+    def unknown(self, *, identifiers: Sequence[str] = (), names: Sequence[str] = ()) -> str | None:
+        """A sentence about the first identifier or certificate that is not this node's, else None."""
+        for identifier in identifiers:
+            if identifier not in self._own_identifiers():
+                return f"{identifier} is none of this node's identifiers: {', '.join(self._own_identifiers())}"
+        for name in names:
+            if name not in self._certificates:
+                return f"{name} is none of this node's certificates: {', '.join(self._certificates)}"
+        return None
+
+    async def check(self, identifiers: Sequence[str]) -> list[Judgement]:
+        """Preflight now; all of this node's identifiers when none is given."""
+        return await self._judge(identifiers or self._own_identifiers(), Trigger.REQUEST)
+
+    async def renew_named(self, names: Sequence[str], *, force: bool) -> list[dict[str, Any]]:
+        """Renew what is due (or all, by force), each on its own; waits for all of them."""
+        wanted = [name for name in names or self._certificates if self._certificates[name].manage]
+        await self._begun.wait()
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._renew(name, Trigger.REQUEST, force=force), name=f"renew {name}")
+                for name in wanted
+            ]
+        return [msgspec.to_builtins(task.result()) for task in tasks]
+
+    async def status(self) -> dict[str, Any]:
+        """The document of `certagent status`."""
+        return {
+            "agent": self._node,
+            "certificates": await self._stock.states(),
+            "reports_waiting": self._reporter.waiting(),
+        }
+
+    # --- the steps ------------------------------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """After a start: say who we are, finish what a killed run left, then go by what is on disk."""
+        for name, certificate in self._certificates.items():
+            if certificate.manage:
+                await self._renewal.finish_interrupted(certificate)
+                self._schedule.set(name, self._renewal.facts(name), self._clock.now())
+        self._begun.set()
+        await self._stock.report(Trigger.START)
+        self.judge_again(self._own_identifiers())
+
+    async def _judge(self, identifiers: Sequence[str], trigger: Trigger) -> list[Judgement]:
+        run = self._reporter.begin(RunKind.PREFLIGHT, trigger)
+        judgements = await self._preflight.judge(identifiers)
+        self._reporter.end(
+            run,
+            _outcome_of(judgements),
+            scopes=[f"identifier:{judgement.identifier}" for judgement in judgements],
+            judgements=judgements,
+        )
+        self._hasten(judgements)
+        return judgements
+
+    async def _renew(self, name: str, trigger: Trigger, *, force: bool) -> Renewed:
+        async with self._locks[name], self._slots:
+            now = self._clock.now()
+            if not force and not self._schedule.is_due(name, now):
+                self._schedule.set(name, self._renewal.facts(name), now)
+                return Renewed(name=name, outcome="not_due", note=self._due_note(name))
+            self._schedule.take(name)
+            certificate = self._certificates[name]
+            judgements = await self._judge(certificate.identifiers, trigger)
+            urgent = self._schedule.is_urgent(self._renewal.facts(name), now)
+            renewed = await self._renewal.run(certificate, judgements, trigger, urgent=urgent)
+            self._plan_next(name, renewed)
+        await self._stock.report(trigger)
+        return renewed
+
+    def _plan_next(self, name: str, renewed: Renewed) -> None:
+        facts, now = self._renewal.facts(name), self._clock.now()
+        if renewed.outcome in (Outcome.DONE, Outcome.FOUND):
+            self._schedule.set(name, facts, now)
+        else:
+            self._schedule.postpone(name, facts, now)
+        self._woken.set()
+
+    def _hasten(self, judgements: Sequence[Judgement]) -> None:
+        """A path that is good again needs no waiting for the next retry."""
+        good = {judgement.identifier for judgement in judgements if judgement.verdict is not Verdict.BLOCK}
+        for name, certificate in self._certificates.items():
+            if certificate.manage and set(certificate.identifiers) <= good:
+                self._schedule.hasten(name, self._clock.now())
+                self._woken.set()
+
+    async def _wait(self) -> None:
+        """Until something is asked for, or due."""
+        next_at: datetime | None = self._schedule.next_at()
+        seconds = 3600.0 if next_at is None else max((next_at - self._clock.now()).total_seconds(), 0.05)
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(self._woken.wait(), name="wait for a reason")
+            timer = group.create_task(self._clock.sleep(min(seconds, 3600.0)), name="wait for the next date")
+            await asyncio.wait({waiting, timer}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            timer.cancel()
+
+    def _own_identifiers(self) -> list[str]:
+        return list(dict.fromkeys(name for one in self._certificates.values() for name in one.identifiers))
+
+    def _touched_by(self, changes: Sequence[FileChange]) -> list[str]:
+        """All of them, unless only a hosts file changed and its lines name none of them."""
+        if any(not change.file.endswith("hosts") for change in changes):
+            return self._own_identifiers()
+        words = {word for change in changes for line in (*change.removed, *change.added) for word in line.split()}
+        return [identifier for identifier in self._own_identifiers() if identifier in words]
+
+    def _due_note(self, name: str) -> str:
+        facts = self._renewal.facts(name)
+        return f"due {self._schedule.due_at(name, facts).isoformat()}" if facts else "due now"
+
+
+def _outcome_of(judgements: Sequence[Judgement]) -> Outcome:
+    if any(judgement.verdict is Verdict.BLOCK for judgement in judgements):
+        return Outcome.BLOCKED
+    worst = (finding.severity for judgement in judgements for finding in judgement.findings)
+    return Outcome.FOUND if any(severity.at_least(Severity.WARN) for severity in worst) else Outcome.DONE

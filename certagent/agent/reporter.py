@@ -1,0 +1,84 @@
+"""One run, one report: numbers it, spools it, and says it in the journal. Without a collector the journal is all."""
+
+import logging
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from certagent.domain.findings import Finding, Severity
+from certagent.domain.policy import Judgement
+from certagent.domain.ports import Clock
+from certagent.domain.reports import FileChange, Inventory, Outcome, Report, RunKind, Trigger
+from certagent.reporting import Spool
+
+log = logging.getLogger(__name__)
+
+_LEVELS = {Severity.FATAL: logging.ERROR, Severity.ERROR: logging.ERROR, Severity.WARN: logging.WARNING}
+
+
+class Run:
+    """A run that has begun: its identity, what it is for, and when it began."""
+
+    def __init__(self, kind: RunKind, trigger: Trigger, started_at: datetime, identity: str | None = None) -> None:
+        self.id = identity or uuid.uuid4().hex
+        self.kind = kind
+        self.trigger = trigger
+        self.started_at = started_at
+
+
+class Reporter:
+    """Writes this agent's reports."""
+
+    def __init__(self, agent: str, spool: Spool | None, clock: Clock) -> None:
+        self.agent = agent
+        self._spool = spool
+        self._clock = clock
+
+    def waiting(self) -> int:
+        """How many reports are not delivered yet."""
+        return len(self._spool.waiting()) if self._spool else 0
+
+    def begin(self, kind: RunKind, trigger: Trigger) -> Run:
+        """A new run."""
+        return Run(kind, trigger, self._clock.now())
+
+    def end(
+        self,
+        run: Run,
+        outcome: Outcome,
+        *,
+        scopes: Sequence[str] = (),
+        findings: Sequence[Finding] = (),
+        judgements: Sequence[Judgement] = (),
+        certificate: str | None = None,
+        changes: Sequence[FileChange] = (),
+        inventory: Inventory | None = None,
+    ) -> Report:
+        """Say what the run came to; on disk when this returns. Findings of the judgements are the report's, too."""
+        report = Report(
+            id=run.id,
+            agent=self.agent,
+            sequence=0,
+            kind=run.kind,
+            trigger=run.trigger,
+            started_at=run.started_at,
+            finished_at=self._clock.now(),
+            outcome=outcome,
+            scopes=tuple(scopes),
+            findings=(*findings, *(finding for judgement in judgements for finding in judgement.findings)),
+            certificate=certificate,
+            verdicts={judgement.identifier: judgement.verdict for judgement in judgements},
+            rehearsals=tuple(judgement.rehearsal for judgement in judgements if judgement.rehearsal is not None),
+            changes=tuple(changes),
+            inventory=inventory,
+        )
+        _say(report)
+        return report if self._spool is None else self._spool.append(report)
+
+
+def _say(report: Report) -> None:
+    if report.kind is not RunKind.INVENTORY:
+        what = report.certificate or ", ".join(report.scopes)
+        log.info("%s of %s (%s): %s", report.kind, what, report.trigger, report.outcome)
+    for finding in report.findings:
+        log.log(_LEVELS.get(finding.severity, logging.INFO), "%s: %s", finding.code, finding.explanation)

@@ -1,0 +1,130 @@
+"""The collector's wiring and life: store, API, couriers and certificate, from start to signal. Decides nothing."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import web
+
+from certagent.collector.access import Access
+from certagent.collector.alerts import Courier
+from certagent.collector.announcing import Announcer
+from certagent.collector.api import Api
+from certagent.collector.channel import Channels
+from certagent.collector.channels import KINDS
+from certagent.collector.dashboard import Dashboard
+from certagent.collector.events import Events
+from certagent.collector.ingest import LARGEST_BODY
+from certagent.collector.metrics import Metrics
+from certagent.collector.problems import answer_problems
+from certagent.collector.rehearsals import Broker
+from certagent.collector.sql.store import open_store
+from certagent.collector.store import Store
+from certagent.collector.tls import Pair
+from certagent.config import CollectorSettings, split_endpoint
+from certagent.domain.ports import Clock
+from certagent.world.notify import notify
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 4_096
+_FAREWELL_SECONDS = 5.0
+
+
+async def run(settings: CollectorSettings, clock: Clock) -> None:
+    """Collect until SIGTERM or SIGINT. SIGHUP loads the certificate again."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    pair = _pair_of(settings, clock)
+    loop.add_signal_handler(signal.SIGHUP, lambda: pair.reload(always=True) if pair is not None else None)
+    names = tuple(channel.name for channel in settings.channel)
+    async with (
+        open_store(settings.store.url, names, clock) as store,
+        aiohttp.ClientSession() as session,
+        _serving(settings, store, session, pair, clock),
+    ):
+        notify("READY=1")
+        await stopping.wait()
+        notify("STOPPING=1")
+
+
+@asynccontextmanager
+async def _serving(
+    settings: CollectorSettings, store: Store, session: aiohttp.ClientSession, pair: Pair | None, clock: Clock
+) -> AsyncIterator[None]:
+    """Everything that runs beside the store; at the end each is ended and waited for."""
+    events = Events()
+    channels = Channels(lambda name: announcer.note_agent(name))
+    couriers = [
+        Courier(section.name, KINDS[section.kind](section, session), store, clock, _url_of(settings))
+        for section in settings.channel
+    ]
+    announcer = Announcer(store, channels, events, couriers)
+    access = Access(store, clock, _names_of(settings))
+    application = web.Application(middlewares=[answer_problems, access.middleware()], client_max_size=LARGEST_BODY)
+    api = Api(store, access, channels, Broker(store, channels, clock), events, Metrics(store, channels))
+    application.add_routes([*api.routes(), *Dashboard(store, channels, clock).routes()])
+    async with asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(_serve(settings, application, access, pair, channels, events), name="server"),
+            tasks.create_task(announcer.run(), name="announcer"),
+            *(tasks.create_task(courier.run(), name=f"courier {courier.name}") for courier in couriers),
+        ]
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+
+
+async def _serve(
+    settings: CollectorSettings,
+    application: web.Application,
+    access: Access,
+    pair: Pair | None,
+    channels: Channels,
+    events: Events,
+) -> None:
+    """Wait for the certificate, listen, and follow the certificate's changes until cancelled."""
+    if pair is not None:
+        await pair.wait()
+        access.answer_for(lambda: pair.names)
+    host, port = split_endpoint(settings.server.listen)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_FAREWELL_SECONDS)
+    await runner.setup()
+    try:
+        context = pair.context if pair is not None else None
+        site = web.TCPSite(runner, host, port, ssl_context=context, backlog=_BACKLOG)
+        await site.start()
+        log.info("listening on %s", settings.server.listen)
+        if pair is not None:
+            await pair.follow()
+        await asyncio.Event().wait()
+    finally:
+        events.close()
+        await channels.close()
+        await runner.cleanup()
+
+
+def _pair_of(settings: CollectorSettings, clock: Clock) -> Pair | None:
+    server = settings.server
+    if server.certificate is None or server.key is None:
+        return None
+    return Pair(server.certificate, server.key, clock)
+
+
+def _url_of(settings: CollectorSettings) -> str:
+    scheme = "https" if settings.server.certificate is not None else "http"
+    return settings.url or f"{scheme}://{settings.server.listen}"
+
+
+def _names_of(settings: CollectorSettings) -> frozenset[str]:
+    """The names by configuration under which the collector may be asked."""
+    configured = (urlsplit(_url_of(settings)).hostname, split_endpoint(settings.server.listen)[0])
+    return frozenset(name for name in configured if name)

@@ -1,0 +1,131 @@
+"""The agents' channels: who is connected, what is asked of whom, and the answers. Asks nothing by itself."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+import msgspec
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from certagent.collector.store import Caller, TokenRole
+from certagent.domain.channel import Answer, Ask, Refused, decode_answer, encode
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 30.0
+SEND_SECONDS = 5.0
+LARGEST_ANSWER = 1024 * 1024
+
+
+class ChannelClosed(Exception):
+    """The agent is not connected, or its channel closed before the answer came."""
+
+
+class AgentChannel:
+    """One agent's open channel."""
+
+    def __init__(self, caller: Caller, socket: web.WebSocketResponse, is_valid: Callable[[], Awaitable[bool]]) -> None:
+        self.caller = caller
+        self.socket = socket
+        self._is_valid = is_valid
+        self._awaited: dict[str, asyncio.Future[Answer]] = {}
+
+    async def ask(self, ask: Ask) -> Answer:
+        """The answer to the question. Raises `ChannelClosed`; bound it with a timeout."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._awaited[ask.id] = future
+        try:
+            await self.tell(ask)
+            return await future
+        finally:
+            del self._awaited[ask.id]
+
+    async def tell(self, ask: Ask) -> None:
+        """Send the question; its answer is only logged. Raises `ChannelClosed`, also when the token was revoked."""
+        if not await self._check():
+            raise ChannelClosed(self.caller.name)
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self.socket.send_str(encode(ask).decode())
+        except (ConnectionError, TimeoutError) as error:
+            raise ChannelClosed(self.caller.name) from error
+
+    async def listen(self) -> None:
+        """Take answers until the channel closes, says nonsense, or its token is revoked."""
+        async for message in self.socket:
+            if message.type is not WSMsgType.TEXT or not await self._check():
+                break
+            try:
+                self._receive(decode_answer(message.data))
+            except msgspec.DecodeError as error:
+                log.warning("%s sent what is no answer: %s", self.caller.name, error)
+                await self.socket.close(code=WSCloseCode.INVALID_TEXT, message=b"not an answer")
+
+    async def _check(self) -> bool:
+        if await self._is_valid():
+            return True
+        log.info("the token of %s was revoked", self.caller.name)
+        await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"the token was revoked")
+        return False
+
+    def _receive(self, answer: Answer) -> None:
+        future = self._awaited.get(answer.id)
+        if future is not None and not future.done():
+            future.set_result(answer)
+        elif isinstance(answer, Refused):
+            log.warning("%s refused %s: %s", self.caller.name, answer.id, answer.reason)
+
+    def lose(self) -> None:
+        """The channel is gone: nobody will answer."""
+        for future in self._awaited.values():
+            if not future.done():
+                future.set_exception(ChannelClosed(self.caller.name))
+
+
+class Channels:
+    """All open channels, at most one per agent. `notify` is called with a name that came or went."""
+
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self._open: dict[str, AgentChannel] = {}
+        self._notify = notify
+
+    def names(self) -> frozenset[str]:
+        """Who is connected."""
+        return frozenset(self._open)
+
+    def find(self, name: str) -> AgentChannel | None:
+        """That agent's channel, if it is open."""
+        return self._open.get(name)
+
+    def authority(self) -> AgentChannel | None:
+        """The channel of an agent that may rehearse; the one that came last."""
+        return next((one for one in reversed(self._open.values()) if one.caller.role is TokenRole.AUTHORITY), None)
+
+    async def admit(self, channel: AgentChannel) -> None:
+        """Take the channel in, in place of an older one of the same agent."""
+        older = self._open.pop(channel.caller.name, None)
+        self._open[channel.caller.name] = channel
+        if older is not None:
+            older.lose()
+            await older.socket.close(code=WSCloseCode.OK, message=b"a newer channel took over")
+        self._notify(channel.caller.name)
+
+    def dismiss(self, channel: AgentChannel) -> None:
+        """The channel is closed."""
+        channel.lose()
+        if self._open.get(channel.caller.name) is channel:
+            del self._open[channel.caller.name]
+            self._notify(channel.caller.name)
+
+    async def close(self) -> None:
+        """Close all, because the collector ends."""
+        async with asyncio.TaskGroup() as group:
+            for channel in tuple(self._open.values()):
+                close = channel.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the collector ends")
+                group.create_task(close, name=f"close {channel.caller.name}")
+
+
+def new_id() -> str:
+    """A question's id."""
+    return uuid4().hex

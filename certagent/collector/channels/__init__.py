@@ -1,0 +1,13 @@
+"""Ways to a person, one small module each. `KINDS` is the table: a new kind is one file and one line."""
+
+from collections.abc import Callable
+
+import aiohttp
+
+from certagent.collector.channels import webhook
+from certagent.collector.channels.message import Deliverer, Message, PermanentFailure, TransientFailure
+from certagent.config import ChannelSection
+
+__all__ = ["KINDS", "Deliverer", "Message", "PermanentFailure", "TransientFailure"]
+
+KINDS: dict[str, Callable[[ChannelSection, aiohttp.ClientSession], Deliverer]] = {"webhook": webhook.Webhook}

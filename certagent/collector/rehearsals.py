@@ -1,0 +1,100 @@
+"""Brokering rehearsals between an agent and the agent beside the CA, and telling agents to judge again."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+
+import msgspec
+
+from certagent.collector.channel import AgentChannel, ChannelClosed, Channels, new_id
+from certagent.collector.problems import Problem
+from certagent.collector.store import Caller, Store, TokenRole
+from certagent.domain.channel import JudgeAgain, Rehearse, Rehearsed
+from certagent.domain.paths import addresses_met
+from certagent.domain.ports import Clock
+from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome, RehearsalRequest
+
+log = logging.getLogger(__name__)
+
+LONGEST_WAIT_SECONDS = 35.0
+_RATE_SECONDS = 10.0
+_RATE_MOST = 200  # rehearsals of one agent within that time
+_TELL_AT_ONCE = 64
+
+
+class Broker:
+    """Passes rehearsals on. What it brokered is recorded: nobody's word is needed for it."""
+
+    def __init__(self, store: Store, channels: Channels, clock: Clock) -> None:
+        self._store = store
+        self._channels = channels
+        self._clock = clock
+        self._asked: dict[str, deque[float]] = {}
+
+    async def rehearse(self, caller: Caller, request: RehearsalRequest, wait_seconds: float) -> Rehearsal:
+        """What the agent beside the CA saw; `unavailable` with the reason if there is none to be had.
+
+        Raises `Problem` 403 for an identifier that is not the caller's, 429 for too many.
+        """
+        await self._check(caller, request)
+        rehearsal = await self._ask(request, min(wait_seconds, LONGEST_WAIT_SECONDS))
+        await self._store.record_rehearsal(rehearsal)
+        return rehearsal
+
+    async def _check(self, caller: Caller, request: RehearsalRequest) -> None:
+        is_operator = caller.role is TokenRole.OPERATOR
+        if not is_operator and request.identifier not in await self._store.identifiers_of(caller.name):
+            detail = f"{request.identifier!r} is in none of the certificates that {caller.name} reported"
+            raise Problem(403, "Forbidden", detail)
+        now, asked = self._clock.monotonic(), self._asked.setdefault(caller.name, deque())
+        while asked and now - asked[0] > _RATE_SECONDS:
+            asked.popleft()
+        if len(asked) >= _RATE_MOST:
+            wait = f"{asked[0] + _RATE_SECONDS - now:.0f}"
+            raise Problem(429, "Too Many Requests", "too many rehearsals", headers={"Retry-After": wait})
+        asked.append(now)
+
+    async def _ask(self, request: RehearsalRequest, seconds: float) -> Rehearsal:
+        channel = self._channels.authority()
+        if channel is None:
+            return self._unavailable(request, "no agent beside the CA is connected to the collector")
+        node = channel.caller.name
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await channel.ask(Rehearse(id=new_id(), request=request))
+        except TimeoutError:
+            return self._unavailable(request, f"{node} did not answer within {seconds:.0f} s")
+        except ChannelClosed:
+            return self._unavailable(request, f"{node} lost its connection to the collector")
+        if not isinstance(answer, Rehearsed) or answer.rehearsal.identifier != request.identifier:
+            reason = getattr(answer, "reason", "an answer to another question")
+            return self._unavailable(request, f"{node} refused: {reason}")
+        owners = await self._store.owners(frozenset(addresses_met(answer.rehearsal)))
+        return msgspec.structs.replace(answer.rehearsal, node=node, owners=owners)
+
+    def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
+        return Rehearsal(
+            identifier=request.identifier,
+            outcome=RehearsalOutcome.UNAVAILABLE,
+            at=self._clock.now(),
+            reason=reason,
+        )
+
+
+async def tell_to_judge_again(channels: Channels, wanted: Mapping[str, frozenset[str]]) -> None:
+    """Ask those agents to judge those identifiers again. Who is not connected is asked when it connects."""
+    slots = asyncio.Semaphore(_TELL_AT_ONCE)
+    async with asyncio.TaskGroup() as group:
+        for agent, identifiers in wanted.items():
+            channel = channels.find(agent)
+            if channel is not None and identifiers:
+                group.create_task(_tell(channel, identifiers, slots), name=f"judge again: {agent}")
+
+
+async def _tell(channel: AgentChannel, identifiers: frozenset[str], slots: asyncio.Semaphore) -> None:
+    async with slots:
+        try:
+            await channel.tell(JudgeAgain(id=new_id(), identifiers=tuple(sorted(identifiers))))
+        except ChannelClosed:
+            log.info("%s went away before it could be asked to judge again", channel.caller.name)

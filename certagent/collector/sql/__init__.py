@@ -1,0 +1,1 @@
+"""The store on any SQL database, SQLite by default. Only these modules know SQL."""

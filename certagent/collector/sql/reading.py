@@ -1,0 +1,189 @@
+"""Lists and single values out of the tables. Reads only; a cursor is the last item's position, in hexadecimal."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, select, tuple_
+
+from certagent.collector.sql import facts
+from certagent.collector.sql.schema import (
+    agents,
+    certificates,
+    findings,
+    incidents,
+    outbox,
+    parties,
+    reports,
+    tokens,
+    transitions,
+)
+from certagent.collector.sql.settling import decode_incident
+from certagent.collector.store import (
+    Caller,
+    Delivery,
+    KnownAgent,
+    KnownCertificate,
+    Page,
+    TokenRole,
+    Transition,
+)
+from certagent.domain.incidents import Fleet, Incident, IncidentState, KnownRehearsal, Sighting, TransitionKind
+from certagent.domain.paths import addresses_met
+from certagent.domain.reports import CertificateState, Inventory
+
+_RESOLVED = IncidentState.RESOLVED
+_MOST_EVIDENCE = 500  # findings shown with one incident
+
+_decode_inventory = msgspec.json.Decoder(Inventory).decode
+_decode_certificate = msgspec.json.Decoder(CertificateState).decode
+
+
+def list_agents(connection: Connection, after: str | None, limit: int) -> Page:
+    """See `Store.agents`."""
+    query = select(agents).order_by(agents.c.name)
+    if after is not None:
+        query = query.where(agents.c.name > _cursor(after, str)[0])
+    return _page(connection, query, limit, _agent, lambda row: (row.name,))
+
+
+def find_agent(connection: Connection, name: str) -> KnownAgent | None:
+    """See `Store.agent`."""
+    row = connection.execute(select(agents).where(agents.c.name == name)).one_or_none()
+    return _agent(row) if row is not None else None
+
+
+def list_certificates(connection: Connection, after: str | None, limit: int) -> Page:
+    """See `Store.certificates`."""
+    position = tuple_(certificates.c.agent, certificates.c.name)
+    query = select(certificates).order_by(certificates.c.agent, certificates.c.name)
+    if after is not None:
+        query = query.where(position > tuple_(*_cursor(after, str, str)))
+    return _page(connection, query, limit, _certificate, lambda row: (row.agent, row.name))
+
+
+def list_incidents(
+    connection: Connection, after: str | None, limit: int, party: str | None, states: Sequence[str]
+) -> Page:
+    """See `Store.incidents`."""
+    query = select(incidents.c.opened_at, incidents.c.id, incidents.c.document)
+    query = query.order_by(incidents.c.opened_at.desc(), incidents.c.id.desc())
+    if party is not None:
+        query = query.join(parties, parties.c.incident == incidents.c.id).where(parties.c.agent == party)
+    if states:
+        query = query.where(incidents.c.state.in_(states))
+    if after is not None:
+        identity = _cursor(after, str)[0]
+        last = select(incidents.c.opened_at).where(incidents.c.id == identity).scalar_subquery()
+        query = query.where(tuple_(incidents.c.opened_at, incidents.c.id) < tuple_(last, identity))
+    return _page(connection, query, limit, lambda row: decode_incident(row.document), lambda row: (row.id,))
+
+
+def list_reports(connection: Connection, after: str | None, limit: int, agent: str | None) -> Page:
+    """See `Store.reports`."""
+    query = select(reports.c.number, reports.c.document).order_by(reports.c.number.desc())
+    if agent is not None:
+        query = query.where(reports.c.agent == agent)
+    if after is not None:
+        query = query.where(reports.c.number < _cursor(after, int)[0])
+    return _page(connection, query, limit, lambda row: msgspec.Raw(row.document.encode()), lambda row: (row.number,))
+
+
+def find_incident(
+    connection: Connection, identity: str
+) -> tuple[Incident, Sequence[Transition], Sequence[Sighting]] | None:
+    """See `Store.incident`."""
+    row = connection.execute(select(incidents).where(incidents.c.id == identity)).one_or_none()
+    if row is None:
+        return None
+    history = select(transitions).where(transitions.c.incident == identity).order_by(transitions.c.number)
+    speaking = select(findings).where(findings.c.key == row.key).order_by(findings.c.number).limit(_MOST_EVIDENCE)
+    return (
+        decode_incident(row.document),
+        [Transition(kind=TransitionKind(one.kind), at=one.at, by=one.by) for one in connection.execute(history)],
+        [facts.sighting_of(one) for one in connection.execute(speaking)] if row.state != _RESOLVED else [],
+    )
+
+
+def find_caller(connection: Connection, digest: str) -> Caller | None:
+    """See `Store.caller`."""
+    query = select(tokens.c.name, tokens.c.role).where(tokens.c.digest == digest, tokens.c.revoked_at.is_(None))
+    row = connection.execute(query).one_or_none()
+    return Caller(row.name, TokenRole(row.role)) if row is not None else None
+
+
+def path_facts(connection: Connection, identifier: str) -> tuple[KnownRehearsal | None, Sequence[Sighting], Fleet]:
+    """See `Store.path_facts`."""
+    sightings = facts.sightings_about(connection, (), (identifier,))
+    fleet = facts.fleet_for(connection, sightings, (identifier,))
+    known = fleet.rehearsals.get(identifier)
+    nodes = {victim.node for victim in fleet.victims.get(identifier, ())}
+    met = addresses_met(known.rehearsal) if known is not None else set()
+    owners = facts.owners_of(connection, met | set(fleet.owners) | facts.addresses_of(connection, nodes))
+    roles = facts.roles_of(connection, nodes | fleet.authorities | set(fleet.roles))
+    return known, sightings, msgspec.structs.replace(fleet, owners=owners, roles=roles)
+
+
+def stale_identifiers(connection: Connection, agent: str) -> frozenset[str]:
+    """See `Store.stale_identifiers_of`."""
+    query = (
+        select(incidents.c.document)
+        .join(parties, parties.c.incident == incidents.c.id)
+        .where(parties.c.agent == agent, incidents.c.state != _RESOLVED)
+    )
+    standing = (decode_incident(document) for document in connection.execute(query).scalars())
+    return frozenset(victim.identifier for one in standing for victim in one.victims if victim.node == agent)
+
+
+def next_delivery(connection: Connection, channel: str) -> Delivery | None:
+    """See `Store.next_delivery`."""
+    query = (
+        select(outbox, transitions.c.kind, transitions.c.document)
+        .join(transitions, transitions.c.number == outbox.c.transition)
+        .where(outbox.c.channel == channel, outbox.c.sent_at.is_(None), outbox.c.given_up.is_(False))
+        .order_by(outbox.c.number)
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    return Delivery(
+        number=row.number,
+        channel=channel,
+        kind=TransitionKind(row.kind),
+        incident=decode_incident(row.document),
+        attempts=row.attempts,
+        due_at=row.due_at,
+    )
+
+
+def _agent(row: Row[Any]) -> KnownAgent:
+    return KnownAgent(
+        name=row.name,
+        token_role=TokenRole(row.token_role),
+        last_seen=row.last_seen,
+        inventory=_decode_inventory(row.inventory) if row.inventory is not None else None,
+    )
+
+
+def _certificate(row: Row[Any]) -> KnownCertificate:
+    return KnownCertificate(node=row.agent, certificate=_decode_certificate(row.document))
+
+
+def _page(
+    connection: Connection,
+    query: Select[Any],
+    limit: int,
+    read: Callable[[Row[Any]], object],
+    position: Callable[[Row[Any]], tuple[object, ...]],
+) -> Page:
+    rows = connection.execute(query.limit(limit + 1)).all()
+    following = msgspec.json.encode(position(rows[limit - 1])).hex() if len(rows) > limit else None
+    return Page([read(row) for row in rows[:limit]], following)
+
+
+def _cursor(cursor: str, *kinds: type) -> tuple[Any, ...]:
+    try:
+        return msgspec.json.decode(bytes.fromhex(cursor), type=tuple[kinds])  # type: ignore[valid-type]
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,65 @@
+"""Small pieces of SQL that several modules need."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, insert, tuple_, update
+
+_CHUNK = 400  # values in one IN list
+
+Value = TypeVar("Value")
+
+encode = msgspec.json.Encoder().encode
+
+
+def text_of(value: object) -> str:
+    """The value as JSON text."""
+    return encode(value).decode()
+
+
+def chunks(values: Iterable[Value]) -> Iterator[list[Value]]:
+    """The values in pieces that fit one statement."""
+    listed = list(values)
+    for start in range(0, len(listed), _CHUNK):
+        yield listed[start : start + _CHUNK]
+
+
+def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert the rows, or update those whose primary key is there. Every row has every column."""
+    names = [column.name for column in table.primary_key]
+    keys = [table.c[name] for name in names]
+    wanted = {tuple(row[name] for name in names): row for row in rows}
+    present: set[tuple[Any, ...]] = set()
+    for piece in chunks(wanted):
+        present.update(
+            tuple(row)
+            for row in connection.execute(
+                table.select()
+                .with_only_columns(*keys)
+                .where(keys[0].in_([key[0] for key in piece]) if len(keys) == 1 else tuple_(*keys).in_(piece))
+            )
+        )
+    fresh = [row for key, row in wanted.items() if key not in present]
+    if fresh:
+        connection.execute(insert(table), fresh)
+    if present:
+        statement = update(table).where(*(table.c[name] == bindparam(f"key_{name}") for name in names))
+        changed = [name for name in table.c.keys() if name not in names]  # noqa: SIM118 - a collection, not a dict
+        connection.execute(
+            statement.values({name: bindparam(f"new_{name}") for name in changed}),
+            [_renamed(wanted[key], names, changed) for key in present],
+        )
+
+
+def delete_by(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Delete what equals one of the rows in all of the row's columns."""
+    if rows:
+        conditions: list[ColumnElement[bool]] = [table.c[name] == bindparam(f"key_{name}") for name in rows[0]]
+        connection.execute(
+            delete(table).where(*conditions), [{f"key_{name}": value for name, value in row.items()} for row in rows]
+        )
+
+
+def _renamed(row: Mapping[str, Any], names: Sequence[str], changed: Sequence[str]) -> dict[str, Any]:
+    return {f"key_{name}": row[name] for name in names} | {f"new_{name}": row[name] for name in changed}

@@ -1,0 +1,191 @@
+"""The store on an SQL database: the port's methods, each a read in a thread or an item for the writer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TypeVar, cast
+
+from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy.exc import DBAPIError
+
+from certagent.collector.sql import facts, reading
+from certagent.collector.sql.accepting import Post, accept_posts, keep_rehearsals, note_seen
+from certagent.collector.sql.database import open_readers, open_writer
+from certagent.collector.sql.inventories import identifiers_of
+from certagent.collector.sql.schema import incidents, outbox
+from certagent.collector.sql.settling import decode_incident, record_transition, settle
+from certagent.collector.sql.statements import text_of
+from certagent.collector.sql.touched import Touched
+from certagent.collector.sql.writer import Writer
+from certagent.collector.store import Acceptance, Caller, Changes, Delivery, KnownAgent, Page, StoreFailed, Transition
+from certagent.domain.incidents import Fleet, Incident, KnownRehearsal, Sighting, TransitionKind, acknowledge
+from certagent.domain.ports import Clock
+from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
+from certagent.domain.reports import Report
+
+Result = TypeVar("Result")
+_Change = Callable[[Connection, Touched], object]
+
+
+class SqlStore:
+    """Implements `certagent.collector.store.Store`. Made by `open_store`."""
+
+    def __init__(self, writer: Engine, readers: Engine, channels: tuple[str, ...], clock: Clock) -> None:
+        self._readers = readers
+        self._channels = channels
+        self._clock = clock
+        self._listeners: list[Callable[[Changes], None]] = []
+        self.writer: Writer[Post | _Change, Changes] = Writer(writer, self._perform, self._publish)
+
+    def listen(self, listener: Callable[[Changes], None]) -> None:
+        """See `Store`."""
+        self._listeners.append(listener)
+
+    async def accept(self, caller: Caller, reports: Sequence[Report]) -> Acceptance:
+        """See `Store`."""
+        return cast("Acceptance", await self.writer.submit(Post(caller, reports)))
+
+    async def greet(self, caller: Caller) -> None:
+        """See `Store`."""
+        now = self._clock.now()
+        await self.writer.submit(lambda connection, touched: note_seen(connection, {caller.name: caller}, now, touched))
+
+    async def record_rehearsal(self, rehearsal: Rehearsal) -> None:
+        """See `Store`."""
+        if rehearsal.outcome is RehearsalOutcome.UNAVAILABLE:
+            return
+        now = self._clock.now()
+        await self.writer.submit(
+            lambda connection, touched: keep_rehearsals(connection, (rehearsal,), now, touched, brokered=True)
+        )
+
+    async def acknowledge(self, incident: str, by: str) -> Incident | None:
+        """See `Store`."""
+        now = self._clock.now()
+        changed = await self.writer.submit(lambda connection, _: _acknowledge(connection, incident, by, now))
+        if changed is None:
+            return None
+        after, is_new = cast("tuple[Incident, bool]", changed)
+        if is_new:
+            self._publish(Changes(incidents=(after,)))
+        return after
+
+    async def caller(self, digest: str) -> Caller | None:
+        """See `Store`."""
+        return await self._read(lambda connection: reading.find_caller(connection, digest))
+
+    async def agents(self, after: str | None, limit: int) -> Page:
+        """See `Store`."""
+        return await self._read(lambda connection: reading.list_agents(connection, after, limit))
+
+    async def agent(self, name: str) -> KnownAgent | None:
+        """See `Store`."""
+        return await self._read(lambda connection: reading.find_agent(connection, name))
+
+    async def certificates(self, after: str | None, limit: int) -> Page:
+        """See `Store`."""
+        return await self._read(lambda connection: reading.list_certificates(connection, after, limit))
+
+    async def incidents(
+        self, after: str | None, limit: int, *, party: str | None = None, states: Sequence[str] = ()
+    ) -> Page:
+        """See `Store`."""
+        return await self._read(lambda connection: reading.list_incidents(connection, after, limit, party, states))
+
+    async def reports(self, after: str | None, limit: int, *, agent: str | None = None) -> Page:
+        """See `Store`."""
+        return await self._read(lambda connection: reading.list_reports(connection, after, limit, agent))
+
+    async def incident(self, identity: str) -> tuple[Incident, Sequence[Transition], Sequence[Sighting]] | None:
+        """See `Store`."""
+        return await self._read(lambda connection: reading.find_incident(connection, identity))
+
+    async def identifiers_of(self, agent: str) -> frozenset[str]:
+        """See `Store`."""
+        return await self._read(lambda connection: identifiers_of(connection, agent))
+
+    async def owners(self, addresses: frozenset[str]) -> dict[str, AddressOwner]:
+        """See `Store`."""
+        return await self._read(lambda connection: facts.owners_of(connection, addresses))
+
+    async def path_facts(self, identifier: str) -> tuple[KnownRehearsal | None, Sequence[Sighting], Fleet]:
+        """See `Store`."""
+        return await self._read(lambda connection: reading.path_facts(connection, identifier))
+
+    async def stale_identifiers_of(self, agent: str) -> frozenset[str]:
+        """See `Store`."""
+        return await self._read(lambda connection: reading.stale_identifiers(connection, agent))
+
+    async def next_delivery(self, channel: str) -> Delivery | None:
+        """See `Store`."""
+        return await self._read(lambda connection: reading.next_delivery(connection, channel))
+
+    async def settle_delivery(self, number: int, *, failure: str | None, retry_at: datetime | None) -> None:
+        """See `Store`."""
+        now = self._clock.now()
+        values = {
+            "attempts": outbox.c.attempts + 1,
+            "failure": failure,
+            "sent_at": now if failure is None else None,
+            "given_up": failure is not None and retry_at is None,
+            "due_at": retry_at or now,
+        }
+        statement = update(outbox).where(outbox.c.number == number).values(values)
+        await self.writer.submit(lambda connection, _: connection.execute(statement).rowcount)
+
+    async def _read(self, query: Callable[[Connection], Result]) -> Result:
+        return await asyncio.to_thread(self._query, query)
+
+    def _query(self, query: Callable[[Connection], Result]) -> Result:
+        try:
+            with self._readers.begin() as connection:
+                return query(connection)
+        except DBAPIError as error:
+            raise StoreFailed(str(error)) from error
+
+    def _perform(self, connection: Connection, items: Sequence[Post | _Change]) -> tuple[list[object], Changes]:
+        """One transaction's work: all posts together, then the single changes, then the conclusions from both."""
+        now, touched = self._clock.now(), Touched()
+        posts = [item for item in items if isinstance(item, Post)]
+        answers = iter(accept_posts(connection, posts, now, touched) if posts else ())
+        results = [next(answers) if isinstance(item, Post) else item(connection, touched) for item in items]
+        return results, settle(connection, touched, self._channels, now)
+
+    def _publish(self, changes: Changes) -> None:
+        if changes != Changes():
+            for listener in self._listeners:
+                listener(changes)
+
+
+@asynccontextmanager
+async def open_store(url: str, channels: tuple[str, ...], clock: Clock) -> AsyncIterator[SqlStore]:
+    """The store at `url`, at the present schema. What was submitted is written before it closes.
+
+    `channels` are the names of those who are told of transitions.
+    """
+    writer, readers = await asyncio.to_thread(open_writer, url), open_readers(url)
+    try:
+        store = SqlStore(writer, readers, channels, clock)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(store.writer.run(), name="store-writer")
+            try:
+                yield store
+            finally:
+                store.writer.stop()
+    finally:
+        readers.dispose()
+        writer.dispose()
+
+
+def _acknowledge(connection: Connection, identity: str, by: str, now: datetime) -> tuple[Incident, bool] | None:
+    row = connection.execute(select(incidents.c.document).where(incidents.c.id == identity)).one_or_none()
+    if row is None:
+        return None
+    before = decode_incident(row.document)
+    after = acknowledge(before, by, now)
+    if after != before:
+        values = {"state": after.state, "document": text_of(after)}
+        connection.execute(update(incidents).where(incidents.c.id == identity).values(values))
+        record_transition(connection, after, TransitionKind.ACKNOWLEDGED, by, now)
+    return after, after != before

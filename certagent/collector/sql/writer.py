@@ -1,0 +1,84 @@
+"""Group commit: whatever waits goes to disk in one transaction, in one thread. Knows neither tables nor reports."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from certagent.collector.store import Overloaded, StoreFailed
+
+Item = TypeVar("Item")
+News = TypeVar("News")
+
+Perform = Callable[[Connection, Sequence[Item]], tuple[list[object], News]]
+"""Does all items in the given transaction; answers their results in order, and what to publish once committed.
+
+It may be called again with the same items, one by one, when a transaction failed.
+"""
+
+_LONGEST_QUEUE = 20_000
+_LARGEST_GROUP = 1_000
+
+
+class Writer(Generic[Item, News]):
+    """The only one that writes. Items submitted while one transaction is on its way share the next."""
+
+    def __init__(self, engine: Engine, perform: Perform[Item, News], publish: Callable[[News], None]) -> None:
+        self._engine = engine
+        self._perform = perform
+        self._publish = publish
+        self._waiting: list[tuple[Item, asyncio.Future[object]]] = []
+        self._wanted = asyncio.Event()
+        self._is_stopping = False
+
+    async def submit(self, item: Item) -> object:
+        """The item's result, once it is on disk. Raises what `perform` raised for it, or `Overloaded`."""
+        if len(self._waiting) >= _LONGEST_QUEUE or self._is_stopping:
+            raise Overloaded
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        self._wanted.set()
+        return await future
+
+    def stop(self) -> None:
+        """Take nothing new; `run` ends once what waits is written."""
+        self._is_stopping = True
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Write until stopped."""
+        with ThreadPoolExecutor(1, thread_name_prefix="store-writer") as thread:
+            while self._waiting or not self._is_stopping:
+                await self._wanted.wait()
+                group, self._waiting = self._waiting[:_LARGEST_GROUP], self._waiting[_LARGEST_GROUP:]
+                if not self._waiting and not self._is_stopping:
+                    self._wanted.clear()
+                await self._write(thread, group)
+
+    async def _write(self, thread: ThreadPoolExecutor, group: list[tuple[Item, asyncio.Future[object]]]) -> None:
+        """One transaction; if it fails, one for each item, so that a bad item fails alone."""
+        if not group:
+            return
+        commit = asyncio.get_running_loop().run_in_executor(thread, self._commit, [item for item, _ in group])
+        await asyncio.wait([commit])
+        error = commit.exception()
+        if error is None:
+            self._finish(group, *commit.result())
+        elif len(group) > 1:
+            for alone in group:
+                await self._write(thread, [alone])
+        elif not group[0][1].done():
+            group[0][1].set_exception(StoreFailed(str(error)) if isinstance(error, DBAPIError) else error)
+
+    def _commit(self, items: list[Item]) -> tuple[list[object], News]:
+        with self._engine.begin() as connection:
+            return self._perform(connection, items)
+
+    def _finish(self, group: list[tuple[Item, asyncio.Future[object]]], results: list[object], news: News) -> None:
+        for (_, future), result in zip(group, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+        self._publish(news)

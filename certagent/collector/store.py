@@ -1,0 +1,187 @@
+"""The store's port: what the collector keeps, and what it asks of it. `collector.sql` implements it.
+
+Every method that changes something returns when the change is on disk. Nothing that the collector holds in memory is
+the only copy (DESIGN, rule 13).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from certagent.domain.incidents import Fleet, Incident, KnownRehearsal, Sighting, TransitionKind
+from certagent.domain.rehearsals import AddressOwner, Rehearsal
+from certagent.domain.reports import CertificateState, Inventory, Report
+
+
+class TokenRole(StrEnum):
+    """What a token may do. `AUTHORITY` is an agent that may be asked to rehearse."""
+
+    AGENT = "agent"
+    AUTHORITY = "authority"
+    OPERATOR = "operator"
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Whose token it is."""
+
+    name: str
+    role: TokenRole
+
+
+class Acceptance(msgspec.Struct, frozen=True):
+    """How many reports were new, and how many had been here before."""
+
+    accepted: int
+    duplicates: int
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What one commit changed. `judge_again`: agent -> its identifiers whose facts changed elsewhere."""
+
+    incidents: tuple[Incident, ...] = ()
+    agents: frozenset[str] = frozenset()
+    judge_again: Mapping[str, frozenset[str]] = {}
+    alerts: bool = False
+
+
+class KnownAgent(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent by its token's name; `inventory` is null before its first inventory report."""
+
+    name: str
+    token_role: TokenRole
+    last_seen: datetime
+    inventory: Inventory | None
+
+
+class KnownCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """One certificate of one node's inventory."""
+
+    node: str
+    certificate: CertificateState
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of an incident's state; `by` is whoever acknowledged it."""
+
+    kind: TransitionKind
+    at: datetime
+    by: str | None = None
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that has still to reach a channel: the incident as it was at the transition."""
+
+    number: int
+    channel: str
+    kind: TransitionKind
+    incident: Incident
+    attempts: int
+    due_at: datetime
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A token without its secret."""
+
+    name: str
+    role: TokenRole
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some of a list, and the cursor of the rest (null: that was all)."""
+
+    items: Sequence[Any]
+    next: str | None
+
+
+class Overloaded(Exception):
+    """Too much waits to be written; the caller should come again."""
+
+
+class StoreFailed(Exception):
+    """The database cannot do its work now: no space, no access, locked for too long. Nothing was changed."""
+
+
+class Store(Protocol):
+    """See the module. Cursors are opaque; a wrong one raises ValueError. Every method may raise `StoreFailed`."""
+
+    def listen(self, listener: Callable[[Changes], None]) -> None:
+        """Call `listener` in the event loop after each commit that changed something."""
+        ...
+
+    async def accept(self, caller: Caller, reports: Sequence[Report]) -> Acceptance:
+        """Keep the new ones, let them replace their agent's earlier word, and follow the incidents.
+
+        Raises `Overloaded`.
+        """
+        ...
+
+    async def greet(self, caller: Caller) -> None:
+        """The agent gave a sign of life without a report: it opened its channel."""
+        ...
+
+    async def record_rehearsal(self, rehearsal: Rehearsal) -> None:
+        """Keep what a rehearsal that went through this collector came to; passed and failed ones count."""
+        ...
+
+    async def acknowledge(self, incident: str, by: str) -> Incident | None:
+        """Put a name on an open incident; None if there is no such incident."""
+        ...
+
+    async def caller(self, digest: str) -> Caller | None:
+        """Whose valid token has that SHA-256."""
+        ...
+
+    async def agents(self, after: str | None, limit: int) -> Page:
+        """`KnownAgent`s by name."""
+        ...
+
+    async def agent(self, name: str) -> KnownAgent | None:
+        """One of them."""
+        ...
+
+    async def certificates(self, after: str | None, limit: int) -> Page:
+        """`KnownCertificate`s by node and name."""
+        ...
+
+    async def incidents(
+        self, after: str | None, limit: int, *, party: str | None = None, states: Sequence[str] = ()
+    ) -> Page:
+        """`Incident`s, the latest opened first; only those in which `party` is culprit or victim, if given."""
+        ...
+
+    async def reports(self, after: str | None, limit: int, *, agent: str | None = None) -> Page:
+        """Reports as `msgspec.Raw`, the latest received first."""
+        ...
+
+    async def incident(self, identity: str) -> tuple[Incident, Sequence[Transition], Sequence[Sighting]] | None:
+        """One incident with its history and the findings that now speak for it."""
+        ...
+
+    async def identifiers_of(self, agent: str) -> frozenset[str]:
+        """The identifiers of the agent's certificates, by its inventory."""
+        ...
+
+    async def owners(self, addresses: frozenset[str]) -> dict[str, AddressOwner]:
+        """Whose addresses those are; unknown ones are left out."""
+        ...
+
+    async def path_facts(self, identifier: str) -> tuple[KnownRehearsal | None, Sequence[Sighting], Fleet]:
+        """What is known about the way to one identifier."""
+        ...
+
+    async def stale_identifiers_of(self, agent: str) -> frozenset[str]:
+        """Identifiers of the agent in incidents that are not resolved: to be judged again when it connects."""
+        ...
+
+    async def next_delivery(self, channel: str) -> Delivery | None:
+        """The oldest message that waits for that channel."""
+        ...
+
+    async def settle_delivery(self, number: int, *, failure: str | None, retry_at: datetime | None) -> None:
+        """Sent (no failure), to be tried again at `retry_at`, or given up."""
+        ...

@@ -1,0 +1,116 @@
+"""What the API's lists show of each thing. Shapes only."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from certagent.collector.store import KnownAgent, KnownCertificate, TokenRole
+from certagent.domain.findings import Finding, Severity
+from certagent.domain.hops import PathFacts
+from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, effective_severity
+from certagent.domain.paths import Path, trace
+from certagent.domain.rehearsals import RehearsalOutcome
+
+_LEAST = Severity.ERROR
+
+
+class AgentView(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /v1/agents`. `role`: what the node serves; `authority` also for an agent whose token says so."""
+
+    name: str
+    role: str | None
+    addresses: tuple[str, ...]
+    version: str
+    last_seen: datetime
+    connected: bool
+
+
+class CertificateView(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /v1/certificates`: `CertificateState` with the node that has it."""
+
+    name: str
+    node: str
+    identifiers: tuple[str, ...]
+    on_disk: Any
+    served: dict[str, str | None]
+    due_at: datetime | None
+    last_outcome: str | None
+    last_outcome_at: datetime | None
+    manage: bool
+
+    def is_served(self) -> bool | None:
+        """Whether every proven address serves what is on disk; None if nothing is known of either."""
+        if self.on_disk is None or not self.served:
+            return None
+        return all(fingerprint == self.on_disk.fingerprint for fingerprint in self.served.values())
+
+
+class EvidenceView(msgspec.Struct, frozen=True, kw_only=True):
+    """A finding that speaks for an incident: whose token reported it, when, and what it says."""
+
+    agent: str
+    at: datetime
+    finding: Finding
+
+
+def show_agent(agent: KnownAgent, *, connected: bool) -> AgentView:
+    """The agent as the API shows it."""
+    inventory = agent.inventory
+    role = inventory.role if inventory is not None else None
+    return AgentView(
+        name=agent.name,
+        role=role or ("authority" if agent.token_role is TokenRole.AUTHORITY else None),
+        addresses=inventory.addresses if inventory is not None else (),
+        version=inventory.version if inventory is not None else "",
+        last_seen=agent.last_seen,
+        connected=connected,
+    )
+
+
+def show_certificate(known: KnownCertificate) -> CertificateView:
+    """The certificate as the API shows it."""
+    state = known.certificate
+    return CertificateView(
+        name=state.name,
+        node=known.node,
+        identifiers=state.identifiers,
+        on_disk=state.on_disk,
+        served=state.served,
+        due_at=state.due_at,
+        last_outcome=state.last_outcome,
+        last_outcome_at=state.last_outcome_at,
+        manage=state.manage,
+    )
+
+
+def show_evidence(sightings: Sequence[Sighting]) -> list[EvidenceView]:
+    """The findings behind an incident."""
+    return [EvidenceView(agent=one.agent, at=one.at, finding=one.finding) for one in sightings]
+
+
+def trace_path(identifier: str, known: KnownRehearsal | None, sightings: Sequence[Sighting], fleet: Fleet) -> Path:
+    """The path of one identifier, from what the store knows. A newer finding outweighs a rehearsal that passed."""
+    standing = [one for one in sightings if effective_severity(one, fleet).at_least(_LEAST)]
+    passed = known is not None and known.rehearsal.outcome is RehearsalOutcome.PASSED
+    rehearsal = known.rehearsal if known is not None and not (passed and standing) else None
+    victims = fleet.victims.get(identifier, ())
+    return trace(
+        PathFacts(
+            identifier=identifier,
+            authority=rehearsal.node
+            if rehearsal is not None and rehearsal.node
+            else min(fleet.authorities, default=None),
+            responder=victims[0].node if victims else None,
+            owners=fleet.owners,
+            roles=fleet.roles,
+            rehearsal=rehearsal,
+            findings=tuple(one.finding for one in sorted(standing, key=_precedence)),
+        )
+    )
+
+
+def _precedence(sighting: Sighting) -> tuple[bool, int, datetime]:
+    culprit = sighting.finding.culprit
+    return culprit is None or culprit.file is None, sighting.finding.severity.rank, sighting.at

@@ -1,0 +1,34 @@
+"""`certagent renew`: renew now, by the running agent."""
+
+from typing import Any
+
+from certagent.config import AgentSettings
+from certagent.world.agent_socket import ask_agent
+
+_STATUS = {"done": 0, "not_due": 0, "found": 3, "blocked": 4, "failed": 4, "interrupted": 4}
+
+
+def renew(settings: AgentSettings, names: tuple[str, ...], *, force: bool) -> dict[str, Any]:
+    """`{"certificates": [{"name", "outcome", "findings", ...}]}`; `{"error": ...}` for an unknown name."""
+    _, document = ask_agent(settings.agent.socket, "POST", "/renew", {"names": list(names), "force": force})
+    return document
+
+
+def exit_status(document: dict[str, Any]) -> int:
+    """The worst of all certificates: 4 blocked or failed, 3 done with warnings, 2 for an unknown name, else 0."""
+    if "error" in document:
+        return 2
+    return max((_STATUS[one["outcome"]] for one in document["certificates"]), default=0)
+
+
+def render(document: dict[str, Any]) -> str:
+    """For a person: one line per certificate, and what is in its way."""
+    if "error" in document:
+        return str(document["error"])
+    lines = []
+    for one in document["certificates"]:
+        lines.append(f"{one['name']}: {one['outcome']}" + (f", {one['note']}" if one.get("note") else ""))
+        for finding in one["findings"]:
+            lines += [f"  {finding['severity']:5} {finding['code']}", f"        {finding['explanation']}"]
+            lines += [f"        fix: {finding['fix']}"] if finding.get("fix") else []
+    return "\n".join(lines) or "this node has no certificates"

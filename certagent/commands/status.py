@@ -1,0 +1,35 @@
+"""`certagent status`: certificates as they are on disk and as they are served, by the running agent."""
+
+from typing import Any
+
+from certagent.config import AgentSettings
+from certagent.world.agent_socket import ask_agent
+
+
+def status(settings: AgentSettings) -> dict[str, Any]:
+    """`{"agent", "certificates": [CertificateState], "reports_waiting", ...}`."""
+    _, document = ask_agent(settings.agent.socket, "GET", "/status")
+    return document
+
+
+def exit_status(document: dict[str, Any]) -> int:
+    """3 when a certificate is missing or served otherwise than it lies on disk, else 0."""
+    return 3 if any(not _is_served(one) for one in document["certificates"]) else 0
+
+
+def render(document: dict[str, Any]) -> str:
+    """For a person: one line per certificate."""
+    lines = [f"agent {document['agent']}, {document['reports_waiting']} reports waiting"]
+    for one in document["certificates"]:
+        on_disk = one["on_disk"]
+        until = f"valid until {on_disk['not_after']}, due {one['due_at']}" if on_disk else "no certificate yet"
+        lines.append(f"{one['name']}: {until}; last outcome {one['last_outcome'] or 'none'}")
+        for endpoint, fingerprint in one["served"].items():
+            same = on_disk is not None and fingerprint == on_disk["fingerprint"]
+            lines.append(f"  {endpoint} serves {'it' if same else fingerprint or 'nothing'}")
+    return "\n".join(lines)
+
+
+def _is_served(certificate: dict[str, Any]) -> bool:
+    on_disk = certificate["on_disk"]
+    return on_disk is not None and all(one == on_disk["fingerprint"] for one in certificate["served"].values())

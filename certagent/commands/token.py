@@ -1,0 +1,55 @@
+"""`certagent token add|list|revoke`: on the collector's node, beside the running collector."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from certagent.collector.store import TokenRole
+from certagent.collector.tokens import add_token, list_tokens, revoke_tokens
+from certagent.config import CollectorSettings
+
+
+def add(settings: CollectorSettings, name: str, role: str = "agent") -> dict[str, Any]:
+    """`{"name", "role", "token"}`: the only time that the token is shown. Raises ValueError for a bad name or role."""
+    secret = add_token(settings.store.url, name, TokenRole(role), _now())
+    return {"name": name, "role": role, "token": secret}
+
+
+def list_(settings: CollectorSettings) -> dict[str, Any]:
+    """`{"tokens": [{"name", "role", "created_at", "revoked_at"}]}`, oldest first."""
+    return {
+        "tokens": [
+            {"name": one.name, "role": str(one.role), "created_at": _text(one.created_at), "revoked_at": revoked}
+            for one in list_tokens(settings.store.url)
+            for revoked in [_text(one.revoked_at)]
+        ]
+    }
+
+
+def revoke(settings: CollectorSettings, name: str) -> dict[str, Any]:
+    """`{"name", "revoked"}`: how many valid tokens the name had; 0 if none."""
+    return {"name": name, "revoked": revoke_tokens(settings.store.url, name, _now())}
+
+
+def exit_status(document: dict[str, Any]) -> int:
+    """1 when there was nothing to revoke, else 0."""
+    return 1 if document.get("revoked") == 0 else 0
+
+
+def render(document: dict[str, Any]) -> str:
+    """For a person: the token alone after `add`, so that it can be redirected into a file."""
+    if "token" in document:
+        return str(document["token"])
+    if "revoked" in document:
+        return f"{document['name']}: {document['revoked']} revoked"
+    return "\n".join(
+        f"{one['name']:24} {one['role']:10} {one['created_at']} {'revoked' if one['revoked_at'] else 'valid'}"
+        for one in document["tokens"]
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z")

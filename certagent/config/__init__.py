@@ -1,0 +1,129 @@
+"""Configuration: TOML to frozen settings. Every mistake is one sentence with its key path; nothing is guessed.
+
+The keys are the contract that the README prints. Whoever reads a file here gets a `ConfigurationError` that can be
+shown to a person as it is, and ends with exit status 2.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from certagent.config.checks import ConfigurationError, check_agent, check_collector, read_token, split_endpoint
+from certagent.config.settings import (
+    AgentSection,
+    AgentSettings,
+    AuthoritySection,
+    CertificateSection,
+    ChannelSection,
+    CollectorSection,
+    CollectorSettings,
+    CommandTarget,
+    DeployTarget,
+    DnsSection,
+    ListenerSolver,
+    NginxTarget,
+    ServerSection,
+    StoreSection,
+    TraefikTarget,
+    VantageSection,
+)
+from certagent.domain.policy import Policy, overlay, read_policy
+
+__all__ = [
+    "DEFAULT_AGENT_PATH",
+    "DEFAULT_COLLECTOR_PATH",
+    "ConfigurationError",
+    "AgentSection",
+    "AgentSettings",
+    "AuthoritySection",
+    "CertificateSection",
+    "ChannelSection",
+    "CollectorSection",
+    "CollectorSettings",
+    "CommandTarget",
+    "DeployTarget",
+    "DnsSection",
+    "ListenerSolver",
+    "NginxTarget",
+    "ServerSection",
+    "StoreSection",
+    "TraefikTarget",
+    "VantageSection",
+    "load_agent",
+    "load_collector",
+    "load_policy",
+    "read_token",
+    "split_endpoint",
+]
+
+DEFAULT_AGENT_PATH = Path("/etc/certagent/agent.toml")
+DEFAULT_COLLECTOR_PATH = Path("/etc/certagent/collector.toml")
+
+
+def load_agent(path: Path) -> AgentSettings:
+    """The settings of `agent.toml`, with everything checked that can be checked without the network."""
+    settings = _load(path, AgentSettings)
+    check_agent(path, settings)
+    return settings
+
+
+def load_collector(path: Path) -> CollectorSettings:
+    """The settings of `collector.toml`, checked likewise."""
+    settings = _load(path, CollectorSettings)
+    check_collector(path, settings)
+    return settings
+
+
+_AnySettings = TypeVar("_AnySettings", AgentSettings, CollectorSettings)
+
+
+def _load(path: Path, kind: type[_AnySettings]) -> _AnySettings:
+    try:
+        return msgspec.convert(_read_toml(path), kind, strict=True, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(path, _in_words(str(error))) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(path, f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(path, f"is not TOML: {error}") from error
+
+
+def _decode(kind: type, value: Any) -> Any:
+    """The one type of the settings that TOML does not have."""
+    if kind is not Path or not isinstance(value, str):
+        raise ValueError(f"expected a path, got {value!r}")
+    return Path(value)
+
+
+def _in_words(message: str) -> str:
+    """msgspec's message with its key path in front: ``certificate[0].key: ...``."""
+    text, _, location = message.partition(" - at ")
+    key_path = location.strip("`").removeprefix("$").removeprefix(".")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
+    if unknown:
+        return f"{key_path + '.' if key_path else ''}{unknown[1]}: there is no such key"
+    missing = re.fullmatch(r"Object missing required field `(.*)`", text)
+    if missing:
+        return f"{key_path + '.' if key_path else ''}{missing[1]}: is missing"
+    return f"{key_path}: {text[:1].lower()}{text[1:]}"
+
+
+def load_policy(path: Path | None) -> Policy:
+    """The default policy with the file at `path` laid over it."""
+    packaged = Path(__file__).parents[1] / "policies" / "default.toml"
+    default = packaged if packaged.is_file() else Path(__file__).parents[2] / "policies" / "default.toml"
+    document = tomllib.loads(default.read_text(encoding="utf-8"))
+    if path is not None:
+        document = overlay(document, _read_toml(path))
+    try:
+        return read_policy(document)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(path or default, _in_words(str(error))) from error

@@ -1,0 +1,148 @@
+"""The settings as frozen values; their names are the keys that the README prints. Nothing here reads a file."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+
+class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Frozen; an unknown key is an error."""
+
+
+class AgentSection(_Settings, frozen=True):
+    """Who this agent is, and where it keeps its state. `role` only describes the node; it grants nothing."""
+
+    name: str
+    state: Path = Path("/var/lib/certagent")
+    policy: Path | None = None
+    role: str | None = None
+    socket: Path = Path("/run/certagent/agent.sock")
+
+
+class AuthoritySection(_Settings, frozen=True):
+    """The CA: its ACME directory, its root (pinned), its addresses for when DNS is broken."""
+
+    directory: str
+    root: Path = Path("/etc/certagent/root_ca.crt")
+    addresses: tuple[str, ...] = ()
+
+
+class CollectorSection(_Settings, frozen=True):
+    """The collector: reports go there. `root` is what its certificate is verified with; default the authority's."""
+
+    url: str
+    addresses: tuple[str, ...] = ()
+    token_file: Path = Path("/etc/certagent/token")
+    root: Path | None = None
+
+
+class DnsSection(_Settings, frozen=True):
+    """Who is asked on the wire beside resolv.conf's, and which zones are the fleet's own."""
+
+    nameservers: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
+
+
+class VantageSection(_Settings, frozen=True):
+    """Only beside the CA: which names may be rehearsed. `process` finds the CA among the node's processes."""
+
+    allow: tuple[str, ...]
+    process: str = "step-ca"
+
+
+class ListenerSolver(_Settings, frozen=True, tag="listener", tag_field="kind"):
+    """The agent answers challenges itself on `listen` (address:port)."""
+
+    listen: str
+
+
+class NginxTarget(_Settings, frozen=True, tag="nginx", tag_field="kind"):
+    """A pair of files that nginx reads; promoted, tested, reloaded, proven."""
+
+    certificate: Path
+    key: Path
+    owner: str = "root"
+    group: str = "root"
+    prove: tuple[str, ...] = ()
+
+
+class TraefikTarget(_Settings, frozen=True, tag="traefik", tag_field="kind"):
+    """Traefik's file provider: `dynamic` is its directory, `certificates` where the generations lie
+    (default: `certagent` beside `dynamic`)."""
+
+    dynamic: Path
+    certificates: Path | None = None
+    owner: str = "root"
+    group: str = "root"
+    prove: tuple[str, ...] = ()
+
+
+class CommandTarget(_Settings, frozen=True, tag="command", tag_field="kind"):
+    """Any other service: a pair of files and an argument list that makes the service read them (no shell)."""
+
+    certificate: Path
+    key: Path
+    owner: str = "root"
+    group: str = "root"
+    command: tuple[str, ...] = ()
+    prove: tuple[str, ...] = ()
+
+
+DeployTarget = NginxTarget | TraefikTarget | CommandTarget
+
+
+class CertificateSection(_Settings, frozen=True):
+    """One certificate. `manage = false`: somebody else renews it; it is watched, rehearsed, proven, alerted."""
+
+    name: str
+    identifiers: tuple[str, ...]
+    manage: bool = True
+    challenge: Literal["http-01"] = "http-01"
+    solver: ListenerSolver | None = None
+    key: Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096"] = "ecdsa-p256"
+    deploy: tuple[DeployTarget, ...] = ()
+
+
+class AgentSettings(_Settings, frozen=True):
+    """`agent.toml`."""
+
+    agent: AgentSection
+    authority: AuthoritySection
+    collector: CollectorSection | None = None
+    dns: DnsSection = DnsSection()
+    vantage: VantageSection | None = None
+    certificate: tuple[CertificateSection, ...] = ()
+
+
+class ServerSection(_Settings, frozen=True):
+    """Where the collector listens (address:port). Without certificate and key it may only be loopback."""
+
+    listen: str
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class StoreSection(_Settings, frozen=True):
+    """The database, as an SQLAlchemy URL."""
+
+    url: str = "sqlite:////var/lib/certagent/collector.db"
+
+
+class ChannelSection(_Settings, frozen=True):
+    """One way to a person. `headers` are sent with each message (an ntfy token, for one)."""
+
+    name: str
+    kind: Literal["webhook"]
+    url: str
+    headers: dict[str, str] = {}
+
+
+class CollectorSettings(_Settings, frozen=True):
+    """`collector.toml`. `url` is what people are pointed at in messages (default: made from `listen`)."""
+
+    server: ServerSection
+    store: StoreSection = StoreSection()
+    channel: tuple[ChannelSection, ...] = ()
+    policy: Path | None = None
+    url: str | None = None

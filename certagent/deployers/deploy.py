@@ -1,0 +1,200 @@
+"""One deployment: stage, check, promote, validate, reload, prove; when that fails, roll back and prove that.
+
+It may be killed anywhere and is then simply done again: what was done is found done.
+"""
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import msgspec
+from cryptography import x509
+
+from certagent.deployers.pair import check_pair
+from certagent.deployers.target import Target
+from certagent.domain.deployments import (
+    Deployment,
+    DeploymentOutcome,
+    EndpointProof,
+    Fault,
+    Generation,
+    Proof,
+    ServedAs,
+    Step,
+)
+from certagent.domain.ports import Clock
+from certagent.world.files import UnknownOwnerError
+
+Prove = Callable[[str], Awaitable[Proof]]
+"""Look at this target's endpoints until the certificate with this fingerprint is served there, or time is up."""
+
+
+class Deployer:
+    """Deploys generations of one certificate to its targets, one target at a time."""
+
+    def __init__(self, identifiers: tuple[str, ...], roots: tuple[x509.Certificate, ...], clock: Clock) -> None:
+        self._identifiers = identifiers
+        self._roots = roots
+        self._clock = clock
+
+    async def deploy(self, target: Target, generation: Generation, prove: Prove) -> Deployment:
+        """Make `target` serve `generation`, or leave it as it was. Raises nothing that a disk or a service may do."""
+        return await _Attempt(self, target, generation, prove).run()
+
+    def check(self, target: Target, generation: Generation) -> list[Fault]:
+        """Stage, and look at what is on disk then. See `Target` for what is raised."""
+        folder = target.stage(generation)
+        return check_pair(folder, self._identifiers, self._clock.now(), self._roots)
+
+    @property
+    def clock(self) -> Clock:
+        """What the steps are timed with."""
+        return self._clock
+
+
+class _Attempt:
+    """The procedure, with what it notes down on the way."""
+
+    def __init__(self, deployer: Deployer, target: Target, generation: Generation, prove: Prove) -> None:
+        self._deployer = deployer
+        self._target = target
+        self._generation = generation
+        self._prove = prove
+        self._steps: list[Step] = []
+        self._faults: list[Fault] = []
+
+    async def run(self) -> Deployment:
+        try:
+            with self._step("stage"):
+                self._faults += await asyncio.to_thread(self._deployer.check, self._target, self._generation)
+        except (OSError, UnknownOwnerError) as error:
+            self._faults.append(_fault_of(error, self._target))
+        if self._faults:
+            return self._ended(DeploymentOutcome.FAILED)
+        proof = await self._promote()
+        if proof is None or proof.missing:
+            return await self._roll_back(proof)
+        await self._settle()
+        return self._ended(DeploymentOutcome.PROVEN if proof.is_proven else DeploymentOutcome.UNPROVEN, proof=proof)
+
+    async def _promote(self) -> Proof | None:
+        """Make it live and look; None when it did not get that far."""
+        try:
+            with self._step("promote"):
+                await asyncio.to_thread(self._target.promote, self._generation)
+        except OSError as error:
+            self._faults.append(_fault_of(error, self._target))
+            return None
+        return await self._bring_live()
+
+    async def _settle(self) -> None:
+        """What is proven stays, even if that cannot be noted down."""
+        try:
+            with self._step("settle"):
+                await asyncio.to_thread(self._target.settle, self._generation)
+        except OSError as error:
+            self._faults.append(_fault_of(error, self._target))
+
+    async def _bring_live(self) -> Proof | None:
+        """Validate, reload, prove; None when the service does not accept what is live."""
+        with self._step("validate"):
+            refused = await self._target.validate()
+        if refused is not None:
+            self._faults.append(refused)
+            return None
+        with self._step("reload"):
+            trouble = await self._target.reload()
+        with self._step("prove"):
+            proof = await self._prove(self._generation.facts.fingerprint)
+        if proof.missing:
+            self._faults += [trouble] if trouble else []
+            self._faults += [_fault_about(one, self._target) for one in proof.missing]
+        return proof
+
+    async def _roll_back(self, proof: Proof | None) -> Deployment:
+        """The pair from before, loaded and proven; where there is none, the new one stays: it is the better of two."""
+        try:
+            with self._step("roll back"):
+                restored = await asyncio.to_thread(self._target.roll_back)
+        except OSError as error:
+            self._faults.append(_fault_of(error, self._target))
+            restored = None
+        if restored is None:
+            return self._ended(DeploymentOutcome.FAILED, proof=proof)
+        with self._step("reload again"):
+            await self._target.reload()
+        seen = None
+        if restored.fingerprint is not None:
+            with self._step("prove again"):
+                seen = await self._prove(restored.fingerprint)
+        self._faults.append(_rolled_back(self._target, seen))
+        return self._ended(DeploymentOutcome.ROLLED_BACK, proof=proof, restored=seen)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        started = self._deployer.clock.monotonic()
+        try:
+            yield
+        finally:
+            took = timedelta(seconds=self._deployer.clock.monotonic() - started)
+            self._steps.append(Step(name=name, took=took))
+
+    def _ended(
+        self, outcome: DeploymentOutcome, *, proof: Proof | None = None, restored: Proof | None = None
+    ) -> Deployment:
+        return Deployment(
+            target=self._target.name,
+            kind=self._target.kind,
+            generation=self._generation.number,
+            fingerprint=self._generation.facts.fingerprint,
+            outcome=outcome,
+            steps=tuple(self._steps),
+            faults=tuple(self._faults),
+            proof=proof,
+            restored=restored,
+        )
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def _fault_of(error: OSError | UnknownOwnerError, target: Target) -> Fault:
+    """What the disk or the kernel refused, as a fault."""
+    if isinstance(error, UnknownOwnerError):
+        return Fault(code="deploy.unmapped_owner", explanation=f"{target.name}: {error}.")
+    file = str(error.filename) if error.filename is not None else None
+    name = errno.errorcode.get(error.errno or 0, "")
+    return Fault(
+        code="deploy.disk_full" if error.errno in _FULL else "deploy.unwritable",
+        explanation=f"{target.name} cannot be written{f' ({file})' if file else ''}: {error.strerror or error}.",
+        file=file,
+        detail={"errno": name},
+    )
+
+
+_SERVED = {
+    ServedAs.OTHER: ("deploy.served_old", "still serves another certificate"),
+    ServedAs.DEFAULT: ("deploy.default_certificate", "serves its default certificate, which no client trusts"),
+    ServedAs.NOTHING: ("deploy.not_served", "gave no handshake"),
+}
+
+
+def _fault_about(seen: EndpointProof, target: Target) -> Fault:
+    code, what = _SERVED[seen.served_as]
+    why = f" ({seen.error}: {seen.detail})" if seen.error else ""
+    return Fault(
+        code=code,
+        explanation=f"{target.name}: {seen.endpoint} {what} for {seen.server_name}{why}.",
+        address=seen.endpoint,
+        detail={key: value for key, value in msgspec.to_builtins(seen).items() if value is not None},
+    )
+
+
+def _rolled_back(target: Target, seen: Proof | None) -> Fault:
+    if seen is None or not seen.endpoints:
+        shown = "and nothing could be looked at to prove it"
+    else:
+        shown = "and is served again" if seen.is_proven else "but is not seen to be served either"
+    return Fault(code="deploy.rolled_back", explanation=f"{target.name}: the pair from before is back, {shown}.")

@@ -1,0 +1,24 @@
+"""A service's own programs: what they say when they fail, as a fault."""
+
+from collections.abc import Sequence
+
+from certagent.domain.deployments import Fault
+from certagent.world.processes import run
+
+
+async def attempt(command: Sequence[str], timeout: float, code: str, summary: str) -> Fault | None:
+    """Run it; None when it ended well, else a fault with its own words."""
+    shown = " ".join(command)
+    try:
+        finished = await run(command, timeout=timeout)
+    except OSError as error:
+        return Fault(code=code, explanation=f"{summary}: {shown} cannot be started ({error.strerror}).")
+    if finished.is_good:
+        return None
+    ended = f"did not end within {timeout:g} s" if finished.status is None else f"ended with {finished.status}"
+    said = next((line for line in finished.output.splitlines() if "[warn]" not in line), "and said nothing")
+    return Fault(
+        code=code,
+        explanation=f"{summary}: {shown} {ended}: {said}",
+        detail={"command": list(command), "status": finished.status, "output": finished.output},
+    )

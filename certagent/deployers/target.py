@@ -1,0 +1,46 @@
+"""What a target must be able to do. The procedure in `deploy` is the only one who calls it."""
+
+from pathlib import Path
+from typing import Protocol
+
+from certagent.domain.deployments import Fault, Generation, Restored
+
+
+class Target(Protocol):
+    """One service that serves one certificate.
+
+    The methods that are not coroutines change files and block: they raise OSError (what the disk or the kernel said)
+    and `certagent.world.files.UnknownOwnerError`. Each MUST be harmless when repeated, and MUST leave, wherever it is
+    killed, either the pair from before in place or the new one, never a mixture.
+    """
+
+    name: str
+    """For people: "nginx /etc/nginx/ssl/gateway.crt"."""
+    kind: str
+
+    def stage(self, generation: Generation) -> Path:
+        """Put the generation where it can be promoted from, unseen by the service; returns its folder."""
+        ...
+
+    def promote(self, generation: Generation) -> None:
+        """Make it the live pair, by one rename. What was live before and proven can still be gone back to."""
+        ...
+
+    async def validate(self) -> Fault | None:
+        """Ask the service whether it could load what is live now."""
+        ...
+
+    async def reload(self) -> Fault | None:
+        """Have the service load what is live now. That this went well is no evidence of anything."""
+        ...
+
+    def roll_back(self) -> Restored | None:
+        """Go back to the pair that was last settled (or was there before certagent); says what that is.
+
+        None: there is nothing else to go back to, and nothing was changed.
+        """
+        ...
+
+    def settle(self, generation: Generation) -> None:
+        """The generation is proven: from now on it is what is gone back to; what is older may be dropped."""
+        ...

@@ -1,0 +1,51 @@
+"""Certificates as values: what a certificate says about itself, and when it is due. Nothing here opens a file."""
+
+from datetime import datetime, timedelta
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+
+class CertificateFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A leaf certificate in short. `fingerprint` is the SHA-256 of its DER form in lower-case hexadecimal."""
+
+    fingerprint: str
+    serial: str
+    identifiers: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+    issuer: str
+
+    def lifetime(self) -> timedelta:
+        """From not_before to not_after."""
+        return self.not_after - self.not_before
+
+    def due_at(self, fraction: float) -> datetime:
+        """When renewal is due: after `fraction` (0..1) of the lifetime."""
+        return self.not_before + self.lifetime() * fraction
+
+    def covers(self, identifiers: tuple[str, ...]) -> bool:
+        """Whether every wanted identifier is among the certificate's own, literally."""
+        return set(identifiers) <= set(self.identifiers)
+
+
+def read_facts(certificate: x509.Certificate) -> CertificateFacts:
+    """The facts of a parsed certificate: DNS names and IP addresses of its SAN are its identifiers."""
+    return CertificateFacts(
+        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        serial=f"{certificate.serial_number:x}",
+        identifiers=_subject_alternative_names(certificate),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        issuer=certificate.issuer.rfc4514_string(),
+    )
+
+
+def _subject_alternative_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    addresses = (str(address) for address in names.get_values_for_type(x509.IPAddress))
+    return (*names.get_values_for_type(x509.DNSName), *addresses)

@@ -1,0 +1,148 @@
+"""Conclusions about the challenge's path, http-01: who answered the CA, and with what. Pure."""
+
+from collections.abc import Iterator
+
+from certagent.domain.conclusions.evidence import Evidence, chain_of
+from certagent.domain.findings import Culprit, Finding
+from certagent.domain.rehearsals import Hop
+
+_NET = {"refused": "net.refused", "timeout": "net.timeout", "no_route": "net.no_route", "reset": "net.reset"}
+_NET_WORDS = {
+    "refused": "nothing listens there",
+    "timeout": "no answer came: something drops the packets",
+    "no_route": "there is no route",
+    "reset": "the connection was cut",
+}
+_REDIRECTS = {"redirect_loop": "http01.redirect_loop", "redirect_offsite": "http01.redirect_offsite"}
+
+
+def responder_is_absent(evidence: Evidence) -> Iterator[Finding]:
+    """http01.responder_absent: this node's own responder does not answer on loopback."""
+    check = evidence.responder
+    if check is not None and not check.answered:
+        yield evidence.own_finding(
+            "http01.responder_absent",
+            f"The responder on {check.listen} did not answer the planted token on {evidence.node} itself.",
+            Culprit(node=evidence.node, address=check.listen),
+            f"See who listens on {check.listen}, and the agent's journal.",
+            said=check.detail,
+        )
+
+
+def nobody_answers(evidence: Evidence) -> Iterator[Finding]:
+    """net.refused, net.timeout, net.no_route, net.reset, http01.tls_on_80: the first hop gave no HTTP answer."""
+    attempt = evidence.attempt()
+    if not evidence.has_failed or attempt is None or not attempt.hops or attempt.hops[0].error is None:
+        return
+    hop = attempt.hops[0]
+    if hop.error not in _NET:
+        yield from _no_http(evidence, hop)
+        return
+    yield evidence.finding(
+        _NET[hop.error],
+        f"The CA does not get through to {evidence.place(hop.address)} port {hop.port} for {evidence.identifier}:"
+        f" {_NET_WORDS[hop.error]}.",
+        evidence.path_culprit(hop.address),
+        f"From the CA's node, reach {hop.address} port {hop.port}: the service, its packet filter, the route back.",
+        errno=hop.errno,
+        took_ms=hop.took_ms,
+    )
+
+
+def answer_is_not_ours(evidence: Evidence) -> Iterator[Finding]:
+    """http01.wrong_host, not_found, forbidden, server_error, catchall, redirect_broken, redirect_loop,
+    redirect_offsite: somebody answered, but not with the planted token."""
+    attempt = evidence.attempt()
+    if not evidence.has_failed or attempt is None or not attempt.hops or attempt.hops[0].status is None:
+        return
+    last = attempt.hops[-1]
+    code = _code_for(evidence, attempt.hops)
+    yield evidence.finding(
+        code,
+        f"The CA asked {evidence.place(attempt.hops[0].address)} for {evidence.identifier}, and the token did not come:"
+        f" {chain_of(attempt.hops)}.",
+        evidence.path_culprit(attempt.hops[0].address),
+        _FIXES.get(code, "See which route of the gateway takes the challenge's path, and send it to the responder."),
+        status=last.status,
+        server=last.server,
+        hops=[_shown(hop) for hop in attempt.hops],
+    )
+
+
+def redirect_is_followed(evidence: Evidence) -> Iterator[Finding]:
+    """http01.redirected: the chain, when its end serves the token."""
+    attempt = evidence.attempt()
+    if evidence.has_failed or attempt is None or len(attempt.hops) < 2 or not attempt.matched:
+        return
+    yield evidence.finding(
+        "http01.redirected",
+        f"The challenge of {evidence.identifier} is redirected, and the end serves it: {chain_of(attempt.hops)}.",
+        None,
+        None,
+        hops=[_shown(hop) for hop in attempt.hops],
+    )
+
+
+def connection_is_stale(evidence: Evidence) -> Iterator[Finding]:
+    """http01.stale_connection: the CA holds a connection to where the name no longer leads, and may use it."""
+    rehearsal = evidence.rehearsal
+    if rehearsal is None or not rehearsal.stale:
+        return
+    held = rehearsal.stale[0]
+    yield evidence.finding(
+        "http01.stale_connection",
+        f"The CA still holds a connection to {evidence.place(held.address)}, where {evidence.identifier} does not lead;"
+        " it may validate over that one until it closes.",
+        Culprit(node=rehearsal.node, address=held.address, role="authority"),
+        "Wait until it closes (certagent does), or restart the CA.",
+        connections=[f"{connection.address}:{connection.port}" for connection in rehearsal.stale],
+    )
+
+
+_FIXES = {
+    "http01.wrong_host": "Mend the name first: the box that answered is not the one that holds the token.",
+    "http01.catchall": "Give /.well-known/acme-challenge/ a route of its own that wins over the catch-all page.",
+    "http01.not_found": "Give /.well-known/acme-challenge/ a route to the responder on the box that answered.",
+    "http01.redirect_broken": "Leave /.well-known/acme-challenge/ out of the redirect, or serve it at its end.",
+}
+
+
+def _code_for(evidence: Evidence, hops: tuple[Hop, ...]) -> str:
+    last = hops[-1]
+    if evidence.deciding_line() is not None:
+        return "http01.wrong_host"
+    if last.error in _REDIRECTS:
+        return _REDIRECTS[last.error]
+    if len(hops) > 1:
+        return "http01.redirect_broken"
+    return _code_for_status(last.status or 0)
+
+
+def _code_for_status(status: int) -> str:
+    if status in (401, 403):
+        return "http01.forbidden"
+    if status >= 500:
+        return "http01.server_error"
+    return "http01.not_found" if status >= 400 else "http01.catchall"
+
+
+def _no_http(evidence: Evidence, hop: Hop) -> Iterator[Finding]:
+    yield evidence.finding(
+        "http01.tls_on_80",
+        f"What answers on {evidence.place(hop.address)} port {hop.port} does not speak plain HTTP"
+        f" ({hop.errno or hop.error}).",
+        evidence.path_culprit(hop.address),
+        "Port 80 must speak plain HTTP: see the listener's configuration for TLS.",
+        error=hop.error,
+    )
+
+
+def _shown(hop: Hop) -> dict[str, str | int | None]:
+    return {
+        "url": hop.url,
+        "address": hop.address,
+        "status": hop.status,
+        "server": hop.server,
+        "location": hop.location,
+        "error": hop.error,
+    }

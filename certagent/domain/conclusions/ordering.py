@@ -1,0 +1,66 @@
+"""Conclusions from what became of an order and of a deployment. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+from certagent.domain.deployments import Deployment
+from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.orders import Failed, OrderOutcome, Problem, Resource
+from certagent.domain.policy import Judgement
+from certagent.domain.rehearsals import RehearsalOutcome
+
+
+def order_failed(
+    node: str, identifiers: Sequence[str], failed: Failed, again: Sequence[Judgement]
+) -> Iterator[Finding]:
+    """The CA's own words, and beside them what a look from beside the CA says now: the CA hides its reason."""
+    problem = failed.problems[0] if failed.problems else Problem()
+    cause = next((finding for judgement in again for finding in judgement.findings if finding.culprit), None)
+    yield Finding(
+        code=failed.code,
+        identifier=problem.identifier.value if problem.identifier else next(iter(identifiers), None),
+        vantage=Vantage.CLIENT,
+        reporter=node,
+        explanation=f"The CA refused the order: {problem.detail or failed.code}"
+        + (f" Seen from beside it: {cause.explanation}" if cause else ""),
+        detail={"problems": [one.detail for one in failed.problems], "order": failed.order_url},
+        culprit=cause.culprit if cause else None,
+        fix=cause.fix if cause else None,
+    )
+
+
+def agreement(node: str, judgements: Sequence[Judgement], outcome: OrderOutcome) -> list[Finding]:
+    """preflight.agreed, preflight.disagreed: an order's fate against the verdict before it. Silent without a verdict
+    from beside the CA, and for failures that have nothing to do with a challenge."""
+    rehearsals = [judgement.rehearsal for judgement in judgements if judgement.rehearsal is not None]
+    if not rehearsals or any(one.outcome is RehearsalOutcome.UNAVAILABLE for one in rehearsals):
+        return []
+    challenged = isinstance(outcome, Failed) and any(one.resource is Resource.CHALLENGE for one in outcome.problems)
+    if isinstance(outcome, Failed) and not challenged:
+        return []
+    expected = all(one.outcome is RehearsalOutcome.PASSED for one in rehearsals)
+    agreed = expected is not challenged
+    words = "passed" if expected else "failed"
+    fate = "refused the challenge" if challenged else "issued"
+    return [
+        Finding(
+            code="preflight.agreed" if agreed else "preflight.disagreed",
+            identifier=rehearsals[0].identifier,
+            vantage=Vantage.PEER,
+            reporter=node,
+            explanation=f"The rehearsal {words}, and the CA {fate}.",
+        )
+    ]
+
+
+def deployment_failed(node: str, deployment: Deployment) -> Iterator[Finding]:
+    """deploy.*: the faults on the way, in the order of their appearance."""
+    for fault in deployment.faults:
+        yield Finding(
+            code=fault.code,
+            vantage=Vantage.CLIENT,
+            reporter=node,
+            explanation=fault.explanation,
+            detail=fault.detail,
+            culprit=Culprit(node=node, file=fault.file, address=fault.address),
+            fix=fault.fix,
+        )

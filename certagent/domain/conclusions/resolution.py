@@ -1,0 +1,135 @@
+"""Conclusions about how the CA resolves a name. Pure."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from certagent.domain.conclusions.evidence import Evidence
+from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.rehearsals import Origin, Resolution, ResolvedAddress
+from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE, ResolvConf
+
+_REASONS = {
+    "nxdomain": "does not exist in DNS",
+    "nodata": "has no address in DNS",
+    "servfail": "cannot be looked up: the nameserver failed",
+    "refused": "cannot be looked up: the nameserver refuses to answer",
+    "timeout": "cannot be looked up: no nameserver answered in time",
+    "unreachable": "cannot be looked up: no nameserver can be reached",
+    "no_nameserver": "cannot be looked up: resolv.conf names no nameserver",
+}
+_CODES = {"unreachable": "dns.timeout", "no_nameserver": "dns.resolv_conf_broken"}
+
+
+def name_leads_elsewhere(evidence: Evidence) -> Iterator[Finding]:
+    """dns.hosts_shadow.authority, dns.loopback: a hosts line at the CA decides otherwise than DNS.
+    dns.address_not_ours: DNS itself leads to another node, and the rehearsal failed there."""
+    resolution = evidence.resolution
+    if resolution is None or not resolution.addresses:
+        return
+    line = evidence.deciding_line()
+    if line is not None:
+        yield shadowing(resolution, line, evidence)
+    elif evidence.has_failed and resolution.addresses[0].origin.source == "dns":
+        yield from _address_not_ours(evidence, resolution.addresses[0])
+
+
+def name_has_no_address(evidence: Evidence) -> Iterator[Finding]:
+    """dns.nxdomain, dns.nodata, dns.servfail, dns.refused, dns.timeout, dns.resolv_conf_broken."""
+    resolution = evidence.resolution
+    if resolution is None or resolution.error is None:
+        return
+    asked = tuple(dict.fromkeys(reply.nameserver for reply in resolution.dns))
+    node, role = evidence.owner(asked[0] if asked else None)
+    yield evidence.finding(
+        _CODES.get(resolution.error, f"dns.{resolution.error}"),
+        f"At the CA {evidence.identifier} {_REASONS.get(resolution.error, resolution.error)}"
+        + (f" (asked: {', '.join(evidence.place(server) for server in asked)})." if asked else "."),
+        Culprit(node=node or evidence.looker, address=asked[0] if asked else None, role=role),
+        f"Add the record for {evidence.identifier} to the zone, or mend the nameserver that the CA asks.",
+        nameservers=asked,
+    )
+
+
+def shadowing(resolution: Resolution, line: ResolvedAddress, evidence: Evidence) -> Finding:
+    """The finding that a hosts line beside the CA decides (`evidence.looker` is the CA's node)."""
+    told = tuple(dict.fromkeys(answer for reply in resolution.dns for answer in reply.addresses))
+    loopback = line.address.startswith("127.") or line.address == "::1"
+    origin = line.origin
+    culprit = evidence.path_culprit(line.address)
+    return evidence.finding(
+        "dns.loopback" if loopback else "dns.hosts_shadow.authority",
+        f"The CA on {culprit.node} goes to {evidence.place(line.address)} for {resolution.name}, because line"
+        f" {origin.line} of {origin.file} there says so; DNS says {', '.join(evidence.place(a) for a in told)}.",
+        culprit,
+        _fix_for(origin, culprit.node),
+        hosts=line.address,
+        dns=told,
+        order=resolution.order,
+        managed_by=origin.managed_by,
+    )
+
+
+def shadows_at_the_authority(resolutions: tuple[Resolution, ...], node: str, own: tuple[str, ...]) -> list[Finding]:
+    """What the hosts file beside the CA does to the fleet's names, without any fetch.
+
+    A name whose DNS address is the node's own may lead to loopback there: it is the CA's own name.
+    """
+    concluded = []
+    for resolution in resolutions:
+        evidence = Evidence(identifier=resolution.name, node=node, addresses=own, looked_up=resolution)
+        line = evidence.deciding_line()
+        told = {answer for reply in resolution.dns for answer in reply.addresses}
+        if line is not None and not told & set(own):
+            concluded.append(shadowing(resolution, line, evidence))
+    return concluded
+
+
+def shadows_at_a_client(resolutions: tuple[Resolution, ...], node: str, own: tuple[str, ...]) -> list[Finding]:
+    """dns.hosts_shadow.client: hosts lines on an ordinary node that disagree with DNS for names of the fleet."""
+    return [
+        msgspec.structs.replace(
+            finding,
+            code="dns.hosts_shadow.client",
+            vantage=Vantage.CLIENT,
+            explanation=finding.explanation.replace(f"The CA on {node} goes", f"{node} goes", 1),
+        )
+        for finding in shadows_at_the_authority(resolutions, node, own)
+    ]
+
+
+def resolver_is_missing(node: str, configuration: ResolvConf) -> Finding | None:
+    """dns.resolv_conf_broken: absent, a dangling link, or without a usable nameserver."""
+    if configuration.exists and not configuration.names_nobody():
+        return None
+    what = "names no nameserver" if configuration.exists else "does not exist (or is a link that leads nowhere)"
+    return Finding(
+        code="dns.resolv_conf_broken",
+        vantage=Vantage.STATIC,
+        reporter=node,
+        explanation=f"{RESOLV_CONF_FILE} on {node} {what}.",
+        culprit=Culprit(node=node, file=RESOLV_CONF_FILE),
+        fix=f"Give {RESOLV_CONF_FILE} on {node} a line `nameserver ADDRESS`.",
+    )
+
+
+def _address_not_ours(evidence: Evidence, used: ResolvedAddress) -> Iterator[Finding]:
+    owner, role = evidence.owner(used.address)
+    if owner is None or owner == evidence.node:
+        return
+    server, _ = evidence.owner(used.origin.nameserver)
+    yield evidence.finding(
+        "dns.address_not_ours",
+        f"DNS leads the CA to {evidence.place(used.address)} for {evidence.identifier}, which this node"
+        f" ({evidence.node}) should answer for.",
+        Culprit(node=server, address=used.address, role=role),
+        f"Point the record of {evidence.identifier} to {' or '.join(evidence.addresses) or evidence.node}.",
+        nameserver=used.origin.nameserver,
+    )
+
+
+def _fix_for(origin: Origin, node: str | None) -> str:
+    where = f"line {origin.line} of {origin.file} on {node}"
+    if origin.managed_by is not None:
+        return f"Change it where {origin.managed_by} sets it: {where} is rewritten from there."
+    return f"Remove {where}: `{origin.text}`"

@@ -1,0 +1,312 @@
+"""Incidents: one culprit and all its victims, computed from facts. Pure: no I/O, no clock, no store.
+
+A finding of `error` or worse makes an incident; those with one culprit file make one together. A path finding that a
+later rehearsal contradicts is capped at `warn` (DESIGN, rule 1) and makes none. What is merely a symptom of a known
+culprit file, for the same identifier, makes none of its own either.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from certagent.domain.findings import Culprit, Finding, Severity
+from certagent.domain.policy import is_about_path
+from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
+
+REOPEN_WITHIN = timedelta(hours=1)
+"""A culprit that comes back this soon after its incident was resolved reopens it: the same id, one more transition."""
+
+_SEEN_BY_THE_CA = frozenset({"acme.pending_with_error", "acme.mismatch_final", "acme.reason_hidden"})
+_ADDRESS = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*(?::[0-9a-fA-F]*){2,7})(?!\w)")
+
+
+class IncidentState(StrEnum):
+    """Where an incident stands."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class TransitionKind(StrEnum):
+    """What became of an incident."""
+
+    OPENED = "opened"
+    REOPENED = "reopened"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the culprit file, as it stood when it was last reported."""
+
+    line: int | None
+    text: str | None
+
+
+class Victim(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate that cannot be renewed because of the culprit. `expires_at` is null if none is on disk."""
+
+    identifier: str
+    node: str
+    certificate: str
+    expires_at: datetime | None = None
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """What the facts say about one culprit now. `confirmed`: somebody who may accuse bears it out (rule 11)."""
+
+    code: str
+    severity: Severity
+    culprit: Culprit
+    lines: tuple[Line, ...]
+    victims: tuple[Victim, ...]
+    explanation: str
+    fix: str | None
+    confirmed: bool
+    reporters: tuple[str, ...]
+    owners: dict[str, AddressOwner] = {}
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """One culprit and all its victims; `owners` says whose addresses the explanation mentions.
+
+    `opened_at` is that of the current opening. A resolved incident keeps what it said last.
+    """
+
+    id: str
+    state: IncidentState
+    code: str
+    severity: Severity
+    culprit: Culprit
+    lines: tuple[Line, ...]
+    victims: tuple[Victim, ...]
+    explanation: str
+    fix: str | None
+    confirmed: bool
+    reporters: tuple[str, ...]
+    owners: dict[str, AddressOwner] = {}
+    opened_at: datetime
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+    resolved_at: datetime | None = None
+
+    def parties(self) -> frozenset[str]:
+        """The nodes that may read it: the culprit's and the victims'."""
+        nodes = {victim.node for victim in self.victims}
+        return frozenset(nodes | {self.culprit.node} if self.culprit.node else nodes)
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """An active finding as it is held: whose token reported it, for which scope, when."""
+
+    agent: str
+    scope: str
+    at: datetime
+    finding: Finding
+
+
+class KnownRehearsal(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest rehearsal of an identifier. `brokered`: it went through the collector itself, nobody's word for it."""
+
+    at: datetime
+    brokered: bool
+    rehearsal: Rehearsal
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known beside the findings: address -> owner, identifier -> certificates, node -> role, rehearsals."""
+
+    authorities: frozenset[str] = frozenset()
+    owners: Mapping[str, AddressOwner] = {}
+    roles: Mapping[str, str | None] = {}
+    victims: Mapping[str, tuple[Victim, ...]] = {}
+    rehearsals: Mapping[str, KnownRehearsal] = {}
+
+
+def key_of(agent: str, finding: Finding) -> str:
+    """What makes two findings one incident: the culprit's file, else node, code and identifier; never a line."""
+    node = _accused(agent, finding)
+    if finding.culprit is not None and finding.culprit.file is not None:
+        return f"file:{node}:{finding.culprit.file}"
+    return f"code:{node}:{finding.code}:{finding.identifier or ''}"
+
+
+def addresses_in(finding: Finding) -> set[str]:
+    """The IP addresses whose owners the finding's explanation should name."""
+    culprit = finding.culprit.address if finding.culprit is not None else None
+    return {*_ADDRESS.findall(finding.explanation), *([culprit] if culprit else [])}
+
+
+def effective_severity(sighting: Sighting, fleet: Fleet) -> Severity:
+    """The finding's severity, at most `warn` if a later rehearsal of its identifier passed all the same."""
+    finding = sighting.finding
+    known = fleet.rehearsals.get(finding.identifier or "")
+    outlived = known is not None and known.rehearsal.outcome is RehearsalOutcome.PASSED and known.at > sighting.at
+    return finding.severity.capped_at(Severity.WARN) if outlived and _concerns_path(finding) else finding.severity
+
+
+def is_borne_out(sighting: Sighting, fleet: Fleet) -> bool:
+    """Rule 11: whether the accusation comes from the accused node, the authority, or a brokered rehearsal."""
+    if sighting.agent in fleet.authorities or _accused(sighting.agent, sighting.finding) == sighting.agent:
+        return True
+    known = fleet.rehearsals.get(sighting.finding.identifier or "")
+    if known is None or not known.brokered or known.rehearsal.outcome is not RehearsalOutcome.FAILED:
+        return False
+    return _saw(known.rehearsal, sighting.finding.culprit or Culprit(), fleet)
+
+
+def gather(sightings: Iterable[Sighting], fleet: Fleet) -> dict[str, Case]:
+    """The cases that the findings make, by key. Give every finding about an identifier, or none."""
+    standing = [s for s in sightings if effective_severity(s, fleet).at_least(Severity.ERROR)]
+    explained = {s.finding.identifier for s in standing if _names_file(s.finding)} - {None}
+    groups: dict[str, list[Sighting]] = {}
+    for sighting in standing:
+        if not _is_symptom(sighting.finding, explained):
+            groups.setdefault(key_of(sighting.agent, sighting.finding), []).append(sighting)
+    return {key: _describe(group, fleet) for key, group in groups.items()}
+
+
+def follow(
+    key: str, known: Incident | None, case: Case | None, now: datetime
+) -> tuple[Incident | None, TransitionKind | None]:
+    """The incident as it now stands, and its transition if it made one."""
+    if case is None:
+        if known is None or known.state is IncidentState.RESOLVED:
+            return known, None
+        return msgspec.structs.replace(known, state=IncidentState.RESOLVED, resolved_at=now), TransitionKind.RESOLVED
+    if known is not None and known.state is not IncidentState.RESOLVED:
+        return msgspec.structs.replace(known, **msgspec.structs.asdict(case)), None
+    back_soon = known is not None and known.resolved_at is not None and now - known.resolved_at < REOPEN_WITHIN
+    identity = known.id if known is not None and back_soon else _identity(key, now)
+    opened = Incident(id=identity, state=IncidentState.OPEN, opened_at=now, **msgspec.structs.asdict(case))
+    return opened, TransitionKind.REOPENED if back_soon else TransitionKind.OPENED
+
+
+def acknowledge(incident: Incident, by: str, now: datetime) -> Incident:
+    """The incident with somebody's name on it; unchanged unless it is open."""
+    if incident.state is not IncidentState.OPEN:
+        return incident
+    return msgspec.structs.replace(incident, state=IncidentState.ACKNOWLEDGED, acknowledged_at=now, acknowledged_by=by)
+
+
+def name_owners(text: str, owners: Mapping[str, AddressOwner]) -> str:
+    """`text` with the owner behind the first mention of each address: `10.0.0.153 (lxc101, gateway)`."""
+    for address, owner in owners.items():
+        mention = rf"(?<![\w.:]){re.escape(address)}(?!\w|\.\d|:\d| \()"
+        text = re.sub(mention, f"{address} ({describe_owner(owner)})", text, count=1)
+    return text
+
+
+def describe_owner(owner: AddressOwner) -> str:
+    """`lxc101, gateway`, or the node alone."""
+    return f"{owner.node}, {owner.role}" if owner.role else owner.node
+
+
+def _identity(key: str, opened_at: datetime) -> str:
+    return hashlib.sha256(f"{key} {opened_at.isoformat()}".encode()).hexdigest()[:12]
+
+
+def _accused(agent: str, finding: Finding) -> str:
+    return finding.culprit.node if finding.culprit is not None and finding.culprit.node else agent
+
+
+def _names_file(finding: Finding) -> bool:
+    return finding.culprit is not None and finding.culprit.file is not None and _concerns_path(finding)
+
+
+def _concerns_path(finding: Finding) -> bool:
+    return is_about_path(finding) or finding.code in _SEEN_BY_THE_CA
+
+
+def _is_symptom(finding: Finding, explained: set[str | None]) -> bool:
+    return finding.identifier in explained and _concerns_path(finding) and not _names_file(finding)
+
+
+def _saw(rehearsal: Rehearsal, culprit: Culprit, fleet: Fleet) -> bool:
+    """Whether the rehearsal's own evidence leads to the culprit: its file, or a box that it met."""
+    resolution = rehearsal.resolution
+    resolved = (*resolution.addresses, *resolution.hosts) if resolution is not None else ()
+    if culprit.file is not None:
+        return culprit.node == rehearsal.node and culprit.file in {item.origin.file for item in resolved}
+    met = {hop.address for attempt in rehearsal.attempts for hop in attempt.hops} | {item.address for item in resolved}
+    boxes = {fleet.owners[address].node for address in met if address is not None and address in fleet.owners}
+    return culprit.node in boxes | {rehearsal.node}
+
+
+def _describe(group: list[Sighting], fleet: Fleet) -> Case:
+    group = sorted(group, key=lambda sighting: _precedence(sighting, fleet))
+    leading = group[0].finding
+    owners = {a: fleet.owners[a] for a in sorted(addresses_in(leading)) if a in fleet.owners}
+    return Case(
+        code=leading.code,
+        severity=effective_severity(group[0], fleet),
+        culprit=_enrich(leading.culprit or Culprit(), _accused(group[0].agent, leading), fleet),
+        lines=_lines(group),
+        victims=_victims(group, fleet),
+        explanation=_explain(leading, owners),
+        fix=leading.fix,
+        confirmed=any(is_borne_out(sighting, fleet) for sighting in group),
+        reporters=tuple(sorted({sighting.agent for sighting in group})),
+        owners=owners,
+    )
+
+
+def _precedence(sighting: Sighting, fleet: Fleet) -> tuple[object, ...]:
+    """Who speaks for the group: borne out before mere accusation, worst first, the culprit's own node first."""
+    finding = sighting.finding
+    return (
+        not is_borne_out(sighting, fleet),
+        effective_severity(sighting, fleet).rank,
+        _accused(sighting.agent, finding) != sighting.agent,
+        finding.culprit.line or 0 if finding.culprit is not None else 0,
+        finding.identifier or "",
+        finding.code,
+        sighting.agent,
+    )
+
+
+def _enrich(culprit: Culprit, node: str, fleet: Fleet) -> Culprit:
+    """The culprit with its node, and the role of whose address it is (of the node, where no address is in play)."""
+    owner = fleet.owners.get(culprit.address or "")
+    role = owner.role if owner is not None else culprit.role
+    if role is None and culprit.address is None:
+        role = fleet.roles.get(node)
+    return msgspec.structs.replace(culprit, node=node, role=role)
+
+
+def _explain(finding: Finding, owners: Mapping[str, AddressOwner]) -> str:
+    text = name_owners(finding.explanation, owners)
+    address = finding.culprit.address if finding.culprit is not None else None
+    if address is not None and address in owners and address not in finding.explanation:
+        text = f"{text.rstrip()} The address is {address} ({describe_owner(owners[address])})."
+    return text
+
+
+def _lines(group: Sequence[Sighting]) -> tuple[Line, ...]:
+    """The culprit's lines, each text once, numbered as last reported."""
+    latest: dict[str | None, int | None] = {}
+    for sighting in sorted(group, key=lambda s: s.at):
+        culprit = sighting.finding.culprit
+        if culprit is not None and (culprit.line is not None or culprit.text is not None):
+            latest[culprit.text] = culprit.line
+    lines = (Line(line=number, text=text) for text, number in latest.items())
+    return tuple(sorted(lines, key=lambda line: (line.line or 0, line.text or "")))
+
+
+def _victims(group: Sequence[Sighting], fleet: Fleet) -> tuple[Victim, ...]:
+    """The certificates concerned, the one that dies first on top."""
+    found: dict[tuple[str, str, str], Victim] = {}
+    for identifier in {s.finding.identifier for s in group if s.finding.identifier}:
+        for victim in fleet.victims.get(identifier, ()):
+            found[victim.identifier, victim.node, victim.certificate] = victim
+    return tuple(sorted(found.values(), key=_urgency))
+
+
+def _urgency(victim: Victim) -> tuple[bool, float, str, str]:
+    expires = victim.expires_at
+    return expires is None, expires.timestamp() if expires else 0.0, victim.node, victim.identifier

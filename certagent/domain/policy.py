@@ -1,0 +1,159 @@
+"""Policy: grades findings and turns them into a verdict. Pure; the numbers come from `policies/*.toml`."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from certagent.domain.findings import Finding, Severity, Vantage, Verdict, worst_first
+from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
+
+PATH_LAYERS = ("dns.", "net.", "http01.", "alpn.", "dns01.", "ca.uses_proxy", "ca.port_override")
+"""Findings about the challenge's path: a passed rehearsal caps them at `warn`."""
+
+OWN_INABILITY = frozenset(
+    {
+        "ca.unreachable",
+        "ca.untrusted",
+        "ca.name_mismatch",
+        "ca.directory_missing",
+        "ca.unhealthy",
+        "dns.authority_not_authority",
+        "http01.responder_absent",
+        "deploy.unwritable",
+    }
+)
+"""What blocks without a rehearsal: the acting node itself cannot do its part."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """Preflight of one identifier: findings graded, worst first, the culprit of a block first of all."""
+
+    identifier: str
+    verdict: Verdict
+    rehearsal: Rehearsal | None
+    findings: tuple[Finding, ...]
+
+
+class Duration(timedelta):
+    """A time span that a policy file writes as `"90s"`, `"20m"`, `"6h"`."""
+
+
+class RenewalPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When to renew, and how to go on after a failure. Fractions are of the certificate's lifetime."""
+
+    due_after: float
+    jitter: float
+    retry_first: Duration
+    retry_longest: Duration
+    urgent_below: float
+    probe_every: Duration
+    settle_longest: Duration
+
+
+class PreflightPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often the path is judged without any event."""
+
+    repeat_every: Duration
+
+
+class WatchPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The quiet period that ends a change set, and the slow comparison."""
+
+    quiet_for: Duration
+    reconcile_every: Duration
+
+
+class ProofPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long a proof may take, by kind of target."""
+
+    nginx_for: Duration
+    traefik_for: Duration
+    command_for: Duration
+
+    def for_kind(self, kind: str) -> timedelta:
+        """The bound for a target of that kind."""
+        bounds: dict[str, timedelta] = msgspec.structs.asdict(self)
+        return bounds[f"{kind}_for"]
+
+
+class CollectorPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the collector concludes from silence."""
+
+    silent_after: Duration
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole policy. `severity`: by code, one severity or one per vantage."""
+
+    renewal: RenewalPolicy
+    preflight: PreflightPolicy
+    watch: WatchPolicy
+    proof: ProofPolicy
+    collector: CollectorPolicy
+    severity: dict[str, Severity | dict[Vantage, Severity]]
+
+    def grade(self, finding: Finding) -> Finding:
+        """The finding with this policy's severity."""
+        entry = self.severity.get(finding.code, Severity.ERROR)
+        severity = entry.get(finding.vantage, Severity.ERROR) if isinstance(entry, dict) else entry
+        return msgspec.structs.replace(finding, severity=severity)
+
+
+def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """`top` laid over `base`, table by table."""
+    merged = dict(base)
+    for key, value in top.items():
+        inner = merged.get(key)
+        merged[key] = overlay(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def read_policy(document: dict[str, Any]) -> Policy:
+    """The policy in a parsed TOML document. Raises `msgspec.ValidationError` with the key path."""
+    return msgspec.convert(document, Policy, dec_hook=_decode)
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is not Duration:
+        raise NotImplementedError(kind)
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
+    if matched is None:
+        raise ValueError(f'{value!r} is not a duration such as "90s", "20m", "6h"')
+    return Duration(seconds=float(matched[1]) * _UNITS[matched[2]])
+
+
+def grade_all(policy: Policy, findings: list[Finding], rehearsal: Rehearsal | None) -> list[Finding]:
+    """Graded and capped, worst first: what concerns the path is no worse than `warn` once the rehearsal passed."""
+    passed = rehearsal is not None and rehearsal.outcome is RehearsalOutcome.PASSED
+    graded = (policy.grade(finding) for finding in findings)
+    return worst_first([_capped(finding) if passed and is_about_path(finding) else finding for finding in graded])
+
+
+def judged(policy: Policy, identifier: str, findings: list[Finding], rehearsal: Rehearsal | None) -> Judgement:
+    """The judgement that this policy comes to."""
+    graded = grade_all(policy, findings, rehearsal)
+    return Judgement(
+        identifier=identifier, verdict=judge(graded, rehearsal), rehearsal=rehearsal, findings=tuple(graded)
+    )
+
+
+def is_about_path(finding: Finding) -> bool:
+    """Whether the finding concerns the way from the CA to the responder."""
+    return finding.code.startswith(PATH_LAYERS) and finding.code not in OWN_INABILITY
+
+
+def judge(findings: list[Finding], rehearsal: Rehearsal | None) -> Verdict:
+    """The verdict: the rehearsal decides, or the acting node's own inability; findings only explain."""
+    unable = any(f.code in OWN_INABILITY and f.severity is Severity.FATAL for f in findings)
+    failed = rehearsal is not None and rehearsal.outcome is RehearsalOutcome.FAILED
+    if unable or failed:
+        return Verdict.BLOCK
+    return Verdict.WARN if any(f.severity.at_least(Severity.WARN) for f in findings) else Verdict.PROCEED
+
+
+def _capped(finding: Finding) -> Finding:
+    return msgspec.structs.replace(finding, severity=finding.severity.capped_at(Severity.WARN))

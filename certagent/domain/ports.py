@@ -1,0 +1,20 @@
+"""The ports: what the decisions need from outside, as protocols. `certagent.world` has the real ones."""
+
+from datetime import datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for instants that people read, monotonic time for durations."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`. A fake clock returns when it is moved that far."""
+        ...

@@ -1,0 +1,138 @@
+"""Rehearsals as values: what is asked of the agent beside the CA, and what it saw. No body ever travels."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+CHALLENGE_PATH = "/.well-known/acme-challenge/"
+BODY_SUFFIX = ".certagent-rehearsal"
+LONGEST_PLANTING_SECONDS = 60
+
+
+class RehearsalOutcome(StrEnum):
+    """Whether the planted token came back, did not, or could not be asked for."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNAVAILABLE = "unavailable"
+
+
+class RehearsalRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent: `digest` is the SHA-256 (hexadecimal) of the body that the client's own agent planted."""
+
+    identifier: str
+    challenge: str = "http-01"
+    token: str
+    digest: str
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one answer came from: a line of a hosts file, or a nameserver."""
+
+    source: str  # "hosts" | "dns" | "literal"
+    file: str | None = None
+    line: int | None = None
+    text: str | None = None
+    nameserver: str | None = None
+    managed_by: str | None = None  # who rewrites that line: "proxmox", "cloud-init", "docker", ...
+
+
+class ResolvedAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """One address that the CA would try, in its order, and where it came from."""
+
+    address: str
+    origin: Origin
+
+
+class DnsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What one nameserver said to one question. `status`: "ok" (then `addresses` may be empty: NODATA),
+    "nxdomain", "servfail", "refused", "timeout", "unreachable"."""
+
+    nameserver: str
+    name: str
+    record: str  # "A" | "AAAA"
+    status: str
+    addresses: tuple[str, ...] = ()
+
+
+class Resolution(msgspec.Struct, frozen=True, kw_only=True):
+    """One name as the CA resolves it: Go's order of sources, hosts and DNS side by side.
+
+    `addresses` is what the CA uses. `hosts` is every matching hosts line whether it decides or not, `dns` what
+    the nameservers say whether they are asked or not: so a reader sees both sides of a disagreement.
+    """
+
+    name: str
+    order: tuple[str, ...] = ("files", "dns")
+    addresses: tuple[ResolvedAddress, ...] = ()
+    hosts: tuple[ResolvedAddress, ...] = ()
+    dns: tuple[DnsAnswer, ...] = ()
+    error: str | None = None  # "nxdomain", "nodata", "servfail", "refused", "timeout", "unreachable", "no_nameserver"
+
+
+class Hop(msgspec.Struct, frozen=True, kw_only=True):
+    """One fetch of the chain. `error` is null, or one of: "refused", "timeout", "no_route", "reset", "tls",
+    "protocol", "redirect_offsite", "redirect_loop", "unresolved"; `errno` its symbolic name where there is one."""
+
+    url: str
+    name: str
+    address: str | None = None
+    port: int = 80
+    status: int | None = None
+    server: str | None = None
+    location: str | None = None
+    content_type: str | None = None
+    certificate_names: tuple[str, ...] = ()  # of the TLS certificate met on a redirect to 443
+    error: str | None = None
+    errno: str | None = None
+    took_ms: int = 0
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """The fetch from one address of the identifier, with every redirect followed from there."""
+
+    hops: tuple[Hop, ...]
+    matched: bool = False
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """An open connection of the CA's process to a challenge port: it may be used in place of a fresh one."""
+
+    address: str
+    port: int
+
+
+class AddressOwner(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose address that is, by the fleet's inventory."""
+
+    node: str
+    role: str | None = None
+
+
+class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent beside the CA saw. `node` is that agent's; `reason` says why an outcome is unavailable.
+
+    The Go resolver tries all addresses in turn, so `attempts` holds one entry per address tried; the outcome is
+    that of the first one that answered at all. `settles_at`: until then the CA may still use what it read before
+    (hosts cache of 5 s). `stale`: connections of the CA to addresses that the name no longer leads to.
+    `owners` is filled in by the collector, whose inventory knows the whole fleet.
+    """
+
+    identifier: str
+    outcome: RehearsalOutcome
+    at: datetime
+    node: str | None = None
+    reason: str | None = None
+    resolution: Resolution | None = None
+    attempts: tuple[Attempt, ...] = ()
+    stale: tuple[Connection, ...] = ()
+    settles_at: datetime | None = None
+    authority_flags: tuple[str, ...] = ()  # of the CA's command line, what moves the goalposts
+    proxy: str | None = None  # the CA's HTTP_PROXY, credentials stripped
+    owners: dict[str, AddressOwner] = {}
+
+
+def body_for(token: str) -> str:
+    """What is planted: a form that no key authorization has (those are `token.thumbprint`, RFC 8555 section 8.1)."""
+    return token + BODY_SUFFIX

@@ -1,0 +1,99 @@
+"""Can the CA's directory be used from here? Looks by name first, then at each configured address; orders nothing."""
+
+import asyncio
+import json
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from certagent.domain.conclusions.evidence import DirectoryCheck
+from certagent.world.tls import describe, distrust_kind, error_kind, trust_only
+
+CHECK_SECONDS = 2.5
+LARGEST_ANSWER = 64 * 1024
+
+
+async def check_directory(
+    directory: str, root: Path, addresses: Sequence[str], timeout: float = CHECK_SECONDS
+) -> list[DirectoryCheck]:
+    """One check per address of the name, then one per configured address that the name does not lead to.
+
+    All at once, each `timeout` seconds at most; the order of the result is by name first.
+    """
+    parts = urlsplit(directory)
+    host, port = parts.hostname or "", parts.port or 443
+    found = await _resolve(host, port, timeout)
+    named = [] if isinstance(found, DirectoryCheck) else found
+    wanted = [DirectoryCheck(url=directory, address=address) for address in named]
+    wanted += [
+        DirectoryCheck(url=directory, address=address, by_address=True) for address in addresses if address not in named
+    ]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_check(check, root, timeout), name=f"look at {check.address}") for check in wanted]
+    unresolved = [msgspec.structs.replace(found, url=directory)] if isinstance(found, DirectoryCheck) else []
+    return unresolved + [task.result() for task in tasks]
+
+
+async def _resolve(host: str, port: int, timeout: float) -> list[str] | DirectoryCheck:
+    """The name's addresses through this node's libc, or the check that failed over it."""
+    try:
+        async with asyncio.timeout(timeout):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        return DirectoryCheck(url="", error="unresolved", detail="the resolver did not answer in time")
+    except socket.gaierror as error:
+        return DirectoryCheck(url="", error="unresolved", detail=str(error.strerror))
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+async def _check(check: DirectoryCheck, root: Path, timeout: float) -> DirectoryCheck:
+    try:
+        async with asyncio.timeout(timeout):
+            status, body = await _get(check, root)
+    except TimeoutError:
+        return msgspec.structs.replace(check, error="timeout", detail=f"no answer within {timeout:g} s")
+    except OSError as error:
+        return msgspec.structs.replace(check, error=_error_of(error), detail=describe(error))
+    if status == 200 and _is_directory(body):
+        return msgspec.structs.replace(check, status=status)
+    detail = f"answered {status}" if status != 200 else "answered 200, but not with an ACME directory"
+    return msgspec.structs.replace(check, error="http_status", status=status, detail=detail)
+
+
+async def _get(check: DirectoryCheck, root: Path) -> tuple[int, bytes]:
+    """(status, body); status 0 for what is not HTTP. HTTP/1.0, so that the end of the answer is its end."""
+    parts = urlsplit(check.url)
+    reader, writer = await asyncio.open_connection(
+        check.address, parts.port or 443, ssl=trust_only(root), server_hostname=parts.hostname
+    )
+    try:
+        writer.write(f"GET {parts.path} HTTP/1.0\r\nHost: {parts.netloc}\r\nUser-Agent: certagent\r\n\r\n".encode())
+        answer = await reader.read(LARGEST_ANSWER)
+        while len(answer) < LARGEST_ANSWER and (piece := await reader.read(LARGEST_ANSWER)):
+            answer += piece
+    finally:
+        writer.transport.abort()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = head[9:12]
+    return (int(status) if head.startswith(b"HTTP/1.") and status.isdigit() else 0), body
+
+
+def _is_directory(body: bytes) -> bool:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and {"newNonce", "newAccount", "newOrder"} <= document.keys()
+
+
+def _error_of(error: OSError) -> str:
+    """In the words of `DirectoryCheck`: whatever speaks no TLS, or that of another root, is not to be trusted."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        kind = distrust_kind(error)
+        return kind if kind == "name_mismatch" else "untrusted"
+    kind = error_kind(error)
+    return "untrusted" if kind == "tls" else kind

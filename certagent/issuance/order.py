@@ -1,0 +1,267 @@
+"""One certificate by the RFC 8555 flow, numbered. Says no by value; raises only when the CA cannot be talked to.
+
+A killed order is taken up again where it was: its URL and the certificate's key are kept before anything is
+finalized, and nothing is finalized twice.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Protocol
+
+import msgspec
+from cryptography import x509
+
+from certagent.domain.orders import (
+    Authorization,
+    Challenge,
+    Failed,
+    Identifier,
+    Issued,
+    Order,
+    OrderOutcome,
+    PendingOrder,
+    Problem,
+    Resource,
+    Status,
+    code_of,
+)
+from certagent.domain.ports import Clock
+from certagent.issuance.keys import certificate_request, make_key
+from certagent.issuance.patience import AuthorityUnreachableError, ProblemError
+
+__all__ = ["AuthorityUnreachableError", "Orderer", "Solver", "Wanted"]
+
+VALIDATION_SECONDS = 40.0  # the CA's own patience is 30 s
+ISSUANCE_SECONDS = 60.0
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
+
+
+class Solver(Protocol):
+    """Makes a challenge's answer visible to the CA."""
+
+    challenge_type: str
+
+    async def present(self, challenge: Challenge, key_authorization: str) -> None:
+        """Make it visible, and return when it is. MUST be harmless when done twice."""
+        ...
+
+    async def clean_up(self, challenge: Challenge) -> None:
+        """Take it away. MUST be harmless when there is nothing."""
+        ...
+
+
+class AuthorityPort(Protocol):
+    """The CA, as the flow needs it; see `certagent.issuance.authority.Authority`, which also says what is raised."""
+
+    directory: str
+
+    async def new_order(self, identifiers: Sequence[Identifier]) -> Order: ...
+
+    async def order(self, url: str) -> Order: ...
+
+    async def authorization(self, url: str) -> Authorization: ...
+
+    async def answer(self, challenge: Challenge) -> Challenge | None: ...
+
+    async def finalize(self, order: Order, request: x509.CertificateSigningRequest) -> Order: ...
+
+    async def certificate(self, url: str) -> bytes: ...
+
+    def key_authorization(self, token: str) -> str: ...
+
+
+class OrderStore(Protocol):
+    """Where the order under way outlives the process."""
+
+    def pending_order(self) -> PendingOrder | None:
+        """The order under way, if there is one."""
+        ...
+
+    def save_order(self, order: PendingOrder) -> None:
+        """Keep it."""
+        ...
+
+    def forget_order(self) -> None:
+        """It came to an end."""
+        ...
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the certificate is to be for, and which kind of key it is to have (as the configuration says)."""
+
+    identifiers: tuple[str, ...]
+    key_type: str
+
+
+class Orderer:
+    """Places and follows orders of one certificate, one at a time."""
+
+    def __init__(self, authority: AuthorityPort, solver: Solver, store: OrderStore, clock: Clock) -> None:
+        self._authority = authority
+        self._solver = solver
+        self._store = store
+        self._clock = clock
+
+    async def obtain(self, wanted: Wanted) -> OrderOutcome:
+        """Take up the order under way, or place one, and follow it to its end.
+
+        Raises `AuthorityUnreachableError`; the order under way is then kept for the next time.
+        """
+        started = self._clock.monotonic()
+        try:
+            outcome = await self._obtain(wanted)
+        except ProblemError as error:
+            outcome = Failed(code=code_of(error.problem), problems=(error.problem,))
+        if isinstance(outcome, Failed) and not outcome.can_retry:
+            self._store.forget_order()
+        return msgspec.structs.replace(outcome, took=timedelta(seconds=self._clock.monotonic() - started))
+
+    async def _obtain(self, wanted: Wanted) -> OrderOutcome:
+        pending, order = await self._take_up(wanted) or await self._place(wanted)  # 1. the order, kept before all else
+        if order.status is Status.PENDING:
+            failed = await self._authorize(order)  # 2. every authorization, by its challenge
+            if failed is not None:
+                return failed
+        order = await self._finalize(order, pending)  # 3. exactly once
+        if order.status is not Status.VALID or order.certificate is None:
+            return _lost(order)
+        chain_pem = await self._authority.certificate(order.certificate)  # 4. the chain
+        return Issued(order_url=pending.url, key_pem=pending.key_pem.encode(), chain_pem=chain_pem, took=timedelta())
+
+    async def _take_up(self, wanted: Wanted) -> tuple[PendingOrder, Order] | None:
+        """The order that an earlier attempt left, if it still leads to what is wanted."""
+        pending = self._store.pending_order()
+        if pending is None:
+            return None
+        is_ours = (pending.directory, set(pending.identifiers), pending.key_type) == (
+            self._authority.directory,
+            set(wanted.identifiers),
+            wanted.key_type,
+        )
+        try:
+            order = await self._authority.order(pending.url) if is_ours else None
+        except ProblemError:
+            order = None
+        if order is None or order.status is Status.INVALID:
+            self._store.forget_order()
+            return None
+        return pending, order
+
+    async def _place(self, wanted: Wanted) -> tuple[PendingOrder, Order]:
+        key_pem = make_key(wanted.key_type)
+        order = await self._authority.new_order([_identifier(name) for name in wanted.identifiers])
+        pending = PendingOrder(
+            url=order.url,
+            directory=self._authority.directory,
+            identifiers=wanted.identifiers,
+            key_type=wanted.key_type,
+            key_pem=key_pem.decode(),
+            placed_at=self._clock.now(),
+        )
+        self._store.save_order(pending)
+        return pending, order
+
+    async def _authorize(self, order: Order) -> Failed | None:
+        """Answer every challenge, then see what came of each; None when all are valid."""
+        kind = self._solver.challenge_type
+        async with AsyncExitStack() as presented:
+            authorizations = [await self._authority.authorization(url) for url in order.authorizations]
+            pending = [one for one in authorizations if one.state(kind) is Status.PENDING]
+            for authorization in pending:
+                challenge = authorization.challenge(kind)
+                if challenge is None:
+                    return _not_offered(order, authorization, kind)
+                presented.push_async_callback(self._solver.clean_up, challenge)
+                await self._solver.present(challenge, self._authority.key_authorization(challenge.token))
+            decided = [await self._validate(one) for one in pending]
+        others = [one for one in authorizations if one not in pending]
+        bad = [one for one in (*decided, *others) if one.status is not Status.VALID]
+        return _failed(order, bad, kind) if bad else None
+
+    async def _validate(self, authorization: Authorization) -> Authorization:
+        """Have the CA try the challenge, and follow the authorization, never the challenge, until it is decided."""
+        kind = self._solver.challenge_type
+        challenge = authorization.challenge(kind)
+        answered = await self._authority.answer(challenge) if challenge else None
+        if answered is not None and answered.status is Status.VALID:
+            return msgspec.structs.replace(authorization, status=Status.VALID)
+        deadline = self._clock.monotonic() + VALIDATION_SECONDS
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            authorization = await self._authority.authorization(authorization.url)
+            is_undecided = authorization.state(kind) is Status.PENDING and authorization.problem(kind) is None
+            if not is_undecided or self._clock.monotonic() > deadline:
+                return authorization
+            await self._clock.sleep(authorization.retry_after or pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _finalize(self, order: Order, pending: PendingOrder) -> Order:
+        """Finalize an order that is not yet, and follow it until it is decided."""
+        request = certificate_request(pending.key_pem, pending.identifiers)
+        deadline = self._clock.monotonic() + ISSUANCE_SECONDS
+        pause = FIRST_PAUSE_SECONDS
+        while order.status not in (Status.VALID, Status.INVALID) and self._clock.monotonic() < deadline:
+            if order.status is not Status.PROCESSING:
+                order = await self._finalize_once(order, request)
+            else:
+                await self._clock.sleep(order.retry_after or pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                order = await self._authority.order(order.url)
+        return order
+
+    async def _finalize_once(self, order: Order, request: x509.CertificateSigningRequest) -> Order:
+        """A CA that failed inside may have issued all the same: the order says."""
+        try:
+            return await self._authority.finalize(order, request)
+        except ProblemError as error:
+            if error.problem.status is None or error.problem.status < 500:
+                raise
+            seen = await self._authority.order(order.url)
+            if seen.status is Status.READY:
+                raise
+            return seen
+
+
+def _identifier(name: str) -> Identifier:
+    try:
+        return Identifier(type="ip", value=str(ipaddress.ip_address(name)))
+    except ValueError:
+        return Identifier(type="dns", value=name)
+
+
+def _failed(order: Order, bad: Sequence[Authorization], kind: str) -> Failed:
+    """Retryable only if every failed authorization is still pending."""
+    problems = tuple(one.problem(kind) or _stuck(one) for one in bad)
+    lost = [problem for one, problem in zip(bad, problems, strict=True) if one.state(kind) is not Status.PENDING]
+    if lost:
+        return Failed(code=code_of(lost[0]), problems=problems, order_url=order.url)
+    has_error = any(one.problem(kind) is not None for one in bad)
+    code = "acme.pending_with_error" if has_error else "acme.authorization_stuck"
+    return Failed(code=code, problems=problems, order_url=order.url, can_retry=True)
+
+
+def _stuck(authorization: Authorization) -> Problem:
+    return Problem(
+        detail=f"the authorization is {authorization.status}, and no challenge says why",
+        identifier=authorization.identifier,
+        resource=Resource.AUTHORIZATION,
+    )
+
+
+def _not_offered(order: Order, authorization: Authorization, kind: str) -> Failed:
+    offered = ", ".join(challenge.type for challenge in authorization.challenges) or "nothing"
+    problem = Problem(
+        detail=f"the CA does not offer {kind} but {offered}",
+        identifier=authorization.identifier,
+        resource=Resource.AUTHORIZATION,
+    )
+    return Failed(code="ca.challenge_not_offered", problems=(problem,), order_url=order.url)
+
+
+def _lost(order: Order) -> Failed:
+    problem = order.error or Problem(detail=f"the order is {order.status}, and the CA does not say why")
+    code = code_of(problem) if order.error else "acme.order_expired"
+    return Failed(code=code, problems=(problem.about(Resource.ORDER),), order_url=order.url)

@@ -1,0 +1,65 @@
+"""Trying again: what the CA may say twice before it is believed, and how long it is waited for in between."""
+
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from certagent.domain.orders import Problem
+from certagent.domain.ports import Clock
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_RETRY_AFTER = 10.0  # seconds; what asks for more is for the schedule, not for this order
+_PASSING = {"badNonce", "accountDoesNotExist"}
+
+
+class AuthorityUnreachableError(Exception):
+    """No answer, or none that is ACME: the work could not be done, and nobody refused it."""
+
+
+class ProblemError(Exception):
+    """The CA said no. `retry_after` is in seconds, as it asked for."""
+
+    def __init__(self, problem: Problem, retry_after: float | None = None) -> None:
+        super().__init__(f"{problem.kind}: {problem.detail}")
+        self.problem = problem
+        self.retry_after = retry_after
+
+
+class Retries:
+    """A bounded number of attempts with growing pauses between them."""
+
+    def __init__(self, clock: Clock, attempts: int) -> None:
+        self._clock = clock
+        self._left = attempts - 1
+        self._pause = FIRST_PAUSE_SECONDS
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there may be another attempt."""
+        return self._left > 0
+
+    async def wait_or_raise(self, error: ProblemError) -> None:
+        """Return when it is worth another attempt, or raise the error."""
+        pause = self._pause if error.retry_after is None else error.retry_after
+        if not self.has_more or not _is_passing(error.problem) or pause > LONGEST_RETRY_AFTER:
+            raise error
+        self._left -= 1
+        self._pause *= 3
+        await self._clock.sleep(pause if error.problem.kind not in _PASSING else 0.0)
+
+
+def _is_passing(problem: Problem) -> bool:
+    is_servers = problem.status is not None and problem.status >= 500
+    return is_servers or problem.kind in _PASSING or problem.kind == "rateLimited"
+
+
+def seconds_of(retry_after: str | None) -> float | None:
+    """A Retry-After in seconds (RFC 9110 section 10.2.3). A date is not measured here: 1 s stands for it."""
+    if retry_after is None:
+        return None
+    if retry_after.isdigit():
+        return float(retry_after)
+    try:
+        parsedate_to_datetime(retry_after).astimezone(UTC)
+    except ValueError:
+        return None
+    return 1.0

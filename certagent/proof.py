@@ -1,0 +1,99 @@
+"""Proof: which certificate is served, by handshake on every endpoint under every name. Changes nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from certagent.config import split_endpoint
+from certagent.domain.deployments import EndpointProof, Proof, ServedAs
+from certagent.domain.ports import Clock
+from certagent.world import tls
+from certagent.world.tls import Handshake
+
+LOOK_SECONDS = 2.0
+FIRST_PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 0.25
+
+Look = Callable[[str, int, str, Path, float], Awaitable[Handshake]]
+
+
+class Prover:
+    """Looks at endpoints (`address:port`) under the names of a certificate, trusting the pinned root."""
+
+    def __init__(self, root: Path, clock: Clock, look: Look = tls.probe) -> None:
+        self._root = root
+        self._clock = clock
+        self._look = look
+
+    async def prove(
+        self, fingerprint: str, endpoints: Sequence[str], identifiers: Sequence[str], within: timedelta
+    ) -> Proof:
+        """Look until that certificate is served everywhere, or `within` is over. Pauses grow from 10 to 250 ms."""
+        started = self._clock.monotonic()
+        deadline = started + within.total_seconds()
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._prove_one(fingerprint, place, started, deadline), name=f"prove {place}")
+                for place in _places(endpoints, identifiers)
+            ]
+        return Proof(fingerprint=fingerprint, endpoints=tuple(task.result() for task in tasks))
+
+    async def served_now(
+        self, fingerprint: str, endpoints: Sequence[str], identifiers: Sequence[str]
+    ) -> tuple[EndpointProof, ...]:
+        """One look at each endpoint under each name, measured by that certificate ("" where there is none)."""
+        return (await self.prove(fingerprint, endpoints, identifiers, timedelta())).endpoints
+
+    async def _prove_one(
+        self, fingerprint: str, place: tuple[str, str], started: float, deadline: float
+    ) -> EndpointProof:
+        pause = FIRST_PAUSE_SECONDS
+        looks = 0
+        while True:
+            seen = await self._look_once(*place, deadline)
+            looks += 1
+            now = self._clock.monotonic()
+            judged = _judge(seen, place[0], fingerprint)
+            if judged.served_as is ServedAs.PROVEN or now + pause > deadline:
+                return msgspec.structs.replace(judged, looks=looks, took=timedelta(seconds=now - started))
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _look_once(self, endpoint: str, name: str, deadline: float) -> Handshake:
+        address, port = split_endpoint(endpoint)
+        left = deadline - self._clock.monotonic()
+        timeout = LOOK_SECONDS if left <= 0 else min(LOOK_SECONDS, max(left, LOOK_SECONDS / 4))
+        return await self._look(address, port, name, self._root, timeout)
+
+
+def _places(endpoints: Sequence[str], identifiers: Sequence[str]) -> list[tuple[str, str]]:
+    return [(endpoint, _asked_for(name)) for endpoint in endpoints for name in identifiers]
+
+
+def _asked_for(identifier: str) -> str:
+    """A name that a wildcard covers, as a client would ask for it."""
+    return f"certagent-proof{identifier[1:]}" if identifier.startswith("*.") else identifier
+
+
+def _judge(seen: Handshake, endpoint: str, fingerprint: str) -> EndpointProof:
+    return EndpointProof(
+        endpoint=endpoint,
+        server_name=seen.server_name,
+        served_as=_served_as(seen, fingerprint),
+        fingerprint=seen.fingerprint,
+        error=seen.error,
+        distrust=seen.distrust,
+        detail=seen.detail,
+    )
+
+
+def _served_as(seen: Handshake, fingerprint: str) -> ServedAs:
+    if seen.leaf is None:
+        return ServedAs.NOTHING
+    if seen.leaf.fingerprint == fingerprint:
+        return ServedAs.PROVEN
+    is_default = any(name.endswith(".traefik.default") for name in seen.leaf.identifiers)
+    return ServedAs.DEFAULT if is_default else ServedAs.OTHER

@@ -1,0 +1,221 @@
+"""Spool and uplink: every report reaches the collector once, in order, however long that takes.
+
+The spool is a folder with one file per report, written before a run counts as reported. Nothing is deleted before the
+collector has it on disk; what the collector refuses goes to `dead/`.
+"""
+
+import asyncio
+import errno
+import gzip
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from certagent.domain.ports import Clock
+from certagent.domain.reports import Report
+from certagent.world.pinned import PinnedClient
+
+log = logging.getLogger(__name__)
+
+RESERVED_BYTES = 1024 * 1024
+LARGEST_SPOOL = 4096  # reports
+LARGEST_BATCH = 10
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 10.0
+POST_SECONDS = 15.0
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Report).decode
+
+
+class Spool:
+    """Reports on disk, oldest first. One process owns the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._dead = folder / "dead"
+        self._dead.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        self._reserve = folder / "reserved"
+        self._counter = folder / "sequence"
+        self._in_flight: frozenset[int] = frozenset()
+        self.arrived = asyncio.Event()
+        self._restore_reserve()
+
+    def append(self, report: Report) -> Report:
+        """Keep the report, numbered; returns it as kept. A repeat of the newest waiting report becomes its count.
+
+        Raises OSError only if the disk is so full that the reserved space did not help either.
+        """
+        folded = self._fold(report)
+        kept = folded or msgspec.structs.replace(report, sequence=self._next_sequence())
+        self._write(self._path(kept.sequence), _encode(kept))
+        self.arrived.set()
+        self._trim()
+        return kept
+
+    def waiting(self) -> list[int]:
+        """The sequence numbers of what is not delivered yet, oldest first."""
+        return sorted(int(path.stem) for path in self._folder.glob("[0-9]*.json"))
+
+    def take(self, most: int) -> list[Report]:
+        """The oldest reports; they count as in flight until the next `take`. An unreadable one goes to `dead/`."""
+        reports = []
+        for sequence in self.waiting()[:most]:
+            try:
+                reports.append(_decode(self._path(sequence).read_bytes()))
+            except msgspec.MsgspecError:
+                self.bury(sequence, "cannot be read")
+        self._in_flight = frozenset(report.sequence for report in reports)
+        return reports
+
+    def remove(self, sequence: int) -> None:
+        """The collector has it."""
+        self._path(sequence).unlink(missing_ok=True)
+
+    def bury(self, sequence: int, reason: str) -> None:
+        """Refused for good: kept in `dead/` for a person to read."""
+        log.error("report %d was refused and lies in %s: %s", sequence, self._dead, reason)
+        with suppress(FileNotFoundError):
+            self._path(sequence).rename(self._dead / self._path(sequence).name)
+
+    def dead_count(self) -> int:
+        """How many refused reports lie there."""
+        return sum(1 for _ in self._dead.iterdir())
+
+    def _path(self, sequence: int) -> Path:
+        return self._folder / f"{sequence:012d}.json"
+
+    def _fold(self, report: Report) -> Report | None:
+        newest = self.waiting()[-1:]
+        if not newest or newest[0] in self._in_flight:
+            return None
+        try:
+            last = _decode(self._path(newest[0]).read_bytes())
+        except (msgspec.MsgspecError, OSError):
+            return None
+        if _essence(last) != _essence(report):
+            return None
+        return msgspec.structs.replace(
+            report, id=last.id, sequence=last.sequence, started_at=last.started_at, count=last.count + report.count
+        )
+
+    def _next_sequence(self) -> int:
+        kept = int(self._counter.read_text()) if self._counter.is_file() else 0
+        following = max([kept, *self.waiting()[-1:]]) + 1
+        self._write(self._counter, str(following).encode())
+        return following
+
+    def _write(self, path: Path, content: bytes) -> None:
+        try:
+            _replace(path, content)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._reserve.unlink(missing_ok=True)
+            _replace(path, content)
+
+    def _trim(self) -> None:
+        waiting = self.waiting()
+        for sequence in waiting[: max(0, len(waiting) - LARGEST_SPOOL)]:
+            self.bury(sequence, f"more than {LARGEST_SPOOL} reports are waiting")
+
+    def _restore_reserve(self) -> None:
+        if self._reserve.is_file() and self._reserve.stat().st_size == RESERVED_BYTES:
+            return
+        try:
+            _replace(self._reserve, b"\0" * RESERVED_BYTES)
+        except OSError as error:
+            log.warning("no room to reserve %d bytes for reports: %s", RESERVED_BYTES, error.strerror)
+
+
+class Uplink:
+    """Delivers what the spool holds. `run` never ends by itself; a collector that is away is an ordinary state."""
+
+    def __init__(self, spool: Spool, client: PinnedClient, clock: Clock) -> None:
+        self._spool = spool
+        self._client = client
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Deliver in order, for ever."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            self._spool.arrived.clear()
+            reports = await asyncio.to_thread(self._spool.take, LARGEST_BATCH)
+            if not reports:
+                await self._spool.arrived.wait()
+                continue
+            if await self._deliver(reports):
+                pause = FIRST_PAUSE_SECONDS
+            else:
+                await self._clock.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _deliver(self, reports: list[Report]) -> bool:
+        """Whether the collector decided on these reports."""
+        try:
+            status, body = await self._client.request(
+                "POST",
+                "/v1/reports",
+                timeout=POST_SECONDS,
+                data=gzip.compress(_encode(reports), compresslevel=1),
+                headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+            )
+        except (aiohttp.ClientError, TimeoutError) as error:
+            log.info("the collector cannot be reached, %d reports wait: %s", len(self._spool.waiting()), error)
+            return False
+        if status not in (200, 202, 422):
+            log.warning("the collector answered %d to %d reports: %s", status, len(reports), body[:200])
+            return False
+        refused = _refused(body) if status == 422 else {}
+        await asyncio.to_thread(self._settle, reports, refused)
+        return True
+
+    def _settle(self, reports: list[Report], refused: dict[str, str]) -> None:
+        for report in reports:
+            if report.id in refused:
+                self._spool.bury(report.sequence, refused[report.id])
+            else:
+                self._spool.remove(report.sequence)
+
+
+class _Refusal(msgspec.Struct):
+    id: str
+    reason: str
+
+
+class _RefusalDocument(msgspec.Struct):
+    refused: list[_Refusal] = []
+
+
+def _refused(body: bytes) -> dict[str, str]:
+    document = msgspec.json.decode(body, type=_RefusalDocument)
+    return {refusal.id: refusal.reason for refusal in document.refused}
+
+
+def _essence(report: Report) -> bytes:
+    """What two reports must share to be one with a count: all but identity, time and evidence of the moment."""
+    findings = [(finding.code, finding.identifier, finding.culprit) for finding in report.findings]
+    verdicts = sorted(report.verdicts.items())
+    kind = (report.agent, report.kind, report.trigger, report.outcome, report.scopes, report.certificate)
+    return _encode((kind, findings, verdicts, report.changes, report.inventory))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside, flush to the disk, rename over; readable by the owner alone from the first byte."""
+    temporary = path.with_suffix(".new")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,243 @@
+"""The state folder: this module is its only writer. Accounts, generations, pending orders, the run journal, records.
+
+```
+accounts/<digest of the directory's URL>/account.json
+certificates/<name>/{lock, order.json, run.json, last.json, proven -> generations/<N>}
+certificates/<name>/generations/<N>/{privkey.pem, fullchain.pem}
+records/<name>.json
+```
+Files are 0600 and folders 0700 from the first byte; everything changes by write-then-rename, link swap or removal,
+so that a killed process leaves the old or the new. Everything here blocks, and raises OSError when the disk does.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from cryptography import x509
+
+from certagent.domain.certificates import read_facts
+from certagent.domain.deployments import Generation
+from certagent.domain.orders import Account, PendingOrder
+from certagent.domain.reports import Outcome, Trigger
+from certagent.world.files import (
+    FileContent,
+    make_folder,
+    read_file,
+    read_link,
+    remove_file,
+    remove_folder,
+    swap_link,
+    write_file,
+    write_folder,
+)
+
+KEPT_GENERATIONS = 3
+
+_KEY = "privkey.pem"
+_CHAIN = "fullchain.pem"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+_Value = TypeVar("_Value")
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A renewal under way. Found at a start, it was killed: it is reported as interrupted under the same id, and a
+    `generation` that it names is deployed to the end without a new order."""
+
+    id: str
+    certificate: str
+    trigger: Trigger
+    step: str
+    started_at: datetime
+    generation: int | None = None
+
+
+class Last(msgspec.Struct, frozen=True, kw_only=True):
+    """How the last run ended."""
+
+    outcome: Outcome
+    at: datetime
+
+
+class LockedError(Exception):
+    """Another process works on this certificate."""
+
+
+class State:
+    """The state folder. Makes it, or takes it over; its parent must exist."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        for folder in (root, root / "accounts", root / "certificates", root / "records"):
+            make_folder(folder)
+
+    def account(self, directory: str) -> "AccountFile":
+        """The account at one ACME directory (its URL)."""
+        digest = hashlib.sha256(directory.encode()).hexdigest()[:16]
+        return AccountFile(self._root / "accounts" / digest)
+
+    def certificate(self, name: str) -> "CertificateFolder":
+        """The folder of one configured certificate. Raises ValueError for what cannot be a name."""
+        return CertificateFolder(self._root / "certificates" / _checked(name))
+
+    def read_record(self, name: str, kind: type[_Value]) -> _Value | None:
+        """A record of other parts of the agent, or None when there is none, or none that can be read."""
+        return _read(self._root / "records" / f"{_checked(name)}.json", kind)
+
+    def write_record(self, name: str, value: object) -> None:
+        """Keep a record: anything that msgspec writes as JSON."""
+        _write(self._root / "records" / f"{_checked(name)}.json", value)
+
+
+class AccountFile:
+    """One account; the key is kept before the CA knows it, so that a crash does not leave an account without key."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self) -> Account | None:
+        """The account, if there is one."""
+        return _read(self._folder / "account.json", Account)
+
+    def save(self, account: Account) -> None:
+        """Keep it."""
+        make_folder(self._folder)
+        _write(self._folder / "account.json", account)
+
+
+class CertificateFolder:
+    """All that is known of one certificate. Whoever changes it holds `lock()`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._generations = folder / "generations"
+        make_folder(folder)
+        make_folder(self._generations)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only one who works on it; the lock ends with the process, however that ends. Raises `LockedError`."""
+        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            _claim(descriptor, self._folder.name)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def add_generation(self, key_pem: bytes, chain_pem: bytes) -> Generation:
+        """Keep a key and its chain (leaf first) under the next number. The same pair twice is one generation.
+
+        Raises ValueError when the chain holds no certificate.
+        """
+        generation = _generation(self._next_number(), key_pem, chain_pem)
+        newest = self.newest()
+        if newest is not None and newest.facts.fingerprint == generation.facts.fingerprint:
+            return newest
+        files = {_KEY: FileContent(content=key_pem), _CHAIN: FileContent(content=chain_pem)}
+        write_folder(self._generations / str(generation.number), files)
+        return generation
+
+    def generation(self, number: int) -> Generation | None:
+        """One of them, if it is kept and whole."""
+        folder = self._generations / str(number)
+        key_pem, chain_pem = read_file(folder / _KEY), read_file(folder / _CHAIN)
+        if key_pem is None or chain_pem is None:
+            return None
+        try:
+            return _generation(number, key_pem, chain_pem)
+        except ValueError:
+            return None
+
+    def numbers(self) -> list[int]:
+        """Those that are kept, oldest first."""
+        return sorted(int(path.name) for path in self._generations.iterdir() if path.name.isdigit())
+
+    def newest(self) -> Generation | None:
+        """The one issued last, deployed or not."""
+        numbers = self.numbers()
+        return self.generation(numbers[-1]) if numbers else None
+
+    def proven(self) -> Generation | None:
+        """The one that was last proven to be served everywhere."""
+        target = read_link(self._folder / "proven")
+        return self.generation(int(target.rpartition("/")[2])) if target else None
+
+    def set_proven(self, number: int) -> None:
+        """That one is proven; drop what is too old to be of use."""
+        swap_link(self._folder / "proven", f"generations/{number}")
+        for old in self.numbers()[:-KEPT_GENERATIONS]:
+            if old != number:
+                remove_folder(self._generations / str(old))
+
+    def pending_order(self) -> PendingOrder | None:
+        """The order under way, with the private key that its certificate is for."""
+        return _read(self._folder / "order.json", PendingOrder)
+
+    def save_order(self, order: PendingOrder) -> None:
+        """Keep it."""
+        _write(self._folder / "order.json", order)
+
+    def forget_order(self) -> None:
+        """It came to an end."""
+        remove_file(self._folder / "order.json")
+
+    def run(self) -> Run | None:
+        """The run under way; at a start: the one that was killed."""
+        return _read(self._folder / "run.json", Run)
+
+    def save_run(self, run: Run) -> None:
+        """Say how far it is."""
+        _write(self._folder / "run.json", run)
+
+    def end_run(self, last: Last) -> None:
+        """It came to an end, and was reported."""
+        _write(self._folder / "last.json", last)
+        remove_file(self._folder / "run.json")
+
+    def last(self) -> Last | None:
+        """How the last run ended."""
+        return _read(self._folder / "last.json", Last)
+
+    def _next_number(self) -> int:
+        return max(self.numbers(), default=0) + 1
+
+
+def _claim(descriptor: int, name: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LockedError(f"another process works on {name}") from error
+
+
+def _generation(number: int, key_pem: bytes, chain_pem: bytes) -> Generation:
+    leaf = x509.load_pem_x509_certificate(chain_pem)
+    return Generation(number=number, key_pem=key_pem, chain_pem=chain_pem, facts=read_facts(leaf))
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be a name in the state folder")
+    return name
+
+
+def _read(path: Path, kind: type[_Value]) -> _Value | None:
+    content = read_file(path)
+    if content is None:
+        return None
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError:
+        path.rename(path.with_suffix(".unreadable"))
+        return None
+
+
+def _write(path: Path, value: object) -> None:
+    write_file(path, FileContent(content=msgspec.json.encode(value)))

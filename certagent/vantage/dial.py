@@ -1,0 +1,161 @@
+"""Connecting as Go's dialer does when the CA fetches a challenge, but to all addresses at once, so that it is bounded.
+
+Go tries the addresses of the first one's family in turn; those of the other family get their turn when the first ones
+have failed, or after 300 ms. An error passes on to the next address; silence does not: Go's transport dials without
+a deadline (since 1.23), and the CA's HTTP client gives up after 30 s, before the kernel does. Measured with Go 1.26:
+a first address that drops everything, with a good second one of the same family, ends in that timeout; one that
+refuses, or that no neighbour answers for (the kernel says so after 3.06 s), passes on.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import msgspec
+
+from certagent.vantage.rules import is_on_the_network, leads_to_this_node
+from certagent.world import http
+
+CONNECTING_FOR = timedelta(seconds=3.3)  # longer than the kernel asks for a neighbour that is not there (3 s)
+FALL_BACK_AFTER = timedelta(milliseconds=300)
+MOST_ADDRESSES = 8
+
+_ERRORS = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.ETIMEDOUT: "timeout",
+}
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One address tried. `error` is null for the connection that is used; else "refused", "timeout", "no_route",
+    "reset", or "forbidden": something may listen there, but a rehearsal must not find out."""
+
+    address: str
+    error: str | None = None
+    errno: str | None = None
+    took_ms: int = 0
+
+
+class Dialled(msgspec.Struct, frozen=True):
+    """What the CA's dialer would come to: the trials in its order, the last one with the connection, if any."""
+
+    trials: tuple[Trial, ...]
+    connection: socket.socket | None = None
+
+
+class Dialer:
+    """`may_connect` judges addresses; `listens` says, without connecting, whether this node listens somewhere."""
+
+    def __init__(
+        self,
+        may_connect: Callable[[str], bool] = is_on_the_network,
+        listens: Callable[[str, int], bool] = lambda _address, _port: True,
+        connecting_for: timedelta = CONNECTING_FOR,
+    ) -> None:
+        self._may_connect = may_connect
+        self._listens = listens
+        self._connecting_for = connecting_for
+
+    async def dial(self, addresses: Sequence[str], port: int) -> Dialled:
+        """Connect as Go would; every other connection is closed again. `addresses` is in order, and not empty."""
+        wanted = list(dict.fromkeys(addresses))[:MOST_ADDRESSES]
+        tasks = {
+            address: asyncio.create_task(self._try(address, port), name=f"connect {address}:{port}")
+            for address in wanted
+        }
+        winner: socket.socket | None = None
+        try:
+            winner, trials = await _race(tasks)
+        finally:
+            await _give_up(list(tasks.values()), winner)
+        return Dialled(trials, winner)
+
+    async def _try(self, address: str, port: int) -> tuple[Trial, socket.socket | None]:
+        if not self._may_connect(address):
+            return self._without_connecting(address, port), None
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        error: OSError
+        try:
+            async with asyncio.timeout(self._connecting_for.total_seconds()):
+                connection = await http.connect(address, port)
+        except TimeoutError as timeout:
+            error = timeout
+        except OSError as failure:
+            error = failure
+        else:
+            return self._checked(connection, address, _milliseconds(loop.time() - began_at))
+        name = errno.errorcode.get(error.errno or 0)
+        return Trial(address, kind_of(error), name, _milliseconds(loop.time() - began_at)), None
+
+    def _checked(self, connection: socket.socket, address: str, took_ms: int) -> tuple[Trial, socket.socket | None]:
+        """The address that the connection really goes to counts, not the one that was asked for."""
+        if self._may_connect(connection.getpeername()[0]):
+            return Trial(address, took_ms=took_ms), connection
+        connection.close()
+        return Trial(address, "forbidden"), None
+
+    def _without_connecting(self, address: str, port: int) -> Trial:
+        """Where nothing listens on this very node, the CA is refused: that can be known without a connection."""
+        if leads_to_this_node(address) and not self._listens(address, port):
+            return Trial(address, "refused", "ECONNREFUSED")
+        return Trial(address, "forbidden")
+
+
+def kind_of(error: OSError) -> str:
+    """An error of the kernel as one of the words of `Hop.error`."""
+    return "timeout" if isinstance(error, TimeoutError) else _ERRORS.get(error.errno or 0, "no_route")
+
+
+_Task = asyncio.Task[tuple[Trial, socket.socket | None]]
+
+
+async def _race(tasks: dict[str, _Task]) -> tuple[socket.socket | None, tuple[Trial, ...]]:
+    first_is_v6 = ":" in next(iter(tasks))
+    primaries = [task for address, task in tasks.items() if (":" in address) == first_is_v6]
+    fallbacks = [task for address, task in tasks.items() if (":" in address) != first_is_v6]
+    async with asyncio.TaskGroup() as group:
+        primary = group.create_task(_in_turn(primaries), name="dial primaries")
+        fallback = group.create_task(_in_turn(fallbacks), name="dial fallbacks")
+        await asyncio.wait((primary,), timeout=FALL_BACK_AFTER.total_seconds() if fallbacks else None)
+        if not (primary.done() and primary.result()[0]):
+            await asyncio.wait((primary, fallback), return_when=asyncio.FIRST_COMPLETED)
+            if not any(racer.done() and racer.result()[0] for racer in (primary, fallback)):
+                await asyncio.wait((primary, fallback))
+        winners = [racer for racer in (primary, fallback) if racer.done() and racer.result()[0]]
+        primary.cancel()
+        fallback.cancel()
+    if primary in winners:
+        return primary.result()
+    tried = [trial for racer in (primary, fallback) if not racer.cancelled() for trial in racer.result()[1]]
+    return (fallback.result()[0] if winners else None), tuple(tried)
+
+
+async def _in_turn(tasks: list[_Task]) -> tuple[socket.socket | None, tuple[Trial, ...]]:
+    trials = []
+    for task in tasks:
+        trial, connection = await asyncio.shield(task)
+        trials.append(trial)
+        if connection is not None:
+            return connection, tuple(trials)
+        if trial.error in ("timeout", "forbidden"):
+            break
+    return None, tuple(trials)
+
+
+async def _give_up(tasks: list[_Task], winner: socket.socket | None) -> None:
+    """End what still connects, and close what has connected in vain."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        connection = None if task.cancelled() else task.result()[1]
+        if connection is not None and connection is not winner:
+            connection.close()
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,202 @@
+"""The fetch of a challenge as the CA does it: its HTTP client is Go's. No body leaves this module, only its digest.
+
+All addresses in turn, GET with the name as Host, up to ten requests along redirects, TLS unverified on the way, a
+status below 400, the trimmed body (FACTS, "Step-CA as an ACME server"; the CA's acme/challenge.go). Unlike the CA it
+keeps no connection, bounds everything, and does not follow where rule 9 forbids it.
+"""
+
+import asyncio
+import errno
+import hashlib
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+import msgspec
+from cryptography import x509
+
+from certagent.domain.certificates import read_facts
+from certagent.domain.rehearsals import CHALLENGE_PATH, Attempt, Hop, RehearsalRequest
+from certagent.domain.resolution.go import Lookup
+from certagent.vantage.dial import Dialer, Trial, kind_of
+from certagent.vantage.rules import Rules
+from certagent.world import http
+
+FETCHING_FOR = timedelta(seconds=8)  # the whole chain; the CA would wait 30 s, whoever asked for the rehearsal not
+MOST_REQUESTS = 10
+USER_AGENT = "certagent-rehearsal"
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SAFE_IN_TARGET = "/?:@!$&'()*+,;=-._~%[]"
+
+_HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # urljoin would mend `http:x`; Go does not
+
+LookUp = Callable[[str], Awaitable[Lookup]]
+
+
+class Manner(msgspec.Struct, frozen=True):
+    """How this CA asks: the port of its flag, and whether it writes names with a final dot."""
+
+    http_port: int = 80
+    strict_fqdn: bool = False
+
+
+class Fetch:
+    """One rehearsal's fetch, within `fetching_for` from now. `look_up` resolves each hop's name as the CA would."""
+
+    def __init__(self, look_up: LookUp, rules: Rules, dialer: Dialer, fetching_for: timedelta = FETCHING_FOR) -> None:
+        self._look_up = look_up
+        self._rules = rules
+        self._dialer = dialer
+        self._ends_at = asyncio.get_running_loop().time() + fetching_for.total_seconds()
+
+    async def attempts(self, request: RehearsalRequest, lookup: Lookup, manner: Manner) -> tuple[Attempt, ...]:
+        """One attempt per address tried; the last one is the one that decides."""
+        start = _challenge_url(request, manner)
+        failed, hop, reply = await self._get(start, lookup)
+        before = tuple(Attempt(hops=(one,)) for one in failed)
+        if hop is None:
+            return before
+        hops = [hop]
+        while reply is not None and (target := _redirection(hops[-1].url, reply)) is not None:
+            objection = self._objection(target, len(hops))
+            if objection is not None:
+                hops[-1] = msgspec.structs.replace(hops[-1], error=objection)
+                return (*before, Attempt(hops=tuple(hops)))
+            hop, reply = await self._follow(target)
+            hops.append(hop)
+        return (*before, Attempt(hops=tuple(hops), matched=reply is not None and _matches(reply, request.digest)))
+
+    async def _follow(self, url: str) -> tuple[Hop, http.Reply | None]:
+        """The next request of the chain; of addresses that fail, the last one is shown."""
+        lookup = await self._look_up(urlsplit(url).hostname or "")
+        failed, hop, reply = await self._get(url, lookup)
+        if hop is not None:
+            return hop, reply
+        return (failed[-1] if failed else _hop(url, error="unresolved", errno=lookup.error)), None
+
+    def _objection(self, url: str, requests: int) -> str | None:
+        parts = _split(url)
+        if parts is None or parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+            return "protocol"
+        if not self._rules.allows(parts.hostname) or _port(parts) not in self._rules.ports:
+            return "redirect_offsite"
+        return "redirect_loop" if requests >= MOST_REQUESTS else None
+
+    async def _get(self, url: str, lookup: Lookup) -> tuple[list[Hop], Hop | None, http.Reply | None]:
+        """(addresses that failed, the hop of the one that was connected, its reply)."""
+        parts = urlsplit(url)
+        addresses = [found.address for found in lookup.addresses]
+        if not addresses:
+            return [], None, None
+        try:
+            async with asyncio.timeout_at(self._ends_at):
+                dialled = await self._dialer.dial(addresses, _port(parts))
+        except TimeoutError:
+            return [_hop(url, addresses[0], "timeout")], None, None
+        failed = [_failed(url, trial) for trial in dialled.trials if trial.error is not None]
+        if dialled.connection is None:
+            return failed, None, None
+        used = next(trial for trial in dialled.trials if trial.error is None)
+        began_at = asyncio.get_running_loop().time()
+        reply, error, name = await self._exchange(dialled.connection, parts)
+        took_ms = used.took_ms + round((asyncio.get_running_loop().time() - began_at) * 1000)
+        return failed, _answered(_hop(url, used.address, error, name, took_ms), reply), reply
+
+    async def _exchange(
+        self, connection: socket.socket, parts: SplitResult
+    ) -> tuple[http.Reply | None, str | None, str | None]:
+        tls_name = parts.hostname if parts.scheme == "https" else None
+        try:
+            async with asyncio.timeout_at(self._ends_at):
+                return await http.fetch(connection, _host(parts), _target(parts), USER_AGENT, tls_name), None, None
+        except http.FetchError as error:
+            return None, error.kind, str(error)
+        except OSError as error:
+            return None, kind_of(error), errno.errorcode.get(error.errno or 0)
+
+
+def _challenge_url(request: RehearsalRequest, manner: Manner) -> str:
+    name = request.identifier + ("." if manner.strict_fqdn and not request.identifier.endswith(".") else "")
+    port = "" if manner.http_port == _DEFAULT_PORTS["http"] else f":{manner.http_port}"
+    return f"http://{name}{port}{CHALLENGE_PATH}{request.token}"
+
+
+def _redirection(url: str, reply: http.Reply) -> str | None:
+    """Where Go would go next: only with a Location, and only for these statuses."""
+    location = reply.headers.get("location", "")
+    if reply.status not in _REDIRECTS or not location:
+        return None
+    if _HAS_SCHEME.match(location):
+        return location
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location
+
+
+def _matches(reply: http.Reply, digest: str) -> bool:
+    is_good = reply.status < 400 and reply.is_whole
+    return is_good and hashlib.sha256(reply.body.strip()).hexdigest() == digest
+
+
+def _failed(url: str, trial: Trial) -> Hop:
+    return _hop(url, trial.address, trial.error, trial.errno, trial.took_ms)
+
+
+def _answered(hop: Hop, reply: http.Reply | None) -> Hop:
+    if reply is None:
+        return hop
+    return msgspec.structs.replace(
+        hop,
+        status=reply.status,
+        server=reply.headers.get("server"),
+        location=reply.headers.get("location"),
+        content_type=reply.headers.get("content-type"),
+        certificate_names=_names(reply.certificate),
+    )
+
+
+def _names(certificate: bytes | None) -> tuple[str, ...]:
+    if certificate is None:
+        return ()
+    try:
+        return read_facts(x509.load_der_x509_certificate(certificate)).identifiers
+    except ValueError:
+        return ()
+
+
+def _hop(
+    url: str, address: str | None = None, error: str | None = None, errno: str | None = None, took_ms: int = 0
+) -> Hop:
+    parts = urlsplit(url)
+    name = parts.hostname or ""
+    return Hop(url=url, name=name, address=address, port=_port(parts), error=error, errno=errno, took_ms=took_ms)
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _port(parts)
+    except ValueError:
+        return None
+    return parts
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def _host(parts: SplitResult) -> str:
+    name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    return name if _port(parts) == _DEFAULT_PORTS[parts.scheme] else f"{name}:{parts.port}"
+
+
+def _target(parts: SplitResult) -> str:
+    """Path and query, with nothing in them that could end the request's line."""
+    return quote(parts.path or "/", safe=_SAFE_IN_TARGET) + (
+        f"?{quote(parts.query, safe=_SAFE_IN_TARGET)}" if parts.query else ""
+    )

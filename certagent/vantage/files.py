@@ -1,0 +1,83 @@
+"""The resolver's files looked at name by name: what the watch needs after a change. Observations only.
+
+For each name of the fleet that a hosts file mentions, or mentioned before: how it resolves, hosts and DNS side by
+side.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from certagent.domain.rehearsals import Resolution
+from certagent.domain.resolution.files import RESOLVER_FILES, ResolverFiles, parse_files
+from certagent.domain.resolution.hosts import HOSTS_FILE, UnreadLine, parse_hosts
+from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
+from certagent.domain.resolution.ownership import Surroundings
+from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
+from certagent.vantage.resolve import Desk
+from certagent.world.linux import FileState, Proc, read_within
+
+MOST_NAMES = 500
+
+Snapshot = Mapping[str, FileState]
+"""Path, as the CA knows it -> the file as it was found."""
+
+
+class FileObservation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the resolver's files do to the fleet's names. `reason`: why nothing could be seen; then the rest is empty.
+
+    `resolutions` covers the names of the hosts file now and in the snapshot before. `unread` are lines without
+    effect. `own_names` and `own_addresses` are those of this node, which may well be on loopback here.
+    """
+
+    snapshot: Snapshot = {}
+    resolutions: tuple[Resolution, ...] = ()
+    unread: tuple[UnreadLine, ...] = ()
+    files: ResolverFiles | None = None
+    own_names: tuple[str, ...] = ()
+    own_addresses: tuple[str, ...] = ()
+    left_out: int = 0  # names beyond the bound
+    reason: str | None = None
+
+
+def read_files(root: Path, proc: Proc, pid: int | None = None) -> tuple[ResolverFiles, Snapshot]:
+    """The resolver's files below `root`, parsed and as found; `pid` is whose world that is, ours by default."""
+    states = {path: read_within(root, path) for path in RESOLVER_FILES}
+    surroundings = Surroundings(
+        pve_ignored=read_within(root, "/etc/.pve-ignore.hosts").content is not None,
+        target=states[HOSTS_FILE].target,
+        mounted_from=proc.mounted_from(pid, HOSTS_FILE),
+    )
+    files = parse_files(
+        states[HOSTS_FILE].content,
+        states[RESOLV_CONF_FILE].content,
+        states[NSSWITCH_FILE].content,
+        socket.gethostname(),
+        surroundings,
+    )
+    return files, states
+
+
+def names_of_fleet(
+    snapshots: Sequence[Snapshot], zones: Sequence[str], is_wanted: Callable[[str], bool]
+) -> tuple[str, ...]:
+    """The names in these hosts files that lie in a zone of the fleet (or are the zone), or are wanted otherwise."""
+    found: dict[str, None] = {}
+    for snapshot in snapshots:
+        state = snapshot.get(HOSTS_FILE)
+        names = parse_hosts(state.content).names() if state is not None else ()
+        found |= dict.fromkeys(name for name in names if _is_in(name, zones) or is_wanted(name))
+    return tuple(found)
+
+
+async def resolve_all(desk: Desk, names: Sequence[str]) -> tuple[Resolution, ...]:
+    """Each name as the files and nameservers have it, in the same order."""
+    return tuple(await asyncio.gather(*(desk.resolve(name) for name in names[:MOST_NAMES])))
+
+
+def _is_in(name: str, zones: Sequence[str]) -> bool:
+    lowered = [zone.lower().strip(".") for zone in zones]
+    return any(name == zone or name.endswith("." + zone) for zone in lowered)

@@ -1,0 +1,159 @@
+"""This node as it is: its addresses, who listens, whether the responder answers, what names lead to. Observations."""
+
+import asyncio
+import hashlib
+import socket
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from certagent.config import split_endpoint
+from certagent.domain.rehearsals import CHALLENGE_PATH, Resolution
+from certagent.vantage.dial import kind_of
+from certagent.vantage.fetch import USER_AGENT
+from certagent.vantage.files import MOST_NAMES, FileObservation, Snapshot, names_of_fleet, read_files, resolve_all
+from certagent.vantage.resolve import Desk
+from certagent.world import http
+from certagent.world.linux import Proc, Process
+
+RESPONDING_FOR = timedelta(seconds=2)
+LIBC_FOR = timedelta(seconds=5)
+
+_ROLES = (("step-ca", "authority"), ("traefik", "traefik"), ("nginx", "gateway"))
+_COLLECTOR = "collector"
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """A listening TCP socket; `process` is its owner's name, where we may see it."""
+
+    address: str
+    port: int
+    process: str | None = None
+
+
+class LibcAnswer(msgspec.Struct, frozen=True):
+    """What this node's own libc says of a name. `error`: its words, or "timeout"."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class ResponderObservation(msgspec.Struct, frozen=True):
+    """Whether the planted token is answered on loopback. `said`: what came instead."""
+
+    listen: str
+    answered: bool
+    said: str = ""
+
+
+def own_addresses() -> tuple[str, ...]:
+    """This node's own addresses, without loopback and link-local."""
+    return Proc().addresses()
+
+
+class NodeVantage:
+    """The node on which the agent runs. `root` is where its files are found."""
+
+    def __init__(
+        self,
+        nameservers: Sequence[str] = (),
+        zones: Sequence[str] = (),
+        proc: Proc | None = None,
+        root: Path = Path("/"),
+    ) -> None:
+        self._nameservers = nameservers
+        self._zones = zones
+        self._proc = proc or Proc()
+        self._root = root
+
+    def addresses(self) -> tuple[str, ...]:
+        """This node's own addresses, without loopback and link-local."""
+        return self._proc.addresses()
+
+    def listeners(self) -> tuple[Listener, ...]:
+        """Who listens where."""
+        return tuple(
+            Listener(one.address, one.port, owner.name if owner is not None else None)
+            for one, owner in self._listening()
+        )
+
+    def role(self) -> str | None:
+        """What the node serves, by who listens: "authority", "traefik", "gateway", "collector", or None."""
+        owners = [owner for _, owner in self._listening() if owner is not None]
+        names = {owner.name for owner in owners}
+        known = next((role for name, role in _ROLES if name in names), None)
+        return known or (_COLLECTOR if any(map(_is_collector, owners)) else None)
+
+    async def responder(self, listen: str, identifier: str, token: str, digest: str) -> ResponderObservation:
+        """Ask the responder at `listen` (address:port) on this node for the planted token."""
+        host, port = split_endpoint(listen)
+        try:
+            async with asyncio.timeout(RESPONDING_FOR.total_seconds()):
+                connection = await http.connect(_loopback_for(host), port)
+                reply = await http.fetch(connection, identifier, CHALLENGE_PATH + token, USER_AGENT)
+        except http.FetchError as error:
+            return ResponderObservation(listen, False, str(error))
+        except OSError as error:
+            return ResponderObservation(listen, False, kind_of(error))
+        is_ours = hashlib.sha256(reply.body.strip()).hexdigest() == digest
+        if reply.status < 400 and is_ours:
+            return ResponderObservation(listen, True)
+        return ResponderObservation(listen, False, f"status {reply.status}" + ("" if is_ours else ", another body"))
+
+    async def ask_libc(self, name: str) -> LibcAnswer:
+        """getaddrinfo, in a thread, bounded; the thread itself ends when libc gives up."""
+        try:
+            async with asyncio.timeout(LIBC_FOR.total_seconds()):
+                found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        except TimeoutError:
+            return LibcAnswer(name, error="timeout")
+        except (OSError, UnicodeError) as error:
+            return LibcAnswer(name, error=str(error))
+        return LibcAnswer(name, tuple(dict.fromkeys(str(entry[4][0]) for entry in found)))
+
+    async def resolve(self, name: str) -> Resolution:
+        """A name by this node's files and every nameserver, hosts and DNS side by side, as a Go program sees it."""
+        files, _ = await asyncio.to_thread(read_files, self._root, self._proc)
+        async with Desk(files, self._nameservers) as desk:
+            return await desk.resolve(name)
+
+    async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
+        """What this node's resolver files do to the fleet's names."""
+        files, states = await asyncio.to_thread(read_files, self._root, self._proc)
+        snapshots = [states, *([before] if before is not None else [])]
+        names = names_of_fleet(snapshots, self._zones, lambda _name: False)
+        async with Desk(files, self._nameservers) as desk:
+            resolutions = await resolve_all(desk, names)
+        return FileObservation(
+            snapshot=states,
+            resolutions=resolutions,
+            unread=files.hosts.unread,
+            files=files,
+            own_names=(socket.gethostname(),),
+            own_addresses=await asyncio.to_thread(self.addresses),
+            left_out=max(0, len(names) - MOST_NAMES),
+        )
+
+    def _listening(self) -> list[tuple["_Socket", Process | None]]:
+        sockets = [_Socket(one.address, one.port, one.inode) for one in self._proc.sockets() if one.state == "listen"]
+        owners = self._proc.owners(frozenset(one.inode for one in sockets))
+        return [(one, owners.get(one.inode)) for one in sockets]
+
+
+class _Socket(msgspec.Struct, frozen=True):
+    address: str
+    port: int
+    inode: int
+
+
+def _is_collector(process: Process) -> bool:
+    names = {Path(argument).name for argument in process.command[:3]}
+    return "certagent" in names and _COLLECTOR in process.command
+
+
+def _loopback_for(host: str) -> str:
+    """A responder that listens on every address is asked on loopback."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104

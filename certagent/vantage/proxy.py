@@ -1,0 +1,62 @@
+"""Which proxy the CA would use: Go's reading of HTTP_PROXY and NO_PROXY. Pure.
+
+Facts: golang.org/x/net/http/httpproxy. Credentials never leave this module.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from certagent.domain.resolution.text import parse_address
+
+VARIABLES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
+
+
+def proxy_for(environment: Mapping[str, str], name: str, port: int = 80) -> str | None:
+    """The proxy through which `http://name:port/` is fetched, without credentials; None for the straight way."""
+    proxy = environment.get("HTTP_PROXY") or environment.get("http_proxy")
+    exceptions = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
+    bare = name.lower().removesuffix(".")
+    if not proxy or bare == "localhost" or _is_loopback(bare):
+        return None
+    if any(_excepts(entry.strip().lower(), bare, port) for entry in exceptions.split(",")):
+        return None
+    return strip_credentials(proxy)
+
+
+def strip_credentials(proxy: str) -> str:
+    """A proxy's URL (or bare host and port) as scheme, host and port, nothing else."""
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+        return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port is not None else "")
+    except ValueError:
+        return "(a proxy that is no URL)"
+
+
+def _excepts(entry: str, name: str, port: int) -> bool:
+    if entry in ("", "*"):
+        return entry == "*"
+    if "/" in entry:
+        return _is_in_network(entry, name)
+    host, colon, wanted = entry.rpartition(":")
+    if colon and wanted.isdigit() and parse_address(entry) is None:
+        if int(wanted) != port:
+            return False
+        entry = host.strip("[]")
+    if parse_address(entry) is not None or parse_address(name) is not None:
+        return parse_address(entry) == parse_address(name)
+    suffix = entry.removeprefix("*")
+    return name.endswith(suffix) if suffix.startswith(".") else name == suffix or name.endswith("." + suffix)
+
+
+def _is_in_network(entry: str, name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name) in ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return False
+
+
+def _is_loopback(name: str) -> bool:
+    address = parse_address(name)
+    return address is not None and ipaddress.ip_address(address).is_loopback

@@ -1,0 +1,210 @@
+"""Beside the CA: the rehearsal, and what a change of the resolver's files does. Asks, fetches, concludes nothing."""
+
+import asyncio
+from collections import OrderedDict
+from typing import Any
+from urllib.parse import urlsplit
+
+from certagent.config import AgentSettings, VantageSection
+from certagent.domain.ports import Clock
+from certagent.domain.rehearsals import (
+    Attempt,
+    Connection,
+    Rehearsal,
+    RehearsalOutcome,
+    RehearsalRequest,
+    Resolution,
+)
+from certagent.domain.resolution.go import Lookup
+from certagent.vantage import proxy
+from certagent.vantage.authority import Authority, AuthorityWorld, BlindError
+from certagent.vantage.dial import Dialer
+from certagent.vantage.fetch import Fetch
+from certagent.vantage.files import MOST_NAMES, FileObservation, Snapshot, names_of_fleet, resolve_all
+from certagent.vantage.resolve import Desk
+from certagent.vantage.rules import CHALLENGE_PORTS, Rules, TokenBucket
+from certagent.world.linux import Proc, TcpSocket
+
+_BURST, _PER_SECOND = 200, 20.0
+_BURST_OF_ONE, _PER_SECOND_OF_ONE = 30, 2.0
+_MOST_AT_ONCE = 32
+_TOO_MANY = "too many rehearsals at once; ask again later"
+_MOST_NAMES_KNOWN = 4096
+_MOST_ADDRESSES_KNOWN = 16
+
+
+class AuthorityVantage:
+    """The agent's eyes beside the CA. One per agent: it remembers where names led, and how much was asked."""
+
+    def __init__(
+        self, settings: AgentSettings, vantage: VantageSection, clock: Clock, proc: Proc | None = None
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._proc = proc or Proc()
+        self._authority = Authority(vantage, clock, self._proc)
+        self._rules = Rules(allow=vantage.allow)
+        self._limits = _Limits(clock)
+        self._known = _KnownAddresses()
+        self._at_once = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def rehearse(self, request: RehearsalRequest) -> Rehearsal:
+        """Fetch the planted token as the CA would. Never raises: what could not be done is `unavailable`, with why."""
+        objection = self._rules.objection(request) or self._limits.objection(request.identifier)
+        if objection is not None:
+            return self._unavailable(request, objection)
+        async with self._at_once:
+            try:
+                world = await asyncio.to_thread(self._authority.look)
+            except BlindError as error:
+                return self._unavailable(request, str(error))
+            return await self._rehearse_in(world, request)
+
+    async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
+        """What the CA's resolver files now do to the fleet's names; `before` adds the names that it had."""
+        try:
+            world = await asyncio.to_thread(self._authority.look)
+        except BlindError as error:
+            return FileObservation(reason=str(error))
+        snapshots = [world.states, *([before] if before is not None else [])]
+        names = names_of_fleet(snapshots, self._settings.dns.zones, self._rules.allows)
+        async with Desk(world.files, self._settings.dns.nameservers) as desk:
+            resolutions = await resolve_all(desk, names)
+        for resolution in resolutions:
+            self._known.remember(resolution)
+        return FileObservation(
+            snapshot=world.states,
+            resolutions=resolutions,
+            unread=world.files.hosts.unread,
+            files=world.files,
+            own_names=(urlsplit(self._settings.authority.directory).hostname or "",),
+            own_addresses=await asyncio.to_thread(self._proc.addresses),
+            left_out=max(0, len(names) - MOST_NAMES),
+        )
+
+    async def _rehearse_in(self, world: AuthorityWorld, request: RehearsalRequest) -> Rehearsal:
+        used_proxy = proxy.proxy_for(world.environment, request.identifier, world.manner.http_port)
+        async with Desk(world.files, self._settings.dns.nameservers) as desk:
+            lookup = await desk.look_up(_asked_name(request, world))
+            attempts: tuple[Attempt, ...] = ()
+            if used_proxy is None and lookup.addresses:
+                attempts = await self._fetch(desk).attempts(request, lookup, world.manner)
+            resolution = await desk.resolution(lookup)
+        outcome, reason = judge(lookup, attempts, used_proxy)
+        known = self._known.remember(resolution)
+        ports = CHALLENGE_PORTS | {world.manner.http_port}
+        return Rehearsal(
+            identifier=request.identifier,
+            outcome=outcome,
+            reason=reason,
+            at=self._clock.now(),
+            node=self._settings.agent.name,
+            resolution=resolution,
+            attempts=attempts,
+            stale=stale_connections(world.connections, ports, resolution, known),
+            settles_at=world.settles_at,
+            authority_flags=world.shown_flags(),
+            proxy=used_proxy,
+        )
+
+    def _fetch(self, desk: Desk) -> Fetch:
+        return Fetch(desk.look_up, self._rules, Dialer(self._rules.may_connect, self._listens))
+
+    def _listens(self, address: str, port: int) -> bool:
+        return any(_takes(one, address, port) for one in self._proc.sockets())
+
+    def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
+        return Rehearsal(
+            identifier=request.identifier,
+            outcome=RehearsalOutcome.UNAVAILABLE,
+            at=self._clock.now(),
+            node=self._settings.agent.name,
+            reason=reason,
+        )
+
+
+def judge(lookup: Lookup, attempts: tuple[Attempt, ...], used_proxy: str | None) -> tuple[RehearsalOutcome, str | None]:
+    """The outcome, and why there is none: the last attempt is the one that the CA would end with."""
+    if used_proxy is not None:
+        return RehearsalOutcome.UNAVAILABLE, f"the CA fetches through the proxy {used_proxy}"
+    if not attempts:
+        return RehearsalOutcome.FAILED, None
+    last = attempts[-1]
+    if last.matched:
+        return RehearsalOutcome.PASSED, None
+    reason = _REASONS.get(last.hops[-1].error or "")
+    return (RehearsalOutcome.FAILED if reason is None else RehearsalOutcome.UNAVAILABLE), reason
+
+
+_REASONS = {
+    "redirect_offsite": "the challenge is redirected to where the allow-list does not reach",
+    "forbidden": "the name leads to this node itself or to its own link, where a rehearsal must not connect",
+}
+
+
+def _asked_name(request: RehearsalRequest, world: AuthorityWorld) -> str:
+    needs_dot = world.manner.strict_fqdn and not request.identifier.endswith(".")
+    return request.identifier + "." * needs_dot
+
+
+def _takes(one: TcpSocket, address: str, port: int) -> bool:
+    """Whether a connection to this loopback address would be taken by this socket."""
+    if one.state != "listen" or one.port != port:
+        return False
+    return one.address in (address, "::", "0.0.0.0") or address in ("::", "0.0.0.0")  # noqa: S104
+
+
+def stale_connections(
+    held: tuple[Connection, ...], ports: frozenset[int], resolution: Resolution, known: frozenset[str]
+) -> tuple[Connection, ...]:
+    """Those that the CA holds to challenge ports where the name once led (or one of its sides says), but leads no
+    longer. /proc does not know for which name the CA keeps them: another name's good connection may be among them."""
+    current = {found.address for found in resolution.addresses}
+    return tuple(
+        connection
+        for connection in dict.fromkeys(held)
+        if connection.port in ports and connection.address in known - current
+    )
+
+
+class _KnownAddresses:
+    """Where each name has been seen to lead, by whatever source; bounded."""
+
+    def __init__(self) -> None:
+        self._by_name: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
+
+    def remember(self, resolution: Resolution) -> frozenset[str]:
+        """Add what this resolution says; the addresses known by now."""
+        name = resolution.name.lower().removesuffix(".")
+        known = self._by_name.setdefault(name, OrderedDict())
+        self._by_name.move_to_end(name)
+        found = [one.address for one in (*resolution.addresses, *resolution.hosts)]
+        for address in (*found, *(address for answer in resolution.dns for address in answer.addresses)):
+            known[address] = None
+            known.move_to_end(address)
+        _trim(known, _MOST_ADDRESSES_KNOWN)
+        _trim(self._by_name, _MOST_NAMES_KNOWN)
+        return frozenset(known)
+
+
+class _Limits:
+    """How often may be asked: all together, and for each identifier."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._all = TokenBucket(clock, _BURST, _PER_SECOND)
+        self._by_identifier: dict[str, TokenBucket] = {}
+
+    def objection(self, identifier: str) -> str | None:
+        """Why not now, or None; then it counts."""
+        if len(self._by_identifier) >= _MOST_NAMES_KNOWN:
+            self._by_identifier = {name: one for name, one in self._by_identifier.items() if not one.is_full}
+        if len(self._by_identifier) >= _MOST_NAMES_KNOWN:
+            return _TOO_MANY
+        bucket = self._by_identifier.setdefault(identifier, TokenBucket(self._clock, _BURST_OF_ONE, _PER_SECOND_OF_ONE))
+        return None if bucket.take() and self._all.take() else _TOO_MANY
+
+
+def _trim(entries: OrderedDict[str, Any], most: int) -> None:
+    while len(entries) > most:
+        entries.popitem(last=False)

@@ -1,0 +1,1 @@
+"""The only doors outside: clock, files, DNS, HTTP, TLS, processes. One module each."""

@@ -1,0 +1,148 @@
+"""Files as they are changed here: whole or not at all, with mode and owner from the first byte, no link followed.
+
+Everything blocks (and waits for the disk): call it from a thread where that matters. All functions raise OSError.
+"""
+
+import grp
+import os
+import pwd
+import shutil
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Whom a file is to belong to, by number."""
+
+    uid: int
+    gid: int
+
+
+class FileContent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file is to be. `owner` None: whoever this process is."""
+
+    content: bytes
+    mode: int = PRIVATE_FILE
+    owner: Owner | None = None
+
+
+class UnknownOwnerError(Exception):
+    """A user or group that this machine does not have."""
+
+
+def find_owner(user: str, group: str) -> Owner:
+    """The numbers of a user and a group, given by name or as a number. Raises `UnknownOwnerError`."""
+    return Owner(_number(user, "user"), _number(group, "group"))
+
+
+def write_file(path: Path, file: FileContent, *, staging: Path | None = None) -> None:
+    """Replace `path` by one rename. The new content is first written in `staging` (default: beside `path`), which
+    must be on the same file system; nobody who watches the folder of `path` then sees anything but the rename."""
+    temporary = (staging or path.parent) / f".{path.name}.new"
+    _create(temporary, file)
+    temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def write_folder(path: Path, files: Mapping[str, FileContent], *, mode: int = PRIVATE_FOLDER) -> None:
+    """A new folder with these files, complete as soon as it exists. Raises FileExistsError if it does already."""
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} exists")
+    temporary = path.with_name(f".{path.name}.new")
+    remove_folder(temporary)
+    make_folder(temporary, mode)
+    for name, file in files.items():
+        _create(temporary / name, file)
+    sync_folder(temporary)
+    temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def make_folder(path: Path, mode: int = PRIVATE_FOLDER) -> None:
+    """A folder with that mode, made if need be (its parent exists). Raises NotADirectoryError for anything else,
+    links included."""
+    try:
+        path.mkdir(mode)
+        sync_folder(path.parent)
+    except FileExistsError:
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            raise NotADirectoryError(f"{path} is not a folder") from None
+    if stat.S_IMODE(path.lstat().st_mode) != mode:
+        path.chmod(mode)
+
+
+def swap_link(link: Path, target: str) -> None:
+    """Make `link` point to `target` by one rename, whatever it was before. Does nothing if it points there."""
+    if read_link(link) == target:
+        return
+    temporary = link.with_name(f".{link.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.rename(link)
+    sync_folder(link.parent)
+
+
+def read_link(link: Path) -> str | None:
+    """Where a link points; None when there is none or it is no link."""
+    return os.readlink(link) if link.is_symlink() else None
+
+
+def read_file(path: Path) -> bytes | None:
+    """A regular file's content, or None when there is none. Raises OSError (ELOOP) for a link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with open(descriptor, "rb") as file:
+        return file.read()
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file or a link, if it is there."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+        sync_folder(path.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all it holds, if it is there; what links inside point to stays."""
+    if os.path.lexists(path):
+        shutil.rmtree(path)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the folder's own entries are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _create(path: Path, file: FileContent) -> None:
+    """A new file, in place of whatever a killed run left under that name."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, PRIVATE_FILE), "wb") as opened:
+        if file.owner is not None:
+            os.fchown(opened.fileno(), file.owner.uid, file.owner.gid)
+        os.fchmod(opened.fileno(), file.mode)
+        opened.write(file.content)
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def _number(name: str, kind: str) -> int:
+    try:
+        if name.isdigit():
+            return int(name)
+        return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise UnknownOwnerError(f"there is no {kind} {name!r} on this machine") from error

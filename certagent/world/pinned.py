@@ -1,0 +1,98 @@
+"""HTTPS to one known server: its root is pinned, and configured addresses take over when its name leads nowhere."""
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+CONNECT_SECONDS = 5.0
+
+
+class PinnedClient:
+    """An aiohttp client for one base URL. Use as an async context manager.
+
+    Requests go by name first; when no connection comes about that way (no such name, refused, the wrong box's
+    certificate), they go to the configured addresses under the same name for SNI, Host and trust.
+    """
+
+    def __init__(self, url: str, root: Path, addresses: tuple[str, ...], headers: dict[str, str]) -> None:
+        self.url = url.rstrip("/")
+        self._context = ssl.create_default_context(cafile=str(root))
+        self._addresses = addresses
+        self._headers = headers
+        self._by_name: aiohttp.ClientSession | None = None
+        self._by_address: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "PinnedClient":
+        self._by_name = self._session(ThreadedResolver())
+        if self._addresses:
+            self._by_address = self._session(_FixedResolver(self._addresses))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for session in (self._by_name, self._by_address):
+            if session is not None:
+                await session.close()
+
+    async def request(self, method: str, path: str, *, timeout: float, **options: Any) -> tuple[int, bytes]:
+        """(status, body). Raises `aiohttp.ClientError` or `TimeoutError` when no answer came."""
+        for session in self._sessions():
+            try:
+                async with (
+                    asyncio.timeout(timeout),
+                    session.request(method, self.url + path, **options) as response,
+                ):
+                    return response.status, await response.read()
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                failure = error
+        raise failure
+
+    async def open_channel(self, path: str, *, heartbeat: float) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket. Raises `aiohttp.ClientError` or `TimeoutError`."""
+        for session in self._sessions():
+            try:
+                async with asyncio.timeout(2 * CONNECT_SECONDS):
+                    return await session.ws_connect(self.url + path, heartbeat=heartbeat)
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                failure = error
+        raise failure
+
+    def _sessions(self) -> list[aiohttp.ClientSession]:
+        return [session for session in (self._by_name, self._by_address) if session is not None]
+
+    def _session(self, resolver: AbstractResolver) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._context, resolver=resolver, ttl_dns_cache=10, limit=8),
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
+            headers=self._headers,
+        )
+
+
+class _FixedResolver(AbstractResolver):
+    """Answers every name with the configured addresses."""
+
+    def __init__(self, addresses: tuple[str, ...]) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self._addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""

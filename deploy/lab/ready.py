@@ -1,0 +1,76 @@
+"""Is the fleet up? Asked from where a user would ask: each node of itself, and the client over the network."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from deploy.lab import places
+from deploy.lab.containers import run_inside
+from deploy.lab.fleet import FLEET, Node, find
+from deploy.lab.processes import Failed
+
+_BOUND = 30
+"""Seconds; a fleet that answers at all does so within two or three."""
+
+ANSWERS = (
+    "10.0.0.153:53",  # before any name: a question to a nameserver that is not there yet costs five seconds
+    "ca.internal.thinkheads.ai:9000",
+    "traefik.internal.thinkheads.ai:80",
+    "traefik.internal.thinkheads.ai:443",
+    "nginx.internal.thinkheads.ai:80",
+    "nginx.internal.thinkheads.ai:443",
+    "portainer.phoenix.thinkheads.ai:443",
+    "portainer.internal.thinkheads.ai:443",
+    "10.0.0.50:8080",
+)
+"""What accepts a connection from the client, by name, so that the nameserver is asked as well."""
+
+
+CERTIFIED = (
+    "https://nginx.internal.thinkheads.ai/",
+    "https://portainer.phoenix.thinkheads.ai/",  # gateway, Traefik, application: each verifies the next
+    "https://collector.internal.thinkheads.ai:8843/healthz",
+)
+"""What answers the client with a certificate of the CA, once the agents have done their work."""
+
+
+def wait_until_ready() -> None:
+    """Return when every node has booted and every service answers.
+
+    Raises:
+        Failed: one has not within the bound; it is named, with what systemd says.
+    """
+    with ThreadPoolExecutor(len(FLEET) + 1) as pool:
+        answers = pool.submit(_ask_from_client, ANSWERS)
+        for booted in pool.map(_wait_until_booted, FLEET):
+            del booted
+        answers.result()
+
+
+_BOOTED = """
+until state=$(systemctl is-system-running --wait 2>/dev/null); [ "$state" ] && [ "$state" != offline ]; do
+    sleep 0.02  # systemd does not listen yet, so there is nothing else to wait for
+done
+[ "$state" = running ]
+"""
+
+
+def _wait_until_booted(node: Node) -> None:
+    try:
+        run_inside(node, "timeout", str(_BOUND), "sh", "-c", _BOOTED, timeout=_BOUND + 5)
+    except Failed as failed:
+        units = run_inside(node, "systemctl", "--no-legend", "--plain", "list-units", "--state=failed")
+        raise Failed(f"{node.name} has not come up: {units.strip() or failed}") from failed
+
+
+def wait_until_certified() -> None:
+    """Return when every certificate that certagent looks after is served, verified from the client.
+
+    Raises:
+        Failed: one is not within the bound; it is named.
+    """
+    _ask_from_client(CERTIFIED)
+
+
+def _ask_from_client(places_to_ask: Sequence[str]) -> None:
+    script = (places.LAB / "answering.py").read_text()
+    run_inside(find("client"), "python3", "-", str(_BOUND), *places_to_ask, text=script, timeout=_BOUND + 5)

@@ -1,0 +1,144 @@
+#!/bin/sh
+# Run inside the container by the installer: puts what came in /opt/certagent/incoming where it belongs.
+#   apply ROLE DEPENDENCIES CERTAGENT COMPILED
+# ROLE: agent, collector, or none (upgrade what is there). The next two name layers. COMPILED: they hold byte code.
+# Idempotent: compares before it writes, and restarts only what something changed for. Says what it did, a line each.
+set -eu
+role=$1 dependencies=$2 application=$3 compiled=$4
+home=/opt/certagent
+incoming=$home/incoming
+settings=/etc/certagent
+user=certagent-collector
+touched= # the services that something changed for
+
+say() { echo "$*"; }
+
+# put NAME TARGET MODE OWNER: true if the file came, and is not what was there.
+put() {
+    [ -e "$incoming/$1" ] || return 1
+    if cmp -s "$incoming/$1" "$2" && [ "$(stat -c '%a %U:%G' "$2")" = "$3 $4" ]; then
+        return 1
+    fi
+    install -m "$3" -o "${4%:*}" -g "${4#*:}" "$incoming/$1" "$2.new"
+    mv -f "$2.new" "$2"
+    say "wrote $2"
+}
+
+# The new release beside the old one, and one rename of a link from the old to the new.
+switch_release() {
+    release=releases/$(printf '%s' "$application $dependencies" | sha256sum | cut -c1-16)
+    mkdir -p "$home/layers" "$home/$release"
+    for layer in "$dependencies" "$application"; do
+        if [ ! -d "$home/layers/$layer" ]; then
+            [ "$compiled" = yes ] || /usr/bin/python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash \
+                -s "$incoming/layers" -p "$home/layers" "$incoming/layers/$layer"
+            mv "$incoming/layers/$layer" "$home/layers/$layer"
+        fi
+    done
+    ln -sfn "../../layers/$dependencies" "$home/$release/dependencies"
+    ln -sfn "../../layers/$application" "$home/$release/certagent"
+    [ "$(readlink "$home/lib" || true)" != "$release" ] || return 1
+    ln -sfn "$release" "$home/lib.new"
+    mv -T "$home/lib.new" "$home/lib"
+    say "certagent $(/usr/local/bin/certagent --version | sed 's/.* //') is in place"
+}
+
+# What no release in use is made of.
+prune() {
+    current=$(readlink "$home/lib")
+    for old in "$home"/releases/*; do
+        [ "$old" = "$home/$current" ] || rm -rf "$old"
+    done
+    for old in "$home"/layers/*; do
+        case $old in
+            */"$dependencies" | */"$application") ;;
+            *) rm -rf "$old" ;;
+        esac
+    done
+}
+
+# On a node of both, the agent is root and keeps its state in a folder of its own below; the sticky bit keeps the
+# collector from moving that away.
+make_folders() {
+    mkdir -p "$settings"
+    if [ "$role" = collector ] && ! getent passwd "$user" >/dev/null; then
+        useradd --system --user-group --home-dir /var/lib/certagent --no-create-home --shell /usr/sbin/nologin "$user"
+        say "made the user $user"
+    fi
+    if getent group "$user" >/dev/null; then
+        install -d -m 1770 -o root -g "$user" /var/lib/certagent
+    else
+        install -d -m 0700 /var/lib/certagent
+    fi
+}
+
+# The collector needs a pair to listen at all, and its agent needs the collector to get one. Self-signed: nobody
+# trusts it, everybody waits, and the agent replaces it.
+make_placeholder() {
+    [ ! -e "$settings/collector.crt" ] || return 0
+    PYTHONPATH=$home/lib/dependencies /usr/bin/python3 -S "$incoming/placeholder" "$settings/collector" collector
+    chown root:"$user" "$settings/collector.crt" "$settings/collector.key"
+    chmod 0640 "$settings/collector.key"
+    say "wrote a self-signed $settings/collector.crt, until the agent here has a better one"
+}
+
+touch_services() {
+    for one in "$@"; do
+        case " $touched " in
+            *" $one "*) ;;
+            *) touched="$touched $one" ;;
+        esac
+    done
+}
+
+is_installed() { [ -e "$settings/$1.toml" ]; }
+
+settle() { # SERVICE: have it run, with what is there now
+    unit=certagent-$1.service
+    systemctl -q is-enabled "$unit" 2>/dev/null || systemctl -q enable "$unit"
+    case " $touched " in
+        *" $1 "*) act=restart ;;
+        *) act=start ;;
+    esac
+    systemctl -q is-active "$unit" && [ "$act" = start ] && return
+    if ! systemctl "$act" "$unit"; then
+        say "$unit did not $act:"
+        journalctl -u "$unit" -n 15 -o cat --no-pager
+        exit 1
+    fi
+    say "${act}ed $unit"
+}
+
+main() {
+    if [ "$role" = none ] && ! is_installed agent && ! is_installed collector; then
+        say "certagent is not installed here: say --role and --config"
+        exit 1
+    fi
+    make_folders
+    if put launcher /usr/local/bin/certagent 755 root:root; then touch_services agent collector; fi
+    if switch_release; then touch_services agent collector; fi
+    if put root_ca.crt "$settings/root_ca.crt" 644 root:root; then touch_services agent; fi
+    if put token "$settings/token" 600 root:root; then touch_services agent; fi
+    if [ "$role" != none ]; then
+        if put config "$settings/$role.toml" 644 root:root; then touch_services "$role"; fi
+        is_installed "$role" || { say "there is no $settings/$role.toml: say --config"; exit 1; }
+    fi
+    reload=
+    for service in agent collector; do
+        is_installed $service || continue
+        if put "certagent-$service.service" "/etc/systemd/system/certagent-$service.service" 644 root:root; then
+            touch_services $service
+            reload=yes
+        fi
+    done
+    [ -z "$reload" ] || systemctl daemon-reload
+    if is_installed collector; then
+        make_placeholder
+        settle collector
+    fi
+    if is_installed agent; then settle agent; fi
+    prune
+    rm -rf "$incoming"
+}
+
+main

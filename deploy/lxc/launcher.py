@@ -1,0 +1,13 @@
+#!/usr/bin/python3 -IS
+"""/usr/local/bin/certagent. Isolated: neither the environment nor what else is installed changes what is imported."""
+
+import os
+import sys
+
+# Resolved once: an upgrade moves the link, and a running process keeps importing what it began with.
+release = os.path.realpath("/opt/certagent/lib")
+sys.path[:0] = [f"{release}/{part}" for part in ("certagent", "dependencies")]
+
+from certagent.cli import main  # noqa: E402 - the path comes first
+
+sys.exit(main())

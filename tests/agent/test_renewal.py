@@ -1,0 +1,245 @@
+"""One renewal: what is ordered, what is withheld, what is finished after a kill. The state folder is a real one."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certagent.agent.renewal import Renewal
+from certagent.agent.reporter import Reporter
+from certagent.config import CertificateSection, ListenerSolver, load_policy
+from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation
+from certagent.domain.findings import Finding, Severity, Vantage, Verdict
+from certagent.domain.orders import Failed, Issued, OrderOutcome, Problem, Resource
+from certagent.domain.policy import Judgement
+from certagent.domain.rehearsals import Connection, Rehearsal, RehearsalOutcome
+from certagent.domain.reports import Outcome, Trigger
+from certagent.reporting import Spool
+from certagent.state import Run, State
+from tests.certificates import Authority
+from tests.clock import FakeClock
+
+NAME = "traefik.internal"
+CERTIFICATE = CertificateSection(
+    name="traefik", identifiers=(NAME,), solver=ListenerSolver(listen="127.0.0.1:5002"), deploy=()
+)
+POLICY = load_policy(None)
+
+
+class _Ca:
+    """Counts orders, and answers each with a new certificate, or with `failure`."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.orders = 0
+        self.failure: Failed | None = None
+        self._authority = Authority()
+        self._clock = clock
+
+    async def place(self, certificate: CertificateSection, _: object) -> OrderOutcome:
+        self.orders += 1
+        if self.failure is not None:
+            return self.failure
+        pair = self._authority.issue(*certificate.identifiers, not_before=self._clock.now())
+        return Issued(order_url="https://ca/order/1", key_pem=pair.key_pem, chain_pem=pair.chain_pem, took=timedelta())
+
+
+class _Service:
+    """Takes what is deployed, or fails."""
+
+    def __init__(self) -> None:
+        self.deployed: list[int] = []
+        self.fails = False
+
+    async def deploy(self, _: CertificateSection, generation: Generation) -> list[Deployment]:
+        self.deployed.append(generation.number)
+        return [
+            Deployment(
+                target="service",
+                kind="command",
+                generation=generation.number,
+                fingerprint=generation.facts.fingerprint,
+                outcome=DeploymentOutcome.ROLLED_BACK if self.fails else DeploymentOutcome.PROVEN,
+                steps=(),
+                faults=(Fault(code="deploy.rolled_back", explanation="as before"),) if self.fails else (),
+            )
+        ]
+
+
+class _Preflight:
+    """Rehearses as it is told: the last one stays."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.rehearsals: list[Rehearsal] = []
+        self._clock = clock
+
+    async def rehearse(self, _: str) -> Rehearsal:
+        return self.rehearsals.pop(0) if len(self.rehearsals) > 1 else self.rehearsals[0]
+
+    async def judge(self, identifiers: Sequence[str]) -> list[Judgement]:
+        return [_judgement(Verdict.BLOCK, _rehearsal(self._clock, RehearsalOutcome.FAILED))]
+
+
+class _House:
+    """A renewal, and what is around it."""
+
+    def __init__(self, root: Path) -> None:
+        self.clock = FakeClock()
+        self.ca = _Ca(self.clock)
+        self.service = _Service()
+        self.preflight = _Preflight(self.clock)
+        self.state = State(root / "state")
+        self.spool = Spool(root / "spool")
+        self.renewal = Renewal(
+            "lxc102",
+            state=self.state,
+            place_order=self.ca.place,
+            deploy=self.service.deploy,
+            preflight=self.preflight,  # type: ignore[arg-type] # the two coroutines that it uses
+            reporter=Reporter("lxc102", self.spool, self.clock),
+            policy=POLICY,
+            clock=self.clock,
+        )
+
+    async def renew(
+        self, verdict: Verdict = Verdict.PROCEED, trigger: Trigger = Trigger.TIMER, *, urgent: bool = False
+    ) -> str:
+        outcome = RehearsalOutcome.FAILED if verdict is Verdict.BLOCK else RehearsalOutcome.PASSED
+        judgement = _judgement(verdict, _rehearsal(self.clock, outcome))
+        return (await self.renewal.run(CERTIFICATE, [judgement], trigger, urgent=urgent)).outcome
+
+    def reported(self) -> list[tuple[Outcome, list[str]]]:
+        return [(one.outcome, [finding.code for finding in one.findings]) for one in self.spool.take(100)]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> _House:
+    """A node that has nothing yet."""
+    return _House(tmp_path)
+
+
+def _rehearsal(clock: FakeClock, outcome: RehearsalOutcome, **more: object) -> Rehearsal:
+    return Rehearsal(identifier=NAME, outcome=outcome, at=clock.now(), node="lxc103", **more)  # type: ignore[arg-type]
+
+
+def _judgement(verdict: Verdict, rehearsal: Rehearsal, *codes: str) -> Judgement:
+    findings = tuple(
+        Finding(code=code, severity=Severity.FATAL, vantage=Vantage.CLIENT, reporter="lxc102", explanation=code)
+        for code in codes
+    )
+    return Judgement(identifier=NAME, verdict=verdict, rehearsal=rehearsal, findings=findings)
+
+
+async def test_it_orders_deploys_proves_and_reports(house: _House) -> None:
+    """One run, one report; the verdict agreed with the CA."""
+    assert await house.renew() == Outcome.DONE
+    assert (house.ca.orders, house.service.deployed) == (1, [1])
+    assert house.reported() == [(Outcome.DONE, ["preflight.agreed"])]
+    folder = house.state.certificate("traefik")
+    assert folder.run() is None
+    proven = folder.proven()
+    assert proven is not None
+    assert proven.number == 1
+
+
+async def test_a_block_withholds_the_order(house: _House) -> None:
+    """Nothing reaches the CA, nothing changes on disk."""
+    assert await house.renew(Verdict.BLOCK) == Outcome.BLOCKED
+    assert (house.ca.orders, house.service.deployed) == (0, [])
+    assert house.reported() == [(Outcome.BLOCKED, [])]
+
+
+async def test_one_probing_order_per_interval_measures_the_verdict(house: _House) -> None:
+    """And says that the verdict was wrong, when it was."""
+    await house.renew(Verdict.BLOCK)
+    house.clock.move(POLICY.renewal.probe_every)
+    assert await house.renew(Verdict.BLOCK) == Outcome.FOUND
+    assert house.ca.orders == 1
+    assert house.reported()[-1][1] == ["preflight.disagreed"]
+    house.clock.move(timedelta(hours=1))
+    assert await house.renew(Verdict.BLOCK) == Outcome.BLOCKED
+
+
+async def test_a_person_asking_is_no_probe_but_expiry_is(house: _House) -> None:
+    """A request is told the truth; near expiry an order is placed all the same."""
+    house.clock.move(timedelta(days=1))
+    assert await house.renew(Verdict.BLOCK, Trigger.REQUEST) == Outcome.BLOCKED
+    assert await house.renew(Verdict.BLOCK, urgent=True) == Outcome.FOUND
+
+
+async def test_own_inability_is_never_probed(house: _House) -> None:
+    """Without a CA that can be trusted there is nobody to ask."""
+    judgement = _judgement(Verdict.BLOCK, _rehearsal(house.clock, RehearsalOutcome.PASSED), "ca.untrusted")
+    renewed = await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, urgent=True)
+    assert (renewed.outcome, house.ca.orders) == (Outcome.BLOCKED, 0)
+
+
+async def test_a_refused_challenge_gets_the_reason_that_the_ca_hides(house: _House) -> None:
+    """The look from beside the CA is part of the finding; the verdict was wrong, and it says so."""
+    problem = Problem(detail="could not connect", resource=Resource.CHALLENGE)
+    house.ca.failure = Failed(code="acme.pending_with_error", problems=(problem,), can_retry=True)
+    assert await house.renew() == Outcome.FAILED
+    assert house.reported() == [(Outcome.FAILED, ["acme.pending_with_error", "preflight.disagreed"])]
+
+
+async def test_a_failed_deployment_is_retried_without_a_new_order(house: _House) -> None:
+    """What was issued lies there; only the deployment is repeated."""
+    house.service.fails = True
+    assert await house.renew() == Outcome.FAILED
+    house.service.fails = False
+    assert await house.renew(Verdict.BLOCK) == Outcome.DONE
+    assert (house.ca.orders, house.service.deployed) == (1, [1, 1])
+
+
+async def test_a_killed_run_is_reported_under_its_id_and_finished(house: _House) -> None:
+    """The journal of the killed run is on disk, and its generation too."""
+    pair = Authority().issue(NAME, not_before=house.clock.now())
+    folder = house.state.certificate("traefik")
+    generation = folder.add_generation(pair.key_pem, pair.chain_pem)
+    folder.save_run(
+        Run(
+            id="killed",
+            certificate="traefik",
+            trigger=Trigger.TIMER,
+            step="deploy",
+            started_at=house.clock.now(),
+            generation=generation.number,
+        )
+    )
+    await house.renewal.finish_interrupted(CERTIFICATE)
+    reports = house.spool.take(10)
+    assert [(one.id == "killed", one.outcome) for one in reports] == [
+        (True, Outcome.INTERRUPTED),
+        (False, Outcome.DONE),
+    ]
+    assert (house.ca.orders, house.service.deployed) == (0, [1])
+    assert folder.run() is None
+
+
+async def test_a_start_with_nothing_to_finish_does_nothing(house: _House) -> None:
+    """No reload without a reason."""
+    await house.renew()
+    house.service.deployed.clear()
+    await house.renewal.finish_interrupted(CERTIFICATE)
+    assert house.service.deployed == []
+
+
+async def test_it_waits_until_the_ca_has_forgotten(house: _House) -> None:
+    """A hosts file is cached, a connection kept: the order waits for both, and rehearses again."""
+    settles_at = house.clock.now() + timedelta(seconds=4)
+    stale = _rehearsal(house.clock, RehearsalOutcome.PASSED, stale=(Connection(address="10.0.0.153", port=80),))
+    house.preflight.rehearsals = [stale, _rehearsal(house.clock, RehearsalOutcome.PASSED)]
+    judgement = _judgement(Verdict.PROCEED, _rehearsal(house.clock, RehearsalOutcome.PASSED, settles_at=settles_at))
+    renewed = await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, urgent=False)
+    assert renewed.outcome == Outcome.DONE
+    assert house.clock.slept == [4.0, 2.0]
+
+
+async def test_the_wait_is_bounded(house: _House) -> None:
+    """A connection that never closes does not hold a renewal for ever."""
+    stale = _rehearsal(house.clock, RehearsalOutcome.PASSED, stale=(Connection(address="10.0.0.153", port=80),))
+    house.preflight.rehearsals = [stale]
+    judgement = _judgement(Verdict.WARN, stale)
+    await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, urgent=False)
+    assert sum(house.clock.slept) <= POLICY.renewal.settle_longest.total_seconds() + 2
+    assert house.ca.orders == 1

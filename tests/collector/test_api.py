@@ -1,0 +1,224 @@
+"""The API on a real server over TLS: who may do what, and in which shape it answers."""
+
+import asyncio
+import base64
+import gzip
+
+import aiohttp
+import msgspec
+
+from tests.collector.cast import TRAEFIK, shadow
+from tests.collector.process import Collector, eventually
+
+
+async def test_the_founding_failure_opens_an_incident_with_victims_and_resolves(collector: Collector) -> None:
+    """From the watch on the CA's node alone."""
+    await collector.introduce()
+    await collector.report(collector.cast.authority.watch(shadow()))
+    (incident,) = await collector.incidents("open")
+    assert incident["culprit"]["node"] == "lxc103"
+    assert incident["culprit"]["role"] == "gateway"
+    assert "10.0.0.153 (lxc101, gateway)" in incident["explanation"]
+    assert incident["lines"] == [{"line": 7, "text": f"10.0.0.153 {TRAEFIK}"}]
+    assert [victim["certificate"] for victim in incident["victims"]] == ["traefik"]
+    await collector.report(collector.cast.authority.watch())
+    (resolved,) = await collector.incidents()
+    assert (resolved["id"], resolved["state"]) == (incident["id"], "resolved")
+    _, detail = await collector.get(f"/v1/incidents/{incident['id']}")
+    assert [one["kind"] for one in detail["transitions"]] == ["opened", "resolved"]
+
+
+async def test_reports_are_taken_once_in_any_form(collector: Collector) -> None:
+    """JSON array, NDJSON, gzip; the same report again is a duplicate."""
+    one, two = collector.cast.inventories()[0], collector.cast.gateway.preflight()
+    lines = b"\n".join(msgspec.json.encode(report) for report in (one, two))
+    zipped = {"headers": {"Content-Encoding": "gzip"}}
+    assert await collector.post("/v1/reports", [one], "lxc101") == (200, {"accepted": 1, "duplicates": 0})
+    assert await collector.post("/v1/reports", lines, "lxc101") == (200, {"accepted": 1, "duplicates": 1})
+    packed = gzip.compress(msgspec.json.encode([one, two]))
+    assert await collector.post("/v1/reports", packed, "lxc101", **zipped) == (200, {"accepted": 0, "duplicates": 2})
+    _, page = await collector.get("/v1/reports")
+    assert [item["id"] for item in page["items"]] == [two.id, one.id]
+
+
+async def test_what_is_refused_is_named_and_the_rest_is_taken(collector: Collector) -> None:
+    """An agent speaks only as itself; it can bury what was refused."""
+    own, foreign = collector.cast.gateway.preflight(), collector.cast.traefik.preflight()
+    status, document = await collector.post("/v1/reports", [own, foreign], "lxc101")
+    assert (status, document["accepted"]) == (422, 1)
+    assert [refusal["id"] for refusal in document["refused"]] == [foreign.id]
+    assert "only as itself" in document["refused"][0]["reason"]
+
+
+async def test_bodies_are_bounded_also_when_they_are_packed(collector: Collector) -> None:
+    """A gzip bomb is a problem document."""
+    bomb = gzip.compress(b"[" + b" " * 200_000_000 + b"]")
+    status, document = await collector.post("/v1/reports", bomb, "lxc101", headers={"Content-Encoding": "gzip"})
+    assert (status, document["status"]) == (413, 413)
+    status, document = await collector.post("/v1/reports", b"[" * 100_000, "lxc101")
+    assert (status, document["title"]) == (400, "Bad Request")
+
+
+async def test_an_agent_sees_only_what_concerns_it(collector: Collector) -> None:
+    """Incidents in which it is culprit or victim; no list of the fleet, no acknowledging."""
+    await collector.introduce()
+    await collector.report(collector.cast.authority.watch(shadow()))
+    identity = (await collector.incidents())[0]["id"]
+    for name, seen in (("lxc101", 0), ("lxc102", 1), ("lxc103", 1)):
+        status, page = await collector.get("/v1/incidents", name)
+        assert (status, len(page["items"])) == (200, seen)
+    assert (await collector.get(f"/v1/incidents/{identity}", "lxc101"))[0] == 404
+    assert (await collector.get(f"/v1/paths/{TRAEFIK}", "lxc101"))[0] == 404
+    assert (await collector.get(f"/v1/paths/{TRAEFIK}", "lxc102"))[0] == 200
+    for path in ("/v1/agents", "/v1/certificates", "/v1/reports", "/v1/events", "/metrics", "/"):
+        assert (await collector.get(path, "lxc102"))[0] == 403, path
+    assert (await collector.post(f"/v1/incidents/{identity}/ack", b"", "lxc102"))[0] == 403
+    assert (await collector.post("/v1/reports", [], "ops"))[0] == 403
+
+
+async def test_an_operator_acknowledges(collector: Collector) -> None:
+    """The name is kept, the history too."""
+    await collector.report(collector.cast.authority.watch(shadow()))
+    identity = (await collector.incidents())[0]["id"]
+    status, incident = await collector.post(f"/v1/incidents/{identity}/ack", b"", "ops")
+    assert (status, incident["state"], incident["acknowledged_by"]) == (200, "acknowledged", "ops")
+    _, detail = await collector.get(f"/v1/incidents/{identity}")
+    assert [one["kind"] for one in detail["transitions"]] == ["opened", "acknowledged"]
+
+
+async def test_nobody_reads_without_a_token(collector: Collector) -> None:
+    """Only healthz and readyz are open, and say nothing else."""
+    status, document = await collector.get("/v1/agents", None)
+    assert (status, document["title"]) == (401, "Unauthorized")
+    async with collector.session(None) as session, session.get("/readyz") as response:
+        assert (response.status, await response.text()) == (200, "ok\n")
+
+
+async def test_a_browser_comes_in_with_the_token_as_password_but_not_from_another_site(collector: Collector) -> None:
+    """HTTP Basic; a change needs the page's own origin."""
+    secret = base64.b64encode(f"me:{collector.tokens['ops']}".encode()).decode()
+    headers = {"Authorization": f"Basic {secret}"}
+    async with collector.session(None) as session:
+        async with session.get("/", headers=headers) as response:
+            assert response.status == 200
+        foreign = headers | {"Origin": "https://elsewhere.test", "Sec-Fetch-Site": "cross-site"}
+        async with session.post("/v1/incidents/x/ack", headers=foreign) as response:
+            assert response.status == 403
+        async with session.post("/v1/incidents/x/ack", headers=headers | {"Sec-Fetch-Site": "same-origin"}) as response:
+            assert response.status == 404
+
+
+async def test_the_host_must_be_ours(collector: Collector) -> None:
+    """DNS rebinding ends here; the names of the certificate and of the configuration are ours."""
+    for host, status in (("evil.test", 421), ("collector.test:1234", 200), ("localhost", 200), ("127.0.0.1", 200)):
+        assert (await collector.get("/v1/agents", headers={"Host": host}))[0] == status, host
+
+
+async def test_lists_go_on_where_they_ended(collector: Collector) -> None:
+    """Cursor and limit; a wrong one is a problem."""
+    await collector.introduce()
+    for path, key in (("/v1/agents", "name"), ("/v1/certificates", "name"), ("/v1/reports", "id")):
+        names: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            _, page = await collector.get(path, params={"limit": "1"} | ({"cursor": cursor} if cursor else {}))
+            names += [item[key] for item in page["items"]]
+            cursor = page["next"]
+        assert len(names) == len(set(names)) >= 2, path
+    for wrong in ({"limit": "0"}, {"limit": "x"}, {"cursor": "zz"}, {"cursor": "7b7d"}):
+        status, document = await collector.get("/v1/agents", params=wrong)
+        assert (status, document["status"]) == (400, 400), wrong
+
+
+async def test_shapes_of_the_lists(collector: Collector) -> None:
+    """What others script against."""
+    await collector.introduce()
+    _, agents = await collector.get("/v1/agents")
+    assert set(agents["items"][0]) == {"name", "role", "addresses", "version", "last_seen", "connected"}
+    assert [item["role"] for item in agents["items"]] == ["gateway", "traefik", "authority"]
+    _, certificates = await collector.get("/v1/certificates")
+    assert set(certificates["items"][0]) == {
+        *("name", "node", "identifiers", "on_disk", "served", "due_at", "last_outcome", "last_outcome_at", "manage")
+    }
+
+
+async def test_the_path_shows_the_culprit(collector: Collector) -> None:
+    """Intended through Traefik, actual through the line to the gateway."""
+    await collector.introduce()
+    await collector.report(collector.cast.authority.watch(shadow()))
+    _, path = await collector.get(f"/v1/paths/{TRAEFIK}")
+    assert path["broken"]
+    assert path["culprit"]["file"] == "/etc/hosts"
+    assert path["intended"][2]["address"] == "10.0.0.12"
+    assert [hop["label"] for hop in path["actual"]] == ["CA", "/etc/hosts:7", "gateway", "responder"]
+    assert [hop["culprit"] for hop in path["actual"]] == [False, True, False, False]
+
+
+async def test_watchers_hear_of_each_change(collector: Collector) -> None:
+    """Server-sent events: agent, certificate, incident."""
+    seen: set[str] = set()
+    async with collector.session("ops") as session, session.get("/v1/events") as response:
+        assert response.content_type == "text/event-stream"
+        await response.content.readline()
+        await collector.introduce()
+        await collector.report(collector.cast.authority.watch(shadow()))
+        async with asyncio.timeout(10):
+            while seen != {"agent", "certificate", "incident"}:
+                line = (await response.content.readline()).decode().strip()
+                if line.startswith("event: "):
+                    seen.add(line.removeprefix("event: "))
+
+
+async def test_metrics_and_description(collector: Collector) -> None:
+    """For Prometheus, and for who writes a client."""
+    await collector.introduce()
+    async with collector.session("ops") as session, session.get("/metrics") as response:
+        text = await response.text()
+    assert 'certagent_reports_total{result="accepted"} 3.0' in text
+    assert 'certagent_certificate_expiry_timestamp_seconds{certificate="traefik",node="lxc102"}' in text
+    _, document = await collector.get("/openapi.json", "lxc102")
+    assert document["openapi"].startswith("3.")
+    assert "/v1/reports" in document["paths"]
+
+
+async def test_unknown_things_are_problems(collector: Collector) -> None:
+    """RFC 9457, whatever it is."""
+    for method, path, status in (("GET", "/nope", 404), ("DELETE", "/v1/agents", 405), ("GET", "/v1/incidents/x", 404)):
+        async with collector.session("ops") as session, session.request(method, path) as response:
+            assert (response.status, response.content_type) == (status, "application/problem+json")
+
+
+async def test_it_ends_at_once_with_channels_and_watchers_open(collector: Collector) -> None:
+    """SIGTERM: exit 0, nobody is waited for."""
+    async with collector.session("lxc102") as agent, collector.session("ops") as operator:
+        async with agent.ws_connect("/v1/channel") as socket, operator.get("/v1/events"):
+            assert await collector.stop() == 0
+            assert (await socket.receive()).type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
+
+
+async def test_a_page_shows_the_incident_and_its_picture(collector: Collector) -> None:
+    """Server-rendered, escaped, under a policy that allows nothing from outside."""
+    await collector.introduce()
+    nasty = msgspec.structs.replace(shadow(), fix="<script>alert(1)</script>")
+    await collector.report(collector.cast.authority.watch(nasty))
+    (incident,) = await collector.incidents()
+    async with collector.session("ops") as session:
+        for path in ("/", f"/incidents/{incident['id']}", f"/paths/{TRAEFIK}"):
+            async with session.get(path) as response:
+                text = await response.text()
+                assert response.status == 200, text
+                assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+            assert "<svg" in text
+            assert "/etc/hosts:7" in text
+            assert "<script>alert" not in text
+            assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+async def test_the_page_is_calm_when_nothing_is_known(collector: Collector) -> None:
+    """The first minute of a new installation."""
+
+    async def shown() -> bool:
+        async with collector.session("ops") as session, session.get("/") as response:
+            return "Nothing is in the way" in await response.text()
+
+    assert await eventually(shown)

@@ -1,0 +1,87 @@
+"""Run as a program: promotes a generation again and again, killed one step of the file system later each time.
+
+`python -m tests.deployers.killed SCENARIO`: SCENARIO is a JSON file of `Scenario`. For every step a copy of its folder
+is made, and a child of this process dies in it (SIGKILL) just before that step. Prints the number of copies.
+"""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from certagent.config import CommandTarget, DeployTarget, TraefikTarget
+from certagent.deployers import make_target
+from certagent.domain.deployments import Generation
+
+STEPS = ("rename", "symlink", "mkdir", "unlink", "rmdir", "chmod", "fchmod", "fsync", "open")
+
+
+class Scenario(msgspec.Struct):
+    """`folder` holds what was there before; `kind` is "linked" or "traefik"; `generations` go live one by one."""
+
+    folder: Path
+    copies: Path
+    kind: str
+    generations: list[Generation]
+
+
+def settings(kind: str, folder: Path) -> DeployTarget:
+    """The same target, in whichever copy."""
+    if kind == "traefik":
+        return TraefikTarget(dynamic=folder / "dynamic")
+    return CommandTarget(certificate=folder / "ssl" / "web.crt", key=folder / "ssl" / "web.key")
+
+
+def deploy(scenario: Scenario, folder: Path) -> None:
+    """The file part of a deployment of each generation."""
+    target = make_target("web", settings(scenario.kind, folder))
+    for generation in scenario.generations:
+        target.stage(generation)
+        target.promote(generation)
+        target.settle(generation)
+
+
+def die_before(step: int) -> None:
+    """Have this process killed when it changes the file system for that many times."""
+    left = step
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments, **options)
+
+        return call
+
+    for name in STEPS:
+        setattr(os, name, counted(getattr(os, name)))
+
+
+def main() -> None:
+    """Until a child gets through."""
+    scenario = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Scenario, dec_hook=lambda kind, it: kind(it))
+    step = 0
+    while True:
+        copy = scenario.copies / str(step)
+        shutil.copytree(scenario.folder, copy, symlinks=True)
+        child = os.fork()
+        if child == 0:
+            die_before(step)
+            deploy(scenario, copy)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status):
+            break
+        step += 1
+    print(step)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,3 @@
+module certagent.test/resolver
+
+go 1.23

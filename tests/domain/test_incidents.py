@@ -1,0 +1,212 @@
+"""Incidents are computed from facts: one culprit, all its victims, nobody paged on mere accusation."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from certagent.domain.findings import Culprit, Severity
+from certagent.domain.incidents import (
+    REOPEN_WITHIN,
+    Case,
+    Fleet,
+    Incident,
+    IncidentState,
+    KnownRehearsal,
+    Sighting,
+    TransitionKind,
+    Victim,
+    acknowledge,
+    effective_severity,
+    follow,
+    gather,
+    key_of,
+    name_owners,
+)
+from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
+from tests.collector.cast import HOSTS, NGINX, TRAEFIK, now, refused, rehearsal, shadow
+
+AT = now()
+OWNERS = {
+    "10.0.0.153": AddressOwner(node="lxc101", role="gateway"),
+    "10.0.0.12": AddressOwner(node="lxc102", role="traefik"),
+}
+FLEET = Fleet(
+    authorities=frozenset({"lxc103"}),
+    owners=OWNERS,
+    victims={TRAEFIK: (Victim(identifier=TRAEFIK, node="lxc102", certificate="traefik", expires_at=AT),)},
+)
+
+
+def seen(finding=None, *, agent="lxc103", scope=HOSTS, at=AT) -> Sighting:
+    """A finding as it is held."""
+    return Sighting(agent=agent, scope=scope, at=at, finding=finding or shadow())
+
+
+def with_rehearsal(outcome: RehearsalOutcome, *, after: float, brokered: bool = True, poisoned: bool = False) -> Fleet:
+    """The fleet, with Traefik's rehearsal so many seconds after the finding."""
+    at = AT + timedelta(seconds=after)
+    known = KnownRehearsal(at=at, brokered=brokered, rehearsal=rehearsal(outcome, at=at, poisoned=poisoned))
+    return msgspec.structs.replace(FLEET, rehearsals={TRAEFIK: known})
+
+
+def only(cases: dict[str, Case]) -> Case:
+    """The single case."""
+    assert len(cases) == 1, cases.keys()
+    return next(iter(cases.values()))
+
+
+def test_it_names_the_owner_of_the_address_and_its_role() -> None:
+    """The founding sentence: 10.0.0.153 is lxc101, the gateway."""
+    case = only(gather([seen()], FLEET))
+    assert "10.0.0.153 (lxc101, gateway)" in case.explanation
+    assert case.culprit.role == "gateway"
+    assert (case.culprit.node, case.culprit.file, case.culprit.line) == ("lxc103", "/etc/hosts", 7)
+    assert [victim.certificate for victim in case.victims] == ["traefik"]
+    assert case.confirmed
+
+
+def test_it_says_whose_address_it_is_even_if_the_explanation_does_not_mention_it() -> None:
+    """A finding may carry the address in its culprit only."""
+    silent = msgspec.structs.replace(shadow(), explanation="A line is wrong.")
+    assert only(gather([seen(silent)], FLEET)).explanation.endswith("The address is 10.0.0.153 (lxc101, gateway).")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("goes to 10.0.0.12.", "goes to 10.0.0.12 (lxc102, traefik)."),
+        ("10.0.0.12 (lxc102, traefik) is", "10.0.0.12 (lxc102, traefik) is"),
+        ("10.0.0.123 is another", "10.0.0.123 is another"),
+        ("10.0.0.12 and 10.0.0.12", "10.0.0.12 (lxc102, traefik) and 10.0.0.12"),
+    ],
+)
+def test_owners_are_named_once_and_only_behind_their_own_address(text: str, expected: str) -> None:
+    """No address is taken for the beginning of a longer one."""
+    assert name_owners(text, OWNERS) == expected
+
+
+def test_a_file_makes_one_incident_whatever_its_lines() -> None:
+    """Keyed on (node, file), never on a line number."""
+    case = only(gather([seen(), seen(shadow(NGINX, line=9))], FLEET))
+    assert [line.line for line in case.lines] == [7, 9]
+
+
+def test_a_victims_own_finding_joins_the_incident_of_the_file() -> None:
+    """The rehearsal of the victim blames the same line."""
+    own = seen(agent="lxc102", scope=f"identifier:{TRAEFIK}")
+    assert only(gather([seen(), own], FLEET)).reporters == ("lxc102", "lxc103")
+
+
+def test_a_line_that_moved_is_shown_once_where_it_was_seen_last() -> None:
+    """The same text is the same line."""
+    moved = seen(shadow(line=9), agent="lxc102", at=AT + timedelta(seconds=1))
+    assert [line.line for line in only(gather([seen(), moved], FLEET)).lines] == [9]
+
+
+def test_a_symptom_makes_no_incident_of_its_own_beside_its_cause() -> None:
+    """Somebody refused because the name led there: one culprit."""
+    case = only(gather([seen(), seen(refused(), agent="lxc102")], FLEET))
+    assert case.culprit.file == "/etc/hosts"
+
+
+def test_without_a_file_node_code_and_identifier_make_the_incident() -> None:
+    """Nothing more precise is known."""
+    assert key_of("lxc102", refused()) == f"code:lxc102:net.refused:{TRAEFIK}"
+    assert key_of("lxc102", msgspec.structs.replace(refused(), culprit=None)).startswith("code:lxc102:")
+
+
+def test_warnings_make_no_incident() -> None:
+    """Uninvolved nodes stay green."""
+    assert gather([seen(msgspec.structs.replace(shadow(), severity=Severity.WARN))], FLEET) == {}
+
+
+def test_a_later_rehearsal_that_passed_caps_what_concerns_the_path() -> None:
+    """DESIGN, rule 1: the rehearsal decides, findings explain."""
+    assert gather([seen()], with_rehearsal(RehearsalOutcome.PASSED, after=1)) == {}
+    assert gather([seen()], with_rehearsal(RehearsalOutcome.PASSED, after=-1)) != {}
+    assert gather([seen()], with_rehearsal(RehearsalOutcome.FAILED, after=1)) != {}
+
+
+def test_a_passed_rehearsal_says_nothing_about_a_deployment() -> None:
+    """Only the path is capped."""
+    finding = msgspec.structs.replace(shadow(), code="deploy.rolled_back")
+    passed = with_rehearsal(RehearsalOutcome.PASSED, after=1)
+    assert effective_severity(seen(finding), passed) is Severity.FATAL
+
+
+def test_a_stranger_may_accuse_but_is_not_believed() -> None:
+    """Rule 11: the reporter is kept apart from the culprit."""
+    assert not only(gather([seen(agent="lxc101")], FLEET)).confirmed
+
+
+def test_a_brokered_rehearsal_bears_an_accusation_out_if_it_met_the_culprit() -> None:
+    """The collector saw the failure pass through itself, and the file in it."""
+    stranger = seen(agent="lxc102")
+    met = with_rehearsal(RehearsalOutcome.FAILED, after=-1, poisoned=True)
+    elsewhere = with_rehearsal(RehearsalOutcome.FAILED, after=-1)
+    told = with_rehearsal(RehearsalOutcome.FAILED, after=-1, poisoned=True, brokered=False)
+    assert only(gather([stranger], met)).confirmed
+    assert not only(gather([stranger], elsewhere)).confirmed
+    assert not only(gather([stranger], told)).confirmed
+
+
+def test_a_box_that_the_rehearsal_met_may_be_accused() -> None:
+    """No file is known, but the address is the culprit's."""
+    finding = msgspec.structs.replace(refused(), culprit=Culprit(node="lxc101", address="10.0.0.153"))
+    met = with_rehearsal(RehearsalOutcome.FAILED, after=-1, poisoned=True)
+    assert only(gather([seen(finding, agent="lxc102")], met)).confirmed
+
+
+def life_of(
+    *cases: Case | None, step: timedelta = timedelta(minutes=1)
+) -> list[tuple[Incident, TransitionKind | None]]:
+    """What becomes of one incident when the facts say one after the other."""
+    incident, lived = None, []
+    for number, case in enumerate(cases):
+        incident, transition = follow("key", incident, case, AT + number * step)
+        assert incident is not None
+        lived.append((incident, transition))
+    return lived
+
+
+def test_an_incident_opens_resolves_by_itself_and_reopens_with_the_same_id() -> None:
+    """State is computed from facts."""
+    case = only(gather([seen()], FLEET))
+    lived = life_of(case, case, None, case)
+    assert [kind for _, kind in lived] == [
+        TransitionKind.OPENED,
+        None,
+        TransitionKind.RESOLVED,
+        TransitionKind.REOPENED,
+    ]
+    assert len({incident.id for incident, _ in lived}) == 1
+    assert lived[3][0].resolved_at is None
+    assert lived[3][0].opened_at > lived[0][0].opened_at
+
+
+def test_a_culprit_that_comes_back_late_is_a_new_incident() -> None:
+    """What happened last week is another story."""
+    case = only(gather([seen()], FLEET))
+    lived = life_of(case, None, case, step=2 * REOPEN_WITHIN)
+    assert lived[2][1] is TransitionKind.OPENED
+    assert lived[2][0].id != lived[0][0].id
+
+
+def test_a_resolved_incident_keeps_what_it_said() -> None:
+    """History is not rewritten."""
+    case = only(gather([seen()], FLEET))
+    resolved = life_of(case, None)[1][0]
+    assert (resolved.state, resolved.explanation) == (IncidentState.RESOLVED, case.explanation)
+
+
+def test_an_acknowledged_incident_stays_so_until_it_resolves() -> None:
+    """New victims do not take the name off."""
+    case = only(gather([seen()], FLEET))
+    incident, _ = follow("key", None, case, AT)
+    assert incident is not None
+    named = acknowledge(incident, "ops", AT)
+    later, transition = follow("key", named, msgspec.structs.replace(case, victims=()), AT)
+    assert later is not None
+    assert (later.state, later.acknowledged_by, transition) == (IncidentState.ACKNOWLEDGED, "ops", None)
+    assert acknowledge(named, "another", AT) is named

@@ -1,0 +1,36 @@
+"""The lab, up with certagent in it, green before and after every test that breaks it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.story import witness
+from tests.e2e.fleet import break_with, heal_all, is_up, wait_until_green
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[None]:
+    """The fleet's life: whatever is up at the end is taken down."""
+    yield
+    witness.lab("down", show=True)
+
+
+@pytest.fixture
+def green(lab: None) -> Iterator[None]:
+    """The fleet as it should be, brought up where it is not; whatever the test breaks is mended, and seen to be."""
+    if not is_up():
+        witness.lab("up", show=True)
+    wait_until_green(120)
+    yield
+    if not is_up():
+        return
+    heal_all()
+    wait_until_green(120)
+
+
+@pytest.fixture
+def fault(request: pytest.FixtureRequest, green: None) -> str:
+    """The fleet broken by the fault that the test is parametrized with."""
+    name: str = request.param
+    break_with(name)
+    return name

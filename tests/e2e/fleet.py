@@ -1,0 +1,104 @@
+"""What the end-to-end tests see and do: the lab's own command, and what a person could look at."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from deploy.lab import faults
+from deploy.story import witness
+
+TRAEFIK = "traefik.internal.thinkheads.ai"
+SEED = "hosts-shadow-authority"
+IDENTIFIERS = {
+    "lxc101": ["nginx.internal.thinkheads.ai", "portainer.phoenix.thinkheads.ai"],
+    "lxc102": [TRAEFIK],
+    "lxc104": ["collector.internal.thinkheads.ai"],
+}
+
+_Seen = TypeVar("_Seen")
+
+
+def until(what: str, seconds: float, look: Callable[[], _Seen | None]) -> _Seen:
+    """What `look` sees, once it is something; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        assert time.monotonic() < deadline, f"within {seconds} s it was not so that {what}"
+        time.sleep(0.02)
+
+
+def check(node: str, *identifiers: str) -> dict[str, Any]:
+    """`certagent check --json` on a node."""
+    return witness.certagent(node, "check", *identifiers)[1]
+
+
+def check_one(node: str, identifier: str) -> dict[str, Any]:
+    """The judgement of one identifier."""
+    (judgement,) = check(node, identifier)["identifiers"]
+    return dict(judgement)
+
+
+def codes(judgement: dict[str, Any]) -> list[str]:
+    """The findings' codes, worst first."""
+    return [finding["code"] for finding in judgement["findings"]]
+
+
+def break_with(name: str) -> None:
+    """Put a fault in."""
+    witness.lab("fault", name)
+
+
+def heal(name: str) -> None:
+    """Take a fault out."""
+    witness.lab("heal", name)
+
+
+def heal_all() -> None:
+    """Take out whatever is in."""
+    for name in faults.names():
+        if faults.is_in(faults.load(name)):
+            heal(name)
+
+
+def is_up() -> bool:
+    """Whether the lab runs."""
+    return bool(json.loads(witness.lab("status", "--json").stdout)["up"])
+
+
+def is_green() -> bool:
+    """Every certificate served as it lies on disk, nothing spooled, no open incident."""
+    certificates = witness.items("/v1/certificates")
+    served = [one for one in certificates if one["on_disk"] and _is_served(one)]
+    return len(served) == len(certificates) >= 3 and not witness.open_incidents()
+
+
+def wait_until_green(seconds: float) -> None:
+    """Bounded; says what is in the way."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if is_green():
+                return
+            trouble = json.dumps({"incidents": witness.open_incidents(), "seen": witness.items("/v1/certificates")})
+        except witness.Unseen as unseen:
+            trouble = str(unseen)
+        assert time.monotonic() < deadline, f"the lab is not green after {seconds} s: {trouble}"
+        time.sleep(0.2)
+
+
+def authority_pid() -> str:
+    """The CA's process, to show that nobody restarted it."""
+    return witness.inside("lxc103", "systemctl", "show", "-p", "MainPID", "--value", "step-ca").stdout.strip()
+
+
+def sent_messages(since: int) -> list[dict[str, Any]]:
+    """The webhook's messages after the first `since`."""
+    return witness.messages()[since:]
+
+
+def _is_served(certificate: dict[str, Any]) -> bool:
+    served = certificate["served"].values()
+    return bool(served) and all(one == certificate["on_disk"]["fingerprint"] for one in served)

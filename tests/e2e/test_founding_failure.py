@@ -1,0 +1,121 @@
+"""The founding failure, end to end on the real parts: seen by the CA first, then by certagent."""
+
+import time
+from typing import Any
+
+import pytest
+
+from deploy.lab import faults
+from deploy.story import witness
+from tests.e2e import fleet
+from tests.e2e.fleet import SEED, TRAEFIK, until
+from tests.e2e.plain import ask_plainly
+
+pytestmark = pytest.mark.lab
+
+LINE = "10.0.0.153 traefik.internal.thinkheads.ai"
+
+
+def test_the_real_ca_refuses_before_anything_of_ours_is_asked(green: None) -> None:
+    """A plain ACME client with an account of its own: issued on the healthy lab, refused on the broken one."""
+    witness.inside("lxc102", "systemctl", "stop", "certagent-agent")
+    try:
+        healthy = ask_plainly(TRAEFIK)
+        fleet.break_with(SEED)
+        # the CA goes on with what it read of its hosts file for 5 s, so the first orders may still be issued
+        broken = until("the CA refuses", 30, lambda: _refused(ask_plainly(TRAEFIK)))
+    finally:
+        witness.inside("lxc102", "systemctl", "start", "certagent-agent")
+    assert healthy["issued"] is True
+    assert broken["issued"] is False
+    assert "could not connect to validation target" in broken["problem"]["detail"]
+
+
+def test_check_proceeds_on_the_healthy_lab_and_says_nothing(green: None) -> None:
+    """Every identifier of every node, by a rehearsal from beside the CA."""
+    for node, identifiers in fleet.IDENTIFIERS.items():
+        status, document = witness.certagent(node, "check")
+        assert (status, document["verdict"]) == (0, "proceed"), document
+        assert [one["identifier"] for one in document["identifiers"]] == identifiers
+        for one in document["identifiers"]:
+            assert one["rehearsal"]["outcome"] == "passed"
+            assert one["rehearsal"]["node"] == "lxc103"
+            assert {finding["severity"] for finding in one["findings"]} <= {"info"}
+
+
+def test_check_names_the_line_first_of_all(green: None) -> None:
+    """Node, file, line, its text, the address and whose it is; in under a second, and exit status 4."""
+    fleet.break_with(SEED)
+    began = time.monotonic()
+    status, document = witness.certagent("lxc102", "check", TRAEFIK)
+    took = time.monotonic() - began
+    assert (status, document["verdict"]) == (4, "block")
+    (judgement,) = document["identifiers"]
+    first = judgement["findings"][0]
+    assert first["code"] == "dns.hosts_shadow.authority"
+    number = _line_number()
+    expected = {"node": "lxc103", "file": "/etc/hosts", "line": number, "text": LINE, "address": "10.0.0.153"}
+    assert first["culprit"] == {**expected, "role": "gateway"}
+    assert "10.0.0.153 (lxc101, gateway)" in first["explanation"]
+    assert took < 1.0
+
+
+def test_the_edit_becomes_an_incident_with_victims_and_a_message(green: None) -> None:
+    """Nobody asks: the file is watched, the incident opens, the webhook tells a person; then it resolves by itself,
+    the CA was not restarted, and the renewal that kept being tried succeeds."""
+    pid, told = fleet.authority_pid(), len(witness.messages())
+    before = witness.served(*_TRAEFIK)
+    fleet.break_with(SEED)
+    began = time.monotonic()
+    incident = until("an incident is open", 10, lambda: next(iter(witness.open_incidents()), None))
+    assert time.monotonic() - began < 3
+    assert (incident["culprit"]["node"], incident["culprit"]["file"]) == ("lxc103", "/etc/hosts")
+    assert incident["culprit"]["role"] == "gateway"
+    assert [line["text"] for line in incident["lines"]] == [LINE]
+    victims = [(one["identifier"], one["node"], one["certificate"]) for one in incident["victims"]]
+    assert victims == [(TRAEFIK, "lxc102", "traefik")]
+    message = until("the webhook fired", 10, lambda: fleet.sent_messages(told))[0]
+    assert {"Title", "Priority", "Tags"} <= set(message["headers"])
+    assert "lxc103:/etc/hosts" in message["body"]
+    assert LINE in message["body"]
+    orders = witness.orders()
+    for _ in range(3):
+        status, document = witness.certagent("lxc102", "renew", "traefik", "--force")
+        assert (status, document["certificates"][0]["outcome"]) == (4, "blocked")
+    assert witness.orders() == orders
+    fleet.heal(SEED)
+    until("the incident is resolved", 30, lambda: not witness.open_incidents())
+    status, document = witness.certagent("lxc102", "renew", "traefik", "--force")
+    assert status in (0, 3), document
+    assert document["certificates"][0]["outcome"] in ("done", "found")
+    assert witness.served(*_TRAEFIK) == document["certificates"][0]["fingerprint"] != before
+    assert fleet.authority_pid() == pid
+
+
+def test_uninvolved_nodes_stay_green(green: None) -> None:
+    """The line is one node's problem and one certificate's."""
+    fleet.break_with(SEED)
+    until("an incident is open", 10, witness.open_incidents)
+    for node in faults.load(SEED).green:
+        status, document = witness.certagent(node, "check")
+        assert (status, document["verdict"]) == (0, "proceed"), document
+
+
+def test_the_cas_own_line_raises_nothing(green: None) -> None:
+    """`127.0.0.1 ca...` on the CA's node is as it should be."""
+    assert "127.0.0.1 ca.internal.thinkheads.ai" in witness.inside("lxc103", "cat", "/etc/hosts").stdout
+    reports = [one for one in witness.items("/v1/reports") if one["agent"] == "lxc103"]
+    loud = [finding for one in reports for finding in one["findings"] if "ca.internal" in (finding["identifier"] or "")]
+    assert {finding["severity"] for finding in loud} <= {"info"}
+
+
+_TRAEFIK = ("10.0.0.12", TRAEFIK)
+
+
+def _refused(answer: dict[str, Any]) -> dict[str, Any] | None:
+    return None if answer["issued"] else answer
+
+
+def _line_number() -> int:
+    lines = witness.inside("lxc103", "cat", "/etc/hosts").stdout.splitlines()
+    return lines.index(LINE) + 1

@@ -1,0 +1,42 @@
+"""Every fault of the lab, judged: what certagent says is what the fault's file expects, and others stay green."""
+
+import time
+
+import pytest
+
+from deploy.lab import faults
+from deploy.story import witness
+from tests.e2e import fleet
+
+pytestmark = pytest.mark.lab
+
+DROPS = {"route-dropped"}
+"""Faults that answer nothing: they may take as long as the fetch's own bound."""
+
+_NODE_OF = {identifier: node for node, identifiers in fleet.IDENTIFIERS.items() for identifier in identifiers}
+
+
+@pytest.mark.parametrize("fault", faults.names(), indirect=True)
+def test_check_says_what_the_fault_is(fault: str) -> None:
+    """Verdict, first code, culprit, nothing forbidden, nobody else accused; quickly where anything answers."""
+    expected = faults.load(fault)
+    identifier = expected.identifiers[0]
+    began = time.monotonic()
+    judgement = fleet.check_one(_NODE_OF[identifier], identifier)
+    took = time.monotonic() - began
+    found = fleet.codes(judgement)
+    assert judgement["verdict"] == expected.verdict, judgement
+    assert set(expected.expected) <= set(found)
+    assert not set(expected.forbidden) & set(found)
+    if expected.verdict == "block":
+        assert found[0] == expected.expected[0]
+        assert expected.culprit is not None
+        culprit = judgement["findings"][0]["culprit"]
+        assert (culprit["node"], culprit["address"]) == (expected.culprit.node, expected.culprit.address)
+        assert culprit["file"] == expected.culprit.file
+    else:
+        assert {finding["severity"] for finding in judgement["findings"]} <= {"info"}
+    assert took < (4.5 if fault in DROPS else 1.0)
+    for node in expected.green:
+        if node in fleet.IDENTIFIERS:
+            assert witness.certagent(node, "check")[0] == 0

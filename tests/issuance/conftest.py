@@ -1,0 +1,202 @@
+"""A real step-ca on loopback, and a warm account at it."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from ssl import create_default_context
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from certagent.domain.orders import Account, PendingOrder
+from certagent.issuance.authority import Authority
+from certagent.issuance.solvers.listener import Listener
+from certagent.world.clock import SystemClock
+from tests.certificates import Authority as PrivateAuthority
+
+START_SECONDS = 30.0
+
+
+class StepCa(msgspec.Struct, kw_only=True):
+    """A CA that fetches challenges from `challenge_port` of whatever it is told to certify."""
+
+    directory: str
+    address: str
+    root: Path
+    port: int
+    challenge_port: int
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        arguments = [str(step_ca_binary()), "ca.json", "--insecure", f"--acme-http-port={self.challenge_port}"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(arguments, cwd=self.log.parent, stdout=log, stderr=log)
+        _wait_until_healthy(self, self.process)
+
+    def stop(self) -> None:
+        """End it; what it keeps is kept."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=10)
+
+    def forget(self) -> None:
+        """Lose the database, accounts and orders with it."""
+        shutil.rmtree(self.log.parent / "db")
+
+    def count(self, what: str) -> int:
+        """How many requests the CA's own log has for paths that end so: "new-order", "finalize", "new-account"."""
+        return len(re.findall(rf" path=\S*/{what} ", self.log.read_text()))
+
+
+class MemoryAccounts:
+    """An account store that forgets with the test."""
+
+    def __init__(self) -> None:
+        self.account: Account | None = None
+
+    def load(self) -> Account | None:
+        """See `AccountStore`."""
+        return self.account
+
+    def save(self, account: Account) -> None:
+        """See `AccountStore`."""
+        self.account = account
+
+
+class MemoryOrders:
+    """An order store that outlives an `Orderer`, as the disk does."""
+
+    def __init__(self) -> None:
+        self.order: PendingOrder | None = None
+
+    def pending_order(self) -> PendingOrder | None:
+        """See `OrderStore`."""
+        return self.order
+
+    def save_order(self, order: PendingOrder) -> None:
+        """See `OrderStore`."""
+        self.order = order
+
+    def forget_order(self) -> None:
+        """See `OrderStore`."""
+        self.order = None
+
+
+def step_ca_binary() -> Path:
+    """CERTAGENT_STEP_CA, `step-ca` on PATH, or the cache's. Never skipped: without a CA nothing is shown."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "certagent" / "bin" / "step-ca"
+    for candidate in (os.environ.get("CERTAGENT_STEP_CA"), shutil.which("step-ca"), str(cache)):
+        if candidate and os.access(candidate, os.X_OK):
+            return Path(candidate)
+    pytest.fail(f"no step-ca: set CERTAGENT_STEP_CA, put it on PATH, or at {cache} (./tests/run does)")
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def start_step_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., StepCa]]:
+    """Starts CAs, each with a database of its own; all end with the session."""
+    running: list[StepCa] = []
+
+    def start(
+        *, address: str = "127.0.0.1", policy: dict[str, object] | None = None, challenges: tuple[str, ...] = ()
+    ) -> StepCa:
+        provisioner = {"type": "ACME", "name": "acme", **({"challenges": challenges} if challenges else {})}
+        authority = {"provisioners": [provisioner], **({"policy": policy} if policy else {})}
+        ca = _configure(tmp_path_factory.mktemp("step-ca"), address, authority)
+        ca.start()
+        running.append(ca)
+        return ca
+
+    yield start
+    for ca in running:
+        ca.stop()
+
+
+@pytest.fixture(scope="session")
+def step_ca(start_step_ca: Callable[..., StepCa]) -> StepCa:
+    """The one that most tests share."""
+    return start_step_ca()
+
+
+@pytest.fixture
+def accounts() -> MemoryAccounts:
+    """No account yet."""
+    return MemoryAccounts()
+
+
+@pytest.fixture
+def orders() -> MemoryOrders:
+    """No order yet."""
+    return MemoryOrders()
+
+
+@pytest.fixture
+async def authority(step_ca: StepCa, accounts: MemoryAccounts) -> AsyncIterator[Authority]:
+    """The CA, with an account that registers at the first order."""
+    async with Authority(step_ca.directory, step_ca.root, (), accounts, SystemClock()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def listener(step_ca: StepCa) -> AsyncIterator[Listener]:
+    """The responder, on the port that the CA asks."""
+    async with Listener(f"127.0.0.1:{step_ca.challenge_port}", SystemClock()) as opened:
+        yield opened
+
+
+def _configure(folder: Path, address: str, authority: dict[str, object]) -> StepCa:
+    private = PrivateAuthority("Step Test Root")
+    key = private._key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "root.crt").write_bytes(private.root_pem)
+    (folder / "ca.key").write_bytes(key)
+    port, challenge_port = free_port(), free_port()
+    document = {
+        "root": "root.crt",
+        "crt": "root.crt",
+        "key": "ca.key",
+        "address": f"{address}:{port}",
+        "dnsNames": ["localhost", address],
+        "logger": {"format": "text"},
+        "db": {"type": "badgerv2", "dataSource": str(folder / "db")},
+        "authority": authority,
+    }
+    (folder / "ca.json").write_text(json.dumps(document))
+    return StepCa(
+        directory=f"https://localhost:{port}/acme/acme/directory",
+        address=address,
+        root=folder / "root.crt",
+        port=port,
+        challenge_port=challenge_port,
+        log=folder / "log",
+    )
+
+
+def _wait_until_healthy(ca: StepCa, process: subprocess.Popen[bytes]) -> None:
+    context = create_default_context(cafile=str(ca.root))
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"https://{ca.address}:{ca.port}/health", context=context, timeout=2):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.02)
+    pytest.fail(f"step-ca did not start: {ca.log.read_text()}")

@@ -1,0 +1,217 @@
+"""Orders at a real step-ca: issued, refused, interrupted."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from certagent.domain.certificates import read_facts
+from certagent.domain.orders import Authorization, Challenge, Failed, Issued
+from certagent.issuance.authority import Authority
+from certagent.issuance.order import Orderer, Wanted
+from certagent.issuance.solvers.listener import Listener
+from certagent.world.clock import SystemClock
+from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa
+
+WANTED = Wanted(identifiers=("localhost",), key_type="ecdsa-p256")
+
+
+class WrongBody(Listener):
+    """Answers every challenge with what nobody asked for."""
+
+    async def present(self, challenge: Challenge, key_authorization: str) -> None:
+        """Plant something else."""
+        await super().present(challenge, "not " + key_authorization)
+
+
+async def test_a_certificate_is_issued_for_a_name_and_an_address(
+    authority: Authority, listener: Listener, orders: MemoryOrders
+) -> None:
+    """The chain is leaf first and for exactly what was wanted; the order is still known until it is stored."""
+    wanted = Wanted(identifiers=("localhost", "127.0.0.1"), key_type="ecdsa-p256")
+    issued = await Orderer(authority, listener, orders, SystemClock()).obtain(wanted)
+    assert isinstance(issued, Issued)
+    leaf = x509.load_pem_x509_certificates(issued.chain_pem)[0]
+    assert set(read_facts(leaf).identifiers) == {"localhost", "127.0.0.1"}
+    assert b"PRIVATE KEY" in issued.key_pem
+    assert "PRIVATE" not in repr(issued) + repr(orders.order)
+
+
+@pytest.mark.parametrize("key_type", ["ecdsa-p256", "ecdsa-p384", "rsa-2048"])
+async def test_every_configured_kind_of_key_is_issued(
+    authority: Authority, listener: Listener, orders: MemoryOrders, key_type: str
+) -> None:
+    """Those of the configuration (RSA 4096 only takes longer)."""
+    wanted = Wanted(identifiers=("localhost",), key_type=key_type)
+    assert isinstance(await Orderer(authority, listener, orders, SystemClock()).obtain(wanted), Issued)
+
+
+async def test_a_warm_account_is_fast(authority: Authority, listener: Listener) -> None:
+    """Prints what a certificate takes; the bar itself is in tests/bench."""
+    took = []
+    for _ in range(21):
+        started = time.perf_counter()
+        assert isinstance(await Orderer(authority, listener, MemoryOrders(), SystemClock()).obtain(WANTED), Issued)
+        took.append((time.perf_counter() - started) * 1000)
+    warm = sorted(took[1:])
+    print(f"\ncold {took[0]:.0f} ms, warm median {warm[10]:.0f} ms, best {warm[0]:.0f}, worst {warm[-1]:.0f}")
+    assert warm[10] < took[0] * 5
+
+
+async def test_a_wrong_body_is_final(authority: Authority, orders: MemoryOrders, step_ca: StepCa) -> None:
+    """A 200 with the wrong content loses the order: the next attempt needs a new one."""
+    async with WrongBody(f"127.0.0.1:{step_ca.challenge_port}", SystemClock()) as solver:
+        failed = await Orderer(authority, solver, orders, SystemClock()).obtain(WANTED)
+    assert isinstance(failed, Failed)
+    assert failed.code == "acme.mismatch_final"
+    assert not failed.can_retry
+    assert failed.problems[0].kind == "rejectedIdentifier"
+    assert failed.problems[0].identifier is not None
+    assert failed.problems[0].identifier.value == "localhost"
+    assert orders.order is None
+
+
+async def test_a_refused_port_leaves_the_order_to_be_tried_again(
+    authority: Authority, orders: MemoryOrders, step_ca: StepCa
+) -> None:
+    """The challenge stays pending with an error; once the path is mended, the same order ends well."""
+    mute = Listener("127.0.0.1:1", SystemClock())
+    failed = await Orderer(authority, mute, orders, SystemClock()).obtain(WANTED)
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.can_retry) == ("acme.pending_with_error", True)
+    assert failed.problems[0].kind == "connection"
+    placed = step_ca.count("new-order")
+    async with Listener(f"127.0.0.1:{step_ca.challenge_port}", SystemClock()) as mended:
+        issued = await Orderer(authority, mended, orders, SystemClock()).obtain(WANTED)
+    assert isinstance(issued, Issued)
+    assert issued.order_url == failed.order_url
+    assert step_ca.count("new-order") == placed
+
+
+class KilledError(BaseException):
+    """What no code of ours catches, like the end of the process."""
+
+
+class DiesPresenting(Listener):
+    """The process ends between the order and its challenge."""
+
+    async def present(self, challenge: Challenge, key_authorization: str) -> None:
+        """Die."""
+        raise KilledError
+
+
+class DiesDownloading(Authority):
+    """The process ends between finalizing and the download."""
+
+    async def certificate(self, url: str) -> bytes:
+        """Die."""
+        raise KilledError
+
+
+async def test_an_order_killed_before_its_challenge_is_taken_up_again(
+    authority: Authority, listener: Listener, orders: MemoryOrders, step_ca: StepCa
+) -> None:
+    """One order, one certificate."""
+    placed, finalized = step_ca.count("new-order"), step_ca.count("finalize")
+    with pytest.raises(KilledError):
+        await Orderer(authority, DiesPresenting("127.0.0.1:1", SystemClock()), orders, SystemClock()).obtain(WANTED)
+    issued = await Orderer(authority, listener, orders, SystemClock()).obtain(WANTED)
+    assert isinstance(issued, Issued)
+    assert (step_ca.count("new-order") - placed, step_ca.count("finalize") - finalized) == (1, 1)
+
+
+async def test_an_order_killed_after_finalizing_is_not_finalized_twice(
+    listener: Listener, accounts: MemoryAccounts, orders: MemoryOrders, step_ca: StepCa
+) -> None:
+    """The certificate that was issued is fetched, and fits the key that was kept."""
+    placed, finalized = step_ca.count("new-order"), step_ca.count("finalize")
+    where = (step_ca.directory, step_ca.root, (), accounts, SystemClock())
+    async with DiesDownloading(*where) as dying:
+        with pytest.raises(KilledError):
+            await Orderer(dying, listener, orders, SystemClock()).obtain(WANTED)
+    async with Authority(*where) as authority:
+        issued = await Orderer(authority, listener, orders, SystemClock()).obtain(WANTED)
+    assert isinstance(issued, Issued)
+    assert (step_ca.count("new-order") - placed, step_ca.count("finalize") - finalized) == (1, 1)
+    key = serialization.load_pem_private_key(issued.key_pem, password=None)
+    assert key.public_key() == x509.load_pem_x509_certificate(issued.chain_pem).public_key()
+
+
+async def test_an_order_for_something_else_is_not_taken_up(
+    authority: Authority, listener: Listener, orders: MemoryOrders
+) -> None:
+    """The configuration changed while the order was pending."""
+    nobody = DiesPresenting("127.0.0.1:1", SystemClock())
+    with pytest.raises(KilledError):
+        await Orderer(authority, nobody, orders, SystemClock()).obtain(WANTED)
+    wanted = Wanted(identifiers=("127.0.0.1",), key_type="ecdsa-p256")
+    assert orders.order is not None
+    before = orders.order.url
+    issued = await Orderer(authority, listener, orders, SystemClock()).obtain(wanted)
+    assert isinstance(issued, Issued)
+    assert issued.order_url != before
+
+
+class Watchful(Authority):
+    """The CA, seen to be asked for authorizations; after three looks in vain the silence ends."""
+
+    looks = 0
+
+    def break_silence(self) -> None:
+        """What happens then."""
+
+    async def authorization(self, url: str) -> Authorization:
+        """Count."""
+        self.looks += 1
+        if self.looks == 4:
+            self.break_silence()
+        return await super().authorization(url)
+
+
+async def test_a_silent_challenge_does_not_hold_the_order_up(
+    accounts: MemoryAccounts, orders: MemoryOrders, step_ca: StepCa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CA waits for an answer that does not come; we stop waiting for the CA, and look at the authorization."""
+    monkeypatch.setattr("certagent.issuance.authority.CHALLENGE_SECONDS", 0.2)
+    over = asyncio.Event()
+
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(say_nothing, "127.0.0.1", step_ca.challenge_port),
+        Watchful(step_ca.directory, step_ca.root, (), accounts, SystemClock()) as authority,
+    ):
+        monkeypatch.setattr(authority, "break_silence", over.set)
+        failed = await Orderer(authority, Listener("127.0.0.1:1", SystemClock()), orders, SystemClock()).obtain(WANTED)
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.can_retry) == ("acme.pending_with_error", True)
+    assert authority.looks >= 4
+
+
+async def test_the_ca_may_say_no_to_the_order_itself(
+    start_step_ca: Callable[..., StepCa], accounts: MemoryAccounts, orders: MemoryOrders
+) -> None:
+    """Its policy is a value: which identifier, and in its own words."""
+    ca = start_step_ca(policy={"x509": {"allow": {"dns": ["*.internal"]}}})
+    async with Authority(ca.directory, ca.root, (), accounts, SystemClock()) as authority:
+        failed = await Orderer(authority, Listener("127.0.0.1:1", SystemClock()), orders, SystemClock()).obtain(WANTED)
+    assert isinstance(failed, Failed)
+    assert failed.code == "ca.policy_denies"
+    assert failed.problems[0].detail == "The server will not issue certificates for the identifier"
+
+
+async def test_a_challenge_that_is_not_offered_is_named(
+    start_step_ca: Callable[..., StepCa], accounts: MemoryAccounts, orders: MemoryOrders
+) -> None:
+    """The provisioner may be limited to other challenges."""
+    ca = start_step_ca(challenges=("tls-alpn-01",))
+    async with Authority(ca.directory, ca.root, (), accounts, SystemClock()) as authority:
+        failed = await Orderer(authority, Listener("127.0.0.1:1", SystemClock()), orders, SystemClock()).obtain(WANTED)
+    assert isinstance(failed, Failed)
+    assert failed.code == "ca.challenge_not_offered"
+    assert failed.problems[0].detail == "the CA does not offer http-01 but tls-alpn-01"

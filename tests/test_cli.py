@@ -1,0 +1,100 @@
+"""The command line as a person meets it: one sentence, and the right exit status."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from certagent.config import load_agent
+
+NGINX = """
+events {}
+http {
+    server {
+        listen 443 ssl;
+        server_name nginx.internal portainer.phoenix _;
+        ssl_certificate ssl/gateway.crt;
+        ssl_certificate_key ssl/gateway.key;
+    }
+}
+"""
+TRAEFIK = """
+providers:
+  file:
+    directory: {folder}
+"""
+ROUTER = """
+http:
+  routers:
+    portainer: {{rule: "Host(`portainer.internal`) || Host(`portainer.phoenix`)", service: x}}
+"""
+
+
+def _certagent(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "certagent.cli", *words], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_a_wrong_configuration_is_one_sentence_and_two(tmp_path: Path) -> None:
+    """With its key path; no traceback."""
+    path = tmp_path / "agent.toml"
+    path.write_text('[agent]\nname = "x"\nsocket = 3\n')
+    for command in ("check", "renew", "status", "agent"):
+        done = _certagent(command, "--config", str(path))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"certagent: {path}: ")
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Path:
+    """A right one, whose agent does not run."""
+    (tmp_path / "root.crt").write_text("root")
+    path = tmp_path / "agent.toml"
+    path.write_text(
+        f'[agent]\nname = "x"\nsocket = "{tmp_path}/agent.sock"\n'
+        f'[authority]\ndirectory = "https://ca:9000/acme/acme/directory"\nroot = "{tmp_path}/root.crt"\n'
+    )
+    return path
+
+
+def test_an_agent_that_does_not_run_is_said_so(configuration: Path) -> None:
+    """Exit status 1, and what to do."""
+    done = _certagent("check", "--config", str(configuration))
+    assert done.returncode == 1
+    assert "the agent is not running" in done.stderr
+    assert "systemctl start certagent-agent" in done.stderr
+
+
+def test_an_unknown_command_is_usage() -> None:
+    """2, as everywhere."""
+    assert _certagent("renw").returncode == 2
+
+
+def test_init_detects_what_serves_here_and_overwrites_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it writes is a configuration that can be read again."""
+    from certagent.commands import init
+    from certagent.vantage import services
+
+    (tmp_path / "nginx.conf").write_text(NGINX)
+    (tmp_path / "dynamic").mkdir()
+    (tmp_path / "dynamic" / "portainer.yml").write_text(ROUTER.format())
+    (tmp_path / "traefik.yml").write_text(TRAEFIK.format(folder=tmp_path / "dynamic"))
+    (tmp_path / "root.crt").write_text("root")
+    monkeypatch.setattr(init, "find_nginx", lambda: services.find_nginx(tmp_path / "nginx.conf"))
+    monkeypatch.setattr(init, "find_traefik", lambda: services.find_traefik((tmp_path / "traefik.yml",)))
+    monkeypatch.setattr(init, "_fingerprint", lambda _: "")
+    written = tmp_path / "agent.toml"
+    document = init.init(tmp_path / "root.crt", "https://ca:9000/acme/acme/directory", written)
+    assert len(document["found"]) == 2
+    settings = load_agent(written)
+    nginx, traefik = settings.certificate
+    assert nginx.identifiers == ("nginx.internal", "portainer.phoenix")
+    assert nginx.deploy[0].certificate == tmp_path / "ssl" / "gateway.crt"  # type: ignore[union-attr]
+    assert traefik.identifiers == ("portainer.internal", "portainer.phoenix")
+    with pytest.raises(FileExistsError):
+        init.init(tmp_path / "root.crt", "https://ca:9000/acme/acme/directory", written)
+    assert json.dumps(document)

@@ -1,0 +1,201 @@
+"""The spool: once, in order, whatever happens in between. A real HTTPS collector stands at the other end."""
+
+import asyncio
+import errno
+import gzip
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from certagent.domain.reports import FileChange, Outcome, Report, RunKind, Trigger
+from certagent.reporting import Spool, Uplink
+from certagent.world.clock import SystemClock
+from certagent.world.pinned import PinnedClient
+from tests.certificates import Authority
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def _report(identity: str, line: str = "") -> Report:
+    return Report(
+        id=identity,
+        agent="lxc102",
+        sequence=0,
+        kind=RunKind.WATCH,
+        trigger=Trigger.FILE,
+        started_at=NOW,
+        finished_at=NOW,
+        outcome=Outcome.DONE,
+        changes=(FileChange(file="/etc/hosts", exists=True, added=(line or identity,)),),
+    )
+
+
+class _Collector:
+    """Keeps what it accepts; `status` is what it answers."""
+
+    def __init__(self) -> None:
+        self.received: list[str] = []
+        self.status = 200
+        self.refused: list[dict[str, str]] = []
+        self.turned_away = 0
+
+    async def accept(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        reports = msgspec.json.decode(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body, type=list[Report])
+        if self.status >= 500:
+            self.turned_away += 1
+        else:
+            refused = {one["id"] for one in self.refused}
+            self.received += [report.id for report in reports if report.id not in refused]
+        return web.json_response({"refused": self.refused}, status=self.status)
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Callable[[_Collector], Awaitable[int]]]:
+    """Serves a collector over TLS on a free port of loopback."""
+    authority = Authority()
+    pair = authority.issue("localhost", "collector.invalid")
+    (tmp_path / "root.crt").write_bytes(authority.root_pem)
+    (tmp_path / "pair.pem").write_bytes(pair.chain_pem + pair.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pair.pem")
+    runners: list[web.AppRunner] = []
+
+    async def start(collector: _Collector, port: int = 0) -> int:
+        app = web.Application()
+        app.router.add_post("/v1/reports", collector.accept)
+        runner = web.AppRunner(app)
+        runners.append(runner)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=context)
+        await site.start()
+        return int(runner.addresses[0][1])
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def _deliver(spool: Spool, port: int, root: Path, until: Callable[[], bool]) -> None:
+    async with PinnedClient(f"https://localhost:{port}", root, (), {}) as client, asyncio.TaskGroup() as group:
+        uplink = group.create_task(Uplink(spool, client, SystemClock()).run())
+        await _until(until)
+        uplink.cancel()
+
+
+async def test_reports_of_an_outage_arrive_once_and_in_order(
+    tmp_path: Path, serve: Callable[..., Awaitable[int]]
+) -> None:
+    """The collector answers 503 for a while; a new agent process takes the spool over meanwhile."""
+    collector = _Collector()
+    collector.status = 503
+    port = await serve(collector)
+    spool = Spool(tmp_path / "spool")
+    for number in range(25):
+        spool.append(_report(f"r{number}"))
+
+    async def recover() -> None:
+        await _until(lambda: collector.turned_away > 0)
+        collector.status = 200
+
+    again = Spool(tmp_path / "spool")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(recover())
+        group.create_task(_deliver(again, port, tmp_path / "root.crt", lambda: not again.waiting()))
+    assert collector.received == [f"r{number}" for number in range(25)]
+
+
+async def test_configured_addresses_take_over_when_the_name_leads_nowhere(
+    tmp_path: Path, serve: Callable[..., Awaitable[int]]
+) -> None:
+    """Same name for SNI, Host and trust: the URL stays as it is."""
+    collector = _Collector()
+    port = await serve(collector)
+    spool = Spool(tmp_path / "spool")
+    spool.append(_report("r1"))
+    url = f"https://collector.invalid:{port}"
+    async with PinnedClient(url, tmp_path / "root.crt", ("127.0.0.1",), {}) as client, asyncio.TaskGroup() as group:
+        uplink = group.create_task(Uplink(spool, client, SystemClock()).run())
+        await _until(lambda: not spool.waiting())
+        uplink.cancel()
+    assert collector.received == ["r1"]
+
+
+async def test_a_refused_report_is_kept_for_a_person_and_the_others_go_on(
+    tmp_path: Path, serve: Callable[..., Awaitable[int]]
+) -> None:
+    """It lies in dead/."""
+    collector = _Collector()
+    collector.status, collector.refused = 422, [{"id": "r1", "reason": "of another agent"}]
+    port = await serve(collector)
+    spool = Spool(tmp_path / "spool")
+    for number in range(3):
+        spool.append(_report(f"r{number}"))
+    await _deliver(spool, port, tmp_path / "root.crt", lambda: not spool.waiting())
+    assert collector.received == ["r0", "r2"]
+    assert spool.dead_count() == 1
+
+
+def test_repeats_fold_into_a_count(tmp_path: Path) -> None:
+    """An agent that finds the same thing for a week sends it once, with a count."""
+    spool = Spool(tmp_path / "spool")
+    for number in range(50):
+        spool.append(_report(f"r{number}", line="10.0.0.153 traefik"))
+    (kept,) = spool.take(10)
+    assert (kept.id, kept.count) == ("r0", 50)
+
+
+def test_what_is_in_flight_is_not_folded_into(tmp_path: Path) -> None:
+    """The collector may have it already: a repeat is a report of its own."""
+    spool = Spool(tmp_path / "spool")
+    spool.append(_report("r0", line="x"))
+    spool.take(10)
+    spool.append(_report("r1", line="x"))
+    assert [report.id for report in spool.take(10)] == ["r0", "r1"]
+
+
+def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
+    """Also when everything had been delivered."""
+    first = Spool(tmp_path / "spool")
+    kept = first.append(_report("r0"))
+    first.remove(kept.sequence)
+    assert Spool(tmp_path / "spool").append(_report("r1")).sequence == kept.sequence + 1
+
+
+def test_a_full_disk_can_still_be_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reserved space is given up for the report."""
+    spool = Spool(tmp_path / "spool")
+    reserve = tmp_path / "spool" / "reserved"
+    from certagent import reporting
+
+    write = reporting._replace
+
+    def full(path: Path, content: bytes) -> None:
+        if reserve.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(reporting, "_replace", full)
+    spool.append(_report("r0"))
+    assert [report.id for report in spool.take(1)] == ["r0"]
+
+
+def test_an_unreadable_report_is_put_aside(tmp_path: Path) -> None:
+    """A torn file must not hold up the others."""
+    spool = Spool(tmp_path / "spool")
+    spool.append(_report("r0"))
+    spool.append(_report("r1"))
+    (tmp_path / "spool" / f"{spool.waiting()[0]:012d}.json").write_bytes(b"{")
+    assert [report.id for report in spool.take(10)] == ["r1"]
+    assert spool.dead_count() == 1
