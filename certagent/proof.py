@@ -60,7 +60,7 @@ class Prover:
             if judged.served_as is ServedAs.PROVEN or now + pause > deadline:
                 return msgspec.structs.replace(judged, looks=looks, took=timedelta(seconds=now - started))
             await self._clock.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _look_once(self, endpoint: str, name: str, deadline: float) -> Handshake:
         address, port = split_endpoint(endpoint)

@@ -23,6 +23,12 @@ class TlsServer:
         """From the next handshake on."""
         self._contexts[name] = context_of(pair)
 
+    def serve_files(self, chain: Path, key: Path) -> None:
+        """What lies there now, as a reload does. Raises `ssl.SSLError` for a pair that does not match."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain, key)
+        self._contexts[""] = context
+
     def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         connection.context = self._contexts.get(name or "", self._contexts[""])
 

@@ -140,7 +140,16 @@ class Lifecycle:
                 self._schedule.set(name, self._renewal.facts(name), self._clock.now())
         self._begun.set()
         await self._stock.report(Trigger.START)
-        self.judge_again(self._own_identifiers())
+        now = self._clock.now()
+        due = {name for name, one in self._certificates.items() if one.manage and self._schedule.is_due(name, now)}
+        self.judge_again(  # what is due is judged by its renewal
+            [
+                identifier
+                for name, one in self._certificates.items()
+                if name not in due
+                for identifier in one.identifiers
+            ]
+        )
 
     async def _judge(self, identifiers: Sequence[str], trigger: Trigger) -> list[Judgement]:
         run = self._reporter.begin(RunKind.PREFLIGHT, trigger)

@@ -64,10 +64,23 @@ def through_collector(client: PinnedClient, clock: Clock) -> Ask:
         except (aiohttp.ClientError, TimeoutError) as error:
             return unavailable(request.identifier, clock.now(), f"the collector cannot be reached: {error}")
         if status != 200:
-            return unavailable(request.identifier, clock.now(), f"the collector answered {status}")
+            return unavailable(request.identifier, clock.now(), f"the collector answered {status}: {_detail(body)}")
         return msgspec.json.decode(body, type=Rehearsal)
 
     return ask
+
+
+class _Problem(msgspec.Struct):
+    """RFC 9457, as much of it as is shown."""
+
+    detail: str = ""
+
+
+def _detail(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=_Problem).detail
+    except msgspec.MsgspecError:
+        return "without a reason"
 
 
 def unavailable(identifier: str, at: datetime, reason: str) -> Rehearsal:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import acme.errors
 import acme.messages
@@ -80,7 +80,7 @@ class Authority:
         self._network: _Network | None = None
         self._resources: Directory | None = None
 
-    async def __aenter__(self) -> "Authority":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

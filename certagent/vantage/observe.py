@@ -1,7 +1,6 @@
-"""This node as it is: its addresses, who listens, whether the responder answers, what names lead to. Observations."""
+"""This node as it is: its addresses, who listens, what names lead to. Observations."""
 
 import asyncio
-import hashlib
 import socket
 from collections.abc import Sequence
 from datetime import timedelta
@@ -9,13 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from certagent.config import split_endpoint
-from certagent.domain.rehearsals import CHALLENGE_PATH, Resolution
-from certagent.vantage.dial import kind_of
-from certagent.vantage.fetch import USER_AGENT
+from certagent.domain.rehearsals import Resolution
 from certagent.vantage.files import MOST_NAMES, FileObservation, Snapshot, names_of_fleet, read_files, resolve_all
 from certagent.vantage.resolve import Desk
-from certagent.world import http
 from certagent.world.linux import Proc, Process
 
 RESPONDING_FOR = timedelta(seconds=2)
@@ -39,19 +34,6 @@ class LibcAnswer(msgspec.Struct, frozen=True):
     name: str
     addresses: tuple[str, ...] = ()
     error: str | None = None
-
-
-class ResponderObservation(msgspec.Struct, frozen=True):
-    """Whether the planted token is answered on loopback. `said`: what came instead."""
-
-    listen: str
-    answered: bool
-    said: str = ""
-
-
-def own_addresses() -> tuple[str, ...]:
-    """This node's own addresses, without loopback and link-local."""
-    return Proc().addresses()
 
 
 class NodeVantage:
@@ -86,22 +68,6 @@ class NodeVantage:
         names = {owner.name for owner in owners}
         known = next((role for name, role in _ROLES if name in names), None)
         return known or (_COLLECTOR if any(map(_is_collector, owners)) else None)
-
-    async def responder(self, listen: str, identifier: str, token: str, digest: str) -> ResponderObservation:
-        """Ask the responder at `listen` (address:port) on this node for the planted token."""
-        host, port = split_endpoint(listen)
-        try:
-            async with asyncio.timeout(RESPONDING_FOR.total_seconds()):
-                connection = await http.connect(_loopback_for(host), port)
-                reply = await http.fetch(connection, identifier, CHALLENGE_PATH + token, USER_AGENT)
-        except http.FetchError as error:
-            return ResponderObservation(listen, False, str(error))
-        except OSError as error:
-            return ResponderObservation(listen, False, kind_of(error))
-        is_ours = hashlib.sha256(reply.body.strip()).hexdigest() == digest
-        if reply.status < 400 and is_ours:
-            return ResponderObservation(listen, True)
-        return ResponderObservation(listen, False, f"status {reply.status}" + ("" if is_ours else ", another body"))
 
     async def ask_libc(self, name: str) -> LibcAnswer:
         """getaddrinfo, in a thread, bounded; the thread itself ends when libc gives up."""
@@ -152,8 +118,3 @@ class _Socket(msgspec.Struct, frozen=True):
 def _is_collector(process: Process) -> bool:
     names = {Path(argument).name for argument in process.command[:3]}
     return "certagent" in names and _COLLECTOR in process.command
-
-
-def _loopback_for(host: str) -> str:
-    """A responder that listens on every address is asked on loopback."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104

@@ -5,13 +5,14 @@ import fcntl
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deploy.lab import containers, faults, leftovers, machine, places, status
 from deploy.lab.fleet import find
 from deploy.lab.processes import Failed, marked
-from deploy.lab.progress import say, step
+from deploy.lab.progress import say
 from deploy.lab.up import bring_up
 
 
@@ -67,8 +68,10 @@ def _up(arguments: argparse.Namespace) -> None:
     if missing := machine.find_missing():
         raise Failed(missing)
     os.environ.update(marked())
-    with _alone(), step("the lab is up"):
+    begun = time.monotonic()
+    with _alone():
         bring_up(arguments.bare)
+    say(f"up after {time.monotonic() - begun:.1f} s; ./deploy/lab/run status, exec NODE -- CMD, down")
 
 
 def _down(arguments: argparse.Namespace) -> None:

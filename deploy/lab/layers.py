@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +20,8 @@ from deploy.lab.progress import step
 FIRST_ID = 100000
 """What root of a container is outside."""
 IDS = 65536
+
+_KEPT_FOR = timedelta(days=14)
 
 
 def ensure(name: str, text: str, make: Callable[[Path], None]) -> Path:
@@ -36,7 +40,15 @@ def ensure(name: str, text: str, make: Callable[[Path], None]) -> Path:
             make(partial)
             partial.rename(layer)
         shutil.rmtree(work)
+    os.utime(layer)
     return layer
+
+
+def prune() -> None:
+    """Remove the layers that no lab was made of for a while. For when none is up."""
+    for layer in (places.cache() / "layers").iterdir():
+        if time.time() - layer.stat().st_mtime > _KEPT_FOR.total_seconds():
+            shutil.rmtree(layer)
 
 
 def put_program(program: Path, layer: Path) -> None:

@@ -41,7 +41,6 @@ MASKED = (
     "dev-hugepages.mount",
     "systemd-modules-load.service",
     "systemd-pstore.service",
-    "systemd-logind.service",
     "getty.target",
     "console-getty.service",
     "apt-daily.timer",

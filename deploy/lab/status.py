@@ -1,11 +1,13 @@
 """What the lab is like now, read from the containers themselves."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from deploy.lab import faults, places
+from deploy.lab import faults, page, places
+from deploy.lab.agents import OPERATOR
 from deploy.lab.containers import is_running, run_inside
 from deploy.lab.fleet import FLEET, Node
 from deploy.lab.processes import Failed
@@ -16,7 +18,13 @@ def read() -> dict[str, Any]:
     """The document of `status --json`."""
     with ThreadPoolExecutor(len(FLEET)) as pool:
         nodes = list(pool.map(_read_node, FLEET))
-    return {"up": is_complete() and all(node["state"] == "running" for node in nodes), "nodes": nodes}
+    return {
+        "up": is_complete() and all(node["state"] == "running" for node in nodes),
+        "nodes": nodes,
+        "page": page.url(),
+        "root": _existing(places.ROOT),
+        "operator_token_file": _existing(OPERATOR),
+    }
 
 
 def read_faults() -> list[dict[str, Any]]:
@@ -27,11 +35,17 @@ def read_faults() -> list[dict[str, Any]]:
 
 def as_text(document: dict[str, Any]) -> str:
     """The same for people."""
-    lines = [f"{'up' if document['up'] else 'down'}"]
+    lines = ["up" if document["up"] else "not up"]
     for node in document["nodes"]:
         services = ", ".join(f"{name} {state}" for name, state in node["services"].items())
         lines.append(f"{node['name']:7} {node['address']:11} {node['state']:8} {node['role']}: {services or '-'}")
+    if document["page"]:
+        lines.append(f"the collector's page: {document['page']}")
     return "\n".join(lines)
+
+
+def _existing(path: Path) -> str | None:
+    return str(path) if path.exists() else None
 
 
 def _read_fault(name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from deploy.lab import agents, containers, leftovers, network, page, places, ready, rootfs
+from deploy.lab import agents, containers, layers, leftovers, network, page, places, ready, rootfs
 from deploy.lab.fleet import FLEET, Node
 from deploy.lab.parts import files, keys, step_ca, traefik
 from deploy.lab.progress import say, step
@@ -36,12 +36,7 @@ def is_complete() -> bool:
 
 def _build(bare: bool) -> None:
     """Everything up to the first start: the layers, the network, the keys, each node's files."""
-    with ThreadPoolExecutor() as pool:
-        debian, ca, proxy = (pool.submit(part.ensure) for part in (rootfs, step_ca, traefik))
-        dependencies = [] if bare else [pool.submit(agents.ensure_dependencies)]
-        on_one = {"lxc103": [ca.result()], "lxc102": [proxy.result()]}
-        on_agents = [layer.result() for layer in dependencies]
-        on_all = [debian.result()]
+    stacks = _make_layers(bare)
     with step("preparing six nodes"):
         places.RUNTIME.mkdir(mode=0o755)
         for folder in (places.CONTAINERS, places.NODES):
@@ -51,12 +46,24 @@ def _build(bare: bool) -> None:
         authority = keys.make_authority()
         places.ROOT.write_bytes(authority.root.certificate_pem)
         with ThreadPoolExecutor() as pool:
-            jobs = []
-            for node in FLEET:
-                stack = [*on_one.get(node.name, []), *(on_agents if node.agent else []), *on_all]
-                jobs.append(pool.submit(_prepare, node, stack, authority))
+            jobs = [pool.submit(_prepare, node, stacks[node.name], authority) for node in FLEET]
             for job in jobs:
                 job.result()
+
+
+def _make_layers(bare: bool) -> dict[str, list[Path]]:
+    """What each node lies on, the uppermost layer first; made where the cache has none."""
+    with ThreadPoolExecutor() as pool:
+        debian, ca, proxy = (pool.submit(part.ensure) for part in (rootfs, step_ca, traefik))
+        dependencies = None if bare else pool.submit(agents.ensure_dependencies)
+    stacks = {node.name: [debian.result()] for node in FLEET}
+    stacks["lxc103"].insert(0, ca.result())
+    stacks["lxc102"].insert(0, proxy.result())
+    for node in FLEET:
+        if dependencies and node.agent:
+            stacks[node.name].insert(0, dependencies.result())
+    layers.prune()
+    return stacks
 
 
 def _prepare(node: Node, stack: Sequence[Path], authority: keys.Authority) -> None:

@@ -50,8 +50,9 @@ def make(wheel: Path, facts: Facts) -> list[Path]:
     wanted = _requirements(wheel)
     target = f"py{facts.python[0]}{facts.python[1]}"
     platform = f"{target}-{facts.machine}-glibc{facts.glibc[0]}.{facts.glibc[1]}"
-    below = f"dependencies-{platform}-{_digest(*wanted)}"
-    above = f"certagent-{target}-{hashlib.sha256(wheel.read_bytes()).hexdigest()[:16]}"
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    below = f"dependencies-{platform}-{_digest(recipe, *wanted)}"
+    above = f"certagent-{target}-{_digest(recipe, hashlib.sha256(wheel.read_bytes()).hexdigest())}"
     with _alone():
         return [
             _layer(below, facts, lambda folder: _install(wanted, facts, folder)),
@@ -95,11 +96,7 @@ def _extract(wheel: Path, folder: Path) -> None:
 
 
 def _compile(folder: Path, final: str) -> None:
-    """Byte code that is never checked against its source: the folder is complete and never changes."""
-    _run(
-        [sys.executable, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash",
-         "-s", str(folder), "-p", final, str(folder)]
-    )  # fmt: skip
+    _run([sys.executable, "-m", "compileall", "-q", "-j", "0", "-s", str(folder), "-p", final, str(folder)])
 
 
 def _build_wheel(tree: Path, folder: Path) -> None:

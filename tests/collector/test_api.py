@@ -190,10 +190,14 @@ async def test_unknown_things_are_problems(collector: Collector) -> None:
 
 async def test_it_ends_at_once_with_channels_and_watchers_open(collector: Collector) -> None:
     """SIGTERM: exit 0, nobody is waited for."""
-    async with collector.session("lxc102") as agent, collector.session("ops") as operator:
-        async with agent.ws_connect("/v1/channel") as socket, operator.get("/v1/events"):
-            assert await collector.stop() == 0
-            assert (await socket.receive()).type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
+    async with (
+        collector.session("lxc102") as agent,
+        collector.session("ops") as operator,
+        agent.ws_connect("/v1/channel") as socket,
+        operator.get("/v1/events"),
+    ):
+        assert await collector.stop() == 0
+        assert (await socket.receive()).type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
 
 
 async def test_a_page_shows_the_incident_and_its_picture(collector: Collector) -> None:

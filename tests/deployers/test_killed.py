@@ -13,13 +13,17 @@ from certagent.deployers import make_target
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Generation
 from tests.certificates import Authority, Pair
-from tests.deployers.killed import Scenario, deploy, settings
+from tests.deployers.killed import Scenario, deploy, settings, spare_the_disk
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `spare_the_disk`."""
+    monkeypatch.setattr("os.fsync", spare_the_disk)
 
 
 def _generation(number: int, pair: Pair) -> Generation:
-    return Generation(
-        number=number, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=read_facts(pair.certificate)
-    )
+    return Generation(number=number, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=read_facts(pair.certificate))
 
 
 def _die_everywhere(scenario: Scenario, tmp_path: Path) -> list[Path]:
@@ -60,7 +64,7 @@ def _assert_pair_matches(key: Path, chain: Path) -> str:
 
 @pytest.mark.parametrize("start", ["files", "links", "nothing", "half"])
 def test_a_linked_pair_always_matches(tmp_path: Path, start: str) -> None:
-    """Over two generations, from files that were there, from links of an earlier one, from nothing, from half a pair."""
+    """Over two generations; from files that were there, from links, from nothing, from half a pair."""
     scenario = _scenario(tmp_path, "linked")
     if start == "links":
         deploy(msgspec.structs.replace(scenario, generations=scenario.generations[:1]), scenario.folder)

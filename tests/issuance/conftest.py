@@ -117,8 +117,12 @@ def start_step_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     def start(
         *, address: str = "127.0.0.1", policy: dict[str, object] | None = None, challenges: tuple[str, ...] = ()
     ) -> StepCa:
-        provisioner = {"type": "ACME", "name": "acme", **({"challenges": challenges} if challenges else {})}
-        authority = {"provisioners": [provisioner], **({"policy": policy} if policy else {})}
+        provisioner: dict[str, object] = {
+            "type": "ACME",
+            "name": "acme",
+            **({"challenges": challenges} if challenges else {}),
+        }
+        authority: dict[str, object] = {"provisioners": [provisioner], **({"policy": policy} if policy else {})}
         ca = _configure(tmp_path_factory.mktemp("step-ca"), address, authority)
         ca.start()
         running.append(ca)

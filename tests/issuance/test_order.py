@@ -215,3 +215,16 @@ async def test_a_challenge_that_is_not_offered_is_named(
     assert isinstance(failed, Failed)
     assert failed.code == "ca.challenge_not_offered"
     assert failed.problems[0].detail == "the CA does not offer http-01 but tls-alpn-01"
+
+
+async def test_many_orders_at_once_share_one_account(authority: Authority, listener: Listener) -> None:
+    """step-ca answers 500 to an account that orders in parallel; through one lane it never comes to that."""
+
+    async def obtain() -> bool:
+        return isinstance(await Orderer(authority, listener, MemoryOrders(), SystemClock()).obtain(WANTED), Issued)
+
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(obtain(), name=f"order {number}") for number in range(20)]
+    print(f"\n20 at once: {(time.perf_counter() - started) * 1000:.0f} ms")
+    assert all(task.result() for task in tasks)

@@ -1,67 +1,13 @@
-"""This node as it is: who listens, what it is for, whether the responder answers, what libc says."""
+"""This node as it is: who listens, what it is for, what libc says."""
 
-import asyncio
-import hashlib
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from certagent.domain.rehearsals import body_for
 from certagent.vantage.observe import NodeVantage, own_addresses
 from certagent.world.linux import Proc, Process, TcpSocket
-
-TOKEN = "t" * 43
-DIGEST = hashlib.sha256(body_for(TOKEN).encode()).hexdigest()
-
-
-@asynccontextmanager
-async def responder(answer: bytes) -> AsyncIterator[str]:
-    """A server on loopback; where it listens."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        writer.close()
-
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        await server.wait_closed()
-
-
-async def test_a_responder_that_answers() -> None:
-    """The planted token, on loopback."""
-    body = body_for(TOKEN)
-    async with responder(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()) as listen:
-        assert (await NodeVantage().responder(listen, "a.example", TOKEN, DIGEST)).answered
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "status 404, another body"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "status 200, another body"),
-        (b"nonsense", "the answer is not HTTP/1"),
-    ],
-)
-async def test_somebody_else_answers(answer: bytes, said: str) -> None:
-    """What came instead is told."""
-    async with responder(answer) as listen:
-        observed = await NodeVantage().responder(listen, "a.example", TOKEN, DIGEST)
-    assert (observed.answered, observed.said) == (False, said)
-
-
-async def test_nobody_answers() -> None:
-    """Refused."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        listen = f"127.0.0.1:{unused.getsockname()[1]}"
-    assert (await NodeVantage().responder(listen, "a.example", TOKEN, DIGEST)).said == "refused"
 
 
 def test_listeners_have_owners() -> None:

@@ -53,9 +53,11 @@ def answer_is_not_ours(evidence: Evidence) -> Iterator[Finding]:
     """http01.wrong_host, not_found, forbidden, server_error, catchall, redirect_broken, redirect_loop,
     redirect_offsite: somebody answered, but not with the planted token."""
     attempt = evidence.attempt()
-    if not evidence.has_failed or attempt is None or not attempt.hops or attempt.hops[0].status is None:
+    if attempt is None or not attempt.hops or attempt.hops[0].status is None:
         return
     last = attempt.hops[-1]
+    if not evidence.has_failed and last.error != "redirect_offsite":  # not followed, so the outcome is open
+        return
     code = _code_for(evidence, attempt.hops)
     yield evidence.finding(
         code,

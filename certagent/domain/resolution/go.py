@@ -21,6 +21,7 @@ CA_PATIENCE = timedelta(seconds=30)  # the CA's HTTP client gives up then, name 
 
 _LONGEST_NAME = 254  # with the final dot
 _LONGEST_LABEL = 63
+_LONGEST_CANONICAL_NAME = 255  # Go gives the look-up up when the line's first name is longer than DNS allows
 _MOST_ROUNDS = 48  # attempts:16777215 is possible; the answers would not change any more
 _RECORDS = ("A", "AAAA")
 
@@ -68,6 +69,8 @@ def look_up(name: str, files: ResolverFiles, patience: timedelta = CA_PATIENCE) 
     for source in order:
         addresses: tuple[ResolvedAddress, ...] = ()
         if source == "files":
+            if len(files.hosts.canonical_name(name).encode()) > _LONGEST_CANONICAL_NAME:
+                return Lookup(name=name, order=order, error="malformed", waited_for=inquiry.waited_for)
             addresses = files.in_hosts(name)
         elif not is_domain_name(name):
             break  # final: Go does not even go on to the hosts file

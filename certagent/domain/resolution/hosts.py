@@ -51,6 +51,11 @@ class Hosts(msgspec.Struct, frozen=True):
         """Every entry for the name, in the order of the file; twice where a line names it twice."""
         return self.index.get(absolute(lower(name)), ())
 
+    def canonical_name(self, name: str) -> str:
+        """The first name of the first line that names it, absolute; "" when there is none."""
+        entries = self.entries_for(name)
+        return absolute(entries[0].names[0]) if entries else ""
+
     def names(self) -> tuple[str, ...]:
         """Every name of the file once: lower case, without the final dot, in the order of the file."""
         return tuple(key.removesuffix(".") for key in self.index)

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import logging
 from types import TracebackType
+from typing import Self
 
 import msgspec
 
@@ -50,7 +51,7 @@ class Listener:
         self._open: set[asyncio.BaseTransport] = set()
         self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> "Listener":
+    async def __aenter__(self) -> Self:
         host, port = split_endpoint(self.listen)
         loop = asyncio.get_running_loop()
         try:

@@ -1,0 +1,167 @@
+"""The agents' channels on a real server: rehearsals are brokered, victims are told to judge again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from certagent.collector.tokens import revoke_tokens
+from certagent.domain.channel import Accepted, JudgeAgain, Rehearse, Rehearsed, decode_ask, encode
+from certagent.domain.rehearsals import RehearsalOutcome, RehearsalRequest
+from tests.collector.cast import NGINX, TRAEFIK, now, rehearsal, shadow
+from tests.collector.process import Collector, eventually
+
+REQUEST = RehearsalRequest(identifier=TRAEFIK, token="t0ken", digest="0" * 64)
+
+
+@asynccontextmanager
+async def connected(collector: Collector, name: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """The agent's channel, open."""
+    async with collector.session(name) as session, session.ws_connect("/v1/channel") as socket:
+        await eventually(lambda: is_connected(collector, name))
+        yield socket
+
+
+async def is_connected(collector: Collector, name: str) -> bool:
+    """As the list of agents says."""
+    _, page = await collector.get("/v1/agents")
+    return any(item["name"] == name and item["connected"] for item in page["items"])
+
+
+async def next_ask(socket: aiohttp.ClientWebSocketResponse) -> Any:
+    """What the agent is asked next."""
+    return decode_ask(await socket.receive_str(timeout=10))
+
+
+async def answer_rehearsal(socket: aiohttp.ClientWebSocketResponse, answer: Any) -> None:
+    """Stand in for the agent beside the CA once."""
+    ask = await next_ask(socket)
+    assert isinstance(ask, Rehearse)
+    assert ask.request == REQUEST
+    await socket.send_str(encode(Rehearsed(id=ask.id, rehearsal=answer)).decode())
+
+
+async def test_a_rehearsal_goes_to_the_authority_and_comes_back_with_owners(collector: Collector) -> None:
+    """The caller learns whose addresses occur."""
+    await collector.introduce()
+    failed = rehearsal(RehearsalOutcome.FAILED, poisoned=True)
+    async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
+        group.create_task(answer_rehearsal(authority, failed))
+        status, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
+    assert (status, document["outcome"], document["node"]) == (200, "failed", "lxc103")
+    assert document["owners"]["10.0.0.153"] == {"node": "lxc101", "role": "gateway"}
+    assert document["owners"]["10.0.0.12"] == {"node": "lxc102", "role": "traefik"}
+
+
+async def test_a_brokered_rehearsal_bears_out_the_victims_accusation(collector: Collector) -> None:
+    """Rule 11, end to end: the same accusation is believed once the rehearsal went through the collector."""
+    await collector.introduce()
+    await collector.report(collector.cast.traefik.preflight(shadow()))
+    assert [incident["confirmed"] for incident in await collector.incidents()] == [False]
+    async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
+        group.create_task(answer_rehearsal(authority, rehearsal(RehearsalOutcome.FAILED, poisoned=True)))
+        await collector.post("/v1/rehearsals", REQUEST, "lxc102")
+    assert [incident["confirmed"] for incident in await collector.incidents()] == [True]
+
+
+async def test_a_rehearsal_that_passes_clears_what_concerns_the_path(collector: Collector) -> None:
+    """DESIGN, rule 1, without waiting for a report."""
+    await collector.introduce()
+    await collector.report(collector.cast.authority.watch(shadow()))
+    async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
+        group.create_task(answer_rehearsal(authority, rehearsal(RehearsalOutcome.PASSED, at=now())))
+        await collector.post("/v1/rehearsals", REQUEST, "lxc102")
+    assert [incident["state"] for incident in await collector.incidents()] == ["resolved"]
+
+
+async def test_only_for_the_callers_own_identifiers(collector: Collector) -> None:
+    """Before an inventory an agent has none."""
+    assert (await collector.post("/v1/rehearsals", REQUEST, "lxc102"))[0] == 403
+    await collector.introduce()
+    other = msgspec.structs.replace(REQUEST, identifier=NGINX)
+    assert (await collector.post("/v1/rehearsals", other, "lxc102"))[0] == 403
+    assert (await collector.post("/v1/rehearsals", b"{}", "lxc102"))[0] == 400
+
+
+async def test_without_an_authority_the_outcome_is_unavailable_and_says_why(collector: Collector) -> None:
+    """Nobody connected; connected but silent; connected but gone."""
+    await collector.introduce()
+    _, nobody = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
+    assert (nobody["outcome"], "connected" in nobody["reason"]) == ("unavailable", True)
+    async with connected(collector, "lxc103") as authority:
+        _, silent = await collector.post("/v1/rehearsals?timeout=0.2", REQUEST, "lxc102")
+        assert (silent["outcome"], "did not answer" in silent["reason"]) == ("unavailable", True)
+        await next_ask(authority)
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(collector.post("/v1/rehearsals", REQUEST, "lxc102"))
+            await next_ask(authority)
+            await authority.close()
+        assert "lost its connection" in asked.result()[1]["reason"]
+
+
+async def test_an_ordinary_agent_is_never_asked_to_rehearse(collector: Collector) -> None:
+    """The role belongs to the token."""
+    await collector.introduce()
+    async with connected(collector, "lxc101"):
+        _, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
+    assert document["outcome"] == "unavailable"
+
+
+async def test_victims_are_told_when_the_authoritys_findings_change(collector: Collector) -> None:
+    """Opened and cleared; the uninvolved hear nothing."""
+    await collector.introduce()
+    async with connected(collector, "lxc102") as victim, connected(collector, "lxc101") as uninvolved:
+        await collector.report(collector.cast.authority.watch(shadow()))
+        ask = await next_ask(victim)
+        assert isinstance(ask, JudgeAgain)
+        assert ask.identifiers == (TRAEFIK,)
+        await victim.send_str(encode(Accepted(id=ask.id)).decode())
+        await collector.report(collector.cast.authority.watch())
+        assert (await next_ask(victim)).identifiers == (TRAEFIK,)
+        await collector.report(collector.cast.authority.watch(shadow(NGINX)))
+        assert (await next_ask(uninvolved)).identifiers == (NGINX,)
+
+
+async def test_who_was_away_is_told_on_connecting_while_it_matters(collector: Collector) -> None:
+    """Derived from the incidents that stand, so a restart of the collector loses nothing."""
+    await collector.introduce()
+    await collector.report(collector.cast.authority.watch(shadow()))
+    await collector.stop()
+    await collector.start()
+    await eventually(collector.is_up)
+    async with connected(collector, "lxc102") as victim:
+        assert (await next_ask(victim)).identifiers == (TRAEFIK,)
+
+
+async def test_a_revoked_token_closes_the_channel_at_the_next_use(collector: Collector) -> None:
+    """Within the second that an answer of the store is believed."""
+    await collector.introduce()
+    async with connected(collector, "lxc103") as authority:
+        revoke_tokens(collector.store, "lxc103", now())
+
+        async def refused() -> bool:
+            _, document = await collector.post("/v1/rehearsals?timeout=0.1", REQUEST, "lxc102")
+            return "lost its connection" in document["reason"] or "no agent" in document["reason"]
+
+        assert await eventually(refused)
+        while not authority.closed:
+            await authority.receive(timeout=10)
+    assert (await collector.get("/v1/incidents", "lxc103"))[0] == 401
+
+
+async def test_a_second_channel_takes_over_from_the_first(collector: Collector) -> None:
+    """An agent whose old connection is half dead is not locked out."""
+    async with connected(collector, "lxc102") as older, connected(collector, "lxc102"):
+        assert (await older.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
+        assert await is_connected(collector, "lxc102")
+
+
+async def test_nonsense_closes_the_channel_and_harms_nobody(collector: Collector) -> None:
+    """What is no answer ends it."""
+    async with connected(collector, "lxc102") as socket:
+        await socket.send_str("{")
+        assert (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
+    assert await collector.is_up()

@@ -1,0 +1,68 @@
+"""Run as a program: deploys once, and is killed (SIGKILL) on reaching the step that it is told.
+
+`python -m tests.deployers.dies_at STEP JOB`: JOB is a JSON file of `Job`.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from certagent.config import CommandTarget
+from certagent.deployers import make_target
+from certagent.deployers.deploy import Deployer
+from certagent.deployers.pair import read_roots
+from certagent.domain.deployments import Deployment, Generation, Proof
+from certagent.proof import Prover
+from certagent.world.clock import SystemClock
+
+
+class Job(msgspec.Struct):
+    """A deployment to a target that is reloaded by a command and proven at its endpoints."""
+
+    generation: Generation
+    settings: CommandTarget
+    root: Path
+    name: str = "web"
+    within: float = 5.0
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """Of the certificate."""
+        return self.generation.facts.identifiers
+
+
+async def deploy(job: Job, step: str = "") -> Deployment:
+    """Do it; at `step` this process dies."""
+    prover = Prover(job.root, SystemClock())
+
+    async def prove(fingerprint: str) -> Proof:
+        if step == "prove":
+            die()
+        within = timedelta(seconds=job.within)
+        return await prover.prove(fingerprint, job.settings.prove, job.identifiers, within)
+
+    target = make_target(job.name, job.settings)
+    if step not in ("", "prove"):
+        setattr(target, step, die)
+    return await Deployer(job.identifiers, read_roots(job.root), SystemClock()).deploy(target, job.generation, prove)
+
+
+def die(*_: Any) -> None:
+    """As by the kernel."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    """Read the job, and die."""
+    job = msgspec.json.decode(Path(sys.argv[2]).read_bytes(), type=Job, dec_hook=lambda kind, it: kind(it))
+    asyncio.run(deploy(job, sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,329 @@
+"""Deployments to a real TLS server that reads its files when it is told to, by a real signal."""
+
+import asyncio
+import errno
+import os
+import signal
+import ssl
+import stat
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from certagent.config import CommandTarget
+from certagent.deployers.command import Command
+from certagent.deployers.deploy import Deployer
+from certagent.deployers.pair import read_roots
+from certagent.domain.certificates import read_facts
+from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation, Proof
+from certagent.proof import Prover
+from certagent.world.clock import SystemClock
+from tests.certificates import Authority, Pair
+from tests.deployers.dies_at import Job, deploy
+from tests.tls_servers import TlsServer, tls_server
+
+NAME = "web.internal"
+RELOAD = ("sh", "-c", f"kill -HUP {os.getpid()}")
+SHORT = 0.1
+
+
+class Place(msgspec.Struct):
+    """A service with its pair on disk, and the CA that certifies it."""
+
+    private: Authority
+    server: TlsServer
+    folder: Path
+    old: Pair
+
+    @property
+    def certificate(self) -> Path:
+        """Where the service reads its chain."""
+        return self.folder / "web.crt"
+
+    @property
+    def key(self) -> Path:
+        """And its key."""
+        return self.folder / "web.key"
+
+    def reload(self) -> None:
+        """What the service does on SIGHUP; a pair that does not match is never there."""
+        self.server.serve_files(self.certificate, self.key)
+
+    def job(self, number: int = 1, *, within: float = 5.0, command: tuple[str, ...] = RELOAD, **settings: Any) -> Job:
+        """A new certificate for it."""
+        return Job(
+            generation=generation(number, self.private.issue(NAME)),
+            settings=CommandTarget(
+                certificate=self.certificate,
+                key=self.key,
+                command=command,
+                **{"prove": (self.server.endpoint,), **settings},
+            ),
+            root=self.folder / "root.crt",
+            within=within,
+        )
+
+
+def generation(number: int, pair: Pair) -> Generation:
+    """What the state folder would give."""
+    facts = read_facts(pair.certificate)
+    return Generation(number=number, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=facts)
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    """Serves an old pair from regular files; SIGHUP makes it read them again."""
+    private = Authority()
+    old = private.issue(NAME)
+    (tmp_path / "root.crt").write_bytes(private.root_pem)
+    async with tls_server(old) as server:
+        here = Place(private, server, tmp_path, old)
+        here.certificate.write_bytes(old.chain_pem)
+        here.key.write_bytes(old.key_pem)
+        here.key.chmod(0o600)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, here.reload)
+        yield here
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+def _codes(deployment: Deployment) -> list[str]:
+    return [fault.code for fault in deployment.faults]
+
+
+async def test_files_that_were_there_are_taken_over_and_the_new_pair_is_proven(place: Place) -> None:
+    """Each step is timed; the paths stay what they were for the service."""
+    job = place.job()
+    deployment = await deploy(job)
+    assert deployment.outcome is DeploymentOutcome.PROVEN
+    assert [step.name for step in deployment.steps] == ["stage", "promote", "validate", "reload", "prove", "settle"]
+    assert deployment.proof is not None
+    assert deployment.proof.is_proven
+    assert place.certificate.read_bytes() == job.generation.chain_pem
+    assert place.key.read_bytes() == job.generation.key_pem
+    assert stat.S_IMODE(place.key.stat().st_mode) == 0o600
+    kept = place.folder / ".certagent-web" / "0"
+    assert (kept / "privkey.pem").read_bytes() == place.old.key_pem
+    assert stat.S_IMODE((kept / "privkey.pem").stat().st_mode) == 0o600
+
+
+async def test_a_renewal_is_one_link(place: Place) -> None:
+    """Old generations go, the one from before and the newest stay."""
+    for number in range(1, 5):
+        assert (await deploy(place.job(number))).is_good
+    shelf = place.folder / ".certagent-web"
+    assert os.readlink(shelf / "current") == os.readlink(shelf / "proven") == "4"
+    assert sorted(path.name for path in shelf.iterdir()) == ["0", "3", "4", "current", "proven"]
+
+
+async def test_the_key_is_for_its_group_when_one_is_meant(place: Place) -> None:
+    """0640 then, and 0600 otherwise; the certificate is for everybody."""
+    assert (await deploy(place.job(group="33"))).is_good
+    found = place.key.stat()
+    assert (found.st_gid, stat.S_IMODE(found.st_mode)) == (33, 0o640)
+    assert stat.S_IMODE(place.certificate.stat().st_mode) == 0o644
+
+
+async def test_a_reload_without_effect_is_rolled_back_and_that_is_proven(place: Place) -> None:
+    """The command said that all was well."""
+    deployment = await deploy(place.job(command=("true",), within=SHORT))
+    assert deployment.outcome is DeploymentOutcome.ROLLED_BACK
+    assert _codes(deployment) == ["deploy.served_old", "deploy.rolled_back"]
+    assert deployment.restored is not None
+    assert deployment.restored.is_proven
+    assert "is served again" in deployment.faults[-1].explanation
+    assert place.certificate.read_bytes() == place.old.chain_pem
+    assert place.key.read_bytes() == place.old.key_pem
+    assert (await deploy(place.job())).outcome is DeploymentOutcome.PROVEN
+
+
+async def test_what_a_failed_command_said_is_told(place: Place) -> None:
+    """Beside what was seen."""
+    deployment = await deploy(place.job(command=("sh", "-c", "echo no such service; exit 5"), within=SHORT))
+    assert _codes(deployment) == ["deploy.reload_failed", "deploy.served_old", "deploy.rolled_back"]
+    assert deployment.faults[0].explanation.endswith("ended with 5: no such service")
+    missing = await deploy(place.job(command=("certagent-has-no-such-program",), within=SHORT))
+    assert missing.faults[0].explanation.endswith("cannot be started (No such file or directory).")
+
+
+async def test_a_failed_command_does_not_matter_when_the_new_pair_is_served(place: Place) -> None:
+    """Exit codes are not evidence."""
+    deployment = await deploy(place.job(command=(*RELOAD[:2], f"{RELOAD[2]}; exit 1")))
+    assert (deployment.outcome, deployment.faults) == (DeploymentOutcome.PROVEN, ())
+
+
+async def test_a_service_that_refuses_its_configuration_keeps_the_old_pair(place: Place) -> None:
+    """It is not even reloaded."""
+    job = place.job()
+    target = Refusing("web", job.settings)
+    deployer = Deployer(job.identifiers, read_roots(job.root), SystemClock())
+    deployment = await deployer.deploy(target, job.generation, _prover(job))
+    assert deployment.outcome is DeploymentOutcome.ROLLED_BACK
+    assert _codes(deployment) == ["deploy.validate_failed", "deploy.rolled_back"]
+    assert place.certificate.read_bytes() == place.old.chain_pem
+
+
+class Refusing(Command):
+    """A service that does not accept what is live."""
+
+    async def validate(self) -> Fault | None:
+        """In the service's own words."""
+        return Fault(code="deploy.validate_failed", explanation="no")
+
+
+def _prover(job: Job) -> Any:
+    prover = Prover(job.root, SystemClock())
+
+    async def prove(fingerprint: str) -> Proof:
+        return await prover.prove(fingerprint, job.settings.prove, job.identifiers, timedelta(seconds=job.within))
+
+    return prove
+
+
+async def test_where_nothing_was_before_the_new_pair_stays(place: Place) -> None:
+    """It is the better of the two; the failure is told."""
+    place.certificate.unlink()
+    place.key.unlink()
+    job = place.job(command=("true",), within=SHORT)
+    deployment = await deploy(job)
+    assert deployment.outcome is DeploymentOutcome.FAILED
+    assert place.certificate.read_bytes() == job.generation.chain_pem
+
+
+async def test_half_a_pair_is_kept_aside(place: Place) -> None:
+    """A key without a certificate is not ours to lose."""
+    place.certificate.unlink()
+    assert (await deploy(place.job())).is_good
+    assert (place.folder / ".certagent-web" / "before.web.key").read_bytes() == place.old.key_pem
+
+
+async def test_without_an_endpoint_it_is_in_place_but_unproven(place: Place) -> None:
+    """And says so."""
+    job = place.job(prove=())
+    deployment = await deploy(job)
+    assert deployment.outcome is DeploymentOutcome.UNPROVEN
+    assert place.certificate.read_bytes() == job.generation.chain_pem
+
+
+async def test_key_and_certificate_may_lie_apart(place: Place) -> None:
+    """Then the key's link is absolute."""
+    (place.folder / "private").mkdir()
+    apart = place.folder / "private" / "web.key"
+    place.key.rename(apart)
+    place.key.symlink_to(apart)
+    job = place.job()
+    job.settings = msgspec.structs.replace(job.settings, key=apart)
+    assert (await deploy(job)).is_good
+    assert os.readlink(apart) == str(place.folder / ".certagent-web" / "current" / "privkey.pem")
+    assert apart.read_bytes() == job.generation.key_pem
+
+
+@pytest.mark.parametrize("write", ["through the link", "over the link"])
+async def test_what_somebody_else_wrote_is_gone_back_to_or_replaced(place: Place, write: str) -> None:
+    """A `cp` follows the link and changes our generation; a rename replaces the link."""
+    job = place.job()
+    assert (await deploy(job)).is_good
+    theirs = place.private.issue(NAME)
+    for path, content in ((place.certificate, theirs.chain_pem), (place.key, theirs.key_pem)):
+        if write == "over the link":
+            path.unlink()
+        path.write_bytes(content)
+    place.reload()
+    assert (await deploy(job)).outcome is DeploymentOutcome.PROVEN
+    assert place.certificate.read_bytes() == job.generation.chain_pem
+    assert place.key.read_bytes() == job.generation.key_pem
+
+
+@pytest.mark.parametrize(
+    ("code", "spoil"),
+    [
+        ("deploy.pair_mismatch", lambda place, pair: msgspec.structs.replace(pair, key_pem=place.old.key_pem)),
+        ("deploy.pair_mismatch", lambda _, pair: msgspec.structs.replace(pair, key_pem=b"nonsense")),
+        ("deploy.chain_incomplete", lambda _, pair: msgspec.structs.replace(pair, chain_pem=b"nonsense")),
+        ("deploy.chain_incomplete", lambda *_: Authority("Other").issue(NAME)),
+        ("deploy.chain_incomplete", lambda place, pair: _out_of_order(pair, place.old)),
+        ("deploy.san_missing", lambda place, _: place.private.issue("other.internal")),
+        ("deploy.not_yet_valid", lambda place, _: place.private.issue(NAME, not_before=_hours(1))),
+        ("cert.expired", lambda place, _: place.private.issue(NAME, not_before=_hours(-30))),
+    ],
+)
+async def test_a_pair_that_is_not_good_never_goes_live(place: Place, code: str, spoil: Any) -> None:
+    """Whatever is wrong with it."""
+    job = place.job()
+    pair = spoil(place, place.private.issue(NAME))
+    job.generation = msgspec.structs.replace(job.generation, key_pem=pair.key_pem, chain_pem=pair.chain_pem)
+    deployment = await deploy(job)
+    assert deployment.outcome is DeploymentOutcome.FAILED
+    assert _codes(deployment)[0] == code
+    assert deployment.steps[-1].name == "stage"
+    assert place.certificate.read_bytes() == place.old.chain_pem
+    assert not place.certificate.is_symlink()
+
+
+def _hours(hours: int) -> datetime:
+    return datetime.now(UTC) + timedelta(hours=hours)
+
+
+def _out_of_order(pair: Pair, other: Pair) -> Pair:
+    leaf = pair.chain_pem.split(b"-----END CERTIFICATE-----\n")[0] + b"-----END CERTIFICATE-----\n"
+    return msgspec.structs.replace(pair, chain_pem=leaf + other.chain_pem)
+
+
+async def test_an_owner_that_is_not_there(place: Place) -> None:
+    """Nothing is written for nobody."""
+    deployment = await deploy(place.job(group="nobody-has-this"))
+    assert (deployment.outcome, _codes(deployment)) == (DeploymentOutcome.FAILED, ["deploy.unmapped_owner"])
+    assert place.certificate.read_bytes() == place.old.chain_pem
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, "deploy.disk_full"),
+        (errno.EDQUOT, "deploy.disk_full"),
+        (errno.EACCES, "deploy.unwritable"),
+        (errno.EROFS, "deploy.unwritable"),
+    ],
+)
+async def test_what_the_disk_refuses(place: Place, monkeypatch: pytest.MonkeyPatch, number: int, code: str) -> None:
+    """With the kernel's own name for it; the old pair stays."""
+
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number), "/the/file")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    deployment = await deploy(place.job())
+    assert (deployment.outcome, _codes(deployment)) == (DeploymentOutcome.FAILED, [code])
+    assert deployment.faults[0].detail == {"errno": errno.errorcode[number]}
+    assert deployment.faults[0].file == "/the/file"
+    assert place.certificate.read_bytes() == place.old.chain_pem
+
+
+async def test_a_missing_folder_is_said_so(place: Place) -> None:
+    """Nothing is made that nobody asked for."""
+    job = place.job()
+    job.settings = msgspec.structs.replace(job.settings, certificate=place.folder / "none" / "web.crt")
+    deployment = await deploy(job)
+    assert (deployment.outcome, _codes(deployment)) == (DeploymentOutcome.FAILED, ["deploy.unwritable"])
+    assert not (place.folder / "none").exists()
+
+
+@pytest.mark.parametrize("step", ["stage", "promote", "validate", "reload", "prove", "settle"])
+async def test_killed_at_any_step_it_is_done_again_and_proven(place: Place, step: str) -> None:
+    """By the kernel; what is on disk matches in between."""
+    job = place.job()
+    (place.folder / "job.json").write_bytes(msgspec.json.encode(job, enc_hook=str))
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.deployers.dies_at", step, str(place.folder / "job.json"), cwd=_HOUSE
+    )
+    assert await child.wait() == -signal.SIGKILL
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(place.certificate, place.key)
+    assert (await deploy(job)).outcome is DeploymentOutcome.PROVEN
+
+
+_HOUSE = Path(__file__).parents[2]

@@ -1,0 +1,89 @@
+"""What Traefik is given to read. Traefik itself is met in the lab."""
+
+import os
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from certagent.config import TraefikTarget
+from certagent.deployers import make_target
+from certagent.deployers.target import Target
+from certagent.domain.certificates import read_facts
+from certagent.domain.deployments import Generation, Restored
+from tests.certificates import Authority
+
+
+@pytest.fixture
+def dynamic(tmp_path: Path) -> Path:
+    """The file provider's directory."""
+    path = tmp_path / "dynamic"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def target(dynamic: Path) -> Target:
+    """Traefik as configured."""
+    return make_target("traefik", TraefikTarget(dynamic=dynamic))
+
+
+@pytest.fixture(scope="module")
+def generations() -> list[Generation]:
+    """Three renewals."""
+    pairs = [Authority().issue("traefik.internal") for _ in range(3)]
+    return [
+        Generation(number=at + 1, key_pem=one.key_pem, chain_pem=one.chain_pem, facts=read_facts(one.certificate))
+        for at, one in enumerate(pairs)
+    ]
+
+
+def _named(dynamic: Path) -> dict[str, str]:
+    (only,) = YAML(typ="safe").load((dynamic / "certagent-traefik.yml").read_text())["tls"]["certificates"]
+    return dict(only)
+
+
+def test_the_yaml_names_a_whole_generation(target: Target, dynamic: Path, generations: list[Generation]) -> None:
+    """Outside of what Traefik watches, and nothing else appears there."""
+    folder = target.stage(generations[0])
+    assert not list(dynamic.iterdir())
+    target.promote(generations[0])
+    assert [path.name for path in dynamic.iterdir()] == ["certagent-traefik.yml"]
+    assert _named(dynamic) == {"certFile": f"{folder}/fullchain.pem", "keyFile": f"{folder}/privkey.pem"}
+    assert folder == dynamic.parent / "certagent" / "traefik" / "1"
+    assert (folder / "privkey.pem").read_bytes() == generations[0].key_pem
+
+
+def test_promoting_again_is_a_trigger_again(target: Target, dynamic: Path, generations: list[Generation]) -> None:
+    """The same content in a new file: Traefik reads the pair again."""
+    target.stage(generations[0])
+    target.promote(generations[0])
+    first = (dynamic / "certagent-traefik.yml").stat().st_ino
+    before = os.listdir(dynamic)
+    target.promote(generations[0])
+    assert (dynamic / "certagent-traefik.yml").stat().st_ino != first
+    assert os.listdir(dynamic) == before
+
+
+def test_it_goes_back_to_what_was_settled(target: Target, dynamic: Path, generations: list[Generation]) -> None:
+    """From the first generation to no YAML at all, later to the one before."""
+    assert target.roll_back() is None
+    target.stage(generations[0])
+    target.promote(generations[0])
+    assert target.roll_back() == Restored(None)
+    assert not list(dynamic.iterdir())
+    for generation in generations[:2]:
+        target.stage(generation)
+        target.promote(generation)
+        target.settle(generation)
+    assert target.roll_back() is None
+    target.stage(generations[2])
+    target.promote(generations[2])
+    assert target.roll_back() == Restored(generations[1].facts.fingerprint)
+    assert _named(dynamic)["certFile"].endswith("/2/fullchain.pem")
+
+
+def test_the_generations_may_lie_elsewhere(dynamic: Path, tmp_path: Path, generations: list[Generation]) -> None:
+    """As `certificates` says."""
+    elsewhere = TraefikTarget(dynamic=dynamic, certificates=tmp_path / "elsewhere")
+    assert make_target("traefik", elsewhere).stage(generations[0]) == tmp_path / "elsewhere" / "traefik" / "1"

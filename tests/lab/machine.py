@@ -1,0 +1,57 @@
+"""The machine as these tests see it: the lab's command, and what of the lab is on the machine."""
+
+import os
+import subprocess
+from pathlib import Path
+
+RUN = Path(__file__).resolve().parents[2] / "deploy" / "lab" / "run"
+
+
+def lab(*words: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    """Run the lab's command to its end."""
+    done = subprocess.run(
+        [str(RUN), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    assert not check or done.returncode == 0, f"lab {' '.join(words)}: {done.returncode}\n{done.stderr}{done.stdout}"
+    return done
+
+
+def inside(node: str, *words: str) -> str:
+    """What a command in a node printed."""
+    return lab("exec", node, "--", *words).stdout
+
+
+def traces() -> list[str]:
+    """What of the lab is on this machine, looked for in other ways than `down` does."""
+    found = [line for line in _read("/proc/self/mountinfo").splitlines() if "certagent-lab" in line]
+    for entry in Path("/proc").glob("[0-9]*"):
+        command = _read(entry / "cmdline").replace("\0", " ")
+        if "certagent-lab" in command or "deploy.lab.page" in command:
+            found.append(f"process {entry.name}: {command}")
+        elif "100000" in _uids(entry):
+            found.append(f"process {entry.name} of a container: {command}")
+    found += [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if "certagent-lab" in folder]
+    found += [str(path) for path in map(Path, ("/var/lib/certagent-lab", "/run/lxc", "/run/netns")) if path.exists()]
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    return found + [line for line in links.splitlines() if "ve-" in line or "fleet" in line]
+
+
+def network_namespaces() -> set[str]:
+    """Every network namespace that some process lives in or some file holds."""
+    listed = subprocess.run(["lsns", "-t", "net", "-n", "-o", "NS"], capture_output=True, text=True, check=True)
+    return set(listed.stdout.split())
+
+
+def _uids(process: Path) -> list[str]:
+    """Its user ids; nothing for one that has ended and waits for its parent to notice."""
+    status = _read(process / "status").splitlines()
+    if any(line.startswith("State:\tZ") for line in status):
+        return []
+    return next((line.split()[1:] for line in status if line.startswith("Uid:")), [])
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,120 @@
+"""The faults: their files are right, they break what they say, and healing restores exactly."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.lab import faults
+from deploy.lab.fleet import find
+from deploy.lab.places import ROOT
+from tests.lab.machine import inside, lab
+
+FILES = (
+    "find /etc/hosts /etc/nsswitch.conf /etc/resolv.conf /etc/nginx /etc/traefik /etc/dnsmasq* /root -type f 2>/dev/null"
+    " | sort | xargs stat -c '%n %a %U:%G %F' ; find /etc/hosts /etc/nsswitch.conf /etc/nginx /etc/traefik -type f"
+    " 2>/dev/null | sort | xargs sha256sum ; nft list ruleset"
+)
+"""Everything that a fault may change in a node: names, modes, owners, contents, packet filters."""
+
+
+@pytest.mark.parametrize("name", faults.names())
+def test_a_fault_is_declared_well(name: str) -> None:
+    """Known nodes; a block has a culprit and a code that leads; what proceeds accuses nobody."""
+    fault = faults.load(name)
+    assert find(fault.node)
+    assert all(find(node) for node in fault.green)
+    assert not set(fault.expected) & set(fault.forbidden)
+    if fault.verdict == "block":
+        assert fault.culprit is not None
+        assert fault.expected
+        assert fault.culprit.node not in fault.green or fault.node in fault.green
+    else:
+        assert fault.culprit is None
+
+
+def test_an_unknown_fault_names_those_there_are() -> None:
+    """A typing error is answered with the list."""
+    with pytest.raises(LookupError, match="hosts-shadow-authority"):
+        faults.load("hosts-shadow")
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("name", faults.names())
+def test_a_fault_goes_in_and_out(name: str, bare: None) -> None:
+    """Twice each way is harmless; afterwards every file that it may have touched is byte for byte what it was."""
+    node = faults.load(name).node
+    before = inside(node, "sh", "-c", FILES)
+    assert "is in now" in lab("fault", name).stdout
+    assert "already" in lab("fault", name).stdout
+    assert [one["name"] for one in json.loads(lab("faults", "--json").stdout) if one["in"]] == [name]
+    assert "is out again" in lab("heal", name).stdout
+    assert "is not in" in lab("heal", name).stdout
+    assert inside(node, "sh", "-c", FILES) == before
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("name", ["hosts-shadow-authority", "challenge-router-gone", "route-dropped"])
+def test_the_real_ca_refuses_and_then_issues(name: str, bare: None) -> None:
+    """A plain ACME client, nothing of ours: an order fails on the broken fleet and succeeds on the mended one."""
+    identifier = faults.load(name).identifiers[0]
+    lab("fault", name)
+    refused = _order_until(identifier, lambda answer: not answer["issued"])
+    assert refused["authorization"] == "pending"
+    assert refused["problem"] is None or refused["problem"]["detail"] == (
+        "The server could not connect to validation target"
+    )
+    lab("heal", name)
+    assert _order_until(identifier, lambda answer: bool(answer["issued"]))["authorization"] == "valid"
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("name", ["nsswitch-dns-first", "challenge-redirected"])
+def test_the_real_ca_issues_all_the_same(name: str, bare: None) -> None:
+    """What looks wrong and is not: the CA issues, so nothing may be blocked."""
+    lab("fault", name)
+    assert _order_until(faults.load(name).identifiers[0], lambda answer: bool(answer["issued"]))
+    lab("heal", name)
+
+
+@pytest.mark.lab
+def test_the_catchall_ends_the_order(bare: None) -> None:
+    """A page instead of the token is final at the CA."""
+    lab("fault", "gateway-catchall")
+    answer = _order("nginx.internal.thinkheads.ai", node="lxc101")
+    assert answer["authorization"] in ("invalid", "pending")
+    assert not answer["issued"]
+    lab("heal", "gateway-catchall")
+    assert _order("nginx.internal.thinkheads.ai", node="lxc101")["issued"]
+
+
+def _order_until(identifier: str, holds: Callable[[dict[str, object]], bool]) -> dict[str, object]:
+    """Orders until the answer is such: the CA keeps its view of hosts for five seconds, and tries for thirty."""
+    until = time.monotonic() + 45
+    while not holds(answer := _order(identifier)):
+        assert time.monotonic() < until, answer
+    return answer
+
+
+def _order(identifier: str, node: str = "lxc102") -> dict[str, object]:
+    pid = subprocess.run(
+        ["lxc-info", "-P", "/var/lib/certagent-lab/lxc", "-n", node, "-p", "-H"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    client = Path(__file__).parent / "plain_acme.py"
+    done = subprocess.run(
+        ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, str(client), identifier, "--root", str(ROOT)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
