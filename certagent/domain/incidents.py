@@ -6,7 +6,6 @@ culprit file, for the same identifier, makes none of its own either.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,6 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from certagent.domain.findings import Culprit, Finding, Severity
+from certagent.domain.owners import addresses_in, describe_owner, name_owners
 from certagent.domain.policy import is_about_path
 from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
 
@@ -21,7 +21,6 @@ REOPEN_WITHIN = timedelta(hours=1)
 """A culprit that comes back this soon after its incident was resolved reopens it: the same id, one more transition."""
 
 _SEEN_BY_THE_CA = frozenset({"acme.pending_with_error", "acme.mismatch_final", "acme.reason_hidden"})
-_ADDRESS = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*(?::[0-9a-fA-F]*){2,7})(?!\w)")
 
 
 class IncidentState(StrEnum):
@@ -136,12 +135,6 @@ def key_of(agent: str, finding: Finding) -> str:
     return f"code:{node}:{finding.code}:{finding.identifier or ''}"
 
 
-def addresses_in(finding: Finding) -> set[str]:
-    """The IP addresses whose owners the finding's explanation should name."""
-    culprit = finding.culprit.address if finding.culprit is not None else None
-    return {*_ADDRESS.findall(finding.explanation), *([culprit] if culprit else [])}
-
-
 def effective_severity(sighting: Sighting, fleet: Fleet) -> Severity:
     """The finding's severity, at most `warn` if a later rehearsal of its identifier passed all the same."""
     finding = sighting.finding
@@ -192,19 +185,6 @@ def acknowledge(incident: Incident, by: str, now: datetime) -> Incident:
     if incident.state is not IncidentState.OPEN:
         return incident
     return msgspec.structs.replace(incident, state=IncidentState.ACKNOWLEDGED, acknowledged_at=now, acknowledged_by=by)
-
-
-def name_owners(text: str, owners: Mapping[str, AddressOwner]) -> str:
-    """`text` with the owner behind the first mention of each address: `10.0.0.153 (lxc101, gateway)`."""
-    for address, owner in owners.items():
-        mention = rf"(?<![\w.:]){re.escape(address)}(?!\w|\.\d|:\d| \()"
-        text = re.sub(mention, f"{address} ({describe_owner(owner)})", text, count=1)
-    return text
-
-
-def describe_owner(owner: AddressOwner) -> str:
-    """`lxc101, gateway`, or the node alone."""
-    return f"{owner.node}, {owner.role}" if owner.role else owner.node
 
 
 def _identity(key: str, opened_at: datetime) -> str:

@@ -21,8 +21,8 @@ from certagent.domain.incidents import (
     follow,
     gather,
     key_of,
-    name_owners,
 )
+from certagent.domain.owners import name_owners
 from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
 from tests.collector.cast import HOSTS, NGINX, TRAEFIK, now, refused, rehearsal, shadow
 

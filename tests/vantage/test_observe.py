@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.vantage.observe import NodeVantage, own_addresses
+from certagent.vantage.observe import NodeVantage
 from certagent.world.linux import Proc, Process, TcpSocket
 
 
@@ -52,7 +52,7 @@ async def test_libc_is_asked_and_not_modelled() -> None:
 
 def test_own_addresses_leave_out_loopback(tmp_path: Path) -> None:
     """From the routing table; whatever this machine has."""
-    assert not any(address.startswith(("127.", "::1", "fe80")) for address in own_addresses())
+    assert not any(address.startswith(("127.", "::1", "fe80")) for address in NodeVantage().addresses())
 
 
 def test_addresses_of_a_container(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Protocol
 import msgspec
 
 from certagent.collector.wording import place_of, remaining, span
-from certagent.domain.incidents import Incident, TransitionKind, describe_owner
+from certagent.domain.incidents import Incident, TransitionKind
+from certagent.domain.owners import describe_owner
 
 _MOST_VICTIMS = 12
 _LONGEST_BODY = 3_800  # bytes; ntfy turns more than 4,096 into an attachment

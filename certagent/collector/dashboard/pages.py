@@ -17,7 +17,8 @@ from certagent.collector.problems import Problem
 from certagent.collector.store import Store, TokenRole
 from certagent.collector.views import CertificateView, show_agent, show_certificate, show_evidence, trace_path
 from certagent.collector.wording import place_of, remaining, span
-from certagent.domain.incidents import Incident, IncidentState, describe_owner
+from certagent.domain.incidents import Incident, IncidentState
+from certagent.domain.owners import describe_owner
 from certagent.domain.paths import Path, to_mermaid
 from certagent.domain.ports import Clock
 

@@ -10,7 +10,8 @@ from certagent.collector.sql.schema import addresses, agents, certificates, find
 from certagent.collector.sql.statements import chunks
 from certagent.collector.store import TokenRole
 from certagent.domain.findings import Finding
-from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, Victim, addresses_in
+from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, Victim
+from certagent.domain.owners import addresses_in
 from certagent.domain.paths import addresses_met
 from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
 
