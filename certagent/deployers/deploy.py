@@ -43,6 +43,14 @@ class Deployer:
         """Make `target` serve `generation`, or leave it as it was. Raises nothing that a disk or a service may do."""
         return await _Attempt(self, target, generation, prove).run()
 
+    async def prepare(self, target: Target) -> list[Fault]:
+        """What would keep a deployment to `target` from being written; for the preflight, before any order."""
+        try:
+            await asyncio.to_thread(target.prepare)
+        except (OSError, UnknownOwnerError) as error:
+            return [_fault_of(error, target)]
+        return []
+
     def check(self, target: Target, generation: Generation) -> list[Fault]:
         """Stage, and look at what is on disk then. See `Target` for what is raised."""
         folder = target.stage(generation)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from certagent.deployers.shelf import BEFORE, CHAIN, KEY, Ownership, Shelf, fingerprint_in
 from certagent.domain.deployments import Generation, Restored
-from certagent.world.files import FileContent, Owner, read_link, swap_link, write_file
+from certagent.world.files import FileContent, Owner, read_link, require_writable, swap_link, write_file
 
 
 class LinkedPair:
@@ -27,9 +27,16 @@ class LinkedPair:
         self._shelf = Shelf(certificate.parent / f".certagent-{name}")
         self._current = self._shelf.root / "current"
 
+    def prepare(self) -> None:
+        """See `Target`."""
+        self._ownership.find()
+        for path in (self._certificate, self._key):
+            require_writable(path.parent)
+        self._shelf.prepare()
+
     def stage(self, generation: Generation) -> Path:
         """See `Target`."""
-        self._shelf.prepare()
+        self.prepare()
         key = self._ownership.key_file(generation.key_pem)
         return self._shelf.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
 

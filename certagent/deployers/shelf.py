@@ -24,6 +24,7 @@ from certagent.world.files import (
     read_file,
     read_link,
     remove_folder,
+    require_writable,
     swap_link,
     write_folder,
 )
@@ -45,13 +46,14 @@ class Ownership(msgspec.Struct, frozen=True):
     def key_file(self, content: bytes) -> FileContent:
         """The key: its owner alone, or its group as well when a group is meant."""
         mode = 0o600 if self.group in ("root", "0") else 0o640
-        return FileContent(content=content, mode=mode, owner=self._owner())
+        return FileContent(content=content, mode=mode, owner=self.find())
 
     def chain_file(self, content: bytes) -> FileContent:
         """The chain: no secret."""
-        return FileContent(content=content, mode=0o644, owner=self._owner())
+        return FileContent(content=content, mode=0o644, owner=self.find())
 
-    def _owner(self) -> Owner:
+    def find(self) -> Owner:
+        """By number. Raises `UnknownOwnerError`."""
         return find_owner(self.user, self.group)
 
 
@@ -62,8 +64,9 @@ class Shelf:
         self.root = root
 
     def prepare(self) -> None:
-        """Make the folder, if need be; its parent exists."""
+        """Make the folder, if need be (its parent exists), and make sure that it can be written."""
         make_folder(self.root, FOLDER_MODE)
+        require_writable(self.root)
 
     def put(self, number: int, key: FileContent, chain: FileContent) -> Path:
         """The folder that holds exactly this pair under this number; made whole if it is not there yet."""

@@ -18,6 +18,10 @@ class Target(Protocol):
     """For people: "nginx /etc/nginx/ssl/gateway.crt"."""
     kind: str
 
+    def prepare(self) -> None:
+        """Make sure that a generation could be staged and promoted, before one is ordered. Changes nothing live."""
+        ...
+
     def stage(self, generation: Generation) -> Path:
         """Put the generation where it can be promoted from, unseen by the service; returns its folder."""
         ...

@@ -13,7 +13,7 @@ from pathlib import Path
 from certagent.config import TraefikTarget
 from certagent.deployers.shelf import CHAIN, FOLDER_MODE, KEY, Ownership, Shelf, fingerprint_in
 from certagent.domain.deployments import Fault, Generation, Restored
-from certagent.world.files import FileContent, make_folder, read_file, remove_file, write_file
+from certagent.world.files import FileContent, make_folder, read_file, remove_file, require_writable, write_file
 
 
 class Traefik:
@@ -28,10 +28,16 @@ class Traefik:
         self._shelf = Shelf(self._certificates / name)
         self.name = f"traefik {self._yaml}"
 
-    def stage(self, generation: Generation) -> Path:
+    def prepare(self) -> None:
         """See `Target`."""
+        self._ownership.find()
+        require_writable(self._yaml.parent)
         make_folder(self._certificates, FOLDER_MODE)
         self._shelf.prepare()
+
+    def stage(self, generation: Generation) -> Path:
+        """See `Target`."""
+        self.prepare()
         key = self._ownership.key_file(generation.key_pem)
         return self._shelf.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
 

@@ -152,7 +152,8 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """The CA said no. `code` is the finding's; `problems` the CA's own words, one per failed identifier.
 
     `can_retry`: the order is still pending at the CA and kept, and the next attempt takes it up again; that is so
-    after an http-01 fetch that did not come about (the challenge stays pending with an error). Otherwise it is lost.
+    after an http-01 fetch that did not come about (the challenge stays pending with an error), and after an error of
+    the CA's own. Otherwise it is lost.
     """
 
     code: str
@@ -182,8 +183,8 @@ _MISMATCHES = {"rejectedIdentifier", "incorrectResponse", "unauthorized"}
 
 def code_of(problem: Problem) -> str:
     """The finding's code for what the CA answered; for a challenge, that of its final failure."""
-    if problem.resource is Resource.CHALLENGE:
-        return "acme.mismatch_final" if problem.kind in _MISMATCHES else "acme.failed"
     if problem.status is not None and problem.status >= 500:
         return "acme.server_internal"
+    if problem.resource is Resource.CHALLENGE:
+        return "acme.mismatch_final" if problem.kind in _MISMATCHES else "acme.failed"
     return _CODES.get(problem.kind, "acme.failed")

@@ -29,7 +29,7 @@ from certagent.domain.orders import (
 )
 from certagent.domain.ports import Clock
 from certagent.issuance.keys import certificate_request, make_key
-from certagent.issuance.patience import AuthorityUnreachableError, ProblemError
+from certagent.issuance.patience import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
 
 __all__ = ["AuthorityUnreachableError", "Orderer", "Solver", "Wanted"]
 
@@ -108,13 +108,15 @@ class Orderer:
     async def obtain(self, wanted: Wanted) -> OrderOutcome:
         """Take up the order under way, or place one, and follow it to its end.
 
-        Raises `AuthorityUnreachableError`; the order under way is then kept for the next time.
+        Once issued, the order is still kept: whoever has the pair on disk calls `forget_order`. Raises
+        `AuthorityUnreachableError`; the order under way is then kept for the next time. Raises OSError for the store.
         """
         started = self._clock.monotonic()
         try:
             outcome = await self._obtain(wanted)
         except ProblemError as error:
-            outcome = Failed(code=code_of(error.problem), problems=(error.problem,))
+            can_retry = is_passing(error.problem) and self._store.pending_order() is not None
+            outcome = Failed(code=code_of(error.problem), problems=(error.problem,), can_retry=can_retry)
         if isinstance(outcome, Failed) and not outcome.can_retry:
             self._store.forget_order()
         return msgspec.structs.replace(outcome, took=timedelta(seconds=self._clock.monotonic() - started))
@@ -143,7 +145,9 @@ class Orderer:
         )
         try:
             order = await self._authority.order(pending.url) if is_ours else None
-        except ProblemError:
+        except ProblemError as error:
+            if is_passing(error.problem):
+                raise
             order = None
         if order is None or order.status is Status.INVALID:
             self._store.forget_order()
@@ -195,7 +199,7 @@ class Orderer:
             is_undecided = authorization.state(kind) is Status.PENDING and authorization.problem(kind) is None
             if not is_undecided or self._clock.monotonic() > deadline:
                 return authorization
-            await self._clock.sleep(authorization.retry_after or pause)
+            await self._clock.sleep(min(authorization.retry_after or pause, LONGEST_RETRY_AFTER))
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _finalize(self, order: Order, pending: PendingOrder) -> Order:
@@ -207,7 +211,7 @@ class Orderer:
             if order.status is not Status.PROCESSING:
                 order = await self._finalize_once(order, request)
             else:
-                await self._clock.sleep(order.retry_after or pause)
+                await self._clock.sleep(min(order.retry_after or pause, LONGEST_RETRY_AFTER))
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 order = await self._authority.order(order.url)
         return order

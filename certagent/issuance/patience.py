@@ -40,14 +40,15 @@ class Retries:
     async def wait_or_raise(self, error: ProblemError) -> None:
         """Return when it is worth another attempt, or raise the error."""
         pause = self._pause if error.retry_after is None else error.retry_after
-        if not self.has_more or not _is_passing(error.problem) or pause > LONGEST_RETRY_AFTER:
+        if not self.has_more or not is_passing(error.problem) or pause > LONGEST_RETRY_AFTER:
             raise error
         self._left -= 1
         self._pause *= 3
         await self._clock.sleep(pause if error.problem.kind not in _PASSING else 0.0)
 
 
-def _is_passing(problem: Problem) -> bool:
+def is_passing(problem: Problem) -> bool:
+    """Whether the CA may say otherwise the next time: its own errors, rate limits, nonces, a forgotten account."""
     is_servers = problem.status is not None and problem.status >= 500
     return is_servers or problem.kind in _PASSING or problem.kind == "rateLimited"
 

@@ -3,6 +3,7 @@
 Everything blocks (and waits for the disk): call it from a thread where that matters. All functions raise OSError.
 """
 
+import errno
 import grp
 import os
 import pwd
@@ -63,6 +64,15 @@ def write_folder(path: Path, files: Mapping[str, FileContent], *, mode: int = PR
     sync_folder(temporary)
     temporary.rename(path)
     sync_folder(path.parent)
+
+
+def require_writable(folder: Path) -> None:
+    """Raise OSError, as a write would, if no file can be renamed into the folder. Leaves nothing there, not even an
+    event for who watches it."""
+    read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+    if not os.access(folder, os.W_OK | os.X_OK):
+        number = errno.EROFS if read_only else errno.EACCES
+        raise OSError(number, os.strerror(number), str(folder))
 
 
 def make_folder(path: Path, mode: int = PRIVATE_FOLDER) -> None:

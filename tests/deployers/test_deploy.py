@@ -313,6 +313,19 @@ async def test_a_missing_folder_is_said_so(place: Place) -> None:
     assert not (place.folder / "none").exists()
 
 
+async def test_what_cannot_be_written_is_known_before_anything_is_ordered(place: Place) -> None:
+    """Nothing live is touched by asking."""
+    job = place.job()
+    deployer = Deployer(job.identifiers, read_roots(job.root), SystemClock())
+    assert await deployer.prepare(Command("web", job.settings)) == []
+    assert not place.certificate.is_symlink()
+    elsewhere = msgspec.structs.replace(job.settings, key=Path("/proc/self/web.key"))
+    (fault,) = await deployer.prepare(Command("web", elsewhere))
+    assert (fault.code, fault.file) == ("deploy.unwritable", "/proc/self")
+    (fault,) = await deployer.prepare(Command("web", msgspec.structs.replace(job.settings, owner="nobody-has-this")))
+    assert fault.code == "deploy.unmapped_owner"
+
+
 @pytest.mark.parametrize("step", ["stage", "promote", "validate", "reload", "prove", "settle"])
 async def test_killed_at_any_step_it_is_done_again_and_proven(place: Place, step: str) -> None:
     """By the kernel; what is on disk matches in between."""

@@ -9,9 +9,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from certagent.domain.certificates import read_facts
-from certagent.domain.orders import Authorization, Challenge, Failed, Issued
+from certagent.domain.orders import Authorization, Challenge, Failed, Issued, Order, Problem
 from certagent.issuance.authority import Authority
 from certagent.issuance.order import Orderer, Wanted
+from certagent.issuance.patience import ProblemError
 from certagent.issuance.solvers.listener import Listener
 from certagent.world.clock import SystemClock
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa
@@ -138,6 +139,47 @@ async def test_an_order_killed_after_finalizing_is_not_finalized_twice(
     assert (step_ca.count("new-order") - placed, step_ca.count("finalize") - finalized) == (1, 1)
     key = serialization.load_pem_private_key(issued.key_pem, password=None)
     assert key.public_key() == x509.load_pem_x509_certificate(issued.chain_pem).public_key()
+
+
+class FailsInside(Authority):
+    """A CA that answers 500 to the first finalize; `has_issued`: after it has issued all the same."""
+
+    has_issued = True
+    finalized = 0
+
+    async def finalize(self, order: Order, request: x509.CertificateSigningRequest) -> Order:
+        """Count, and fail once."""
+        self.finalized += 1
+        if self.has_issued or self.finalized > 1:
+            order = await super().finalize(order, request)
+        if self.finalized == 1:
+            raise ProblemError(Problem(type="urn:ietf:params:acme:error:serverInternal", status=500))
+        return order
+
+
+async def test_a_ca_that_failed_after_issuing_is_not_asked_twice(
+    listener: Listener, accounts: MemoryAccounts, orders: MemoryOrders, step_ca: StepCa
+) -> None:
+    """The order says that it is valid."""
+    async with FailsInside(step_ca.directory, step_ca.root, (), accounts, SystemClock()) as authority:
+        assert isinstance(await Orderer(authority, listener, orders, SystemClock()).obtain(WANTED), Issued)
+    assert authority.finalized == 1
+
+
+async def test_a_ca_that_failed_before_issuing_is_asked_again_for_the_same_order(
+    listener: Listener, accounts: MemoryAccounts, orders: MemoryOrders, step_ca: StepCa
+) -> None:
+    """The next time; nothing has to be validated again."""
+    async with FailsInside(step_ca.directory, step_ca.root, (), accounts, SystemClock()) as authority:
+        authority.has_issued = False
+        failed = await Orderer(authority, listener, orders, SystemClock()).obtain(WANTED)
+        assert isinstance(failed, Failed)
+        assert (failed.code, failed.can_retry) == ("acme.server_internal", True)
+        assert orders.order is not None
+        placed = orders.order.url
+        issued = await Orderer(authority, listener, orders, SystemClock()).obtain(WANTED)
+    assert isinstance(issued, Issued)
+    assert issued.order_url == placed
 
 
 async def test_an_order_for_something_else_is_not_taken_up(

@@ -48,7 +48,7 @@ class Listener:
         self.listen = listen
         self._clock = clock
         self._planted: dict[str, _Planted] = {}
-        self._open: set[asyncio.BaseTransport] = set()
+        self._open: set[asyncio.Transport] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -68,7 +68,7 @@ class Listener:
         if self._server is not None:
             self._server.close()
             for transport in tuple(self._open):
-                transport.close()
+                transport.abort()
             await self._server.wait_closed()
 
     def plant(self, token: str, body: str, seconds: float) -> None:
@@ -108,12 +108,12 @@ class Listener:
         planted = self._planted.get(target.removeprefix(CHALLENGE_PATH).partition("?")[0])
         return planted.body if planted is not None and planted.until > self._clock.monotonic() else None
 
-    def admit(self, transport: asyncio.BaseTransport) -> bool:
+    def admit(self, transport: asyncio.Transport) -> bool:
         """Whether one more connection is served."""
         self._open.add(transport)
         return len(self._open) <= MOST_CONNECTIONS
 
-    def forget(self, transport: asyncio.BaseTransport) -> None:
+    def forget(self, transport: asyncio.Transport) -> None:
         """That connection is gone."""
         self._open.discard(transport)
 
