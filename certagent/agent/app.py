@@ -15,7 +15,7 @@ from certagent.agent.door import open_door
 from certagent.agent.files import FileRuns
 from certagent.agent.lifecycle import Lifecycle
 from certagent.agent.ordering import Ordering
-from certagent.agent.preflight import CheckDirectory, Preflight
+from certagent.agent.preflight import CheckDirectory, FindFaults, Preflight
 from certagent.agent.rehearsal import through_collector
 from certagent.agent.renewal import Renewal
 from certagent.agent.reporter import Reporter
@@ -25,6 +25,7 @@ from certagent.agent.watching import watch_files
 from certagent.config import AgentSettings, AuthoritySection, load_agent, load_policy, read_token
 from certagent.domain.channel import Refused
 from certagent.domain.conclusions.evidence import DirectoryCheck
+from certagent.domain.deployments import Fault
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
@@ -99,6 +100,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
     listeners = await _listeners(settings, clock, stack)
     ordering = await stack.enter_async_context(Ordering(settings.authority, listeners, state, clock))
     prover = Prover(settings.authority.root, clock)
+    deploying = Deploying(prover, settings.authority.root, policy.proof, clock)
     schedule = Schedule(name, policy.renewal)
     preflight = Preflight(
         name,
@@ -106,6 +108,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         responders=_responders(settings, listeners),
         ask=through_collector(client, clock) if client else None,
         check_directory=_directory_check(settings.authority),
+        find_faults=_fault_finder(settings, deploying),
         policy=policy,
         clock=clock,
     )
@@ -113,7 +116,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         name,
         state=state,
         place_order=ordering.place,
-        deploy=Deploying(prover, settings.authority.root, policy.proof, clock).deploy,
+        deploy=deploying.deploy,
         preflight=preflight,
         reporter=reporter,
         policy=policy,
@@ -186,6 +189,16 @@ def _directory_check(section: AuthoritySection) -> CheckDirectory:
         return await check_directory(section.directory, section.root, section.addresses)
 
     return look
+
+
+def _fault_finder(settings: AgentSettings, deploying: Deploying) -> FindFaults:
+    certificates = {identifier: one for one in settings.certificate for identifier in one.identifiers if one.manage}
+
+    async def find(identifier: str) -> list[Fault]:
+        certificate = certificates.get(identifier)
+        return await deploying.faults(certificate) if certificate is not None else []
+
+    return find
 
 
 def _channel(

@@ -8,7 +8,7 @@ from cryptography import x509
 from certagent.config import CertificateSection, DeployTarget
 from certagent.deployers import make_target
 from certagent.deployers.deploy import Deployer
-from certagent.domain.deployments import Deployment, Generation, Proof
+from certagent.domain.deployments import Deployment, Fault, Generation, Proof
 from certagent.domain.policy import ProofPolicy
 from certagent.domain.ports import Clock
 from certagent.proof import Prover
@@ -28,6 +28,12 @@ class Deploying:
         pem = await asyncio.to_thread(self._root.read_bytes)
         deployer = Deployer(certificate.identifiers, tuple(x509.load_pem_x509_certificates(pem)), self._clock)
         return [await self._deploy_to(deployer, certificate, target, generation) for target in certificate.deploy]
+
+    async def faults(self, certificate: CertificateSection) -> list[Fault]:
+        """What would keep the certificate's targets from being written, before anything is ordered. Changes nothing."""
+        deployer = Deployer(certificate.identifiers, (), self._clock)
+        targets = [make_target(certificate.name, settings) for settings in certificate.deploy]
+        return [fault for target in targets for fault in await deployer.prepare(target)]
 
     async def _deploy_to(
         self, deployer: Deployer, certificate: CertificateSection, settings: DeployTarget, generation: Generation

@@ -7,6 +7,8 @@ from typing import Protocol
 from certagent.agent.rehearsal import Ask, Plantable, planted, unavailable
 from certagent.domain.conclusions import conclude
 from certagent.domain.conclusions.evidence import DirectoryCheck, Evidence, ResponderCheck
+from certagent.domain.conclusions.ordering import fault_found
+from certagent.domain.deployments import Fault
 from certagent.domain.policy import Judgement, Policy, judged
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import Rehearsal, RehearsalRequest
@@ -20,6 +22,8 @@ class Responder(Plantable, Protocol):
         ...
 
 
+FindFaults = Callable[[str], Awaitable[Sequence[Fault]]]
+"""What keeps the targets of an identifier's certificate from being written."""
 CheckDirectory = Callable[[], Awaitable[Sequence[DirectoryCheck]]]
 
 
@@ -34,6 +38,7 @@ class Preflight:
         responders: Mapping[str, Responder],
         ask: Ask | None,
         check_directory: CheckDirectory,
+        find_faults: FindFaults,
         policy: Policy,
         clock: Clock,
     ) -> None:
@@ -42,6 +47,7 @@ class Preflight:
         self._responders = responders
         self._ask = ask
         self._check_directory = check_directory
+        self._find_faults = find_faults
         self._policy = policy
         self._clock = clock
 
@@ -54,7 +60,7 @@ class Preflight:
                 for identifier in identifiers
             ]
         return [
-            self._conclude(identifier, directory.result(), *rehearsal.result())
+            await self._conclude(identifier, directory.result(), *rehearsal.result())
             for identifier, rehearsal in zip(identifiers, rehearsals, strict=True)
         ]
 
@@ -62,7 +68,7 @@ class Preflight:
         """The rehearsal alone."""
         return (await self._rehearse(identifier))[1]
 
-    def _conclude(
+    async def _conclude(
         self,
         identifier: str,
         directory: tuple[DirectoryCheck, ...],
@@ -77,7 +83,8 @@ class Preflight:
             responder=responder,
             directory=directory,
         )
-        return judged(self._policy, identifier, conclude(evidence), rehearsal)
+        faults = [fault_found(self._node, fault, identifier) for fault in await self._find_faults(identifier)]
+        return judged(self._policy, identifier, [*faults, *conclude(evidence)], rehearsal)
 
     async def _rehearse(self, identifier: str) -> tuple[ResponderCheck | None, Rehearsal]:
         responder = self._responders.get(identifier)

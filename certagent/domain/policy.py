@@ -22,6 +22,7 @@ OWN_INABILITY = frozenset(
         "dns.authority_not_authority",
         "http01.responder_absent",
         "deploy.unwritable",
+        "deploy.unmapped_owner",
     }
 )
 """What blocks without a rehearsal: the acting node itself cannot do its part."""

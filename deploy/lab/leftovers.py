@@ -46,15 +46,23 @@ def found() -> list[str]:
 
 def _end_processes() -> None:
     until = time.monotonic() + _BOUND
-    while running := set(_processes()):
+    killed: set[int] = set()
+    while running := set(_processes()) | {pid for pid in killed if _is_ending(pid)}:
         if time.monotonic() > until:
             raise Failed(f"processes {sorted(running)} of the lab would not end")
-        for pid in running:
+        for pid in running - killed:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+            killed.add(pid)
         time.sleep(0.01)  # not a wait for work: the condition above is asked again at once
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether it is still there. One that has ended, and waits for its parent to notice, is not."""
+    states = [line.split()[1] for line in _read(Path(f"/proc/{pid}/status")).splitlines() if line.startswith("State:")]
+    return states not in ([], ["Z"], ["X"])
 
 
 def _processes() -> Iterator[int]:

@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import josepy
+import requests
 from acme import challenges, client, crypto_util, errors, messages
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -53,7 +54,8 @@ def order(identifier: str, root: str, port: int, patience: float) -> dict[str, A
     challenge = next(one for one in authorization.body.challenges if isinstance(one.chall, challenges.HTTP01))
     response, validation = challenge.response_and_validation(account)
     with answering(port, challenge.chall.path, validation):
-        with contextlib.suppress(errors.Error, messages.Error):
+        # While it cannot connect, the CA holds this request for 30 s and then ends it without an answer.
+        with contextlib.suppress(errors.Error, messages.Error, requests.RequestException):
             acme.answer_challenge(challenge, response)
         authorization = _poll(acme, authorization, time.monotonic() + patience)
     issued = authorization.body.status == messages.STATUS_VALID

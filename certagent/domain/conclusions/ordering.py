@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from certagent.domain.deployments import Deployment
+from certagent.domain.deployments import Deployment, Fault
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.orders import Failed, OrderOutcome, Problem, Resource
 from certagent.domain.policy import Judgement
@@ -55,12 +55,18 @@ def agreement(node: str, judgements: Sequence[Judgement], outcome: OrderOutcome)
 def deployment_failed(node: str, deployment: Deployment) -> Iterator[Finding]:
     """deploy.*: the faults on the way, in the order of their appearance."""
     for fault in deployment.faults:
-        yield Finding(
-            code=fault.code,
-            vantage=Vantage.CLIENT,
-            reporter=node,
-            explanation=fault.explanation,
-            detail=fault.detail,
-            culprit=Culprit(node=node, file=fault.file, address=fault.address),
-            fix=fault.fix,
-        )
+        yield fault_found(node, fault)
+
+
+def fault_found(node: str, fault: Fault, identifier: str | None = None) -> Finding:
+    """A deployer's fault as a finding."""
+    return Finding(
+        code=fault.code,
+        identifier=identifier,
+        vantage=Vantage.CLIENT,
+        reporter=node,
+        explanation=fault.explanation,
+        detail=fault.detail,
+        culprit=Culprit(node=node, file=fault.file, address=fault.address),
+        fix=fault.fix,
+    )
