@@ -30,17 +30,17 @@ MOST_CONNECTIONS = 256
 _UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # what a person may have configured
 
 
-class ListenError(Exception):
-    """The responder cannot listen: the port is taken, not allowed, or the address is not this node's."""
-
-
 class _Planted(msgspec.Struct, frozen=True):
     body: bytes
     until: float
 
 
 class Listener:
-    """One responder. Use as an async context manager; raises `ListenError` on the way in."""
+    """One responder. Use as an async context manager.
+
+    A port that is taken (or not allowed, or at an address that is not this node's) stops nobody from working: it is
+    tried again at each check, and the check says why.
+    """
 
     challenge_type = "http-01"
 
@@ -50,16 +50,10 @@ class Listener:
         self._planted: dict[str, _Planted] = {}
         self._open: set[asyncio.Transport] = set()
         self._server: asyncio.Server | None = None
+        self._trouble: str | None = None
 
     async def __aenter__(self) -> Self:
-        host, port = split_endpoint(self.listen)
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(lambda: _Connection(self), host, port)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ListenError(f"the responder cannot listen on {self.listen}: {reason}") from error
-        log.info("the responder listens on %s", self.listen)
+        self._trouble = await self._listen()
         return self
 
     async def __aexit__(
@@ -91,6 +85,10 @@ class Listener:
 
     async def answers(self, request: RehearsalRequest) -> ResponderCheck:
         """Whether this responder serves what was planted, asked over the network on this node."""
+        if self._server is None:
+            self._trouble = await self._listen()
+        if self._trouble is not None:
+            return ResponderCheck(listen=self.listen, answered=False, detail=self._trouble)
         host, port = split_endpoint(self.listen)
         try:
             async with asyncio.timeout(CHECK_SECONDS):
@@ -100,6 +98,19 @@ class Listener:
             return ResponderCheck(listen=self.listen, answered=False, detail=str(error) or "no answer in time")
         is_ours = hashlib.sha256(reply.body.strip()).hexdigest() == request.digest
         return ResponderCheck(listen=self.listen, answered=is_ours, detail="" if is_ours else f"status {reply.status}")
+
+    async def _listen(self) -> str | None:
+        """Listen; or why that cannot be."""
+        host, port = split_endpoint(self.listen)
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(lambda: _Connection(self), host, port)
+        except OSError as error:
+            trouble = f"the responder cannot listen on {self.listen}: {error.strerror or error}"
+            log.error("%s", trouble)
+            return trouble
+        log.info("the responder listens on %s", self.listen)
+        return None
 
     def body_for(self, target: str) -> bytes | None:
         """What is served under a request's target now, if anything."""
