@@ -22,7 +22,8 @@ def responder_is_absent(evidence: Evidence) -> Iterator[Finding]:
     if check is not None and not check.answered:
         yield evidence.own_finding(
             "http01.responder_absent",
-            f"The responder on {check.listen} did not answer the planted token on {evidence.node} itself: {check.detail or 'no reason given'}.",
+            f"The responder on {check.listen} did not answer the planted token on {evidence.node} itself:"
+            f" {check.detail or 'it gave no reason'}.",
             Culprit(node=evidence.node, address=check.listen),
             f"See who listens on {check.listen}, and the agent's journal.",
             said=check.detail,
