@@ -1,8 +1,10 @@
 """What the story sees: the collector's API, the webhook's receiver, served certificates, the CA's log. Only reads."""
 
 import json
+import re
 import subprocess
 import urllib.request
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -97,7 +99,13 @@ def messages() -> list[dict[str, Any]]:
 def orders() -> int:
     """How many orders the CA was asked for, by its own log."""
     log = inside("lxc103", "journalctl", "-u", "step-ca", "-o", "cat", "--no-pager").stdout
-    return sum(1 for line in log.splitlines() if "/new-order" in line)
+    return sum(1 for line in log.splitlines() if re.search(r"path=\S*/new-order ", line))
+
+
+def changed_at(node: str, path: str) -> datetime:
+    """When a file of a node was last written, to the clock that all nodes share."""
+    seconds = inside(node, "stat", "-c", "%.9Y", path).stdout
+    return datetime.fromtimestamp(float(seconds), UTC)
 
 
 def certagent(node: str, *words: str) -> tuple[int, dict[str, Any]]:
