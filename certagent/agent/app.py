@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from certagent.agent.attention import Attention
 from certagent.agent.channel import Channel
 from certagent.agent.deploying import Deploying
 from certagent.agent.door import open_door
@@ -139,6 +140,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
             reporter=reporter,
         ),
         schedule=schedule,
+        attention=Attention(policy.preflight),
         reporter=reporter,
         clock=clock,
     )

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
 
+from certagent.agent.attention import Attention
 from certagent.agent.files import FileRuns
 from certagent.agent.preflight import Preflight
 from certagent.agent.renewal import Renewal, Renewed
@@ -20,6 +20,7 @@ from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
 from certagent.watch import ChangeSet
 
 MOST_RENEWALS_AT_ONCE = 4
+_LONGEST_WAIT_SECONDS = 600.0  # a clock that was set wrong, or a suspend, costs no more than this
 
 
 class Taking(Protocol):
@@ -47,6 +48,7 @@ class Lifecycle:
         files: FileRuns,
         stock: Taking,
         schedule: Schedule,
+        attention: Attention,
         reporter: Reporter,
         clock: Clock,
     ) -> None:
@@ -59,6 +61,7 @@ class Lifecycle:
         self._schedule = schedule
         self._reporter = reporter
         self._clock = clock
+        self._attention = attention
         self._again: set[str] = set()
         self._woken = asyncio.Event()
         self._begun = asyncio.Event()
@@ -90,6 +93,8 @@ class Lifecycle:
                 if self._again:
                     identifiers, self._again = sorted(self._again), set()
                     group.create_task(self._judge(identifiers, Trigger.JUDGE_AGAIN), name="judge again")
+                if unwatched := self._attention.ready(self._clock.now()):
+                    group.create_task(self._judge(unwatched, Trigger.TIMER), name="judge by the timer")
                 for name in self._schedule.ready(self._clock.now()):
                     self._schedule.take(name)
                     group.create_task(self._renew(name, Trigger.TIMER, force=False), name=f"renew {name}")
@@ -154,12 +159,10 @@ class Lifecycle:
     async def _judge(self, identifiers: Sequence[str], trigger: Trigger) -> list[Judgement]:
         run = self._reporter.begin(RunKind.PREFLIGHT, trigger)
         judgements = await self._preflight.judge(identifiers)
-        self._reporter.end(
-            run,
-            _outcome_of(judgements),
-            scopes=[f"identifier:{judgement.identifier}" for judgement in judgements],
-            judgements=judgements,
-        )
+        is_new = [self._attention.note(judgement, self._clock.now()) for judgement in judgements]
+        if any(is_new) or trigger is not Trigger.TIMER:
+            scopes = [f"identifier:{judgement.identifier}" for judgement in judgements]
+            self._reporter.end(run, _outcome_of(judgements), scopes=scopes, judgements=judgements)
         self._hasten(judgements)
         return judgements
 
@@ -196,11 +199,12 @@ class Lifecycle:
 
     async def _wait(self) -> None:
         """Until something is asked for, or due."""
-        next_at: datetime | None = self._schedule.next_at()
-        seconds = 3600.0 if next_at is None else max((next_at - self._clock.now()).total_seconds(), 0.05)
+        dates = [at for at in (self._schedule.next_at(), self._attention.next_at()) if at is not None]
+        seconds = min([(at - self._clock.now()).total_seconds() for at in dates], default=_LONGEST_WAIT_SECONDS)
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(self._woken.wait(), name="wait for a reason")
-            timer = group.create_task(self._clock.sleep(min(seconds, 3600.0)), name="wait for the next date")
+            bound = min(max(seconds, 0.0), _LONGEST_WAIT_SECONDS)
+            timer = group.create_task(self._clock.sleep(bound), name="wait for the next date")
             await asyncio.wait({waiting, timer}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             timer.cancel()

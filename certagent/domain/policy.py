@@ -56,9 +56,11 @@ class RenewalPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class PreflightPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How often the path is judged without any event."""
+    """How often the path is judged without any event: while it is good, and while it blocks (pauses double)."""
 
     repeat_every: Duration
+    blocked_first: Duration
+    blocked_longest: Duration
 
 
 class WatchPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -31,6 +31,8 @@ lxc.include = /usr/share/lxc/config/nesting.conf
 lxc.apparmor.profile = unconfined
 lxc.mount.auto =
 lxc.mount.auto = proc:rw sys:rw cgroup:rw:force
+# What any machine's init mounts, and this one's does not: semaphores lie there.
+lxc.mount.entry = tmpfs dev/shm tmpfs nosuid,nodev,mode=1777,create=dir 0 0
 lxc.net.0.type = none
 lxc.console.path = none
 lxc.tty.max = 0

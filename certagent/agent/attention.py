@@ -1,0 +1,58 @@
+"""When each identifier is judged next although nothing happened here: a path can break, and mend, without an event.
+
+Decides from the last judgement; knows no clock of its own.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from certagent.domain.findings import Culprit, Verdict
+from certagent.domain.policy import Judgement, PreflightPolicy
+
+_Essence = tuple[Verdict, tuple[tuple[str, Culprit | None], ...]]
+
+
+class _Entry(msgspec.Struct, kw_only=True):
+    at: datetime
+    blocks: int = 0
+    essence: _Essence | None = None
+
+
+class Attention:
+    """All identifiers of this node."""
+
+    def __init__(self, policy: PreflightPolicy) -> None:
+        self._policy = policy
+        self._entries: dict[str, _Entry] = {}
+
+    def note(self, judgement: Judgement, now: datetime) -> bool:
+        """Plan the next look: soon after a block, later with each further one. Whether this one says anything new."""
+        entry = self._entries.setdefault(judgement.identifier, _Entry(at=now))
+        is_new = entry.essence != _essence_of(judgement)
+        blocks = judgement.verdict is Verdict.BLOCK
+        entry.blocks = (entry.blocks + 1 if not is_new else 1) if blocks else 0
+        entry.essence = _essence_of(judgement)
+        entry.at = now + self._pause(entry.blocks)
+        return is_new
+
+    def ready(self, now: datetime) -> list[str]:
+        """Who is to be judged now. They are out of the way until they are noted again."""
+        names = [name for name, entry in self._entries.items() if entry.at <= now]
+        for name in names:
+            self._entries[name].at = now + self._policy.repeat_every
+        return names
+
+    def next_at(self) -> datetime | None:
+        """When somebody is to be judged next."""
+        return min((entry.at for entry in self._entries.values()), default=None)
+
+    def _pause(self, blocks: int) -> timedelta:
+        if blocks == 0:
+            return self._policy.repeat_every
+        pause: timedelta = self._policy.blocked_first * int(2 ** min(blocks - 1, 16))
+        return min(pause, self._policy.blocked_longest)
+
+
+def _essence_of(judgement: Judgement) -> _Essence:
+    return judgement.verdict, tuple((finding.code, finding.culprit) for finding in judgement.findings)

@@ -1,0 +1,55 @@
+"""Looking again although nothing happened here: soon while it blocks, seldom while it is good."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from certagent.agent.attention import Attention
+from certagent.config import load_policy
+from certagent.domain.findings import Finding, Vantage, Verdict
+from certagent.domain.policy import Judgement
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+POLICY = load_policy(None).preflight
+
+
+@pytest.fixture
+def attention() -> Attention:
+    """Nobody is known yet."""
+    return Attention(POLICY)
+
+
+def _judgement(verdict: Verdict, *codes: str) -> Judgement:
+    findings = tuple(Finding(code=one, vantage=Vantage.CLIENT, reporter="x", explanation=one) for one in codes)
+    return Judgement(identifier="a", verdict=verdict, rehearsal=None, findings=findings)
+
+
+def test_a_block_is_looked_at_soon_and_then_later_and_later(attention: Attention) -> None:
+    """Doubled, up to the policy's bound."""
+    pauses = []
+    now = NOW
+    for _ in range(12):
+        attention.note(_judgement(Verdict.BLOCK, "http01.not_found"), now)
+        at = attention.next_at()
+        assert at is not None
+        pauses.append(at - now)
+        now = at
+    assert pauses[0] == POLICY.blocked_first
+    assert pauses[1] == 2 * POLICY.blocked_first
+    assert pauses[-1] == POLICY.blocked_longest
+
+
+def test_what_is_new_is_said_and_looked_at_soon_again(attention: Attention) -> None:
+    """The same once more is no news; another cause is."""
+    assert attention.note(_judgement(Verdict.BLOCK, "http01.not_found"), NOW)
+    assert not attention.note(_judgement(Verdict.BLOCK, "http01.not_found"), NOW)
+    assert attention.note(_judgement(Verdict.BLOCK, "net.refused"), NOW)
+    assert attention.next_at() == NOW + POLICY.blocked_first
+
+
+def test_a_good_path_is_looked_at_seldom(attention: Attention) -> None:
+    """And not twice for one date."""
+    attention.note(_judgement(Verdict.PROCEED), NOW)
+    assert attention.ready(NOW + POLICY.repeat_every - timedelta(seconds=1)) == []
+    assert attention.ready(NOW + POLICY.repeat_every) == ["a"]
+    assert attention.ready(NOW + POLICY.repeat_every) == []

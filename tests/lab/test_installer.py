@@ -1,0 +1,134 @@
+"""The installer: what it streams, what it refuses in a sentence, and that it changes only what changed."""
+
+import io
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.lab.places import CONTAINERS, TREE
+from tests.lab.machine import inside, lab
+
+INSTALLER = TREE / "deploy" / "lxc" / "install"
+AGENT = """
+[agent]
+name = "client"
+
+[authority]
+directory = "https://ca.internal.thinkheads.ai:9000/acme/acme/directory"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ([], "say which nodes"),
+        (["101", "--config", "x"], "need --role"),
+        (["101", "--role", "agent", "--config", "/does/not/exist"], "/does/not/exist does not exist"),
+        (["101", "--role", "boss"], "invalid choice"),
+        (["--layers-for", "3.9", "x86_64", "2.31"], "needs Python 3.11 or newer and has 3.9"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(words: list[str], complaint: str) -> None:
+    """Wrong words are answered before anything is built or entered."""
+    done = _install(*words, check=False)
+    assert done.returncode in (1, 2)
+    assert complaint in done.stderr
+
+
+def test_the_stream_holds_what_the_node_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files always, a layer only when the node has none of that name; tar reads it all as one archive."""
+    monkeypatch.syspath_prepend(str(INSTALLER.parent))
+    import stream
+
+    for name in ("below-1", "above-2"):
+        (tmp_path / "layers" / name).mkdir(parents=True)
+        (tmp_path / "layers" / name / "file").write_text(name)
+        with tarfile.open(tmp_path / name, "w") as layer:
+            layer.add(tmp_path / "layers" / name, f"layers/{name}")
+    sent = io.BytesIO()
+    files = {"token": (tmp_path / "layers" / "below-1" / "file", 0o600)}
+    stream.write(sent, files, [tmp_path / "below-1", tmp_path / "above-2"], frozenset({"below-1"}))
+    target = tmp_path / "target"
+    target.mkdir()
+    subprocess.run(["tar", "-xi", "-C", target, "-f", "-"], input=sent.getvalue(), check=True)
+    assert {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()} == {
+        "token",
+        "layers/above-2/file",
+    }
+    assert (target / "token").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.fixture(scope="module")
+def client(bare: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A node that has nothing of certagent's, and a configuration for it."""
+    configuration = tmp_path_factory.mktemp("client") / "agent.toml"
+    configuration.write_text(AGENT)
+    yield configuration
+
+
+@pytest.mark.lab
+def test_it_installs_where_nothing_is_and_then_changes_nothing(client: Path) -> None:
+    """All of it is streamed in; a second time says nothing and restarts nothing; a new configuration restarts."""
+    first = _install("client", "--role", "agent", "--config", str(client))
+    assert "restarted certagent-agent.service" in first.stdout
+    assert inside("client", "certagent", "--version").startswith("certagent, version ")
+    assert inside("client", "systemctl", "is-active", "certagent-agent").strip() == "active"
+    pid = _pid()
+    assert _install("client").stdout == ""
+    assert _install("client", "--role", "agent", "--config", str(client)).stdout == ""
+    assert _pid() == pid
+    client.write_text(AGENT + '\n[dns]\nnameservers = ["10.0.0.153"]\n')
+    changed = _install("client", "--role", "agent", "--config", str(client))
+    assert changed.stdout.splitlines() == [
+        "client: wrote /etc/certagent/agent.toml",
+        "client: restarted certagent-agent.service",
+    ]
+    assert _pid() != pid
+
+
+@pytest.mark.lab
+def test_a_wrong_configuration_is_told_by_the_installer(client: Path, tmp_path: Path) -> None:
+    """The service's own sentence reaches the person who installs."""
+    wrong = tmp_path / "agent.toml"
+    wrong.write_text(AGENT + "\n[agents]\n")
+    done = _install("client", "--role", "agent", "--config", str(wrong), check=False)
+    assert done.returncode == 1
+    assert "agents" in done.stderr
+
+
+@pytest.mark.lab
+def test_a_node_without_python_is_refused_in_a_sentence(bare: None) -> None:
+    """Nothing is sent, nothing is left."""
+    inside("vm1001", "mv", "/usr/bin/python3", "/usr/bin/python3.away")
+    try:
+        done = _install("vm1001", "--role", "agent", "--config", str(TREE / "pyproject.toml"), check=False)
+    finally:
+        inside("vm1001", "mv", "/usr/bin/python3.away", "/usr/bin/python3")
+    assert done.returncode == 1
+    assert done.stderr == "vm1001: needs Python 3.11 or newer and has none (apt install python3)\n"
+    assert lab("exec", "vm1001", "--", "ls", "/opt/certagent", check=False).returncode != 0
+
+
+@pytest.mark.lab
+def test_a_node_that_does_not_run_is_refused(bare: None) -> None:
+    """One sentence, whatever the transport says."""
+    done = _install("lxc999", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("lxc999: ")
+
+
+def _install(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    way = ["--transport", "lxc-attach", "--lxcpath", str(CONTAINERS)]
+    done = subprocess.run(
+        [sys.executable, str(INSTALLER), *words, *way], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def _pid() -> str:
+    return inside("client", "systemctl", "show", "-p", "MainPID", "--value", "certagent-agent").strip()
