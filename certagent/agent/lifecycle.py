@@ -164,6 +164,7 @@ class Lifecycle:
             scopes = [f"identifier:{judgement.identifier}" for judgement in judgements]
             self._reporter.end(run, _outcome_of(judgements), scopes=scopes, judgements=judgements)
         self._hasten(judgements)
+        self._woken.set()  # there is a new date for the next look
         return judgements
 
     async def _renew(self, name: str, trigger: Trigger, *, force: bool) -> Renewed:

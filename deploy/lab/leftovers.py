@@ -66,16 +66,27 @@ def _is_ending(pid: int) -> bool:
 
 
 def _processes() -> Iterator[int]:
-    """Processes in the lab's control groups (the containers and their monitors), and marked ones outside them."""
+    """Processes in the lab's control groups (the containers and their monitors), and marked ones outside them.
+
+    Of the marked ones only those of this PID namespace: a container of this machine may have a lab of its own.
+    """
     spared = _myself()
     seen: set[int] = set()
     for group in _groups():
         seen.update(int(pid) for pid in _read(group / "cgroup.procs").split())
     mark = f"{places.MARK}={places.RUNTIME}".encode()
+    here = Path("/proc/self/ns/pid").readlink()
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and mark in _read(entry / "environ").encode().split(b"\0"):
+        if entry.name.isdigit() and mark in _read(entry / "environ").encode().split(b"\0") and _is_in(entry, here):
             seen.add(int(entry.name))
     yield from seen - spared - {0}
+
+
+def _is_in(process: Path, namespace: Path) -> bool:
+    try:
+        return (process / "ns" / "pid").readlink() == namespace
+    except OSError:
+        return False
 
 
 def _myself() -> set[int]:
@@ -96,12 +107,14 @@ def _mounts() -> list[str]:
 
 
 def _groups() -> list[Path]:
-    """The lab's control groups in every hierarchy, the innermost first."""
-    tops = [
-        Path(folder) / places.CGROUP
-        for folder, names, _ in os.walk("/sys/fs/cgroup")
-        if places.CGROUP in names and places.CGROUP not in Path(folder).parts
-    ]
+    """The lab's control groups in every hierarchy, the innermost first.
+
+    LXC puts them beside init's own, and nowhere else: further down may be those of a lab within a container.
+    """
+    inits = {line.split(":", 2)[2].removesuffix("/init.scope") for line in _read(Path("/proc/1/cgroup")).splitlines()}
+    root = Path("/sys/fs/cgroup")
+    hierarchies = [root, *(path for path in root.iterdir() if path.is_dir())] if root.is_dir() else []
+    tops = {hierarchy / init.lstrip("/") / places.CGROUP for hierarchy in hierarchies for init in inits}
     return sorted((Path(folder) for top in tops for folder, _, _ in os.walk(top)), reverse=True)
 
 

