@@ -16,6 +16,8 @@ from certagent.world.tls import Handshake
 LOOK_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.25
+STEADY_SECONDS = 0.15
+STEADY_PAUSE_SECONDS = 0.04
 
 Look = Callable[[str, int, str, Path, float], Awaitable[Handshake]]
 
@@ -31,7 +33,10 @@ class Prover:
     async def prove(
         self, fingerprint: str, endpoints: Sequence[str], identifiers: Sequence[str], within: timedelta
     ) -> Proof:
-        """Look until that certificate is served everywhere, or `within` is over. Pauses grow from 10 to 250 ms."""
+        """Look until that certificate is served everywhere and stays so for a moment, or `within` is over.
+
+        The moment: nginx's old workers go on accepting for 100 ms beside the new ones, so one good look is no proof.
+        """
         started = self._clock.monotonic()
         deadline = started + within.total_seconds()
         async with asyncio.TaskGroup() as group:
@@ -52,15 +57,19 @@ class Prover:
     ) -> EndpointProof:
         pause = FIRST_PAUSE_SECONDS
         looks = 0
+        good_since: float | None = None
         while True:
             seen = await self._look_once(*place, deadline)
             looks += 1
             now = self._clock.monotonic()
             judged = _judge(seen, place[0], fingerprint)
-            if judged.served_as is ServedAs.PROVEN or now + pause > deadline:
+            is_good = judged.served_as is ServedAs.PROVEN
+            good_since = (good_since or now) if is_good else None
+            is_steady = good_since is not None and now - good_since >= STEADY_SECONDS
+            if is_steady or now + pause > deadline:
                 return msgspec.structs.replace(judged, looks=looks, took=timedelta(seconds=now - started))
-            await self._clock.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+            await self._clock.sleep(STEADY_PAUSE_SECONDS if is_good else pause)
+            pause = pause if is_good else min(1.5 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _look_once(self, endpoint: str, name: str, deadline: float) -> Handshake:
         address, port = split_endpoint(endpoint)

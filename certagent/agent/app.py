@@ -69,6 +69,7 @@ class _Wired(msgspec.Struct, frozen=True, kw_only=True):
     """The parts that run."""
 
     lifecycle: Lifecycle
+    stock: Stock
     reporter: Reporter
     state: State
     uplink: Uplink | None
@@ -84,6 +85,7 @@ async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
             group.create_task(wired.lifecycle.run(), name="lifecycle")
             watch = watch_files(wired.lifecycle.files_changed, policy, wired.reporter, wired.state)
             group.create_task(watch, name="watch")
+            group.create_task(wired.stock.keep(policy.proof.look_every, clock), name="stock")
             if wired.uplink is not None and wired.channel is not None:
                 group.create_task(wired.uplink.run(), name="uplink")
                 group.create_task(wired.channel.run(), name="channel")
@@ -123,6 +125,15 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         policy=policy,
         clock=clock,
     )
+    stock = Stock(
+        settings,
+        looking=node,
+        facts=renewal.facts,
+        prover=prover,
+        state=state,
+        due_at=schedule.due_at,
+        reporter=reporter,
+    )
     inspect = beside.inspect_files if beside is not None else node.inspect_files
     lifecycle = Lifecycle(
         name,
@@ -130,15 +141,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         preflight=preflight,
         renewal=renewal,
         files=FileRuns(name, inspect, is_authority=beside is not None, policy=policy, reporter=reporter),
-        stock=Stock(
-            settings,
-            looking=node,
-            facts=renewal.facts,
-            prover=prover,
-            state=state,
-            due_at=schedule.due_at,
-            reporter=reporter,
-        ),
+        stock=stock,
         schedule=schedule,
         attention=Attention(policy.preflight),
         reporter=reporter,
@@ -146,6 +149,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
     )
     return _Wired(
         lifecycle=lifecycle,
+        stock=stock,
         reporter=reporter,
         state=state,
         uplink=Uplink(spool, client, clock) if client is not None and spool is not None else None,

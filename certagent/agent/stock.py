@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from certagent import __version__
 from certagent.agent.reporter import Reporter
 from certagent.config import AgentSettings, CertificateSection
 from certagent.domain.certificates import CertificateFacts
+from certagent.domain.ports import Clock
 from certagent.domain.reports import CertificateState, Inventory, Outcome, RunKind, Trigger
 from certagent.proof import Prover
 from certagent.state import State
@@ -49,9 +50,10 @@ class Stock:
         self._state = state
         self._due_at = due_at
         self._reporter = reporter
+        self._last: Inventory | None = None
 
     async def report(self, trigger: Trigger) -> None:
-        """One inventory report."""
+        """One inventory report; none when the timer finds what was reported last."""
         run = self._reporter.begin(RunKind.INVENTORY, trigger)
         inventory = Inventory(
             node=self._node,
@@ -60,7 +62,15 @@ class Stock:
             version=__version__,
             certificates=tuple(await self.states()),
         )
-        self._reporter.end(run, Outcome.DONE, inventory=inventory)
+        if trigger is not Trigger.TIMER or inventory != self._last:
+            self._last = inventory
+            self._reporter.end(run, Outcome.DONE, inventory=inventory)
+
+    async def keep(self, every: timedelta, clock: Clock) -> None:
+        """Take stock by the timer, for ever: what is served can change without anything happening here."""
+        while True:
+            await clock.sleep(every.total_seconds())
+            await self.report(Trigger.TIMER)
 
     async def states(self) -> list[CertificateState]:
         """Each certificate: on disk, served on every address, due, last outcome."""

@@ -71,8 +71,9 @@ class WatchPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ProofPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long a proof may take, by kind of target."""
+    """How often is looked at what is served, and how long a proof may take by kind of target."""
 
+    look_every: Duration
     nginx_for: Duration
     traefik_for: Duration
     command_for: Duration

@@ -58,8 +58,14 @@ def _wait_until_booted(node: Node) -> None:
     try:
         run_inside(node, "timeout", str(_BOUND), "sh", "-c", _BOOTED, timeout=_BOUND + 5)
     except Failed as failed:
-        units = run_inside(node, "systemctl", "--no-legend", "--plain", "list-units", "--state=failed")
-        raise Failed(f"{node.name} has not come up: {units.strip() or failed}") from failed
+        raise Failed(f"{node.name} has not come up: {_failed_units(node) or failed}") from failed
+
+
+def _failed_units(node: Node) -> str:
+    try:
+        return run_inside(node, "systemctl", "--no-legend", "--plain", "list-units", "--state=failed").strip()
+    except Failed:
+        return ""
 
 
 def wait_until_certified() -> None:

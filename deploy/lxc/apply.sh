@@ -30,7 +30,7 @@ switch_release() {
     mkdir -p "$home/layers" "$home/$release"
     for layer in "$dependencies" "$application"; do
         if [ ! -d "$home/layers/$layer" ]; then
-            [ "$compiled" = yes ] || /usr/bin/python3 -m compileall -q -j 0 \
+            [ "$compiled" = yes ] || /usr/bin/python3 -m compileall -q \
                 -s "$incoming/layers" -p "$home/layers" "$incoming/layers/$layer"
             mv "$incoming/layers/$layer" "$home/layers/$layer"
         fi

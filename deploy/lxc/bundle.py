@@ -96,7 +96,7 @@ def _extract(wheel: Path, folder: Path) -> None:
 
 
 def _compile(folder: Path, final: str) -> None:
-    _run([sys.executable, "-m", "compileall", "-q", "-j", "0", "-s", str(folder), "-p", final, str(folder)])
+    _run([sys.executable, "-m", "compileall", "-q", "-s", str(folder), "-p", final, str(folder)])
 
 
 def _build_wheel(tree: Path, folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 RUN = Path(__file__).resolve().parents[2] / "deploy" / "lab" / "run"
@@ -19,6 +21,19 @@ def lab(*words: str, check: bool = True, timeout: float = 900) -> subprocess.Com
 def inside(node: str, *words: str) -> str:
     """What a command in a node printed."""
     return lab("exec", node, "--", *words).stdout
+
+
+def started_at(node: str = "lxc103", check: bool = True) -> str:
+    """When the node's init began; empty when it is not there and `check` is not set."""
+    return lab("exec", node, "--", "ps", "-o", "lstart=", "-p", "1", check=check).stdout.strip()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Return as soon as it holds; fail after a minute."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def traces() -> list[str]:

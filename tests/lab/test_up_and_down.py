@@ -4,13 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.lab.machine import RUN, inside, lab, network_namespaces, traces
+from tests.lab.machine import RUN, lab, network_namespaces, started_at, traces, until
 
 pytestmark = pytest.mark.lab
 
@@ -28,9 +27,9 @@ def test_it_comes_up_twice_and_leaves_nothing(nothing: None) -> None:
     """The second `up` starts nothing again, the second `down` finds nothing, and the machine is as it was."""
     before = network_namespaces()
     lab("up", "--bare")
-    first = _started_at()
+    first = started_at()
     lab("up", "--bare")
-    assert _started_at() == first
+    assert started_at() == first
     status = json.loads(lab("status", "--json").stdout)
     assert status["up"]
     assert {state for node in status["nodes"] for name, state in node["services"].items() if name[:4] != "cert"} == {
@@ -73,43 +72,6 @@ def test_two_at_once_wait_for_each_other(nothing: None) -> None:
     assert sum("waiting for it" in text for text in told) == 1
 
 
-def test_a_node_comes_back_with_its_services(bare: None) -> None:
-    """Stopped and started, or restarted from inside: its network is made again, its services start by themselves."""
-    lab("stop", "lxc102")
-    assert json.loads(lab("status", "--json").stdout)["up"] is False
-    lab("start", "lxc102")
-    _wait_until_it_answers("http://traefik.internal.thinkheads.ai/")
-    before = _started_at("lxc101")
-    lab("exec", "lxc101", "--", "systemctl", "reboot", check=False)
-    _until(lambda: _started_at("lxc101", check=False) not in ("", before))
-    _wait_until_it_answers("http://nginx.internal.thinkheads.ai/")
-
-
-def test_no_way_out(bare: None) -> None:
-    """Containers have each other and nothing else; the machine has no way in."""
-    assert inside("client", "ip", "route") == "10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.50 \n"
-    routes = subprocess.run(["ip", "route", "get", "10.0.0.153"], capture_output=True, text=True, check=False).stdout
-    assert "fleet" not in routes
-
-
-def test_exec_passes_everything_on(bare: None) -> None:
-    """Standard input, output, exit status; a clean environment; one sentence for a node that there is not."""
-    done = subprocess.run(
-        [RUN, "exec", "lxc103", "--", "sh", "-c", "cat; env; exit 7"],
-        input=b"hello\n",
-        capture_output=True,
-        env={**os.environ, "SECRET": "of this machine"},
-        check=False,
-    )
-    assert done.returncode == 7
-    assert done.stdout.startswith(b"hello\n")
-    assert b"PATH=/usr/local/sbin:/usr/local/bin" in done.stdout
-    assert b"SECRET" not in done.stdout
-    unknown = lab("exec", "lxc999", "--", "true", check=False)
-    assert unknown.returncode == 1
-    assert unknown.stderr.count("\n") == 1
-
-
 def test_without_control_groups_one_sentence(nothing: None) -> None:
     """A machine that cannot run containers says what is missing, exit 1, and nothing is begun."""
     blind = ["unshare", "--mount", "sh", "-c", f"umount -l /sys/fs/cgroup && exec {RUN} up"]
@@ -146,24 +108,9 @@ def _begin_up(*words: str) -> subprocess.Popen[str]:
 
 
 def _wait_for(moment: str, up: subprocess.Popen[str]) -> None:
-    _until(MOMENTS[moment])
+    until(MOMENTS[moment])
     assert up.poll() is None, f"it was over {moment}"
-
-
-def _started_at(node: str = "lxc103", check: bool = True) -> str:
-    return lab("exec", node, "--", "ps", "-o", "lstart=", "-p", "1", check=check).stdout.strip()
 
 
 def _enters(node: str) -> bool:
     return lab("exec", node, "--", "true", check=False).returncode == 0
-
-
-def _wait_until_it_answers(url: str) -> None:
-    _until(lambda: lab("exec", "client", "--", "curl", "-so", "/dev/null", url, check=False).returncode == 0)
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.005)

@@ -13,6 +13,7 @@ from tests.nested.bare import Bare, bare_debian
 pytestmark = pytest.mark.nested
 
 TOLD = (
+    r"the client's request for https://portainer\.phoenix\.thinkheads\.ai/ goes gateway, Traefik, application: 200$",
     r"culprit   lxc103:/etc/hosts, line \d+: 10\.0\.0\.153 traefik\.internal\.thinkheads\.ai$",
     r"address   10\.0\.0\.153, role gateway$",
     r"victims   .*traefik\.internal\.thinkheads\.ai on lxc102",
