@@ -70,7 +70,15 @@ class Renewal:
     async def run(
         self, certificate: CertificateSection, judgements: Sequence[Judgement], trigger: Trigger, *, urgent: bool
     ) -> Renewed:
-        """From the verdict to the proof. Always ends in a report."""
+        """From the verdict to the proof. Always ends in a report; what preflight warned of is shown with the result."""
+        renewed = await self._run(certificate, judgements, trigger, urgent=urgent)
+        seen = [finding for judgement in judgements for finding in judgement.findings]
+        warnings = tuple(finding for finding in seen if finding.severity.at_least(Severity.WARN))
+        return msgspec.structs.replace(renewed, findings=(*renewed.findings, *warnings))
+
+    async def _run(
+        self, certificate: CertificateSection, judgements: Sequence[Judgement], trigger: Trigger, *, urgent: bool
+    ) -> Renewed:
         folder = self._state.certificate(certificate.name)
         run = self._reporter.begin(RunKind.RENEWAL, trigger)
         folder.save_run(_journal(run, certificate.name, "preflight"))
@@ -78,8 +86,7 @@ class Renewal:
         if unproven is not None:
             return await self._deploy_and_prove(certificate, unproven, run, [])
         if not self._may_order(certificate.name, judgements, trigger, urgent=urgent):
-            shown = tuple(finding for judgement in judgements for finding in judgement.findings)
-            return self._end(certificate, run, Outcome.BLOCKED, [], shown=shown, note="withheld before any order")
+            return self._end(certificate, run, Outcome.BLOCKED, [], note="withheld before any order")
         await self._settle(judgements)
         folder.save_run(_journal(run, certificate.name, "order"))
         outcome = await self._place_order(certificate, folder)
@@ -128,11 +135,10 @@ class Renewal:
         outcome: Outcome,
         findings: list[Finding],
         *,
-        shown: tuple[Finding, ...] = (),
         note: str | None = None,
         fingerprint: str | None = None,
     ) -> Renewed:
-        """Report, then forget the journal. `shown` are findings of the preflight, which has a report of its own."""
+        """Report, then forget the journal. The preflight's findings have a report of their own."""
         graded = worst_first([self._policy.grade(finding) for finding in findings])
         if outcome is Outcome.DONE and any(finding.severity.at_least(Severity.WARN) for finding in graded):
             outcome = Outcome.FOUND
@@ -144,7 +150,7 @@ class Renewal:
             outcome=outcome,
             note=note,
             fingerprint=fingerprint,
-            findings=(*graded, *shown),
+            findings=tuple(graded),
         )
 
     def _unproven(self, folder: CertificateFolder, certificate: CertificateSection) -> Generation | None:

@@ -18,7 +18,16 @@ def exit_status(document: dict[str, Any]) -> int:
     """The worst of all certificates: 4 blocked or failed, 3 done with warnings, 2 for an unknown name, else 0."""
     if "error" in document:
         return 2
-    return max((_STATUS[one["outcome"]] for one in document["certificates"]), default=0)
+    return max((_status_of(one) for one in document["certificates"]), default=0)
+
+
+def _status_of(certificate: dict[str, Any]) -> int:
+    status = _STATUS[certificate["outcome"]]
+    return 3 if status == 0 and _has_warning(certificate) else status
+
+
+def _has_warning(certificate: dict[str, Any]) -> bool:
+    return any(finding["severity"] != "info" for finding in certificate["findings"])
 
 
 def render(document: dict[str, Any]) -> str:

@@ -13,9 +13,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from email.parser import Parser
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from transport import Facts
 
 _LAYERS = "/opt/certagent/layers"
 """Where they lie in a container; byte code remembers where its source was."""
+_KEPT_FOR = timedelta(days=14)
 _SOURCES = ("pyproject.toml", "README.md", "LICENSE", "certagent", "policies")
 
 
@@ -72,7 +75,20 @@ def _layer(name: str, facts: Facts, fill: Callable[[Path], None]) -> Path:
             with tarfile.open(work / "tar", "w") as archive:
                 archive.add(folder, f"layers/{name}", filter=_owned_by_root)
             (work / "tar").rename(layer)
+        _prune()
+    os.utime(layer)
     return layer
+
+
+def _prune() -> None:
+    """Remove what nobody has asked for in a while."""
+    for path in _cache().iterdir():
+        if path.name.startswith(("dependencies-", "certagent-", "wheel-")) and _is_old(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > _KEPT_FOR.total_seconds()
 
 
 def _install(wanted: Sequence[str], facts: Facts, folder: Path) -> None:

@@ -46,7 +46,8 @@ def traces() -> list[str]:
         elif "100000" in _uids(entry):
             found.append(f"process {entry.name} of a container: {command}")
     found += [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if "certagent-lab" in folder]
-    found += [str(path) for path in map(Path, ("/var/lib/certagent-lab", "/run/lxc", "/run/netns")) if path.exists()]
+    places = ("/var/lib/certagent-lab", "/run/lxc/lock/var/lib/certagent-lab", "/run/netns")
+    found += [str(path) for path in map(Path, places) if path.exists()]
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
     return found + [line for line in links.splitlines() if "ve-" in line or "fleet" in line]
 

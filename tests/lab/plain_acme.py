@@ -19,11 +19,13 @@ from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import josepy
 import requests
 from acme import challenges, client, crypto_util, errors, messages
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from josepy.jwa import ES256
+from josepy.jwk import JWKEC
+from josepy.util import ComparableECKey
 
 AUTHORITY = "ca.internal.thinkheads.ai"
 
@@ -44,8 +46,8 @@ def main() -> None:
 def order(identifier: str, root: str, port: int, patience: float) -> dict[str, Any]:
     """One order for `identifier` with an account of its own."""
     begun = time.monotonic()
-    account = josepy.JWKEC(key=josepy.util.ComparableECKey(ec.generate_private_key(ec.SECP256R1())))
-    net = client.ClientNetwork(account, alg=josepy.ES256, verify_ssl=root, timeout=40)  # type: ignore[arg-type]
+    account = JWKEC(key=ComparableECKey(ec.generate_private_key(ec.SECP256R1())))
+    net = client.ClientNetwork(account, alg=ES256, verify_ssl=root, timeout=40)  # type: ignore[arg-type] # a file, too
     acme = client.ClientV2(client.ClientV2.get_directory(f"https://{AUTHORITY}:9000/acme/acme/directory", net), net)
     acme.new_account(messages.NewRegistration.from_data(terms_of_service_agreed=True))
     key = ec.generate_private_key(ec.SECP256R1())

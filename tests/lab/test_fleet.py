@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from deploy.lab.fleet import FLEET, Node, find
 from deploy.lab.places import LAB, TREE
 
 NODES = LAB / "nodes"
+Settings = TypeVar("Settings", AgentSettings, CollectorSettings)
 AGENTS = [node for node in FLEET if node.agent]
 
 
@@ -51,7 +53,7 @@ def test_an_agent_is_configured_by_the_contract(node: Node) -> None:
     """Its own file, or what the README prints; its name and its addresses are the table's."""
     own = NODES / node.name / "etc/certagent/agent.toml"
     text = own.read_text() if own.exists() else read_readme("/etc/certagent/agent.toml")
-    settings = msgspec.convert(tomllib.loads(text), AgentSettings)
+    settings = _read(text, AgentSettings)
     assert settings.agent.name == node.name
     assert settings.authority.addresses == (find("lxc103").address,)
     assert settings.collector is not None
@@ -64,7 +66,7 @@ def test_an_agent_is_configured_by_the_contract(node: Node) -> None:
 def test_the_readme_configures_the_collector_and_one_agent() -> None:
     """The lab installs exactly what the README prints."""
     assert not (NODES / "lxc102/etc/certagent").exists()
-    collector = msgspec.convert(tomllib.loads(read_readme("/etc/certagent/collector.toml")), CollectorSettings)
+    collector = _read(read_readme("/etc/certagent/collector.toml"), CollectorSettings)
     assert [channel.url for channel in collector.channel] == [f"http://{find('client').address}:8080/certagent"]
 
 
@@ -84,5 +86,10 @@ def test_nothing_in_the_lab_is_named_after_this_machine() -> None:
     """No path of a home or cache, and no package registry, in any file of the lab."""
     unwanted = re.compile(r"/root/\.cache|/home/\w|/work/|pypi\.org|proxy\.golang")
     for path in (*Path(TREE / "deploy").rglob("*"), TREE / "deploy" / "setup"):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and path.suffix != ".pyc":
             assert not unwanted.search(path.read_text()), path
+
+
+def _read(text: str, kind: type[Settings]) -> Settings:
+    """The keys and types; whether files exist is asked on the node."""
+    return msgspec.convert(tomllib.loads(text), kind, dec_hook=lambda wanted, value: wanted(value))
