@@ -24,8 +24,7 @@ def test_reports_of_an_outage_arrive_once_and_in_order(green: None) -> None:
         witness.inside("lxc104", "systemctl", "start", "certagent-collector")
     until("the spool is empty", 60, lambda: witness.certagent("lxc102", "status")[1]["reports_waiting"] == 0)
     arrived = [one for one in _reports("lxc102") if one["sequence"] > before]
-    numbers = [one["sequence"] for one in sorted(arrived, key=lambda one: str(one["received_at"]))]
-    assert numbers == sorted(set(numbers))
+    numbers = [one["sequence"] for one in reversed(arrived)]  # the collector lists the latest arrival first
     assert numbers == list(range(before + 1, before + 1 + len(numbers)))
     assert len(numbers) >= waiting
 
