@@ -1,0 +1,67 @@
+"""What the README prints is what works: both configurations, every command, every path."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from certagent.cli import commands
+from certagent.config import load_agent, load_collector
+
+TREE = Path(__file__).parents[1]
+README = (TREE / "README.md").read_text(encoding="utf-8")
+
+
+def _block(path: str) -> str:
+    (block,) = (one for one in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if one.startswith(f"# {path}\n"))
+    return str(block)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """The files that the configuration names, elsewhere."""
+    (tmp_path / "etc/certagent").mkdir(parents=True)
+    (tmp_path / "etc/traefik/dynamic").mkdir(parents=True)
+    (tmp_path / "etc/certagent/root_ca.crt").write_text("root")
+    (tmp_path / "etc/certagent/token").write_text("token")
+    (tmp_path / "etc/certagent/token").chmod(0o600)
+    return tmp_path
+
+
+def _moved(text: str, house: Path) -> str:
+    return text.replace('"/etc/', f'"{house}/etc/')
+
+
+def test_the_agents_configuration_is_read(house: Path) -> None:
+    """Together with nginx's target and the section beside the CA, which stand in blocks of their own."""
+    parts = [one for one in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if "collector.toml" not in one]
+    assert len(parts) == 3
+    path = house / "agent.toml"
+    path.write_text(_moved("\n".join(parts), house))
+    settings = load_agent(path)
+    assert [target.prove for target in settings.certificate[0].deploy] == [("10.0.0.12:443",), ("10.0.0.153:443",)]
+    assert settings.vantage is not None
+
+
+def test_the_collectors_configuration_is_read(house: Path) -> None:
+    """As the lab installs it."""
+    path = house / "collector.toml"
+    path.write_text(_moved(_block("/etc/certagent/collector.toml"), house))
+    assert load_collector(path).channel[0].kind == "webhook"
+    assert tomllib.loads(_block("/etc/certagent/agent.toml"))["agent"]["name"] == "lxc102"
+
+
+def test_every_command_of_the_table_exists_and_every_command_is_in_it() -> None:
+    """The table is the contract's, as far as it is built."""
+    table = README.partition("## Commands")[2].partition("## ")[0]
+    named = set(re.findall(r"`certagent (\w+)", table)) | {"collector"}
+    assert named == set(commands.commands)
+
+
+def test_every_path_of_the_tree_that_is_named_exists() -> None:
+    """A newcomer follows them."""
+    paths = set(re.findall(r"(?:\./)?((?:deploy|tests|policies)/[\w./-]+)", README))
+    assert {"deploy/quickstart", "tests/run"} <= paths
+    for path in paths:
+        assert (TREE / path.rstrip(".")).exists(), path
