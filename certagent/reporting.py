@@ -8,7 +8,6 @@ import asyncio
 import errno
 import gzip
 import logging
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import msgspec
 
 from certagent.domain.ports import Clock
 from certagent.domain.reports import Report
+from certagent.world.files import FileContent, write_file
 from certagent.world.pinned import PinnedClient
 
 log = logging.getLogger(__name__)
@@ -112,12 +112,12 @@ class Spool:
 
     def _write(self, path: Path, content: bytes) -> None:
         try:
-            _replace(path, content)
+            write_file(path, FileContent(content=content))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             self._reserve.unlink(missing_ok=True)
-            _replace(path, content)
+            write_file(path, FileContent(content=content))
 
     def _trim(self) -> None:
         waiting = self.waiting()
@@ -128,7 +128,7 @@ class Spool:
         if self._reserve.is_file() and self._reserve.stat().st_size == RESERVED_BYTES:
             return
         try:
-            _replace(self._reserve, b"\0" * RESERVED_BYTES)
+            write_file(self._reserve, FileContent(content=b"\0" * RESERVED_BYTES))
         except OSError as error:
             log.warning("no room to reserve %d bytes for reports: %s", RESERVED_BYTES, error.strerror)
 
@@ -204,18 +204,3 @@ def _essence(report: Report) -> bytes:
     verdicts = sorted(report.verdicts.items())
     kind = (report.agent, report.kind, report.trigger, report.outcome, report.scopes, report.certificate)
     return _encode((kind, findings, verdicts, report.changes, report.inventory))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside, flush to the disk, rename over; readable by the owner alone from the first byte."""
-    temporary = path.with_suffix(".new")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

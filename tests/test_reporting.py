@@ -15,6 +15,7 @@ from aiohttp import web
 from certagent.domain.reports import FileChange, Outcome, Report, RunKind, Trigger
 from certagent.reporting import Spool, Uplink
 from certagent.world.clock import SystemClock
+from certagent.world.files import FileContent
 from certagent.world.pinned import PinnedClient
 from tests.certificates import Authority
 
@@ -179,14 +180,14 @@ def test_a_full_disk_can_still_be_reported(tmp_path: Path, monkeypatch: pytest.M
     reserve = tmp_path / "spool" / "reserved"
     from certagent import reporting
 
-    write = reporting._replace
+    write = reporting.write_file
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, file: FileContent) -> None:
         if reserve.exists():
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, content)
+        write(path, file)
 
-    monkeypatch.setattr(reporting, "_replace", full)
+    monkeypatch.setattr(reporting, "write_file", full)
     spool.append(_report("r0"))
     assert [report.id for report in spool.take(1)] == ["r0"]
 
