@@ -84,8 +84,8 @@ def _make(layer: Path) -> None:
     # In process and mount namespaces of its own: whatever a package's script starts or mounts ends with it.
     alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
     run(
-        [*alone, "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, root, _mirror()],
-        env=_proxy(),
+        [*alone, "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, root, mirror()],
+        env=proxy(),
         timeout=1800,
     )
     run(["chroot", root, "useradd", "--system", "--uid", str(STEP_USER), "--user-group",
@@ -113,7 +113,7 @@ def _settle_units(root: Path) -> None:
             (wants / name).unlink(missing_ok=True)
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """The mirror from which this machine itself gets that release, or Debian's own."""
     try:
         told = run(["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(SITE)", "Identifier: Packages"])
@@ -126,7 +126,7 @@ def _mirror() -> str:
     return FALLBACK_MIRROR
 
 
-def _proxy() -> dict[str, str]:
+def proxy() -> dict[str, str]:
     """debootstrap's downloads obey http_proxy alone; a machine may have told only its package client."""
     settings = subprocess.run(
         ["apt-config", "shell", "http_proxy", "Acquire::http::Proxy", "https_proxy", "Acquire::https::Proxy"],

@@ -20,6 +20,7 @@ from deploy.lab.processes import Failed
 from tests.nested import handed, traces
 
 NAME = "bare"
+GIT = ("git", "-c", "safe.directory=*", "-C", str(places.TREE))
 DEBOOTSTRAP = ("debootstrap", "--variant=minbase", rootfs.RELEASE)
 TREE = "/root/certagent"
 """Where the repository's files lie inside."""
@@ -103,7 +104,7 @@ def _fill(root: Path) -> None:
         _do("tar", "-x", "-p", "--numeric-owner", "-C", root, "-f", packed)
         return
     alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
-    _do(*alone, *DEBOOTSTRAP, root, rootfs._mirror(), **rootfs._proxy())
+    _do(*alone, *DEBOOTSTRAP, root, rootfs.mirror(), **rootfs.proxy())
     partial = root.parent / packed.name
     _do("tar", "-c", "--numeric-owner", "--exclude=./var/cache/apt/archives/*.deb", "-C", root, "-f", partial, ".")
     shutil.rmtree(packed.parent, ignore_errors=True)
@@ -114,7 +115,7 @@ def _fill(root: Path) -> None:
 def _put_tree(target: Path) -> None:
     """The repository as its clone would be: what is tracked, or would be."""
     target.mkdir(parents=True)
-    listed = _output("git", "-C", places.TREE, "ls-files", "-z", "-co", "--exclude-standard").split("\0")
+    listed = _output(*GIT, "ls-files", "-z", "-co", "--exclude-standard").split("\0")
     for name in listed:
         source, copy = places.TREE / name, target / name
         if name and os.path.lexists(source):
