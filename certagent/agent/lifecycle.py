@@ -114,6 +114,7 @@ class Lifecycle:
 
     async def check(self, identifiers: Sequence[str]) -> list[Judgement]:
         """Preflight now; all of this node's identifiers when none is given."""
+        await self._begun.wait()
         return await self._judge(identifiers or self._own_identifiers(), Trigger.REQUEST)
 
     async def renew_named(self, names: Sequence[str], *, force: bool) -> list[dict[str, Any]]:
