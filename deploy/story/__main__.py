@@ -26,7 +26,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="deploy/quickstart", description="The founding failure, on real parts.")
     parser.add_argument("--once", action="store_true", help="end by itself, and take the lab down")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         tell()
         if not arguments.once:

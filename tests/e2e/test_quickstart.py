@@ -1,11 +1,15 @@
-"""The story fails when what it tells does not happen."""
+"""The story fails when what it tells does not happen, and cleans up after itself."""
 
+import signal
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
 
+from deploy.lab import places
 from deploy.story import witness
+from tests.e2e import fleet
 
 pytestmark = pytest.mark.lab
 
@@ -36,3 +40,20 @@ def test_without_the_watch_the_story_is_not_seen(green: None) -> None:
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "NOT SEEN: within 20 s it was not so that an incident names the line" in done.stdout
+
+
+@pytest.mark.timeout(400)
+def test_it_stays_until_it_is_interrupted_and_leaves_nothing(lab: None) -> None:
+    """The page's address ends the story; Ctrl-C takes the lab down."""
+    told: list[str] = []
+    with subprocess.Popen([str(QUICKSTART)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as story:
+        assert story.stdout is not None
+        for line in story.stdout:
+            told.append(line)
+            if "Ctrl-C takes the lab down" in line:
+                assert urllib.request.urlopen(line.split()[0], timeout=5).status == 200  # noqa: S310 -- loopback
+                story.send_signal(signal.SIGINT)
+    assert story.returncode == 130, "".join(told)
+    assert "All of it was seen" in "".join(told)
+    assert not fleet.is_up()
+    assert not places.RUNTIME.exists()

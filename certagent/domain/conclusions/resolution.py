@@ -132,4 +132,4 @@ def _fix_for(origin: Origin, node: str | None) -> str:
     where = f"line {origin.line} of {origin.file} on {node}"
     if origin.managed_by is not None:
         return f"Change it where {origin.managed_by} sets it: {where} is rewritten from there."
-    return f"Remove {where}: `{origin.text}`"
+    return f"Remove {where}: {origin.text}"
