@@ -64,7 +64,7 @@ class Prover:
             now = self._clock.monotonic()
             judged = _judge(seen, place[0], fingerprint)
             is_good = judged.served_as is ServedAs.PROVEN
-            good_since = (good_since or now) if is_good else None
+            good_since = (now if good_since is None else good_since) if is_good else None
             is_steady = good_since is not None and now - good_since >= STEADY_SECONDS
             if is_steady or now + pause > deadline:
                 return msgspec.structs.replace(judged, looks=looks, took=timedelta(seconds=now - started))
