@@ -6,8 +6,11 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[2]
 LAB = TREE / "deploy" / "lab"
 
+NAME = os.environ.get("CERTAGENT_LAB_NAME") or "certagent-lab"
+"""Which lab: several may run side by side on one machine, each with a network of its own."""
+
 # Only while the lab is up. On disk, not in /run: the nodes' own files may grow large.
-RUNTIME = Path("/var/lib/certagent-lab")
+RUNTIME = Path("/var/lib") / NAME
 CONTAINERS = RUNTIME / "lxc"
 """LXC's own folder (`-P`): one sub-folder a node, with its configuration."""
 NODES = RUNTIME / "nodes"
@@ -21,7 +24,7 @@ COMPLETE = RUNTIME / "complete"
 """Written last by `up`; holds the boot's id, because mounts do not outlive a boot and files do."""
 LXC_LOCKS = Path("/run/lxc/lock") / CONTAINERS.relative_to("/")
 
-CGROUP = "certagent-lab"
+CGROUP = NAME
 """The folder in every cgroup hierarchy under which the containers' groups lie."""
 
 MARK = "CERTAGENT_LAB"

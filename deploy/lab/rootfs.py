@@ -24,6 +24,9 @@ PACKAGES = (
     "nftables",
     "nginx-light",
     "dnsmasq-base",
+    "bind9",  # for names whose challenge is dns-01, and for what dnsmasq cannot do wrong
+    "tinyproxy-bin",  # the proxy that a CA was told to use
+    "faketime",  # a node whose clock is wrong
     "python3",
     "ca-certificates",
     "curl",
@@ -51,7 +54,7 @@ MASKED = (
     "fstrim.timer",
 )
 # A node enables what it is for (fleet.py).
-DISABLED = ("nginx.service",)
+DISABLED = ("nginx.service", "named.service", "named-resolvconf.service")
 
 # What the machine that makes it leaves in it (names of its mirror, its own name), and what only takes room.
 REMOVED = (

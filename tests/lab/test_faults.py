@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.lab import faults
+from deploy.lab import faults, places
 from deploy.lab.fleet import find
 from deploy.lab.places import ROOT
 from tests.lab.machine import inside, lab
@@ -36,6 +36,12 @@ def test_a_fault_is_declared_well(name: str) -> None:
         assert fault.culprit.node not in fault.green or fault.node in fault.green
     else:
         assert fault.culprit is None
+
+
+def test_no_two_faults_look_the_same() -> None:
+    """The same leading code with the same observable would be the same fault twice."""
+    seen = [(fault.expected[:1], fault.observable) for fault in map(faults.load, faults.names())]
+    assert len(seen) == len(set(seen))
 
 
 def test_an_unknown_fault_names_those_there_are() -> None:
@@ -99,7 +105,7 @@ def _order_until(fault: faults.Fault, holds: Callable[[dict[str, object]], bool]
 
 def _order(identifier: str, node: str) -> dict[str, object]:
     pid = subprocess.run(
-        ["lxc-info", "-P", "/var/lib/certagent-lab/lxc", "-n", node, "-p", "-H"],
+        ["lxc-info", "-P", str(places.CONTAINERS), "-n", node, "-p", "-H"],
         capture_output=True,
         text=True,
         check=True,

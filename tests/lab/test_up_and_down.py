@@ -5,15 +5,15 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
+from deploy.lab import places
 from tests.lab.machine import RUN, lab, network_namespaces, started_at, traces, until
 
 pytestmark = pytest.mark.lab
 
-RUNTIME = Path("/var/lib/certagent-lab")
+RUNTIME = places.RUNTIME
 MOMENTS: dict[str, Callable[[], bool]] = {
     "before the first node": lambda: RUNTIME.exists(),
     "with the network made": lambda: (RUNTIME / "network").exists(),

@@ -40,7 +40,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     """One way to break the fleet, and what is expected of certagent then."""
 
     summary: str
-    layer: Literal["resolution", "reach", "challenge path", "deployment", "authority"]
+    layer: Literal["resolver files", "DNS server", "reachability", "challenge path", "CA", "gateway configuration"]
     node: str
     """Where the scripts run."""
     identifiers: tuple[str, ...]
@@ -52,7 +52,11 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     """Codes that must not be among them."""
     green: tuple[str, ...]
     """Nodes on which nothing may be wrong meanwhile."""
+    observable: str
+    """What can be seen from outside, in a few words: no two faults have the same leading code and the same of it."""
     culprit: Culprit | None = None
+    conflicts: tuple[str, ...] = ()
+    """Faults that cannot be in at the same time."""
     is_in: str
     break_: str = msgspec.field(name="break")
     heal: str
