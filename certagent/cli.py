@@ -5,14 +5,19 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from certagent import __version__
 from certagent.config import DEFAULT_AGENT_PATH, DEFAULT_COLLECTOR_PATH, ConfigurationError
 
+if TYPE_CHECKING:
+    from certagent.config import AgentSettings
+
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, nothing else.")
+
+_file = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 def _config(default: Path) -> Callable[[Any], Any]:
@@ -94,6 +99,55 @@ def status(path: Path, as_json: bool) -> None:
 
 
 @commands.command()
+@click.argument("name")
+@click.option("--fleet", is_flag=True, help="Also the CA's way to it, as the collector knows it.")
+@_config(DEFAULT_AGENT_PATH)
+@_as_json
+def resolve(name: str, fleet: bool, path: Path, as_json: bool) -> None:
+    """NAME by the hosts file, each nameserver, this libc and Go, side by side."""
+    from certagent.commands import resolve as command
+
+    document = command.resolve(_settings_if_any(path), name, fleet=fleet)
+    _finish(document, command.render, command.exit_status(document), as_json)
+
+
+@commands.command()
+@click.argument("name")
+@click.option("--hosts", type=_file, help="Proposed in the place of /etc/hosts.")
+@click.option("--resolv-conf", type=_file, help="Proposed in the place of /etc/resolv.conf.")
+@_config(DEFAULT_AGENT_PATH)
+@_as_json
+def whatif(name: str, hosts: Path | None, resolv_conf: Path | None, path: Path, as_json: bool) -> None:
+    """Prove a proposed file for NAME before making it; the live one stays untouched."""
+    from certagent.commands import whatif as command
+
+    proposed = {"/etc/hosts": hosts, "/etc/resolv.conf": resolv_conf}
+    given = {live: file for live, file in proposed.items() if file is not None}
+    if not given:
+        raise click.UsageError("say what is proposed: --hosts FILE or --resolv-conf FILE")
+    document = command.whatif(_settings_if_any(path), name, given)
+    _finish(document, command.render, command.exit_status(document), as_json)
+
+
+@commands.command()
+@click.argument("incident", required=False)
+@click.option("--apply", "does_apply", is_flag=True, help="Make the edit; a backup is kept.")
+@click.option("--undo", "does_undo", is_flag=True, help="Take the latest fix back.")
+@_config(DEFAULT_AGENT_PATH)
+@_as_json
+def fix(incident: str | None, does_apply: bool, does_undo: bool, path: Path, as_json: bool) -> None:
+    """Show, or make, the edit that takes what is wrong out of this node's resolver files (or only INCIDENT's)."""
+    from certagent.commands import fix as command
+    from certagent.config import load_agent
+
+    if does_undo and (does_apply or incident is not None):
+        raise click.UsageError("--undo stands alone: it takes the latest fix back")
+    settings = load_agent(path)
+    document = command.undo(settings) if does_undo else command.fix(settings, incident, apply=does_apply)
+    _finish(document, command.render, command.exit_status(document), as_json)
+
+
+@commands.command()
 @click.option("--directory", default="https://ca.example:9000/acme/acme/directory", help="The CA's ACME directory.")
 @click.option("--root", type=click.Path(path_type=Path), default=Path("/etc/certagent/root_ca.crt"), show_default=True)
 @click.option("--write", type=click.Path(path_type=Path), help="Write it there; a file that exists is left alone.")
@@ -153,6 +207,13 @@ def token_revoke(name: str, path: Path, as_json: bool) -> None:
     _finish(document, command.render, command.exit_status(document), as_json)
 
 
+def _settings_if_any(path: Path) -> "AgentSettings | None":
+    """What works alone works without a configuration, too; but one that is named has to be there."""
+    from certagent.config import load_agent
+
+    return load_agent(path) if path != DEFAULT_AGENT_PATH or path.exists() else None
+
+
 def _finish(document: dict[str, Any], render: Callable[[dict[str, Any]], str], exit_status: int, as_json: bool) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else render(document))
     sys.exit(exit_status)
@@ -160,6 +221,7 @@ def _finish(document: dict[str, Any], render: Callable[[dict[str, Any]], str], e
 
 def main() -> None:
     """The entry point: what can go wrong for a known reason is one sentence and an exit status."""
+    from certagent.commands import UnableError
     from certagent.world.agent_socket import AgentNotRunningError
 
     try:
@@ -167,7 +229,7 @@ def main() -> None:
     except ConfigurationError as error:
         click.echo(f"certagent: {error}", err=True)
         sys.exit(2)
-    except AgentNotRunningError as error:
+    except (AgentNotRunningError, UnableError) as error:
         click.echo(f"certagent: {error}", err=True)
         sys.exit(1)
 

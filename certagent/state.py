@@ -5,6 +5,7 @@ accounts/<digest of the directory's URL>/account.json
 certificates/<name>/{lock, order.json, run.json, last.json, proven -> generations/<N>}
 certificates/<name>/generations/<N>/{privkey.pem, fullchain.pem}
 records/<name>.json
+fixes/<id>/{fix.json, <file's name>.before}
 ```
 Files are 0600 and folders 0700 from the first byte; everything changes by write-then-rename, link swap or removal,
 so that a killed process leaves the old or the new. Everything here blocks, and raises OSError when the disk does.
@@ -14,7 +15,7 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -23,8 +24,9 @@ from typing import TypeVar
 import msgspec
 from cryptography import x509
 
-from certagent.domain.certificates import read_facts
+from certagent.domain.certificates import CertificateFacts, read_facts
 from certagent.domain.deployments import Generation
+from certagent.domain.fixes import Fix
 from certagent.domain.orders import Account, PendingOrder
 from certagent.domain.reports import Outcome, Trigger
 from certagent.world.files import (
@@ -88,6 +90,10 @@ class State:
         """The folder of one configured certificate. Raises ValueError for what cannot be a name."""
         return CertificateFolder(self._root / "certificates" / _checked(name))
 
+    def fixes(self) -> "FixFolder":
+        """What `certagent fix` changed on this node."""
+        return FixFolder(self._root / "fixes")
+
     def read_record(self, name: str, kind: type[_Value]) -> _Value | None:
         """A record of other parts of the agent, or None when there is none, or none that can be read."""
         return _read(self._root / "records" / f"{_checked(name)}.json", kind)
@@ -111,6 +117,37 @@ class AccountFile:
         """Keep it."""
         make_folder(self._folder)
         _write(self._folder / "account.json", account)
+
+
+class FixFolder:
+    """The journal of fixes, each with a backup of every file, kept before anything is changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        make_folder(folder)
+
+    def keep(self, fix: Fix, backups: Mapping[str, bytes]) -> None:
+        """Journal and backups (file -> content before), whole as soon as they exist."""
+        files = {_backup_name(file): FileContent(content=content) for file, content in backups.items()}
+        journal = {"fix.json": FileContent(content=msgspec.json.encode(fix))}
+        write_folder(self._folder / _checked(fix.id), journal | files)
+
+    def latest(self) -> Fix | None:
+        """The last one that is not undone."""
+        found = (_read(self._folder / name / "fix.json", Fix) for name in sorted(os.listdir(self._folder)))
+        return next((fix for fix in reversed(list(found)) if fix is not None and fix.undone_at is None), None)
+
+    def backup(self, fix: Fix, file: str) -> bytes | None:
+        """The file as it was before that fix."""
+        return read_file(self._folder / fix.id / _backup_name(file))
+
+    def path_of(self, fix: Fix) -> Path:
+        """Where a person finds it."""
+        return self._folder / fix.id
+
+    def save(self, fix: Fix) -> None:
+        """Say what became of it."""
+        _write(self._folder / fix.id / "fix.json", fix)
 
 
 class CertificateFolder:
@@ -170,6 +207,11 @@ class CertificateFolder:
         target = read_link(self._folder / "proven")
         return self.generation(int(target.rpartition("/")[2])) if target else None
 
+    def facts(self) -> CertificateFacts | None:
+        """The certificate that is proven, or else the newest one that was issued."""
+        generation = self.proven() or self.newest()
+        return generation.facts if generation else None
+
     def set_proven(self, number: int) -> None:
         """That one is proven; drop what is too old to be of use."""
         swap_link(self._folder / "proven", f"generations/{number}")
@@ -220,6 +262,10 @@ def _claim(descriptor: int, name: str) -> None:
 def _generation(number: int, key_pem: bytes, chain_pem: bytes) -> Generation:
     leaf = x509.load_pem_x509_certificate(chain_pem)
     return Generation(number=number, key_pem=key_pem, chain_pem=chain_pem, facts=read_facts(leaf))
+
+
+def _backup_name(file: str) -> str:
+    return f"{Path(file).name}.before"
 
 
 def _checked(name: str) -> str:

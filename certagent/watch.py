@@ -82,9 +82,9 @@ class Watch:
     def start(self) -> None:
         """Ask for events; on failure go on without and remember why."""
         loop = asyncio.get_running_loop()
-        handler = _Hint(lambda: loop.call_soon_threadsafe(self._hint.set))
-        self._observer, self._handler = Observer(), handler
+        self._handler = _Hint(lambda: loop.call_soon_threadsafe(self._hint.set))
         try:
+            self._observer = Observer()  # asks for the instance already
             self._observer.start()
         except OSError as error:
             self._degrade(error)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.config import ConfigurationError, load_agent, load_collector, load_policy
+from certagent.config import ConfigurationError, Rfc2136Solver, load_agent, load_collector, load_policy
 
 GOOD = """
 [agent]
@@ -92,6 +92,107 @@ def test_it_misses_the_root(tmp_path: Path, good: str) -> None:
     """Trust is pinned to a file, so the file must be there."""
     (tmp_path / "root.crt").unlink()
     assert _message(tmp_path, good) == f"authority.root: {tmp_path / 'root.crt'} does not exist"
+
+
+RFC2136 = """
+challenge = "dns-01"
+solver = {{ kind = "rfc2136", server = "10.0.0.50", zone = "internal", key_name = "certagent", key_file = "{key}" }}
+"""
+LISTENER = 'solver = { kind = "listener", listen = "127.0.0.1:5002" }'
+
+
+@pytest.fixture
+def by_update(tmp_path: Path, good: str) -> str:
+    """A configuration that answers dns-01 by dynamic update."""
+    (tmp_path / "tsig").write_text("c2VjcmV0\n")
+    (tmp_path / "tsig").chmod(0o600)
+    return good.replace(LISTENER, RFC2136.format(key=tmp_path / "tsig"))
+
+
+def test_it_reads_a_solver_for_each_challenge(tmp_path: Path, good: str, by_update: str) -> None:
+    """The listener answers http-01 and tls-alpn-01, the dynamic update dns-01, wildcards too."""
+    path = tmp_path / "agent.toml"
+    path.write_text(good.replace(LISTENER, f'challenge = "tls-alpn-01"\n{LISTENER}'))
+    assert load_agent(path).certificate[0].challenge == "tls-alpn-01"
+    path.write_text(by_update.replace('["traefik.internal"]', '["*.internal", "internal"]'))
+    solver = load_agent(path).certificate[0].solver
+    assert solver == Rfc2136Solver(
+        server="10.0.0.50", zone="internal", key_name="certagent", key_file=tmp_path / "tsig"
+    )
+    assert solver.key_algorithm == "hmac-sha256"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"dns-01"', '"dns-02"', "certificate[0].challenge: invalid enum value 'dns-02'"),
+        ('"dns-01"', '"http-01"', 'certificate[0].solver: http-01 is answered by kind = "listener", not by "rfc2136"'),
+        ('"10.0.0.50"', '"ns.internal"', "certificate[0].solver.server: 'ns.internal' is not an IP address"),
+        ('zone = "internal"', "port = 0", "certificate[0].solver.port: 0 is no port"),
+        (
+            'zone = "internal"',
+            'zone = "nal"',
+            "certificate[0].solver.zone: 'traefik.internal' is not in the zone 'nal'",
+        ),
+        (
+            'key_name = "certagent"',
+            'key_name = "certagent", key_algorithm = "hmac-md5"',
+            "certificate[0].solver.key_algorithm: invalid enum value 'hmac-md5'",
+        ),
+        (
+            '["traefik.internal"]',
+            '["10.0.0.12"]',
+            "certificate[0].identifiers: '10.0.0.12' is an address, which dns-01 cannot prove",
+        ),
+    ],
+)
+def test_it_says_what_is_wrong_with_a_dynamic_update(
+    tmp_path: Path, by_update: str, old: str, new: str, message: str
+) -> None:
+    """One bad key, one exact message."""
+    assert old in by_update
+    assert _message(tmp_path, by_update.replace(old, new, 1)) == message
+
+
+def test_it_refuses_a_listener_for_dns(tmp_path: Path, good: str) -> None:
+    """A port cannot answer a question to DNS."""
+    text = good.replace(LISTENER, f'challenge = "dns-01"\n{LISTENER}')
+    expected = 'certificate[0].solver: dns-01 is answered by kind = "rfc2136", not by "listener"'
+    assert _message(tmp_path, text) == expected
+
+
+def test_it_refuses_a_wildcard_without_dns(tmp_path: Path, good: str) -> None:
+    """RFC 8555 section 7.1.3: the CA would offer no other challenge."""
+    text = good.replace('["traefik.internal"]', '["*.internal"]')
+    expected = "certificate[0].identifiers: '*.internal' is a wildcard, which only dns-01 can prove"
+    assert _message(tmp_path, text) == expected
+
+
+def test_it_refuses_one_port_for_plain_http_and_tls(tmp_path: Path, good: str) -> None:
+    """Two certificates may share a responder, but not one that would have to speak two languages."""
+    second = f'\n[[certificate]]\nname = "two"\nidentifiers = ["two.internal"]\n{LISTENER}\n'
+    (tmp_path / "agent.toml").write_text(good + second)
+    assert len(load_agent(tmp_path / "agent.toml").certificate) == 2
+    expected = "certificate[1].solver.listen: '127.0.0.1:5002' already answers http-01 for certificate 'traefik'"
+    assert _message(tmp_path, good + second + 'challenge = "tls-alpn-01"\n') == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "said"),
+    [
+        (None, 0o600, "does not exist"),
+        ("c2VjcmV0", 0o640, "can be read by others; chmod 600 it"),
+        ('key "certagent" {};', 0o600, "is not base64 (the secret alone belongs there)"),
+        ("\n", 0o600, "is empty"),
+    ],
+)
+def test_it_refuses_a_key_file(tmp_path: Path, by_update: str, content: str | None, mode: int, said: str) -> None:
+    """A TSIG secret is a password, and must be one."""
+    key = tmp_path / "tsig"
+    key.unlink() if content is None else key.write_text(content)
+    if content is not None:
+        key.chmod(mode)
+    assert _message(tmp_path, by_update) == f"certificate[0].solver.key_file: {key} {said}"
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:

@@ -15,12 +15,14 @@ from certagent.agent.deploying import Deploying
 from certagent.agent.door import open_door
 from certagent.agent.files import FileRuns
 from certagent.agent.lifecycle import Lifecycle
+from certagent.agent.looking import Looks
 from certagent.agent.ordering import Ordering
 from certagent.agent.preflight import CheckDirectory, FindFaults, Preflight
 from certagent.agent.rehearsal import through_collector
 from certagent.agent.renewal import Renewal
 from certagent.agent.reporter import Reporter
 from certagent.agent.schedule import Schedule
+from certagent.agent.solving import Answering, open_solvers
 from certagent.agent.stock import Stock
 from certagent.agent.watching import watch_files
 from certagent.config import AgentSettings, AuthoritySection, load_agent, load_policy, read_token
@@ -32,7 +34,6 @@ from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.domain.reports import Outcome, RunKind, Trigger
 from certagent.issuance.directory import check_directory
-from certagent.issuance.solvers.listener import Listener
 from certagent.proof import Prover
 from certagent.reporting import Spool, Uplink
 from certagent.state import State
@@ -100,18 +101,21 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
     client = await _client(settings, stack)
     spool = await asyncio.to_thread(Spool, settings.agent.state / "spool") if client else None
     reporter = Reporter(name, spool, clock)
-    listeners = await _listeners(settings, clock, stack)
-    ordering = await stack.enter_async_context(Ordering(settings.authority, listeners, state, clock))
+    solvers = await open_solvers(settings, state, clock, stack)
+    ordering = await stack.enter_async_context(Ordering(settings.authority, solvers, state, clock))
     prover = Prover(settings.authority.root, clock)
     deploying = Deploying(prover, settings.authority.root, policy.proof, clock)
     schedule = Schedule(name, policy.renewal)
+    looks = Looks(settings, node, state, schedule.due_at)
     preflight = Preflight(
         name,
         node.addresses,
-        responders=_responders(settings, listeners),
+        responders=_responders(settings, solvers),
         ask=through_collector(client, clock) if client else None,
         check_directory=_directory_check(settings.authority),
         find_faults=_fault_finder(settings, deploying),
+        looking=looks,
+        impact_on=looks.impact_on,
         policy=policy,
         clock=clock,
     )
@@ -167,26 +171,12 @@ async def _client(settings: AgentSettings, stack: AsyncExitStack) -> PinnedClien
     return await stack.enter_async_context(client)
 
 
-async def _listeners(settings: AgentSettings, clock: Clock, stack: AsyncExitStack) -> dict[str, Listener]:
-    """By certificate; certificates with the same `listen` share one."""
-    by_address: dict[str, Listener] = {}
-    listeners = {}
-    for certificate in settings.certificate:
-        if certificate.solver is None:
-            continue
-        listen = certificate.solver.listen
-        if listen not in by_address:
-            by_address[listen] = await stack.enter_async_context(Listener(listen, clock))
-        listeners[certificate.name] = by_address[listen]
-    return listeners
-
-
-def _responders(settings: AgentSettings, listeners: Mapping[str, Listener]) -> dict[str, Listener]:
+def _responders(settings: AgentSettings, solvers: Mapping[str, Answering]) -> dict[str, Answering]:
     return {
-        identifier: listeners[certificate.name]
+        identifier: solvers[certificate.name]
         for certificate in settings.certificate
         for identifier in certificate.identifiers
-        if certificate.name in listeners
+        if certificate.name in solvers
     }
 
 

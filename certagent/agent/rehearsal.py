@@ -2,8 +2,8 @@
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Protocol
 
@@ -12,7 +12,6 @@ import msgspec
 
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import (
-    LONGEST_PLANTING_SECONDS,
     Rehearsal,
     RehearsalOutcome,
     RehearsalRequest,
@@ -20,33 +19,37 @@ from certagent.domain.rehearsals import (
 )
 from certagent.world.pinned import PinnedClient
 
-ANSWER_SECONDS = 12.0
+ANSWER_SECONDS = 38.0  # the fetch as long as the CA's own, and the way there and back
 
 Ask = Callable[[RehearsalRequest], Awaitable[Rehearsal]]
 
 
 class Plantable(Protocol):
-    """A responder that serves planted bodies under the challenge path."""
+    """A responder that can show the body of a rehearsal in place of a key authorization."""
 
-    def plant(self, token: str, body: str, seconds: float) -> None:
-        """Serve `body` for `token`, for that long at most."""
+    challenge_type: str
+
+    async def show(self, request: RehearsalRequest, body: str) -> None:
+        """Show `body` for the request's token and identifier, for `LONGEST_PLANTING_SECONDS` at most."""
         ...
 
-    def remove(self, token: str) -> None:
-        """Serve it no longer."""
+    async def withdraw(self, request: RehearsalRequest) -> None:
+        """Show it no longer."""
         ...
 
 
-@contextmanager
-def planted(responder: Plantable, identifier: str) -> Iterator[RehearsalRequest]:
-    """A fresh token in the responder, removed at the end; yields what to ask for."""
+@asynccontextmanager
+async def planted(responder: Plantable, identifier: str) -> AsyncIterator[RehearsalRequest]:
+    """A fresh token in the responder, withdrawn at the end; yields what to ask for."""
     token = secrets.token_urlsafe(32)
     body = body_for(token)
-    responder.plant(token, body, LONGEST_PLANTING_SECONDS)
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    request = RehearsalRequest(identifier=identifier, challenge=responder.challenge_type, token=token, digest=digest)
     try:
-        yield RehearsalRequest(identifier=identifier, token=token, digest=hashlib.sha256(body.encode()).hexdigest())
+        await responder.show(request, body)
+        yield request
     finally:
-        responder.remove(token)
+        await responder.withdraw(request)
 
 
 def through_collector(client: PinnedClient, clock: Clock) -> Ask:

@@ -63,9 +63,7 @@ class Renewal:
 
     def facts(self, name: str) -> CertificateFacts | None:
         """The certificate that is proven, or else the newest one that was issued."""
-        folder = self._state.certificate(name)
-        generation = folder.proven() or folder.newest()
-        return generation.facts if generation else None
+        return self._state.certificate(name).facts()
 
     async def run(
         self, certificate: CertificateSection, judgements: Sequence[Judgement], trigger: Trigger, *, urgent: bool

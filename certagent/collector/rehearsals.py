@@ -17,7 +17,7 @@ from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome, RehearsalRe
 
 log = logging.getLogger(__name__)
 
-LONGEST_WAIT_SECONDS = 35.0
+LONGEST_WAIT_SECONDS = 36.0
 _RATE_SECONDS = 10.0
 _RATE_MOST = 200  # rehearsals of one agent within that time
 _TELL_AT_ONCE = 64
@@ -38,7 +38,7 @@ class Broker:
         Raises `Problem` 403 for an identifier that is not the caller's, 429 for too many.
         """
         await self._check(caller, request)
-        rehearsal = await self._ask(request, min(wait_seconds, LONGEST_WAIT_SECONDS))
+        rehearsal = await self._ask(caller, request, min(wait_seconds, LONGEST_WAIT_SECONDS))
         await self._store.record_rehearsal(rehearsal)
         return rehearsal
 
@@ -55,7 +55,7 @@ class Broker:
             raise Problem(429, "Too Many Requests", "too many rehearsals", headers={"Retry-After": wait})
         asked.append(now)
 
-    async def _ask(self, request: RehearsalRequest, seconds: float) -> Rehearsal:
+    async def _ask(self, caller: Caller, request: RehearsalRequest, seconds: float) -> Rehearsal:
         channel = self._channels.authority()
         if channel is None:
             return self._unavailable(request, "no agent beside the CA is connected to the collector")
@@ -71,7 +71,11 @@ class Broker:
             reason = getattr(answer, "reason", "an answer to another question")
             return self._unavailable(request, f"{node} refused: {reason}")
         owners = await self._store.owners(frozenset(addresses_met(answer.rehearsal)))
-        return msgspec.structs.replace(answer.rehearsal, node=node, owners=owners)
+        told = await self._store.testimony(request.identifier)
+        others = tuple(
+            finding for finding in told if finding.reporter not in (node, caller.name)
+        )  # they look themselves
+        return msgspec.structs.replace(answer.rehearsal, node=node, owners=owners, testimony=others)
 
     def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
         return Rehearsal(

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from certagent.domain.findings import Finding
 from certagent.domain.incidents import Fleet, Incident, KnownRehearsal, Sighting, TransitionKind
 from certagent.domain.rehearsals import AddressOwner, Rehearsal
 from certagent.domain.reports import CertificateState, Inventory, Report
@@ -168,6 +169,10 @@ class Store(Protocol):
 
     async def owners(self, addresses: frozenset[str]) -> dict[str, AddressOwner]:
         """Whose addresses those are; unknown ones are left out."""
+        ...
+
+    async def testimony(self, identifier: str) -> tuple[Finding, ...]:
+        """What agents hold against files of their own nodes that concerns the identifier; grave findings only."""
         ...
 
     async def path_facts(self, identifier: str) -> tuple[KnownRehearsal | None, Sequence[Sighting], Fleet]:

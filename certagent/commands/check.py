@@ -35,11 +35,20 @@ def render(document: dict[str, Any]) -> str:
     return "\n".join(lines) or "this node has no identifiers"
 
 
+def _impact(impact: dict[str, Any]) -> str:
+    """`traefik, due 2026-11-24T22:10:00Z; it expires 2026-11-25T06:10:00Z`."""
+    dates = [f"due {impact['due_at']}"] if impact.get("due_at") else []
+    ends = f"; it expires {impact['expires_at']}" if impact.get("expires_at") else ", which has no certificate yet"
+    return ", ".join([impact["certificate"], *dates]) + ends
+
+
 def _finding(finding: dict[str, Any]) -> list[str]:
     lines = [f"  {finding['severity']:5} {finding['code']}", f"        {finding['explanation']}"]
     culprit = finding.get("culprit")
     if culprit and culprit.get("file"):
         lines.append(f"        {culprit['node']}:{culprit['file']}:{culprit['line']}: {culprit['text']}")
+    if finding.get("impact"):
+        lines.append(f"        breaks the renewal of {_impact(finding['impact'])}")
     if finding.get("fix"):
         lines.append(f"        fix: {finding['fix']}")
     return lines

@@ -25,11 +25,13 @@ from certagent.config.settings import (
     DnsSection,
     ListenerSolver,
     NginxTarget,
+    Rfc2136Solver,
     ServerSection,
     StoreSection,
     TraefikTarget,
     VantageSection,
 )
+from certagent.config.solvers import read_secret
 from certagent.domain.policy import Policy, overlay, read_policy
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "DnsSection",
     "ListenerSolver",
     "NginxTarget",
+    "Rfc2136Solver",
     "ServerSection",
     "StoreSection",
     "TraefikTarget",
@@ -55,6 +58,7 @@ __all__ = [
     "load_agent",
     "load_collector",
     "load_policy",
+    "read_secret",
     "read_token",
     "split_endpoint",
 ]

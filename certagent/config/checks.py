@@ -4,22 +4,11 @@ import ipaddress
 import re
 from pathlib import Path
 
+from certagent.config.errors import ConfigurationError, split_endpoint
 from certagent.config.settings import AgentSettings, CertificateSection, CollectorSettings, TraefikTarget
+from certagent.config.solvers import check_shared_ports, check_solver
 
-
-class ConfigurationError(Exception):
-    """A configuration that cannot be used: one clear message."""
-
-    def __init__(self, path: Path, message: str) -> None:
-        super().__init__(f"{path}: {message}")
-
-
-def split_endpoint(endpoint: str) -> tuple[str, int]:
-    """`"10.0.0.12:443"` or `"[::1]:443"` as (host, port). Raises ValueError."""
-    host, separator, port = endpoint.rpartition(":")
-    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{endpoint!r} is not address:port")
-    return host.strip("[]"), int(port)
+__all__ = ["ConfigurationError", "check_agent", "check_collector", "read_token", "split_endpoint"]
 
 
 def read_token(path: Path, configuration: Path) -> str:
@@ -53,6 +42,7 @@ def check_agent(path: Path, settings: AgentSettings) -> None:
         if names.index(certificate.name) != index:
             raise ConfigurationError(path, f"{where}.name: {certificate.name!r} is used twice")
         _check_certificate(path, where, certificate)
+    check_shared_ports(path, settings.certificate)
 
 
 def _check_certificate(path: Path, where: str, certificate: CertificateSection) -> None:
@@ -62,8 +52,7 @@ def _check_certificate(path: Path, where: str, certificate: CertificateSection) 
         raise ConfigurationError(path, f"{where}.identifiers: is empty")
     if certificate.manage and certificate.solver is None:
         raise ConfigurationError(path, f"{where}.solver: is missing (who answers the challenge?)")
-    if certificate.solver is not None:
-        _check_endpoints(path, f"{where}.solver.listen", (certificate.solver.listen,))
+    check_solver(path, where, certificate)
     for index, target in enumerate(certificate.deploy):
         _check_endpoints(path, f"{where}.deploy[{index}].prove", target.prove)
         if isinstance(target, TraefikTarget) and not target.dynamic.is_dir():

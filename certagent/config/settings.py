@@ -57,6 +57,21 @@ class ListenerSolver(_Settings, frozen=True, tag="listener", tag_field="kind"):
     listen: str
 
 
+class Rfc2136Solver(_Settings, frozen=True, tag="rfc2136", tag_field="kind"):
+    """The agent writes the record itself by dynamic update (RFC 2136, over TCP), signed with a TSIG key (RFC 8945).
+
+    `server` is the zone's primary (an IP address). `zone`: found by asking for its SOA, unless given. `key_file` holds
+    the key's secret in base64 and nothing else; refused if others can read it.
+    """
+
+    server: str
+    key_name: str
+    key_file: Path
+    key_algorithm: Literal["hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"] = "hmac-sha256"
+    zone: str | None = None
+    port: int = 53
+
+
 class NginxTarget(_Settings, frozen=True, tag="nginx", tag_field="kind"):
     """A pair of files that nginx reads; promoted, tested, reloaded, proven."""
 
@@ -98,8 +113,8 @@ class CertificateSection(_Settings, frozen=True):
     name: str
     identifiers: tuple[str, ...]
     manage: bool = True
-    challenge: Literal["http-01"] = "http-01"
-    solver: ListenerSolver | None = None
+    challenge: Literal["http-01", "tls-alpn-01", "dns-01"] = "http-01"
+    solver: ListenerSolver | Rfc2136Solver | None = None
     key: Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096"] = "ecdsa-p256"
     deploy: tuple[DeployTarget, ...] = ()
 

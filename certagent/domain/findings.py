@@ -1,5 +1,6 @@
 """Findings: what was concluded, with a stable code. Values only; severities come from a policy."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -60,6 +61,15 @@ class Culprit(msgspec.Struct, frozen=True, kw_only=True):
     role: str | None = None
 
 
+class Impact(msgspec.Struct, frozen=True, kw_only=True):
+    """What the finding will cost, and when: the renewal that it breaks is due at `due_at`, the certificate dies at
+    `expires_at`. Null where nothing is on disk yet."""
+
+    certificate: str
+    due_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One conclusion. `code` is public and stable (`<layer>.<cause>`); `detail` is the evidence, JSON values only."""
 
@@ -72,6 +82,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any] = {}
     culprit: Culprit | None = None
     fix: str | None = None
+    impact: Impact | None = None
 
 
 def worst_first(findings: list[Finding]) -> list[Finding]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from certagent.domain.findings import Finding, Severity, Vantage, Verdict, worst_first
+from certagent.domain.findings import Finding, Impact, Severity, Vantage, Verdict, worst_first
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
+from certagent.domain.txt import TROUBLE_CODES
 
 PATH_LAYERS = ("dns.", "net.", "http01.", "alpn.", "dns01.", "ca.uses_proxy", "ca.port_override")
 """Findings about the challenge's path: a passed rehearsal caps them at `warn`."""
@@ -17,15 +18,22 @@ OWN_INABILITY = frozenset(
         "ca.unreachable",
         "ca.untrusted",
         "ca.name_mismatch",
+        "ca.root_changed",
+        "ca.leaf_expired",
         "ca.directory_missing",
         "ca.unhealthy",
         "dns.authority_not_authority",
         "http01.responder_absent",
+        "alpn.responder_absent",
+        *TROUBLE_CODES.values(),
         "deploy.unwritable",
         "deploy.unmapped_owner",
     }
 )
 """What blocks without a rehearsal: the acting node itself cannot do its part."""
+
+NO_ORDER = frozenset({"ca.provisioner_missing", "ca.challenge_not_offered", "ca.policy_denies"})
+"""What blocks although the path may be good: the CA's configuration, as its process has read it, refuses the order."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -140,23 +148,42 @@ def grade_all(policy: Policy, findings: list[Finding], rehearsal: Rehearsal | No
 def judged(policy: Policy, identifier: str, findings: list[Finding], rehearsal: Rehearsal | None) -> Judgement:
     """The judgement that this policy comes to."""
     graded = grade_all(policy, findings, rehearsal)
-    return Judgement(
-        identifier=identifier, verdict=judge(graded, rehearsal), rehearsal=rehearsal, findings=tuple(graded)
+    verdict = judge(graded, rehearsal)
+    if verdict is Verdict.BLOCK:
+        graded = _cause_first(graded, [finding.code for finding in findings])
+    return Judgement(identifier=identifier, verdict=verdict, rehearsal=rehearsal, findings=tuple(graded))
+
+
+def with_impact(judgement: Judgement, impact: Impact | None) -> Judgement:
+    """The judgement with what it will cost said on every finding that somebody has to act on."""
+    if impact is None:
+        return judgement
+    findings = tuple(
+        msgspec.structs.replace(finding, impact=impact) if finding.severity.at_least(Severity.WARN) else finding
+        for finding in judgement.findings
     )
+    return msgspec.structs.replace(judgement, findings=findings)
 
 
 def is_about_path(finding: Finding) -> bool:
     """Whether the finding concerns the way from the CA to the responder."""
-    return finding.code.startswith(PATH_LAYERS) and finding.code not in OWN_INABILITY
+    return finding.code.startswith(PATH_LAYERS) and finding.code not in OWN_INABILITY | {"dns.hosts_shadow.client"}
 
 
 def judge(findings: list[Finding], rehearsal: Rehearsal | None) -> Verdict:
     """The verdict: the rehearsal decides, or the acting node's own inability; findings only explain."""
-    unable = any(f.code in OWN_INABILITY and f.severity is Severity.FATAL for f in findings)
+    unable = any(f.code in OWN_INABILITY | NO_ORDER and f.severity is Severity.FATAL for f in findings)
     failed = rehearsal is not None and rehearsal.outcome is RehearsalOutcome.FAILED
     if unable or failed:
         return Verdict.BLOCK
     return Verdict.WARN if any(f.severity.at_least(Severity.WARN) for f in findings) else Verdict.PROCEED
+
+
+def _cause_first(graded: list[Finding], concluded: list[str]) -> list[Finding]:
+    """The culprit of a block leads: of the grave findings that name one, the first that was concluded."""
+    able = [one for one in graded if one.severity.at_least(Severity.ERROR) and one.culprit is not None]
+    leader = min(able, key=lambda one: concluded.index(one.code), default=None)
+    return graded if leader is None else [leader, *(one for one in graded if one is not leader)]
 
 
 def _capped(finding: Finding) -> Finding:

@@ -5,6 +5,11 @@ from enum import StrEnum
 
 import msgspec
 
+from certagent.domain.findings import Finding
+from certagent.domain.txt import TxtLookup
+
+ACME_TLS = "acme-tls/1"
+ACME_TLS_PORT = 443
 CHALLENGE_PATH = "/.well-known/acme-challenge/"
 BODY_SUFFIX = ".certagent-rehearsal"
 LONGEST_PLANTING_SECONDS = 60
@@ -30,11 +35,12 @@ class RehearsalRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Where one answer came from: a line of a hosts file, or a nameserver."""
 
-    source: str  # "hosts" | "dns" | "literal"
+    source: str  # "hosts" | "dns" | "literal"; of a setting: "resolv.conf" | "nsswitch" | "unit"
     file: str | None = None
     line: int | None = None
     text: str | None = None
     nameserver: str | None = None
+    asked: str | None = None  # the absolute name that the nameserver was asked for
     managed_by: str | None = None  # who rewrites that line: "proxmox", "cloud-init", "docker", ...
 
 
@@ -43,6 +49,14 @@ class ResolvedAddress(msgspec.Struct, frozen=True, kw_only=True):
 
     address: str
     origin: Origin
+
+
+class LibcAnswer(msgspec.Struct, frozen=True):
+    """What a node's own libc says of a name. `error`: its words, or "timeout"."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    error: str | None = None
 
 
 class DnsAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +73,7 @@ class DnsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     """One name as the CA resolves it: Go's order of sources, hosts and DNS side by side.
 
+    `nameservers` are the lines that say whom to ask, `switch` the line that decides on the order of sources.
     `addresses` is what the CA uses. `hosts` is every matching hosts line whether it decides or not, `dns` what
     the nameservers say whether they are asked or not: so a reader sees both sides of a disagreement.
     """
@@ -68,12 +83,32 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[ResolvedAddress, ...] = ()
     hosts: tuple[ResolvedAddress, ...] = ()
     dns: tuple[DnsAnswer, ...] = ()
+    nameservers: tuple[Origin, ...] = ()
+    switch: Origin | None = None
     error: str | None = None  # "nxdomain", "nodata", "servfail", "refused", "timeout", "unreachable", "no_nameserver"
+
+
+class AlpnAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one handshake that was to negotiate `acme-tls/1`. `protocol`: what was negotiated, null for none.
+
+    `is_alone`: the certificate's SAN is the identifier and nothing else. `extension` (the acmeIdentifier): "absent",
+    "obsolete", "not_critical", "malformed", "other" (of another challenge) or "ours".
+    """
+
+    protocol: str | None = None
+    is_alone: bool = False
+    extension: str = "absent"
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the CA would take it."""
+        return self.protocol == ACME_TLS and self.is_alone and self.extension == "ours"
 
 
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
     """One fetch of the chain. `error` is null, or one of: "refused", "timeout", "no_route", "reset", "tls",
-    "protocol", "redirect_offsite", "redirect_loop", "unresolved"; `errno` its symbolic name where there is one."""
+    "protocol", "redirect_offsite", "redirect_loop", "unresolved", "no_protocol" (tls-alpn-01: the handshake was ended
+    because of the protocol); `errno` its symbolic name where there is one."""
 
     url: str
     name: str
@@ -87,6 +122,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     errno: str | None = None
     took_ms: int = 0
+    alpn: AlpnAnswer | None = None  # of a tls-alpn-01 challenge: a handshake that came about
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,16 +146,36 @@ class AddressOwner(msgspec.Struct, frozen=True, kw_only=True):
     role: str | None = None
 
 
+class Provisioner(msgspec.Struct, frozen=True, kw_only=True):
+    """The CA's configuration, as far as it decides on orders of our directory. `lines`: where each word stands.
+
+    `is_loaded`: the file has not changed since the CA's process began, so this is what it goes by. `exists`: an ACME
+    provisioner of the directory's name is there. Empty `challenges` means all, empty `allowed` everything.
+    """
+
+    file: str
+    is_loaded: bool = True
+    exists: bool = True
+    names: tuple[str, ...] = ()  # dnsNames: of the CA's own certificate
+    challenges: tuple[str, ...] = ()
+    requires_eab: bool = False
+    allowed: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+    lines: dict[str, int] = {}
+
+
 class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent beside the CA saw. `node` is that agent's; `reason` says why an outcome is unavailable.
 
     The Go resolver tries all addresses in turn, so `attempts` holds one entry per address tried; the outcome is
     that of the first one that answered at all. `settles_at`: until then the CA may still use what it read before
     (hosts cache of 5 s). `stale`: connections of the CA to addresses that the name no longer leads to.
-    `owners` is filled in by the collector, whose inventory knows the whole fleet.
+    `owners` is filled in by the collector, whose inventory knows the whole fleet, and so is `testimony`: what agents
+    found in files of their own nodes and said of this identifier.
     """
 
     identifier: str
+    challenge: str = "http-01"
     outcome: RehearsalOutcome
     at: datetime
     node: str | None = None
@@ -127,10 +183,15 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     resolution: Resolution | None = None
     attempts: tuple[Attempt, ...] = ()
     stale: tuple[Connection, ...] = ()
+    txt: TxtLookup | None = None  # of a dns-01 challenge, in place of `attempts`
     settles_at: datetime | None = None
+    libc: LibcAnswer | None = None  # what libc on the CA's node says, where Go found nothing
     authority_flags: tuple[str, ...] = ()  # of the CA's command line, what moves the goalposts
     proxy: str | None = None  # the CA's HTTP_PROXY, credentials stripped
+    started_by: tuple[tuple[str, Origin], ...] = ()  # a flag or variable of the CA, and the line of its unit
+    provisioner: Provisioner | None = None
     owners: dict[str, AddressOwner] = {}
+    testimony: tuple[Finding, ...] = ()
 
 
 def body_for(token: str) -> str:

@@ -107,6 +107,7 @@ class Authority:
 
         def post(net: "_Network", _: Directory) -> Challenge | None:
             try:
+                # an empty object whatever the challenge is (RFC 8555 section 7.5.1)
                 response = net.send(challenge.url, HTTP01Response(), timeout=(CONNECT_SECONDS, CHALLENGE_SECONDS))
             except requests.exceptions.ReadTimeout:
                 return None

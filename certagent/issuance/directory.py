@@ -9,6 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from certagent.domain.conclusions.evidence import DirectoryCheck
 from certagent.world.tls import describe, distrust_kind, error_kind, trust_only
@@ -57,21 +59,56 @@ async def _check(check: DirectoryCheck, root: Path, timeout: float) -> Directory
     except TimeoutError:
         return msgspec.structs.replace(check, error="timeout", detail=f"no answer within {timeout:g} s")
     except OSError as error:
-        return msgspec.structs.replace(check, error=_error_of(error), detail=describe(error))
+        failed = msgspec.structs.replace(check, error=_error_of(error), detail=describe(error))
+        return await _with_offered_root(failed, root) if failed.error == "untrusted" else failed
     if status == 200 and _is_directory(body):
         return msgspec.structs.replace(check, status=status)
     detail = f"answered {status}" if status != 200 else "answered 200, but not with an ACME directory"
     return msgspec.structs.replace(check, error="http_status", status=status, detail=detail)
 
 
-async def _get(check: DirectoryCheck, root: Path) -> tuple[int, bytes]:
+async def _with_offered_root(check: DirectoryCheck, root: Path) -> DirectoryCheck:
+    """Whether it is a Step-CA with another root: its /roots.pem, read unverified, is told and never believed."""
+    pinned = await asyncio.to_thread(_fingerprints, root)
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            status, body = await _get(check, root, "/roots.pem", trust=_unverified())
+        offered = _fingerprints_of(body)
+    except (OSError, ValueError, TimeoutError):
+        return check
+    if status != 200 or not offered or offered & pinned:
+        return check
+    detail = f"offers {', '.join(sorted(offered))} (unverified), pinned is {', '.join(sorted(pinned))}"
+    return msgspec.structs.replace(check, error="root_changed", detail=detail)
+
+
+def _fingerprints(path: Path) -> set[str]:
+    return _fingerprints_of(path.read_bytes())
+
+
+def _fingerprints_of(pem: bytes) -> set[str]:
+    return {one.fingerprint(hashes.SHA256()).hex() for one in x509.load_pem_x509_certificates(pem)}
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _get(
+    check: DirectoryCheck, root: Path, path: str | None = None, trust: ssl.SSLContext | None = None
+) -> tuple[int, bytes]:
     """(status, body); status 0 for what is not HTTP. HTTP/1.0, so that the end of the answer is its end."""
     parts = urlsplit(check.url)
     reader, writer = await asyncio.open_connection(
-        check.address, parts.port or 443, ssl=trust_only(root), server_hostname=parts.hostname
+        check.address, parts.port or 443, ssl=trust or trust_only(root), server_hostname=parts.hostname
     )
     try:
-        writer.write(f"GET {parts.path} HTTP/1.0\r\nHost: {parts.netloc}\r\nUser-Agent: certagent\r\n\r\n".encode())
+        writer.write(
+            f"GET {path or parts.path} HTTP/1.0\r\nHost: {parts.netloc}\r\nUser-Agent: certagent\r\n\r\n".encode()
+        )
         answer = await reader.read(LARGEST_ANSWER)
         while len(answer) < LARGEST_ANSWER and (piece := await reader.read(LARGEST_ANSWER)):
             answer += piece
@@ -93,7 +130,6 @@ def _is_directory(body: bytes) -> bool:
 def _error_of(error: OSError) -> str:
     """In the words of `DirectoryCheck`: whatever speaks no TLS, or that of another root, is not to be trusted."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        kind = distrust_kind(error)
-        return kind if kind == "name_mismatch" else "untrusted"
+        return distrust_kind(error)
     kind = error_kind(error)
     return "untrusted" if kind == "tls" else kind

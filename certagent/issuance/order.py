@@ -31,7 +31,7 @@ from certagent.domain.ports import Clock
 from certagent.issuance.keys import certificate_request, make_key
 from certagent.issuance.patience import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
 
-__all__ = ["AuthorityUnreachableError", "Orderer", "Solver", "Wanted"]
+__all__ = ["AuthorityUnreachableError", "NotPresentedError", "Orderer", "Solver", "Wanted"]
 
 VALIDATION_SECONDS = 40.0  # the CA's own patience is 30 s
 ISSUANCE_SECONDS = 60.0
@@ -44,13 +44,25 @@ class Solver(Protocol):
 
     challenge_type: str
 
-    async def present(self, challenge: Challenge, key_authorization: str) -> None:
-        """Make it visible, and return when it is. MUST be harmless when done twice."""
+    async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
+        """Make it visible, and return when it is. MUST be harmless when done twice.
+
+        `identifier` is the authorization's: of a wildcard what follows the star (RFC 8555 section 7.1.4). Raises
+        `NotPresentedError` when it cannot become visible.
+        """
         ...
 
-    async def clean_up(self, challenge: Challenge) -> None:
+    async def clean_up(self, identifier: str, challenge: Challenge) -> None:
         """Take it away. MUST be harmless when there is nothing."""
         ...
+
+
+class NotPresentedError(Exception):
+    """The answer to a challenge cannot be made visible. `code` is the finding's."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class AuthorityPort(Protocol):
@@ -117,6 +129,9 @@ class Orderer:
         except ProblemError as error:
             can_retry = is_passing(error.problem) and self._store.pending_order() is not None
             outcome = Failed(code=code_of(error.problem), problems=(error.problem,), can_retry=can_retry)
+        except NotPresentedError as error:
+            problem = Problem(detail=str(error), resource=Resource.CHALLENGE)
+            outcome = Failed(code=error.code, problems=(problem,), can_retry=True)
         if isinstance(outcome, Failed) and not outcome.can_retry:
             self._store.forget_order()
         return msgspec.structs.replace(outcome, took=timedelta(seconds=self._clock.monotonic() - started))
@@ -178,8 +193,9 @@ class Orderer:
                 challenge = authorization.challenge(kind)
                 if challenge is None:
                     return _not_offered(order, authorization, kind)
-                presented.push_async_callback(self._solver.clean_up, challenge)
-                await self._solver.present(challenge, self._authority.key_authorization(challenge.token))
+                name, answer = authorization.identifier.value, self._authority.key_authorization(challenge.token)
+                presented.push_async_callback(self._solver.clean_up, name, challenge)
+                await self._solver.present(name, challenge, answer)
             decided = [await self._validate(one) for one in pending]
         others = [one for one in authorizations if one not in pending]
         bad = [one for one in (*decided, *others) if one.status is not Status.VALID]

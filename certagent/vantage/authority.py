@@ -11,13 +11,14 @@ import msgspec
 
 from certagent.config import VantageSection
 from certagent.domain.ports import Clock
-from certagent.domain.rehearsals import Connection
+from certagent.domain.rehearsals import ACME_TLS_PORT, Connection, Origin, Provisioner
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.domain.resolution.resolv_conf import Nameserver
 from certagent.domain.resolution.text import parse_address
 from certagent.vantage import proxy
 from certagent.vantage.fetch import Manner
 from certagent.vantage.files import Snapshot, read_files
+from certagent.vantage.setup import read_provisioner, read_unit
 from certagent.world.linux import FileState, Proc, Process
 
 CACHED_FOR = timedelta(seconds=5)  # Go keeps hosts, resolv.conf and nsswitch.conf for so long
@@ -25,6 +26,7 @@ CACHED_FOR = timedelta(seconds=5)  # Go keeps hosts, resolv.conf and nsswitch.co
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 _KEPT_VARIABLES = (*proxy.VARIABLES, "GODEBUG", "REQUEST_METHOD")
 _SWITCHES = ("acme-strict-fqdn",)
+_UNIT_WORDS = ("--acme-http-port", "--acme-tls-port", "--acme-strict-fqdn", "--resolver", "HTTP_PROXY=", "http_proxy=")
 _VALUES = ("acme-http-port", "acme-tls-port", "resolver")
 
 
@@ -42,12 +44,18 @@ class AuthorityWorld(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str]
     connections: tuple[Connection, ...]
     settles_at: datetime | None = None
+    provisioner: Provisioner | None = None
+    started_by: tuple[tuple[str, Origin], ...] = ()
 
     @property
     def manner(self) -> Manner:
         """How this CA asks."""
-        port = self.flags.get("acme-http-port", "")
-        return Manner(int(port) if port.isdigit() and port != "0" else 80, "acme-strict-fqdn" in self.flags)
+        ports = self._port("acme-http-port", 80), self._port("acme-tls-port", ACME_TLS_PORT)
+        return Manner(ports[0], "acme-strict-fqdn" in self.flags, ports[1])
+
+    def _port(self, flag: str, default: int) -> int:
+        port = self.flags.get(flag, "")
+        return int(port) if port.isdigit() and port != "0" else default
 
     def shown_flags(self) -> tuple[str, ...]:
         """The flags as on a command line."""
@@ -57,8 +65,11 @@ class AuthorityWorld(msgspec.Struct, frozen=True, kw_only=True):
 class Authority:
     """The CA of this node. Remembers when a file's content was seen to change: not every change moves a time."""
 
-    def __init__(self, section: VantageSection, clock: Clock, proc: Proc | None = None) -> None:
+    def __init__(
+        self, section: VantageSection, clock: Clock, proc: Proc | None = None, provisioner: str = "acme"
+    ) -> None:
         self._name = section.process
+        self._provisioner = provisioner
         self._clock = clock
         self._proc = proc or Proc()
         self._digests: dict[str, str] = {}
@@ -100,6 +111,8 @@ class Authority:
             environment={name: environment[name] for name in _KEPT_VARIABLES if name in environment},
             connections=self._connections(process),
             settles_at=self._settles_at(process, states),
+            provisioner=read_provisioner(self._proc, process, self._provisioner),
+            started_by=read_unit(self._proc, process, _UNIT_WORDS),
         )
 
     def _connections(self, process: Process) -> tuple[Connection, ...]:

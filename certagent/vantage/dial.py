@@ -47,17 +47,23 @@ class Dialled(msgspec.Struct, frozen=True):
 
 
 class Dialer:
-    """`may_connect` judges addresses; `listens` says, without connecting, whether this node listens somewhere."""
+    """`may_connect` judges addresses; `listens` says, without connecting, whether this node listens somewhere.
+
+    `is_silence_final`: a dialer with a timeout of its own (for tls-alpn-01 the CA's has 30 s) divides it among the
+    addresses, so that there silence passes on, too (Go's net/dial.go, partialDeadline).
+    """
 
     def __init__(
         self,
         may_connect: Callable[[str], bool] = is_on_the_network,
         listens: Callable[[str, int], bool] = lambda _address, _port: True,
         connecting_for: timedelta = CONNECTING_FOR,
+        is_silence_final: bool = True,
     ) -> None:
         self._may_connect = may_connect
         self._listens = listens
         self._connecting_for = connecting_for
+        self._last_words = ("timeout", "forbidden") if is_silence_final else ("forbidden",)
 
     async def dial(self, addresses: Sequence[str], port: int) -> Dialled:
         """Connect as Go would; every other connection is closed again. `addresses` is in order, and not empty."""
@@ -68,7 +74,7 @@ class Dialer:
         }
         winner: socket.socket | None = None
         try:
-            winner, trials = await _race(tasks)
+            winner, trials = await _race(tasks, self._last_words)
         finally:
             await _give_up(list(tasks.values()), winner)
         return Dialled(trials, winner)
@@ -107,19 +113,21 @@ class Dialer:
 
 def kind_of(error: OSError) -> str:
     """An error of the kernel as one of the words of `Hop.error`."""
+    if isinstance(error, ConnectionResetError):  # a handshake that ends early raises one without a number
+        return "reset"
     return "timeout" if isinstance(error, TimeoutError) else _ERRORS.get(error.errno or 0, "no_route")
 
 
 _Task = asyncio.Task[tuple[Trial, socket.socket | None]]
 
 
-async def _race(tasks: dict[str, _Task]) -> tuple[socket.socket | None, tuple[Trial, ...]]:
+async def _race(tasks: dict[str, _Task], last_words: tuple[str, ...]) -> tuple[socket.socket | None, tuple[Trial, ...]]:
     first_is_v6 = ":" in next(iter(tasks))
     primaries = [task for address, task in tasks.items() if (":" in address) == first_is_v6]
     fallbacks = [task for address, task in tasks.items() if (":" in address) != first_is_v6]
     async with asyncio.TaskGroup() as group:
-        primary = group.create_task(_in_turn(primaries), name="dial primaries")
-        fallback = group.create_task(_in_turn(fallbacks), name="dial fallbacks")
+        primary = group.create_task(_in_turn(primaries, last_words), name="dial primaries")
+        fallback = group.create_task(_in_turn(fallbacks, last_words), name="dial fallbacks")
         await asyncio.wait((primary,), timeout=FALL_BACK_AFTER.total_seconds() if fallbacks else None)
         if not (primary.done() and primary.result()[0]):
             await asyncio.wait((primary, fallback), return_when=asyncio.FIRST_COMPLETED)
@@ -134,14 +142,14 @@ async def _race(tasks: dict[str, _Task]) -> tuple[socket.socket | None, tuple[Tr
     return (fallback.result()[0] if winners else None), tuple(tried)
 
 
-async def _in_turn(tasks: list[_Task]) -> tuple[socket.socket | None, tuple[Trial, ...]]:
+async def _in_turn(tasks: list[_Task], last_words: tuple[str, ...]) -> tuple[socket.socket | None, tuple[Trial, ...]]:
     trials = []
     for task in tasks:
         trial, connection = await asyncio.shield(task)
         trials.append(trial)
         if connection is not None:
             return connection, tuple(trials)
-        if trial.error in ("timeout", "forbidden"):
+        if trial.error in last_words:
             break
     return None, tuple(trials)
 

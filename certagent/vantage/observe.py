@@ -8,32 +8,17 @@ from pathlib import Path
 
 import msgspec
 
-from certagent.domain.rehearsals import Resolution
+from certagent.domain.looks import Listener, NodeLook
+from certagent.domain.rehearsals import LibcAnswer, Resolution
 from certagent.vantage.files import MOST_NAMES, FileObservation, Snapshot, names_of_fleet, read_files, resolve_all
 from certagent.vantage.resolve import Desk
 from certagent.world.linux import Proc, Process
 
 RESPONDING_FOR = timedelta(seconds=2)
-LIBC_FOR = timedelta(seconds=5)
+LIBC_FOR = timedelta(seconds=3.3)  # as long as a silent nameserver costs anywhere
 
 _ROLES = (("step-ca", "authority"), ("traefik", "traefik"), ("nginx", "gateway"))
 _COLLECTOR = "collector"
-
-
-class Listener(msgspec.Struct, frozen=True):
-    """A listening TCP socket; `process` is its owner's name, where we may see it."""
-
-    address: str
-    port: int
-    process: str | None = None
-
-
-class LibcAnswer(msgspec.Struct, frozen=True):
-    """What this node's own libc says of a name. `error`: its words, or "timeout"."""
-
-    name: str
-    addresses: tuple[str, ...] = ()
-    error: str | None = None
 
 
 class NodeVantage:
@@ -69,22 +54,28 @@ class NodeVantage:
         known = next((role for name, role in _ROLES if name in names), None)
         return known or (_COLLECTOR if any(map(_is_collector, owners)) else None)
 
-    async def ask_libc(self, name: str) -> LibcAnswer:
-        """getaddrinfo, in a thread, bounded; the thread itself ends when libc gives up."""
-        try:
-            async with asyncio.timeout(LIBC_FOR.total_seconds()):
-                found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
-        except TimeoutError:
-            return LibcAnswer(name, error="timeout")
-        except (OSError, UnicodeError) as error:
-            return LibcAnswer(name, error=str(error))
-        return LibcAnswer(name, tuple(dict.fromkeys(str(entry[4][0]) for entry in found)))
-
     async def resolve(self, name: str) -> Resolution:
         """A name by this node's files and every nameserver, hosts and DNS side by side, as a Go program sees it."""
         files, _ = await asyncio.to_thread(read_files, self._root, self._proc)
         async with Desk(files, self._nameservers) as desk:
             return await desk.resolve(name)
+
+    async def look(self, identifier: str, authority: str) -> NodeLook:
+        """This node's own view of an identifier of it, and of the CA's name. Never raises; bounded."""
+        files, _ = await asyncio.to_thread(read_files, self._root, self._proc)
+        async with Desk(files, self._nameservers) as desk, asyncio.TaskGroup() as group:
+            resolution = group.create_task(desk.resolve(identifier), name=f"resolve {identifier} here")
+            authority_resolution = group.create_task(desk.resolve(authority), name=f"resolve {authority} here")
+            libc = group.create_task(ask_libc(identifier), name=f"ask libc for {identifier}")
+            authority_libc = group.create_task(ask_libc(authority), name=f"ask libc for {authority}")
+        return NodeLook(
+            files=files,
+            resolution=resolution.result(),
+            libc=libc.result(),
+            authority=authority_resolution.result(),
+            authority_libc=authority_libc.result(),
+            listeners=await asyncio.to_thread(self.listeners),
+        )
 
     async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
         """What this node's resolver files do to the fleet's names."""
@@ -107,6 +98,18 @@ class NodeVantage:
         sockets = [_Socket(one.address, one.port, one.inode) for one in self._proc.sockets() if one.state == "listen"]
         owners = self._proc.owners(frozenset(one.inode for one in sockets))
         return [(one, owners.get(one.inode)) for one in sockets]
+
+
+async def ask_libc(name: str) -> LibcAnswer:
+    """getaddrinfo, in a thread, bounded; the thread itself ends when libc gives up."""
+    try:
+        async with asyncio.timeout(LIBC_FOR.total_seconds()):
+            found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        return LibcAnswer(name, error="timeout")
+    except (OSError, UnicodeError) as error:
+        return LibcAnswer(name, error=str(error))
+    return LibcAnswer(name, tuple(dict.fromkeys(str(entry[4][0]) for entry in found)))
 
 
 class _Socket(msgspec.Struct, frozen=True):

@@ -24,6 +24,11 @@ def proxy_for(environment: Mapping[str, str], name: str, port: int = 80) -> str 
     return strip_credentials(proxy)
 
 
+def needs_password(environment: Mapping[str, str]) -> bool:
+    """Whether the proxy's URL has credentials in it: those are the CA's, and stay there."""
+    return "@" in (environment.get("HTTP_PROXY") or environment.get("http_proxy") or "")
+
+
 def strip_credentials(proxy: str) -> str:
     """A proxy's URL (or bare host and port) as scheme, host and port, nothing else."""
     try:

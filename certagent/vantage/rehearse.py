@@ -15,14 +15,16 @@ from certagent.domain.rehearsals import (
     RehearsalRequest,
     Resolution,
 )
-from certagent.domain.resolution.go import Lookup
 from certagent.vantage import proxy
+from certagent.vantage.alpn import Handshakes
 from certagent.vantage.authority import Authority, AuthorityWorld, BlindError
 from certagent.vantage.dial import Dialer
 from certagent.vantage.fetch import Fetch
 from certagent.vantage.files import MOST_NAMES, FileObservation, Snapshot, names_of_fleet, resolve_all
+from certagent.vantage.observe import ask_libc
 from certagent.vantage.resolve import Desk
 from certagent.vantage.rules import CHALLENGE_PORTS, Rules, TokenBucket
+from certagent.vantage.txt import look_up_record
 from certagent.world.linux import Proc, TcpSocket
 
 _BURST, _PER_SECOND = 200, 20.0
@@ -42,7 +44,7 @@ class AuthorityVantage:
         self._settings = settings
         self._clock = clock
         self._proc = proc or Proc()
-        self._authority = Authority(vantage, clock, self._proc)
+        self._authority = Authority(vantage, clock, self._proc, _provisioner_of(settings.authority.directory))
         self._rules = Rules(allow=vantage.allow)
         self._limits = _Limits(clock)
         self._known = _KnownAddresses()
@@ -83,18 +85,28 @@ class AuthorityVantage:
         )
 
     async def _rehearse_in(self, world: AuthorityWorld, request: RehearsalRequest) -> Rehearsal:
-        used_proxy = proxy.proxy_for(world.environment, request.identifier, world.manner.http_port)
+        if request.challenge == "dns-01":
+            return await self._look_up_record(world, request)
+        is_http = request.challenge == "http-01"
+        port = world.manner.http_port if is_http else world.manner.tls_port
+        used_proxy = proxy.proxy_for(world.environment, request.identifier, port) if is_http else None
         async with Desk(world.files, self._settings.dns.nameservers) as desk:
             lookup = await desk.look_up(_asked_name(request, world))
             attempts: tuple[Attempt, ...] = ()
-            if used_proxy is None and lookup.addresses:
-                attempts = await self._fetch(desk).attempts(request, lookup, world.manner)
+            if is_http and (lookup.addresses or used_proxy is not None):
+                attempts = await self._fetch(desk, world).attempts(request, lookup, world.manner)
+            elif lookup.addresses:
+                attempts = await self._handshakes().attempts(request, lookup, port)
             resolution = await desk.resolution(lookup)
-        outcome, reason = judge(lookup, attempts, used_proxy)
+        libc = await ask_libc(request.identifier) if lookup.error is not None else None
+        outcome, reason = judge(
+            attempts, needs_password=proxy.needs_password(world.environment) and used_proxy is not None
+        )
         known = self._known.remember(resolution)
-        ports = CHALLENGE_PORTS | {world.manner.http_port}
+        ports = CHALLENGE_PORTS | {world.manner.http_port} if is_http else frozenset[int]()  # TLS is dialled afresh
         return Rehearsal(
             identifier=request.identifier,
+            challenge=request.challenge,
             outcome=outcome,
             reason=reason,
             at=self._clock.now(),
@@ -105,10 +117,37 @@ class AuthorityVantage:
             settles_at=world.settles_at,
             authority_flags=world.shown_flags(),
             proxy=used_proxy,
+            started_by=world.started_by,
+            provisioner=world.provisioner,
+            libc=libc,
         )
 
-    def _fetch(self, desk: Desk) -> Fetch:
-        return Fetch(desk.look_up, self._rules, Dialer(self._rules.may_connect, self._listens))
+    async def _look_up_record(self, world: AuthorityWorld, request: RehearsalRequest) -> Rehearsal:
+        """dns-01: where the name itself leads does not matter."""
+        digest = bytes.fromhex(request.digest)
+        txt = await look_up_record(request.identifier, digest, world.files, strict_fqdn=world.manner.strict_fqdn)
+        return Rehearsal(
+            identifier=request.identifier,
+            challenge=request.challenge,
+            outcome=RehearsalOutcome.PASSED if txt.matched else RehearsalOutcome.FAILED,
+            at=self._clock.now(),
+            node=self._settings.agent.name,
+            txt=txt,
+            settles_at=world.settles_at,
+            authority_flags=world.shown_flags(),
+        )
+
+    def _handshakes(self) -> Handshakes:
+        return Handshakes(Dialer(self._rules.may_connect, self._listens, is_silence_final=False))
+
+    def _fetch(self, desk: Desk, world: AuthorityWorld) -> Fetch:
+        return Fetch(
+            desk.look_up,
+            self._rules,
+            Dialer(self._rules.may_connect, self._listens),
+            proxy_for=lambda name, port: proxy.proxy_for(world.environment, name, port),
+            proxy_dialer=Dialer(lambda _address: True),
+        )
 
     def _listens(self, address: str, port: int) -> bool:
         return any(_takes(one, address, port) for one in self._proc.sockets())
@@ -116,6 +155,7 @@ class AuthorityVantage:
     def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
         return Rehearsal(
             identifier=request.identifier,
+            challenge=request.challenge,
             outcome=RehearsalOutcome.UNAVAILABLE,
             at=self._clock.now(),
             node=self._settings.agent.name,
@@ -123,10 +163,10 @@ class AuthorityVantage:
         )
 
 
-def judge(lookup: Lookup, attempts: tuple[Attempt, ...], used_proxy: str | None) -> tuple[RehearsalOutcome, str | None]:
+def judge(attempts: tuple[Attempt, ...], *, needs_password: bool = False) -> tuple[RehearsalOutcome, str | None]:
     """The outcome, and why there is none: the last attempt is the one that the CA would end with."""
-    if used_proxy is not None:
-        return RehearsalOutcome.UNAVAILABLE, f"the CA fetches through the proxy {used_proxy}"
+    if needs_password:
+        return RehearsalOutcome.UNAVAILABLE, "the CA fetches through a proxy with a password of its own"
     if not attempts:
         return RehearsalOutcome.FAILED, None
     last = attempts[-1]
@@ -140,6 +180,12 @@ _REASONS = {
     "redirect_offsite": "the challenge is redirected to where the allow-list does not reach",
     "forbidden": "the name leads to this node itself or to its own link, where a rehearsal must not connect",
 }
+
+
+def _provisioner_of(directory: str) -> str:
+    """`https://HOST/acme/NAME/directory`: NAME (Step-CA's own form)."""
+    parts = urlsplit(directory).path.strip("/").split("/")
+    return parts[-2] if len(parts) > 1 else ""
 
 
 def _asked_name(request: RehearsalRequest, world: AuthorityWorld) -> str:

@@ -85,6 +85,8 @@ class Desk:
             addresses=lookup.addresses,
             hosts=self._files.in_hosts(lookup.name),
             dns=tuple(settled),
+            nameservers=self._files.nameserver_lines(),
+            switch=self._files.switch_line(),
             error=lookup.error,
         )
 
@@ -116,7 +118,7 @@ class Desk:
         async with self._at_once:
             if nameserver in self._silent:
                 return DnsAnswer(nameserver=nameserver, name=name, record=record, status="timeout")
-            address, port = _endpoint(nameserver)
+            address, port = endpoint(nameserver)
             answer = await self._ask(address, name, record, ASKING_FOR, port, self._files.resolv_conf.use_tcp)
             if answer.status == "timeout":
                 self._silent.add(nameserver)
@@ -162,7 +164,7 @@ def _absolute(name: str) -> str:
     return name if name.endswith(".") else name + "."
 
 
-def _endpoint(nameserver: str) -> tuple[str, int]:
+def endpoint(nameserver: str) -> tuple[str, int]:
     """A nameserver of resolv.conf is an address; one of the CA's own --resolver may have a port."""
     if parse_address(nameserver) is not None:
         return nameserver, dns.PORT

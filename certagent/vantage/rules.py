@@ -9,6 +9,7 @@ import msgspec
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import RehearsalRequest
 
+CHALLENGES = ("http-01", "tls-alpn-01", "dns-01")
 CHALLENGE_PORTS = frozenset({80, 443})
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")  # RFC 8555 section 8.3: base64url
@@ -50,9 +51,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     def objection(self, request: RehearsalRequest) -> str | None:
         """Why the request is refused, in words; None when it is in order."""
-        if request.challenge != "http-01":
+        if request.challenge not in CHALLENGES:
             return f"challenge {request.challenge!r} cannot be rehearsed"
-        if not self.allows(request.identifier):
+        wildcard = "*." if request.challenge == "dns-01" else ""
+        if not self.allows(request.identifier.removeprefix(wildcard)):
             return f"{request.identifier!r} is not on the allow-list of this node"
         if not _TOKEN.fullmatch(request.token):
             return "the token has not the form of one"

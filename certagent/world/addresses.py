@@ -17,3 +17,11 @@ def _scope_id(scope: str) -> int:
     if not scope:
         return 0
     return int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
+
+
+def reachable_form(host: str) -> str:
+    """Where to connect for what listens on `host`: loopback for the unspecified address."""
+    return _UNSPECIFIED.get(host, host)
+
+
+_UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # what a person may have configured

@@ -46,17 +46,26 @@ async def ask(
     Beside the listed ones: "malformed" (neither question nor answer can be read), "lame" (a server that knows nothing
     and asks nobody), and in lower case any other response code ("formerr", "notimp").
     """
+    status, response = await ask_whole(nameserver, name, record, timeout, port, use_tcp)
+    addresses = _addresses(response, record) if response is not None else ()
+    return _answer(nameserver, name, record, status, addresses)
+
+
+async def ask_whole(
+    nameserver: str, name: str, record: str, timeout: timedelta, port: int = PORT, use_tcp: bool = False
+) -> tuple[str, dns.message.Message | None]:
+    """(status as `ask` has it, the whole answer where there is one) for a record of any type. Never raises."""
     try:
         query = _query(name, record)
         async with asyncio.timeout(timeout.total_seconds()):
             response = await _exchange(query, nameserver, port, use_tcp)
     except TimeoutError:
-        return _answer(nameserver, name, record, "timeout")
+        return "timeout", None
     except OSError:
-        return _answer(nameserver, name, record, "unreachable")
+        return "unreachable", None
     except (_MalformedError, dns.exception.DNSException):
-        return _answer(nameserver, name, record, "malformed")
-    return _answer(nameserver, name, record, _status(response), _addresses(response, record))
+        return "malformed", None
+    return _status(response), response
 
 
 def _answer(nameserver: str, name: str, record: str, status: str, addresses: tuple[str, ...] = ()) -> DnsAnswer:

@@ -7,6 +7,7 @@ import errno
 import grp
 import os
 import pwd
+import select
 import shutil
 import stat
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ import msgspec
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
+LARGEST_GIVEN = 4 * 1024 * 1024
+GIVEN_SECONDS = 5.0
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -49,6 +52,31 @@ def write_file(path: Path, file: FileContent, *, staging: Path | None = None) ->
     temporary = (staging or path.parent) / f".{path.name}.new"
     _create(temporary, file)
     temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def rewrite_file(path: Path, content: bytes) -> None:
+    """Replace a file's content; owner, mode and extended attributes stay. By one rename; where that cannot be (the
+    path is a mount point) or must not be (the file has other names), in place: see `_overwrite`."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if status.st_nlink > 1:
+        _overwrite(path, content)
+        return
+    temporary = path.with_name(f".{path.name}.new")
+    owner, mode = Owner(status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode)
+    _create(temporary, FileContent(content=content, mode=mode, owner=owner))
+    for name in os.listxattr(path, follow_symlinks=False):
+        if not name.startswith("security."):  # the kernel's own to give, and not ours to set in a container
+            os.setxattr(temporary, name, os.getxattr(path, name, follow_symlinks=False), follow_symlinks=False)
+    try:
+        temporary.rename(path)
+    except OSError as error:
+        temporary.unlink()
+        if error.errno != errno.EBUSY:
+            raise
+        _overwrite(path, content)
     sync_folder(path.parent)
 
 
@@ -114,6 +142,22 @@ def read_file(path: Path) -> bytes | None:
         return file.read()
 
 
+def read_given(path: Path, *, most: int = LARGEST_GIVEN) -> bytes:
+    """What a person pointed at: a file, a link to one, or a pipe (`<(...)` in a shell). At most `most` bytes; raises
+    TimeoutError when a pipe's writer keeps silent."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    content = b""
+    with open(descriptor, "rb", buffering=0) as file:
+        while len(content) < most:
+            if not select.select([file], [], [], GIVEN_SECONDS)[0]:
+                raise TimeoutError(f"nothing came in {GIVEN_SECONDS:g} s")
+            piece = file.read(most - len(content))
+            if not piece:
+                break
+            content += piece
+    return content
+
+
 def remove_file(path: Path) -> None:
     """Remove a file or a link, if it is there."""
     with suppress(FileNotFoundError):
@@ -131,6 +175,20 @@ def sync_folder(path: Path) -> None:
     """Wait until the folder's own entries are on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    """In place, by one write that covers the old content (with line feeds at its end), then the new end. Killed
+    between the two, a resolver file means the new content already. One write of a page is not cut in two."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        covering = content.ljust(os.fstat(descriptor).st_size, b"\n")
+        if os.pwrite(descriptor, covering, 0) != len(covering):
+            raise OSError(errno.EIO, "it was written in part", str(path))
+        os.ftruncate(descriptor, len(content))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -82,6 +82,14 @@ class Proc:
         raw = (self._root / str(pid) / "environ").read_bytes().decode("utf-8", "replace")
         return dict(entry.split("=", 1) for entry in raw.split("\0") if "=" in entry)
 
+    def unit_of(self, pid: int) -> str | None:
+        """The systemd service that the process belongs to, by its control group; None outside of one."""
+        for line in (self._root / str(pid) / "cgroup").read_text().splitlines():
+            last = line.rpartition("/")[2]
+            if last.endswith(".service"):
+                return last
+        return None
+
     def shares(self, pid: int, namespace: str) -> bool:
         """Whether the process is in our own namespace of that kind ("mnt", "net")."""
         return self._namespace(str(pid), namespace) == self._namespace("self", namespace)

@@ -3,6 +3,7 @@ without verification follows only to learn what is served instead, and is labell
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -120,3 +121,46 @@ def describe(error: OSError) -> str:
         return error.reason or str(error)
     name = errno.errorcode.get(error.errno or 0, "") if not isinstance(error, socket.gaierror) else ""
     return " ".join(part for part in (name, error.strerror or str(error)) if part)
+
+
+class NoProtocolError(Exception):
+    """The server ended the handshake because none of the offered protocols is its own (RFC 7301 section 3.2)."""
+
+
+async def served_certificate(
+    connection: socket.socket, name: str, protocol: str | None = None
+) -> tuple[str | None, bytes]:
+    """(the protocol that was negotiated, the certificate in DER form) for a client that offers only `protocol`.
+
+    Verifies nothing. Takes the socket over and closes it. Raises NoProtocolError, OSError (ssl.SSLError too); the
+    caller bounds it in time.
+    """
+    context = _trusting()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if protocol is not None:
+        context.set_alpn_protocols([protocol])
+    try:
+        _, writer = await asyncio.open_connection(sock=connection, ssl=context, server_hostname=name)
+    except ssl.SSLError as error:
+        if "NO_APPLICATION_PROTOCOL" in str(error).upper().replace(" ", "_"):
+            raise NoProtocolError(error.reason or "no_application_protocol") from error
+        raise
+    try:
+        tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        return tls.selected_alpn_protocol(), tls.getpeercert(binary_form=True) or b""
+    finally:
+        writer.transport.abort()
+
+
+def serving(certificate_pem: bytes, key_pem: bytes, protocol: str) -> ssl.SSLContext:
+    """A server's context with that pair, which never touches a disk. Raises ssl.SSLError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols([protocol])
+    descriptor = os.memfd_create("pair", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, key_pem + certificate_pem)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+    return context

@@ -10,6 +10,7 @@ import msgspec
 
 from certagent.collector.tokens import revoke_tokens
 from certagent.domain.channel import Accepted, JudgeAgain, Rehearse, Rehearsed, decode_ask, encode
+from certagent.domain.findings import Culprit
 from certagent.domain.rehearsals import RehearsalOutcome, RehearsalRequest
 from tests.collector.cast import NGINX, TRAEFIK, now, rehearsal, shadow
 from tests.collector.process import Collector, eventually
@@ -54,6 +55,18 @@ async def test_a_rehearsal_goes_to_the_authority_and_comes_back_with_owners(coll
     assert (status, document["outcome"], document["node"]) == (200, "failed", "lxc103")
     assert document["owners"]["10.0.0.153"] == {"node": "lxc101", "role": "gateway"}
     assert document["owners"]["10.0.0.12"] == {"node": "lxc102", "role": "traefik"}
+
+
+async def test_what_nodes_say_of_themselves_goes_along(collector: Collector) -> None:
+    """The gateway's agent has found a line in its own file; what it says of others does not go along."""
+    await collector.introduce()
+    own = msgspec.structs.replace(shadow(reporter="lxc101"), culprit=Culprit(node="lxc101", file="/etc/hosts", line=3))
+    accusation = shadow(reporter="lxc101", line=9)
+    await collector.report(collector.cast.gateway.watch(own, accusation))
+    async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
+        group.create_task(answer_rehearsal(authority, rehearsal(RehearsalOutcome.FAILED)))
+        _, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
+    assert [(one["reporter"], one["culprit"]["line"]) for one in document["testimony"]] == [("lxc101", 3)]
 
 
 async def test_a_brokered_rehearsal_bears_out_the_victims_accusation(collector: Collector) -> None:

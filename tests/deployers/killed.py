@@ -18,7 +18,7 @@ from certagent.config import CommandTarget, DeployTarget, TraefikTarget
 from certagent.deployers import make_target
 from certagent.domain.deployments import Generation
 
-STEPS = ("rename", "symlink", "mkdir", "unlink", "rmdir", "chmod", "fchmod", "open")
+STEPS = ("rename", "symlink", "mkdir", "unlink", "rmdir", "chmod", "fchmod", "open", "pwrite", "ftruncate")
 
 
 class Scenario(msgspec.Struct):

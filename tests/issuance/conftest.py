@@ -27,19 +27,21 @@ START_SECONDS = 30.0
 
 
 class StepCa(msgspec.Struct, kw_only=True):
-    """A CA that fetches challenges from `challenge_port` of whatever it is told to certify."""
+    """A CA that fetches challenges from `challenge_port` (by TLS from `tls_port`) of whatever it is told to certify."""
 
     directory: str
     address: str
     root: Path
     port: int
     challenge_port: int
+    tls_port: int
     log: Path
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         arguments = [str(step_ca_binary()), "ca.json", "--insecure", f"--acme-http-port={self.challenge_port}"]
+        arguments.append(f"--acme-tls-port={self.tls_port}")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(arguments, cwd=self.log.parent, stdout=log, stderr=log)
         _wait_until_healthy(self, self.process)
@@ -172,7 +174,7 @@ def _configure(folder: Path, address: str, authority: dict[str, object]) -> Step
     )
     (folder / "root.crt").write_bytes(private.root_pem)
     (folder / "ca.key").write_bytes(key)
-    port, challenge_port = free_port(), free_port()
+    port, challenge_port, tls_port = free_port(), free_port(), free_port()
     document = {
         "root": "root.crt",
         "crt": "root.crt",
@@ -190,6 +192,7 @@ def _configure(folder: Path, address: str, authority: dict[str, object]) -> Step
         root=folder / "root.crt",
         port=port,
         challenge_port=challenge_port,
+        tls_port=tls_port,
         log=folder / "log",
     )
 

@@ -42,11 +42,11 @@ async def test_silence_is_bounded(step_ca: StepCa) -> None:
     assert [check.error for check in checks] == ["timeout"]
 
 
-async def test_another_root_is_untrusted(step_ca: StepCa, tmp_path: Path) -> None:
+async def test_another_root_is_named_and_never_believed(step_ca: StepCa, tmp_path: Path) -> None:
     """Whatever its subject says."""
     (tmp_path / "root.crt").write_bytes(PrivateAuthority("Step Test Root").root_pem)
     checks = await check_directory(step_ca.directory, tmp_path / "root.crt", ())
-    assert {check.error for check in checks if check.address == "127.0.0.1"} == {"untrusted"}
+    assert {check.error for check in checks if check.address == "127.0.0.1"} == {"root_changed"}
 
 
 async def test_a_wrong_path_is_not_a_directory(step_ca: StepCa) -> None:

@@ -23,9 +23,9 @@ WANTED = Wanted(identifiers=("localhost",), key_type="ecdsa-p256")
 class WrongBody(Listener):
     """Answers every challenge with what nobody asked for."""
 
-    async def present(self, challenge: Challenge, key_authorization: str) -> None:
+    async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
         """Plant something else."""
-        await super().present(challenge, "not " + key_authorization)
+        await super().present(identifier, challenge, "not " + key_authorization)
 
 
 async def test_a_certificate_is_issued_for_a_name_and_an_address(
@@ -99,7 +99,7 @@ class KilledError(BaseException):
 class DiesPresenting(Listener):
     """The process ends between the order and its challenge."""
 
-    async def present(self, challenge: Challenge, key_authorization: str) -> None:
+    async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
         """Die."""
         raise KilledError
 

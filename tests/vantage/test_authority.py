@@ -22,7 +22,6 @@ from certagent.domain.rehearsals import (
     Resolution,
     ResolvedAddress,
 )
-from certagent.domain.resolution.go import Lookup
 from certagent.vantage.authority import CACHED_FOR, Authority, BlindError, read_flags
 from certagent.vantage.rehearse import AuthorityVantage, judge, stale_connections
 from certagent.world.clock import SystemClock
@@ -202,7 +201,7 @@ def test_connections_to_where_the_name_leads_no_longer_are_stale() -> None:
 
 def test_a_failed_look_up_is_a_failed_rehearsal() -> None:
     """The CA would fail as well."""
-    assert judge(Lookup(name="a", order=("files",), error="nxdomain"), (), None)[0] is RehearsalOutcome.FAILED
+    assert judge(())[0] is RehearsalOutcome.FAILED
 
 
 def test_links_are_followed_inside_the_other_root(tmp_path: Path) -> None:

@@ -93,12 +93,14 @@ class Town:
         may_connect: Callable[[str], bool] = lambda _address: True,
         listens: Callable[[str, int], bool] = lambda _address, _port: True,
         connecting_for: float = 0.5,
+        proxy: str | None = None,
     ) -> tuple[Attempt, ...]:
         """Rehearse `NAME`, which leads to these addresses."""
         self.names[NAME] = addresses or ("127.0.0.1",)
         rules = Rules(allow=("*.internal.thinkheads.ai",), ports=frozenset(self.ports), may_connect=may_connect)
         dialer = Dialer(may_connect, listens, timedelta(seconds=connecting_for))
-        fetch = Fetch(self.look_up, rules, dialer, fetching_for=timedelta(seconds=self.fetching_for))
+        bound = timedelta(seconds=self.fetching_for)
+        fetch = Fetch(self.look_up, rules, dialer, bound, proxy_for=lambda _name, _port: proxy)
         return await fetch.attempts(REQUEST, await self.look_up(NAME), Manner(self.http_port, strict_fqdn))
 
 
@@ -116,7 +118,7 @@ async def town() -> AsyncIterator[Town]:
 
 def outcome(attempts: tuple[Attempt, ...]) -> RehearsalOutcome:
     """What the rehearsal makes of it."""
-    return judge(Lookup(name=NAME, order=()), attempts, None)[0]
+    return judge(attempts)[0]
 
 
 async def test_a_planted_token_comes_back(town: Town) -> None:
@@ -344,9 +346,35 @@ async def test_a_redirect_to_a_dead_end_fails(town: Town) -> None:
 async def test_a_redirect_off_the_allow_list_is_not_followed(town: Town, location: str) -> None:
     """Nobody knows how it would have ended: unavailable, not failed."""
     await town.serve(reply("302 Found", Location=location))
+    town.names |= dict.fromkeys(("example.com", "evil.example", "127.0.0.1", "::1"), ("127.0.0.1",))
     attempts = await town.fetch()
     assert (attempts[0].hops[-1].error, attempts[0].hops[-1].location) == ("redirect_offsite", location)
     assert outcome(attempts) is RehearsalOutcome.UNAVAILABLE
+
+
+async def test_a_redirect_to_a_name_without_an_address_fails(town: Town) -> None:
+    """Off the allow-list it is not followed; that the CA does not get there either can be known all the same."""
+    await town.serve(reply("302 Found", Location="http://nowhere.example/"))
+    attempts = await town.fetch()
+    assert [hop.error for hop in attempts[0].hops] == ["redirect_offsite", "unresolved"]
+    assert outcome(attempts) is RehearsalOutcome.FAILED
+
+
+async def test_the_cas_proxy_is_asked_in_its_place(town: Town) -> None:
+    """The absolute form of the target, and the name's own Host; whatever the proxy says is what the CA gets."""
+    await town.serve(lambda request: reply("200 OK", BODY) if request.startswith(f"GET http://{NAME}") else b"")
+    town.names["proxy.lan.test"] = ("127.0.0.1",)
+    attempts = await town.fetch(proxy=f"http://proxy.lan.test:{town.http_port}")
+    assert outcome(attempts) is RehearsalOutcome.PASSED
+    assert f"\r\nHost: {NAME}" in town.requests[0]
+
+
+async def test_a_proxy_that_is_not_there_fails(town: Town) -> None:
+    """As it does for the CA."""
+    town.names["proxy.lan.test"] = ("127.0.0.1",)
+    attempts = await town.fetch(proxy="http://proxy.lan.test:9")
+    assert [attempt.hops[0].error for attempt in attempts] == ["refused"]
+    assert outcome(attempts) is RehearsalOutcome.FAILED
 
 
 @pytest.mark.parametrize("location", ["gopher://x/", "http://[::bad/", "http://", "http://a:99999/"])

@@ -34,7 +34,7 @@ def test_names_off_the_allow_list(name: str) -> None:
         (RehearsalRequest(identifier="exact.example", token="t" * 32 + "?x", digest=DIGEST), "token"),
         (RehearsalRequest(identifier="exact.example", token="t", digest=DIGEST), "token"),
         (RehearsalRequest(identifier="exact.example", token="t" * 32, digest="x"), "digest"),
-        (RehearsalRequest(identifier="exact.example", token="t" * 32, digest=DIGEST, challenge="dns-01"), "dns-01"),
+        (RehearsalRequest(identifier="exact.example", token="t" * 32, digest=DIGEST, challenge="dns-02"), "dns-02"),
     ],
 )
 def test_requests_that_are_refused(request_: RehearsalRequest, word: str) -> None:

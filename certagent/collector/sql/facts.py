@@ -35,6 +35,22 @@ def sightings_about(connection: Connection, keys: Iterable[str], names: Iterable
     return [found[number] for number in sorted(found)]
 
 
+def testimony_about(connection: Connection, identifier: str) -> tuple[Finding, ...]:
+    """What agents found in files of their own nodes and said of that identifier: nobody else is accused by it.
+
+    Only what a watch says: that is said anew whenever the file changes, and never outlives its cause.
+    """
+    found = (sighting for sighting in sightings_about(connection, (), (identifier,)))
+    return tuple(
+        sighting.finding
+        for sighting in found
+        if sighting.scope.startswith("file:")
+        and sighting.finding.culprit is not None
+        and sighting.finding.culprit.file is not None
+        and sighting.finding.culprit.node == sighting.agent
+    )
+
+
 def fleet_for(connection: Connection, sightings: Iterable[Sighting], names: Iterable[str] = ()) -> Fleet:
     """What is known beside those findings, and about those identifiers."""
     seen = list(sightings)

@@ -19,6 +19,7 @@ from certagent.collector.sql.statements import text_of
 from certagent.collector.sql.touched import Touched
 from certagent.collector.sql.writer import Writer
 from certagent.collector.store import Acceptance, Caller, Changes, Delivery, KnownAgent, Page, StoreFailed, Transition
+from certagent.domain.findings import Finding
 from certagent.domain.incidents import Fleet, Incident, KnownRehearsal, Sighting, TransitionKind, acknowledge
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
@@ -108,6 +109,10 @@ class SqlStore:
     async def owners(self, addresses: frozenset[str]) -> dict[str, AddressOwner]:
         """See `Store`."""
         return await self._read(lambda connection: facts.owners_of(connection, addresses))
+
+    async def testimony(self, identifier: str) -> tuple[Finding, ...]:
+        """See `Store`."""
+        return await self._read(lambda connection: facts.testimony_about(connection, identifier))
 
     async def path_facts(self, identifier: str) -> tuple[KnownRehearsal | None, Sequence[Sighting], Fleet]:
         """See `Store`."""

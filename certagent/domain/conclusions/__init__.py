@@ -6,7 +6,16 @@ the one that a person is sent to.
 
 from collections.abc import Callable, Iterator
 
-from certagent.domain.conclusions import authority, challenge_path, resolution
+from certagent.domain.conclusions import (
+    alpn,
+    authority,
+    challenge_path,
+    dns01,
+    gateways,
+    resolution,
+    sides,
+    testimony,
+)
 from certagent.domain.conclusions.evidence import Evidence
 from certagent.domain.findings import Finding
 
@@ -14,18 +23,37 @@ Conclusion = Callable[[Evidence], Iterator[Finding]]
 
 TABLE: tuple[Conclusion, ...] = (
     authority.vantage_is_missing,
+    authority.orders_are_impossible,
     authority.directory_cannot_be_used,
+    testimony.nodes_speak_of_themselves,
     challenge_path.responder_is_absent,
+    alpn.responder_is_absent,
+    dns01.record_cannot_be_written,
+    dns01.record_is_not_everywhere,
     resolution.name_leads_elsewhere,
+    sides.nameservers_disagree,
     resolution.name_has_no_address,
+    sides.libc_knows_better,
     authority.process_moves_the_goalposts,
+    gateways.configuration_is_wrong,
+    gateways.responder_is_missed,
+    alpn.handshake_is_not_ours,
+    dns01.authority_does_not_find_it,
     challenge_path.nobody_answers,
     challenge_path.answer_is_not_ours,
     challenge_path.redirect_is_followed,
+    challenge_path.neither_way_is_one_way,
+    challenge_path.responder_is_slow,
     challenge_path.connection_is_stale,
+    sides.hosts_lines_contradict,
+    sides.nameservers_are_dead,
+    sides.records_are_odd,
+    sides.this_node_is_misled,
+    dns01.record_was_left,
 )
 
 
 def conclude(evidence: Evidence) -> list[Finding]:
     """Everything that the evidence proves, causes before consequences; not graded yet."""
-    return [finding for conclusion in TABLE for finding in conclusion(evidence)]
+    concluded = (finding for conclusion in TABLE for finding in conclusion(evidence))
+    return [testimony.sharpened(finding, evidence) for finding in concluded]

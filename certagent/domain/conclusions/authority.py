@@ -4,13 +4,15 @@ from collections.abc import Iterator
 
 from certagent.domain.conclusions.evidence import DirectoryCheck, Evidence
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.rehearsals import RehearsalOutcome
+from certagent.domain.rehearsals import Provisioner, RehearsalOutcome
 
 _FLAGS = {
     "--acme-strict-fqdn": "ca.strict_fqdn",
     "--acme-http-port": "ca.port_override",
     "--acme-tls-port": "ca.port_override",
 }
+_OWN_ROUTES = ("EINVAL", "ENETUNREACH", "EACCES", "EPERM")
+"""The kernel's words for a route of this very node: a black hole, none at all, a prohibition."""
 _WORDS = {
     "refused": "nothing listens there",
     "timeout": "no answer came in time",
@@ -18,16 +20,26 @@ _WORDS = {
     "unresolved": "its name has no address here",
     "reset": "the connection was cut",
     "untrusted": "its certificate is not of the pinned root",
+    "root_changed": "it now has another root than the pinned one",
+    "expired": "its own certificate has expired",
     "name_mismatch": "its certificate is for another name",
     "http_status": "it does not answer with a directory",
 }
-_CODES = {"untrusted": "ca.untrusted", "name_mismatch": "ca.name_mismatch", "http_status": "ca.directory_missing"}
+_CODES = {
+    "untrusted": "ca.untrusted",
+    "root_changed": "ca.root_changed",
+    "expired": "ca.leaf_expired",
+    "name_mismatch": "ca.name_mismatch",
+    "http_status": "ca.directory_missing",
+}
 
 
 def vantage_is_missing(evidence: Evidence) -> Iterator[Finding]:
     """ca.vantage_missing: preflight is blind, and says so."""
     rehearsal = evidence.rehearsal
     if rehearsal is not None and rehearsal.outcome is not RehearsalOutcome.UNAVAILABLE:
+        return
+    if evidence.responder is not None and evidence.responder.withheld:  # nobody was asked
         return
     reason = rehearsal.reason if rehearsal and rehearsal.reason else "no collector is configured"
     yield Finding(
@@ -46,15 +58,34 @@ def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
     if not evidence.directory or any(check.error is None for check in evidence.directory):
         yield from _only_a_fall_back(evidence)
         return
-    check = evidence.directory[0]
+    check = _telling(evidence.directory)
     yield evidence.own_finding(
         _CODES.get(check.error or "", "ca.unreachable"),
         f"{evidence.node} cannot use the CA at {check.url}"
         f" ({evidence.place(check.address)}): {_WORDS.get(check.error or '', check.error)}.",
-        Culprit(node=evidence.owner(check.address)[0], address=check.address, role="authority"),
+        _unusable(evidence, check),
         "Start the CA, or mend the way to it; every order waits for this.",
         checks=[_shown(one) for one in evidence.directory],
     )
+
+
+def orders_are_impossible(evidence: Evidence) -> Iterator[Finding]:
+    """ca.provisioner_missing, ca.challenge_not_offered, ca.policy_denies, ca.eab_required: the CA's own configuration
+    refuses whatever is asked. Only what its process has certainly read."""
+    ca = evidence.rehearsal.provisioner if evidence.rehearsal is not None else None
+    if ca is None or not ca.is_loaded:
+        return
+    challenge = "http-01"
+    if not ca.exists:
+        what = "has no ACME provisioner of the name that the directory's address ends in"
+        yield _configured(evidence, ca, "ca.provisioner_missing", "provisioners", what)
+    if ca.challenges and challenge not in ca.challenges:
+        what = f"offers {', '.join(ca.challenges)}, and {challenge} is wanted for {evidence.identifier}"
+        yield _configured(evidence, ca, "ca.challenge_not_offered", "challenges", what)
+    if not _is_allowed(evidence.identifier, ca):
+        which = "deny" if _matches(evidence.identifier, ca.denied) else "allow"
+        what = f"has a policy that does not allow {evidence.identifier}"
+        yield _configured(evidence, ca, "ca.policy_denies", which, what)
 
 
 def process_moves_the_goalposts(evidence: Evidence) -> Iterator[Finding]:
@@ -62,14 +93,14 @@ def process_moves_the_goalposts(evidence: Evidence) -> Iterator[Finding]:
     rehearsal = evidence.rehearsal
     if rehearsal is None:
         return
-    culprit = Culprit(node=rehearsal.node, role="authority")
     for flag in rehearsal.authority_flags:
-        code = _FLAGS.get(flag.split("=")[0])
+        name = flag.split("=")[0]
+        code = _FLAGS.get(name)
         if code is not None:
             yield evidence.finding(
                 code,
                 f"The CA was started with {flag}.",
-                culprit,
+                _started(evidence, name),
                 f"Take {flag} off the CA's command line unless it is meant.",
                 flag=flag,
             )
@@ -77,10 +108,69 @@ def process_moves_the_goalposts(evidence: Evidence) -> Iterator[Finding]:
         yield evidence.finding(
             "ca.uses_proxy",
             f"The CA fetches challenges through the proxy {rehearsal.proxy}.",
-            culprit,
+            _started(evidence, "HTTP_PROXY", "http_proxy"),
             "Take HTTP_PROXY out of the CA's environment, or put the fleet's zones into NO_PROXY.",
             proxy=rehearsal.proxy,
         )
+
+
+def _started(evidence: Evidence, *words: str) -> Culprit:
+    """The line of the CA's unit that says one of the words, else its node."""
+    line = next(filter(None, map(evidence.started_by, words)), None)
+    if line is None:
+        return Culprit(node=evidence.looker, role="authority")
+    return Culprit(node=evidence.looker, file=line.file, line=line.line, text=line.text, role="authority")
+
+
+def _configured(evidence: Evidence, ca: Provisioner, code: str, key: str, what: str) -> Finding:
+    line = ca.lines.get(key) or ca.lines.get("provisioner") or ca.lines.get("provisioners")
+    return evidence.finding(
+        code,
+        f"The CA on {evidence.looker} {what} (line {line} of {ca.file}): it will refuse every such order.",
+        Culprit(node=evidence.looker, file=ca.file, line=line, role="authority"),
+        f"Change line {line} of {ca.file} on {evidence.looker}, and restart the CA.",
+    )
+
+
+def _is_allowed(identifier: str, ca: Provisioner) -> bool:
+    if _matches(identifier, ca.denied):
+        return False
+    return not ca.allowed or _matches(identifier, ca.allowed)
+
+
+def _matches(identifier: str, patterns: tuple[str, ...]) -> bool:
+    """Step-CA's policy: a name as it is, or `*.zone` for one label more."""
+    name = identifier.lower().removeprefix("*.")
+    _, _, zone = name.partition(".")
+    return any(pattern.lower() in (name, f"*.{zone}") for pattern in patterns)
+
+
+def _telling(checks: tuple[DirectoryCheck, ...]) -> DirectoryCheck:
+    """The check that says most: one that got as far as to a box, by its configured address before all."""
+    reached = [check for check in checks if check.error not in ("unresolved", "refused", "timeout", "no_route")]
+    return next((check for check in reached if check.by_address), next(iter(reached), checks[-1]))
+
+
+def _unusable(evidence: Evidence, check: DirectoryCheck) -> Culprit:
+    """The CA's node; the line of its configuration that has its names; or this node, if no packet gets through to it
+    from the CA either."""
+    rehearsal = evidence.rehearsal
+    ca = rehearsal.provisioner if rehearsal is not None else None
+    if check.error == "name_mismatch" and ca is not None and "names" in ca.lines:
+        return Culprit(
+            node=evidence.looker, file=ca.file, line=ca.lines["names"], address=check.address, role="authority"
+        )
+    attempt = evidence.attempt()
+    hop = attempt.hops[0] if attempt is not None and attempt.hops else None
+    silent = ("timeout", "no_route")
+    if hop is not None and evidence.has_no_way_out() and hop.address in evidence.addresses:
+        return Culprit(node=evidence.looker, address=hop.address)
+    if hop is not None and hop.error in silent and check.error in silent and hop.address in evidence.addresses:
+        return Culprit(node=evidence.node, address=hop.address)
+    if check.error == "no_route" and check.detail.startswith(_OWN_ROUTES):
+        return Culprit(node=evidence.node, role=evidence.owner(next(iter(evidence.addresses), None))[1])
+    node = evidence.owner(check.address)[0] or (rehearsal.node if rehearsal is not None else None)
+    return Culprit(node=node, address=check.address, role="authority")
 
 
 def _only_a_fall_back(evidence: Evidence) -> Iterator[Finding]:

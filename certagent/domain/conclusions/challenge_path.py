@@ -13,13 +13,14 @@ _NET_WORDS = {
     "no_route": "there is no route",
     "reset": "the connection was cut",
 }
+_SLOW_MS = 10_000
 _REDIRECTS = {"redirect_loop": "http01.redirect_loop", "redirect_offsite": "http01.redirect_offsite"}
 
 
 def responder_is_absent(evidence: Evidence) -> Iterator[Finding]:
     """http01.responder_absent: this node's own responder does not answer on loopback."""
     check = evidence.responder
-    if check is not None and not check.answered:
+    if check is not None and not check.answered and check.challenge == "http-01":
         yield evidence.own_finding(
             "http01.responder_absent",
             f"The responder on {check.listen} did not answer the planted token on {evidence.node} itself:"
@@ -86,6 +87,37 @@ def redirect_is_followed(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def responder_is_slow(evidence: Evidence) -> Iterator[Finding]:
+    """http01.slow: the token came, and took more than a third of what the CA waits."""
+    attempt = evidence.attempt()
+    took = sum(hop.took_ms for hop in attempt.hops) if attempt is not None and attempt.matched else 0
+    if took > _SLOW_MS:
+        yield evidence.finding(
+            "http01.slow",
+            f"The token of {evidence.identifier} came after {took / 1000:.0f} s from"
+            f" {evidence.place(evidence.first_address())}; the CA gives up after 30 s.",
+            evidence.path_culprit(evidence.first_address()),
+            "See what holds the answer up on that box.",
+            took_ms=took,
+        )
+
+
+def neither_way_is_one_way(evidence: Evidence) -> Iterator[Finding]:
+    """net.asymmetric: this node reaches the CA, and the CA does not reach it."""
+    attempt = evidence.attempt()
+    hop = attempt.hops[0] if attempt is not None and attempt.hops else None
+    if not evidence.has_failed or hop is None or hop.error not in ("timeout", "no_route"):
+        return
+    if hop.address in evidence.addresses and any(check.error is None for check in evidence.directory):
+        yield evidence.finding(
+            "net.asymmetric",
+            f"{evidence.node} reaches the CA, and the CA does not reach {evidence.place(hop.address)} port {hop.port}:"
+            " something between them lets one direction pass only.",
+            evidence.path_culprit(hop.address),
+            f"See the packet filters of {evidence.node} and of {evidence.looker}, and the routes of both.",
+        )
+
+
 def connection_is_stale(evidence: Evidence) -> Iterator[Finding]:
     """http01.stale_connection: the CA holds a connection to where the name no longer leads, and may use it."""
     rehearsal = evidence.rehearsal
@@ -114,8 +146,9 @@ def _code_for(evidence: Evidence, hops: tuple[Hop, ...]) -> str:
     last = hops[-1]
     if evidence.deciding_line() is not None:
         return "http01.wrong_host"
-    if last.error in _REDIRECTS:
-        return _REDIRECTS[last.error]
+    moved = next((hop.error for hop in hops if hop.error in _REDIRECTS), None)
+    if moved is not None:
+        return _REDIRECTS[moved]
     if len(hops) > 1:
         return "http01.redirect_broken"
     return _code_for_status(last.status or 0)

@@ -5,7 +5,19 @@ from typing import Any
 import msgspec
 
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.rehearsals import Attempt, Hop, Rehearsal, RehearsalOutcome, Resolution, ResolvedAddress
+from certagent.domain.looks import GatewayLook, NodeLook
+from certagent.domain.rehearsals import (
+    Attempt,
+    Hop,
+    Origin,
+    Rehearsal,
+    RehearsalOutcome,
+    Resolution,
+    ResolvedAddress,
+)
+from certagent.domain.txt import Publication
+
+_AT_ONCE_MS = 500
 
 
 class DirectoryCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,17 +35,25 @@ class DirectoryCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResponderCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether this node's own responder answered the planted token on this node. `detail`: what came instead."""
+    """Whether this node's own responder answered the planted token on this node. `detail`: what came instead.
+
+    For dns-01 `listen` is the zone's server, and `publication` what became of writing the record there. `withheld`: why
+    nobody beside the CA needs to be asked now.
+    """
 
     listen: str
     answered: bool
     detail: str = ""
+    challenge: str = "http-01"
+    publication: Publication | None = None
+    withheld: str = ""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All observations about one identifier. `node` concludes; `addresses` are its own.
 
     `looked_up`: a resolution seen on this node itself, without a rehearsal (the watch beside the CA has only that).
+    `here`: how the acting node itself sees things. `gateways`: what its web servers' configurations say.
     """
 
     identifier: str
@@ -43,6 +63,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     looked_up: Resolution | None = None
     responder: ResponderCheck | None = None
     directory: tuple[DirectoryCheck, ...] = ()
+    here: NodeLook | None = None
+    gateways: tuple[GatewayLook, ...] = ()
 
     @property
     def resolution(self) -> Resolution | None:
@@ -60,10 +82,44 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return self.rehearsal is not None and self.rehearsal.outcome is RehearsalOutcome.FAILED
 
     def attempt(self) -> Attempt | None:
-        """The attempt that decided: the first one in which somebody answered, else the last one."""
-        attempts = self.rehearsal.attempts if self.rehearsal else ()
+        """The fetch (http-01) that decided: the first one in which somebody answered, else the last one."""
+        attempts = self.rehearsal.attempts if self.rehearsal and self.rehearsal.challenge == "http-01" else ()
         answered = [attempt for attempt in attempts if attempt.hops and attempt.hops[0].status is not None]
         return answered[0] if answered else (attempts[-1] if attempts else None)
+
+    def first_address(self) -> str | None:
+        """Where the CA asked first of all, in the attempt that decided."""
+        attempt = self.attempt()
+        return attempt.hops[0].address if attempt is not None and attempt.hops else None
+
+    def answered_with_success(self) -> bool:
+        """Whether the end of the deciding attempt said that all is well."""
+        attempt = self.attempt()
+        return attempt is not None and bool(attempt.hops) and (attempt.hops[-1].status or 999) < 400
+
+    def somebody_answered(self) -> bool:
+        """Whether any HTTP answer came."""
+        attempt = self.attempt()
+        return attempt is not None and bool(attempt.hops) and attempt.hops[0].status is not None
+
+    def has_no_way_out(self) -> bool:
+        """Whether the looker's own routes keep it from the first address: the kernel says so at once."""
+        attempt = self.attempt()
+        hop = attempt.hops[0] if attempt is not None and attempt.hops else None
+        return hop is not None and hop.error == "no_route" and hop.took_ms < _AT_ONCE_MS
+
+    def started_by(self, what: str) -> Origin | None:
+        """The line of the CA's unit that sets a flag or variable beginning with `what`."""
+        lines = self.rehearsal.started_by if self.rehearsal is not None else ()
+        return next((line for key, line in lines if key.startswith(what)), None)
+
+    def gateway(self) -> GatewayLook | None:
+        """What the web server here does, where the rehearsal failed at an address of this node."""
+        if not self.has_failed or self.deciding_line() is not None or not self.somebody_answered():
+            return None
+        if self.first_address() not in self.addresses:
+            return None
+        return next(iter(self.gateways), None)
 
     def owner(self, address: str | None) -> tuple[str | None, str | None]:
         """(node, role) of an address, by the fleet's inventory; (None, None) where nobody knows."""
@@ -114,9 +170,18 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return used if told and used.address not in told else None
 
     def path_culprit(self, address: str | None) -> Culprit:
-        """Who is to blame for what happened at `address`: the line that led there, else the node that owns it."""
+        """Who is to blame for what happened at `address`: the line that led there, else the line of the web server
+        there that decides, else the node that owns it."""
         line = self.deciding_line()
         node, role = self.owner(address)
+        if line is None and self.has_no_way_out() and node is not None:
+            return Culprit(node=self.looker, address=address, role=role)
+        look = self.gateway()
+        if look is not None and look.place is not None and address == self.first_address():
+            place = look.place
+            return Culprit(
+                node=self.node, file=place.file, line=place.line, text=place.text, address=address, role=role
+            )
         if line is None:
             return Culprit(node=node, address=address, role=role)
         return Culprit(

@@ -18,7 +18,7 @@ _REASONS = {
     "unreachable": "cannot be looked up: no nameserver can be reached",
     "no_nameserver": "cannot be looked up: resolv.conf names no nameserver",
 }
-_CODES = {"unreachable": "dns.timeout", "no_nameserver": "dns.resolv_conf_broken"}
+_CODES = {"unreachable": "dns.resolver_dead", "no_nameserver": "dns.resolv_conf_broken"}
 
 
 def name_leads_elsewhere(evidence: Evidence) -> Iterator[Finding]:
@@ -35,20 +35,78 @@ def name_leads_elsewhere(evidence: Evidence) -> Iterator[Finding]:
 
 
 def name_has_no_address(evidence: Evidence) -> Iterator[Finding]:
-    """dns.nxdomain, dns.nodata, dns.servfail, dns.refused, dns.timeout, dns.resolv_conf_broken."""
+    """dns.nxdomain, dns.nodata, dns.servfail, dns.refused, dns.timeout, dns.resolver_dead, dns.resolv_conf_broken: the
+    CA gets no address. The culprit is the line that keeps it from one that would know, else the nameserver."""
     resolution = evidence.resolution
     if resolution is None or resolution.error is None:
         return
     asked = tuple(dict.fromkeys(reply.nameserver for reply in resolution.dns))
-    node, role = evidence.owner(asked[0] if asked else None)
     yield evidence.finding(
-        _CODES.get(resolution.error, f"dns.{resolution.error}"),
-        f"At the CA {evidence.identifier} {_REASONS.get(resolution.error, resolution.error)}"
+        _code_without_address(resolution),
+        f"At the CA {evidence.identifier} {_reason(resolution)}"
         + (f" (asked: {', '.join(evidence.place(server) for server in asked)})." if asked else "."),
-        Culprit(node=node or evidence.looker, address=asked[0] if asked else None, role=role),
-        f"Add the record for {evidence.identifier} to the zone, or mend the nameserver that the CA asks.",
+        _culprit_without_address(resolution, evidence),
+        _fix_without_address(resolution, evidence),
         nameservers=asked,
     )
+
+
+def _code_without_address(resolution: Resolution) -> str:
+    """A port that refuses says so once a second at most, so of several questions some seem to be lost on the way."""
+    error = resolution.error or ""
+    asked = {one.nameserver for one in resolution.nameservers}
+    refuses = any(one.status == "unreachable" and one.nameserver in asked for one in resolution.dns)
+    is_dead = error in ("timeout", "unreachable") and (refuses or _line_past_the_right_one(resolution) is not None)
+    return "dns.resolver_dead" if is_dead else _CODES.get(error, f"dns.{error}")
+
+
+def _reason(resolution: Resolution) -> str:
+    if "dns" not in resolution.order:
+        return "is in no hosts file, and its nsswitch.conf keeps DNS out"
+    return _REASONS.get(resolution.error or "", resolution.error or "")
+
+
+def _culprit_without_address(resolution: Resolution, evidence: Evidence) -> Culprit:
+    if "dns" not in resolution.order and resolution.switch is not None:
+        return _line_of(resolution.switch, evidence)
+    if resolution.error == "no_nameserver":
+        return Culprit(node=evidence.looker, file=RESOLV_CONF_FILE)
+    misled = _line_past_the_right_one(resolution)
+    if misled is not None:
+        return _line_of(misled, evidence)
+    asked = next((one.nameserver for one in resolution.nameservers), None)
+    node, role = evidence.owner(asked)
+    return Culprit(node=node or evidence.looker, address=asked, role=role)
+
+
+def _line_past_the_right_one(resolution: Resolution) -> Origin | None:
+    """The first line that names a nameserver, if one that it does not name would have had the address."""
+    named = {one.nameserver for one in resolution.nameservers}
+    knowing = [one for one in resolution.dns if one.status == "ok" and one.addresses and one.nameserver not in named]
+    return next(iter(resolution.nameservers), None) if knowing else None
+
+
+def _line_of(origin: Origin, evidence: Evidence) -> Culprit:
+    started = evidence.started_by("--resolver") if origin.source == "unit" else None
+    found = started or origin
+    _, role = evidence.owner(origin.nameserver)
+    return Culprit(
+        node=evidence.looker,
+        file=found.file,
+        line=found.line,
+        text=found.text,
+        address=origin.nameserver,
+        role=role,
+    )
+
+
+def _fix_without_address(resolution: Resolution, evidence: Evidence) -> str:
+    culprit = _culprit_without_address(resolution, evidence)
+    if culprit.file is None:
+        return f"Add the record for {evidence.identifier} to the zone, or mend the nameserver that the CA asks."
+    where = f"line {culprit.line} of {culprit.file}" if culprit.line else culprit.file
+    what = "let DNS be asked after the files" if "dns" not in resolution.order else "name the fleet's own nameserver"
+    return f"In {where} on {culprit.node} {what}."
 
 
 def shadowing(resolution: Resolution, line: ResolvedAddress, evidence: Evidence) -> Finding:
@@ -91,7 +149,7 @@ def shadows_at_a_client(resolutions: tuple[Resolution, ...], node: str, own: tup
         msgspec.structs.replace(
             finding,
             code="dns.hosts_shadow.client",
-            vantage=Vantage.CLIENT,
+            vantage=Vantage.STATIC,
             explanation=finding.explanation.replace(f"The CA on {node} goes", f"{node} goes", 1),
         )
         for finding in shadows_at_the_authority(resolutions, node, own)
@@ -115,13 +173,13 @@ def resolver_is_missing(node: str, configuration: ResolvConf) -> Finding | None:
 
 def _address_not_ours(evidence: Evidence, used: ResolvedAddress) -> Iterator[Finding]:
     owner, role = evidence.owner(used.address)
-    if owner is None or owner == evidence.node:
+    if owner == evidence.node or not evidence.addresses or (owner is None and evidence.somebody_answered()):
         return
     server, _ = evidence.owner(used.origin.nameserver)
     yield evidence.finding(
         "dns.address_not_ours",
-        f"DNS leads the CA to {evidence.place(used.address)} for {evidence.identifier}, which this node"
-        f" ({evidence.node}) should answer for.",
+        f"DNS leads the CA to {evidence.place(used.address)}{'' if owner else ', which nobody in the fleet has,'} for"
+        f" {evidence.identifier}, which this node ({evidence.node}) should answer for.",
         Culprit(node=server, address=used.address, role=role),
         f"Point the record of {evidence.identifier} to {' or '.join(evidence.addresses) or evidence.node}.",
         nameserver=used.origin.nameserver,

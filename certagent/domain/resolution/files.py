@@ -20,6 +20,25 @@ class ResolverFiles(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str = ""
     managers: dict[int, Manager] = {}  # of the lines of the hosts file
 
+    def nameserver_lines(self) -> tuple[Origin, ...]:
+        """The lines that name the nameservers that are asked."""
+        return tuple(
+            Origin(
+                source="resolv.conf" if server.line else "unit",
+                file=RESOLV_CONF_FILE if server.line else None,
+                line=server.line or None,
+                text=server.text,
+                nameserver=server.address,
+            )
+            for server in self.resolv_conf.nameservers
+            if server.is_used
+        )
+
+    def switch_line(self) -> Origin:
+        """The line that decides on the order of sources."""
+        switch = self.nsswitch
+        return Origin(source="nsswitch", file=NSSWITCH_FILE, line=switch.line, text=switch.text)
+
     def in_hosts(self, name: str) -> tuple[ResolvedAddress, ...]:
         """What the hosts file says of a name: every address, each with its line."""
         return tuple(

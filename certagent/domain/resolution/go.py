@@ -195,7 +195,10 @@ class _Trial:
         if self._answer is not None and self._answer.status == "ok":
             for address in self._answer.addresses:
                 found = parse_address(address) or address  # an IPv4 address in an AAAA is dialled as IPv4
-                yield ResolvedAddress(address=found, origin=Origin(source="dns", nameserver=self._answer.nameserver))
+                yield ResolvedAddress(
+                    address=found,
+                    origin=Origin(source="dns", nameserver=self._answer.nameserver, asked=self._answer.name),
+                )
 
     def failure(self) -> str:
         """Why there is no address."""

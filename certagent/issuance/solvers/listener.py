@@ -16,7 +16,8 @@ from certagent.config import split_endpoint
 from certagent.domain.conclusions.evidence import ResponderCheck
 from certagent.domain.orders import Challenge
 from certagent.domain.ports import Clock
-from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest
+from certagent.domain.rehearsals import CHALLENGE_PATH, LONGEST_PLANTING_SECONDS, RehearsalRequest
+from certagent.world.addresses import reachable_form
 from certagent.world.http import FetchError, connect, fetch
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,6 @@ REQUEST_SECONDS = 10.0
 CHECK_SECONDS = 2.0
 ORDER_SECONDS = 600.0
 MOST_CONNECTIONS = 256
-
-_UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # what a person may have configured
 
 
 class _Planted(msgspec.Struct, frozen=True):
@@ -75,13 +74,23 @@ class Listener:
         """Serve it no longer."""
         self._planted.pop(token, None)
 
-    async def present(self, challenge: Challenge, key_authorization: str) -> None:
-        """See `certagent.issuance.order.Solver`: visible as soon as it is planted."""
+    async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
+        """See `certagent.issuance.order.Solver`: visible as soon as it is planted, under whatever name."""
+        del identifier
         self.plant(challenge.token, key_authorization, ORDER_SECONDS)
 
-    async def clean_up(self, challenge: Challenge) -> None:
+    async def clean_up(self, identifier: str, challenge: Challenge) -> None:
         """See `certagent.issuance.order.Solver`."""
+        del identifier
         self.remove(challenge.token)
+
+    async def show(self, request: RehearsalRequest, body: str) -> None:
+        """Serve the body of a rehearsal."""
+        self.plant(request.token, body, LONGEST_PLANTING_SECONDS)
+
+    async def withdraw(self, request: RehearsalRequest) -> None:
+        """Serve it no longer."""
+        self.remove(request.token)
 
     async def answers(self, request: RehearsalRequest) -> ResponderCheck:
         """Whether this responder serves what was planted, asked over the network on this node."""
@@ -92,7 +101,7 @@ class Listener:
         host, port = split_endpoint(self.listen)
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                connection = await connect(_UNSPECIFIED.get(host, host), port)
+                connection = await connect(reachable_form(host), port)
                 reply = await fetch(connection, request.identifier, CHALLENGE_PATH + request.token, "certagent")
         except (OSError, FetchError) as error:
             return ResponderCheck(listen=self.listen, answered=False, detail=str(error) or "no answer in time")

@@ -1,0 +1,279 @@
+"""`certagent fix`: takes the lines out of this node's resolver files that lead names astray. Run by a person only.
+
+An incident is no more than a pointer: what is wrong is found again here, in the files as they are, and lines are known
+by their content. Nothing but resolver files is ever changed, and nothing before a backup of it is kept.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from certagent.commands import UnableError
+from certagent.commands.fleet import ask_collector
+from certagent.config import AgentSettings
+from certagent.domain.conclusions.resolution import (
+    resolver_is_missing,
+    shadows_at_a_client,
+    shadows_at_the_authority,
+)
+from certagent.domain.findings import Finding
+from certagent.domain.fixes import (
+    Edit,
+    Fix,
+    FixedFile,
+    Refusal,
+    Text,
+    as_diff,
+    drop_names,
+    edited,
+    name_nameservers,
+    refuse,
+)
+from certagent.domain.resolution.files import RESOLVER_FILES
+from certagent.domain.resolution.hosts import HOSTS_FILE
+from certagent.domain.resolution.ownership import Surroundings, find_managers
+from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
+from certagent.domain.sides import stray_lines
+from certagent.state import FixFolder, State
+from certagent.vantage.files import FileObservation
+from certagent.vantage.observe import NodeVantage
+from certagent.world.files import rewrite_file
+from certagent.world.linux import Proc, read_within
+
+_ROOT = Path("/")
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done. `texts` are the files that the edits were derived from; `notes` what a person should know."""
+
+    edits: tuple[Edit, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    texts: Mapping[str, Text] = {}
+    notes: tuple[str, ...] = ()
+
+    def after(self) -> dict[str, bytes]:
+        """File -> content, for those that change."""
+        files = dict.fromkeys(edit.file for edit in self.edits)
+        return {
+            file: edited(self.texts[file].content, [edit for edit in self.edits if edit.file == file]) for file in files
+        }
+
+
+def fix(settings: AgentSettings, incident: str | None = None, *, apply: bool, root: Path = _ROOT) -> dict[str, Any]:
+    """`{"node", "incident", "edits", "refusals", "notes", "diff", "applied": Fix | null, "backup": path | null}`.
+
+    Raises `UnableError`: the incident is another node's, a file changed meanwhile, or could not be written.
+    """
+    pointer = _read_incident(settings, incident) if incident is not None else None
+    plan = asyncio.run(make_plan(settings, root))
+    if pointer is not None:
+        plan = narrowed(plan, pointer)
+    after = plan.after()
+    applied, backup = None, None
+    if apply and after:
+        applied, backup = apply_plan(_fixes(settings), plan, after, incident, root)
+    document = {
+        "node": settings.agent.name,
+        "incident": incident,
+        "edits": plan.edits,
+        "refusals": plan.refusals,
+        "notes": plan.notes,
+        "diff": "\n".join(as_diff(file, plan.texts[file].content, content) for file, content in after.items()),
+        "applied": applied,
+        "backup": backup,
+    }
+    return dict(msgspec.to_builtins(document))
+
+
+def undo(settings: AgentSettings, root: Path = _ROOT) -> dict[str, Any]:
+    """`{"node", "undone": Fix | null}`: the latest fix, every file byte by byte as it was before.
+
+    Raises `UnableError` when a file is no longer what the fix made of it; then nothing is changed.
+    """
+    fixes = _fixes(settings)
+    latest = fixes.latest()
+    if latest is None:
+        return {"node": settings.agent.name, "undone": None}
+    restored = {one.file: _to_restore(fixes, latest, one, root) for one in latest.files}
+    _write_all({file: content for file, content in restored.items() if content is not None}, root)
+    undone = msgspec.structs.replace(latest, undone_at=datetime.now(UTC))
+    fixes.save(undone)
+    return dict(msgspec.to_builtins({"node": settings.agent.name, "undone": undone}))
+
+
+def exit_status(document: dict[str, Any]) -> int:
+    """4 when something is left that certagent refuses to change, 3 when there is something to be done (--apply does
+    it), else 0."""
+    if "undone" in document:
+        return 0
+    if document["refusals"]:
+        return 4
+    return 3 if document["edits"] and document["applied"] is None else 0
+
+
+def render(document: dict[str, Any]) -> str:
+    """For a person: why, the diff, what was done or would be."""
+    if "undone" in document:
+        return _undone_text(document["undone"])
+    lines = list(dict.fromkeys(f"{edit['code']}: {edit['explanation']}" for edit in document["edits"]))
+    lines += [document["diff"]] if document["diff"] else []
+    for one in document["refusals"]:
+        place = f"{one['file']}:{one['line']}" if one["line"] else one["file"]
+        lines.append(f"not changed: {place}: {one['text'] or ''}\n  {one['code']}: {one['reason']}")
+    lines += document["notes"]
+    if document["applied"]:
+        lines.append(f"applied; the backup is {document['backup']}, and `certagent fix --undo` restores it")
+    elif document["edits"]:
+        lines.append("nothing was changed; `certagent fix --apply` makes this edit")
+    return "\n".join(lines) or "nothing to fix in this node's resolver files"
+
+
+async def make_plan(settings: AgentSettings, root: Path = _ROOT) -> Plan:
+    """Find again, in the files as they are, what leads the fleet's names astray, and what would mend it."""
+    allowed = settings.vantage.allow if settings.vantage is not None else ()
+    zones = (*settings.dns.zones, *(name.removeprefix("*.") for name in allowed))
+    seen = await NodeVantage(settings.dns.nameservers, zones, root=root).inspect_files()
+    texts = {file: _read_text(root, file) for file in RESOLVER_FILES if seen.snapshot[file].content is not None}
+    wanted = tuple(_edits(settings, seen, texts))
+    judged = [(edit, refuse(edit, texts[edit.file])) for edit in wanted]
+    missing = resolver_is_missing(settings.agent.name, seen.files.resolv_conf) if seen.files else None
+    unmended = missing is not None and not any(edit.file == RESOLV_CONF_FILE for edit in wanted)
+    return Plan(
+        edits=tuple(edit for edit, refusal in judged if refusal is None),
+        refusals=tuple(refusal for _, refusal in judged if refusal is not None)
+        + ((_by_hand(missing),) if missing is not None and unmended else ()),
+        texts=texts,
+    )
+
+
+def narrowed(plan: Plan, incident: Mapping[str, Any]) -> Plan:
+    """Only what the incident points at: its file, and its lines by their text."""
+    file = incident["culprit"]["file"]
+    texts = {line["text"] for line in incident["lines"] if line["text"] is not None}
+
+    def is_meant(one: Edit | Refusal) -> bool:
+        return one.file == file and (not texts or one.text is None or one.text in texts)
+
+    edits, refusals = tuple(filter(is_meant, plan.edits)), tuple(filter(is_meant, plan.refusals))
+    gone = f"nothing that incident {incident['id']} points at is wrong in {file} any more"
+    return Plan(edits=edits, refusals=refusals, texts=plan.texts, notes=() if edits or refusals else (gone,))
+
+
+def apply_plan(
+    fixes: FixFolder, plan: Plan, after: Mapping[str, bytes], incident: str | None, root: Path = _ROOT
+) -> tuple[Fix, str]:
+    """Keep the backup, write, and look whether it is there. Raises `UnableError`."""
+    before = {file: plan.texts[file].content for file in after}
+    for file, content in before.items():
+        if _read_text(root, file).content != content:
+            raise UnableError(f"{file} was changed meanwhile: nothing was written; look again")
+    now = datetime.now(UTC)
+    files = tuple(
+        FixedFile(file=file, before=_digest(before[file]), after=_digest(content)) for file, content in after.items()
+    )
+    made = Fix(id=now.strftime("%Y%m%dT%H%M%S.%fZ"), at=now, incident=incident, files=files)
+    try:
+        fixes.keep(made, before)
+    except OSError as error:
+        raise UnableError(f"no backup can be kept, so nothing was changed: {error}") from error
+    _write_all(after, root)
+    return made, str(fixes.path_of(made))
+
+
+def _edits(settings: AgentSettings, seen: FileObservation, texts: Mapping[str, Text]) -> list[Edit]:
+    node, own = settings.agent.name, seen.own_addresses
+    beside = settings.vantage is not None
+    shadows = (shadows_at_the_authority if beside else shadows_at_a_client)(seen.resolutions, node, own)
+    code = "dns.hosts_shadow.authority" if beside else "dns.hosts_shadow.client"
+    stray = [
+        (resolution.name, line)
+        for resolution in seen.resolutions
+        if resolution.addresses and resolution.addresses[0].origin.source == "hosts"
+        for line in stray_lines(resolution, own)
+    ]
+    edits = list(drop_names(stray, shadows, code, texts[HOSTS_FILE])) if stray else []
+    missing = resolver_is_missing(node, seen.files.resolv_conf) if seen.files else None
+    if missing is not None and RESOLV_CONF_FILE in texts:
+        edits += name_nameservers(missing, settings.dns.nameservers)
+    return edits
+
+
+def _by_hand(finding: Finding) -> Refusal:
+    return Refusal(file=RESOLV_CONF_FILE, line=None, text=None, code=finding.code, reason=finding.fix or "")
+
+
+def _read_incident(settings: AgentSettings, incident: str) -> dict[str, Any]:
+    """The incident, if it points at a resolver file of this very node."""
+    document = ask_collector(settings, "incidents", incident)
+    node, file = document["culprit"]["node"], document["culprit"]["file"]
+    if node != settings.agent.name:
+        raise UnableError(f"incident {incident} is about {node}, not about this node: run `certagent fix` there")
+    if file not in RESOLVER_FILES:
+        place = file or document["code"]
+        raise UnableError(f"incident {incident} is about {place}: certagent changes nothing but resolver files")
+    return document
+
+
+def _read_text(root: Path, file: str) -> Text:
+    state = read_within(root, file)
+    content = state.content or b""
+    name = file.rpartition("/")[2]
+    surroundings = Surroundings(
+        pve_ignored=read_within(root, f"/etc/.pve-ignore.{name}").content is not None,
+        target=state.target,
+        mounted_from=Proc().mounted_from(None, file) if root == _ROOT else None,
+    )
+    real = _real(root, file)
+    outside = None if real.is_relative_to(root / "etc") else f"/{real.relative_to(root)}"
+    return Text(content=content, managers=find_managers(content, surroundings), leads_to=outside)
+
+
+def _real(root: Path, file: str) -> Path:
+    """The file itself, behind every link. With another root than ours, links that lead out of it count as outside."""
+    real = (root / file.lstrip("/")).resolve()
+    return real if real.is_relative_to(root.resolve()) else root / "outside" / real.name
+
+
+def _write_all(contents: Mapping[str, bytes], root: Path) -> None:
+    for file, content in contents.items():
+        try:
+            rewrite_file(_real(root, file), content)
+        except OSError as error:
+            raise UnableError(f"{file} cannot be written: {error.strerror}") from error
+        if _read_text(root, file).content != content:
+            raise UnableError(f"{file} was written, and is something else again: who else writes it?")
+
+
+def _to_restore(fixes: FixFolder, fix: Fix, one: FixedFile, root: Path) -> bytes | None:
+    """The content to put back; None where the fix never got that far."""
+    digest = _digest(_read_text(root, one.file).content)
+    if digest == one.before:
+        return None
+    backup = fixes.backup(fix, one.file)
+    if digest != one.after:
+        raise UnableError(f"{one.file} was changed since: the backup {fixes.path_of(fix)} is yours to compare")
+    if backup is None or _digest(backup) != one.before:
+        raise UnableError(f"the backup of {one.file} in {fixes.path_of(fix)} is not what was kept: nothing was changed")
+    return backup
+
+
+def _fixes(settings: AgentSettings) -> FixFolder:
+    try:
+        return State(settings.agent.state).fixes()
+    except OSError as error:
+        raise UnableError(f"the state folder {settings.agent.state} cannot be used: {error.strerror}") from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _undone_text(fix: dict[str, Any] | None) -> str:
+    if fix is None:
+        return "there is no fix to undo"
+    return f"undone: {', '.join(one['file'] for one in fix['files'])} as before {fix['at']}"

@@ -1,0 +1,105 @@
+"""Challenge and solver must fit each other, and the identifiers. Looks at the key file's mode and content."""
+
+import base64
+import binascii
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+from certagent.config.errors import ConfigurationError, split_endpoint
+from certagent.config.settings import CertificateSection, ListenerSolver, Rfc2136Solver
+
+_ANSWERED_BY = {"http-01": "listener", "tls-alpn-01": "listener", "dns-01": "rfc2136"}
+
+
+def check_solver(path: Path, where: str, certificate: CertificateSection) -> None:
+    """Raise `ConfigurationError` for a solver that cannot answer this certificate's challenge."""
+    _check_identifiers(path, where, certificate)
+    solver = certificate.solver
+    if solver is None:
+        return
+    kind = "listener" if isinstance(solver, ListenerSolver) else "rfc2136"
+    wanted = _ANSWERED_BY[certificate.challenge]
+    if kind != wanted:
+        message = f'{certificate.challenge} is answered by kind = "{wanted}", not by "{kind}"'
+        raise ConfigurationError(path, f"{where}.solver: {message}")
+    if isinstance(solver, Rfc2136Solver):
+        _check_rfc2136(path, f"{where}.solver", solver, certificate.identifiers)
+        return
+    try:
+        split_endpoint(solver.listen)
+    except ValueError as error:
+        raise ConfigurationError(path, f"{where}.solver.listen: {error}") from error
+
+
+def check_shared_ports(path: Path, certificates: Sequence[CertificateSection]) -> None:
+    """Raise `ConfigurationError` where one port would have to speak plain HTTP and TLS."""
+    taken: dict[str, CertificateSection] = {}
+    for index, certificate in enumerate(certificates):
+        if not isinstance(certificate.solver, ListenerSolver):
+            continue
+        listen = certificate.solver.listen
+        other = taken.setdefault(listen, certificate)
+        if other.challenge != certificate.challenge:
+            message = f"{listen!r} already answers {other.challenge} for certificate {other.name!r}"
+            raise ConfigurationError(path, f"certificate[{index}].solver.listen: {message}")
+
+
+def read_secret(path: Path) -> bytes:
+    """The TSIG secret in that file. Raises OSError, and ValueError (in words) for what is not base64."""
+    text = path.read_text(encoding="ascii", errors="replace").strip()
+    try:
+        secret = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("is not base64 (the secret alone belongs there)") from error
+    if not secret:
+        raise ValueError("is empty")
+    return secret
+
+
+def _check_identifiers(path: Path, where: str, certificate: CertificateSection) -> None:
+    is_dns = certificate.challenge == "dns-01"
+    for identifier in certificate.identifiers:
+        if identifier.startswith("*.") and not is_dns:
+            message = f"{identifier!r} is a wildcard, which only dns-01 can prove"
+            raise ConfigurationError(path, f"{where}.identifiers: {message}")
+        if is_dns and _is_address(identifier):
+            message = f"{identifier!r} is an address, which dns-01 cannot prove"
+            raise ConfigurationError(path, f"{where}.identifiers: {message}")
+
+
+def _check_rfc2136(path: Path, where: str, solver: Rfc2136Solver, identifiers: Sequence[str]) -> None:
+    if not _is_address(solver.server):
+        raise ConfigurationError(path, f"{where}.server: {solver.server!r} is not an IP address")
+    if not 0 < solver.port < 65536:
+        raise ConfigurationError(path, f"{where}.port: {solver.port} is no port")
+    for identifier in identifiers:
+        if solver.zone is not None and not _is_below(identifier, solver.zone):
+            raise ConfigurationError(path, f"{where}.zone: {identifier!r} is not in the zone {solver.zone!r}")
+    _check_key_file(path, f"{where}.key_file", solver.key_file)
+
+
+def _check_key_file(path: Path, where: str, key_file: Path) -> None:
+    if not key_file.is_file():
+        raise ConfigurationError(path, f"{where}: {key_file} does not exist")
+    if key_file.stat().st_mode & 0o077:
+        raise ConfigurationError(path, f"{where}: {key_file} can be read by others; chmod 600 it")
+    try:
+        read_secret(key_file)
+    except OSError as error:
+        raise ConfigurationError(path, f"{where}: {key_file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(path, f"{where}: {key_file} {error}") from error
+
+
+def _is_below(identifier: str, zone: str) -> bool:
+    bare, apex = identifier.lower().removesuffix("."), zone.lower().strip(".")
+    return bare == apex or bare.endswith("." + apex)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

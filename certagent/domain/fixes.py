@@ -1,0 +1,181 @@
+"""Fixes: which line of a resolver file is to become what, and what certagent keeps its hands off. Pure.
+
+A line is known by its content, never by its number alone. What somebody else rewrites is not edited but pointed at.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from certagent.domain.findings import Finding
+from certagent.domain.rehearsals import ResolvedAddress
+from certagent.domain.resolution.hosts import HOSTS_FILE
+from certagent.domain.resolution.ownership import Manager
+from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
+from certagent.domain.resolution.text import absolute, lower, show
+
+_FIELD = re.compile(rb"[ \t\r]*[^ \t\r]+")
+_BLANKS = b" \t\r"
+
+ELSEWHERE = {
+    Manager.PROXMOX: "on the Proxmox VE host, in the container's own settings (its DNS and Network tabs, or `pct set`);"
+    " or leave the file to yourself with `touch /etc/.pve-ignore.{name}`",
+    Manager.CLOUD_INIT: "in /etc/cloud/templates/{name}.debian.tmpl, or set manage_etc_hosts: false for cloud-init",
+    Manager.DOCKER: "where the container is started: --add-host and --dns, or extra_hosts and dns of its compose file",
+    Manager.SYSTEMD_RESOLVED: "in /etc/systemd/resolved.conf, or in the DNS= of the link's .network file",
+    Manager.NETWORK_MANAGER: "with `nmcli connection modify NAME ipv4.dns ADDRESS`",
+    Manager.RESOLVCONF: "in the dns-nameservers of /etc/network/interfaces",
+    Manager.DHCPCD: "in /etc/dhcpcd.conf, or at the DHCP server",
+}
+"""Who rewrites a line -> where to change it instead; `{name}` is the file's."""
+
+
+class Text(msgspec.Struct, frozen=True, kw_only=True):
+    """A resolver file as it was read. `leads_to`: where a link in its place leads, if that is outside of /etc."""
+
+    content: bytes
+    managers: Mapping[int, Manager] = {}
+    leads_to: str | None = None
+
+
+class Edit(msgspec.Struct, frozen=True, kw_only=True):
+    """One line to change: `replacement` null removes it; `line` null appends. `code` is the finding's.
+
+    `names` are what is taken off the line; `replacement` is how a person reads what is left.
+    """
+
+    file: str
+    line: int | None
+    text: str | None
+    replacement: str | None
+    names: tuple[str, ...] = ()
+    code: str
+    explanation: str
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A line, or a file, that certagent does not change; `reason` says why, and where to change it instead."""
+
+    file: str
+    line: int | None
+    text: str | None
+    code: str
+    reason: str
+
+
+class FixedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a fix: the SHA-256 of its content before and after."""
+
+    file: str
+    before: str
+    after: str
+
+
+class Fix(msgspec.Struct, frozen=True, kw_only=True):
+    """A fix that was applied, or was about to be when it was killed: the digests tell which."""
+
+    id: str
+    at: datetime
+    incident: str | None = None
+    files: tuple[FixedFile, ...]
+    undone_at: datetime | None = None
+
+
+def drop_names(
+    stray: Sequence[tuple[str, ResolvedAddress]], findings: Iterable[Finding], code: str, text: Text
+) -> Iterator[Edit]:
+    """Edits that take names off the hosts lines that lead them astray: `stray` has (name, line). A line that names
+    nothing else goes; a first label that stands beside its name goes with it. `code` is that of lines without a
+    finding of their own (one of several for the name)."""
+    said = {finding.identifier: finding for finding in findings}
+    by_line: dict[int, list[str]] = {}
+    for name, line in stray:
+        by_line.setdefault(line.origin.line or 0, []).append(name)
+    lines = text.content.split(b"\n")
+    for number, names in sorted(by_line.items()):
+        raw = lines[number - 1]
+        left = _without(raw, names)
+        finding = next((said[name] for name in names if name in said), None)
+        yield Edit(
+            file=HOSTS_FILE,
+            line=number,
+            text=_shown(raw),
+            replacement=None if left is None else _shown(left),
+            names=tuple(names),
+            code=finding.code if finding is not None else code,
+            explanation=finding.explanation
+            if finding is not None
+            else f"Line {number} of {HOSTS_FILE} leads {', '.join(names)} to {show(raw.split()[0])}, DNS does not.",
+        )
+
+
+def name_nameservers(finding: Finding, nameservers: Sequence[str]) -> Iterator[Edit]:
+    """Edits that give a resolv.conf without a usable nameserver the configured ones."""
+    for address in nameservers:
+        yield Edit(
+            file=RESOLV_CONF_FILE,
+            line=None,
+            text=None,
+            replacement=f"nameserver {address}",
+            code=finding.code,
+            explanation=finding.explanation,
+        )
+
+
+def refuse(edit: Edit, text: Text) -> Refusal | None:
+    """Why this edit is not certagent's to make; None when it is."""
+    manager = text.managers.get(edit.line or 1)
+    if text.leads_to is not None:
+        reason = f"{edit.file} is a link that leads out of /etc: change {text.leads_to}, or whoever writes it."
+    elif manager is not None:
+        where = ELSEWHERE[manager].format(name=edit.file.rpartition("/")[2])
+        reason = f"{manager} rewrites it: change it {where}."
+    else:
+        return None
+    return Refusal(file=edit.file, line=edit.line, text=edit.text, code=edit.code, reason=reason)
+
+
+def edited(content: bytes, edits: Sequence[Edit]) -> bytes:
+    """The file with the edits made. Lines are found by their text; each must be there.
+
+    Raises ValueError for a line that is not there any more.
+    """
+    wanted = {edit.text: edit for edit in edits if edit.text is not None}
+    missing = set(wanted) - {_shown(line) for line in content.split(b"\n")}
+    if missing:
+        raise ValueError(f"there is no such line any more: {sorted(missing)[0]}")
+    kept = [_replaced(line, wanted) for line in content.split(b"\n")]
+    result = b"\n".join(line for line in kept if line is not None)
+    for edit in edits:
+        if edit.text is None and edit.replacement is not None:
+            result += (b"\n" if result and not result.endswith(b"\n") else b"") + edit.replacement.encode() + b"\n"
+    return result
+
+
+def as_diff(file: str, before: bytes, after: bytes) -> str:
+    """A unified diff for a person: as printable text, line by line."""
+    lines = ([_shown(line) for line in content.split(b"\n")] for content in (before, after))
+    old, new = ([*content[:-1], *([content[-1]] if content[-1] else [])] for content in lines)
+    return "\n".join(difflib.unified_diff(old, new, file, file, lineterm=""))
+
+
+def _replaced(line: bytes, wanted: Mapping[str, Edit]) -> bytes | None:
+    edit = wanted.get(_shown(line))
+    return line if edit is None else _without(line, edit.names) if edit.names else None
+
+
+def _without(raw: bytes, names: Sequence[str]) -> bytes | None:
+    """The line without these names, blanks in front of them included; None when no name is left on it."""
+    said, mark, comment = raw.partition(b"#")
+    unwanted = {absolute(lower(name)) for name in names} | {lower(name).partition(".")[0] for name in names}
+    address, *fields = _FIELD.findall(said)
+    kept = [field for field in fields if absolute(lower(show(field.strip(_BLANKS)))) not in unwanted]
+    rest = said[said.rindex(fields[-1]) + len(fields[-1]) :]
+    return address + b"".join(kept) + rest + mark + comment if kept else None
+
+
+def _shown(raw: bytes) -> str:
+    return show(raw.rstrip(b"\r"))

@@ -1,0 +1,167 @@
+"""The agent's own responder for tls-alpn-01 (RFC 8737): presents challenge certificates, speaks no other protocol.
+
+For one name there is one certificate at a time: an order's goes before a rehearsal's. Keys and certificates live in
+memory; every connection ends with its handshake.
+"""
+
+import asyncio
+import hashlib
+import logging
+import ssl
+from types import TracebackType
+from typing import Self
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from certagent.config import split_endpoint
+from certagent.domain.alpn import challenge_certificate, judge_certificate, server_name
+from certagent.domain.conclusions.evidence import ResponderCheck
+from certagent.domain.orders import Challenge
+from certagent.domain.ports import Clock
+from certagent.domain.rehearsals import ACME_TLS, LONGEST_PLANTING_SECONDS, RehearsalRequest
+from certagent.world import http
+from certagent.world.addresses import reachable_form
+from certagent.world.tls import NoProtocolError, served_certificate, serving
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_SECONDS = 5.0
+CHECK_SECONDS = 2.0
+ORDER_SECONDS = 600.0
+
+
+class _Planted(msgspec.Struct, frozen=True):
+    """What is presented under one server name. `rank`: 0 for an order's, 1 for a rehearsal's."""
+
+    rank: int
+    server_name: str
+    context: ssl.SSLContext
+    until: float
+
+
+class AlpnListener:
+    """One responder. Use as an async context manager. A port that is taken is tried again at each check."""
+
+    challenge_type = "tls-alpn-01"
+
+    def __init__(self, listen: str, clock: Clock) -> None:
+        self.listen = listen
+        self._clock = clock
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._planted: dict[str, _Planted] = {}
+        self._open: set[asyncio.BaseTransport] = set()
+        self._server: asyncio.Server | None = None
+        self._trouble: str | None = None
+
+    async def __aenter__(self) -> Self:
+        self._trouble = await self._listen()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+            for transport in tuple(self._open):
+                transport.close()
+            await self._server.wait_closed()
+
+    async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
+        """See `certagent.issuance.order.Solver`: visible as soon as it is planted."""
+        self._plant(challenge.token, identifier, key_authorization, rank=0, seconds=ORDER_SECONDS)
+
+    async def clean_up(self, identifier: str, challenge: Challenge) -> None:
+        """See `certagent.issuance.order.Solver`."""
+        del identifier
+        self._planted.pop(challenge.token, None)
+
+    async def show(self, request: RehearsalRequest, body: str) -> None:
+        """Present the certificate of a rehearsal."""
+        self._plant(request.token, request.identifier, body, rank=1, seconds=LONGEST_PLANTING_SECONDS)
+
+    async def withdraw(self, request: RehearsalRequest) -> None:
+        """Present it no longer."""
+        self._planted.pop(request.token, None)
+
+    async def answers(self, request: RehearsalRequest) -> ResponderCheck:
+        """Whether this responder presents what was planted, asked over the network on this node."""
+        check = ResponderCheck(listen=self.listen, answered=True, challenge=self.challenge_type)
+        presented = self._presented(server_name(request.identifier))
+        if presented is not None and presented.rank == 0:
+            return msgspec.structs.replace(check, withheld="an order for that name is under way")
+        if self._server is None:
+            self._trouble = await self._listen()
+        trouble = self._trouble or await self._look(request)
+        return check if trouble is None else msgspec.structs.replace(check, answered=False, detail=trouble)
+
+    async def _look(self, request: RehearsalRequest) -> str | None:
+        host, port = split_endpoint(self.listen)
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                connection = await http.connect(reachable_form(host), port)
+                protocol, der = await served_certificate(connection, server_name(request.identifier), ACME_TLS)
+        except (OSError, NoProtocolError) as error:
+            return str(error) or "no handshake in time"
+        answer = judge_certificate(protocol, der, request.identifier, bytes.fromhex(request.digest))
+        return None if answer.is_good else "another certificate than the planted one is presented"
+
+    def _plant(self, token: str, identifier: str, body: str, *, rank: int, seconds: float) -> None:
+        certificate = challenge_certificate(identifier, hashlib.sha256(body.encode()).digest(), self._key)
+        key_pem = self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        context = serving(certificate.public_bytes(serialization.Encoding.PEM), key_pem, ACME_TLS)
+        now = self._clock.monotonic()
+        self._planted = {name: one for name, one in self._planted.items() if one.until > now}
+        self._planted[token] = _Planted(rank, server_name(identifier), context, now + seconds)
+
+    def _presented(self, name: str) -> _Planted | None:
+        """What is presented under that name now: the order's, else the rehearsal's that came last."""
+        now = self._clock.monotonic()
+        planted = [one for one in self._planted.values() if one.server_name == name and one.until > now]
+        return min(reversed(planted), key=lambda one: one.rank, default=None)
+
+    def _choose(self, connection: ssl.SSLObject, name: str | None) -> int | None:
+        presented = self._presented((name or "").lower())
+        if presented is None:
+            return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        connection.context = presented.context
+        return None
+
+    async def _listen(self) -> str | None:
+        """Listen; or why that cannot be."""
+        host, port = split_endpoint(self.listen)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols([ACME_TLS])
+        context.sni_callback = lambda connection, name, _: self._choose(connection, name)
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                lambda: _Connection(self._open), host, port, ssl=context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+        except OSError as error:
+            trouble = f"the responder cannot listen on {self.listen}: {error.strerror or error}"
+            log.error("%s", trouble)
+            return trouble
+        log.info("the responder for tls-alpn-01 listens on %s", self.listen)
+        return None
+
+
+class _Connection(asyncio.Protocol):
+    """Over as soon as the handshake is: the certificate was all there is to say."""
+
+    def __init__(self, opened: set[asyncio.BaseTransport]) -> None:
+        self._opened = opened
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._opened.add(transport)
+        transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._transport is not None:
+            self._opened.discard(self._transport)

@@ -1,0 +1,240 @@
+"""The web servers of this node, read from their files with every line's place. Observations; never raises.
+
+nginx through crossplane, Traefik through its static file and the file provider's YAML. What cannot be read is left out:
+the rehearsal decides, and this only explains it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from certagent.domain.gateways import nginx, traefik
+from certagent.domain.gateways.nginx import Directive
+from certagent.domain.gateways.traefik import Configuration, EntryPoint, Middleware, Named, Router
+from certagent.domain.looks import GatewayLook, Place
+from certagent.vantage.services import NGINX, TRAEFIK
+
+_LONGEST_TEXT = 200
+_LARGEST_FILE = 1024 * 1024
+_MOST_FILES = 200
+_SECRET = re.compile(r"(authorization|token|secret|password|api[-_]?key)", re.IGNORECASE)
+
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+class Gateways:
+    """Reads again only what has changed. `nginx_path`, `traefik_paths`: where the configurations begin."""
+
+    def __init__(self, nginx_path: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK) -> None:
+        self._nginx_path = nginx_path
+        self._traefik_paths = traefik_paths
+        self._nginx: tuple[Stamp, tuple[Directive, ...]] = ((), ())
+        self._traefik: tuple[Stamp, Configuration | None] = ((), None)
+
+    def look(self, name: str) -> tuple[GatewayLook, ...]:
+        """What each web server here does on port 80 with the challenge of `name`."""
+        looks = []
+        if self._nginx_path.is_file():
+            looks.append(nginx.judge(self._read_nginx(), name.lower()))
+        configuration = self._read_traefik()
+        if configuration is not None:
+            looks.append(traefik.judge(configuration, name.lower()))
+        return tuple(look for look in looks if look is not None)
+
+    def _read_nginx(self) -> tuple[Directive, ...]:
+        stamp, directives = self._nginx
+        if not stamp or stamp != _stamp([Path(path) for path, _, _ in stamp], self._nginx_path.parent):
+            files, directives = read_nginx(self._nginx_path)
+            self._nginx = (_stamp(files, self._nginx_path.parent), directives)
+        return directives
+
+    def _read_traefik(self) -> Configuration | None:
+        static = next((path for path in self._traefik_paths if path.is_file()), None)
+        if static is None:
+            return None
+        stamp = _stamp([static, *_dynamic_files(_load(static))], static.parent)
+        if stamp != self._traefik[0]:
+            self._traefik = (stamp, read_traefik(static))
+        return self._traefik[1]
+
+
+def read_nginx(path: Path) -> tuple[list[Path], tuple[Directive, ...]]:
+    """(files read, directives with includes in their places)."""
+    import crossplane
+
+    try:
+        parsed = crossplane.parse(str(path), combine=True, catch_errors=True)
+    except (OSError, ValueError):
+        return [path], ()
+    texts: dict[str, list[str]] = {}
+    blocks = [block for file in parsed["config"] for block in file["parsed"]]
+    directives = tuple(_directives(blocks, texts))
+    return [path, *map(Path, texts)], directives
+
+
+def _directives(blocks: Sequence[Mapping[str, Any]], texts: dict[str, list[str]]) -> Iterator[Directive]:
+    for block in blocks:
+        place = _place(block.get("file", ""), block["line"], texts)
+        inner = tuple(_directives(block.get("block", ()), texts))
+        yield Directive(block["directive"], tuple(block["args"]), place, inner)
+
+
+def _place(file: str, line: int, texts: dict[str, list[str]]) -> Place:
+    if file not in texts:
+        texts[file] = _lines(Path(file))
+    lines = texts[file]
+    return Place(file=file, line=line, text=_shown(lines[line - 1]) if 0 < line <= len(lines) else None)
+
+
+def read_traefik(static: Path) -> Configuration:
+    """The static file and all files of the file provider."""
+    document = _load(static)
+    files = _dynamic_files(document)
+    dynamic = [(file, _load(file)) for file in files]
+    sections = [(file, _table(_table(one, "http"), kind), kind) for file, one in dynamic for kind in _KINDS]
+    return Configuration(
+        entry_points=tuple(_entry_points(static, document)),
+        challengers=tuple(_challengers(static, document)),
+        routers=tuple(
+            _router(f, name, one) for f, table, kind in sections if kind == "routers" for name, one in _tables(table)
+        ),
+        middlewares={
+            name: _middleware(f, one)
+            for f, table, kind in sections
+            if kind == "middlewares"
+            for name, one in _tables(table)
+            if one
+        },
+        services={
+            name: tuple(_servers(f, one))
+            for f, table, kind in sections
+            if kind == "services"
+            for name, one in _tables(table)
+        },
+    )
+
+
+_KINDS = ("routers", "middlewares", "services")
+
+
+def _entry_points(file: Path, document: Any) -> Iterator[EntryPoint]:
+    for name, one in _tables(_table(document, "entryPoints")):
+        redirections = _table(_table(one, "http"), "redirections")
+        redirects = _key(file, redirections, "entryPoint") if "entryPoint" in redirections else None
+        try:
+            port = traefik.port_of(str(one.get("address", "")))
+        except ValueError:
+            port = None
+        yield EntryPoint(name=name, port=port, redirects=redirects)
+
+
+def _challengers(file: Path, document: Any) -> Iterator[Named]:
+    for _, resolver in _tables(_table(document, "certificatesResolvers")):
+        acme = _table(resolver, "acme")
+        challenge = _table(acme, "httpChallenge")
+        if "entryPoint" in challenge:
+            yield Named(str(challenge["entryPoint"]), _key(file, acme, "httpChallenge"))
+
+
+def _router(file: Path, name: str, one: Any) -> Router:
+    service = one.get("service")
+    priority = one.get("priority")
+    return Router(
+        name=name,
+        rule=str(one.get("rule", "")),
+        place=_key(file, one, "rule") if "rule" in one else Place(file=str(file)),
+        entry_points=tuple(_named(file, one, "entryPoints")),
+        middlewares=tuple(_named(file, one, "middlewares")),
+        service=Named(str(service), _key(file, one, "service")) if service else None,
+        priority=priority if isinstance(priority, int) else None,
+        has_tls="tls" in one,
+    )
+
+
+def _middleware(file: Path, one: Any) -> Middleware:
+    kind = next(iter(one))
+    return Middleware(kind=str(kind), place=_key(file, one, kind))
+
+
+def _servers(file: Path, one: Any) -> Iterator[Named]:
+    servers = _table(one, "loadBalancer").get("servers")
+    for server in servers if isinstance(servers, list) else ():
+        if isinstance(server, dict) and "url" in server:
+            yield Named(str(server["url"]), _key(file, server, "url"))
+
+
+def _named(file: Path, table: Any, key: str) -> Iterator[Named]:
+    """The names of a list, each at its own line."""
+    names: Any = table.get(key)
+    for number, name in enumerate(names if isinstance(names, list) else ()):
+        yield Named(str(name), _at(file, names.lc.item(number)[0]))
+
+
+def _key(file: Path, table: Any, key: Any) -> Place:
+    return _at(file, table.lc.key(key)[0])
+
+
+def _at(file: Path, line: int) -> Place:
+    lines = _lines(file)
+    return Place(file=str(file), line=line + 1, text=_shown(lines[line]) if line < len(lines) else None)
+
+
+def _table(document: Any, key: str) -> Any:
+    found = document.get(key) if isinstance(document, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _tables(document: Any) -> Iterator[tuple[str, Any]]:
+    for name, one in document.items():
+        if isinstance(one, dict):
+            yield str(name), one
+
+
+def _dynamic_files(static: Any) -> list[Path]:
+    provider = _table(_table(static, "providers"), "file")
+    if "filename" in provider:
+        return [Path(str(provider["filename"]))]
+    if "directory" not in provider:
+        return []
+    return sorted(Path(str(provider["directory"])).glob("**/*.y*ml"))[:_MOST_FILES]
+
+
+def _load(path: Path) -> Any:
+    """The document with its lines; an empty one where it cannot be read: Traefik cannot read it either."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            return {}
+        document = YAML(typ="rt").load(path)
+    except (OSError, YAMLError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines() if path.stat().st_size <= _LARGEST_FILE else []
+    except OSError:
+        return []
+
+
+def _shown(line: str) -> str:
+    """The line without its indentation; nothing of one that may hold a secret."""
+    text = line.strip()[:_LONGEST_TEXT]
+    return "(not shown: it may hold a secret)" if _SECRET.search(text) else text
+
+
+def _stamp(files: Sequence[Path], folder: Path) -> Stamp:
+    """What changes when any of the files does, or when one comes or goes in the folder and those below it."""
+    folders = [folder, *(path for path in folder.iterdir() if path.is_dir())] if folder.is_dir() else []
+    stamps = []
+    for path in dict.fromkeys((*files, *folders)):
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        stamps.append((str(path), status.st_mtime_ns, status.st_size))
+    return tuple(stamps)

@@ -1,0 +1,170 @@
+"""`certagent fix` on real files: kept, written, verified, undone; refused where it is somebody else's."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from certagent.commands import UnableError
+from certagent.commands.fix import Plan, _read_text, apply_plan, exit_status, narrowed, render, undo
+from certagent.domain.fixes import Edit, Fix, Refusal, refuse
+from certagent.state import FixFolder, State
+from tests.commands.resolver import BROKEN, HEALTHY, LINE, make_root, plan_for, settings_for
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A node's files, broken."""
+    return make_root(tmp_path)
+
+
+def _fixes(root: Path) -> FixFolder:
+    return State(root / "state").fixes()
+
+
+def _apply(root: Path) -> tuple[Fix, str]:
+    plan = plan_for(root)
+    return apply_plan(_fixes(root), plan, plan.after(), None, root)
+
+
+def test_applied_and_undone_it_is_byte_for_byte_as_before(root: Path) -> None:
+    """Owner, mode and extended attributes stay, both ways; the backup is root's alone."""
+    hosts = root / "etc/hosts"
+    hosts.chmod(0o640)
+    os.chown(hosts, 12, 34)
+    os.setxattr(hosts, "user.note", b"kept")
+    made, backup = _apply(root)
+    assert hosts.read_text() == HEALTHY
+    _assert_kept(hosts)
+    (kept,) = Path(backup).glob("*.before")
+    assert kept.read_text() == BROKEN
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert [one.file for one in made.files] == ["/etc/hosts"]
+    undone = undo(settings_for(root), root)
+    assert hosts.read_text() == BROKEN
+    _assert_kept(hosts)
+    assert undone["undone"]["id"] == made.id
+    assert undo(settings_for(root), root)["undone"] is None
+
+
+def _assert_kept(path: Path) -> None:
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (12, 34, 0o640)
+    assert os.getxattr(path, "user.note") == b"kept"
+    assert [one.name for one in path.parent.iterdir()].count(f".{path.name}.new") == 0
+
+
+def test_a_file_that_changed_since_is_not_written(root: Path) -> None:
+    """Between looking and writing, and between writing and taking back: both say so and change nothing."""
+    plan = plan_for(root)
+    (root / "etc/hosts").write_text(BROKEN + "# new\n")
+    with pytest.raises(UnableError, match="changed meanwhile"):
+        apply_plan(_fixes(root), plan, plan.after(), None, root)
+    assert _fixes(root).latest() is None
+    _apply(root)
+    (root / "etc/hosts").write_text("127.0.0.1 mine\n")
+    with pytest.raises(UnableError, match="changed since"):
+        undo(settings_for(root), root)
+    assert (root / "etc/hosts").read_text() == "127.0.0.1 mine\n"
+
+
+def test_a_backup_that_is_not_what_was_kept_is_not_restored(root: Path) -> None:
+    """A person may have edited the wrong file."""
+    _, backup = _apply(root)
+    Path(backup, "hosts.before").write_text("")
+    with pytest.raises(UnableError, match="is not what was kept"):
+        undo(settings_for(root), root)
+    assert (root / "etc/hosts").read_text() == HEALTHY
+
+
+def test_a_file_with_another_name_keeps_its_inode(root: Path) -> None:
+    """A rename would leave the other name with the wrong line."""
+    os.link(root / "etc/hosts", root / "another-name")
+    _apply(root)
+    assert (root / "another-name").read_text() == HEALTHY
+    undo(settings_for(root), root)
+    assert (root / "another-name").read_text() == BROKEN
+
+
+def test_a_link_within_etc_is_followed_and_stays_one(root: Path) -> None:
+    """What it leads to is changed; the link is not replaced by a file."""
+    (root / "etc/hosts").rename(root / "etc/hosts.fleet")
+    (root / "etc/hosts").symlink_to("hosts.fleet")
+    _apply(root)
+    assert (root / "etc/hosts").is_symlink()
+    assert (root / "etc/hosts.fleet").read_text() == HEALTHY
+
+
+def test_a_link_out_of_etc_is_refused(root: Path) -> None:
+    """The path behind it is named."""
+    (root / "srv").mkdir()
+    (root / "etc/hosts").rename(root / "srv/hosts")
+    (root / "etc/hosts").symlink_to("../srv/hosts")
+    (edit,) = plan_for(root).edits
+    refusal = refuse(edit, _read_text(root, "/etc/hosts"))
+    assert refusal is not None
+    assert "change /srv/hosts" in refusal.reason
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["by rename", "in place"])
+def test_killed_anywhere_it_is_old_or_new(tmp_path: Path, linked: bool) -> None:
+    """Never half; what is new can be undone, and done again it ends as it should."""
+    folder, copies = make_root(tmp_path / "before"), tmp_path / "copies"
+    copies.mkdir()
+    if linked:
+        (folder / "linked").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.commands.killed_fix", str(folder), str(copies)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    steps = int(done.stdout)
+    assert steps > 10, "the steps are not seen any more"
+    found = [_settled(copies / str(step)) for step in range(steps)]
+    assert set(found) == {BROKEN, HEALTHY}
+    assert found == sorted(found, key=lambda content: content == HEALTHY), "once new, it stays new"
+
+
+def _settled(copy: Path) -> str:
+    """What the killed run left, in the sense of a resolver file: line feeds at the end say nothing."""
+    content = (copy / "etc/hosts").read_text().rstrip("\n") + "\n"
+    if content == BROKEN:
+        _apply(copy)
+    assert (copy / "etc/hosts").read_text().rstrip("\n") + "\n" == HEALTHY
+    return content
+
+
+def test_an_incident_narrows_by_file_and_text() -> None:
+    """Numbers do not count: a line that moved is still meant; one with another text is not."""
+    edits = tuple(
+        Edit(file=file, line=4, text=text, replacement=None, code="c", explanation="e")
+        for file, text in (("/etc/hosts", LINE), ("/etc/hosts", "10.0.0.9 x"), ("/etc/resolv.conf", LINE))
+    )
+    incident = {"id": "i", "culprit": {"file": "/etc/hosts"}, "lines": [{"line": 99, "text": LINE}]}
+    assert narrowed(Plan(edits=edits), incident).edits == edits[:1]
+    gone = narrowed(Plan(edits=edits[1:]), incident)
+    assert gone.edits == ()
+    assert gone.notes == ("nothing that incident i points at is wrong in /etc/hosts any more",)
+
+
+def _document(**parts: object) -> dict[str, object]:
+    empty = {"edits": [], "refusals": [], "notes": [], "diff": "", "applied": None, "backup": None}
+    return {**empty, **{name: msgspec.to_builtins(value) for name, value in parts.items()}}
+
+
+def test_the_exit_status_says_what_is_left_to_do() -> None:
+    """0 nothing, 3 to be done with --apply, 4 to be done by a person elsewhere."""
+    edit = Edit(file="/etc/hosts", line=4, text=LINE, replacement=None, code="c", explanation="why")
+    refusal = Refusal(file="/etc/hosts", line=4, text=LINE, code="c", reason="proxmox rewrites it")
+    assert exit_status(_document()) == 0
+    assert exit_status(_document(edits=[edit])) == 3
+    assert exit_status(_document(edits=[edit], applied={"id": "x"})) == 0
+    assert exit_status(_document(edits=[edit], refusals=[refusal], applied={"id": "x"})) == 4
+    assert "nothing to fix" in render(_document())
+    assert "certagent fix --apply" in render(_document(edits=[edit]))
+    assert f"not changed: /etc/hosts:4: {LINE}" in render(_document(refusals=[refusal]))
