@@ -1,6 +1,7 @@
 """The founding failure, end to end on the real parts: seen by the CA first, then by certagent."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -91,6 +92,50 @@ def test_the_edit_becomes_an_incident_with_victims_and_a_message(green: None) ->
     assert document["certificates"][0]["outcome"] in ("done", "found")
     assert witness.served(*_TRAEFIK) == document["certificates"][0]["fingerprint"] != before
     assert fleet.authority_pid() == pid
+
+
+BACKENDS = {
+    "portainer.internal.thinkheads.ai": set(),
+    "nginx.internal.thinkheads.ai": {("lxc101", "gateway")},
+    "collector.internal.thinkheads.ai": {("lxc104", "collector")},
+}
+"""What Traefik's node has wrong in the founding document, and the certificates that bear those names."""
+
+
+@pytest.fixture
+def backends_pinned(green: None) -> Iterator[None]:
+    """Entries for all backends in the hosts file of Traefik's node, all at the gateway's old address."""
+    lines = "".join(f"10.0.0.153 {name} # backend\n" for name in BACKENDS)
+    witness.inside("lxc102", "sh", "-c", f"printf '{lines}' >>/etc/hosts")
+    yield
+    witness.inside("lxc102", "sed", "-i", "/# backend$/d", "/etc/hosts")
+
+
+def test_entries_on_traefiks_node_are_one_incident(backends_pinned: None) -> None:
+    """One file, one incident: its lines that disagree with DNS, and the certificates that bear those names."""
+    incident = until("an incident is open", 10, lambda: next(iter(witness.open_incidents()), None))
+    _is_traefiks(incident)
+    assert len(witness.open_incidents()) == 1
+
+
+def test_both_at_once_are_one_incident_each(backends_pinned: None) -> None:
+    """The entry on the CA and the entries on Traefik's node: two files, two incidents, nothing mixed."""
+    fleet.break_with(SEED)
+    found = until("two incidents are open", 10, lambda: found if len(found := witness.open_incidents()) > 1 else None)
+    by_node = {incident["culprit"]["node"]: incident for incident in found}
+    assert sorted(by_node) == ["lxc102", "lxc103"]
+    assert len(found) == 2
+    _is_traefiks(by_node["lxc102"])
+    assert [line["text"] for line in by_node["lxc103"]["lines"]] == [LINE]
+    assert {(one["identifier"], one["node"]) for one in by_node["lxc103"]["victims"]} == {(TRAEFIK, "lxc102")}
+
+
+def _is_traefiks(incident: dict[str, Any]) -> None:
+    wrong = [name for name in BACKENDS if name != "nginx.internal.thinkheads.ai"]  # that one is at the gateway
+    assert (incident["culprit"]["node"], incident["culprit"]["file"]) == ("lxc102", "/etc/hosts")
+    assert [line["text"] for line in incident["lines"]] == [f"10.0.0.153 {name} # backend" for name in wrong]
+    victims = {(one["node"], one["certificate"]) for one in incident["victims"]}
+    assert victims == set().union(*(BACKENDS[name] for name in wrong))
 
 
 @pytest.mark.timeout(400)

@@ -1,7 +1,8 @@
-"""Every fault of the lab, judged: what certagent says is what the fault's file expects, and others stay green."""
+"""Faults of every layer, judged: what certagent says is what the fault's file expects, and others stay green."""
 
 import time
 
+import msgspec
 import pytest
 
 from deploy.lab import faults
@@ -10,13 +11,30 @@ from tests.e2e import fleet
 
 pytestmark = pytest.mark.lab
 
+FAULTS = (
+    "hosts-shadow-authority",
+    "hosts-conflict",
+    "nsswitch-dns-first",
+    "resolv-dead-only",
+    "dns-record-gateway",
+    "route-dropped",
+    "path-forbidden",
+    "challenge-redirected",
+    "challenge-router-gone",
+    "gateway-catchall",
+    "nginx-deny",
+    "traefik-wrong-entrypoint",
+    "ca-policy-denies",
+    "ca-port-override",
+)
+"""Of each layer some; all of them are judged by the campaign."""
 DROPS = {"route-dropped"}
 """Faults that answer nothing: they may take as long as the fetch's own bound."""
 
 _NODE_OF = {identifier: node for node, identifiers in fleet.IDENTIFIERS.items() for identifier in identifiers}
 
 
-@pytest.mark.parametrize("fault", faults.names(), indirect=True)
+@pytest.mark.parametrize("fault", FAULTS, indirect=True)
 def test_check_says_what_the_fault_is(fault: str) -> None:
     """Verdict, first code, culprit, nothing forbidden, nobody else accused; quickly where anything answers."""
     expected = faults.load(fault)
@@ -32,8 +50,10 @@ def test_check_says_what_the_fault_is(fault: str) -> None:
         assert found[0] == expected.expected[0]
         assert expected.culprit is not None
         culprit = judgement["findings"][0]["culprit"]
-        assert (culprit["node"], culprit["address"]) == (expected.culprit.node, expected.culprit.address)
-        assert culprit["file"] == expected.culprit.file
+        wanted = msgspec.to_builtins(expected.culprit)
+        assert {key: culprit[key] for key in wanted if key != "text"} == {
+            key: value for key, value in wanted.items() if key != "text"
+        }
     else:
         assert {finding["severity"] for finding in judgement["findings"]} <= {"info"}
     assert took < (4.5 if fault in DROPS else 1.0)
