@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from deploy.lab import places
+
 RUN = Path(__file__).resolve().parents[2] / "deploy" / "lab" / "run"
 
 
@@ -37,17 +39,18 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def traces() -> list[str]:
-    """What of the lab is on this machine, looked for in other ways than `down` does."""
-    found = [line for line in _read("/proc/self/mountinfo").splitlines() if "certagent-lab" in line]
+    """What of the lab is on this machine, looked for in other ways than `down` does; of this lab alone."""
+    runtime = f"{places.RUNTIME}/"
+    found = [line for line in _read("/proc/self/mountinfo").splitlines() if runtime in line]
     for entry in Path("/proc").glob("[0-9]*"):
         command = _read(entry / "cmdline").replace("\0", " ")
-        if "certagent-lab" in command or "deploy.lab.page" in command:
+        is_page = "deploy.lab.page" in command and f"{places.RUNTIME}\0" in _read(entry / "environ")
+        if runtime in command or is_page:
             found.append(f"process {entry.name}: {command}")
-        elif "100000" in _uids(entry):
+        elif "100000" in _uids(entry) and runtime in _read(entry / "mountinfo"):
             found.append(f"process {entry.name} of a container: {command}")
-    found += [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if "certagent-lab" in folder]
-    places = ("/var/lib/certagent-lab", "/run/lxc/lock/var/lib/certagent-lab", "/run/netns")
-    found += [str(path) for path in map(Path, places) if path.exists()]
+    found += [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if places.CGROUP in folder.split("/")]
+    found += [str(path) for path in (places.RUNTIME, places.LXC_LOCKS, Path("/run/netns")) if path.exists()]
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
     return found + [line for line in links.splitlines() if "ve-" in line or "fleet" in line]
 
