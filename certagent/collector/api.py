@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from certagent.collector.access import AGENTS, Access, caller_of, secret_of
-from certagent.collector.channel import HEARTBEAT_SECONDS, LARGEST_ANSWER, AgentChannel, Channels
+from certagent.collector.channel import LARGEST_ANSWER, AgentChannel, Channels, heartbeat_for
 from certagent.collector.events import Events
 from certagent.collector.ingest import read_reports
 from certagent.collector.metrics import Metrics
@@ -146,7 +146,8 @@ class Api:
     async def open_channel(self, request: web.Request) -> web.WebSocketResponse:
         """The agent's own channel, open until either side ends it; checked again at each use."""
         caller = caller_of(request, *AGENTS)
-        socket = web.WebSocketResponse(heartbeat=HEARTBEAT_SECONDS, max_msg_size=LARGEST_ANSWER, compress=False)
+        heartbeat = heartbeat_for(caller)
+        socket = web.WebSocketResponse(heartbeat=heartbeat, max_msg_size=LARGEST_ANSWER, compress=False)
         await socket.prepare(request)
         secret, _ = secret_of(request)
         channel = AgentChannel(caller, socket, lambda: self._access.still_holds(secret, caller))

@@ -22,11 +22,11 @@ from certagent.domain.hops import (
 from certagent.domain.rehearsals import (
     CHALLENGE_PATH,
     AddressOwner,
-    Attempt,
     Rehearsal,
     RehearsalOutcome,
     Resolution,
     ResolvedAddress,
+    deciding,
 )
 
 
@@ -127,7 +127,7 @@ def _actual(facts: PathFacts, intended: tuple[PathHop, ...]) -> tuple[PathHop, .
 def _rehearsed(facts: PathFacts, rehearsal: Rehearsal) -> tuple[PathHop, ...]:
     """What the rehearsal went through."""
     passed = rehearsal.outcome is RehearsalOutcome.PASSED
-    attempt = _deciding(rehearsal)
+    attempt = deciding(rehearsal.attempts)
     hops = attempt.hops if attempt is not None else ()
     used = _used(rehearsal.resolution, hops[0].address if hops else None)
     servers = tuple(server_hop(facts, hop, passed or number < len(hops)) for number, hop in enumerate(hops, 1))
@@ -172,14 +172,6 @@ def _concluded(facts: PathFacts, intended: tuple[PathHop, ...]) -> tuple[PathHop
         ),
         responder_hop(facts, HopState.UNKNOWN, "not reached"),
     )
-
-
-def _deciding(rehearsal: Rehearsal) -> Attempt | None:
-    """The attempt that decided: the one that matched, else the first in which somebody answered, else the last."""
-    attempts = rehearsal.attempts
-    matched = (attempt for attempt in attempts if attempt.matched)
-    answered = (attempt for attempt in attempts if attempt.hops and attempt.hops[0].status is not None)
-    return next(matched, None) or next(answered, None) or (attempts[-1] if attempts else None)
 
 
 def _used(resolution: Resolution | None, address: str | None) -> ResolvedAddress | None:

@@ -1,5 +1,6 @@
 """Rehearsals as values: what is asked of the agent beside the CA, and what it saw. No body ever travels."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -108,7 +109,8 @@ class AlpnAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
     """One fetch of the chain. `error` is null, or one of: "refused", "timeout", "no_route", "reset", "tls",
     "protocol", "redirect_offsite", "redirect_loop", "unresolved", "no_protocol" (tls-alpn-01: the handshake was ended
-    because of the protocol); `errno` its symbolic name where there is one."""
+    because of the protocol); `errno` its symbolic name where there is one. `is_local`: the node that asks keeps its own
+    packets back, by a route or by a filter."""
 
     url: str
     name: str
@@ -122,6 +124,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     errno: str | None = None
     took_ms: int = 0
+    is_local: bool = False
     alpn: AlpnAnswer | None = None  # of a tls-alpn-01 challenge: a handshake that came about
 
 
@@ -197,3 +200,12 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
 def body_for(token: str) -> str:
     """What is planted: a form that no key authorization has (those are `token.thumbprint`, RFC 8555 section 8.1)."""
     return token + BODY_SUFFIX
+
+
+def deciding(attempts: Sequence[Attempt]) -> Attempt | None:
+    """The attempt that decided: the one that matched, else the first in which somebody answered, else the first that
+    met silence (the CA's time runs out over it), else the first."""
+    matched = (one for one in attempts if one.matched)
+    answered = (one for one in attempts if one.hops and one.hops[0].status is not None)
+    silent = (one for one in attempts if one.hops and one.hops[0].error == "timeout")
+    return next(iter((*matched, *answered, *silent, *attempts)), None)

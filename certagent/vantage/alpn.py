@@ -38,7 +38,12 @@ class Handshakes:
         start = Hop(url=f"acme-tls://{request.identifier}:{port}", name=request.identifier, port=port)
         hops = [
             msgspec.structs.replace(
-                start, address=trial.address, error=trial.error, errno=trial.errno, took_ms=trial.took_ms
+                start,
+                address=trial.address,
+                error=trial.error,
+                errno=trial.errno,
+                took_ms=trial.took_ms,
+                is_local=trial.is_local,
             )
             for trial in dialled.trials
         ]

@@ -17,10 +17,12 @@ import msgspec
 
 from certagent.vantage.rules import is_on_the_network, leads_to_this_node
 from certagent.world import http
+from certagent.world.linux import source_address
 
 CONNECTING_FOR = timedelta(seconds=3.3)  # longer than the kernel asks for a neighbour that is not there (3 s)
 FALL_BACK_AFTER = timedelta(milliseconds=300)
 MOST_ADDRESSES = 8
+ASKING_OURSELVES_FOR = timedelta(milliseconds=200)
 
 _ERRORS = {
     errno.ECONNREFUSED: "refused",
@@ -31,12 +33,14 @@ _ERRORS = {
 
 class Trial(msgspec.Struct, frozen=True):
     """One address tried. `error` is null for the connection that is used; else "refused", "timeout", "no_route",
-    "reset", or "forbidden": something may listen there, but a rehearsal must not find out."""
+    "reset", or "forbidden": something may listen there, but a rehearsal must not find out. `is_local`: this very node
+    keeps its packets back, by a route or by a filter."""
 
     address: str
     error: str | None = None
     errno: str | None = None
     took_ms: int = 0
+    is_local: bool = False
 
 
 class Dialled(msgspec.Struct, frozen=True):
@@ -94,8 +98,9 @@ class Dialer:
             error = failure
         else:
             return self._checked(connection, address, _milliseconds(loop.time() - began_at))
-        name = errno.errorcode.get(error.errno or 0)
-        return Trial(address, kind_of(error), name, _milliseconds(loop.time() - began_at)), None
+        took_ms, kind = _milliseconds(loop.time() - began_at), kind_of(error)
+        is_local = await _is_kept_in(address, port, kind)
+        return Trial(address, kind, errno.errorcode.get(error.errno or 0), took_ms, is_local), None
 
     def _checked(self, connection: socket.socket, address: str, took_ms: int) -> tuple[Trial, socket.socket | None]:
         """The address that the connection really goes to counts, not the one that was asked for."""
@@ -109,6 +114,24 @@ class Dialer:
         if leads_to_this_node(address) and not self._listens(address, port):
             return Trial(address, "refused", "ECONNREFUSED")
         return Trial(address, "forbidden")
+
+
+async def _is_kept_in(address: str, port: int, kind: str) -> bool:
+    """Whether this node itself lets nothing out to there. No route: the kernel says so without a packet. Silence: a
+    filter for that port on the way out keeps us from our own address as well, where the kernel never is silent."""
+    if kind not in ("no_route", "timeout"):
+        return False
+    source = source_address(address)
+    if source is None or kind == "no_route":
+        return source is None
+    try:
+        async with asyncio.timeout(ASKING_OURSELVES_FOR.total_seconds()):
+            (await http.connect(source, port)).close()
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def kind_of(error: OSError) -> str:

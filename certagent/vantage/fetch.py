@@ -175,7 +175,8 @@ def _matches(reply: http.Reply, digest: str) -> bool:
 
 
 def _failed(url: str, trial: Trial) -> Hop:
-    return _hop(url, trial.address, trial.error, trial.errno, trial.took_ms)
+    hop = _hop(url, trial.address, trial.error, trial.errno, trial.took_ms)
+    return msgspec.structs.replace(hop, is_local=trial.is_local)
 
 
 def _answered(hop: Hop, reply: http.Reply | None) -> Hop:

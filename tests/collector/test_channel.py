@@ -99,6 +99,16 @@ async def test_only_for_the_callers_own_identifiers(collector: Collector) -> Non
     assert (await collector.post("/v1/rehearsals", b"{}", "lxc102"))[0] == 400
 
 
+async def test_an_authority_that_is_cut_off_is_missed_soon(collector: Collector) -> None:
+    """Its packets are lost, so nobody says that it has gone; a check must not wait for the longest fetch."""
+    await collector.introduce()
+    async with collector.session("lxc103") as session, session.ws_connect("/v1/channel", autoping=False):
+        await eventually(lambda: is_connected(collector, "lxc103"))
+        async with asyncio.timeout(15):
+            _, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
+    assert (document["outcome"], "lost its connection" in document["reason"]) == ("unavailable", True)
+
+
 async def test_without_an_authority_the_outcome_is_unavailable_and_says_why(collector: Collector) -> None:
     """Nobody connected; connected but silent; connected but gone."""
     await collector.introduce()

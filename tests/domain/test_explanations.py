@@ -80,6 +80,28 @@ def _with(**changes: object) -> Resolution:
     return msgspec.structs.replace(GOOD, **changes)
 
 
+def test_the_ca_s_own_node_is_to_blame_for_what_never_leaves_it() -> None:
+    """A route or a filter of its own; the same silence on the way is the other box's."""
+    hop = Hop(url=f"http://{NAME}/", name=NAME, address=OWN, error="timeout", errno="ETIMEDOUT")
+    for is_local, node in ((True, "lxc103"), (False, NODE)):
+        attempts = (Attempt(hops=(msgspec.structs.replace(hop, is_local=is_local),)),)
+        finding = _found(_evidence(GOOD, RehearsalOutcome.FAILED, attempts=attempts))["net.timeout"]
+        assert finding.culprit is not None
+        assert (finding.culprit.node, finding.culprit.address) == (node, OWN)
+        assert (finding.fix or "").startswith(f"On {node}") is is_local
+
+
+def test_silence_decides_before_an_address_without_a_route() -> None:
+    """The CA's 30 s run out over the first address; that the second one leads nowhere is beside the point."""
+    silent = Hop(url=f"http://{NAME}/", name=NAME, address=OWN, error="timeout")
+    unrouted = Hop(url=f"http://{NAME}/", name=NAME, address="fd00::12", error="no_route", is_local=True)
+    attempts = (Attempt(hops=(silent,)), Attempt(hops=(unrouted,)))
+    found = _found(_evidence(GOOD, RehearsalOutcome.FAILED, attempts=attempts))
+    assert "net.no_route" not in found
+    assert found["net.timeout"].culprit is not None
+    assert found["net.timeout"].culprit.address == OWN
+
+
 SIDES = [
     ("dns.hosts_conflict", _with(hosts=(_hosts(3, OWN), _hosts(9, OTHER))), ("lxc103", "/etc/hosts", 9)),
     ("dns.hosts_duplicate", _with(hosts=(_hosts(3, OWN), _hosts(9, OWN))), ("lxc103", "/etc/hosts", 9)),

@@ -18,6 +18,8 @@ FAULTS = (
     "resolv-dead-only",
     "dns-record-gateway",
     "route-dropped",
+    "reach-leaving-dropped",
+    "reach-prohibited",
     "path-forbidden",
     "challenge-redirected",
     "challenge-router-gone",
@@ -28,7 +30,7 @@ FAULTS = (
     "ca-port-override",
 )
 """Of each layer some; all of them are judged by the campaign."""
-DROPS = {"route-dropped"}
+DROPS = {"route-dropped", "reach-leaving-dropped"}
 """Faults that answer nothing: they may take as long as the fetch's own bound."""
 
 _NODE_OF = {identifier: node for node, identifiers in fleet.IDENTIFIERS.items() for identifier in identifiers}

@@ -40,12 +40,19 @@ def nobody_answers(evidence: Evidence) -> Iterator[Finding]:
     if hop.error not in _NET:
         yield from _no_http(evidence, hop)
         return
+    where = f"{hop.address} port {hop.port}"
+    if hop.is_local:
+        why = f"{evidence.looker} itself lets nothing out to there"
+        fix = f"On {evidence.looker}, see the routes and the packet filter for what leaves to {where}."
+    else:
+        why = _NET_WORDS[hop.error]
+        fix = f"From the CA's node, reach {where}: the service, its packet filter, the route back."
     yield evidence.finding(
         _NET[hop.error],
         f"The CA does not get through to {evidence.place(hop.address)} port {hop.port} for {evidence.identifier}:"
-        f" {_NET_WORDS[hop.error]}.",
+        f" {why}.",
         evidence.path_culprit(hop.address),
-        f"From the CA's node, reach {hop.address} port {hop.port}: the service, its packet filter, the route back.",
+        fix,
         errno=hop.errno,
         took_ms=hop.took_ms,
     )
@@ -106,7 +113,7 @@ def neither_way_is_one_way(evidence: Evidence) -> Iterator[Finding]:
     """net.asymmetric: this node reaches the CA, and the CA does not reach it."""
     attempt = evidence.attempt()
     hop = attempt.hops[0] if attempt is not None and attempt.hops else None
-    if not evidence.has_failed or hop is None or hop.error not in ("timeout", "no_route"):
+    if not evidence.has_failed or hop is None or hop.is_local or hop.error not in ("timeout", "no_route"):
         return
     if hop.address in evidence.addresses and any(check.error is None for check in evidence.directory):
         yield evidence.finding(

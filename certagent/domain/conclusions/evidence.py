@@ -14,10 +14,9 @@ from certagent.domain.rehearsals import (
     RehearsalOutcome,
     Resolution,
     ResolvedAddress,
+    deciding,
 )
 from certagent.domain.txt import Publication
-
-_AT_ONCE_MS = 500
 
 
 class DirectoryCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,10 +81,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return self.rehearsal is not None and self.rehearsal.outcome is RehearsalOutcome.FAILED
 
     def attempt(self) -> Attempt | None:
-        """The fetch (http-01) that decided: the first one in which somebody answered, else the last one."""
-        attempts = self.rehearsal.attempts if self.rehearsal and self.rehearsal.challenge == "http-01" else ()
-        answered = [attempt for attempt in attempts if attempt.hops and attempt.hops[0].status is not None]
-        return answered[0] if answered else (attempts[-1] if attempts else None)
+        """The fetch (http-01) that decided."""
+        return deciding(self.rehearsal.attempts) if self.rehearsal and self.rehearsal.challenge == "http-01" else None
 
     def first_address(self) -> str | None:
         """Where the CA asked first of all, in the attempt that decided."""
@@ -103,10 +100,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return attempt is not None and bool(attempt.hops) and attempt.hops[0].status is not None
 
     def has_no_way_out(self) -> bool:
-        """Whether the looker's own routes keep it from the first address: the kernel says so at once."""
+        """Whether the looker's own routes, or its own packet filter, keep it from the first address."""
         attempt = self.attempt()
         hop = attempt.hops[0] if attempt is not None and attempt.hops else None
-        return hop is not None and hop.error == "no_route" and hop.took_ms < _AT_ONCE_MS
+        return hop is not None and hop.is_local
 
     def started_by(self, what: str) -> Origin | None:
         """The line of the CA's unit that sets a flag or variable beginning with `what`."""
