@@ -12,7 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
 CASES = sorted((HERE / "cases").glob("*.json"))
-SEED, COUNT = 20250701, 240
+SEED, COUNT = 20250701, 2_000
 
 pytestmark = pytest.mark.lab
 
