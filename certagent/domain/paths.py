@@ -56,7 +56,7 @@ def trace(facts: PathFacts) -> Path:
 
 def addresses_met(rehearsal: Rehearsal) -> set[str]:
     """Every IP address that occurs in a rehearsal."""
-    found = {hop.address for attempt in rehearsal.attempts for hop in attempt.hops}
+    found = {hop.address for attempt in (*rehearsal.attempts, *rehearsal.direct) for hop in attempt.hops}
     found |= {connection.address for connection in rehearsal.stale}
     resolution = rehearsal.resolution
     if resolution is not None:

@@ -171,8 +171,9 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent beside the CA saw. `node` is that agent's; `reason` says why an outcome is unavailable.
 
     The Go resolver tries all addresses in turn, so `attempts` holds one entry per address tried; the outcome is
-    that of the first one that answered at all. `settles_at`: until then the CA may still use what it read before
-    (hosts cache of 5 s). `stale`: connections of the CA to addresses that the name no longer leads to.
+    that of the first one that answered at all. `direct`: the same without the CA's proxy, where it failed through it
+    (the proxy is not to blame for what fails either way). `settles_at`: until then the CA may still use what it read
+    before (hosts cache of 5 s). `stale`: connections of the CA to addresses that the name no longer leads to.
     `owners` is filled in by the collector, whose inventory knows the whole fleet, and so is `testimony`: what agents
     found in files of their own nodes and said of this identifier.
     """
@@ -185,6 +186,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     resolution: Resolution | None = None
     attempts: tuple[Attempt, ...] = ()
+    direct: tuple[Attempt, ...] = ()
     stale: tuple[Connection, ...] = ()
     txt: TxtLookup | None = None  # of a dns-01 challenge, in place of `attempts`
     settles_at: datetime | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -93,8 +94,11 @@ class AuthorityVantage:
         async with Desk(world.files, self._settings.dns.nameservers) as desk:
             lookup = await desk.look_up(_asked_name(request, world))
             attempts: tuple[Attempt, ...] = ()
+            direct: tuple[Attempt, ...] = ()
             if is_http and (lookup.addresses or used_proxy is not None):
-                attempts = await self._fetch(desk, world).attempts(request, lookup, world.manner)
+                attempts = await self._fetch(desk, world.environment).attempts(request, lookup, world.manner)
+                if used_proxy is not None and lookup.addresses and not (attempts and attempts[-1].matched):
+                    direct = await self._fetch(desk, {}).attempts(request, lookup, world.manner)
             elif lookup.addresses:
                 attempts = await self._handshakes().attempts(request, lookup, port)
             resolution = await desk.resolution(lookup)
@@ -113,6 +117,7 @@ class AuthorityVantage:
             node=self._settings.agent.name,
             resolution=resolution,
             attempts=attempts,
+            direct=direct,
             stale=stale_connections(world.connections, ports, resolution, known),
             settles_at=world.settles_at,
             authority_flags=world.shown_flags(),
@@ -140,12 +145,12 @@ class AuthorityVantage:
     def _handshakes(self) -> Handshakes:
         return Handshakes(Dialer(self._rules.may_connect, self._listens, is_silence_final=False))
 
-    def _fetch(self, desk: Desk, world: AuthorityWorld) -> Fetch:
+    def _fetch(self, desk: Desk, environment: Mapping[str, str]) -> Fetch:
         return Fetch(
             desk.look_up,
             self._rules,
             Dialer(self._rules.may_connect, self._listens),
-            proxy_for=lambda name, port: proxy.proxy_for(world.environment, name, port),
+            proxy_for=lambda name, port: proxy.proxy_for(environment, name, port),
             proxy_dialer=Dialer(lambda _address: True),
         )
 

@@ -102,6 +102,23 @@ def test_silence_decides_before_an_address_without_a_route() -> None:
     assert found["net.timeout"].culprit.address == OWN
 
 
+@pytest.mark.parametrize(("direct_status", "first"), [(404, "http01.not_found"), (None, "ca.uses_proxy")])
+def test_a_proxy_is_not_to_blame_for_what_fails_without_it(direct_status: int | None, first: str) -> None:
+    """The same answer either way is the box's; only through the proxy it is the proxy's."""
+    through = Hop(url=f"http://{NAME}/", name=NAME, address="127.0.0.1", status=502)
+    straight = Hop(url=f"http://{NAME}/", name=NAME, address=OWN, status=direct_status or 200)
+    evidence = _evidence(
+        GOOD,
+        RehearsalOutcome.FAILED,
+        proxy="http://127.0.0.1:8888",
+        attempts=(Attempt(hops=(through,)),),
+        direct=(Attempt(hops=(straight,), matched=direct_status is None),),
+    )
+    judgement = judged(load_policy(None), NAME, conclude(evidence), evidence.rehearsal)
+    assert judgement.findings[0].code == first
+    assert "ca.uses_proxy" in {finding.code for finding in judgement.findings}
+
+
 SIDES = [
     ("dns.hosts_conflict", _with(hosts=(_hosts(3, OWN), _hosts(9, OTHER))), ("lxc103", "/etc/hosts", 9)),
     ("dns.hosts_duplicate", _with(hosts=(_hosts(3, OWN), _hosts(9, OWN))), ("lxc103", "/etc/hosts", 9)),

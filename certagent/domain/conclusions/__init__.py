@@ -41,6 +41,7 @@ TABLE: tuple[Conclusion, ...] = (
     dns01.authority_does_not_find_it,
     challenge_path.nobody_answers,
     challenge_path.answer_is_not_ours,
+    authority.proxy_is_used_besides,
     challenge_path.redirect_is_followed,
     challenge_path.neither_way_is_one_way,
     challenge_path.responder_is_slow,

@@ -90,10 +90,7 @@ def orders_are_impossible(evidence: Evidence) -> Iterator[Finding]:
 
 def process_moves_the_goalposts(evidence: Evidence) -> Iterator[Finding]:
     """ca.strict_fqdn, ca.port_override, ca.uses_proxy: what the CA's own process was started with."""
-    rehearsal = evidence.rehearsal
-    if rehearsal is None:
-        return
-    for flag in rehearsal.authority_flags:
+    for flag in evidence.rehearsal.authority_flags if evidence.rehearsal is not None else ():
         name = flag.split("=")[0]
         code = _FLAGS.get(name)
         if code is not None:
@@ -104,7 +101,19 @@ def process_moves_the_goalposts(evidence: Evidence) -> Iterator[Finding]:
                 f"Take {flag} off the CA's command line unless it is meant.",
                 flag=flag,
             )
-    if rehearsal.proxy is not None:
+    if not evidence.fails_without_proxy():
+        yield from _proxy(evidence)
+
+
+def proxy_is_used_besides(evidence: Evidence) -> Iterator[Finding]:
+    """ca.uses_proxy, where it is not what the challenge fails on."""
+    if evidence.fails_without_proxy():
+        yield from _proxy(evidence)
+
+
+def _proxy(evidence: Evidence) -> Iterator[Finding]:
+    rehearsal = evidence.rehearsal
+    if rehearsal is not None and rehearsal.proxy is not None:
         yield evidence.finding(
             "ca.uses_proxy",
             f"The CA fetches challenges through the proxy {rehearsal.proxy}.",

@@ -81,8 +81,15 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return self.rehearsal is not None and self.rehearsal.outcome is RehearsalOutcome.FAILED
 
     def attempt(self) -> Attempt | None:
-        """The fetch (http-01) that decided."""
-        return deciding(self.rehearsal.attempts) if self.rehearsal and self.rehearsal.challenge == "http-01" else None
+        """The fetch (http-01) that decided; past the CA's proxy, where it fails without the proxy as well."""
+        if self.rehearsal is None or self.rehearsal.challenge != "http-01":
+            return None
+        return deciding(self.rehearsal.direct if self.fails_without_proxy() else self.rehearsal.attempts)
+
+    def fails_without_proxy(self) -> bool:
+        """Whether the CA uses a proxy, and what fails through it fails without it, too."""
+        direct = self.rehearsal.direct if self.rehearsal is not None else ()
+        return bool(direct) and not direct[-1].matched
 
     def first_address(self) -> str | None:
         """Where the CA asked first of all, in the attempt that decided."""
