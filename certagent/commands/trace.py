@@ -189,5 +189,5 @@ def _culprit_text(culprit: Culprit | None) -> list[str]:
         return []
     place = ":".join(str(part) for part in (culprit.node, culprit.file, culprit.line) if part is not None)
     whose = ", ".join(part for part in (culprit.address, culprit.role) if part)
-    said = f": {culprit.text}" if culprit.text else ""
-    return ["", f"CULPRIT  {place or 'somewhere'}{said}{f'   ({whose})' if whose else ''}"]
+    said = f"{place}: {culprit.text}" if culprit.text else place
+    return ["", f"CULPRIT  {said}{f'   ({whose})' if whose else ''}" if said else f"CULPRIT  whatever is at {whose}"]

@@ -89,9 +89,7 @@ def test_the_configuration_says_which_zones_and_names_are_ours(tmp_path: Path) -
     "hosts",
     [
         b"\0" * 1_000_000,
-        b"\xff\xfe\0h\0o\0s\0t\0s\r\n" * 50_000,
-        b"\xef\xbb\xbf127.0.0.1 localhost\r\n" + b"fe80::1%eth0\ttraefik.internal.test # c\r\n" * 25_000,
-        b"10.0.0.1 a\r10.0.0.2 b\r" * 40_000,
+        b"\xef\xbb\xbf127.0.0.1 localhost\r\n" + b"fe80::1%eth0\ttraefik.internal.test # \xff\0\r\n" * 25_000,
     ],
 )
 def test_a_hostile_file_is_no_traceback(tmp_path: Path, hosts: bytes) -> None:

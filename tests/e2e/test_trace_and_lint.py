@@ -63,6 +63,15 @@ def test_lint_names_the_lines_that_contradict_each_other(fault: str) -> None:
     assert [lines[one["line"] - 1] for one in named] == [one["text"] for one in named]
 
 
+@pytest.mark.parametrize("fault", ["traefik-dangling-service"], indirect=True)
+def test_lint_names_what_a_web_servers_file_names_in_vain(fault: str) -> None:
+    """Traefik leaves the router out with one line in its log; this is the line in its file."""
+    status, document = witness.certagent("lxc102", "lint")
+    assert (status, [one["code"] for one in document["findings"]]) == (4, ["deploy.dangling_reference"])
+    culprit = document["findings"][0]["culprit"]
+    assert (culprit["file"], culprit["text"]) == ("/etc/traefik/dynamic/challenge.yml", "service: certagent")
+
+
 @pytest.mark.parametrize("fault", ["hosts-shadow-managed"], indirect=True)
 def test_the_agent_reports_a_hand_edit_that_will_be_rewritten(fault: str) -> None:
     """A warning beside the finding that makes the incident; `lint` says the same."""
