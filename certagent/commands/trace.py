@@ -161,8 +161,10 @@ def _verdict(path: Path) -> str:
     broken = next((number for number, hop in enumerate(path.actual, 1) if hop.state is HopState.BROKEN), None)
     if path.broken:
         return f"BROKEN at step {broken} of {len(path.actual)}" if broken else "BROKEN"
-    unknown = any(hop.state is HopState.UNKNOWN for hop in path.actual)
-    return "not broken as far as seen, and not seen to its end" if unknown else "as intended"
+    unknown = [hop.state is HopState.UNKNOWN for hop in path.actual]
+    if all(unknown):
+        return "nobody has looked yet (`certagent check` on the node that has the certificate does)"
+    return "not broken as far as seen, and not seen to its end" if any(unknown) else "as intended"
 
 
 def _source_text(source: Source) -> list[str]:

@@ -1,22 +1,25 @@
 """`trace` and `lint` on the real fleet: silent while all is well, and the line when it is not."""
 
+from typing import Any
+
 import pytest
 
 from deploy.story import witness
-from tests.e2e.fleet import TRAEFIK, until
+from tests.e2e.fleet import TRAEFIK, check_one, until
 
 pytestmark = pytest.mark.lab
 
 NODES = ("lxc101", "lxc102", "lxc103", "lxc104")
+VIEWS = (("lxc102", "collector"), ("lxc103", "node"))
 LINE = "10.0.0.153 traefik.internal.thinkheads.ai"
 
 
 def test_a_healthy_path_is_traced_as_intended(green: None) -> None:
-    """On Traefik's node the collector knows it; on the CA's node it is the CA's own view."""
-    for node, kind in (("lxc102", "collector"), ("lxc103", "node")):
-        status, document = witness.certagent(node, "trace", TRAEFIK)
-        assert (status, document["broken"], document["culprit"]) == (0, False, None), document
-        assert document["source"]["kind"] == kind
+    """On Traefik's node the collector knows it, once a rehearsal went through; on the CA's it is the CA's own view."""
+    check_one("lxc102", TRAEFIK)
+    for node, kind in VIEWS:
+        document = until("the path is seen to be good", 30, lambda node=node, kind=kind: _traced(node, kind, 0))
+        assert (document["broken"], document["culprit"]) == (False, None)
         assert [hop["kind"] for hop in document["actual"]] == ["authority", "dns", "server", "responder"]
         assert document["actual"][2]["address"] == "10.0.0.12"
 
@@ -24,10 +27,9 @@ def test_a_healthy_path_is_traced_as_intended(green: None) -> None:
 @pytest.mark.parametrize("fault", ["hosts-shadow-authority"], indirect=True)
 def test_the_founding_line_is_the_culprit_of_the_path(fault: str) -> None:
     """Whoever asks: the broken hop, and node, file, line and text of what to change."""
-    for node, kind in (("lxc102", "collector"), ("lxc103", "node")):
-        status, document = until("the path is seen to be broken", 10, lambda node=node: _broken(node))
-        assert status == 4
-        assert document["source"]["kind"] == kind
+    for node, kind in VIEWS:
+        document = until("the path is seen to be broken", 30, lambda node=node, kind=kind: _traced(node, kind, 4))
+        assert document["broken"] is True
         culprit = {key: document["culprit"][key] for key in ("node", "file", "text", "address")}
         assert culprit == {"node": "lxc103", "file": "/etc/hosts", "text": LINE, "address": "10.0.0.153"}
         (hop,) = (one for one in document["actual"] if one["culprit"])
@@ -38,7 +40,8 @@ def test_the_founding_line_is_the_culprit_of_the_path(fault: str) -> None:
 
 def test_what_trace_says_is_what_the_collector_says(green: None) -> None:
     """The same values that the page draws."""
-    _, document = witness.certagent("lxc102", "trace", TRAEFIK)
+    check_one("lxc102", TRAEFIK)
+    document = until("the path is seen to be good", 30, lambda: _traced("lxc102", "collector", 0))
     del document["source"]
     assert document == witness.collector(f"/v1/paths/{TRAEFIK}")
 
@@ -81,9 +84,10 @@ def test_the_agent_reports_a_hand_edit_that_will_be_rewritten(fault: str) -> Non
     assert {one["code"] for one in witness.open_incidents()} == {"dns.hosts_shadow.authority"}
 
 
-def _broken(node: str) -> tuple[int, dict[str, object]] | None:
+def _traced(node: str, kind: str, wanted: int) -> dict[str, Any] | None:
+    """What `trace` says there, once it is that kind of view with that exit status."""
     status, document = witness.certagent(node, "trace", TRAEFIK)
-    return (status, document) if document["broken"] else None
+    return document if (document["source"]["kind"], status) == (kind, wanted) else None
 
 
 def _reported(node: str, code: str) -> bool:
