@@ -113,6 +113,36 @@ def resolve(name: str, fleet: bool, path: Path, as_json: bool) -> None:
 
 @commands.command()
 @click.argument("name")
+@click.option("--format", "form", type=click.Choice(["text", "mermaid"]), default="text", show_default=True)
+@_config(DEFAULT_AGENT_PATH)
+@_as_json
+def trace(name: str, form: str, path: Path, as_json: bool) -> None:
+    """The intended and the actual path of NAME's challenge, hop by hop."""
+    from certagent.commands import trace as command
+
+    document = command.trace(_settings_if_any(path), name)
+    render = command.render_mermaid if form == "mermaid" else command.render
+    _finish(document, render, command.exit_status(document), as_json)
+
+
+@commands.command()
+@click.option("--hosts", type=_file, help="Looked at in the place of /etc/hosts.")
+@click.option("--resolv-conf", type=_file, help="Looked at in the place of /etc/resolv.conf.")
+@click.option("--nsswitch", type=_file, help="Looked at in the place of /etc/nsswitch.conf.")
+@_config(DEFAULT_AGENT_PATH)
+@_as_json
+def lint(hosts: Path | None, resolv_conf: Path | None, nsswitch: Path | None, path: Path, as_json: bool) -> None:
+    """What is wrong with this node's files, from the files alone: no network, no agent."""
+    from certagent.commands import lint as command
+
+    files = {"/etc/hosts": hosts, "/etc/resolv.conf": resolv_conf, "/etc/nsswitch.conf": nsswitch}
+    given = {live: file for live, file in files.items() if file is not None}
+    document = command.lint(_settings_if_any(path), given)
+    _finish(document, command.render, command.exit_status(document), as_json)
+
+
+@commands.command()
+@click.argument("name")
 @click.option("--hosts", type=_file, help="Proposed in the place of /etc/hosts.")
 @click.option("--resolv-conf", type=_file, help="Proposed in the place of /etc/resolv.conf.")
 @_config(DEFAULT_AGENT_PATH)

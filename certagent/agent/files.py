@@ -9,10 +9,13 @@ from certagent.domain.conclusions.resolution import (
     shadows_at_a_client,
     shadows_at_the_authority,
 )
+from certagent.domain.conclusions.static import StaticLook, conclude_while_watching
 from certagent.domain.findings import Finding, Severity, worst_first
 from certagent.domain.policy import Policy
 from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
 from certagent.domain.resolution.files import RESOLVER_FILES
+from certagent.domain.resolution.hosts import HOSTS_FILE
+from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
 from certagent.vantage.files import FileObservation, Snapshot
 
 
@@ -28,11 +31,19 @@ class FileRuns:
     """Runs for the watch. `is_authority`: this node is the CA's, so a shadow is fatal for others."""
 
     def __init__(
-        self, node: str, inspect: Inspecting, *, is_authority: bool, policy: Policy, reporter: Reporter
+        self,
+        node: str,
+        inspect: Inspecting,
+        *,
+        is_authority: bool,
+        zones: Sequence[str],
+        policy: Policy,
+        reporter: Reporter,
     ) -> None:
         self._node = node
         self._inspect = inspect
         self._is_authority = is_authority
+        self._zones = tuple(zones)
         self._policy = policy
         self._reporter = reporter
         self._before: Snapshot | None = None
@@ -61,4 +72,17 @@ class FileRuns:
             shadows = shadows_at_the_authority(seen.resolutions, self._node, seen.own_addresses)
         else:
             shadows = shadows_at_a_client(seen.resolutions, self._node, seen.own_addresses)
-        return ([missing] if missing else []) + shadows
+        return ([missing] if missing else []) + shadows + self._conclude_from_files(seen)
+
+    def _conclude_from_files(self, seen: FileObservation) -> list[Finding]:
+        if seen.files is None:
+            return []
+        look = StaticLook(
+            node=self._node,
+            files=seen.files,
+            managers={HOSTS_FILE: seen.files.managers, RESOLV_CONF_FILE: seen.files.resolv_conf_managers},
+            zones=self._zones,
+            own_names=seen.own_names,
+            own_addresses=seen.own_addresses,
+        )
+        return conclude_while_watching(look)

@@ -22,8 +22,7 @@ from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
 from certagent.vantage.files import Snapshot, read_files
 from certagent.vantage.observe import ask_libc
 from certagent.vantage.proposal import NoNamespaceError, ask_libc_under
-from certagent.vantage.rules import Rules
-from certagent.vantage.survey import Survey, survey
+from certagent.vantage.survey import Survey, rules_for, survey
 from certagent.world.files import read_given
 from certagent.world.libc import name_libc
 from certagent.world.linux import Proc
@@ -72,7 +71,7 @@ async def _compare(
     files, states = await asyncio.to_thread(read_files, _ROOT, Proc())
     replaced = _replace(files, states, contents)
     nameservers = settings.dns.nameservers if settings is not None else ()
-    rules, token = _rules(settings, name), secrets.token_urlsafe(32)
+    rules, token = rules_for(settings, name), secrets.token_urlsafe(32)
     async with asyncio.TaskGroup() as group:
         libc_before = group.create_task(ask_libc(name), name="ask libc")
         libc_after = group.create_task(_ask_libc(contents, name), name="ask libc in a namespace of its own")
@@ -110,13 +109,6 @@ def _read(path: Path) -> bytes:
 def _replace(files: ResolverFiles, states: Snapshot, contents: Mapping[str, bytes]) -> ResolverFiles:
     now = {path: contents.get(path, state.content) for path, state in states.items()}
     return parse_files(now[HOSTS_FILE], now[RESOLV_CONF_FILE], now[NSSWITCH_FILE], files.hostname)
-
-
-def _rules(settings: AgentSettings | None, name: str) -> Rules:
-    """The rehearsal's own rules; redirects are followed within the fleet's zones and to the name itself."""
-    zones = settings.dns.zones if settings is not None else ()
-    beside = settings.vantage.allow if settings is not None and settings.vantage is not None else ()
-    return Rules(allow=(name, *beside, *(f"*.{zone}" for zone in zones)))
 
 
 def _side(libc: LibcAnswer | None, seen: Survey) -> dict[str, Any]:

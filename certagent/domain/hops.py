@@ -30,7 +30,8 @@ class HopState(StrEnum):
 
 
 class PathHop(msgspec.Struct, frozen=True, kw_only=True):
-    """One step. `kind`: "authority", "hosts", "dns", "server" or "responder"; `detail`: what happens there."""
+    """One step. `kind`: "authority", "client" (who asks in its place), "hosts", "dns", "server" or "responder";
+    `detail`: what happens there."""
 
     kind: str
     label: str

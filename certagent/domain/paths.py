@@ -129,7 +129,7 @@ def _rehearsed(facts: PathFacts, rehearsal: Rehearsal) -> tuple[PathHop, ...]:
     passed = rehearsal.outcome is RehearsalOutcome.PASSED
     attempt = deciding(rehearsal.attempts)
     hops = attempt.hops if attempt is not None else ()
-    used = _used(rehearsal.resolution, hops[0].address if hops else None)
+    used = address_used(rehearsal.resolution, hops[0].address if hops else None)
     servers = tuple(server_hop(facts, hop, passed or number < len(hops)) for number, hop in enumerate(hops, 1))
     end = responder_hop(
         facts,
@@ -174,7 +174,7 @@ def _concluded(facts: PathFacts, intended: tuple[PathHop, ...]) -> tuple[PathHop
     )
 
 
-def _used(resolution: Resolution | None, address: str | None) -> ResolvedAddress | None:
+def address_used(resolution: Resolution | None, address: str | None) -> ResolvedAddress | None:
     """Where the address that was asked came from."""
     addresses = resolution.addresses if resolution is not None else ()
     return next((item for item in addresses if item.address == address), addresses[0] if addresses else None)

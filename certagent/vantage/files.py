@@ -15,7 +15,7 @@ from certagent.domain.rehearsals import Resolution
 from certagent.domain.resolution.files import RESOLVER_FILES, ResolverFiles, parse_files
 from certagent.domain.resolution.hosts import HOSTS_FILE, UnreadLine, parse_hosts
 from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
-from certagent.domain.resolution.ownership import Surroundings
+from certagent.domain.resolution.ownership import Surroundings, find_managers
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
 from certagent.vantage.resolve import Desk
 from certagent.world.linux import FileState, Proc, read_within
@@ -46,19 +46,28 @@ class FileObservation(msgspec.Struct, frozen=True, kw_only=True):
 def read_files(root: Path, proc: Proc, pid: int | None = None) -> tuple[ResolverFiles, Snapshot]:
     """The resolver's files below `root`, parsed and as found; `pid` is whose world that is, ours by default."""
     states = {path: read_within(root, path) for path in RESOLVER_FILES}
-    surroundings = Surroundings(
-        pve_ignored=read_within(root, "/etc/.pve-ignore.hosts").content is not None,
-        target=states[HOSTS_FILE].target,
-        mounted_from=proc.mounted_from(pid, HOSTS_FILE),
-    )
+    around = {
+        path: Surroundings(
+            pve_ignored=is_left_alone(root, path),
+            target=states[path].target,
+            mounted_from=proc.mounted_from(pid, path),
+        )
+        for path in (HOSTS_FILE, RESOLV_CONF_FILE)
+    }
     files = parse_files(
         states[HOSTS_FILE].content,
         states[RESOLV_CONF_FILE].content,
         states[NSSWITCH_FILE].content,
         socket.gethostname(),
-        surroundings,
+        around[HOSTS_FILE],
     )
-    return files, states
+    managers = find_managers(states[RESOLV_CONF_FILE].content or b"", around[RESOLV_CONF_FILE])
+    return msgspec.structs.replace(files, resolv_conf_managers=managers), states
+
+
+def is_left_alone(root: Path, path: str) -> bool:
+    """Whether Proxmox was told not to rewrite that file."""
+    return read_within(root, f"/etc/.pve-ignore.{Path(path).name}").content is not None
 
 
 def names_of_fleet(

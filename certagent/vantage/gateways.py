@@ -75,12 +75,13 @@ def read_nginx(path: Path) -> tuple[list[Path], tuple[Directive, ...]]:
 
 def _directives(blocks: Sequence[Mapping[str, Any]], texts: dict[str, list[str]]) -> Iterator[Directive]:
     for block in blocks:
-        place = _place(block.get("file", ""), block["line"], texts)
+        place = place_in(block.get("file", ""), block["line"], texts)
         inner = tuple(_directives(block.get("block", ()), texts))
         yield Directive(block["directive"], tuple(block["args"]), place, inner)
 
 
-def _place(file: str, line: int, texts: dict[str, list[str]]) -> Place:
+def place_in(file: str, line: int, texts: dict[str, list[str]]) -> Place:
+    """A line of a file, with its text; `texts` remembers what was read."""
     if file not in texts:
         texts[file] = _lines(Path(file))
     lines = texts[file]
@@ -96,6 +97,7 @@ def read_traefik(static: Path) -> Configuration:
     return Configuration(
         entry_points=tuple(_entry_points(static, document)),
         challengers=tuple(_challengers(static, document)),
+        resolvers=tuple(name for name, _ in _tables(_table(document, "certificatesResolvers"))),
         routers=tuple(
             _router(f, name, one) for f, table, kind in sections if kind == "routers" for name, one in _tables(table)
         ),
@@ -149,7 +151,12 @@ def _router(file: Path, name: str, one: Any) -> Router:
         service=Named(str(service), _key(file, one, "service")) if service else None,
         priority=priority if isinstance(priority, int) else None,
         has_tls="tls" in one,
+        resolver=_resolver(file, _table(one, "tls")),
     )
+
+
+def _resolver(file: Path, tls: Any) -> Named | None:
+    return Named(str(tls["certResolver"]), _key(file, tls, "certResolver")) if "certResolver" in tls else None
 
 
 def _middleware(file: Path, one: Any) -> Middleware:
@@ -189,6 +196,11 @@ def _tables(document: Any) -> Iterator[tuple[str, Any]]:
     for name, one in document.items():
         if isinstance(one, dict):
             yield str(name), one
+
+
+def dynamic_files(static: Path) -> list[Path]:
+    """The files of the file provider that this static file names."""
+    return _dynamic_files(_load(static))
 
 
 def _dynamic_files(static: Any) -> list[Path]:

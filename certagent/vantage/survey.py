@@ -3,12 +3,14 @@
 It cannot prove that a challenge gets through: for that somebody has to plant one (see `certagent check`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from certagent.config import AgentSettings
 from certagent.domain.rehearsals import Attempt, RehearsalRequest, Resolution
 from certagent.domain.resolution.files import ResolverFiles
+from certagent.vantage import proxy
 from certagent.vantage.dial import Dialer
 from certagent.vantage.fetch import Fetch, Manner
 from certagent.vantage.resolve import Desk
@@ -24,15 +26,39 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...] = ()
 
 
+def rules_for(settings: AgentSettings | None, name: str) -> Rules:
+    """The rehearsal's own rules; redirects are followed within the fleet's zones and to the name itself."""
+    zones = settings.dns.zones if settings is not None else ()
+    beside = settings.vantage.allow if settings is not None and settings.vantage is not None else ()
+    return Rules(allow=(name, *beside, *(f"*.{zone}" for zone in zones)))
+
+
 async def survey(
-    name: str, files: ResolverFiles, nameservers: Sequence[str], rules: Rules, token: str, manner: Manner | None = None
+    name: str,
+    files: ResolverFiles,
+    nameservers: Sequence[str],
+    rules: Rules,
+    token: str,
+    manner: Manner | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Survey:
-    """Look `name` up in the world of `files`, and GET the challenge of a token that nobody planted. Bounded."""
+    """Look `name` up in the world of `files`, and GET the challenge of a token that nobody planted. Bounded.
+
+    `manner` and `environment` (its proxy) are the CA's, where they are known.
+    """
     manner = manner or Manner()
+    environment = environment or {}
     request = RehearsalRequest(identifier=name, token=token, digest=_NO_DIGEST)
     async with Desk(files, nameservers) as desk:
         lookup = await desk.look_up(name + "." * (manner.strict_fqdn and not name.endswith(".")))
         attempts: tuple[Attempt, ...] = ()
-        if lookup.addresses:
-            attempts = await Fetch(desk.look_up, rules, Dialer(rules.may_connect)).attempts(request, lookup, manner)
+        if lookup.addresses or proxy.proxy_for(environment, name, manner.http_port) is not None:
+            fetch = Fetch(
+                desk.look_up,
+                rules,
+                Dialer(rules.may_connect),
+                proxy_for=lambda asked, port: proxy.proxy_for(environment, asked, port),
+                proxy_dialer=Dialer(lambda _address: True),
+            )
+            attempts = await fetch.attempts(request, lookup, manner)
         return Survey(resolution=await desk.resolution(lookup), attempts=attempts)

@@ -2,12 +2,13 @@
 
     unshare -m -n python -m tests.commands.stage
 
-Addresses of the fleet on loopback, a real nameserver, a web server on each of two; then `certagent whatif` and
-`certagent resolve` as processes. Prints one JSON document of what they said, and of what they left behind.
+Addresses of the fleet on loopback, a real nameserver, a web server on each of two; then `certagent whatif`,
+`resolve`, `trace` and `fix` as processes. Prints one JSON document of what they said, and of what they left behind.
 """
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,14 @@ root = "{folder}/root.crt"
 [dns]
 nameservers = ["127.0.0.1"]
 zones = ["internal.thinkheads.ai"]
+"""
+BESIDE = """
+[collector]
+url = "https://127.0.0.1:1"
+token_file = "{folder}/token"
+[vantage]
+allow = ["*.internal.thinkheads.ai"]
+process = "stage-ca"
 """
 
 _NO_NAMESPACES = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
@@ -62,10 +71,35 @@ async def _play() -> dict[str, Any]:
             seen["forbidden"] = await _certagent("whatif", NAME, "--hosts", str(poisoned), within=_NO_NAMESPACES)
             seen["traces"] = [before, _traces()]
             seen["healthy"] = await _certagent("resolve", NAME)
+            seen["traced"] = await _certagent("trace", NAME)
             Path("/etc/hosts").write_text(HOSTS + POISON)
             seen["poisoned"] = await _certagent("resolve", NAME)
+            seen["traced_poisoned"] = await _certagent("trace", NAME)
+            seen["traced_beside"] = await _trace_beside_the_ca(Path(folder))
             seen |= await _mend(Path(folder))
             seen["nowhere"] = await _certagent("resolve", "nowhere.internal.thinkheads.ai")
+    return seen
+
+
+async def _trace_beside_the_ca(folder: Path) -> dict[str, Any]:
+    """`certagent trace` on the CA's node, where no collector answers: blind, then seeing, then with DNS asked first."""
+    (folder / "root.crt").write_text("root")
+    (folder / "token").write_text("token")
+    (folder / "token").chmod(0o600)
+    (folder / "beside.toml").write_text((AGENT + BESIDE).format(folder=folder))
+    words = ("trace", NAME, "--config", str(folder / "beside.toml"))
+    seen = {"blind": await _certagent(*words)}
+    program = folder / "stage-ca"
+    shutil.copy("/bin/sleep", program)
+    ca = await asyncio.create_subprocess_exec(str(program), "600")
+    try:
+        seen["poisoned"] = await _certagent(*words)
+        Path("/etc/nsswitch.conf").write_text("hosts: dns files\n")
+        seen["dns_first"] = await _certagent(*words)
+        Path("/etc/nsswitch.conf").unlink()
+    finally:
+        ca.kill()
+        await ca.wait()
     return seen
 
 

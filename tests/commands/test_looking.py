@@ -1,4 +1,4 @@
-"""`resolve` and `whatif` as processes, on a stage of real files, a real nameserver and real web servers."""
+"""`resolve`, `whatif`, `trace`, `fix` as processes, on a stage of real files, a real nameserver, real web servers."""
 
 import json
 import os
@@ -101,6 +101,44 @@ def test_resolve_of_a_name_that_nobody_knows(seen: Any) -> None:
     """4: nothing resolves."""
     assert seen["nowhere"]["status"] == 4
     assert seen["nowhere"]["document"]["go"]["error"] == "nxdomain"
+
+
+def test_trace_without_a_collector_is_this_nodes_own_view(seen: Any) -> None:
+    """It says so, and why; the CA's part is not known, so the exit status is 3."""
+    document = seen["traced"]["document"]
+    assert (seen["traced"]["status"], document["broken"], document["culprit"]) == (3, False, None)
+    assert (document["source"]["kind"], document["source"]["vantage"]) == ("node", "client")
+    assert document["source"]["reason"].startswith("no collector is configured")
+    hops = [(hop["kind"], hop["address"], hop["state"]) for hop in document["actual"]]
+    assert hops == [
+        ("client", None, "unknown"),
+        ("dns", "127.0.0.1", "ok"),
+        ("server", TRAEFIK, "ok"),
+        ("responder", None, "ok"),
+    ]
+    assert [hop["kind"] for hop in document["intended"]] == ["authority", "dns", "server", "responder"]
+
+
+def test_trace_shows_where_this_node_itself_is_led_astray(seen: Any) -> None:
+    """The line, and the box that it leads to: exit status 4."""
+    traced = seen["traced_poisoned"]
+    assert (traced["status"], traced["document"]["broken"]) == (4, True), traced
+    culprit = traced["document"]["culprit"]
+    assert (culprit["file"], culprit["line"], culprit["address"]) == ("/etc/hosts", 3, GATEWAY)
+    line, gateway = traced["document"]["actual"][1:3]
+    assert (line["label"], line["state"], line["culprit"]) == ("/etc/hosts:3", "broken", True)
+    assert (gateway["address"], gateway["state"]) == (GATEWAY, "broken")
+
+
+def test_trace_beside_the_ca_is_the_cas_own_view(seen: Any) -> None:
+    """Its own nsswitch.conf decides; where no CA runs, or the collector does not answer, that is said."""
+    blind, poisoned, dns_first = (seen["traced_beside"][name] for name in ("blind", "poisoned", "dns_first"))
+    assert blind["document"]["source"]["vantage"] == "client"
+    assert "the CA's own view is not to be had: no process named 'stage-ca'" in blind["document"]["source"]["reason"]
+    assert (poisoned["status"], poisoned["document"]["source"]["vantage"]) == (4, "authority"), poisoned
+    assert "the collector at https://127.0.0.1:1 cannot be reached" in poisoned["document"]["source"]["reason"]
+    assert poisoned["document"]["culprit"]["line"] == 3
+    assert (dns_first["status"], dns_first["document"]["broken"]) == (0, False), dns_first
 
 
 def test_fix_shows_the_edit_and_changes_nothing(seen: Any) -> None:

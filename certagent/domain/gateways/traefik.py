@@ -45,6 +45,7 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     service: Named | None = None
     priority: int | None = None
     has_tls: bool = False
+    resolver: Named | None = None  # of its certificate
 
     def rank(self) -> int:
         """Its priority, or the length of its rule."""
@@ -64,13 +65,14 @@ class Middleware(msgspec.Struct, frozen=True, kw_only=True):
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """Static and dynamic configuration. `challengers`: entry points of Traefik's own http-01 resolvers, with the line.
-    `services` maps a name to its servers' addresses."""
+    `services` maps a name to its servers' addresses; `resolvers` are the names of Traefik's own ACME clients."""
 
     entry_points: tuple[EntryPoint, ...] = ()
     routers: tuple[Router, ...] = ()
     middlewares: Mapping[str, Middleware] = {}
     services: Mapping[str, tuple[Named, ...]] = {}
     challengers: tuple[Named, ...] = ()
+    resolvers: tuple[str, ...] = ()
 
 
 def judge(configuration: Configuration, name: str) -> GatewayLook | None:
@@ -88,6 +90,17 @@ def judge(configuration: Configuration, name: str) -> GatewayLook | None:
         deed = Deed.REDIRECTS if redirecting else Deed.ANSWERS
         return GatewayLook(server="traefik", deed=deed, place=redirecting, target="404", causes=causes)
     return msgspec.structs.replace(_follow(configuration, router), causes=causes)
+
+
+def dangling(configuration: Configuration) -> Iterator[Cause]:
+    """deploy.dangling_reference: whatever any router names in vain."""
+    for router in configuration.routers:
+        missing = list(_dangling(configuration, router))
+        resolver = router.resolver
+        if resolver is not None and resolver.name not in configuration.resolvers:
+            missing.append((resolver, "certResolver"))
+        for named, kind in missing:
+            yield _named_in_vain(router, named, kind)
 
 
 def _router_for(configuration: Configuration, plain: Sequence[EntryPoint], name: str) -> Router | None:
@@ -135,13 +148,17 @@ def _causes(configuration: Configuration, plain: Sequence[EntryPoint], name: str
     routers = [one for one in configuration.routers if one.is_for_challenges() and takes(one.rule, name) is not False]
     for router in routers:
         for named, kind in _dangling(configuration, router):
-            what = f"the router {router.name} names the {kind} {named.name!r}, which nobody defines"
-            yield Cause(code="deploy.dangling_reference", place=named.place, what=what)
+            yield _named_in_vain(router, named, kind)
     for router in routers:
         if not _is_on(router, entries) and not list(_dangling(configuration, router)):
             elsewhere = router.entry_points[0]
             what = f"the router {router.name} is on the entry point {elsewhere.name}, and the CA asks port {_PLAIN}"
             yield Cause(code="http01.wrong_entrypoint", place=elsewhere.place, what=what)
+
+
+def _named_in_vain(router: Router, named: Named, kind: str) -> Cause:
+    what = f"the router {router.name} names the {kind} {named.name!r}, which nobody defines"
+    return Cause(code="deploy.dangling_reference", place=named.place, what=what)
 
 
 def _dangling(configuration: Configuration, router: Router) -> Iterator[tuple[Named, str]]:

@@ -19,6 +19,7 @@ class ResolverFiles(msgspec.Struct, frozen=True, kw_only=True):
     nsswitch: NameServiceSwitch = NameServiceSwitch()
     hostname: str = ""
     managers: dict[int, Manager] = {}  # of the lines of the hosts file
+    resolv_conf_managers: dict[int, Manager] = {}
 
     def nameserver_lines(self) -> tuple[Origin, ...]:
         """The lines that name the nameservers that are asked."""

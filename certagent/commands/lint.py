@@ -1,0 +1,83 @@
+"""`certagent lint`: what is wrong with the files of this node, provable from them alone. No network, no agent."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from certagent.commands import UnableError
+from certagent.config import AgentSettings, load_policy
+from certagent.domain.conclusions.static import StaticLook, conclude_statically
+from certagent.domain.findings import worst_first
+from certagent.vantage.dangling import find_configurations
+from certagent.vantage.static import look_at_files
+from certagent.world.files import read_given
+
+MOST_FINDINGS = 200
+
+
+def lint(settings: AgentSettings | None, given: Mapping[str, Path]) -> dict[str, Any]:
+    """`{"node", "files": {path: File}, "gateways": [path], "findings": [Finding], "left_out": int}`, worst first.
+
+    `given` maps a live path to the file that is looked at in its place. File: `{"path", "exists", "link", "lines",
+    "managed_by": [str]}`. `left_out`: findings beyond the bound, at least. Raises `UnableError`: a file cannot be read.
+    """
+    try:
+        look = look_at_files(settings, {live: (path, read_given(path)) for live, path in given.items()})
+    except OSError as error:
+        raise UnableError(f"{error.filename or 'a file'} cannot be read: {error.strerror or error}") from error
+    policy = load_policy(settings.agent.policy if settings is not None else None)
+    findings = worst_first([policy.grade(finding) for finding in conclude_statically(look)])
+    document = {
+        "node": look.node,
+        "files": {live: _file(look, live) for live in look.contents},
+        "gateways": [str(path) for path in find_configurations()],
+        "findings": findings[:MOST_FINDINGS],
+        "left_out": max(0, len(findings) - MOST_FINDINGS),
+    }
+    return dict(msgspec.to_builtins(document))
+
+
+def exit_status(document: dict[str, Any]) -> int:
+    """4 with findings of `error` and above, 3 with warnings, else 0."""
+    severities = {finding["severity"] for finding in document["findings"]}
+    if severities & {"fatal", "error"}:
+        return 4
+    return 3 if "warn" in severities else 0
+
+
+def render(document: dict[str, Any]) -> str:
+    """For a person: each finding with its line and what to change; then what was looked at."""
+    lines = [line for finding in document["findings"] for line in _finding(finding)]
+    if document["left_out"]:
+        lines.append(f"and at least {document['left_out']} more findings")
+    looked = [*(file["path"] for file in document["files"].values()), *document["gateways"]]
+    lines.append(f"looked at {', '.join(looked)}: {len(document['findings']) or 'nothing'} to say")
+    return "\n".join(lines)
+
+
+def _file(look: StaticLook, live: str) -> dict[str, Any]:
+    content = look.contents[live]
+    return {
+        "path": look.shown.get(live, live),
+        "exists": content is not None,
+        "link": look.links.get(live),
+        "lines": len((content or b"").splitlines()),
+        "managed_by": sorted(set(look.managers.get(live, {}).values())),
+    }
+
+
+def _finding(finding: dict[str, Any]) -> list[str]:
+    culprit = finding["culprit"]
+    place = ":".join(str(part) for part in (culprit["file"], culprit["line"]) if part is not None)
+    manager = finding["detail"].get("managed_by")
+    lines = [
+        f"{finding['severity']:5} {finding['code']}",
+        f"      {finding['explanation']}",
+        f"      {place}: {culprit['text'] or ''}{f'   (managed by {manager})' if manager else ''}".rstrip(": "),
+    ]
+    for other in finding["detail"].get("lines", ()):
+        if other["line"] != culprit["line"]:
+            lines.append(f"      {culprit['file']}:{other['line']}: {other['text']}")
+    return [*lines, f"      fix: {finding['fix']}"]

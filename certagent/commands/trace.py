@@ -1,0 +1,195 @@
+"""`certagent trace`: the intended and the actual path of the challenge, hop by hop. Works alone.
+
+The collector knows the whole fleet and the latest rehearsal, so it is asked first; without it, or where it has no such
+path, this node looks by itself, and says so: beside the CA in the CA's own world, elsewhere in this node's.
+"""
+
+import asyncio
+import secrets
+import socket
+from datetime import UTC, datetime
+from pathlib import Path as File
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from certagent.commands import UnableError
+from certagent.commands.fleet import ask_collector
+from certagent.config import AgentSettings, load_policy
+from certagent.domain.findings import Culprit, Vantage
+from certagent.domain.hops import HopState, PathHop
+from certagent.domain.own_view import OwnLook, view
+from certagent.domain.paths import Path, to_mermaid
+from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
+from certagent.vantage.authority import Authority, AuthorityWorld, BlindError
+from certagent.vantage.files import read_files
+from certagent.vantage.observe import NodeVantage
+from certagent.vantage.proxy import proxy_for
+from certagent.vantage.survey import rules_for, survey
+from certagent.world.clock import SystemClock
+from certagent.world.linux import Proc
+
+_ROOT = File("/")
+_STATES = {HopState.OK: "ok", HopState.BROKEN: "BROKEN", HopState.UNKNOWN: "not known"}
+_INDENT = 15
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Who saw it. `kind`: "collector", or "node": `node`'s own view from `vantage`, and `reason` says why no better."""
+
+    kind: str
+    collector: str | None = None
+    node: str | None = None
+    vantage: Vantage | None = None
+    reason: str | None = None
+
+
+def trace(settings: AgentSettings | None, name: str) -> dict[str, Any]:
+    """`{"identifier", "intended": [Hop], "actual": [Hop], "broken", "culprit", "source": Source}`: the collector's
+    `Path`, and where it came from."""
+    identifier = name.lower().removesuffix(".")
+    try:
+        path, source = _ask(settings, identifier)
+    except UnableError as error:
+        path, source = asyncio.run(_look(settings, identifier, str(error)))
+    return {**msgspec.to_builtins(path), "source": msgspec.to_builtins(source)}
+
+
+def exit_status(document: dict[str, Any]) -> int:
+    """4 when the path is broken, 3 when it has not been seen to its end, else 0."""
+    if document["broken"]:
+        return 4
+    return 3 if any(hop["state"] == HopState.UNKNOWN for hop in document["actual"]) else 0
+
+
+def render(document: dict[str, Any]) -> str:
+    """For a person: the verdict, who saw it, both ways hop by hop, and what to change."""
+    path, source = msgspec.convert(document, Path), msgspec.convert(document["source"], Source)
+    return "\n".join(
+        [
+            f"{path.identifier}: {_verdict(path)}",
+            *_source_text(source),
+            "",
+            "intended",
+            *_lane(path.intended, is_actual=False),
+            "actual",
+            *_lane(path.actual, is_actual=True),
+            *_culprit_text(path.culprit),
+        ]
+    )
+
+
+def render_mermaid(document: dict[str, Any]) -> str:
+    """As a Mermaid flow chart; a comment says who saw it."""
+    source = msgspec.convert(document["source"], Source)
+    comments = [f"%% {line.strip()}" for line in _source_text(source)]
+    return "\n".join([*comments, to_mermaid(msgspec.convert(document, Path)).rstrip()])
+
+
+def _ask(settings: AgentSettings | None, identifier: str) -> tuple[Path, Source]:
+    document = ask_collector(settings, "paths", identifier)
+    url = settings.collector.url if settings is not None and settings.collector is not None else None
+    try:
+        return msgspec.convert(document, Path), Source(kind="collector", collector=url)
+    except msgspec.ValidationError as error:
+        raise UnableError(f"the collector at {url} does not answer with a path: {error}") from error
+
+
+async def _look(settings: AgentSettings | None, identifier: str, reason: str) -> tuple[Path, Source]:
+    """What this node sees by itself."""
+    world, blindness = await asyncio.to_thread(_world_of_authority, settings)
+    vantage = Vantage.CLIENT if world is None else Vantage.AUTHORITY
+    node = settings.agent.name if settings is not None else socket.gethostname()
+    here = NodeVantage()
+    look = OwnLook(
+        node=node,
+        vantage=vantage,
+        role=await asyncio.to_thread(here.role),
+        addresses=here.addresses(),
+        responder=node if _is_ours(settings, identifier) else None,
+        seen=await _survey(settings, identifier, node, world),
+    )
+    policy = load_policy(settings.agent.policy if settings is not None else None)
+    reasons = "; ".join(part for part in (reason, blindness) if part)
+    return view(look, policy), Source(kind="node", node=node, vantage=vantage, reason=reasons)
+
+
+def _world_of_authority(settings: AgentSettings | None) -> tuple[AuthorityWorld | None, str | None]:
+    """The CA's world on its own node, else None; and why not, where there should be one."""
+    if settings is None or settings.vantage is None:
+        return None, None
+    try:
+        return Authority(settings.vantage, SystemClock()).look(), None
+    except BlindError as error:
+        return None, f"the CA's own view is not to be had: {error}"
+
+
+async def _survey(
+    settings: AgentSettings | None, identifier: str, node: str, world: AuthorityWorld | None
+) -> Rehearsal:
+    files = world.files if world is not None else (await asyncio.to_thread(read_files, _ROOT, Proc()))[0]
+    seen = await survey(
+        identifier,
+        files,
+        settings.dns.nameservers if settings is not None else (),
+        rules_for(settings, identifier),
+        secrets.token_urlsafe(32),
+        world.manner if world is not None else None,
+        world.environment if world is not None else None,
+    )
+    return Rehearsal(
+        identifier=identifier,
+        outcome=RehearsalOutcome.UNAVAILABLE,
+        reason="no token was planted",
+        at=datetime.now(UTC),
+        node=node,
+        resolution=seen.resolution,
+        attempts=seen.attempts,
+        authority_flags=world.shown_flags() if world is not None else (),
+        proxy=proxy_for(world.environment, identifier, world.manner.http_port) if world is not None else None,
+        started_by=world.started_by if world is not None else (),
+    )
+
+
+def _is_ours(settings: AgentSettings | None, identifier: str) -> bool:
+    certificates = settings.certificate if settings is not None else ()
+    return any(identifier == one.lower() for certificate in certificates for one in certificate.identifiers)
+
+
+def _verdict(path: Path) -> str:
+    broken = next((number for number, hop in enumerate(path.actual, 1) if hop.state is HopState.BROKEN), None)
+    if path.broken:
+        return f"BROKEN at step {broken} of {len(path.actual)}" if broken else "BROKEN"
+    unknown = [hop.state is HopState.UNKNOWN for hop in path.actual]
+    if all(unknown):
+        return "nobody has looked yet (`certagent check` on the node that has the certificate does)"
+    return "not broken as far as seen, and not seen to its end" if any(unknown) else "as intended"
+
+
+def _source_text(source: Source) -> list[str]:
+    if source.kind == "collector":
+        return [f"  as the collector knows it ({urlsplit(source.collector or '').netloc})"]
+    whose = "the CA's own view of it" if source.vantage is Vantage.AUTHORITY else "this node's own view, not the CA's"
+    why = f"  because {source.reason}"
+    return [f"  as {source.node} sees it by itself: {whose} (vantage {source.vantage}); no token was planted", why]
+
+
+def _lane(hops: tuple[PathHop, ...], *, is_actual: bool) -> list[str]:
+    width = max(len(hop.label) for hop in hops)
+    return [_hop(number, hop, width, is_actual=is_actual) for number, hop in enumerate(hops, 1)]
+
+
+def _hop(number: int, hop: PathHop, width: int, *, is_actual: bool) -> str:
+    state = ("CULPRIT" if hop.culprit else _STATES[hop.state]) if is_actual else ""
+    place = ", ".join(part for part in (hop.node, hop.role, hop.address) if part and part != hop.label)
+    return f"  {number} {state:{_INDENT - 5}}{hop.label:{width}}  {f'({place}) ' if place else ''}{hop.detail}".rstrip()
+
+
+def _culprit_text(culprit: Culprit | None) -> list[str]:
+    if culprit is None:
+        return []
+    place = ":".join(str(part) for part in (culprit.node, culprit.file, culprit.line) if part is not None)
+    whose = ", ".join(part for part in (culprit.address, culprit.role) if part)
+    said = f"{place}: {culprit.text}" if culprit.text else place
+    return ["", f"CULPRIT  {said}{f'   ({whose})' if whose else ''}" if said else f"CULPRIT  whatever is at {whose}"]

@@ -1,0 +1,55 @@
+"""The watch's runs: what an agent reports of its node's files by itself."""
+
+from pathlib import Path
+
+import msgspec
+
+from certagent.agent.files import FileRuns
+from certagent.agent.reporter import Reporter
+from certagent.config import load_policy
+from certagent.domain.findings import Severity
+from certagent.domain.reports import Outcome, Report, Trigger
+from certagent.reporting import Spool
+from certagent.vantage.observe import NodeVantage
+from tests.clock import FakeClock
+
+SECTION = "# --- BEGIN PVE ---\n{}# --- END PVE ---\n"
+
+
+async def _report(tmp_path: Path, hosts: str, resolv_conf: str) -> Report:
+    """What one run over those files came to."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/hosts").write_text(hosts)
+    (tmp_path / "etc/resolv.conf").write_text(resolv_conf)
+    spool = Spool(tmp_path / "spool")
+    node = NodeVantage(zones=("internal.test",), root=tmp_path)
+    runs = FileRuns(
+        "lxc102",
+        node.inspect_files,
+        is_authority=False,
+        zones=("internal.test",),
+        policy=load_policy(None),
+        reporter=Reporter("lxc102", spool, FakeClock()),
+    )
+    await runs.run((), Trigger.START)
+    (report,) = spool.take(10)
+    return report
+
+
+async def test_a_healthy_node_has_nothing_to_report(tmp_path: Path) -> None:
+    """Proxmox's own section, a private nameserver."""
+    report = await _report(tmp_path, "127.0.0.1 localhost\n", SECTION.format("nameserver 127.0.0.1\n"))
+    assert (report.outcome, report.findings) == (Outcome.DONE, ())
+
+
+async def test_hand_edits_and_public_nameservers_are_warnings(tmp_path: Path) -> None:
+    """Reported with the line; no incident comes of a warning, and the proof of harm is the rehearsal's."""
+    hosts = SECTION.format("192.0.2.7 printer.lan\n")
+    report = await _report(tmp_path, hosts, "nameserver 127.0.0.1\nnameserver 9.9.9.9\n")
+    assert report.outcome is Outcome.FOUND
+    found = {finding.code: finding for finding in report.findings}
+    assert set(found) == {"dns.managed_file", "dns.resolver_public"}
+    assert {finding.severity for finding in report.findings} == {Severity.WARN}
+    lines = {code: (one.culprit.file, one.culprit.line) for code, one in found.items() if one.culprit is not None}
+    assert lines == {"dns.managed_file": ("/etc/hosts", 2), "dns.resolver_public": ("/etc/resolv.conf", 2)}
+    assert msgspec.json.encode(report)
