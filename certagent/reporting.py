@@ -172,7 +172,11 @@ class Uplink:
         if status not in (200, 202, 422):
             log.warning("the collector answered %d to %d reports: %s", status, len(reports), body[:200])
             return False
-        refused = _refused(body) if status == 422 else {}
+        try:
+            refused = _refused(body) if status == 422 else {}
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            log.warning("the collector's refusal of %d reports cannot be read", len(reports))
+            return False
         await asyncio.to_thread(self._settle, reports, refused)
         return True
 

@@ -1,13 +1,14 @@
 """Watching files: watchdog's events are hints, content decides. Knows nothing of what the files mean.
 
-The event filter leaves out opens and reads: a node that resolves names all day must not wake the agent (FACTS,
-"watchdog, inotify"). Folders are watched, never files, so links, renames and absence survive; a link's target folder
-is watched as well. Where inotify is not to be had, the slow comparison goes on alone, faster.
+The event filter leaves out opens and reads: a node that resolves names all day must not wake the agent. Folders are
+watched, never files, so links, renames and absence survive; a link's target folder is watched as well, and one that
+was made anew is watched anew. Mounts come and go without any event of files: the kernel's table of mounts tells of
+them. Where inotify is not to be had, the slow comparison goes on alone, faster, and inotify is asked for again.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,12 +25,16 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
+from watchdog.observers.api import BaseObserver, ObservedWatch
+from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 from certagent.domain.changes import Contents, compare
 from certagent.domain.reports import FileChange
+from certagent.world.linux import read_within
+from certagent.world.mounts import telling_of_mounts
 
 ChangeSet = tuple[FileChange, ...]
+_Identity = tuple[int, int]  # device and inode
 
 _LONGEST_LINK_CHAIN = 8
 _LONGEST_BURST = 10  # quiet periods after which a burst that never ends is looked at all the same
@@ -45,44 +50,55 @@ _EVENTS: list[type[FileSystemEvent]] = [
     DirMovedEvent,
 ]
 
+# watchdog holds a rename away back for half a second, and all that follows it, in case its other end comes. We pair
+# nothing: an event is a hint.
+InotifyMoveEventGrouper.delay = 0.0
+
 
 def read_contents(paths: tuple[Path, ...]) -> Contents:
-    """What the files hold now; None where there is none to be read."""
+    """What the files hold now, 4 MiB of each at most; None where there is none to be read. Blocks for no pipe."""
     return {str(path): _read(path) for path in paths}
 
 
 class Watch:
-    """Files under watch. `degraded` is why inotify is not in use, or None.
+    """Files under watch. `degraded` is why inotify is not in use, or None; `contents` is what was last yielded.
 
     `async for changes in watch.changes(known)` yields one set per quiet period, the last state never lost; the first
-    set is what differs from `known` at once.
+    set is what differs from `known` at once. An empty set means that `degraded` has changed.
     """
 
     def __init__(self, paths: tuple[Path, ...], quiet_for: timedelta, reconcile_every: timedelta) -> None:
         self.degraded: str | None = None
+        self.contents: Contents = {}
         self._paths = paths
         self._quiet_seconds = quiet_for.total_seconds()
         self._reconcile_seconds = reconcile_every.total_seconds()
         self._hint = asyncio.Event()
         self._observer: BaseObserver | None = None
-        self._folders: set[Path] = set()
+        self._folders: dict[Path, tuple[_Identity, ObservedWatch]] = {}
+        self._ask_again_at = 0.0
 
     async def changes(self, known: Contents) -> AsyncIterator[ChangeSet]:
         """Change sets, without end, against `known` and then against the last one yielded."""
+        self.contents = known
+        degraded = self.degraded
         while True:
             self._hint.clear()
             self._follow_links()
             current = await asyncio.to_thread(read_contents, self._paths)
-            differences = compare(known, current)
-            if differences:
-                known = current
+            differences = compare(self.contents, current)
+            self.contents = current
+            if differences or degraded != self.degraded:
+                degraded = self.degraded
                 yield differences
-            await self._wait_for_hint()
+            await self._wait()
 
     def start(self) -> None:
         """Ask for events; on failure go on without and remember why."""
         loop = asyncio.get_running_loop()
-        self._handler = _Hint(lambda: loop.call_soon_threadsafe(self._hint.set))
+        self._handler = _Hint(lambda: loop.call_soon_threadsafe(self.hint))
+        self._ask_again_at = loop.time() + self._reconcile_seconds
+        self.degraded = None
         try:
             self._observer = Observer()  # asks for the instance already
             self._observer.start()
@@ -90,8 +106,13 @@ class Watch:
             self._degrade(error)
         self._follow_links()
 
+    def hint(self) -> None:
+        """Something may have changed."""
+        self._hint.set()
+
     def stop(self) -> None:
         """Give the events up; returns when the observer's threads have ended."""
+        self._folders.clear()
         if self._observer is not None:
             self._observer.stop()
             if self._observer.is_alive():
@@ -99,14 +120,21 @@ class Watch:
             self._observer = None
 
     def _follow_links(self) -> None:
-        """Watch the folders that now decide on the content: a link's target may have moved."""
+        """Watch the folders that now decide on the content: a link's target may have moved, or a folder been made
+        anew under the same name."""
         if self._observer is None:
             return
-        wanted = {folder for path in self._paths for folder in _deciding_folders(path)}
+        wanted: dict[Path, _Identity] = {}
+        for path in self._paths:
+            wanted |= _deciding_folders(path)
+        for folder in [one for one, (identity, _) in self._folders.items() if wanted.get(one) != identity]:
+            self._observer.unschedule(self._folders.pop(folder)[1])
         try:
-            for folder in wanted - self._folders:
-                self._observer.schedule(self._handler, str(folder), recursive=False, event_filter=_EVENTS)
-                self._folders.add(folder)
+            for folder in wanted.keys() - self._folders.keys():
+                watched = self._observer.schedule(self._handler, str(folder), recursive=False, event_filter=_EVENTS)
+                self._folders[folder] = (wanted[folder], watched)
+        except FileNotFoundError:
+            self._hint.set()  # it went just now: look again
         except OSError as error:
             self._degrade(error)
 
@@ -114,31 +142,37 @@ class Watch:
         self.degraded = f"inotify is not to be had: {error.strerror}"
         self.stop()
 
-    async def _wait_for_hint(self) -> None:
-        bound = self._reconcile_seconds if self.degraded is None else _DEGRADED_SECONDS
-        try:
-            async with asyncio.timeout(bound):
-                await self._hint.wait()
-        except TimeoutError:
-            return
-        for _ in range(_LONGEST_BURST):
+    async def _wait(self) -> None:
+        """Until something may have changed, and a quiet period is over."""
+        if self.degraded is None:
+            is_told = await self._is_told_within(self._reconcile_seconds)
+        else:
+            is_told = await self._is_told_within(_DEGRADED_SECONDS)
+            if asyncio.get_running_loop().time() >= self._ask_again_at:
+                self.start()
+        ends_at = asyncio.get_running_loop().time() + _LONGEST_BURST * self._quiet_seconds
+        while is_told and asyncio.get_running_loop().time() < ends_at:
             self._hint.clear()
-            try:
-                async with asyncio.timeout(self._quiet_seconds):
-                    await self._hint.wait()
-            except TimeoutError:
-                return
+            is_told = await self._is_told_within(self._quiet_seconds)
+
+    async def _is_told_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._hint.wait()
+        except TimeoutError:
+            return False
 
 
 @asynccontextmanager
 async def watching(paths: tuple[Path, ...], quiet_for: timedelta, reconcile_every: timedelta) -> AsyncIterator[Watch]:
     """A started `Watch`, stopped at the end."""
     watch = Watch(paths, quiet_for, reconcile_every)
-    watch.start()
-    try:
+    async with AsyncExitStack() as stack:
+        with suppress(OSError):  # without /proc mounts are found by comparing
+            stack.enter_context(telling_of_mounts(watch.hint))
+        watch.start()
+        stack.push_async_callback(asyncio.to_thread, watch.stop)
         yield watch
-    finally:
-        await asyncio.to_thread(watch.stop)
 
 
 class _Hint(FileSystemEventHandler):
@@ -151,18 +185,21 @@ class _Hint(FileSystemEventHandler):
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_within(Path("/"), str(path)).content
     except OSError:
         return None
 
 
-def _deciding_folders(path: Path) -> set[Path]:
-    """The existing folders in which a rename or a write changes what `path` holds."""
-    folders = set()
-    for _ in range(_LONGEST_LINK_CHAIN):
-        if path.parent.is_dir():
-            folders.add(path.parent.resolve())
-        if not path.is_symlink():
-            break
-        path = path.parent / path.readlink()
+def _deciding_folders(path: Path) -> dict[Path, _Identity]:
+    """The folders in which a rename or a write changes what `path` holds; for one that is missing, the nearest above
+    it. Each with the identity that tells it from one made anew under the same name."""
+    folders = {}
+    with suppress(OSError):  # something went meanwhile: there will be an event of it
+        for _ in range(_LONGEST_LINK_CHAIN):
+            folder = next(one for one in path.parents if one.is_dir()).resolve()
+            status = folder.stat()
+            folders[folder] = (status.st_dev, status.st_ino)
+            if not path.is_symlink():
+                break
+            path = path.parent / path.readlink()
     return folders

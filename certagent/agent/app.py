@@ -6,6 +6,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -142,6 +143,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
     lifecycle = Lifecycle(
         name,
         settings.certificate,
+        authority=(urlsplit(settings.authority.directory).hostname or "").rstrip("."),
         preflight=preflight,
         renewal=renewal,
         files=FileRuns(
@@ -151,6 +153,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
             zones=settings.dns.zones,
             policy=policy,
             reporter=reporter,
+            clock=clock,
         ),
         stock=stock,
         schedule=schedule,

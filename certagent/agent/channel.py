@@ -18,6 +18,8 @@ HEARTBEAT_SECONDS = 20.0
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 5.0
 MOST_QUESTIONS_AT_ONCE = 16
+MOST_QUESTIONS_WAITING = 256
+MOST_REFUSALS = 10  # on one channel; who asks for more is no collector of ours
 
 Rehearsing = Callable[[RehearsalRequest], Awaitable[Rehearsal]]
 JudgingAgain = Callable[[tuple[str, ...]], None]
@@ -53,20 +55,30 @@ class Channel:
                 await self._clock.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
-            pause = FIRST_PAUSE_SECONDS
             async with socket:
                 log.info("the collector's channel is open")
-                await self._serve(socket)
+                is_sound = await self._serve(socket)
+            pause = FIRST_PAUSE_SECONDS if is_sound else LONGEST_PAUSE_SECONDS
             await self._clock.sleep(pause)
 
-    async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
+        """Answer until the channel closes. False when what came was not what a collector asks."""
+        refused = 0
+        waiting: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             slots = asyncio.Semaphore(MOST_QUESTIONS_AT_ONCE)
             async for message in socket:
                 if message.type is not aiohttp.WSMsgType.TEXT:
-                    break
+                    return False
                 ask = decode_ask(message.data)
-                group.create_task(self._reply(socket, ask, slots), name=f"answer {ask.id}")
+                refused += isinstance(ask, Refused)
+                if refused > MOST_REFUSALS or len(waiting) >= MOST_QUESTIONS_WAITING:
+                    await socket.close()
+                    return False
+                task = group.create_task(self._reply(socket, ask, slots), name=f"answer {ask.id}")
+                waiting.add(task)
+                task.add_done_callback(waiting.discard)
+        return refused == 0
 
     async def _reply(
         self, socket: aiohttp.ClientWebSocketResponse, ask: Ask | Refused, slots: asyncio.Semaphore

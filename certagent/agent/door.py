@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -32,6 +32,18 @@ class Inside(Protocol):
     async def status(self) -> dict[str, Any]:
         """The document of `certagent status`."""
         ...
+
+
+class _ToCheck(msgspec.Struct, frozen=True):
+    identifiers: tuple[str, ...]
+
+
+class _ToRenew(msgspec.Struct, frozen=True):
+    names: tuple[str, ...]
+    force: bool
+
+
+_Asked = TypeVar("_Asked", _ToCheck, _ToRenew)
 
 
 @asynccontextmanager
@@ -68,7 +80,7 @@ def _make_way(path: Path) -> None:
 
 def _checker(inside: Inside) -> Any:
     async def check(request: web.Request) -> web.Response:
-        identifiers = (await request.json())["identifiers"]
+        identifiers = _read(await request.read(), _ToCheck).identifiers
         mistake = inside.unknown(identifiers=identifiers)
         if mistake is not None:
             return _document({"error": mistake}, status=404)
@@ -80,11 +92,11 @@ def _checker(inside: Inside) -> Any:
 
 def _renewer(inside: Inside) -> Any:
     async def renew(request: web.Request) -> web.Response:
-        asked = await request.json()
-        mistake = inside.unknown(names=asked["names"])
+        asked = _read(await request.read(), _ToRenew)
+        mistake = inside.unknown(names=asked.names)
         if mistake is not None:
             return _document({"error": mistake}, status=404)
-        return _document({"certificates": await inside.renew_named(asked["names"], force=asked["force"])})
+        return _document({"certificates": await inside.renew_named(asked.names, force=asked.force)})
 
     return renew
 
@@ -94,6 +106,14 @@ def _teller(inside: Inside) -> Any:
         return _document(await inside.status())
 
     return tell
+
+
+def _read(body: bytes, kind: type[_Asked]) -> _Asked:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        document = msgspec.json.encode({"error": str(error)}).decode()
+        raise web.HTTPBadRequest(text=document, content_type="application/json") from error
 
 
 def _document(content: object, status: int = 200) -> web.Response:

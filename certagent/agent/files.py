@@ -1,6 +1,8 @@
 """A resolver file changed: conclude from the file and DNS alone, and say so at once. The rehearsals come after."""
 
+import asyncio
 from collections.abc import Awaitable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from certagent.agent.reporter import Reporter
@@ -12,6 +14,7 @@ from certagent.domain.conclusions.resolution import (
 from certagent.domain.conclusions.static import StaticLook, conclude_while_watching
 from certagent.domain.findings import Finding, Severity, worst_first
 from certagent.domain.policy import Policy
+from certagent.domain.ports import Clock
 from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
 from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.domain.resolution.hosts import HOSTS_FILE
@@ -28,7 +31,10 @@ class Inspecting(Protocol):
 
 
 class FileRuns:
-    """Runs for the watch. `is_authority`: this node is the CA's, so a shadow is fatal for others."""
+    """Runs for the watch. `is_authority`: this node is the CA's, so a shadow is fatal for others.
+
+    Where nothing could be seen (the CA's process is not up yet, say), the run is due again: see `again_at`.
+    """
 
     def __init__(
         self,
@@ -39,6 +45,7 @@ class FileRuns:
         zones: Sequence[str],
         policy: Policy,
         reporter: Reporter,
+        clock: Clock,
     ) -> None:
         self._node = node
         self._inspect = inspect
@@ -46,25 +53,47 @@ class FileRuns:
         self._zones = tuple(zones)
         self._policy = policy
         self._reporter = reporter
+        self._clock = clock
         self._before: Snapshot | None = None
+        self._unsaid: tuple[Finding, ...] = ()
+        self._blind = 0
+        self._one_at_a_time = asyncio.Lock()
+        self.again_at: datetime | None = None
 
-    async def run(self, changes: Sequence[FileChange], trigger: Trigger) -> None:
-        """One run over all resolver files; its report replaces what was found in them before."""
-        run = self._reporter.begin(RunKind.WATCH, trigger)
-        seen = await self._inspect(self._before)
-        if seen.reason is not None:  # blind: what was found before stands
-            self._reporter.end(run, Outcome.FAILED, changes=changes)
-            return
-        self._before = seen.snapshot
-        findings = worst_first([self._policy.grade(finding) for finding in self._conclude(seen)])
-        found = any(finding.severity.at_least(Severity.WARN) for finding in findings)
-        self._reporter.end(
-            run,
-            Outcome.FOUND if found else Outcome.DONE,
-            scopes=[f"file:{path}" for path in RESOLVER_FILES],
-            findings=findings,
-            changes=changes,
-        )
+    async def run(self, changes: Sequence[FileChange], trigger: Trigger, besides: Sequence[Finding] = ()) -> None:
+        """One run over all resolver files; its report, with the findings `besides`, replaces what was found in them
+        before. A blind one changes nothing of that, and is said once."""
+        async with self._one_at_a_time:
+            self.again_at = None
+            run = self._reporter.begin(RunKind.WATCH, trigger)
+            self._unsaid += tuple(besides)
+            seen = await self._inspect(self._before)
+            if seen.reason is not None:
+                self._plan_again()
+                if trigger is not Trigger.TIMER:
+                    self._reporter.end(run, Outcome.FAILED, changes=changes)
+                return
+            self._before, self._blind = seen.snapshot, 0
+            findings = [self._policy.grade(finding) for finding in self._conclude(seen)]
+            findings = worst_first([*findings, *self._unsaid])
+            self._unsaid = ()
+            found = any(finding.severity.at_least(Severity.WARN) for finding in findings)
+            self._reporter.end(
+                run,
+                Outcome.FOUND if found else Outcome.DONE,
+                scopes=[f"file:{path}" for path in RESOLVER_FILES],
+                findings=findings,
+                changes=changes,
+            )
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether a blind run is to be repeated now."""
+        return self.again_at is not None and self.again_at <= now
+
+    def _plan_again(self) -> None:
+        pause = self._policy.preflight.blocked_first * int(2 ** min(self._blind, 16))
+        self.again_at = self._clock.now() + min(pause, self._policy.preflight.blocked_longest)
+        self._blind += 1
 
     def _conclude(self, seen: FileObservation) -> list[Finding]:
         missing = resolver_is_missing(self._node, seen.files.resolv_conf) if seen.files else None

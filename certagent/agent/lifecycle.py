@@ -13,7 +13,7 @@ from certagent.agent.renewal import Renewal, Renewed
 from certagent.agent.reporter import Reporter
 from certagent.agent.schedule import Schedule
 from certagent.config import CertificateSection
-from certagent.domain.findings import Severity, Verdict
+from certagent.domain.findings import Finding, Severity, Verdict
 from certagent.domain.policy import Judgement
 from certagent.domain.ports import Clock
 from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
@@ -36,13 +36,15 @@ class Taking(Protocol):
 
 
 class Lifecycle:
-    """What this node does about its certificates. Every public coroutine may run beside the others."""
+    """What this node does about its certificates. `authority` is the CA's name. Every public coroutine may run beside
+    the others."""
 
     def __init__(
         self,
         node: str,
         certificates: Sequence[CertificateSection],
         *,
+        authority: str,
         preflight: Preflight,
         renewal: Renewal,
         files: FileRuns,
@@ -53,6 +55,7 @@ class Lifecycle:
         clock: Clock,
     ) -> None:
         self._node = node
+        self._authority = authority
         self._certificates: Mapping[str, CertificateSection] = {one.name: one for one in certificates}
         self._preflight = preflight
         self._renewal = renewal
@@ -70,12 +73,10 @@ class Lifecycle:
 
     # --- file event -> what it does, and which identifiers it touches ---------------------------------------------
 
-    async def files_changed(self, changes: ChangeSet, trigger: Trigger) -> None:
-        """Say what the change does at once; then judge again what it touches here."""
-        await self._files.run(changes, trigger)
-        touched = self._touched_by(changes)
-        if touched:
-            self.judge_again(touched)
+    async def files_changed(self, changes: ChangeSet, trigger: Trigger, besides: Sequence[Finding] = ()) -> None:
+        """Say what the change does at once (and the findings `besides`); then judge again what it touches here."""
+        await self._files.run(changes, trigger, besides)
+        self.judge_again(self._touched_by(changes))
 
     def judge_again(self, identifiers: Sequence[str]) -> None:
         """Soon, and once for however many times it was asked."""
@@ -93,12 +94,19 @@ class Lifecycle:
                 if self._again:
                     identifiers, self._again = sorted(self._again), set()
                     group.create_task(self._judge(identifiers, Trigger.JUDGE_AGAIN), name="judge again")
+                if self._files.is_due(self._clock.now()):
+                    self._files.again_at = None
+                    group.create_task(self._look_at_files_again(), name="look at the files again")
                 if unwatched := self._attention.ready(self._clock.now()):
                     group.create_task(self._judge(unwatched, Trigger.TIMER), name="judge by the timer")
                 for name in self._schedule.ready(self._clock.now()):
                     self._schedule.take(name)
                     group.create_task(self._renew(name, Trigger.TIMER, force=False), name=f"renew {name}")
                 await self._wait()
+
+    async def _look_at_files_again(self) -> None:
+        await self._files.run((), Trigger.TIMER)
+        self._woken.set()  # there may be a new date
 
     # --- request --------------------------------------------------------------------------------------------------
 
@@ -201,8 +209,9 @@ class Lifecycle:
 
     async def _wait(self) -> None:
         """Until something is asked for, or due."""
-        dates = [at for at in (self._schedule.next_at(), self._attention.next_at()) if at is not None]
-        seconds = min([(at - self._clock.now()).total_seconds() for at in dates], default=_LONGEST_WAIT_SECONDS)
+        dates = (self._schedule.next_at(), self._attention.next_at(), self._files.again_at)
+        now = self._clock.now()
+        seconds = min([(at - now).total_seconds() for at in dates if at is not None], default=_LONGEST_WAIT_SECONDS)
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(self._woken.wait(), name="wait for a reason")
             bound = min(max(seconds, 0.0), _LONGEST_WAIT_SECONDS)
@@ -215,11 +224,14 @@ class Lifecycle:
         return list(dict.fromkeys(name for one in self._certificates.values() for name in one.identifiers))
 
     def _touched_by(self, changes: Sequence[FileChange]) -> list[str]:
-        """All of them, unless only a hosts file changed and its lines name none of them."""
-        if any(not change.file.endswith("hosts") for change in changes):
+        """Of a hosts file those that its lines name, all of them where the CA's own name is there; of others all."""
+        if any(change.left_out or not change.file.endswith("hosts") for change in changes):
             return self._own_identifiers()
-        words = {word for change in changes for line in (*change.removed, *change.added) for word in line.split()}
-        return [identifier for identifier in self._own_identifiers() if identifier in words]
+        lines = (line for change in changes for line in (*change.removed, *change.added))
+        words = {word.rstrip(".") for line in lines for word in line.lower().split()}
+        if self._authority in words:
+            return self._own_identifiers()
+        return [identifier for identifier in self._own_identifiers() if identifier.lower() in words]
 
     def _due_note(self, name: str) -> str:
         facts = self._renewal.facts(name)

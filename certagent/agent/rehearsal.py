@@ -1,6 +1,5 @@
 """Asking for a rehearsal: plant here, have somebody beside the CA fetch it. Planting is never remote."""
 
-import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from certagent.domain.rehearsals import (
     RehearsalOutcome,
     RehearsalRequest,
     body_for,
+    digest_for,
 )
 from certagent.world.pinned import PinnedClient
 
@@ -43,8 +43,9 @@ async def planted(responder: Plantable, identifier: str) -> AsyncIterator[Rehear
     """A fresh token in the responder, withdrawn at the end; yields what to ask for."""
     token = secrets.token_urlsafe(32)
     body = body_for(token)
-    digest = hashlib.sha256(body.encode()).hexdigest()
-    request = RehearsalRequest(identifier=identifier, challenge=responder.challenge_type, token=token, digest=digest)
+    request = RehearsalRequest(
+        identifier=identifier, challenge=responder.challenge_type, token=token, digest=digest_for(token)
+    )
     try:
         await responder.show(request, body)
         yield request
@@ -68,9 +69,15 @@ def through_collector(client: PinnedClient, clock: Clock) -> Ask:
             return unavailable(request.identifier, clock.now(), f"the collector cannot be reached: {error}")
         if status != 200:
             return unavailable(request.identifier, clock.now(), f"the collector answered {status}: {_detail(body)}")
-        return msgspec.json.decode(body, type=Rehearsal)
+        try:
+            return _decode_rehearsal(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return unavailable(request.identifier, clock.now(), f"the collector's answer cannot be read: {error}")
 
     return ask
+
+
+_decode_rehearsal = msgspec.json.Decoder(Rehearsal).decode
 
 
 class _Problem(msgspec.Struct):
@@ -82,7 +89,7 @@ class _Problem(msgspec.Struct):
 def _detail(body: bytes) -> str:
     try:
         return msgspec.json.decode(body, type=_Problem).detail
-    except msgspec.MsgspecError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "without a reason"
 
 

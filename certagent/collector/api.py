@@ -139,7 +139,7 @@ class Api:
         try:
             asked = _decode_request(await request.read())
             wait = float(request.query.get("timeout", LONGEST_WAIT_SECONDS))
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise Problem(400, "Bad Request", str(error)) from error
         return _json(await self._broker.rehearse(caller, asked, max(0.0, wait)))
 

@@ -64,7 +64,7 @@ class AgentChannel:
                 break
             try:
                 self._receive(decode_answer(message.data))
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 log.warning("%s sent what is no answer: %s", self.caller.name, error)
                 await self.socket.close(code=WSCloseCode.INVALID_TEXT, message=b"not an answer")
 

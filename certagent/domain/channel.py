@@ -1,7 +1,5 @@
 """The messages on an agent's channel. The collector can only ask; an agent answers, or refuses."""
 
-from typing import Any
-
 import msgspec
 
 from certagent.domain.rehearsals import Rehearsal, RehearsalRequest
@@ -49,13 +47,26 @@ Answer = Rehearsed | Accepted | Refused
 encode = msgspec.json.Encoder().encode
 decode_answer = msgspec.json.Decoder(Answer).decode
 _asks: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
-_decode_any = msgspec.json.Decoder(dict[str, Any]).decode
+_LONGEST_REASON, _LONGEST_IDENTITY = 500, 100
+
+
+class _Named(msgspec.Struct):
+    id: str = ""
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
 
 
 def decode_ask(message: bytes | str) -> Ask | Refused:
-    """A question, or the refusal that an unknown one gets (its id kept where it has one)."""
+    """A question, or the refusal that anything else gets (its id kept where it has one)."""
     try:
         return _asks.decode(message)
-    except msgspec.ValidationError as error:
-        identity = _decode_any(message).get("id")
-        return Refused(id=str(identity), reason=f"not a question this agent answers: {error}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Refused(id=_identity(message), reason=f"not a question this agent answers: {error}"[:_LONGEST_REASON])
+
+
+def _identity(message: bytes | str) -> str:
+    try:
+        return _decode_named(message).id[:_LONGEST_IDENTITY]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""

@@ -1,5 +1,6 @@
 """Rehearsals as values: what is asked of the agent beside the CA, and what it saw. No body ever travels."""
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -202,6 +203,11 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
 def body_for(token: str) -> str:
     """What is planted: a form that no key authorization has (those are `token.thumbprint`, RFC 8555 section 8.1)."""
     return token + BODY_SUFFIX
+
+
+def digest_for(token: str) -> str:
+    """What a request for that token says of the body: SHA-256, in hexadecimal."""
+    return hashlib.sha256(body_for(token).encode()).hexdigest()
 
 
 def deciding(attempts: Sequence[Attempt]) -> Attempt | None:

@@ -63,12 +63,14 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What changed in a watched file: whole lines, as they are. Absence is exists=False."""
+    """What changed in a watched file: whole lines, as they are. Absence is exists=False. `left_out`: how many lines
+    of a very large change are not shown, or not whole."""
 
     file: str
     exists: bool
     removed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
+    left_out: int = 0
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

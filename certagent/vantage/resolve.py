@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
+import msgspec
+
 from certagent.domain.rehearsals import DnsAnswer, Resolution, ResolvedAddress
 from certagent.domain.resolution.address_order import in_order_of_trial
 from certagent.domain.resolution.files import ResolverFiles
@@ -21,6 +23,7 @@ ASKING_FOR = timedelta(
     seconds=2
 )  # the CA waits 5 s for each; a nameserver of the fleet that needs 2 is as good as dead
 MOST_AT_ONCE = 64  # questions, each with a socket of its own
+MOST_ADDRESSES = 64  # of one name from one source; the CA's dialer would be busy with fewer for all its patience
 GRACE = timedelta(milliseconds=300)  # for nameservers that only stand beside the others
 
 _RECORDS = ("A", "AAAA")
@@ -73,6 +76,7 @@ class Desk:
                 questions = machine.send(tuple(answers))
         except StopIteration as end:
             result: Lookup = end.value
+        result = msgspec.structs.replace(result, addresses=result.addresses[:MOST_ADDRESSES])
         return in_order(result, self._source_of)
 
     async def resolution(self, lookup: Lookup) -> Resolution:
@@ -83,7 +87,7 @@ class Desk:
             name=lookup.name.removesuffix("."),
             order=lookup.order,
             addresses=lookup.addresses,
-            hosts=self._files.in_hosts(lookup.name),
+            hosts=self._files.in_hosts(lookup.name)[:MOST_ADDRESSES],
             dns=tuple(settled),
             nameservers=self._files.nameserver_lines(),
             switch=self._files.switch_line(),
@@ -122,7 +126,7 @@ class Desk:
             answer = await self._ask(address, name, record, ASKING_FOR, port, self._files.resolv_conf.use_tcp)
             if answer.status == "timeout":
                 self._silent.add(nameserver)
-            return answer
+            return msgspec.structs.replace(answer, addresses=answer.addresses[:MOST_ADDRESSES])
 
     def _of(self, name: str) -> list[asyncio.Task[DnsAnswer]]:
         return [task for (_, asked, _), task in self._questions.items() if asked == _absolute(name)]

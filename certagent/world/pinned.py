@@ -11,6 +11,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 CONNECT_SECONDS = 5.0
+LARGEST_ANSWER = 8 * 1024 * 1024
 
 
 class PinnedClient:
@@ -47,7 +48,7 @@ class PinnedClient:
                     asyncio.timeout(timeout),
                     session.request(method, self.url + path, **options) as response,
                 ):
-                    return response.status, await response.read()
+                    return response.status, await _read(response)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 failure = error
         raise failure
@@ -71,6 +72,15 @@ class PinnedClient:
             timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
             headers=self._headers,
         )
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for piece in response.content.iter_chunked(64 * 1024):
+        body += piece
+        if len(body) > LARGEST_ANSWER:
+            raise aiohttp.ClientPayloadError(f"the answer is longer than {LARGEST_ANSWER} bytes")
+    return bytes(body)
 
 
 class _FixedResolver(AbstractResolver):

@@ -30,6 +30,7 @@ async def _report(tmp_path: Path, hosts: str, resolv_conf: str) -> Report:
         zones=("internal.test",),
         policy=load_policy(None),
         reporter=Reporter("lxc102", spool, FakeClock()),
+        clock=FakeClock(),
     )
     await runs.run((), Trigger.START)
     (report,) = spool.take(10)

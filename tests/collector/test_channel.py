@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
 import msgspec
+import pytest
 
 from certagent.collector.tokens import revoke_tokens
 from certagent.domain.channel import Accepted, JudgeAgain, Rehearse, Rehearsed, decode_ask, encode
@@ -188,3 +189,53 @@ async def test_nonsense_closes_the_channel_and_harms_nobody(collector: Collector
         await socket.send_str("{")
         assert (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
     assert await collector.is_up()
+
+
+NONSENSE = {
+    "deep": "[" * 100_000,
+    "deep inside": '{"answer":"rehearsed","id":"x","rehearsal":' + '{"a":' * 50_000,
+    "unknown kind": '{"answer":"renewed","id":"x"}',
+    "no document": "7",
+    "half a surrogate": '{"answer":"accepted","id":"\\ud800"}',
+    "oversized": '{"answer":"accepted","id":"' + "x" * 2_000_000 + '"}',
+}
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+async def test_every_kind_of_nonsense_closes_the_channel(collector: Collector, kind: str) -> None:
+    """Nothing of it is a traceback, and the collector goes on."""
+    async with connected(collector, "lxc102") as socket:
+        with suppress(ConnectionError):
+            await socket.send_str(NONSENSE[kind])
+        assert (await socket.receive(timeout=10)).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+    assert await collector.is_up()
+    assert "Traceback" not in collector.log()
+
+
+async def test_what_is_no_text_closes_the_channel(collector: Collector) -> None:
+    """Bytes, and text that is no UTF-8."""
+    async with connected(collector, "lxc102") as socket:
+        await socket.send_bytes(b"\xff\xfe")
+        assert (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
+    async with connected(collector, "lxc102") as socket:
+        await socket.send_frame(b"\xff\xfe", aiohttp.WSMsgType.TEXT)
+        assert (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
+    assert "Traceback" not in collector.log()
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"identifier":' + b"[" * 50_000, b"\xff", b"null", b""])
+async def test_a_rehearsal_that_cannot_be_read_is_refused(collector: Collector, body: bytes) -> None:
+    """As a document, whatever it was."""
+    await collector.introduce()
+    status, document = await collector.post("/v1/rehearsals", body, "lxc102")
+    assert (status, document["status"]) == (400, 400)
+    assert "Traceback" not in collector.log()
+
+
+async def test_a_flood_of_questions_is_refused_and_harms_no_other(collector: Collector) -> None:
+    """300 at once of one agent for its own name; another one's are answered."""
+    await collector.introduce()
+    answers = await asyncio.gather(*(collector.post("/v1/rehearsals", REQUEST, "lxc102") for _ in range(300)))
+    assert {status for status, _ in answers} == {200, 429}
+    other = msgspec.structs.replace(REQUEST, identifier=NGINX)
+    assert (await collector.post("/v1/rehearsals", other, "lxc101"))[0] == 200

@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -19,13 +20,13 @@ from certagent.domain.rehearsals import ACME_TLS, Attempt, Origin, RehearsalRequ
 from certagent.domain.resolution.go import Lookup
 from certagent.issuance.authority import Authority
 from certagent.issuance.order import Orderer, Wanted
-from certagent.issuance.solvers.alpn import AlpnListener
+from certagent.issuance.solvers.alpn import MOST_CONNECTIONS, AlpnListener
 from certagent.vantage.alpn import Handshakes
 from certagent.vantage.dial import Dialer
 from certagent.world.clock import SystemClock
 from certagent.world.tls import serving
 from tests.clock import FakeClock
-from tests.issuance.conftest import MemoryOrders, StepCa
+from tests.issuance.conftest import MemoryOrders, StepCa, free_port
 
 NAME = "localhost"
 TOKEN = "t" * 43
@@ -232,3 +233,19 @@ async def test_a_port_that_is_taken_is_said_and_tried_again(step_ca: StepCa) -> 
         taken.close()
         await taken.wait_closed()
         assert (await responder.answers(REQUEST)).answered
+
+
+async def test_who_keeps_silent_keeps_nobody_out() -> None:
+    """Twice as many connections as are held, none of which shakes hands: a bounded number of descriptors, and the
+    CA's own is answered at once."""
+    async with AlpnListener(f"127.0.0.1:{free_port()}", SystemClock()) as listener, AsyncExitStack() as stack:
+        host, port = listener.listen.split(":")
+        before = len(os.listdir("/proc/self/fd"))
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(2 * MOST_CONNECTIONS)]
+        for _, writer in silent:
+            stack.callback(writer.transport.abort)
+        async with asyncio.timeout(10):
+            async with planted(listener, NAME) as request:
+                assert (await _rehearse(int(port), request)).matched
+        ours = len(os.listdir("/proc/self/fd")) - before - len(silent)
+        assert ours < MOST_CONNECTIONS + 50

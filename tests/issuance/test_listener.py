@@ -2,13 +2,17 @@
 
 import asyncio
 import hashlib
+import os
+import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
 
+from certagent.agent.rehearsal import planted
 from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest, body_for
-from certagent.issuance.solvers.listener import LARGEST_REQUEST, Listener
+from certagent.issuance.solvers.listener import LARGEST_REQUEST, MOST_CONNECTIONS, Listener
 from certagent.world.clock import SystemClock
 from certagent.world.http import Reply, connect, fetch
 from tests.issuance.conftest import free_port
@@ -129,3 +133,87 @@ async def test_it_ends_with_connections_open() -> None:
         with suppress(ConnectionResetError):
             assert await reader.read() == b""
         writer.close()
+
+
+async def _say(listener: Listener, said: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = listener.listen.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(said)
+    return reader, writer
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def test_who_keeps_silent_keeps_nobody_out(listener: Listener) -> None:
+    """Twice as many connections as are held, each with half a request: the CA's own is answered at once."""
+    listener.plant("one", "body of one", 60)
+    silent = [await _say(listener, b"GET /.well-known/") for _ in range(2 * MOST_CONNECTIONS)]
+    assert (await _get(listener, CHALLENGE_PATH + "one")).body == b"body of one"
+    for _, writer in silent:
+        writer.transport.abort()
+
+
+async def test_10_000_connections_cost_a_bounded_number_of_descriptors(listener: Listener) -> None:
+    """From a program of its own, in rounds; afterwards the responder answers as before."""
+    listener.plant("one", "body of one", 60)
+    host, port = listener.listen.split(":")
+    before, most = _descriptors(), 0
+    flood = await asyncio.create_subprocess_exec(sys.executable, "-c", _FLOOD, host, port)
+    ended = asyncio.create_task(flood.wait())
+    async with asyncio.timeout(60):
+        while not ended.done():
+            most = max(most, _descriptors() - before)
+            await asyncio.sleep(0.005)
+    assert ended.result() == 0
+    assert most < 2 * MOST_CONNECTIONS
+    assert (await _get(listener, CHALLENGE_PATH + "one")).body == b"body of one"
+
+
+_FLOOD = """
+import contextlib, socket, struct, sys
+held = []
+for number in range(10_000):
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # leave no port behind
+    connection.setblocking(False)
+    connection.connect_ex((sys.argv[1], int(sys.argv[2])))  # who is not let in at once is given up
+    with contextlib.suppress(OSError):
+        connection.send(b"GET / HTTP/1.1\\r\\nX: ")
+    held.append(connection)
+    if len(held) > 900:
+        held.pop(0).close()
+"""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        CHALLENGE_PATH + "../../etc/passwd",
+        CHALLENGE_PATH + "x/../one",
+        CHALLENGE_PATH + "%6fne",
+        CHALLENGE_PATH + "one/",
+        CHALLENGE_PATH + "ONE",
+        CHALLENGE_PATH,
+        "/.well-known/acme-challenge/../acme-challenge/one",
+        "//.well-known/acme-challenge/one",
+        "http://localhost" + CHALLENGE_PATH + "one",
+        "/",
+    ],
+)
+async def test_other_paths_and_others_tokens_get_the_same_answer(listener: Listener, path: str) -> None:
+    """Nothing tells a token that nearly is one from one that never was."""
+    listener.plant("one", "body of one", 60)
+    answer = await _get(listener, path)
+    assert (answer.status, answer.body) == (404, b"no such token here\n")
+
+
+async def test_what_a_rehearsal_plants_is_no_key_authorization(listener: Listener) -> None:
+    """Nothing of what is asked for from outside is ever in it: token and body are made here (DESIGN, rule 8)."""
+    async with planted(listener, "traefik.internal") as request:
+        body = (await _get(listener, CHALLENGE_PATH + request.token)).body.decode()
+    assert body == request.token + ".certagent-rehearsal"
+    assert hashlib.sha256(body.encode()).hexdigest() == request.digest
+    assert not re.fullmatch(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}", body)  # token.thumbprint, RFC 8555 section 8.1
+    assert (await _get(listener, CHALLENGE_PATH + request.token)).status == 404

@@ -21,6 +21,7 @@ from certagent.domain.rehearsals import (
     RehearsalRequest,
     Resolution,
     ResolvedAddress,
+    digest_for,
 )
 from certagent.vantage.authority import CACHED_FOR, Authority, BlindError, read_flags
 from certagent.vantage.rehearse import AuthorityVantage, judge, stale_connections
@@ -91,7 +92,7 @@ def _settings() -> AgentSettings:
 
 
 def _request(name: str) -> RehearsalRequest:
-    return RehearsalRequest(identifier=name, token="t" * 43, digest="0" * 64)
+    return RehearsalRequest(identifier=name, token="t" * 43, digest=digest_for("t" * 43))
 
 
 async def test_without_a_ca_the_rehearsal_says_so() -> None:

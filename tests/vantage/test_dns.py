@@ -38,11 +38,8 @@ class _Udp(asyncio.DatagramProtocol):
 async def nameserver(answer: Answerer, over_tcp: Answerer | None = None) -> AsyncIterator[int]:
     """A nameserver on 127.0.0.1, the same port for UDP and (where given) TCP."""
     async with AsyncExitStack() as stack:
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(answer), local_addr=("127.0.0.1", 0))
-        stack.callback(transport.close)
-        port: int = transport.get_extra_info("sockname")[1]
-        if over_tcp is not None:
+        port = 0
+        if over_tcp is not None:  # first: of ports for UDP there are always enough
 
             async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 length = int.from_bytes(await reader.readexactly(2), "big")
@@ -50,9 +47,13 @@ async def nameserver(answer: Answerer, over_tcp: Answerer | None = None) -> Asyn
                     writer.write(wire)
                 writer.close()
 
-            server = await asyncio.start_server(talk, "127.0.0.1", port)
+            server = await asyncio.start_server(talk, "127.0.0.1", 0)
             stack.callback(server.close)
-        yield port
+            port = server.sockets[0].getsockname()[1]
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(answer), local_addr=("127.0.0.1", port))
+        stack.callback(transport.close)
+        yield int(transport.get_extra_info("sockname")[1])
 
 
 def reply(query: dns.message.Message, *records: str, rcode: int = 0, flags: int = 0) -> bytes:
@@ -153,7 +154,8 @@ async def test_an_answer_cut_short_is_asked_for_again_over_tcp() -> None:
         return [len(wire).to_bytes(2, "big"), wire]
 
     async with nameserver(lambda query: [reply(query, flags=dns.flags.TC)], whole) as port:
-        assert len((await asked(port)).addresses) == 3000
+        answer = await ask("127.0.0.1", NAME, "A", timedelta(seconds=10), port)
+    assert len(answer.addresses) == 3000
 
 
 @pytest.mark.parametrize("said", [b"", b"\x00", b"\x00\x05x", b"\x00\x04xxxx"])

@@ -1,13 +1,17 @@
 """Rule 9: the rehearsal is not a proxy."""
 
+import hashlib
+
 import pytest
 
-from certagent.domain.rehearsals import RehearsalRequest
+from certagent.domain.rehearsals import RehearsalRequest, digest_for
 from certagent.vantage.proxy import proxy_for
 from certagent.vantage.rules import Rules, TokenBucket, is_on_the_network
 
 RULES = Rules(allow=("*.internal.thinkheads.ai", "exact.example"))
-DIGEST = "0" * 64
+DIGEST = digest_for("t" * 32)
+KEY_AUTHORIZATION = hashlib.sha256(b"t" * 32 + b"." + b"h" * 43).hexdigest()
+"""Of `token.thumbprint`: who could ask for it would learn where a challenge is answered, for anybody's account."""
 
 
 @pytest.mark.parametrize("name", ["a.internal.thinkheads.ai", "A.b.Internal.thinkheads.ai.", "exact.example"])
@@ -34,6 +38,8 @@ def test_names_off_the_allow_list(name: str) -> None:
         (RehearsalRequest(identifier="exact.example", token="t" * 32 + "?x", digest=DIGEST), "token"),
         (RehearsalRequest(identifier="exact.example", token="t", digest=DIGEST), "token"),
         (RehearsalRequest(identifier="exact.example", token="t" * 32, digest="x"), "digest"),
+        (RehearsalRequest(identifier="exact.example", token="t" * 32, digest=KEY_AUTHORIZATION), "digest"),
+        (RehearsalRequest(identifier="exact.example", token="u" * 32, digest=DIGEST), "digest"),
         (RehearsalRequest(identifier="exact.example", token="t" * 32, digest=DIGEST, challenge="dns-02"), "dns-02"),
     ],
 )
@@ -44,7 +50,7 @@ def test_requests_that_are_refused(request_: RehearsalRequest, word: str) -> Non
 
 def test_a_request_in_order() -> None:
     """No objection."""
-    assert RULES.objection(RehearsalRequest(identifier="exact.example", token="t" * 43, digest=DIGEST)) is None
+    assert RULES.objection(RehearsalRequest(identifier="exact.example", token="t" * 32, digest=DIGEST)) is None
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,8 @@ def parse_hosts(raw: bytes | None) -> Hosts:
     entries: list[HostsEntry] = []
     unread: list[UnreadLine] = []
     for line in lines:
+        if not line.content:
+            continue  # millions of them must not cost anything
         parsed = _parse_line(line.number, line.text, line.content.partition(b"#")[0])
         if isinstance(parsed, HostsEntry):
             entries.append(parsed)

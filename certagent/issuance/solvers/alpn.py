@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 HANDSHAKE_SECONDS = 5.0
 CHECK_SECONDS = 2.0
 ORDER_SECONDS = 600.0
+MOST_CONNECTIONS = 256
 
 
 class _Planted(msgspec.Struct, frozen=True):
@@ -51,7 +52,7 @@ class AlpnListener:
         self._clock = clock
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._planted: dict[str, _Planted] = {}
-        self._open: set[asyncio.BaseTransport] = set()
+        self._open: dict[asyncio.Transport, asyncio.Task[None]] = {}
         self._server: asyncio.Server | None = None
         self._trouble: str | None = None
 
@@ -65,7 +66,8 @@ class AlpnListener:
         if self._server is not None:
             self._server.close()
             for transport in tuple(self._open):
-                transport.close()
+                transport.abort()
+            await asyncio.gather(*self._open.values(), return_exceptions=True)
             await self._server.wait_closed()
 
     async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
@@ -130,6 +132,18 @@ class AlpnListener:
         connection.context = presented.context
         return None
 
+    def admit(self, transport: asyncio.Transport, shaking: asyncio.Task[None]) -> None:
+        """One more connection: where there are too many, the oldest one goes."""
+        self._open[transport] = shaking
+        if len(self._open) > MOST_CONNECTIONS:
+            oldest = next(iter(self._open))
+            self.forget(oldest)
+            oldest.abort()
+
+    def forget(self, transport: asyncio.Transport) -> None:
+        """That connection is over."""
+        self._open.pop(transport, None)
+
     async def _listen(self) -> str | None:
         """Listen; or why that cannot be."""
         host, port = split_endpoint(self.listen)
@@ -139,9 +153,7 @@ class AlpnListener:
         context.sni_callback = lambda connection, name, _: self._choose(connection, name)
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
-                lambda: _Connection(self._open), host, port, ssl=context, ssl_handshake_timeout=HANDSHAKE_SECONDS
-            )
+            self._server = await loop.create_server(lambda: _Connection(self, context), host, port)
         except OSError as error:
             trouble = f"the responder cannot listen on {self.listen}: {error.strerror or error}"
             log.error("%s", trouble)
@@ -151,17 +163,27 @@ class AlpnListener:
 
 
 class _Connection(asyncio.Protocol):
-    """Over as soon as the handshake is: the certificate was all there is to say."""
+    """Over as soon as the handshake is: the certificate was all there is to say. It is counted from its first packet,
+    so that who keeps silent costs a bounded number of descriptors."""
 
-    def __init__(self, opened: set[asyncio.BaseTransport]) -> None:
-        self._opened = opened
-        self._transport: asyncio.BaseTransport | None = None
+    def __init__(self, listener: AlpnListener, context: ssl.SSLContext) -> None:
+        self._listener = listener
+        self._context = context
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        self._opened.add(transport)
-        transport.close()
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 # a TCP server's always is
+        shaking = asyncio.get_running_loop().create_task(self._shake_hands(transport), name="tls-alpn-01 handshake")
+        self._listener.admit(transport, shaking)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        if self._transport is not None:
-            self._opened.discard(self._transport)
+    async def _shake_hands(self, transport: asyncio.Transport) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            secured = await loop.start_tls(
+                transport, self, self._context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+            if secured is not None:
+                secured.close()
+        except OSError:
+            transport.abort()
+        finally:
+            self._listener.forget(transport)

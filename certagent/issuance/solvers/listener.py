@@ -47,7 +47,7 @@ class Listener:
         self.listen = listen
         self._clock = clock
         self._planted: dict[str, _Planted] = {}
-        self._open: set[asyncio.Transport] = set()
+        self._open: dict[asyncio.Transport, None] = {}
         self._server: asyncio.Server | None = None
         self._trouble: str | None = None
 
@@ -128,14 +128,18 @@ class Listener:
         planted = self._planted.get(target.removeprefix(CHALLENGE_PATH).partition("?")[0])
         return planted.body if planted is not None and planted.until > self._clock.monotonic() else None
 
-    def admit(self, transport: asyncio.Transport) -> bool:
-        """Whether one more connection is served."""
-        self._open.add(transport)
-        return len(self._open) <= MOST_CONNECTIONS
+    def admit(self, transport: asyncio.Transport) -> None:
+        """One more connection: where there are too many, the one that has said nothing for longest goes. So nobody
+        keeps the CA out by keeping silent."""
+        self._open[transport] = None
+        if len(self._open) > MOST_CONNECTIONS:
+            oldest = next(iter(self._open))
+            self.forget(oldest)
+            oldest.abort()
 
     def forget(self, transport: asyncio.Transport) -> None:
         """That connection is gone."""
-        self._open.discard(transport)
+        self._open.pop(transport, None)
 
 
 class _Connection(asyncio.Protocol):
@@ -150,9 +154,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 # a TCP server's always is
         self._transport = transport
-        if not self._listener.admit(transport):
-            transport.abort()
-            return
+        self._listener.admit(transport)
         self._deadline = asyncio.get_running_loop().call_later(REQUEST_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
