@@ -63,19 +63,17 @@ class Hosts(msgspec.Struct, frozen=True):
 
 def parse_hosts(raw: bytes | None) -> Hosts:
     """The hosts file's meaning to Go. None is a file that is not there or cannot be read: it maps nothing."""
-    lines, is_whole = read_lines(raw or b"")
+    lines, stopped_at = read_lines(raw or b"")
     entries: list[HostsEntry] = []
     unread: list[UnreadLine] = []
     for line in lines:
-        if not line.content:
-            continue  # millions of them must not cost anything
         parsed = _parse_line(line.number, line.text, line.content.partition(b"#")[0])
         if isinstance(parsed, HostsEntry):
             entries.append(parsed)
         elif parsed is not None:
             unread.append(parsed)
-    if not is_whole:
-        unread.append(UnreadLine(len(lines) + 1, "", HostsProblem.NOT_READ))
+    if stopped_at is not None:
+        unread.append(UnreadLine(stopped_at, "", HostsProblem.NOT_READ))
     return Hosts(tuple(entries), tuple(unread), _index(entries))
 
 

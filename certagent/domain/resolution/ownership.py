@@ -48,13 +48,13 @@ _MARKS = (
 
 
 def find_managers(raw: bytes, surroundings: Surroundings = NOWHERE_SPECIAL) -> dict[int, Manager]:
-    """Line number -> who rewrites that line. Lines that are not in it are a person's."""
+    """Line number -> who rewrites that line. Lines that are not in it are a person's, or empty."""
     lines, _ = read_lines(raw)
     contents = [line.content.rstrip(b"\r") for line in lines]
     owner = _owner_of_file(contents, surroundings)
-    managed = dict.fromkeys(range(1, len(contents) + 1), owner) if owner is not None else {}
+    managed = {line.number: owner for line in lines} if owner is not None else {}
     if not surroundings.pve_ignored:
-        managed |= dict.fromkeys(_pve_section(contents), Manager.PROXMOX)
+        managed |= {line.number: Manager.PROXMOX for line in lines[_pve_section(contents)]}
     return managed
 
 
@@ -67,11 +67,11 @@ def _owner_of_file(contents: list[bytes], surroundings: Surroundings) -> Manager
     return next((owner for mark, owner in _MARKS if any(mark in comment for comment in comments)), None)
 
 
-def _pve_section(contents: list[bytes]) -> range:
-    """The numbers of the lines from the first begin mark to the end mark after it; nothing without both."""
+def _pve_section(contents: list[bytes]) -> slice:
+    """The lines from the first begin mark to the end mark after it; none without both."""
     if PVE_BEGIN not in contents:
-        return range(0)
+        return slice(0)
     begin = contents.index(PVE_BEGIN)
     if PVE_END not in contents[begin:]:
-        return range(0)
-    return range(begin + 1, contents.index(PVE_END, begin) + 2)
+        return slice(0)
+    return slice(begin, contents.index(PVE_END, begin) + 1)

@@ -23,20 +23,16 @@ class Line(NamedTuple):
         return show(self.content.rstrip(b"\r"))
 
 
-def read_lines(raw: bytes) -> tuple[tuple[Line, ...], bool]:
-    """The lines that Go sees, and whether it sees all: reading ends at the first line longer than its buffer."""
-    pieces = raw.split(b"\n")
-    last = pieces.pop()
+def read_lines(raw: bytes) -> tuple[tuple[Line, ...], int | None]:
+    """The lines that Go sees, without the empty ones (millions of them must not cost anything), and the number of the
+    line at which it stops: the first that is longer than its buffer. None: it reads them all."""
     lines: list[Line] = []
-    for number, content in enumerate(pieces, start=1):
+    for number, content in enumerate(raw.split(b"\n"), start=1):
         if len(content) >= LONGEST_LINE:
-            return tuple(lines), False
-        lines.append(Line(number, content))
-    if len(last) >= LONGEST_LINE:
-        return tuple(lines), False
-    if last:
-        lines.append(Line(len(pieces) + 1, last))
-    return tuple(lines), True
+            return tuple(lines), number
+        if content:
+            lines.append(Line(number, content))
+    return tuple(lines), None
 
 
 def split_fields(content: bytes) -> list[str]:

@@ -12,6 +12,7 @@ from certagent.domain.resolution.nsswitch import parse_nsswitch
 from certagent.domain.resolution.ownership import Manager, Surroundings, find_managers
 from certagent.domain.resolution.resolv_conf import parse_resolv_conf
 from certagent.domain.resolution.text import parse_address, read_lines, show
+from tests.bounds import at_most
 
 FOUNDING = b"127.0.0.1 localhost\n\n# gateway\n10.0.0.153\ttraefik.internal.thinkheads.ai traefik # pinned\n"
 
@@ -172,6 +173,13 @@ def test_the_manager_of_a_line_travels_with_the_answer() -> None:
 
 def test_lines_are_cut_at_line_feeds_only() -> None:
     """No other character ends a line, or line numbers would be wrong."""
-    lines, is_whole = read_lines("a\x0b\u2028b\rc\nd".encode())
-    assert [line.number for line in lines] == [1, 2]
-    assert is_whole
+    lines, stopped_at = read_lines("a\x0b\u2028b\rc\n\nd".encode())
+    assert [line.number for line in lines] == [1, 3]
+    assert stopped_at is None
+
+
+def test_millions_of_empty_lines_cost_next_to_nothing() -> None:
+    """Whoever fills a hosts file with them must not fill our memory."""
+    with at_most(seconds=20, mebibytes=100):
+        files = parse_files(b"\n" * 4 * 2**20 + b"10.0.0.153 app.lan.test\n", None, None)
+    assert [line.origin.line for line in files.in_hosts("app.lan.test")] == [4 * 2**20 + 1]

@@ -66,14 +66,14 @@ def sections_are_torn(look: StaticLook) -> Iterator[Finding]:
         marks = [mark for mark in contents if mark in (PVE_BEGIN, PVE_END)]
         if file in look.left_alone or len(set(marks)) != 1:
             continue
-        number = contents.index(marks[0]) + 1
+        line = lines[contents.index(marks[0])]
         missing = PVE_END if marks[0] == PVE_BEGIN else PVE_BEGIN
         yield look.finding(
             _CODE,
-            f"{look.the_line(file, number)} is one mark of Proxmox's section, and the other ({missing.decode()}) is"
-            " not there: Proxmox does not find the section, and writes another one at the next start.",
+            f"{look.the_line(file, line.number)} is one mark of Proxmox's section, and the other ({missing.decode()})"
+            " is not there: Proxmox does not find the section, and writes another one at the next start.",
             file=file,
-            line=number,
-            text=lines[number - 1].text,
+            line=line.number,
+            text=line.text,
             fix=f"Put the mark back ({look.place(file)}).",
         )

@@ -64,15 +64,15 @@ def public_servers_are_asked(look: StaticLook) -> Iterator[Finding]:
 def words_say_nothing(look: StaticLook) -> Iterator[Finding]:
     """dns.resolv_conf_ignored, dns.resolv_conf_differs: words without effect; and with another one in a Go program
     (the CA is one) than in all others."""
-    lines, is_whole = read_lines(look.contents.get(RESOLV_CONF_FILE) or b"")
+    lines, stopped_at = read_lines(look.contents.get(RESOLV_CONF_FILE) or b"")
     meant = [(line, fields) for line in lines if (fields := split_fields(line.content)) and not _is_comment(fields)]
     standing = _stand(meant)
     for line, fields in meant:
         for code, what in _objections(line, fields, standing):
             yield _found(look, code, line.number, line.text, what)
-    if not is_whole:
+    if stopped_at is not None:
         what = "is longer than a Go program reads (64 KiB): it and all lines after it have no effect"
-        yield _found(look, _IGNORED, len(lines) + 1, "", what)
+        yield _found(look, _IGNORED, stopped_at, "", what)
 
 
 def _found(look: StaticLook, code: str, number: int, text: str, what: str) -> Finding:
