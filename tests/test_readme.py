@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from certagent.cli import commands
-from certagent.config import load_agent, load_collector
+from certagent.config import load_agent, load_collector, load_policy
 
 TREE = Path(__file__).parents[1]
 README = (TREE / "README.md").read_text(encoding="utf-8")
@@ -65,3 +65,16 @@ def test_every_path_of_the_tree_that_is_named_exists() -> None:
     assert {"deploy/quickstart", "tests/run"} <= paths
     for path in paths:
         assert (TREE / path.rstrip(".")).exists(), path
+
+
+def test_every_graded_code_is_explained_with_its_severity() -> None:
+    """Exactly the codes of the policy, in its order, and no other severity than there."""
+    section = README.partition("## Findings\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| `")]
+    listed = {code.strip("`"): severity for code, _, severity, _ in rows}
+    graded = {
+        code: ", ".join(f"{one} ({who})" for who, one in entry.items()) if isinstance(entry, dict) else str(entry)
+        for code, entry in load_policy(None).severity.items()
+    }
+    assert listed == graded
+    assert all(meaning and fix for _, meaning, _, fix in rows)

@@ -38,6 +38,7 @@ from certagent.issuance.directory import check_directory
 from certagent.proof import Prover
 from certagent.reporting import Spool, Uplink
 from certagent.state import State
+from certagent.vantage.nameserver import Nameserver
 from certagent.vantage.observe import NodeVantage
 from certagent.vantage.rehearse import AuthorityVantage
 from certagent.world.clock import SystemClock
@@ -74,6 +75,7 @@ class _Wired(msgspec.Struct, frozen=True, kw_only=True):
     stock: Stock
     reporter: Reporter
     state: State
+    nameserver: Nameserver
     uplink: Uplink | None
     channel: Channel | None
 
@@ -85,7 +87,8 @@ async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
         await stack.enter_async_context(open_door(settings.agent.socket, wired.lifecycle))
         async with asyncio.TaskGroup() as group:
             group.create_task(wired.lifecycle.run(), name="lifecycle")
-            watch = watch_files(wired.lifecycle.files_changed, policy, wired.reporter, wired.state)
+            others = await asyncio.to_thread(_files_of, wired.nameserver)
+            watch = watch_files(wired.lifecycle.files_changed, policy, wired.reporter, wired.state, others)
             group.create_task(watch, name="watch")
             group.create_task(wired.stock.keep(policy.proof.look_every, clock), name="stock")
             if wired.uplink is not None and wired.channel is not None:
@@ -140,6 +143,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         reporter=reporter,
     )
     inspect = beside.inspect_files if beside is not None else node.inspect_files
+    nameserver = Nameserver()
     lifecycle = Lifecycle(
         name,
         settings.certificate,
@@ -151,6 +155,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
             inspect,
             is_authority=beside is not None,
             zones=settings.dns.zones,
+            look_at_nameserver=nameserver.look,
             policy=policy,
             reporter=reporter,
             clock=clock,
@@ -166,6 +171,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         stock=stock,
         reporter=reporter,
         state=state,
+        nameserver=nameserver,
         uplink=Uplink(spool, client, clock) if client is not None and spool is not None else None,
         channel=_channel(client, clock, beside, lifecycle, policy, reporter) if client is not None else None,
     )
@@ -179,6 +185,11 @@ async def _client(settings: AgentSettings, stack: AsyncExitStack) -> PinnedClien
     root = section.root or settings.authority.root
     client = PinnedClient(section.url, root, section.addresses, {"Authorization": f"Bearer {token}"})
     return await stack.enter_async_context(client)
+
+
+def _files_of(nameserver: Nameserver) -> tuple[str, ...]:
+    look = nameserver.look()
+    return look.files() if look is not None else ()
 
 
 def _responders(settings: AgentSettings, solvers: Mapping[str, Answering]) -> dict[str, Answering]:

@@ -1,11 +1,12 @@
 """A resolver file changed: conclude from the file and DNS alone, and say so at once. The rehearsals come after."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from certagent.agent.reporter import Reporter
+from certagent.domain.conclusions.nameserver import private_addresses_are_filtered, zone_is_overridden
 from certagent.domain.conclusions.resolution import (
     resolver_is_missing,
     shadows_at_a_client,
@@ -20,6 +21,7 @@ from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
 from certagent.vantage.files import FileObservation, Snapshot
+from certagent.vantage.nameserver import NameserverLook
 
 
 class Inspecting(Protocol):
@@ -33,6 +35,7 @@ class Inspecting(Protocol):
 class FileRuns:
     """Runs for the watch. `is_authority`: this node is the CA's, so a shadow is fatal for others.
 
+    `look_at_nameserver`: the DNS server of this node, where there is one, and `zones` those of the fleet.
     Where nothing could be seen (the CA's process is not up yet, say), the run is due again: see `again_at`.
     """
 
@@ -46,6 +49,7 @@ class FileRuns:
         policy: Policy,
         reporter: Reporter,
         clock: Clock,
+        look_at_nameserver: Callable[[], NameserverLook | None] = lambda: None,
     ) -> None:
         self._node = node
         self._inspect = inspect
@@ -55,6 +59,8 @@ class FileRuns:
         self._reporter = reporter
         self._clock = clock
         self._before: Snapshot | None = None
+        self._look_at_nameserver = look_at_nameserver
+        self._scopes = dict.fromkeys(RESOLVER_FILES)
         self._unsaid: tuple[Finding, ...] = ()
         self._blind = 0
         self._one_at_a_time = asyncio.Lock()
@@ -74,14 +80,16 @@ class FileRuns:
                     self._reporter.end(run, Outcome.FAILED, changes=changes)
                 return
             self._before, self._blind = seen.snapshot, 0
-            findings = [self._policy.grade(finding) for finding in self._conclude(seen)]
+            nameserver = await asyncio.to_thread(self._look_at_nameserver)
+            concluded = [*self._conclude(seen), *self._conclude_nameserver(nameserver)]
+            findings = [self._policy.grade(finding) for finding in concluded]
             findings = worst_first([*findings, *self._unsaid])
             self._unsaid = ()
             found = any(finding.severity.at_least(Severity.WARN) for finding in findings)
             self._reporter.end(
                 run,
                 Outcome.FOUND if found else Outcome.DONE,
-                scopes=[f"file:{path}" for path in RESOLVER_FILES],
+                scopes=[f"file:{path}" for path in self._scopes],
                 findings=findings,
                 changes=changes,
             )
@@ -115,3 +123,13 @@ class FileRuns:
             own_addresses=seen.own_addresses,
         )
         return conclude_while_watching(look)
+
+    def _conclude_nameserver(self, look: NameserverLook | None) -> list[Finding]:
+        """A file that was read once stays in scope: what was found in it is withdrawn when it is gone."""
+        if look is None:
+            return []
+        self._scopes |= dict.fromkeys(look.files())
+        zones = tuple(zone.lower().strip(".") for zone in self._zones)
+        filtered = private_addresses_are_filtered(look.configuration, self._node)
+        overridden = zone_is_overridden(look.configuration, look.hosts, zones, self._node)
+        return [*overridden, *([filtered] if filtered and filtered.culprit and filtered.culprit.file else [])]

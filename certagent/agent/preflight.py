@@ -6,10 +6,12 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from certagent.agent.memory import Memory
 from certagent.agent.rehearsal import Ask, Plantable, planted, unavailable
 from certagent.domain.conclusions import conclude
 from certagent.domain.conclusions.evidence import DirectoryCheck, Evidence, ResponderCheck
 from certagent.domain.conclusions.ordering import fault_found
+from certagent.domain.conclusions.unsteady import settled_later
 from certagent.domain.deployments import Fault
 from certagent.domain.findings import Impact
 from certagent.domain.looks import GatewayLook, NodeLook
@@ -75,6 +77,7 @@ class Preflight:
         self._impact_on = impact_on
         self._policy = policy
         self._clock = clock
+        self._memory = Memory()
 
     async def judge(self, identifiers: Sequence[str]) -> list[Judgement]:
         """All at once, in their order. The CA's directory is looked at once for all of them."""
@@ -106,6 +109,7 @@ class Preflight:
             responder=responder,
             here=here.result(),
             gateways=gateways.result(),
+            past=self._memory.of(identifier),
         )
 
     async def _conclude(self, evidence: Evidence) -> Judgement:
@@ -124,7 +128,9 @@ class Preflight:
                 return here, unavailable(identifier, self._clock.now(), here.withheld)
             if self._ask is None:
                 return here, unavailable(identifier, self._clock.now(), "no collector is configured")
-            return here, await self._ask(request)
+            rehearsal = await self._ask(request)
+        self._memory.note(rehearsal)
+        return here, settled_later(rehearsal, self._memory.of(identifier))
 
 
 async def _whole(looks: Awaitable[Sequence[_Seen]]) -> tuple[_Seen, ...]:

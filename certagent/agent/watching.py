@@ -24,18 +24,22 @@ INOTIFY_LIMIT = "/proc/sys/fs/inotify/max_user_instances"
 Changed = Callable[[ChangeSet, Trigger, Sequence[Finding]], Awaitable[None]]
 
 
-async def watch_files(changed: Changed, policy: Policy, reporter: Reporter, state: State) -> None:
-    """Call `changed` once at the start, whatever the files hold, and then for each change set; never returns.
+async def watch_files(
+    changed: Changed, policy: Policy, reporter: Reporter, state: State, others: Sequence[str] = ()
+) -> None:
+    """Call `changed` once at the start, whatever the files hold, and then for each change set; never returns. `others`:
+    further files that decide on names here (those of a DNS server).
 
     The record is written after `changed` has come back: a change that a killed run left unsaid is found at the next
     start.
     """
-    paths = tuple(Path(path) for path in RESOLVER_FILES)
+    paths = tuple(Path(path) for path in (*RESOLVER_FILES, *others))
     async with watching(paths, policy.watch.quiet_for, policy.watch.reconcile_every) as watch:
         said = _say_how(watch, policy, reporter)
         now = await asyncio.to_thread(read_contents, paths)
         known = await asyncio.to_thread(state.read_record, KNOWN_FILES, dict[str, bytes | None])
-        missed = compare(known if known is not None else now, now)
+        remembered = known if known is not None else now
+        missed = compare(remembered, {path: content for path, content in now.items() if path in remembered})
         while_down = [policy.grade(changed_while_down(reporter.agent, change, now)) for change in missed]
         await changed(missed, Trigger.START, while_down)
         await asyncio.to_thread(_remember, state, now)

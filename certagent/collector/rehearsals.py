@@ -11,6 +11,7 @@ from certagent.collector.channel import AgentChannel, ChannelClosed, Channels, n
 from certagent.collector.problems import Problem
 from certagent.collector.store import Caller, Store, TokenRole
 from certagent.domain.channel import JudgeAgain, Rehearse, Rehearsed
+from certagent.domain.conclusions.nameserver import OF_NAMESERVERS
 from certagent.domain.paths import addresses_met
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome, RehearsalRequest
@@ -73,8 +74,10 @@ class Broker:
         owners = await self._store.owners(frozenset(addresses_met(answer.rehearsal)))
         told = await self._store.testimony(request.identifier)
         others = tuple(
-            finding for finding in told if finding.reporter not in (node, caller.name)
-        )  # they look themselves
+            finding
+            for finding in told
+            if finding.reporter not in (node, caller.name) or finding.code in OF_NAMESERVERS  # they look themselves
+        )
         return msgspec.structs.replace(answer.rehearsal, node=node, owners=owners, testimony=others)
 
     def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:

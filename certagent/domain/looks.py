@@ -3,6 +3,7 @@
 Values only. What the agent beside the CA sees is a `Rehearsal`.
 """
 
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
@@ -12,11 +13,20 @@ from certagent.domain.resolution.files import ResolverFiles
 
 
 class Listener(msgspec.Struct, frozen=True):
-    """A listening TCP socket; `process` is its owner's name, where we may see it."""
+    """A listening TCP socket; `process` is its owner's name, where we may see it; `is_ours`: this agent."""
 
     address: str
     port: int
     process: str | None = None
+    is_ours: bool = False
+
+
+class PastLook(msgspec.Struct, frozen=True, kw_only=True):
+    """What is remembered of one rehearsal: where DNS led, and what went wrong ("timeout", "5xx", "404", ...)."""
+
+    at: datetime
+    addresses: tuple[str, ...] = ()
+    trouble: str | None = None
 
 
 class NodeLook(msgspec.Struct, frozen=True, kw_only=True):

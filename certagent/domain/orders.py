@@ -1,5 +1,6 @@
 """RFC 8555's resources as values, and what became of an order. The CA's problems are values, too. Pure."""
 
+import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -177,12 +178,16 @@ _CODES = {
     "caa": "ca.policy_denies",
     "orderNotReady": "acme.authorization_stuck",
 }
+_LIFETIME = re.compile(r"\b(not_?(before|after)|certificate (duration|lifetime)|validity (period|duration))\b", re.I)
+"""How CAs say that a certificate must not live so long, or so short; there is no problem type for it."""
 _MISMATCHES = {"rejectedIdentifier", "incorrectResponse", "unauthorized"}
 """How CAs say that a challenge was answered with the wrong content; step-ca says the first."""
 
 
 def code_of(problem: Problem) -> str:
     """The finding's code for what the CA answered; for a challenge, that of its final failure."""
+    if problem.resource is not Resource.CHALLENGE and _LIFETIME.search(problem.detail or ""):
+        return "ca.lifetime_denied"
     if problem.status is not None and problem.status >= 500:
         return "acme.server_internal"
     if problem.resource is Resource.CHALLENGE:

@@ -63,7 +63,7 @@ class LibcAnswer(msgspec.Struct, frozen=True):
 
 class DnsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What one nameserver said to one question. `status`: "ok" (then `addresses` may be empty: NODATA),
-    "nxdomain", "servfail", "refused", "timeout", "unreachable"."""
+    "nxdomain", "servfail", "refused", "timeout", "unreachable", "tcp_blocked"."""
 
     nameserver: str
     name: str
@@ -175,6 +175,8 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     that of the first one that answered at all. `direct`: the same without the CA's proxy, where it failed through it
     (the proxy is not to blame for what fails either way). `settles_at`: until then the CA may still use what it read
     before (hosts cache of 5 s). `stale`: connections of the CA to addresses that the name no longer leads to.
+    `unseen_file`: a file that says something else of the name than before although neither its size nor its time
+    moved: the CA keeps what it had read of it.
     `owners` is filled in by the collector, whose inventory knows the whole fleet, and so is `testimony`: what agents
     found in files of their own nodes and said of this identifier.
     """
@@ -196,6 +198,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     proxy: str | None = None  # the CA's HTTP_PROXY, credentials stripped
     started_by: tuple[tuple[str, Origin], ...] = ()  # a flag or variable of the CA, and the line of its unit
     provisioner: Provisioner | None = None
+    unseen_file: str | None = None
     owners: dict[str, AddressOwner] = {}
     testimony: tuple[Finding, ...] = ()
 

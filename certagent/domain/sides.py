@@ -15,6 +15,7 @@ _WORDS = {
     "refused": "refuses to answer",
     "timeout": "does not answer",
     "unreachable": "cannot be reached",
+    "tcp_blocked": "does not answer over TCP",
 }
 
 

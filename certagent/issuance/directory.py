@@ -5,6 +5,8 @@ import json
 import socket
 import ssl
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -55,7 +57,8 @@ async def _resolve(host: str, port: int, timeout: float) -> list[str] | Director
 async def _check(check: DirectoryCheck, root: Path, timeout: float) -> DirectoryCheck:
     try:
         async with asyncio.timeout(timeout):
-            status, body = await _get(check, root)
+            status, body, date = await _get(check, root)
+            check = msgspec.structs.replace(check, ahead_seconds=_ahead(date))
     except TimeoutError:
         return msgspec.structs.replace(check, error="timeout", detail=f"no answer within {timeout:g} s")
     except OSError as error:
@@ -64,7 +67,8 @@ async def _check(check: DirectoryCheck, root: Path, timeout: float) -> Directory
     if status == 200 and _is_directory(body):
         return msgspec.structs.replace(check, status=status)
     detail = f"answered {status}" if status != 200 else "answered 200, but not with an ACME directory"
-    return msgspec.structs.replace(check, error="http_status", status=status, detail=detail)
+    said = "unhealthy" if status >= 500 else "http_status"
+    return msgspec.structs.replace(check, error=said, status=status, detail=detail)
 
 
 async def _with_offered_root(check: DirectoryCheck, root: Path) -> DirectoryCheck:
@@ -72,7 +76,7 @@ async def _with_offered_root(check: DirectoryCheck, root: Path) -> DirectoryChec
     pinned = await asyncio.to_thread(_fingerprints, root)
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            status, body = await _get(check, root, "/roots.pem", trust=_unverified())
+            status, body, _ = await _get(check, root, "/roots.pem", trust=_unverified())
         offered = _fingerprints_of(body)
     except (OSError, ValueError, TimeoutError):
         return check
@@ -99,8 +103,8 @@ def _unverified() -> ssl.SSLContext:
 
 async def _get(
     check: DirectoryCheck, root: Path, path: str | None = None, trust: ssl.SSLContext | None = None
-) -> tuple[int, bytes]:
-    """(status, body); status 0 for what is not HTTP. HTTP/1.0, so that the end of the answer is its end."""
+) -> tuple[int, bytes, str]:
+    """(status, body, Date); status 0 for what is not HTTP. HTTP/1.0, so that the end of the answer is its end."""
     parts = urlsplit(check.url)
     reader, writer = await asyncio.open_connection(
         check.address, parts.port or 443, ssl=trust or trust_only(root), server_hostname=parts.hostname
@@ -116,7 +120,17 @@ async def _get(
         writer.transport.abort()
     head, _, body = answer.partition(b"\r\n\r\n")
     status = head[9:12]
-    return (int(status) if head.startswith(b"HTTP/1.") and status.isdigit() else 0), body
+    date = next((line[5:].strip() for line in head.split(b"\r\n") if line[:5].lower() == b"date:"), b"")
+    return (int(status) if head.startswith(b"HTTP/1.") and status.isdigit() else 0), body, date.decode("latin-1")
+
+
+def _ahead(date: str) -> float | None:
+    """How far the CA's clock is ahead of this node's; None without a date that can be read."""
+    try:
+        told = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return (told - datetime.now(UTC)).total_seconds() if told.tzinfo is not None else None
 
 
 def _is_directory(body: bytes) -> bool:

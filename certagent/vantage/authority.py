@@ -13,6 +13,7 @@ from certagent.config import VantageSection
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import ACME_TLS_PORT, Connection, Origin, Provisioner
 from certagent.domain.resolution.files import ResolverFiles
+from certagent.domain.resolution.hosts import HOSTS_FILE, Hosts
 from certagent.domain.resolution.resolv_conf import Nameserver
 from certagent.domain.resolution.text import parse_address
 from certagent.vantage import proxy
@@ -46,6 +47,7 @@ class AuthorityWorld(msgspec.Struct, frozen=True, kw_only=True):
     settles_at: datetime | None = None
     provisioner: Provisioner | None = None
     started_by: tuple[tuple[str, Origin], ...] = ()
+    unseen_names: frozenset[str] = frozenset()  # of whose hosts lines the CA goes on with what it had read
 
     @property
     def manner(self) -> Manner:
@@ -62,6 +64,13 @@ class AuthorityWorld(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(f"--{name}={value}" if value else f"--{name}" for name, value in self.flags.items())
 
 
+class _HostsSeen(msgspec.Struct, frozen=True):
+    pid: int
+    size: int
+    modified_at: datetime | None
+    meaning: tuple[tuple[str, tuple[str, ...]], ...]
+
+
 class Authority:
     """The CA of this node. Remembers when a file's content was seen to change: not every change moves a time."""
 
@@ -74,6 +83,7 @@ class Authority:
         self._proc = proc or Proc()
         self._digests: dict[str, str] = {}
         self._seen_at: dict[str, datetime] = {}
+        self._hosts_by_stamp: _HostsSeen | None = None
 
     def look(self) -> AuthorityWorld:
         """The CA's world now. Raises BlindError."""
@@ -113,7 +123,18 @@ class Authority:
             settles_at=self._settles_at(process, states),
             provisioner=read_provisioner(self._proc, process, self._provisioner),
             started_by=read_unit(self._proc, process, _UNIT_WORDS),
+            unseen_names=self._unseen_names(process, files, states[HOSTS_FILE]),
         )
+
+    def _unseen_names(self, process: Process, files: ResolverFiles, state: FileState) -> frozenset[str]:
+        """The names of which the hosts file says something else than when a file of this size and time was first seen,
+        beside the same CA: it looks at nothing else before it reads again (FACTS, "Step-CA as an ACME server")."""
+        now = _HostsSeen(process.pid, len(state.content or b""), state.modified_at, _meaning_of(files.hosts))
+        first = self._hosts_by_stamp
+        if first is None or (first.pid, first.size, first.modified_at) != (now.pid, now.size, now.modified_at):
+            self._hosts_by_stamp = now
+            return frozenset()
+        return frozenset(name for _, names in set(first.meaning) ^ set(now.meaning) for name in names)
 
     def _connections(self, process: Process) -> tuple[Connection, ...]:
         held = self._proc.socket_inodes(process.pid)
@@ -138,6 +159,10 @@ class Authority:
             self._seen_at[path] = now
         known = [moment for moment in (state.changed_at, self._seen_at.get(path)) if moment is not None]
         return min(max(known, default=_LONG_AGO), now)
+
+
+def _meaning_of(hosts: Hosts) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((entry.address, tuple(map(str.lower, entry.names))) for entry in hosts.entries)
 
 
 def read_flags(command: tuple[str, ...]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """This node as it is: its addresses, who listens, what names lead to. Observations."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 from datetime import timedelta
@@ -42,8 +43,11 @@ class NodeVantage:
 
     def listeners(self) -> tuple[Listener, ...]:
         """Who listens where."""
+        own = os.getpid()
         return tuple(
-            Listener(one.address, one.port, owner.name if owner is not None else None)
+            Listener(one.address, one.port, owner.name, owner.pid == own)
+            if owner is not None
+            else Listener(one.address, one.port)
             for one, owner in self._listening()
         )
 

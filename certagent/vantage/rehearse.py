@@ -16,6 +16,7 @@ from certagent.domain.rehearsals import (
     RehearsalRequest,
     Resolution,
 )
+from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.vantage import proxy
 from certagent.vantage.alpn import Handshakes
 from certagent.vantage.authority import Authority, AuthorityWorld, BlindError
@@ -124,6 +125,7 @@ class AuthorityVantage:
             proxy=used_proxy,
             started_by=world.started_by,
             provisioner=world.provisioner,
+            unseen_file=HOSTS_FILE if request.identifier.lower() in world.unseen_names else None,
             libc=libc,
         )
 

@@ -34,6 +34,10 @@ _RCODES = {
 }
 
 
+class _TcpBlockedError(Exception):
+    """An answer over UDP was cut short, and nothing comes over TCP."""
+
+
 class _MalformedError(Exception):
     """An answer to our question that cannot be read to its end."""
 
@@ -44,7 +48,8 @@ async def ask(
     """Ask for "A" or "AAAA" of an absolute name. Never raises: see `DnsAnswer.status` for what can come of it.
 
     Beside the listed ones: "malformed" (neither question nor answer can be read), "lame" (a server that knows nothing
-    and asks nobody), and in lower case any other response code ("formerr", "notimp").
+    and asks nobody), "tcp_blocked" (its answer over UDP was cut short,
+    and TCP fails), and in lower case any other response code ("formerr", "notimp").
     """
     status, response = await ask_whole(nameserver, name, record, timeout, port, use_tcp)
     addresses = _addresses(response, record) if response is not None else ()
@@ -57,8 +62,9 @@ async def ask_whole(
     """(status as `ask` has it, the whole answer where there is one) for a record of any type. Never raises."""
     try:
         query = _query(name, record)
-        async with asyncio.timeout(timeout.total_seconds()):
-            response = await _exchange(query, nameserver, port, use_tcp)
+        response = await _exchange(query, nameserver, port, use_tcp, timeout.total_seconds())
+    except _TcpBlockedError:
+        return "tcp_blocked", None
     except TimeoutError:
         return "timeout", None
     except OSError:
@@ -80,12 +86,20 @@ def _query(name: str, record: str) -> dns.message.QueryMessage:
     return query
 
 
-async def _exchange(query: dns.message.QueryMessage, nameserver: str, port: int, use_tcp: bool) -> dns.message.Message:
-    if not use_tcp:
+async def _exchange(
+    query: dns.message.QueryMessage, nameserver: str, port: int, use_tcp: bool, seconds: float
+) -> dns.message.Message:
+    async with asyncio.timeout(seconds) as bound:
+        if use_tcp:
+            return await _over_tcp(query, nameserver, port)
         response = await _over_udp(query, nameserver, port)
-        if not response.flags & dns.flags.TC:
-            return response
-    return await _over_tcp(query, nameserver, port)
+    if not response.flags & dns.flags.TC:
+        return response
+    try:
+        async with asyncio.timeout_at(bound.when()):
+            return await _over_tcp(query, nameserver, port)
+    except (TimeoutError, OSError) as error:
+        raise _TcpBlockedError from error
 
 
 async def _over_udp(query: dns.message.QueryMessage, nameserver: str, port: int) -> dns.message.Message:

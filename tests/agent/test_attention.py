@@ -6,7 +6,7 @@ import pytest
 
 from certagent.agent.attention import Attention
 from certagent.config import load_policy
-from certagent.domain.findings import Finding, Vantage, Verdict
+from certagent.domain.findings import Finding, Severity, Vantage, Verdict
 from certagent.domain.policy import Judgement
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -19,8 +19,10 @@ def attention() -> Attention:
     return Attention(POLICY)
 
 
-def _judgement(verdict: Verdict, *codes: str) -> Judgement:
-    findings = tuple(Finding(code=one, vantage=Vantage.CLIENT, reporter="x", explanation=one) for one in codes)
+def _judgement(verdict: Verdict, *codes: str, severity: Severity = Severity.ERROR) -> Judgement:
+    findings = tuple(
+        Finding(code=one, severity=severity, vantage=Vantage.CLIENT, reporter="x", explanation=one) for one in codes
+    )
     return Judgement(identifier="a", verdict=verdict, rehearsal=None, findings=findings)
 
 
@@ -53,3 +55,28 @@ def test_a_good_path_is_looked_at_seldom(attention: Attention) -> None:
     assert attention.ready(NOW + POLICY.repeat_every - timedelta(seconds=1)) == []
     assert attention.ready(NOW + POLICY.repeat_every) == ["a"]
     assert attention.ready(NOW + POLICY.repeat_every) == []
+
+
+def test_what_makes_an_incident_is_looked_at_soon_although_it_does_not_block(attention: Attention) -> None:
+    """It has to resolve by itself as well; a warning has time."""
+    attention.note(_judgement(Verdict.WARN, "ca.circular"), NOW)
+    assert attention.next_at() == NOW + POLICY.blocked_first
+    attention = Attention(POLICY)
+    attention.note(_judgement(Verdict.WARN, "dns.aaaa_dead", severity=Severity.WARN), NOW)
+    assert attention.next_at() == NOW + POLICY.repeat_every
+
+
+def test_a_path_that_has_just_come_back_is_looked_at_again_and_then_seldom(attention: Attention) -> None:
+    """It may come and go; each look is later than the one before, up to the usual pause."""
+    attention.note(_judgement(Verdict.BLOCK, "net.timeout"), NOW)
+    pauses = []
+    now = NOW
+    for _ in range(14):
+        attention.note(_judgement(Verdict.PROCEED), now)
+        at = attention.next_at()
+        assert at is not None
+        pauses.append(at - now)
+        now = at
+    assert pauses[:2] == [POLICY.blocked_first, 2 * POLICY.blocked_first]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == POLICY.repeat_every

@@ -179,7 +179,9 @@ async def test_a_refused_challenge_gets_the_reason_that_the_ca_hides(house: _Hou
     problem = Problem(detail="could not connect", resource=Resource.CHALLENGE)
     house.ca.failure = Failed(code="acme.pending_with_error", problems=(problem,), can_retry=True)
     assert await house.renew() == Outcome.FAILED
-    assert house.reported() == [(Outcome.FAILED, ["acme.pending_with_error", "preflight.disagreed"])]
+    assert house.reported() == [
+        (Outcome.FAILED, ["acme.pending_with_error", "acme.reason_hidden", "preflight.disagreed"])
+    ]
 
 
 async def test_a_failed_deployment_is_retried_without_a_new_order(house: _House) -> None:

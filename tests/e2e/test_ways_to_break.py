@@ -28,6 +28,14 @@ FAULTS = (
     "traefik-wrong-entrypoint",
     "ca-policy-denies",
     "ca-port-override",
+    "dns-hosts-override",
+    "dns-rebind",
+    "dns-tcp-blocked",
+    "hosts-edit-unseen",
+    "port-owner",
+    "ca-circular",
+    "ca-clock-skew",
+    "ca-name-elsewhere",
 )
 """Of each layer some; all of them are judged by the campaign."""
 DROPS = {"route-dropped", "reach-leaving-dropped"}
@@ -56,7 +64,7 @@ def test_check_says_what_the_fault_is(fault: str) -> None:
         assert {key: culprit[key] for key in wanted if key != "text"} == {
             key: value for key, value in wanted.items() if key != "text"
         }
-    else:
+    elif expected.verdict == "proceed":
         assert {finding["severity"] for finding in judgement["findings"]} <= {"info"}
     assert took < (4.5 if fault in DROPS else 1.0)
     for node in expected.green:

@@ -178,6 +178,26 @@ def test_a_change_that_moves_no_time_is_noticed_by_content(
     assert authority.look().settles_at == clock.now() + CACHED_FOR
 
 
+def test_an_edit_that_keeps_size_and_time_stays_unseen_until_touched(
+    ca: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """dns.hosts_edit_unseen: by what the lines mean, so that a comment is none; a touch ends it."""
+    hosts = tmp_path / "root" / "etc" / "hosts"
+    hosts.parent.mkdir(parents=True)
+    monkeypatch.setattr(Proc, "root_of", lambda _self, _pid: tmp_path / "root")
+    authority = Authority(SECTION, SystemClock())
+
+    def look_at(content: str, seconds: int) -> set[str]:
+        hosts.write_text(content)
+        os.utime(hosts, (seconds, seconds))
+        return set(authority.look().unseen_names)
+
+    assert look_at("10.0.0.153 a.internal # x\n", 1_000) == set()
+    assert look_at("10.0.0.153 a.internal # y\n", 1_000) == set()
+    assert look_at("10.0.0.12  a.internal # y\n", 1_000) == {"a.internal"}
+    assert look_at("10.0.0.12  a.internal # y\n", 2_000) == set()
+
+
 def test_a_ca_that_started_after_the_change_has_read_it(ca: subprocess.Popen[bytes]) -> None:
     """This machine's own files are older than the process."""
     assert Authority(SECTION, SystemClock()).look().settles_at is None

@@ -13,8 +13,13 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from certagent.domain.conclusions import conclude
 from certagent.domain.rehearsals import DnsAnswer
+from certagent.domain.resolution.files import ResolverFiles
+from certagent.domain.resolution.resolv_conf import Nameserver, ResolvConf
+from certagent.vantage.resolve import Desk
 from certagent.world.dns import ask
+from tests.domain.scene import scene
 
 NAME = "app.lan.test."
 BOUND = timedelta(seconds=0.4)
@@ -162,13 +167,13 @@ async def test_an_answer_cut_short_is_asked_for_again_over_tcp() -> None:
 async def test_a_broken_stream_is_trouble_and_no_traceback(said: bytes) -> None:
     """Closed too early, or nonsense."""
     async with nameserver(lambda query: [reply(query, flags=dns.flags.TC)], lambda _query: [said]) as port:
-        assert (await asked(port)).status in ("unreachable", "malformed")
+        assert (await asked(port)).status in ("tcp_blocked", "malformed")
 
 
 async def test_tcp_that_is_blocked_is_trouble() -> None:
     """Nobody listens there."""
     async with nameserver(lambda query: [reply(query, flags=dns.flags.TC)]) as port:
-        assert (await asked(port)).status == "unreachable"
+        assert (await asked(port)).status == "tcp_blocked"
 
 
 async def test_a_server_that_knows_nothing_and_asks_nobody_is_lame() -> None:
@@ -192,3 +197,17 @@ async def test_a_question_that_cannot_be_written_is_malformed(name: str) -> None
 async def test_a_nameserver_without_a_route_is_unreachable() -> None:
     """A scope that does not exist, for one."""
     assert (await ask("fe80::1%nowhere", NAME, "A", BOUND)).status == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("rcode", "code"),
+    [(dns.rcode.NXDOMAIN, "dns.nxdomain"), (dns.rcode.SERVFAIL, "dns.servfail"), (dns.rcode.REFUSED, "dns.refused"),
+     (dns.rcode.NOERROR, "dns.nodata")],
+)  # fmt: skip
+async def test_a_nameservers_answer_becomes_a_finding(rcode: int, code: str) -> None:
+    """From the wire to the code: looked up as the CA does it, and concluded."""
+    async with nameserver(lambda query: [reply(query, rcode=rcode)]) as port:
+        only = Nameserver(2, "nameserver 127.0.0.1", f"127.0.0.1:{port}")
+        async with Desk(ResolverFiles(resolv_conf=ResolvConf(nameservers=(only,)))) as desk:
+            resolution = await desk.resolve(NAME)
+    assert [finding.code for finding in conclude(scene(resolution))] == [code]

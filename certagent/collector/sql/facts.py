@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, select
 from certagent.collector.sql.schema import addresses, agents, certificates, findings, identifiers, rehearsals
 from certagent.collector.sql.statements import chunks
 from certagent.collector.store import TokenRole
+from certagent.domain.conclusions.nameserver import FILTERS
 from certagent.domain.findings import Finding
 from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, Victim
 from certagent.domain.owners import addresses_in
@@ -38,9 +39,12 @@ def sightings_about(connection: Connection, keys: Iterable[str], names: Iterable
 def testimony_about(connection: Connection, identifier: str) -> tuple[Finding, ...]:
     """What agents found in files of their own nodes and said of that identifier: nobody else is accused by it.
 
+    And what filters answers at a nameserver, whatever is asked.
     Only what a watch says: that is said anew whenever the file changes, and never outlives its cause.
     """
-    found = (sighting for sighting in sightings_about(connection, (), (identifier,)))
+    filters = findings.c.document.contains(f'"{FILTERS}"')
+    facts = select(findings).where(findings.c.identifier.is_(None), filters)
+    found = (*sightings_about(connection, (), (identifier,)), *map(sighting_of, connection.execute(facts)))
     return tuple(
         sighting.finding
         for sighting in found

@@ -12,9 +12,11 @@ from certagent.domain.conclusions import (
     challenge_path,
     dns01,
     gateways,
+    nameserver,
     resolution,
     sides,
     testimony,
+    unsteady,
 )
 from certagent.domain.conclusions.evidence import Evidence
 from certagent.domain.findings import Finding
@@ -24,14 +26,18 @@ Conclusion = Callable[[Evidence], Iterator[Finding]]
 TABLE: tuple[Conclusion, ...] = (
     authority.vantage_is_missing,
     authority.orders_are_impossible,
+    authority.name_leads_in_a_circle,
+    authority.name_is_not_the_cas,
     authority.directory_cannot_be_used,
     testimony.nodes_speak_of_themselves,
+    challenge_path.port_is_anothers,
     challenge_path.responder_is_absent,
     alpn.responder_is_absent,
     dns01.record_cannot_be_written,
     dns01.record_is_not_everywhere,
     resolution.name_leads_elsewhere,
     sides.nameservers_disagree,
+    nameserver.filter_keeps_the_address_back,
     resolution.name_has_no_address,
     sides.libc_knows_better,
     authority.process_moves_the_goalposts,
@@ -46,10 +52,14 @@ TABLE: tuple[Conclusion, ...] = (
     challenge_path.neither_way_is_one_way,
     challenge_path.responder_is_slow,
     challenge_path.connection_is_stale,
+    unsteady.answers_alternate,
+    unsteady.path_comes_and_goes,
+    resolution.edit_is_unseen,
     sides.hosts_lines_contradict,
     sides.nameservers_are_dead,
     sides.records_are_odd,
     sides.this_node_is_misled,
+    authority.clocks_differ,
     dns01.record_was_left,
 )
 

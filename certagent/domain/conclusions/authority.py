@@ -1,8 +1,9 @@
 """Conclusions about the CA itself: who looks from beside it, whether it can be used, how it was started. Pure."""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
-from certagent.domain.conclusions.evidence import DirectoryCheck, Evidence
+from certagent.domain.conclusions.evidence import DirectoryCheck, Evidence, decides_against_dns
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.rehearsals import Provisioner, RehearsalOutcome
 
@@ -11,6 +12,7 @@ _FLAGS = {
     "--acme-http-port": "ca.port_override",
     "--acme-tls-port": "ca.port_override",
 }
+_NOT_A_CA = ("refused", "timeout", "no_route", "reset", "untrusted", "root_changed", "name_mismatch", "http_status")
 _OWN_ROUTES = ("EINVAL", "ENETUNREACH", "EACCES", "EPERM")
 """The kernel's words for a route of this very node: a black hole, none at all, a prohibition."""
 _WORDS = {
@@ -24,13 +26,16 @@ _WORDS = {
     "expired": "its own certificate has expired",
     "name_mismatch": "its certificate is for another name",
     "http_status": "it does not answer with a directory",
+    "unhealthy": "it answers, and says that it fails",
 }
+_MOST_SKEW_SECONDS = 60
 _CODES = {
     "untrusted": "ca.untrusted",
     "root_changed": "ca.root_changed",
     "expired": "ca.leaf_expired",
     "name_mismatch": "ca.name_mismatch",
     "http_status": "ca.directory_missing",
+    "unhealthy": "ca.unhealthy",
 }
 
 
@@ -54,10 +59,12 @@ def vantage_is_missing(evidence: Evidence) -> Iterator[Finding]:
 
 
 def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
-    """ca.unreachable, ca.untrusted, ca.name_mismatch, ca.directory_missing, dns.authority_not_authority."""
+    """ca.unreachable, untrusted, root_changed, leaf_expired, name_mismatch, directory_missing, unhealthy."""
     if not evidence.directory or any(check.error is None for check in evidence.directory):
         yield from _only_a_fall_back(evidence)
         return
+    if any(name_is_not_the_cas(evidence)) and not any(check.by_address for check in evidence.directory):
+        return  # nobody looked at the CA itself
     check = _telling(evidence.directory)
     yield evidence.own_finding(
         _CODES.get(check.error or "", "ca.unreachable"),
@@ -69,9 +76,76 @@ def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def name_is_not_the_cas(evidence: Evidence) -> Iterator[Finding]:
+    """dns.authority_not_authority: the CA's name leads to a box that is not the CA, and no other way is left."""
+    if not evidence.directory or any(check.error is None for check in evidence.directory):
+        return
+    check = next((one for one in evidence.directory if not one.by_address and one.error in _NOT_A_CA), None)
+    here = evidence.here.authority if evidence.here is not None else None
+    line = decides_against_dns(here)
+    elsewhere = line is not None or any(one.by_address for one in evidence.directory)
+    if check is None or check.address is None or not elsewhere or check.address in evidence.addresses:
+        return
+    node, role = evidence.owner(check.address)
+    culprit = Culprit(node=node, address=check.address, role=role)
+    if line is not None and line.address == check.address:
+        origin = line.origin
+        culprit = Culprit(
+            node=evidence.node, file=origin.file, line=origin.line, text=origin.text, address=check.address, role=role
+        )
+    yield evidence.own_finding(
+        "dns.authority_not_authority",
+        f"{evidence.node} is led to {evidence.place(check.address)} for the CA, and that is not the CA:"
+        f" {_WORDS.get(check.error or '', check.error)}.",
+        culprit,
+        "Let the CA's name lead to the CA on this node (its hosts file, its nameserver), or give authority.addresses.",
+        checks=[_shown(one) for one in evidence.directory],
+    )
+
+
+def name_leads_in_a_circle(evidence: Evidence) -> Iterator[Finding]:
+    """ca.circular: the CA is reached through this very node, whose own certificate is wanted."""
+    looker = evidence.rehearsal.node if evidence.rehearsal is not None else None
+    check = next((one for one in evidence.directory if not one.by_address and one.address in evidence.addresses), None)
+    if check is None or looker == evidence.node or _is_ca_here(evidence, check.url):
+        return
+    line = decides_against_dns(evidence.here.authority if evidence.here is not None else None)
+    origin = line.origin if line is not None else None
+    yield evidence.own_finding(
+        "ca.circular",
+        f"{evidence.node} reaches the CA by its name through itself ({check.address}), and needs a certificate of that"
+        " CA to serve: once it has expired, neither starts without the other.",
+        Culprit(
+            node=evidence.node,
+            file=origin.file if origin else None,
+            line=origin.line if origin else None,
+            text=origin.text if origin else None,
+            address=check.address,
+        ),
+        "Let the CA's name lead straight to the CA's node here.",
+        error=check.error,
+    )
+
+
+def clocks_differ(evidence: Evidence) -> Iterator[Finding]:
+    """ca.clock_skew: the CA's Date is more than a minute off this node's clock."""
+    seen = [one for one in evidence.directory if one.error is None and one.ahead_seconds is not None]
+    if not seen or abs(seen[0].ahead_seconds or 0) <= _MOST_SKEW_SECONDS:
+        return
+    ahead = seen[0].ahead_seconds or 0
+    yield evidence.own_finding(
+        "ca.clock_skew",
+        f"The clocks of {evidence.node} and of the CA ({evidence.place(seen[0].address)}) are {abs(ahead):.0f} s apart;"
+        f" {'the CA' if ahead > 0 else evidence.node} is ahead: certificates may be not yet valid, or already expired.",
+        Culprit(node=evidence.node, role=evidence.owner(next(iter(evidence.addresses), None))[1]),
+        "See which of the two keeps time (timedatectl), and mend the other.",
+        ahead_seconds=ahead,
+    )
+
+
 def orders_are_impossible(evidence: Evidence) -> Iterator[Finding]:
-    """ca.provisioner_missing, ca.challenge_not_offered, ca.policy_denies, ca.eab_required: the CA's own configuration
-    refuses whatever is asked. Only what its process has certainly read."""
+    """ca.provisioner_missing, ca.challenge_not_offered, ca.policy_denies: the CA's own configuration refuses whatever
+    is asked. Only what its process has certainly read. An account that exists needs no binding (ca.eab_required)."""
     ca = evidence.rehearsal.provisioner if evidence.rehearsal is not None else None
     if ca is None or not ca.is_loaded:
         return
@@ -197,6 +271,13 @@ def _only_a_fall_back(evidence: Evidence) -> Iterator[Finding]:
             fix="Mend the CA's name on this node (its hosts file, its nameserver).",
             detail={"checks": [_shown(check) for check in evidence.directory]},
         )
+
+
+def _is_ca_here(evidence: Evidence, url: str) -> bool:
+    """Whether the process that listens here on the directory's port is a CA, not something that passes on to one."""
+    port = urlsplit(url).port or 443
+    here = evidence.here.listeners if evidence.here is not None else ()
+    return any(one.port == port and one.process == "step-ca" for one in here)
 
 
 def _shown(check: DirectoryCheck) -> dict[str, str | int | bool | None]:

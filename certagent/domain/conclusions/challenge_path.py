@@ -14,6 +14,7 @@ _NET_WORDS = {
     "reset": "the connection was cut",
 }
 _SLOW_MS = 10_000
+_ANY = {"0.0.0.0", "::", "[::]", ""}  # noqa: S104 -- read, not bound
 _REDIRECTS = {"redirect_loop": "http01.redirect_loop", "redirect_offsite": "http01.redirect_offsite"}
 
 
@@ -29,6 +30,26 @@ def responder_is_absent(evidence: Evidence) -> Iterator[Finding]:
             f"See who listens on {check.listen}, and the agent's journal.",
             said=check.detail,
         )
+
+
+def port_is_anothers(evidence: Evidence) -> Iterator[Finding]:
+    """http01.port_owner: the responder does not answer, and somebody else listens on its port."""
+    check = evidence.responder
+    if check is None or check.answered or check.challenge != "http-01" or evidence.here is None:
+        return
+    host, _, port = check.listen.rpartition(":")
+    for one in evidence.here.listeners:
+        if str(one.port) == port and not one.is_ours and (host == one.address or _ANY & {host, one.address}):
+            who = f"the process {one.process}" if one.process else "a process that cannot be seen from here"
+            yield evidence.own_finding(
+                "http01.port_owner",
+                f"Port {port} of {evidence.node}, where the responder is to listen ({check.listen}), belongs to {who}.",
+                Culprit(node=evidence.node, address=check.listen),
+                f"Stop {one.process or 'it'}, or give the responder another port (solver.listen, and whatever passes"
+                " challenges on to it).",
+                process=one.process,
+            )
+            return
 
 
 def nobody_answers(evidence: Evidence) -> Iterator[Finding]:

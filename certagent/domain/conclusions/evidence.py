@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.looks import GatewayLook, NodeLook
+from certagent.domain.looks import GatewayLook, NodeLook, PastLook
 from certagent.domain.rehearsals import (
     Attempt,
     Hop,
@@ -22,7 +22,8 @@ from certagent.domain.txt import Publication
 class DirectoryCheck(msgspec.Struct, frozen=True, kw_only=True):
     """How the CA's directory answered this node, by name first, then by each configured address.
 
-    `error`: null, "refused", "timeout", "no_route", "unresolved", "reset", "untrusted", "name_mismatch", "http_status".
+    `error`: null, "refused", "timeout", "no_route", "unresolved", "reset", "untrusted", "root_changed", "expired",
+    "name_mismatch", "http_status", "unhealthy" (it answers, and says that it fails).
     """
 
     url: str
@@ -31,6 +32,7 @@ class DirectoryCheck(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     status: int | None = None
     detail: str = ""
+    ahead_seconds: float | None = None  # the CA's Date less this node's clock; a second is the least that it shows
 
 
 class ResponderCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +54,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All observations about one identifier. `node` concludes; `addresses` are its own.
 
     `looked_up`: a resolution seen on this node itself, without a rehearsal (the watch beside the CA has only that).
-    `here`: how the acting node itself sees things. `gateways`: what its web servers' configurations say.
+    `here`: how the acting node itself sees things. `gateways`: what its web servers' configurations say. `past`: the
+    last rehearsals, this one included.
     """
 
     identifier: str
@@ -64,6 +67,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     directory: tuple[DirectoryCheck, ...] = ()
     here: NodeLook | None = None
     gateways: tuple[GatewayLook, ...] = ()
+    past: tuple[PastLook, ...] = ()
 
     @property
     def resolution(self) -> Resolution | None:
@@ -166,12 +170,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     def deciding_line(self) -> ResolvedAddress | None:
         """The hosts line that made the CA go elsewhere than DNS says, if one did."""
-        resolution = self.resolution
-        if resolution is None or not resolution.addresses or resolution.addresses[0].origin.source != "hosts":
-            return None
-        told = {answer for reply in resolution.dns for answer in reply.addresses}
-        used = resolution.addresses[0]
-        return used if told and used.address not in told else None
+        return decides_against_dns(self.resolution)
 
     def path_culprit(self, address: str | None) -> Culprit:
         """Who is to blame for what happened at `address`: the line that led there, else the line of the web server
@@ -196,6 +195,15 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
             address=line.address,
             role=self.owner(line.address)[1],
         )
+
+
+def decides_against_dns(resolution: Resolution | None) -> ResolvedAddress | None:
+    """The hosts line that is used although every nameserver says otherwise."""
+    if resolution is None or not resolution.addresses or resolution.addresses[0].origin.source != "hosts":
+        return None
+    told = {answer for reply in resolution.dns for answer in reply.addresses}
+    used = resolution.addresses[0]
+    return used if told and used.address not in told else None
 
 
 def chain_of(hops: tuple[Hop, ...]) -> str:

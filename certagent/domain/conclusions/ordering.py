@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from certagent.domain.deployments import Deployment, Fault
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.orders import Failed, OrderOutcome, Problem, Resource
 from certagent.domain.policy import Judgement
 from certagent.domain.rehearsals import RehearsalOutcome
+
+_HIDING = frozenset({"acme.pending_with_error", "acme.authorization_stuck", "acme.server_internal"})
 
 
 def order_failed(
@@ -25,6 +29,24 @@ def order_failed(
         detail={"problems": [one.detail for one in failed.problems], "order": failed.order_url},
         culprit=cause.culprit if cause else None,
         fix=cause.fix if cause else None,
+    )
+    if cause is None and failed.code in _HIDING:
+        yield _hidden(node, identifiers, failed, again)
+
+
+def _hidden(node: str, identifiers: Sequence[str], failed: Failed, again: Sequence[Judgement]) -> Finding:
+    """acme.reason_hidden: the CA does not say why, and the same look from beside it, now, finds nothing wrong."""
+    seen = [one.rehearsal for one in again if one.rehearsal is not None]
+    outcomes = ", ".join(dict.fromkeys(one.outcome.value for one in seen)) or RehearsalOutcome.UNAVAILABLE.value
+    return Finding(
+        code="acme.reason_hidden",
+        identifier=next(iter(identifiers), None),
+        vantage=Vantage.PEER,
+        reporter=node,
+        explanation="The CA keeps its reason to itself, and a rehearsal right after the order does not show it either"
+        f" ({outcomes}).",
+        detail={"replay": msgspec.to_builtins(seen), "order": failed.order_url},
+        fix="See the CA's journal at the time of the order; certagent tries again.",
     )
 
 

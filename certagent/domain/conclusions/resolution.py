@@ -16,6 +16,7 @@ _REASONS = {
     "refused": "cannot be looked up: the nameserver refuses to answer",
     "timeout": "cannot be looked up: no nameserver answered in time",
     "unreachable": "cannot be looked up: no nameserver can be reached",
+    "tcp_blocked": "cannot be looked up: the answer is too long for UDP, and the nameserver does not answer over TCP",
     "no_nameserver": "cannot be looked up: resolv.conf names no nameserver",
 }
 _CODES = {"unreachable": "dns.resolver_dead", "no_nameserver": "dns.resolv_conf_broken"}
@@ -35,7 +36,7 @@ def name_leads_elsewhere(evidence: Evidence) -> Iterator[Finding]:
 
 
 def name_has_no_address(evidence: Evidence) -> Iterator[Finding]:
-    """dns.nxdomain, dns.nodata, dns.servfail, dns.refused, dns.timeout, dns.resolver_dead, dns.resolv_conf_broken: the
+    """dns.nxdomain, nodata, servfail, refused, timeout, tcp_blocked, resolver_dead, resolv_conf_broken: the
     CA gets no address. The culprit is the line that keeps it from one that would know, else the nameserver."""
     resolution = evidence.resolution
     if resolution is None or resolution.error is None:
@@ -49,6 +50,19 @@ def name_has_no_address(evidence: Evidence) -> Iterator[Finding]:
         _fix_without_address(resolution, evidence),
         nameservers=asked,
     )
+
+
+def edit_is_unseen(evidence: Evidence) -> Iterator[Finding]:
+    """dns.hosts_edit_unseen: the hosts file was changed without a trace that the CA would notice."""
+    file = evidence.rehearsal.unseen_file if evidence.rehearsal is not None else None
+    if file is not None:
+        yield evidence.finding(
+            "dns.hosts_edit_unseen",
+            f"{file} on {evidence.looker} was changed, and neither its size nor its time moved: the CA goes on with"
+            " what it had read before, and this look at it went by what the file says now.",
+            Culprit(node=evidence.looker, file=file, role="authority"),
+            f"On {evidence.looker}: touch {file}, or restart the CA.",
+        )
 
 
 def _code_without_address(resolution: Resolution) -> str:

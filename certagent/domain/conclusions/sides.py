@@ -4,7 +4,7 @@ CA. They explain, and warn where the path still holds. Pure."""
 import ipaddress
 from collections.abc import Iterator
 
-from certagent.domain.conclusions.evidence import Evidence
+from certagent.domain.conclusions.evidence import Evidence, decides_against_dns
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.rehearsals import DnsAnswer, Origin, Resolution, ResolvedAddress
 
@@ -45,7 +45,7 @@ def nameservers_are_dead(evidence: Evidence) -> Iterator[Finding]:
 
 
 def nameservers_disagree(evidence: Evidence) -> Iterator[Finding]:
-    """dns.resolver_public, dns.resolver_not_internal, dns.split_horizon: who is asked for the fleet's names."""
+    """dns.resolver_public, resolver_not_internal, tcp_blocked, split_horizon: who is asked for the fleet's names."""
     resolution = evidence.resolution
     if resolution is None:
         return
@@ -58,6 +58,8 @@ def nameservers_disagree(evidence: Evidence) -> Iterator[Finding]:
             others = ", ".join(dict.fromkeys(evidence.place(one.nameserver) for one in knowing))
             what = f"says that {evidence.identifier} does not exist, while {others} has it"
             yield _about(evidence, origin, "dns.resolver_not_internal", what)
+        elif resolution.error is None and any(one.status == "tcp_blocked" for one in said):
+            yield _tcp_blocked(evidence, origin)
     yield from _split(evidence, [one for one in knowing if one.record == "A"])
 
 
@@ -97,7 +99,7 @@ def this_node_is_misled(evidence: Evidence) -> Iterator[Finding]:
     """dns.hosts_shadow.client: hosts lines of the acting node disagree with DNS, for the identifier or for the CA."""
     here = evidence.here
     for resolution in (here.resolution, here.authority) if here is not None else ():
-        line = _deciding(resolution)
+        line = decides_against_dns(resolution)
         if resolution is not None and line is not None and line.address not in _own(evidence):
             told = dict.fromkeys(a for one in resolution.dns for a in one.addresses)
             yield Finding(
@@ -124,14 +126,6 @@ def this_node_is_misled(evidence: Evidence) -> Iterator[Finding]:
 def _own(evidence: Evidence) -> tuple[str, ...]:
     """Where a node may well look for itself."""
     return (*evidence.addresses, "127.0.0.1", "127.0.1.1", "::1")
-
-
-def _deciding(resolution: Resolution | None) -> ResolvedAddress | None:
-    if resolution is None or not resolution.addresses or resolution.addresses[0].origin.source != "hosts":
-        return None
-    told = {address for one in resolution.dns for address in one.addresses}
-    used = resolution.addresses[0]
-    return used if told and used.address not in told else None
 
 
 def _ipv6(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
@@ -197,6 +191,16 @@ def _about(evidence: Evidence, origin: Origin, code: str, what: str) -> Finding:
         f"The CA's nameserver {evidence.place(origin.nameserver)} {what}.",
         _setting(origin, evidence),
         f"Name the fleet's own nameserver in line {origin.line} of {origin.file} on {evidence.looker}.",
+    )
+
+
+def _tcp_blocked(evidence: Evidence, origin: Origin) -> Finding:
+    return evidence.finding(
+        "dns.tcp_blocked",
+        f"The CA's nameserver {evidence.place(origin.nameserver)} cuts its answer short and does not answer over TCP;"
+        " another one helps out.",
+        _setting(origin, evidence),
+        f"Let TCP through to port 53 of {origin.nameserver}, not UDP alone.",
     )
 
 

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 import msgspec
 
 from certagent.domain.conclusions.evidence import Evidence
+from certagent.domain.conclusions.nameserver import FILTERS
 from certagent.domain.findings import Culprit, Finding
 
 
 def nodes_speak_of_themselves(evidence: Evidence) -> Iterator[Finding]:
     """The testimony itself, where the rehearsal failed."""
     if evidence.has_failed and evidence.rehearsal is not None:
-        yield from evidence.rehearsal.testimony
+        yield from (told for told in evidence.rehearsal.testimony if told.code != FILTERS)
 
 
 def sharpened(finding: Finding, evidence: Evidence) -> Finding:
@@ -24,7 +25,7 @@ def sharpened(finding: Finding, evidence: Evidence) -> Finding:
     if culprit is None or culprit.file is not None or evidence.rehearsal is None:
         return finding
     for witness in evidence.rehearsal.testimony:
-        if witness.culprit is not None and _explains(witness.culprit, culprit):
+        if witness.code != FILTERS and witness.culprit is not None and _explains(witness.culprit, culprit):
             explanation = f"{finding.explanation} {witness.explanation}"
             return msgspec.structs.replace(
                 finding, culprit=witness.culprit, fix=witness.fix or finding.fix, explanation=explanation
