@@ -16,6 +16,7 @@ from certagent.domain.rehearsals import (
     RehearsalRequest,
     Resolution,
 )
+from certagent.domain.resolution.go import Lookup
 from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.vantage import proxy
 from certagent.vantage.alpn import Handshakes
@@ -103,7 +104,7 @@ class AuthorityVantage:
             elif lookup.addresses:
                 attempts = await self._handshakes().attempts(request, lookup, port)
             resolution = await desk.resolution(lookup)
-        libc = await ask_libc(request.identifier) if lookup.error is not None else None
+        libc = await ask_libc(request.identifier) if _libc_may_know_better(lookup, world) else None
         outcome, reason = judge(
             attempts, needs_password=proxy.needs_password(world.environment) and used_proxy is not None
         )
@@ -198,6 +199,13 @@ def _provisioner_of(directory: str) -> str:
 def _asked_name(request: RehearsalRequest, world: AuthorityWorld) -> str:
     needs_dot = world.manner.strict_fqdn and not request.identifier.endswith(".")
     return request.identifier + "." * needs_dot
+
+
+def _libc_may_know_better(lookup: Lookup, world: AuthorityWorld) -> bool:
+    """Not where DNS is out of reach and libc has no other source: it would only wait for the same nameservers."""
+    if lookup.error in ("timeout", "unreachable"):
+        return world.files.nsswitch.has_more_than_go()
+    return lookup.error is not None
 
 
 def _takes(one: TcpSocket, address: str, port: int) -> bool:

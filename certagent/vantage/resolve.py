@@ -55,6 +55,7 @@ class Desk:
         self._source_of = source_of
         self._questions: dict[tuple[str, str, str], asyncio.Task[DnsAnswer]] = {}
         self._silent: set[str] = set()
+        self._refusals: dict[str, asyncio.Event] = {}
         self._at_once = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def __aenter__(self) -> "Desk":
@@ -123,10 +124,29 @@ class Desk:
             if nameserver in self._silent:
                 return DnsAnswer(nameserver=nameserver, name=name, record=record, status="timeout")
             address, port = endpoint(nameserver)
-            answer = await self._ask(address, name, record, ASKING_FOR, port, self._files.resolv_conf.use_tcp)
+            asking = self._ask(address, name, record, ASKING_FOR, port, self._files.resolv_conf.use_tcp)
+            answer = await self._unless_refused(asking, nameserver, name, record)
             if answer.status == "timeout":
                 self._silent.add(nameserver)
             return msgspec.structs.replace(answer, addresses=answer.addresses[:MOST_ADDRESSES])
+
+    async def _unless_refused(
+        self, asking: Coroutine[Any, Any, DnsAnswer], nameserver: str, name: str, record: str
+    ) -> DnsAnswer:
+        """The answer; "unreachable" as soon as any question to that nameserver is. A port where nobody listens says so
+        about once a second, not to each question: the others would wait for nothing."""
+        refusal = self._refusals.setdefault(nameserver, asyncio.Event())
+        async with asyncio.TaskGroup() as group:
+            answered = group.create_task(asking, name=f"ask {nameserver}")
+            refused = group.create_task(refusal.wait(), name=f"be refused by {nameserver}")
+            await asyncio.wait({answered, refused}, return_when=asyncio.FIRST_COMPLETED)
+            answered.cancel()
+            refused.cancel()
+        if answered.cancelled():
+            return DnsAnswer(nameserver=nameserver, name=name, record=record, status="unreachable")
+        if answered.result().status == "unreachable":
+            refusal.set()
+        return answered.result()
 
     def _of(self, name: str) -> list[asyncio.Task[DnsAnswer]]:
         return [task for (_, asked, _), task in self._questions.items() if asked == _absolute(name)]

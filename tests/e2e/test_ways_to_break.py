@@ -66,7 +66,7 @@ def test_check_says_what_the_fault_is(fault: str) -> None:
         }
     elif expected.verdict == "proceed":
         assert {finding["severity"] for finding in judgement["findings"]} <= {"info"}
-    assert took < (4.5 if fault in DROPS else 1.0)
+    assert took < (6 if fault in DROPS else 3)  # far from what waiting for the CA would cost
     for node in expected.green:
         if node in fleet.IDENTIFIERS:
             assert witness.certagent(node, "check")[0] == 0

@@ -79,6 +79,24 @@ async def test_a_silent_nameserver_costs_its_bound_once(wire: Wire) -> None:
     assert {one.error for one in found} == {"timeout"}
 
 
+async def test_a_refusal_is_every_question_s(wire: Wire) -> None:
+    """The kernel tells it to one of them only; the others must not wait for their bound."""
+
+    async def ask(
+        nameserver: str, name: str, record: str, timeout: timedelta, port: int = 53, use_tcp: bool = False
+    ) -> DnsAnswer:
+        if record == "A":
+            return DnsAnswer(nameserver=nameserver, name=name, record=record, status="unreachable")
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    files = parse_files(None, f"nameserver {CA}\nsearch a.test b.test\n".encode(), None)
+    async with asyncio.timeout(5), Desk(files, (), ask) as desk:
+        found = await desk.resolve(NAME)
+    assert found.error == "unreachable"
+    assert {answer.status for answer in found.dns} == {"unreachable"}
+
+
 async def test_addresses_come_in_the_order_of_trial(wire: Wire) -> None:
     """A route counts more than the order of the file."""
     files = parse_files(b"2001:db8::1 a.b\n10.0.0.1 a.b\n", f"nameserver {CA}\n".encode(), None)

@@ -24,6 +24,10 @@ class NameServiceSwitch(msgspec.Struct, frozen=True):
     text: str | None = None
     problem: str | None = None  # why the file as a whole is not used
 
+    def has_more_than_go(self) -> bool:
+        """Whether libc may know names from where a pure-Go program never looks."""
+        return self.problem is not None or not set(self.sources) <= set(DEFAULT_ORDER)
+
 
 class _BrokenError(Exception):
     """The file is not one: Go gives it up and uses its default."""

@@ -113,6 +113,15 @@ def test_the_order_is_go_s(raw: bytes | None, order: tuple[str, ...]) -> None:
     assert parse_nsswitch(raw).order == order
 
 
+@pytest.mark.parametrize(
+    ("raw", "more"),
+    [(None, False), (b"hosts: dns files\n", False), (b"hosts: files mymachines dns\n", True), (b"nonsense\n", True)],
+)
+def test_what_libc_has_and_go_has_not(raw: bytes | None, more: bool) -> None:
+    """Another source; or a file that Go gives up."""
+    assert parse_nsswitch(raw).has_more_than_go() is more
+
+
 def test_the_deciding_line_of_nsswitch_is_known() -> None:
     """For the culprit."""
     switch = parse_nsswitch(b"passwd: files\nhosts: dns files # why\n")
