@@ -237,6 +237,58 @@ def token_revoke(name: str, path: Path, as_json: bool) -> None:
     _finish(document, command.render, command.exit_status(document), as_json)
 
 
+@commands.group()
+def store() -> None:
+    """The collector's database, on the collector's node."""
+
+
+@store.command("backup")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_config(DEFAULT_COLLECTOR_PATH)
+@_as_json
+def store_backup(file: Path, path: Path, as_json: bool) -> None:
+    """Copy the database into FILE, beside the running collector."""
+    from certagent.commands import store as command
+    from certagent.config import load_collector
+
+    document = command.backup(load_collector(path), file)
+    _finish(document, command.render, 0, as_json)
+
+
+@store.command("restore")
+@click.argument("file", type=_file)
+@_config(DEFAULT_COLLECTOR_PATH)
+@_as_json
+def store_restore(file: Path, path: Path, as_json: bool) -> None:
+    """Fill an empty database with what `backup` put into FILE."""
+    from certagent.commands import store as command
+    from certagent.config import load_collector
+
+    document = command.restore_(load_collector(path), file)
+    _finish(document, command.render, 0, as_json)
+
+
+@commands.group()
+def channel() -> None:
+    """The ways to a person, on the collector's node."""
+
+
+@channel.command("test")
+@click.argument("name")
+@_config(DEFAULT_COLLECTOR_PATH)
+@_as_json
+def channel_test(name: str, path: Path, as_json: bool) -> None:
+    """Send a message to the channel NAME now."""
+    from certagent.commands import channel as command
+    from certagent.config import load_collector
+
+    try:
+        document = command.test(load_collector(path), name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    _finish(document, command.render, command.exit_status(document), as_json)
+
+
 def _settings_if_any(path: Path) -> "AgentSettings | None":
     """What works alone works without a configuration, too; but one that is named has to be there."""
     from certagent.config import load_agent

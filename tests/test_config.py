@@ -228,3 +228,15 @@ def test_a_wrong_duration_is_said_so(tmp_path: Path) -> None:
     path.write_text('[renewal]\nretry_first = "soon"\n')
     with pytest.raises(ConfigurationError, match=r"renewal\.retry_first: 'soon' is not a duration"):
         load_policy(path)
+
+
+@pytest.mark.parametrize("url", ["mysql://certagent:s3cr3t@db/certagent", "certagent.db"])
+def test_the_store_is_one_of_two(tmp_path: Path, url: str) -> None:
+    """And a password in the URL is not repeated."""
+    path = tmp_path / "collector.toml"
+    path.write_text(f'[server]\nlisten = "127.0.0.1:8843"\n[store]\nurl = "{url}"\n')
+    with pytest.raises(ConfigurationError, match="must begin with") as caught:
+        load_collector(path)
+    assert url not in str(caught.value)
+    path.write_text(path.read_text().replace(url, "postgresql://certagent@db/certagent?passfile=/etc/certagent/pgpass"))
+    assert load_collector(path).store.url.startswith("postgresql:")

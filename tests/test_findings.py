@@ -35,6 +35,7 @@ IN_WORDS = {  # tests of their own beside the table of `test_every_code`
     ),
     "acme.reason_hidden": ("tests/domain/test_every_code.py", "test_a_reason_that_nobody_sees_is_said_to_be_hidden"),
     "acme.order_expired": ("tests/issuance/test_codes.py", "test_an_order_that_ends_without_a_reason"),
+    "dns.zone_gone": ("tests/domain/test_fleet.py", "test_a_zone_is_gone_when_its_names_are_and_not_when_one_is"),
     "preflight.agreed": ("tests/domain/test_every_code.py", "test_an_orders_fate_is_held_against_the_verdict"),
     "preflight.disagreed": ("tests/domain/test_every_code.py", "test_an_orders_fate_is_held_against_the_verdict"),
 }
@@ -79,6 +80,7 @@ FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a 
     ),
 }
 NOT_FOR_REAL = {
+    "dns.zone_gone": "the collector's own, from several agents' reports: tests/collector/test_by_the_clock.py",
     "acme.authorization_stuck": "step-ca validates in the request itself and never leaves one undecided",
     "acme.bad_csr": "no request of ours is a bad one",
     "acme.failed": "whatever has no code of its own",

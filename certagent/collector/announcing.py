@@ -1,14 +1,17 @@
 """After a commit: who has to hear of it. Wakes couriers, sends events, tells agents to judge again."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from certagent.collector.alerts import Courier
 from certagent.collector.channel import Channels
 from certagent.collector.events import Events
 from certagent.collector.rehearsals import tell_to_judge_again
-from certagent.collector.store import Changes, KnownCertificate, Store
+from certagent.collector.store import Changes, KnownCertificate, Store, StoreFailed
 from certagent.collector.views import show_agent, show_certificate
+
+log = logging.getLogger(__name__)
 
 
 class Announcer:
@@ -43,7 +46,11 @@ class Announcer:
         self._queue.put_nowait(changes)
 
     async def _announce_agent(self, name: str) -> None:
-        agent = await self._store.agent(name)
+        try:
+            agent = await self._store.agent(name)
+        except StoreFailed as error:
+            log.warning("nobody was told of %s: %s", name, error)
+            return
         if agent is None:
             return
         self._events.send("agent", show_agent(agent, connected=name in self._channels.names()))

@@ -8,16 +8,18 @@ import msgspec
 from aiohttp import web
 
 from certagent.collector.access import AGENTS, Access, caller_of, secret_of
-from certagent.collector.channel import LARGEST_ANSWER, AgentChannel, Channels, heartbeat_for
+from certagent.collector.channel import CLOSE_SECONDS, LARGEST_ANSWER, AgentChannel, Channels, heartbeat_for
 from certagent.collector.events import Events
-from certagent.collector.ingest import read_reports
+from certagent.collector.ingest import Intake, read_reports
 from certagent.collector.metrics import Metrics
 from certagent.collector.openapi import describe_api
 from certagent.collector.problems import Problem
 from certagent.collector.rehearsals import LONGEST_WAIT_SECONDS, Broker, tell_to_judge_again
 from certagent.collector.store import Overloaded, Page, Store, TokenRole
 from certagent.collector.views import show_agent, show_certificate, show_evidence, trace_path
+from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import RehearsalRequest
+from certagent.domain.survival import survive
 
 _OPERATOR = TokenRole.OPERATOR
 _EVERYBODY = tuple(TokenRole)
@@ -32,7 +34,14 @@ class Api:
     """The handlers; what they need is handed in by `app`."""
 
     def __init__(
-        self, store: Store, access: Access, channels: Channels, broker: Broker, events: Events, metrics: Metrics
+        self,
+        store: Store,
+        access: Access,
+        channels: Channels,
+        broker: Broker,
+        events: Events,
+        metrics: Metrics,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._access = access
@@ -40,6 +49,8 @@ class Api:
         self._broker = broker
         self._events = events
         self._metrics = metrics
+        self._clock = clock
+        self._intake = Intake()
 
     def routes(self) -> list[web.RouteDef]:
         """Method, path, handler: the contract of DESIGN, section 7."""
@@ -52,6 +63,7 @@ class Api:
             web.get("/v1/incidents/{id}", self.show_incident),
             web.post("/v1/incidents/{id}/ack", self.acknowledge),
             web.get("/v1/paths/{identifier}", self.show_path),
+            web.get("/v1/survival", self.show_survival),
             web.post("/v1/rehearsals", self.rehearse),
             web.get("/v1/channel", self.open_channel),
             web.get("/v1/events", self.stream_events),
@@ -64,14 +76,16 @@ class Api:
     async def post_reports(self, request: web.Request) -> web.Response:
         """Reports of the agent itself; answered once they are on disk."""
         caller = caller_of(request, *AGENTS)
-        reports, refused = read_reports(await request.read(), caller.name)
-        try:
-            answer = await self._store.accept(caller, reports)
-        except Overloaded:
-            raise Problem(
-                429, "Too Many Requests", "too much waits to be written", headers={"Retry-After": "1"}
-            ) from None
+        async with self._intake.body_of(request, caller.name) as body:
+            reports, refused = read_reports(body, caller.name)
+            try:
+                answer = await self._store.accept(caller, reports)
+            except Overloaded:
+                retry = {"Retry-After": "1"}
+                raise Problem(429, "Too Many Requests", "too much waits to be written", headers=retry) from None
         self._metrics.count_reports(answer.accepted, answer.duplicates, len(refused))
+        if answer.accepted:
+            self._metrics.count_verdicts(reports)
         counts = msgspec.structs.asdict(answer)
         if refused:
             raise Problem(422, "Unprocessable Content", f"{len(refused)} refused", **counts, refused=refused)
@@ -133,6 +147,11 @@ class Api:
             raise _no_such("identifier", identifier)
         return _json(trace_path(identifier, known, sightings, fleet))
 
+    async def show_survival(self, request: web.Request) -> web.Response:
+        """When which certificate dies if none can be renewed from now on."""
+        caller_of(request, _OPERATOR)
+        return _json(survive(await self._store.lives(), self._clock.now()))
+
     async def rehearse(self, request: web.Request) -> web.Response:
         """Have a token fetched by the agent beside the CA; `?timeout=` bounds the wait in seconds."""
         caller = caller_of(request, *_EVERYBODY)
@@ -147,7 +166,9 @@ class Api:
         """The agent's own channel, open until either side ends it; checked again at each use."""
         caller = caller_of(request, *AGENTS)
         heartbeat = heartbeat_for(caller)
-        socket = web.WebSocketResponse(heartbeat=heartbeat, max_msg_size=LARGEST_ANSWER, compress=False)
+        socket = web.WebSocketResponse(
+            timeout=CLOSE_SECONDS, heartbeat=heartbeat, max_msg_size=LARGEST_ANSWER, compress=False
+        )
         await socket.prepare(request)
         secret, _ = secret_of(request)
         channel = AgentChannel(caller, socket, lambda: self._access.still_holds(secret, caller))

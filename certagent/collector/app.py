@@ -18,6 +18,7 @@ from certagent.collector.channel import Channels
 from certagent.collector.channels import KINDS
 from certagent.collector.dashboard import Dashboard
 from certagent.collector.events import Events
+from certagent.collector.heartbeat import Heartbeat
 from certagent.collector.ingest import LARGEST_BODY
 from certagent.collector.metrics import Metrics
 from certagent.collector.problems import answer_problems
@@ -25,7 +26,10 @@ from certagent.collector.rehearsals import Broker
 from certagent.collector.sql.store import open_store
 from certagent.collector.store import Store
 from certagent.collector.tls import Pair
+from certagent.collector.watchman import Watchman
 from certagent.config import CollectorSettings, split_endpoint
+from certagent.domain.alerting import Alerting
+from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.world.notify import notify
 
@@ -35,7 +39,7 @@ _BACKLOG = 4_096
 _FAREWELL_SECONDS = 5.0
 
 
-async def run(settings: CollectorSettings, clock: Clock) -> None:
+async def run(settings: CollectorSettings, policy: Policy, clock: Clock) -> None:
     """Collect until SIGTERM or SIGINT. SIGHUP loads the certificate again."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -43,11 +47,15 @@ async def run(settings: CollectorSettings, clock: Clock) -> None:
         loop.add_signal_handler(number, stopping.set)
     pair = _pair_of(settings, clock)
     loop.add_signal_handler(signal.SIGHUP, lambda: pair.reload(always=True) if pair is not None else None)
-    names = tuple(channel.name for channel in settings.channel)
+    alerting = Alerting(
+        channels=tuple(channel.name for channel in settings.channel),
+        rules=policy.alerts,
+        flapping_hold=policy.collector.flapping_hold,
+    )
     async with (
-        open_store(settings.store.url, names, clock) as store,
+        open_store(settings.store.url, alerting, clock) as store,
         aiohttp.ClientSession() as session,
-        _serving(settings, store, session, pair, clock),
+        _serving(settings, policy, store, session, pair, clock),
     ):
         notify("READY=1")
         await stopping.wait()
@@ -56,7 +64,12 @@ async def run(settings: CollectorSettings, clock: Clock) -> None:
 
 @asynccontextmanager
 async def _serving(
-    settings: CollectorSettings, store: Store, session: aiohttp.ClientSession, pair: Pair | None, clock: Clock
+    settings: CollectorSettings,
+    policy: Policy,
+    store: Store,
+    session: aiohttp.ClientSession,
+    pair: Pair | None,
+    clock: Clock,
 ) -> AsyncIterator[None]:
     """Everything that runs beside the store; at the end each is ended and waited for."""
     events = Events()
@@ -65,15 +78,19 @@ async def _serving(
         Courier(section.name, KINDS[section.kind](section, session), store, clock, _url_of(settings))
         for section in settings.channel
     ]
+    pulse = settings.heartbeat
+    heartbeat = Heartbeat(pulse, session, policy.collector.heartbeat_every) if pulse is not None else None
+    watchman = Watchman(store, channels, policy, clock, heartbeat)
     announcer = Announcer(store, channels, events, couriers)
     access = Access(store, clock, _names_of(settings))
     application = web.Application(middlewares=[answer_problems, access.middleware()], client_max_size=LARGEST_BODY)
-    api = Api(store, access, channels, Broker(store, channels, clock), events, Metrics(store, channels))
+    api = Api(store, access, channels, Broker(store, channels, clock), events, Metrics(store, channels, clock), clock)
     application.add_routes([*api.routes(), *Dashboard(store, channels, clock).routes()])
     async with asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(_serve(settings, application, access, pair, channels, events), name="server"),
             tasks.create_task(announcer.run(), name="announcer"),
+            tasks.create_task(watchman.run(), name="watchman"),
             *(tasks.create_task(courier.run(), name=f"courier {courier.name}") for courier in couriers),
         ]
         try:

@@ -16,7 +16,9 @@ log = logging.getLogger(__name__)
 _HEARTBEAT_SECONDS = 30.0
 _AUTHORITY_HEARTBEAT_SECONDS = 3.0  # everybody's rehearsals wait for it: that it is gone has to be known soon
 SEND_SECONDS = 5.0
+CLOSE_SECONDS = 1.0  # for the agent's own goodbye
 LARGEST_ANSWER = 1024 * 1024
+_ENDING = b"the collector ends"
 
 
 def heartbeat_for(caller: Caller) -> float:
@@ -95,6 +97,7 @@ class Channels:
     def __init__(self, notify: Callable[[str], None]) -> None:
         self._open: dict[str, AgentChannel] = {}
         self._notify = notify
+        self._is_ending = False
 
     def names(self) -> frozenset[str]:
         """Who is connected."""
@@ -109,7 +112,10 @@ class Channels:
         return next((one for one in reversed(self._open.values()) if one.caller.role is TokenRole.AUTHORITY), None)
 
     async def admit(self, channel: AgentChannel) -> None:
-        """Take the channel in, in place of an older one of the same agent."""
+        """Take the channel in, in place of an older one of the same agent. One that comes while all end ends, too."""
+        if self._is_ending:
+            await channel.socket.close(code=WSCloseCode.GOING_AWAY, message=_ENDING)
+            return
         older = self._open.pop(channel.caller.name, None)
         self._open[channel.caller.name] = channel
         if older is not None:
@@ -126,9 +132,10 @@ class Channels:
 
     async def close(self) -> None:
         """Close all, because the collector ends."""
+        self._is_ending = True
         async with asyncio.TaskGroup() as group:
             for channel in tuple(self._open.values()):
-                close = channel.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the collector ends")
+                close = channel.socket.close(code=WSCloseCode.GOING_AWAY, message=_ENDING)
                 group.create_task(close, name=f"close {channel.caller.name}")
 
 

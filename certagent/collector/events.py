@@ -33,6 +33,8 @@ class Events:
 
     def send(self, kind: str, value: object) -> None:
         """One event to all: its kind, and the changed thing as the lists show it."""
+        if not self._watchers:
+            return
         message = b"event: %b\ndata: %b\n\n" % (kind.encode(), encode(value))
         for queue in tuple(self._watchers):
             if queue.qsize() >= _LONGEST_QUEUE:

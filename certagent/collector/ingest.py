@@ -1,16 +1,36 @@
 """Reading posted reports: bounded, decoded, each judged by itself. Stores nothing."""
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import msgspec
+from aiohttp import web
 
 from certagent.collector.problems import Problem
+from certagent.domain.findings import Finding
 from certagent.domain.reports import Report
 
 LARGEST_BODY = 8 * 1024 * 1024  # bytes, once unpacked
+_MOST_AT_ONCE = 256 * 1024 * 1024  # bytes of all bodies that are read or wait to be written
+_MOST_OF_ONE = 8  # posts of one agent at once
+_UNPACKS_TO = 20  # times its size is what a packed body usually comes to, at most
+_ENCODINGS = frozenset({"identity", "gzip", "deflate"})
+_LONGEST_READING = 30.0  # seconds
 _LONGEST_BATCH = 1_000
-_LONGEST_NAME = {"id": 128, "identifier": 253, "scope": 1_000, "culprit": 1_000}
+_LONGEST_NAME = {  # no longer than the store's columns
+    "id": 128,
+    "identifier": 253,
+    "certificate": 253,
+    "scope": 1_000,
+    "file": 1_000,
+    "node": 128,
+    "role": 128,
+    "code": 128,
+    "address": 64,
+}
 _MOST_ENTRIES = 1_000
 
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -30,6 +50,55 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 _decode_named = msgspec.json.Decoder(_Named).decode
+
+
+class Intake:
+    """Room for bodies: of all agents together by size, of one agent by number. Who finds none comes again later."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._posts: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def body_of(self, request: web.Request, agent: str) -> AsyncIterator[bytes]:
+        """The body; its room is free again after the block. Raises `Problem` 408, 413, 429."""
+        size = _size_of(request)
+        if self._posts[agent] >= _MOST_OF_ONE:
+            raise _come_again(f"{agent} has {_MOST_OF_ONE} posts under way already")
+        if self._taken + size > _MOST_AT_ONCE:
+            raise _come_again("too much is being read")
+        self._taken += size
+        self._posts[agent] += 1
+        try:
+            async with asyncio.timeout(_LONGEST_READING):
+                body = await request.read()
+            yield body
+        except TimeoutError:
+            detail = f"the body did not come within {_LONGEST_READING:.0f} s"
+            raise Problem(408, "Request Timeout", detail, headers={"Connection": "close"}) from None
+        finally:
+            self._taken -= size
+            self._posts[agent] -= 1
+            if not self._posts[agent]:
+                del self._posts[agent]
+
+
+def _size_of(request: web.Request) -> int:
+    """What the body may come to, as far as it can be known before it is read."""
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding not in _ENCODINGS:
+        raise Problem(415, "Unsupported Media Type", f"a body may be packed by gzip, not by {encoding!r}")
+    announced = request.content_length
+    if announced is not None and announced > LARGEST_BODY:
+        detail = f"more than {LARGEST_BODY} bytes"
+        raise Problem(413, "Content Too Large", detail, headers={"Connection": "close"})
+    if announced is None:
+        return LARGEST_BODY
+    return min(announced * _UNPACKS_TO, LARGEST_BODY) if encoding != "identity" else announced
+
+
+def _come_again(why: str) -> Problem:
+    return Problem(429, "Too Many Requests", why, headers={"Retry-After": "1"})
 
 
 def read_reports(body: bytes, agent: str) -> tuple[list[Report], list[Refusal]]:
@@ -75,8 +144,8 @@ def _complaints(report: Report, agent: str) -> Iterator[str]:
         yield f"the inventory is of {report.inventory.node!r}"
     if not 0 <= report.sequence < 2**63:
         yield "sequence: out of range"
-    if len(report.findings) > _MOST_ENTRIES or len(report.scopes) > _MOST_ENTRIES:
-        yield f"more than {_MOST_ENTRIES} findings or scopes"
+    if max(len(report.findings), len(report.scopes), len(report.changes)) > _MOST_ENTRIES:
+        yield f"more than {_MOST_ENTRIES} findings, scopes or changes"
     for kind, name in _names(report):
         if not name or len(name) > _LONGEST_NAME[kind] or not name.isprintable():
             yield f"{kind}: empty, too long, or not printable"
@@ -88,14 +157,28 @@ def _names(report: Report) -> Iterator[tuple[str, str]]:
     yield "id", report.id
     yield from (("scope", scope) for scope in report.scopes)
     yield from (("identifier", one.identifier) for one in report.rehearsals)
+    if report.certificate is not None:
+        yield "certificate", report.certificate
+    yield from (("file", change.file) for change in report.changes)
     for finding in report.findings:
-        if finding.identifier is not None:
-            yield "identifier", finding.identifier
-        if finding.culprit is not None and finding.culprit.file is not None:
-            yield "culprit", finding.culprit.file
-    for certificate in report.inventory.certificates if report.inventory is not None else ():
-        yield "identifier", certificate.name
-        yield from (("identifier", identifier) for identifier in certificate.identifiers)
+        yield from _names_in(finding)
+    if report.inventory is not None:
+        yield from (("address", address) for address in report.inventory.addresses)
+        if report.inventory.role is not None:
+            yield "role", report.inventory.role
+        for certificate in report.inventory.certificates:
+            yield "certificate", certificate.name
+            yield from (("identifier", identifier) for identifier in certificate.identifiers)
+
+
+def _names_in(finding: Finding) -> Iterator[tuple[str, str]]:
+    yield "code", finding.code
+    if finding.identifier is not None:
+        yield "identifier", finding.identifier
+    if finding.culprit is not None and finding.culprit.file is not None:
+        yield "file", finding.culprit.file
+    if finding.culprit is not None and finding.culprit.node is not None:
+        yield "node", finding.culprit.node
 
 
 def _moments(report: Report) -> Iterator[datetime]:

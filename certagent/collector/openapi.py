@@ -10,8 +10,9 @@ from certagent.domain.incidents import Incident
 from certagent.domain.paths import Path
 from certagent.domain.rehearsals import Rehearsal, RehearsalRequest
 from certagent.domain.reports import Report
+from certagent.domain.survival import Survival
 
-_TYPES = (AgentView, CertificateView, EvidenceView, Incident, Path, Rehearsal, RehearsalRequest, Report)
+_TYPES = (AgentView, CertificateView, EvidenceView, Incident, Path, Rehearsal, RehearsalRequest, Report, Survival)
 _PAGING = (("cursor", "string"), ("limit", "integer"))
 
 # method, path, summary, query parameters, body, answer
@@ -24,6 +25,7 @@ _OPERATIONS: tuple[tuple[str, str, str, tuple[tuple[str, str], ...], str | None,
     ("get", "/v1/incidents/{id}", "One incident, its history and evidence", (), None, "Incident"),
     ("post", "/v1/incidents/{id}/ack", "Acknowledge an open incident", (), None, "Incident"),
     ("get", "/v1/paths/{identifier}", "Intended and actual path of an identifier", (), None, "Path"),
+    ("get", "/v1/survival", "When certificates die if none can be renewed", (), None, "Survival"),
     (
         "post",
         "/v1/rehearsals",

@@ -49,3 +49,10 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
             raise
         allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return Problem(error.status, error.reason, error.text or error.reason, headers=allowed).response()
+    except web.RequestPayloadError as error:
+        return Problem(400, "Bad Request", f"the body cannot be read: {error}").response()
+    except (ConnectionError, TimeoutError):
+        raise  # nobody is there to be told
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return Problem(500, "Internal Server Error", "the collector failed; its log says how").response()

@@ -4,7 +4,7 @@ Every method that changes something returns when the change is on disk. Nothing 
 the only copy (DESIGN, rule 13).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -13,8 +13,10 @@ import msgspec
 
 from certagent.domain.findings import Finding
 from certagent.domain.incidents import Fleet, Incident, KnownRehearsal, Sighting, TransitionKind
+from certagent.domain.policy import Policy
 from certagent.domain.rehearsals import AddressOwner, Rehearsal
 from certagent.domain.reports import CertificateState, Inventory, Report
+from certagent.domain.survival import Life
 
 
 class TokenRole(StrEnum):
@@ -83,6 +85,15 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime
 
 
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """`incidents`: (code, state) -> how many that are not resolved; `waiting`, `given_up`: messages by channel."""
+
+    incidents: Mapping[tuple[str, str], int] = {}
+    waiting: Mapping[str, int] = {}
+    given_up: Mapping[str, int] = {}
+    last_seen: Mapping[str, datetime] = {}
+
+
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """A token without its secret."""
 
@@ -129,8 +140,27 @@ class Store(Protocol):
         """Keep what a rehearsal that went through this collector came to; passed and failed ones count."""
         ...
 
+    async def look(self, connected: Collection[str], policy: Policy, since: datetime) -> None:
+        """Let what the whole fleet shows now replace what it showed before, as the collector's own findings.
+
+        `connected` agents count as heard now; before `since` nobody was here to hear anybody.
+        """
+        ...
+
+    async def remind(self) -> int:
+        """Say again what nobody has acknowledged, as the rules say; answers of how many incidents."""
+        ...
+
+    async def prune(self, reports_before: datetime, incidents_before: datetime) -> int:
+        """Forget reports that were received earlier, and incidents that were resolved earlier; answers how many."""
+        ...
+
     async def acknowledge(self, incident: str, by: str) -> Incident | None:
         """Put a name on an open incident; None if there is no such incident."""
+        ...
+
+    async def callers(self) -> Mapping[str, Caller]:
+        """Whose are all valid tokens, by their SHA-256."""
         ...
 
     async def caller(self, digest: str) -> Caller | None:
@@ -147,6 +177,14 @@ class Store(Protocol):
 
     async def certificates(self, after: str | None, limit: int) -> Page:
         """`KnownCertificate`s by node and name."""
+        ...
+
+    async def lives(self) -> Sequence[Life]:
+        """Of every certificate on disk, how long it lives; one that has expired stays."""
+        ...
+
+    async def counts(self) -> Counts:
+        """How much there is of what, for the metrics."""
         ...
 
     async def incidents(
@@ -183,8 +221,16 @@ class Store(Protocol):
         """Identifiers of the agent in incidents that are not resolved: to be judged again when it connects."""
         ...
 
+    async def takes(self, duty: str) -> bool:
+        """Whether this collector does that duty now: one does at a time, another only once this one is gone."""
+        ...
+
     async def next_delivery(self, channel: str) -> Delivery | None:
         """The oldest message that waits for that channel."""
+        ...
+
+    async def standing(self, channel: str) -> Sequence[Incident]:
+        """What the channel was told of and what is not resolved, as it is now."""
         ...
 
     async def settle_delivery(self, number: int, *, failure: str | None, retry_at: datetime | None) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import insert, select, update
 
-from certagent.collector.sql.database import open_writer
+from certagent.collector.sql.database import writing
 from certagent.collector.sql.schema import tokens
 from certagent.collector.store import Token, TokenRole
 
@@ -24,14 +24,14 @@ def add_token(url: str, name: str, role: TokenRole, now: datetime) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r}: letters, digits, dot, dash and underscore only")
     secret = secrets.token_urlsafe(32)
-    with open_writer(url).begin() as connection:
+    with writing(url) as connection:
         connection.execute(insert(tokens).values(name=name, role=role, digest=digest_of(secret), created_at=now))
     return secret
 
 
 def list_tokens(url: str) -> list[Token]:
     """All tokens that ever were, oldest first, without their secrets."""
-    with open_writer(url).begin() as connection:
+    with writing(url) as connection:
         rows = connection.execute(select(tokens).order_by(tokens.c.number)).all()
     return [
         Token(name=row.name, role=TokenRole(row.role), created_at=row.created_at, revoked_at=row.revoked_at)
@@ -42,5 +42,5 @@ def list_tokens(url: str) -> list[Token]:
 def revoke_tokens(url: str, name: str, now: datetime) -> int:
     """Revoke all valid tokens of that name; answers how many there were."""
     statement = update(tokens).where(tokens.c.name == name, tokens.c.revoked_at.is_(None)).values(revoked_at=now)
-    with open_writer(url).begin() as connection:
+    with writing(url) as connection:
         return connection.execute(statement).rowcount

@@ -5,21 +5,25 @@ from typing import Any
 
 from certagent.collector.store import TokenRole
 from certagent.collector.tokens import add_token, list_tokens, revoke_tokens
+from certagent.commands.storage import store_within_reach
 from certagent.config import CollectorSettings
 
 
 def add(settings: CollectorSettings, name: str, role: str = "agent") -> dict[str, Any]:
     """`{"name", "role", "token"}`: the only time that the token is shown. Raises ValueError for a bad name or role."""
-    secret = add_token(settings.store.url, name, TokenRole(role), _now())
+    with store_within_reach():
+        secret = add_token(settings.store.url, name, TokenRole(role), _now())
     return {"name": name, "role": role, "token": secret}
 
 
 def list_(settings: CollectorSettings) -> dict[str, Any]:
     """`{"tokens": [{"name", "role", "created_at", "revoked_at"}]}`, oldest first."""
+    with store_within_reach():
+        known = list_tokens(settings.store.url)
     return {
         "tokens": [
             {"name": one.name, "role": str(one.role), "created_at": _text(one.created_at), "revoked_at": revoked}
-            for one in list_tokens(settings.store.url)
+            for one in known
             for revoked in [_text(one.revoked_at)]
         ]
     }
@@ -27,7 +31,8 @@ def list_(settings: CollectorSettings) -> dict[str, Any]:
 
 def revoke(settings: CollectorSettings, name: str) -> dict[str, Any]:
     """`{"name", "revoked"}`: how many valid tokens the name had; 0 if none."""
-    return {"name": name, "revoked": revoke_tokens(settings.store.url, name, _now())}
+    with store_within_reach():
+        return {"name": name, "revoked": revoke_tokens(settings.store.url, name, _now())}
 
 
 def exit_status(document: dict[str, Any]) -> int:

@@ -6,12 +6,20 @@ shown to a person as it is, and ends with exit status 2.
 
 import re
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from certagent.config.checks import ConfigurationError, check_agent, check_collector, read_token, split_endpoint
+from certagent.config.checks import (
+    ConfigurationError,
+    check_agent,
+    check_collector,
+    read_private,
+    read_token,
+    split_endpoint,
+)
 from certagent.config.settings import (
     AgentSection,
     AgentSettings,
@@ -23,6 +31,7 @@ from certagent.config.settings import (
     CommandTarget,
     DeployTarget,
     DnsSection,
+    HeartbeatSection,
     ListenerSolver,
     NginxTarget,
     Rfc2136Solver,
@@ -48,6 +57,7 @@ __all__ = [
     "CommandTarget",
     "DeployTarget",
     "DnsSection",
+    "HeartbeatSection",
     "ListenerSolver",
     "NginxTarget",
     "Rfc2136Solver",
@@ -57,7 +67,9 @@ __all__ = [
     "VantageSection",
     "load_agent",
     "load_collector",
+    "load_collector_policy",
     "load_policy",
+    "read_private",
     "read_secret",
     "read_token",
     "split_endpoint",
@@ -118,6 +130,16 @@ def _in_words(message: str) -> str:
     if missing:
         return f"{key_path + '.' if key_path else ''}{missing[1]}: is missing"
     return f"{key_path}: {text[:1].lower()}{text[1:]}"
+
+
+def load_collector_policy(path: Path, settings: CollectorSettings) -> Policy:
+    """The collector's policy; its rules may name only channels that `settings`, read from `path`, have."""
+    policy, names = load_policy(settings.policy), [channel.name for channel in settings.channel]
+    for name, rule in policy.alerts.items():
+        for wanted in rule.to:
+            if wanted != "*" and not any(fnmatchcase(one, wanted) for one in names):
+                raise ConfigurationError(settings.policy or path, f"alerts.{name}.to: there is no channel {wanted!r}")
+    return policy
 
 
 def load_policy(path: Path | None) -> Policy:

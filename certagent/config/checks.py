@@ -1,26 +1,40 @@
 """What the types of the settings cannot say. Looks at files' presence and modes, never at the network."""
 
+import importlib.util
 import ipaddress
 import re
 from pathlib import Path
 
 from certagent.config.errors import ConfigurationError, split_endpoint
-from certagent.config.settings import AgentSettings, CertificateSection, CollectorSettings, TraefikTarget
+from certagent.config.settings import (
+    AgentSettings,
+    CertificateSection,
+    ChannelSection,
+    CollectorSettings,
+    TraefikTarget,
+)
 from certagent.config.solvers import check_shared_ports, check_solver
 
-__all__ = ["ConfigurationError", "check_agent", "check_collector", "read_token", "split_endpoint"]
+_HTTP = ("http://", "https://")
+
+__all__ = ["ConfigurationError", "check_agent", "check_collector", "read_private", "read_token", "split_endpoint"]
 
 
 def read_token(path: Path, configuration: Path) -> str:
     """The agent's token. Refused if anyone but its owner can read it."""
+    return read_private(path, configuration, "collector.token_file")
+
+
+def read_private(path: Path, configuration: Path, key: str) -> str:
+    """The secret in a file of its own, which `key` of the configuration names. Refused if others can read it."""
     if not path.is_file():
-        raise ConfigurationError(configuration, f"collector.token_file: {path} does not exist")
+        raise ConfigurationError(configuration, f"{key}: {path} does not exist")
     if path.stat().st_mode & 0o077:
-        raise ConfigurationError(configuration, f"collector.token_file: {path} can be read by others; chmod 600 it")
-    token = path.read_text(encoding="utf-8").strip()
-    if not token:
-        raise ConfigurationError(configuration, f"collector.token_file: {path} is empty")
-    return token
+        raise ConfigurationError(configuration, f"{key}: {path} can be read by others; chmod 600 it")
+    secret = path.read_text(encoding="utf-8").strip()
+    if not secret:
+        raise ConfigurationError(configuration, f"{key}: {path} is empty")
+    return secret
 
 
 def check_agent(path: Path, settings: AgentSettings) -> None:
@@ -66,11 +80,37 @@ def check_collector(path: Path, settings: CollectorSettings) -> None:
     has_pair = settings.server.certificate is not None and settings.server.key is not None
     if not has_pair and not _is_loopback(host):
         raise ConfigurationError(path, "server.certificate: TLS is needed except on loopback")
+    _check_store(path, settings.store.url)
+    names = [channel.name for channel in settings.channel]
     for index, channel in enumerate(settings.channel):
-        if not channel.url.startswith(("http://", "https://")):
-            raise ConfigurationError(path, f"channel[{index}].url: must be an http or https URL")
+        if names.index(channel.name) != index:
+            raise ConfigurationError(path, f"channel[{index}].name: {channel.name!r} is used twice")
+        _check_channel(path, f"channel[{index}]", channel)
+    if settings.heartbeat is not None and not settings.heartbeat.url.startswith(_HTTP):
+        raise ConfigurationError(path, "heartbeat.url: must be an http or https URL")
     if settings.policy is not None and not settings.policy.is_file():
         raise ConfigurationError(path, f"policy: {settings.policy} does not exist")
+
+
+def _check_channel(path: Path, where: str, channel: ChannelSection) -> None:
+    if channel.kind == "apprise":
+        if importlib.util.find_spec("apprise") is None:
+            raise ConfigurationError(path, f"{where}.kind: apprise needs the package certagent[notify]")
+    elif not channel.url.startswith(_HTTP):
+        raise ConfigurationError(path, f"{where}.url: must be an http or https URL")
+    if channel.secret_file is not None:
+        if channel.kind != "webhook":
+            raise ConfigurationError(path, f"{where}.secret_file: only a webhook is signed")
+        read_private(channel.secret_file, path, f"{where}.secret_file")
+
+
+def _check_store(path: Path, url: str) -> None:
+    """The URL itself is never repeated: it may hold a password."""
+    scheme = url.partition(":")[0]
+    if scheme not in {"sqlite", "postgresql"}:
+        raise ConfigurationError(path, "store.url: must begin with sqlite:/// or postgresql://")
+    if scheme == "postgresql" and importlib.util.find_spec("psycopg") is None:
+        raise ConfigurationError(path, "store.url: PostgreSQL needs the package certagent[postgres]")
 
 
 def _check_addresses(path: Path, where: str, addresses: tuple[str, ...]) -> None:

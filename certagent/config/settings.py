@@ -139,17 +139,33 @@ class ServerSection(_Settings, frozen=True):
 
 
 class StoreSection(_Settings, frozen=True):
-    """The database, as an SQLAlchemy URL."""
+    """The database: `sqlite:////PATH` or, with `certagent[postgres]`, `postgresql://USER@HOST/NAME?passfile=PATH`."""
 
     url: str = "sqlite:////var/lib/certagent/collector.db"
 
 
 class ChannelSection(_Settings, frozen=True):
-    """One way to a person. `headers` are sent with each message (an ntfy token, for one)."""
+    """One way to a person.
+
+    `url`: where a webhook is posted to, where an Alertmanager listens, or an Apprise URL. `headers` are sent with each
+    message (an ntfy token, for one). `secret_file`: a webhook's messages are signed with its content (HMAC-SHA256).
+    """
 
     name: str
-    kind: Literal["webhook"]
+    kind: Literal["webhook", "alertmanager", "apprise"]
     url: str
+    headers: dict[str, str] = {}
+    secret_file: Path | None = None
+
+
+class HeartbeatSection(_Settings, frozen=True):
+    """Who raises the alarm when the collector is gone: `url` is fetched again and again, as long as all is well here.
+
+    `kind = "alertmanager"`: an alert `CertagentAlive` that is always on, and ends by itself when it is not renewed.
+    """
+
+    url: str
+    kind: Literal["ping", "alertmanager"] = "ping"
     headers: dict[str, str] = {}
 
 
@@ -159,5 +175,6 @@ class CollectorSettings(_Settings, frozen=True):
     server: ServerSection
     store: StoreSection = StoreSection()
     channel: tuple[ChannelSection, ...] = ()
+    heartbeat: HeartbeatSection | None = None
     policy: Path | None = None
     url: str | None = None

@@ -2,7 +2,7 @@
 
 A finding of `error` or worse makes an incident; those with one culprit file make one together. A path finding that a
 later rehearsal contradicts is capped at `warn` (DESIGN, rule 1) and makes none. What is merely a symptom of a known
-culprit file, for the same identifier, makes none of its own either.
+culprit file, or of something wider that the collector concluded, makes none of its own either.
 """
 
 import hashlib
@@ -20,6 +20,13 @@ from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcom
 REOPEN_WITHIN = timedelta(hours=1)
 """A culprit that comes back this soon after its incident was resolved reopens it: the same id, one more transition."""
 
+COLLECTOR = "@collector"
+"""Who speaks where the collector itself concludes something from what all agents said. No token has such a name."""
+
+_OF_THE_NODE = ("agent.", "ca.", "net.asymmetric", "dns.zone_gone")
+"""Codes of which one is enough for a node, whatever the identifier: it is the same thing that is to be changed."""
+_LIFETIME = ("cert.expiring", "cert.expired")
+_WIDER = ("net.asymmetric", "dns.zone_gone")
 _SEEN_BY_THE_CA = frozenset({"acme.pending_with_error", "acme.mismatch_final", "acme.reason_hidden"})
 
 
@@ -37,6 +44,7 @@ class TransitionKind(StrEnum):
     OPENED = "opened"
     REOPENED = "reopened"
     ACKNOWLEDGED = "acknowledged"
+    REMINDED = "reminded"
     RESOLVED = "resolved"
 
 
@@ -54,6 +62,16 @@ class Victim(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     certificate: str
     expires_at: datetime | None = None
+
+
+class PrecedingChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What changed last on the culprit's node before the incident opened: whole lines."""
+
+    node: str
+    file: str
+    at: datetime
+    removed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +92,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """One culprit and all its victims; `owners` says whose addresses the explanation mentions.
 
-    `opened_at` is that of the current opening. A resolved incident keeps what it said last.
+    `opened_at` is that of the current opening. A resolved incident keeps what it said last. `change`: what preceded
+    the opening, where it is known. `flaps`: how often it came back, each time soon after it was resolved.
     """
 
     id: str
@@ -93,6 +112,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     resolved_at: datetime | None = None
+    change: PrecedingChange | None = None
+    flaps: int = 0
 
     def parties(self) -> frozenset[str]:
         """The nodes that may read it: the culprit's and the victims'."""
@@ -129,10 +150,19 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
 
 def key_of(agent: str, finding: Finding) -> str:
     """What makes two findings one incident: the culprit's file, else node, code and identifier; never a line."""
-    node = _accused(agent, finding)
+    node = accused_by(agent, finding)
     if finding.culprit is not None and finding.culprit.file is not None:
         return f"file:{node}:{finding.culprit.file}"
+    if finding.code in _LIFETIME:  # it goes on when the certificate dies
+        return f"code:{node}:{_LIFETIME[0]}"
+    if finding.code.startswith(_OF_THE_NODE):
+        return f"code:{node}:{finding.code}"
     return f"code:{node}:{finding.code}:{finding.identifier or ''}"
+
+
+def is_of_a_node(key: str) -> bool:
+    """Whether what has that key is said of a node as a whole, for several identifiers at once."""
+    return key.startswith("code:") and key.count(":") == 2
 
 
 def effective_severity(sighting: Sighting, fleet: Fleet) -> Severity:
@@ -145,7 +175,9 @@ def effective_severity(sighting: Sighting, fleet: Fleet) -> Severity:
 
 def is_borne_out(sighting: Sighting, fleet: Fleet) -> bool:
     """Rule 11: whether the accusation comes from the accused node, the authority, or a brokered rehearsal."""
-    if sighting.agent in fleet.authorities or _accused(sighting.agent, sighting.finding) == sighting.agent:
+    if sighting.agent == COLLECTOR or sighting.agent in fleet.authorities:
+        return True
+    if accused_by(sighting.agent, sighting.finding) == sighting.agent:
         return True
     known = fleet.rehearsals.get(sighting.finding.identifier or "")
     if known is None or not known.brokered or known.rehearsal.outcome is not RehearsalOutcome.FAILED:
@@ -156,7 +188,7 @@ def is_borne_out(sighting: Sighting, fleet: Fleet) -> bool:
 def gather(sightings: Iterable[Sighting], fleet: Fleet) -> dict[str, Case]:
     """The cases that the findings make, by key. Give every finding about an identifier, or none."""
     standing = [s for s in sightings if effective_severity(s, fleet).at_least(Severity.ERROR)]
-    explained = {s.finding.identifier for s in standing if _names_file(s.finding)} - {None}
+    explained = {s.finding.identifier for s in standing if _explains(s.finding)} - {None}
     groups: dict[str, list[Sighting]] = {}
     for sighting in standing:
         if not _is_symptom(sighting.finding, explained):
@@ -175,8 +207,8 @@ def follow(
     if known is not None and known.state is not IncidentState.RESOLVED:
         return msgspec.structs.replace(known, **msgspec.structs.asdict(case)), None
     back_soon = known is not None and known.resolved_at is not None and now - known.resolved_at < REOPEN_WITHIN
-    identity = known.id if known is not None and back_soon else _identity(key, now)
-    opened = Incident(id=identity, state=IncidentState.OPEN, opened_at=now, **msgspec.structs.asdict(case))
+    identity, flaps = (known.id, known.flaps + 1) if known is not None and back_soon else (_identity(key, now), 0)
+    opened = Incident(id=identity, state=IncidentState.OPEN, opened_at=now, flaps=flaps, **msgspec.structs.asdict(case))
     return opened, TransitionKind.REOPENED if back_soon else TransitionKind.OPENED
 
 
@@ -191,7 +223,8 @@ def _identity(key: str, opened_at: datetime) -> str:
     return hashlib.sha256(f"{key} {opened_at.isoformat()}".encode()).hexdigest()[:12]
 
 
-def _accused(agent: str, finding: Finding) -> str:
+def accused_by(agent: str, finding: Finding) -> str:
+    """The node of the culprit; without one the agent speaks of its own."""
     return finding.culprit.node if finding.culprit is not None and finding.culprit.node else agent
 
 
@@ -203,8 +236,14 @@ def _concerns_path(finding: Finding) -> bool:
     return is_about_path(finding) or finding.code in _SEEN_BY_THE_CA
 
 
+def _explains(finding: Finding) -> bool:
+    return _names_file(finding) or finding.code in _WIDER
+
+
 def _is_symptom(finding: Finding, explained: set[str | None]) -> bool:
-    return finding.identifier in explained and _concerns_path(finding) and not _names_file(finding)
+    """What dies, or cannot be reached, because of something that is known. It is said there when it dies."""
+    concerned = _concerns_path(finding) or finding.code in _LIFETIME
+    return finding.identifier in explained and concerned and not _explains(finding)
 
 
 def _saw(rehearsal: Rehearsal, culprit: Culprit, fleet: Fleet) -> bool:
@@ -219,18 +258,18 @@ def _saw(rehearsal: Rehearsal, culprit: Culprit, fleet: Fleet) -> bool:
 
 
 def _describe(group: list[Sighting], fleet: Fleet) -> Case:
-    group = sorted(group, key=lambda sighting: _precedence(sighting, fleet))
-    leading = group[0].finding
+    first = min(group, key=lambda sighting: _precedence(sighting, fleet))
+    leading = first.finding
     owners = {a: fleet.owners[a] for a in sorted(addresses_in(leading)) if a in fleet.owners}
     return Case(
         code=leading.code,
-        severity=effective_severity(group[0], fleet),
-        culprit=_enrich(leading.culprit or Culprit(), _accused(group[0].agent, leading), fleet),
+        severity=effective_severity(first, fleet),
+        culprit=_enrich(leading.culprit or Culprit(), accused_by(first.agent, leading), fleet),
         lines=_lines(group),
         victims=_victims(group, fleet),
         explanation=_explain(leading, owners),
         fix=leading.fix,
-        confirmed=any(is_borne_out(sighting, fleet) for sighting in group),
+        confirmed=is_borne_out(first, fleet),
         reporters=tuple(sorted({sighting.agent for sighting in group})),
         owners=owners,
     )
@@ -242,7 +281,7 @@ def _precedence(sighting: Sighting, fleet: Fleet) -> tuple[object, ...]:
     return (
         not is_borne_out(sighting, fleet),
         effective_severity(sighting, fleet).rank,
-        _accused(sighting.agent, finding) != sighting.agent,
+        accused_by(sighting.agent, finding) != sighting.agent,
         finding.culprit.line or 0 if finding.culprit is not None else 0,
         finding.identifier or "",
         finding.code,

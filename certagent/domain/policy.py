@@ -1,11 +1,11 @@
 """Policy: grades findings and turns them into a verdict. Pure; the numbers come from `policies/*.toml`."""
 
-import re
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 
+from certagent.domain.alert_rules import AlertRule, Duration, read_span
 from certagent.domain.findings import Finding, Impact, Severity, Vantage, Verdict, worst_first
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
 from certagent.domain.txt import TROUBLE_CODES
@@ -35,8 +35,6 @@ OWN_INABILITY = frozenset(
 NO_ORDER = frozenset({"ca.provisioner_missing", "ca.challenge_not_offered", "ca.policy_denies"})
 """What blocks although the path may be good: the CA's configuration, as its process has read it, refuses the order."""
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """Preflight of one identifier: findings graded, worst first, the culprit of a block first of all."""
@@ -45,10 +43,6 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     rehearsal: Rehearsal | None
     findings: tuple[Finding, ...]
-
-
-class Duration(timedelta):
-    """A time span that a policy file writes as `"90s"`, `"20m"`, `"6h"`."""
 
 
 class RenewalPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,13 +87,19 @@ class ProofPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class CollectorPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the collector concludes from silence."""
+    """What the collector concludes from silence and from the clock, and how long it keeps what is over."""
 
     silent_after: Duration
+    look_every: Duration
+    expiring_below: float
+    flapping_hold: Duration
+    heartbeat_every: Duration
+    keep_reports: Duration
+    keep_incidents: Duration
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole policy. `severity`: by code, one severity or one per vantage."""
+    """The whole policy. `severity`: by code, one severity or one per vantage. `alerts`: rules, the last wins."""
 
     renewal: RenewalPolicy
     preflight: PreflightPolicy
@@ -107,6 +107,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     proof: ProofPolicy
     collector: CollectorPolicy
     severity: dict[str, Severity | dict[Vantage, Severity]]
+    alerts: dict[str, AlertRule] = {}
 
     def grade(self, finding: Finding) -> Finding:
         """The finding with this policy's severity."""
@@ -126,16 +127,7 @@ def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 
 def read_policy(document: dict[str, Any]) -> Policy:
     """The policy in a parsed TOML document. Raises `msgspec.ValidationError` with the key path."""
-    return msgspec.convert(document, Policy, dec_hook=_decode)
-
-
-def _decode(kind: type, value: Any) -> Any:
-    if kind is not Duration:
-        raise NotImplementedError(kind)
-    matched = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
-    if matched is None:
-        raise ValueError(f'{value!r} is not a duration such as "90s", "20m", "6h"')
-    return Duration(seconds=float(matched[1]) * _UNITS[matched[2]])
+    return msgspec.convert(document, Policy, dec_hook=read_span)
 
 
 def grade_all(policy: Policy, findings: list[Finding], rehearsal: Rehearsal | None) -> list[Finding]:

@@ -51,19 +51,21 @@ def free_port() -> int:
 class Collector:
     """One collector's configuration, process and tokens."""
 
-    def __init__(self, folder: Path, webhook: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, webhook: str | None = None, *, top: str = "", more: str = "", store: str | None = None
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.authority = Authority()
         self.certificate, self.key = folder / "tls.crt", folder / "tls.key"
-        self.store = f"sqlite:///{folder}/state/collector.db"
+        self.store = store or f"sqlite:///{folder}/state/collector.db"
         self.cast = Cast()
         self.tokens = {name: add_token(self.store, name, role, now()) for name, role in ROLES.items()}
         self.process: asyncio.subprocess.Process | None = None
         channel = f'[[channel]]\nname = "hook"\nkind = "webhook"\nurl = "{webhook}"\n' if webhook else ""
         (folder / "collector.toml").write_text(
-            f'url = "https://collector.test:{self.port}"\n[server]\nlisten = "127.0.0.1:{self.port}"\n'
-            f'certificate = "{self.certificate}"\nkey = "{self.key}"\n[store]\nurl = "{self.store}"\n{channel}'
+            f'url = "https://collector.test:{self.port}"\n{top}[server]\nlisten = "127.0.0.1:{self.port}"\n'
+            f'certificate = "{self.certificate}"\nkey = "{self.key}"\n[store]\nurl = "{self.store}"\n{channel}{more}'
         )
 
     def promote(self, *names: str) -> str:
@@ -152,9 +154,9 @@ class Collector:
 
 
 @asynccontextmanager
-async def running(folder: Path, webhook: str | None = None) -> AsyncIterator[Collector]:
-    """A collector that serves; ended with the block."""
-    collector = Collector(folder, webhook)
+async def running(folder: Path, webhook: str | None = None, **more: Any) -> AsyncIterator[Collector]:
+    """A collector that serves; ended with the block. `top` and `more` are added to its configuration."""
+    collector = Collector(folder, webhook, **more)
     collector.promote()
     await collector.start()
     try:

@@ -3,11 +3,14 @@
 import asyncio
 import base64
 import gzip
+import time
+from datetime import timedelta
 
 import aiohttp
 import msgspec
+import pytest
 
-from tests.collector.cast import TRAEFIK, shadow
+from tests.collector.cast import NGINX, TRAEFIK, certificate, shadow
 from tests.collector.process import Collector, eventually
 
 
@@ -52,7 +55,7 @@ async def test_what_is_refused_is_named_and_the_rest_is_taken(collector: Collect
 
 async def test_bodies_are_bounded_also_when_they_are_packed(collector: Collector) -> None:
     """A gzip bomb is a problem document."""
-    bomb = gzip.compress(b"[" + b" " * 200_000_000 + b"]")
+    bomb = gzip.compress(b"[" + b" " * 50_000_000 + b"]", compresslevel=1)
     status, document = await collector.post("/v1/reports", bomb, "lxc101", headers={"Content-Encoding": "gzip"})
     assert (status, document["status"]) == (413, 413)
     status, document = await collector.post("/v1/reports", b"[" * 100_000, "lxc101")
@@ -172,13 +175,40 @@ async def test_watchers_hear_of_each_change(collector: Collector) -> None:
 async def test_metrics_and_description(collector: Collector) -> None:
     """For Prometheus, and for who writes a client."""
     await collector.introduce()
-    async with collector.session("ops") as session, session.get("/metrics") as response:
-        text = await response.text()
-    assert 'certagent_reports_total{result="accepted"} 3.0' in text
+    await collector.report(collector.cast.authority.watch(shadow()))
+    text = await metrics_of(collector)
+    assert 'certagent_reports_total{result="accepted"} 4.0' in text
     assert 'certagent_certificate_expiry_timestamp_seconds{certificate="traefik",node="lxc102"}' in text
+    assert 'certagent_incidents{code="dns.hosts_shadow.authority",state="open"} 1.0' in text
+    assert 'certagent_survival_timestamp_seconds{dead="half"}' in text
+    assert 'certagent_preflight_verdicts_total{fate="disagreed"} 0.0' in text
     _, document = await collector.get("/openapi.json", "lxc102")
     assert document["openapi"].startswith("3.")
-    assert "/v1/reports" in document["paths"]
+    assert {"/v1/reports", "/v1/survival"} <= set(document["paths"])
+
+
+async def metrics_of(collector: Collector) -> str:
+    """As Prometheus reads them."""
+    async with collector.session("ops") as session, session.get("/metrics") as response:
+        return await response.text()
+
+
+async def test_the_survival_clock_and_an_expiry_that_stays(collector: Collector) -> None:
+    """One lives, one has died: its time of death is still among the metrics, after hours as well."""
+    cast = collector.cast
+    dead = certificate("gateway", NGINX, left=-timedelta(hours=30))
+    await collector.report(cast.gateway.inventory("10.0.0.153", "gateway", dead))
+    status, clock = await collector.get("/v1/survival")
+    assert (status, clock["living"], clock["expired"], clock["first"]) == (200, 0, 1, None)
+    await collector.report(cast.traefik.inventory("10.0.0.12", "traefik", certificate("traefik", TRAEFIK)))
+    _, clock = await collector.get("/v1/survival")
+    assert (clock["living"], clock["expired"]) == (1, 1)
+    assert (clock["first"]["node"], clock["first"]["certificate"]) == ("lxc102", "traefik")
+    assert clock["first"]["expires_at"] == clock["half_at"] == clock["last_at"]
+    assert (await collector.get("/v1/survival", "lxc102"))[0] == 403
+    died = f"{dead.on_disk.not_after.timestamp()!r}" if dead.on_disk else ""
+    lines = [line for line in (await metrics_of(collector)).splitlines() if 'certificate="gateway"' in line]
+    assert [float(line.rpartition(" ")[2]) for line in lines] == [float(died)]
 
 
 async def test_unknown_things_are_problems(collector: Collector) -> None:
@@ -188,15 +218,25 @@ async def test_unknown_things_are_problems(collector: Collector) -> None:
             assert (response.status, response.content_type) == (status, "application/problem+json")
 
 
-async def test_it_ends_at_once_with_channels_and_watchers_open(collector: Collector) -> None:
-    """SIGTERM: exit 0, nobody is waited for."""
+@pytest.mark.parametrize("admitted", [False, True])
+async def test_it_ends_at_once_with_channels_and_watchers_open(collector: Collector, admitted: bool) -> None:
+    """SIGTERM: exit 0, nobody is waited for, also not whose channel is only being opened."""
+
+    async def is_admitted() -> bool:
+        _, page = await collector.get("/v1/agents")
+        return [item["connected"] for item in page["items"]] == [True]
+
     async with (
         collector.session("lxc102") as agent,
         collector.session("ops") as operator,
         agent.ws_connect("/v1/channel") as socket,
         operator.get("/v1/events"),
     ):
+        if admitted:
+            await eventually(is_admitted)
+        begun = time.monotonic()
         assert await collector.stop() == 0
+        assert time.monotonic() - begun < 8, "an agent that does not answer is waited for"
         assert (await socket.receive()).type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
 
 

@@ -1,4 +1,4 @@
-"""The store's contract, for every backend: a second one joins by one line in `BACKENDS`."""
+"""The store's contract, the same for every backend: SQLite, and a real PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -17,27 +17,20 @@ from certagent.collector.sql.schema import metadata
 from certagent.collector.sql.store import SqlStore, open_store
 from certagent.collector.store import Acceptance, Caller, Changes, Store, StoreFailed, TokenRole
 from certagent.collector.tokens import add_token, digest_of, list_tokens, revoke_tokens
+from certagent.domain.alerting import Alerting
 from certagent.domain.incidents import IncidentState, TransitionKind
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
 from certagent.world.clock import SystemClock
 from tests.collector.cast import NGINX, TRAEFIK, Agent, Cast, certificate, now, refused, rehearsal, shadow
 
-BACKENDS: dict[str, Callable[[Path], str]] = {"sqlite": lambda folder: f"sqlite:///{folder}/collector.db"}
-
 Opening = Callable[[], AbstractAsyncContextManager[Store]]
-
-
-@pytest.fixture(params=BACKENDS)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
-    return BACKENDS[request.param](tmp_path)
 
 
 @pytest.fixture
 def opening(url: str) -> Opening:
     """Opens the same database each time."""
-    return lambda: open_store(url, ("hook",), SystemClock())
+    return lambda: open_store(url, Alerting(channels=("hook",)), SystemClock())
 
 
 @pytest.fixture

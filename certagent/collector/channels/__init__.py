@@ -4,10 +4,14 @@ from collections.abc import Callable
 
 import aiohttp
 
-from certagent.collector.channels import webhook
-from certagent.collector.channels.message import Deliverer, Message, PermanentFailure, TransientFailure
+from certagent.collector.channels import alertmanager, notify, webhook
+from certagent.collector.channels.message import Deliverer, Keeper, Message, PermanentFailure, TransientFailure
 from certagent.config import ChannelSection
 
-__all__ = ["KINDS", "Deliverer", "Message", "PermanentFailure", "TransientFailure"]
+__all__ = ["KINDS", "Deliverer", "Keeper", "Message", "PermanentFailure", "TransientFailure"]
 
-KINDS: dict[str, Callable[[ChannelSection, aiohttp.ClientSession], Deliverer]] = {"webhook": webhook.Webhook}
+KINDS: dict[str, Callable[[ChannelSection, aiohttp.ClientSession], Deliverer]] = {
+    "webhook": webhook.Webhook,
+    "alertmanager": alertmanager.Alertmanager,
+    "apprise": notify.AppriseChannel,
+}

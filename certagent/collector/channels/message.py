@@ -1,7 +1,8 @@
 """What a channel delivers, and the two ways in which it can fail. Wording only; sends nothing."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -10,20 +11,25 @@ from certagent.domain.incidents import Incident, TransitionKind
 from certagent.domain.owners import describe_owner
 
 _MOST_VICTIMS = 12
+_MOST_LINES = 8
 _LONGEST_BODY = 3_800  # bytes; ntfy turns more than 4,096 into an attachment
 _URGENT_BELOW = timedelta(hours=4)
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One transition, worded for a person. `priority` is 1 to 5, as ntfy counts."""
+    """One transition, worded for a person. `priority` is 1 to 5, as ntfy counts.
+
+    `delivery` is the same when it is sent again: a receiver that wants to can tell.
+    """
 
     title: str
     body: str
     priority: int
     tags: tuple[str, ...]
     click: str
-    incident: str
-    state: str
+    incident: Incident
+    delivery: str
+    sent_at: datetime
 
 
 class TransientFailure(Exception):
@@ -42,26 +48,37 @@ class Deliverer(Protocol):
         ...
 
 
-def word(incident: Incident, kind: TransitionKind, url: str, now: datetime) -> Message:
+@runtime_checkable
+class Keeper(Protocol):
+    """A deliverer whose receiver forgets what it is not told again."""
+
+    async def keep_up(self, messages: Sequence[Message]) -> None:
+        """Tell again of everything that stands, each as it is now. Raises as `deliver` does."""
+        ...
+
+
+def word(incident: Incident, kind: TransitionKind, url: str, now: datetime, delivery: str = "") -> Message:
     """The message about that transition; `url` is the collector's own."""
     resolved = kind is TransitionKind.RESOLVED
     return Message(
-        title=_title(incident, resolved),
+        title=_title(incident, kind),
         body=_bounded(_resolved_body(incident) if resolved else _open_body(incident, now)),
         priority=_priority(incident, resolved, now),
         tags=("white_check_mark" if resolved else "rotating_light", incident.code),
         click=f"{url.rstrip('/')}/incidents/{incident.id}",
-        incident=incident.id,
-        state=incident.state,
+        incident=incident,
+        delivery=delivery,
+        sent_at=now,
     )
 
 
-def _title(incident: Incident, resolved: bool) -> str:
-    if resolved:
+def _title(incident: Incident, kind: TransitionKind) -> str:
+    if kind is TransitionKind.RESOLVED:
         return f"Resolved: {place_of(incident)}"
     count = len({(victim.node, victim.certificate) for victim in incident.victims})
     risk = f" puts {count} certificate{'s' if count > 1 else ''} at risk" if count else ""
-    return f"{place_of(incident)}{risk or ': ' + incident.code}"
+    again = {TransitionKind.REMINDED: "Still: ", TransitionKind.REOPENED: "Again: "}.get(kind, "")
+    return f"{again}{place_of(incident)}{risk or ': ' + incident.code}"
 
 
 def _open_body(incident: Incident, now: datetime) -> str:
@@ -73,6 +90,7 @@ def _open_body(incident: Incident, now: datetime) -> str:
         owner = incident.owners.get(culprit.address)
         lines.append(f"Address: {culprit.address}" + (f" ({describe_owner(owner)})" if owner else ""))
     lines += [f"Fix: {incident.fix}"] if incident.fix else []
+    lines += _change_before(incident)
     if incident.victims:
         lines += ["", "Cannot be renewed:"]
         lines += [
@@ -82,6 +100,15 @@ def _open_body(incident: Incident, now: datetime) -> str:
         more = len(incident.victims) - _MOST_VICTIMS
         lines += [f"- and {more} more"] if more > 0 else []
     return "\n".join(lines)
+
+
+def _change_before(incident: Incident) -> list[str]:
+    """What changed on the culprit's node before, unless that is just the line that is named already."""
+    change = incident.change
+    if change is None or (not change.removed and {line.text for line in incident.lines} >= set(change.added)):
+        return []
+    shown = [*(f"    - {line}" for line in change.removed), *(f"    + {line}" for line in change.added)]
+    return [f"Before: {change.node}:{change.file} changed at {change.at:%Y-%m-%d %H:%M:%S} UTC", *shown[:_MOST_LINES]]
 
 
 def _resolved_body(incident: Incident) -> str:

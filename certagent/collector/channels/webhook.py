@@ -1,14 +1,15 @@
 """Webhook: a POST with plain text and the headers that ntfy reads (https://docs.ntfy.sh/publish/)."""
 
+import hashlib
+import hmac
 from email.header import Header
+from pathlib import Path
 
 import aiohttp
 
-from certagent.collector.channels.message import Message, PermanentFailure, TransientFailure
-from certagent.config import ChannelSection
-
-_SECONDS = 10.0
-_WORTH_RETRYING = frozenset({408, 425, 429})
+from certagent.collector.channels.message import Message
+from certagent.collector.channels.outcome import post
+from certagent.config import ChannelSection, read_private
 
 
 class Webhook:
@@ -17,26 +18,22 @@ class Webhook:
     def __init__(self, section: ChannelSection, session: aiohttp.ClientSession) -> None:
         self._section = section
         self._session = session
+        file = section.secret_file
+        self._secret = read_private(file, Path("collector.toml"), "secret_file").encode() if file else None
 
     async def deliver(self, message: Message) -> None:
-        """See `Deliverer`: 2xx is taken over; other 4xx and redirects are permanent, all else is transient."""
-        try:
-            async with self._session.post(
-                self._section.url,
-                data=message.body.encode(),
-                headers=_headers(message) | self._section.headers,
-                timeout=aiohttp.ClientTimeout(total=_SECONDS),
-                allow_redirects=False,
-            ) as response:
-                status = response.status
-        except aiohttp.InvalidURL as error:
-            raise PermanentFailure(f"no usable URL: {error}") from error
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise TransientFailure(str(error) or type(error).__name__) from error
-        if 300 <= status < 500 and status not in _WORTH_RETRYING:
-            raise PermanentFailure(f"HTTP {status}")
-        if status >= 300:
-            raise TransientFailure(f"HTTP {status}")
+        """See `Deliverer`."""
+        body = message.body.encode()
+        headers = _headers(message)
+        if self._secret is not None:
+            stamp = str(int(message.sent_at.timestamp()))
+            headers |= {"X-Certagent-Timestamp": stamp, "X-Certagent-Signature": sign(self._secret, stamp, body)}
+        await post(self._session, self._section.url, body, headers | self._section.headers)
+
+
+def sign(secret: bytes, timestamp: str, body: bytes) -> str:
+    """`sha256=` and the HMAC of timestamp, dot and body: what was not sent by us, or again much later, shows."""
+    return "sha256=" + hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
 def _headers(message: Message) -> dict[str, str]:
@@ -46,8 +43,9 @@ def _headers(message: Message) -> dict[str, str]:
         "Priority": str(message.priority),
         "Tags": _ascii(",".join(message.tags)),
         "Click": _ascii(message.click),
-        "X-Certagent-Incident": message.incident,
-        "X-Certagent-State": message.state,
+        "X-Certagent-Incident": message.incident.id,
+        "X-Certagent-State": message.incident.state,
+        "X-Certagent-Delivery": message.delivery,
     }
 
 

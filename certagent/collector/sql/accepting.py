@@ -4,14 +4,14 @@ An agent's newer report replaces its earlier word scope by scope; a report that 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
-from certagent.collector.sql.inventories import accept_inventory, identifiers_of
-from certagent.collector.sql.schema import agents, findings, rehearsals, reports, scopes
+from certagent.collector.sql.inventories import accept_inventory, identifiers_of_all
+from certagent.collector.sql.schema import agents, changes, findings, rehearsals, reports, scopes
 from certagent.collector.sql.statements import chunks, delete_by, text_of, upsert
 from certagent.collector.sql.touched import Touched
 from certagent.collector.store import Acceptance, Caller, TokenRole
@@ -20,6 +20,7 @@ from certagent.domain.incidents import key_of
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
 from certagent.domain.reports import Report, RunKind, scope_of
 
+_LONGEST_ON_THE_WAY = timedelta(days=30)
 _INVENTORY_SCOPE = "inventory"
 
 _decode_finding = msgspec.json.Decoder(Finding).decode
@@ -49,6 +50,7 @@ def accept_posts(connection: Connection, posts: Sequence[Post], now: datetime, t
     note_seen(connection, {post.caller.name: post.caller for post in posts}, now, touched)
     if fresh:
         connection.execute(insert(reports), [_report_row(report, now) for _, report in fresh])
+        _keep_changes(connection, fresh, now)
         _take_their_word(connection, fresh, now, touched)
     return answers
 
@@ -98,6 +100,12 @@ def _known_reports(connection: Connection, posts: Sequence[Post]) -> set[tuple[s
     return known
 
 
+def moment_of(report: Report, now: datetime) -> datetime:
+    """When the run ended, by the agent's clock; by ours if that one is off: nothing comes from the future, and no spool
+    keeps a report for so long."""
+    return report.finished_at if now - _LONGEST_ON_THE_WAY < report.finished_at <= now else now
+
+
 def _report_row(report: Report, now: datetime) -> dict[str, Any]:
     return {
         "agent": report.agent,
@@ -107,6 +115,16 @@ def _report_row(report: Report, now: datetime) -> dict[str, Any]:
         "received_at": now,
         "document": text_of(report),
     }
+
+
+def _keep_changes(connection: Connection, fresh: Sequence[tuple[Caller, Report]], now: datetime) -> None:
+    rows = [
+        {"agent": report.agent, "file": change.file, "at": moment_of(report, now), "document": text_of(change)}
+        for _, report in fresh
+        for change in report.changes
+    ]
+    if rows:
+        connection.execute(insert(changes), rows)
 
 
 def _take_their_word(
@@ -128,11 +146,11 @@ def _newest_by_scope(
     """The reports that have the newest word on a scope, and that word noted as the newest."""
     latest: dict[_Scope, tuple[int, datetime]] = {}
     for piece in chunks({report.agent for _, report in fresh}):
-        for row in connection.execute(select(scopes).where(scopes.c.agent.in_(piece))):
+        for row in connection.execute(select(scopes).where(scopes.c.agent.in_(piece))).all():
             latest[row.agent, row.scope] = (row.sequence, row.at)
     newest: dict[_Scope, tuple[Caller, Report]] = {}
     for caller, report in fresh:
-        at = min(report.finished_at, now)
+        at = moment_of(report, now)
         for scope in _scopes_of(report):
             known = latest.get((report.agent, scope))
             if known is not None and report.sequence < known[0] and at < known[1]:
@@ -157,20 +175,21 @@ def _replace_findings(
 ) -> None:
     old: dict[_Scope, list[Finding]] = {}
     for piece in chunks({agent for agent, _ in newest}):
-        for row in connection.execute(select(findings).where(findings.c.agent.in_(piece))):
+        for row in connection.execute(select(findings).where(findings.c.agent.in_(piece))).all():
             if (row.agent, row.scope) in newest:
                 old.setdefault((row.agent, row.scope), []).append(_decode_finding(row.document))
     delete_by(connection, findings, [{"agent": agent, "scope": scope} for agent, scope in old])
     rows: list[dict[str, Any]] = []
     for (agent, scope), (caller, report) in newest.items():
         new = [finding for finding in report.findings if scope_of(report, finding) == scope]
-        rows += [_finding_row(agent, scope, finding, min(report.finished_at, now)) for finding in new]
+        rows += [finding_row(agent, scope, finding, moment_of(report, now)) for finding in new]
         _touch(touched, caller, report, old.get((agent, scope), []), new)
     if rows:
         connection.execute(insert(findings), rows)
 
 
-def _finding_row(agent: str, scope: str, finding: Finding, at: datetime) -> dict[str, Any]:
+def finding_row(agent: str, scope: str, finding: Finding, at: datetime) -> dict[str, Any]:
+    """A row of `findings`."""
     return {
         "agent": agent,
         "scope": scope,
@@ -204,11 +223,15 @@ def _is_grave(finding: Finding) -> bool:
 
 def _believable(connection: Connection, rehearsed: Sequence[tuple[Caller, Report]]) -> list[Rehearsal]:
     """Rehearsals that came to something, of the reporter's own identifiers (the authority's: of any)."""
-    believed = []
-    for caller, report in rehearsed:
-        own = identifiers_of(connection, caller.name)
-        for rehearsal in report.rehearsals:
-            is_own = caller.role is TokenRole.AUTHORITY or rehearsal.identifier in own
-            if is_own and rehearsal.outcome is not RehearsalOutcome.UNAVAILABLE:
-                believed.append(rehearsal)
-    return believed
+    own = identifiers_of_all(connection, {caller.name for caller, _ in rehearsed if not _may_speak_of_all(caller)})
+    return [
+        rehearsal
+        for caller, report in rehearsed
+        for rehearsal in report.rehearsals
+        if (_may_speak_of_all(caller) or (caller.name, rehearsal.identifier) in own)
+        and rehearsal.outcome is not RehearsalOutcome.UNAVAILABLE
+    ]
+
+
+def _may_speak_of_all(caller: Caller) -> bool:
+    return caller.role is TokenRole.AUTHORITY

@@ -6,41 +6,95 @@ Two engines on one database: the writer's, whose transactions take the write loc
 import logging
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import DBAPIError
 
-REVISION = "0001"
+from certagent.collector.store import StoreFailed
+
+REVISION = "0002"
 """The newest revision in `collector/migrations/versions`."""
 
 _BUSY_SECONDS = 10
+_POSTGRESQL_OPTIONS = f"-c synchronous_commit=on -c lock_timeout={_BUSY_SECONDS}s -c timezone=UTC"
+_WRITE_LOCK = "SELECT pg_advisory_xact_lock(7233179412046)"  # what BEGIN IMMEDIATE is there: one writer at a time
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 
 def open_writer(url: str) -> Engine:
-    """An engine with one connection that may write; the database exists and has the present schema afterwards."""
-    _prepare_file(url)
-    engine = _open(url, begin="BEGIN IMMEDIATE", pool_size=1)
-    with engine.begin() as connection:
-        if _revision_of(connection) != REVISION:
-            _upgrade(connection)
+    """An engine with one connection that may write; the database exists and has the present schema afterwards.
+
+    Its transactions follow one another, also those of other processes and, on PostgreSQL, of other collectors.
+    Raises `StoreFailed`.
+    """
+    try:
+        _prepare_file(url)
+        engine = _open(url, begin="BEGIN IMMEDIATE", lock=_WRITE_LOCK, pool_size=1)
+        with engine.begin() as connection:
+            if _revision_of(connection) != REVISION:
+                _upgrade(connection)
+    except (DBAPIError, OSError) as error:
+        raise StoreFailed(f"the database cannot be opened: {_in_one_line(error)}") from error
     return engine
 
 
 def open_readers(url: str) -> Engine:
-    """An engine for reading, beside the writer's."""
-    return _open(url, begin="BEGIN", pool_size=4)
+    """An engine for reading, beside the writer's. What one transaction reads is of one moment."""
+    engine = _open(url, begin="BEGIN", pool_size=4)
+    if engine.dialect.name == "postgresql":
+        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return engine
 
 
-def _open(url: str, *, begin: str, pool_size: int) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=pool_size)
+@contextmanager
+def writing(url: str) -> Iterator[Connection]:
+    """One transaction on the database at `url`, beside a collector that runs there. Raises `StoreFailed`."""
+    engine = open_writer(url)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except DBAPIError as error:
+        raise StoreFailed(_in_one_line(error)) from error
+    finally:
+        engine.dispose()
+
+
+def is_shared(url: str) -> bool:
+    """Whether other collectors may work on that database, too."""
+    return make_url(url).get_backend_name() == "postgresql"
+
+
+def open_alone(url: str) -> Engine:
+    """An engine of one connection that commits by itself and stays open: what it holds ends with this process."""
+    engine = _open(url, begin="BEGIN", pool_size=1)
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _open(url: str, *, begin: str, pool_size: int, lock: str | None = None) -> Engine:
+    if is_shared(url):
+        return _open_postgresql(url, pool_size, lock)
     engine = create_engine(
         url, pool_size=pool_size, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}
     )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def _open_postgresql(url: str, pool_size: int, lock: str | None) -> Engine:
+    """By psycopg, whatever driver the URL names. A connection that broke is replaced when it is used next."""
+    engine = create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"),
+        pool_size=pool_size,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": _BUSY_SECONDS, "options": _POSTGRESQL_OPTIONS},
+    )
+    if lock is not None:
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(lock))
     return engine
 
 
@@ -65,6 +119,12 @@ def _prepare_file(url: str) -> None:
         folder = path.parent.stat()
         os.fchown(descriptor, folder.st_uid, folder.st_gid)
     os.close(descriptor)
+
+
+def _in_one_line(error: Exception) -> str:
+    """The driver's words without SQLAlchemy's, and never the URL: it may hold a password."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return " ".join(str(cause).split())
 
 
 def _revision_of(connection: Connection) -> str | None:

@@ -11,7 +11,7 @@ from certagent.collector.sql.statements import chunks
 from certagent.collector.store import TokenRole
 from certagent.domain.conclusions.nameserver import FILTERS
 from certagent.domain.findings import Finding
-from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, Victim
+from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, Victim, accused_by
 from certagent.domain.owners import addresses_in
 from certagent.domain.paths import addresses_met
 from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
@@ -31,8 +31,9 @@ def sightings_about(connection: Connection, keys: Iterable[str], names: Iterable
     grave = select(findings).where(findings.c.is_grave)
     for column, values in ((findings.c.key, keys), (findings.c.identifier, names)):
         for piece in chunks(values):
-            for row in connection.execute(grave.where(column.in_(piece))):
-                found[row.number] = sighting_of(row)
+            for row in connection.execute(grave.where(column.in_(piece))).all():
+                if row.number not in found:
+                    found[row.number] = sighting_of(row)
     return [found[number] for number in sorted(found)]
 
 
@@ -64,11 +65,11 @@ def fleet_for(connection: Connection, sightings: Iterable[Sighting], names: Iter
     for one in known.values():
         if one.brokered and one.rehearsal.outcome is RehearsalOutcome.FAILED:
             wanted |= addresses_met(one.rehearsal)
-    accused = {one.finding.culprit.node for one in seen if one.finding.culprit is not None and one.finding.culprit.node}
+    accused = {accused_by(one.agent, one.finding) for one in seen}
     return Fleet(
         authorities=authorities(connection),
         owners=owners_of(connection, wanted),
-        roles=roles_of(connection, accused | {one.agent for one in seen}),
+        roles=roles_of(connection, accused),
         victims=victims_of(connection, concerned),
         rehearsals=known,
     )
@@ -84,7 +85,7 @@ def owners_of(connection: Connection, wanted: Iterable[str]) -> dict[str, Addres
     """Whose addresses those are; of several that claim one, the first by name."""
     found: dict[str, AddressOwner] = {}
     joined = select(addresses.c.address, agents.c.name, agents.c.role).join(agents, agents.c.name == addresses.c.agent)
-    for piece in chunks(wanted):
+    for piece in chunks(one for one in wanted if one.isprintable()):  # an agent's word; PostgreSQL takes no NUL
         for row in connection.execute(joined.where(addresses.c.address.in_(piece)).order_by(agents.c.name)):
             found.setdefault(row.address, AddressOwner(node=row.name, role=row.role))
     return found
@@ -92,25 +93,24 @@ def owners_of(connection: Connection, wanted: Iterable[str]) -> dict[str, Addres
 
 def victims_of(connection: Connection, wanted: Iterable[str]) -> dict[str, tuple[Victim, ...]]:
     """The certificates that bear those identifiers."""
-    found: dict[str, tuple[Victim, ...]] = {}
+    found: dict[str, list[Victim]] = {}
     joined = select(identifiers, certificates.c.expires_at).join(
         certificates,
         (certificates.c.agent == identifiers.c.agent) & (certificates.c.name == identifiers.c.certificate),
     )
     for piece in chunks(wanted):
-        for row in connection.execute(joined.where(identifiers.c.identifier.in_(piece))):
-            victim = Victim(
-                identifier=row.identifier, node=row.agent, certificate=row.certificate, expires_at=row.expires_at
-            )
-            found[row.identifier] = (*found.get(row.identifier, ()), victim)
-    return found
+        rows = connection.execute(joined.where(identifiers.c.identifier.in_(piece))).all()
+        for identifier, node, name, expires_at in rows:
+            victim = Victim(identifier=identifier, node=node, certificate=name, expires_at=expires_at)
+            found.setdefault(identifier, []).append(victim)
+    return {identifier: tuple(victims) for identifier, victims in found.items()}
 
 
 def known_rehearsals(connection: Connection, wanted: Iterable[str]) -> dict[str, KnownRehearsal]:
     """The latest rehearsal of each of those identifiers."""
     found = {}
     for piece in chunks(wanted):
-        for row in connection.execute(select(rehearsals).where(rehearsals.c.identifier.in_(piece))):
+        for row in connection.execute(select(rehearsals).where(rehearsals.c.identifier.in_(piece))).all():
             found[row.identifier] = KnownRehearsal(
                 at=row.at, brokered=row.brokered, rehearsal=_decode_rehearsal(row.document)
             )

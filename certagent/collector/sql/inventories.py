@@ -1,12 +1,13 @@
 """Inventories into tables: whose address, whose certificate. An inventory that says nothing new changes nothing."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from certagent.collector.sql.schema import addresses, agents, certificates, identifiers
-from certagent.collector.sql.statements import text_of
+from certagent.collector.sql.statements import chunks, text_of
 from certagent.collector.sql.touched import Touched
 from certagent.domain.reports import CertificateState, Inventory
 
@@ -37,6 +38,15 @@ def identifiers_of(connection: Connection, agent: str) -> frozenset[str]:
     return frozenset(connection.execute(query).scalars())
 
 
+def identifiers_of_all(connection: Connection, names: Iterable[str]) -> set[tuple[str, str]]:
+    """(agent, identifier) of all those agents' certificates."""
+    found: set[tuple[str, str]] = set()
+    for piece in chunks(names):
+        query = select(identifiers.c.agent, identifiers.c.identifier).where(identifiers.c.agent.in_(piece))
+        found |= {(row[0], row[1]) for row in connection.execute(query).all()}
+    return found
+
+
 def _replace_addresses(connection: Connection, agent: str, inventory: Inventory) -> None:
     connection.execute(delete(addresses).where(addresses.c.agent == agent))
     rows = [{"address": address, "agent": agent} for address in sorted(set(inventory.addresses))]
@@ -65,4 +75,5 @@ def _certificate_row(agent: str, certificate: CertificateState) -> dict[str, Any
         "name": certificate.name,
         "expires_at": certificate.on_disk.not_after if certificate.on_disk is not None else None,
         "document": text_of(certificate),
+        "issued_at": certificate.on_disk.not_before if certificate.on_disk is not None else None,
     }

@@ -4,13 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, select, tuple_
+from sqlalchemy import Connection, Row, Select, func, select, tuple_
 
 from certagent.collector.sql import facts
+from certagent.collector.sql.messages import OPENINGS, pending
 from certagent.collector.sql.schema import (
     agents,
     certificates,
     findings,
+    identifiers,
     incidents,
     outbox,
     parties,
@@ -18,7 +20,7 @@ from certagent.collector.sql.schema import (
     tokens,
     transitions,
 )
-from certagent.collector.sql.settling import decode_incident
+from certagent.collector.sql.statements import decode_incident
 from certagent.collector.store import (
     Caller,
     Delivery,
@@ -105,6 +107,18 @@ def find_incident(
     )
 
 
+def list_callers(connection: Connection) -> dict[str, Caller]:
+    """See `Store.callers`."""
+    query = select(tokens.c.digest, tokens.c.name, tokens.c.role).where(tokens.c.revoked_at.is_(None))
+    return {digest: Caller(name, TokenRole(role)) for digest, name, role in connection.execute(query).all()}
+
+
+def edition_of_tokens(connection: Connection) -> tuple[Any, ...]:
+    """Differs whenever a token was added or revoked."""
+    edition = select(func.max(tokens.c.number), func.count(), func.count(tokens.c.revoked_at))
+    return tuple(connection.execute(edition.select_from(tokens)).one())
+
+
 def find_caller(connection: Connection, digest: str) -> Caller | None:
     """See `Store.caller`."""
     query = select(tokens.c.name, tokens.c.role).where(tokens.c.digest == digest, tokens.c.revoked_at.is_(None))
@@ -126,24 +140,18 @@ def path_facts(connection: Connection, identifier: str) -> tuple[KnownRehearsal 
 
 def stale_identifiers(connection: Connection, agent: str) -> frozenset[str]:
     """See `Store.stale_identifiers_of`."""
+    own = select(identifiers.c.identifier).where(identifiers.c.agent == agent)
     query = (
-        select(incidents.c.document)
-        .join(parties, parties.c.incident == incidents.c.id)
-        .where(parties.c.agent == agent, incidents.c.state != _RESOLVED)
+        select(findings.c.identifier)
+        .join(incidents, incidents.c.key == findings.c.key)
+        .where(findings.c.identifier.in_(own), findings.c.is_grave, incidents.c.state != _RESOLVED)
     )
-    standing = (decode_incident(document) for document in connection.execute(query).scalars())
-    return frozenset(victim.identifier for one in standing for victim in one.victims if victim.node == agent)
+    return frozenset(connection.execute(query).scalars())
 
 
 def next_delivery(connection: Connection, channel: str) -> Delivery | None:
     """See `Store.next_delivery`."""
-    query = (
-        select(outbox, transitions.c.kind, transitions.c.document)
-        .join(transitions, transitions.c.number == outbox.c.transition)
-        .where(outbox.c.channel == channel, outbox.c.sent_at.is_(None), outbox.c.given_up.is_(False))
-        .order_by(outbox.c.number)
-        .limit(1)
-    )
+    query = pending(channel).limit(1)
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
@@ -155,6 +163,17 @@ def next_delivery(connection: Connection, channel: str) -> Delivery | None:
         attempts=row.attempts,
         due_at=row.due_at,
     )
+
+
+def standing(connection: Connection, channel: str) -> list[Incident]:
+    """See `Store.standing`."""
+    told = (
+        select(transitions.c.incident)
+        .join(outbox, outbox.c.transition == transitions.c.number)
+        .where(outbox.c.channel == channel, outbox.c.sent_at.is_not(None), transitions.c.kind.in_(OPENINGS))
+    )
+    query = select(incidents.c.document).where(incidents.c.state != _RESOLVED, incidents.c.id.in_(told))
+    return [decode_incident(document) for document in connection.execute(query).scalars()]
 
 
 def _agent(row: Row[Any]) -> KnownAgent:

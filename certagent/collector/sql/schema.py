@@ -80,6 +80,7 @@ certificates = Table(
     Column("name", String(256), primary_key=True),
     Column("expires_at", Instant),
     Column("document", Text, nullable=False),
+    Column("issued_at", Instant),
 )
 
 identifiers = Table(
@@ -98,9 +99,21 @@ reports = Table(
     Column("id", String(128), nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("kind", String(16), nullable=False),
-    Column("received_at", Instant, nullable=False),
+    Column("received_at", Instant, nullable=False, index=True),
     Column("document", Text, nullable=False),
     UniqueConstraint("agent", "id"),
+)
+
+# What changed in the nodes' watched files: the change that preceded an incident is looked up here.
+changes = Table(
+    "changes",
+    metadata,
+    Column("number", _Serial, primary_key=True),
+    Column("agent", String(128), nullable=False),
+    Column("file", String(1024), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("ix_changes_agent_at", "agent", "at"),
 )
 
 # The newest word of each agent on each scope: an older report that arrives late changes nothing.
@@ -171,7 +184,7 @@ outbox = Table(
     "outbox",
     metadata,
     Column("number", _Serial, primary_key=True),
-    Column("transition", BigInteger, nullable=False),
+    Column("transition", BigInteger, nullable=False, index=True),
     Column("channel", String(128), nullable=False, index=True),
     Column("attempts", Integer, nullable=False),
     Column("due_at", Instant, nullable=False),

@@ -5,22 +5,22 @@ after a crash. What nobody may accuse of (`confirmed` is false) is an incident a
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from certagent.collector.sql import facts
-from certagent.collector.sql.schema import findings, incidents, outbox, parties, transitions
-from certagent.collector.sql.statements import chunks, text_of
+from certagent.collector.sql.messages import OPENINGS, record_transition
+from certagent.collector.sql.messages import announce as announce_to_channels
+from certagent.collector.sql.preceding import preceding_change
+from certagent.collector.sql.schema import findings, incidents, parties, transitions
+from certagent.collector.sql.statements import chunks, decode_incident, text_of
 from certagent.collector.sql.touched import Touched
 from certagent.collector.store import Changes
-from certagent.domain.incidents import Incident, IncidentState, TransitionKind, follow, gather
-
-decode_incident = msgspec.json.Decoder(Incident).decode
-
-_OPENINGS = (TransitionKind.OPENED, TransitionKind.REOPENED)
+from certagent.domain.alerting import Alerting
+from certagent.domain.incidents import Incident, IncidentState, TransitionKind, follow, gather, is_of_a_node
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -28,7 +28,7 @@ class _Known(msgspec.Struct, frozen=True):
     announced: bool
 
 
-def settle(connection: Connection, touched: Touched, channels: Sequence[str], now: datetime) -> Changes:
+def settle(connection: Connection, touched: Touched, alerting: Alerting, now: datetime) -> Changes:
     """Bring the incidents up to the facts; answers what changed."""
     changed: list[Incident] = []
     alerts = False
@@ -40,8 +40,11 @@ def settle(connection: Connection, touched: Touched, channels: Sequence[str], no
         for key in sorted(keys):
             before = known.get(key)
             incident, transition = follow(key, before.incident if before else None, cases.get(key), now)
+            if incident is not None and transition in OPENINGS:
+                change = preceding_change(connection, incident, now)
+                incident = msgspec.structs.replace(incident, change=change)
             if incident is not None and (before is None or incident != before.incident):
-                alerts |= _keep(connection, key, before, incident, transition, channels, now)
+                alerts |= _keep(connection, key, before, incident, transition, alerting, now)
                 changed.append(incident)
     return Changes(
         incidents=tuple(changed),
@@ -51,17 +54,11 @@ def settle(connection: Connection, touched: Touched, channels: Sequence[str], no
     )
 
 
-def record_transition(
-    connection: Connection, incident: Incident, kind: TransitionKind, by: str | None, now: datetime
-) -> int:
-    """Add to the incident's history; answers the transition's number."""
-    row = {"incident": incident.id, "kind": kind, "at": now, "by": by, "document": text_of(incident)}
-    number: int = connection.execute(insert(transitions).values(row).returning(transitions.c.number)).scalar_one()
-    return number
-
-
 def _scope(connection: Connection, touched: Touched) -> tuple[set[str], set[str]]:
-    """The keys and identifiers to conclude about: whoever shares an identifier is concluded about together."""
+    """The keys and identifiers to conclude about: whoever shares an identifier is concluded about together.
+
+    What is said of a whole node may be a symptom for one of its identifiers and not for another: all belong to it.
+    """
     if touched.all:
         everything = connection.execute(select(findings.c.key, findings.c.identifier).where(findings.c.is_grave))
         rows = everything.all()
@@ -72,7 +69,11 @@ def _scope(connection: Connection, touched: Touched) -> tuple[set[str], set[str]
     for piece in chunks(touched.identifiers):
         query = select(findings.c.key).where(findings.c.is_grave, findings.c.identifier.in_(piece)).distinct()
         keys |= set(connection.execute(query).scalars())
-    return keys, touched.identifiers
+    names = set(touched.identifiers)
+    for piece in chunks(key for key in keys if is_of_a_node(key)):
+        query = select(findings.c.identifier).where(findings.c.is_grave, findings.c.key.in_(piece)).distinct()
+        names |= {name for name in connection.execute(query).scalars() if name}
+    return keys, names
 
 
 def _latest(connection: Connection, keys: Iterable[str]) -> dict[str, _Known]:
@@ -94,11 +95,11 @@ def _keep(
     before: _Known | None,
     incident: Incident,
     transition: TransitionKind | None,
-    channels: Sequence[str],
+    alerting: Alerting,
     now: datetime,
 ) -> bool:
     """Write the incident, its transition and the messages; answers whether there are messages."""
-    was_announced = before is not None and before.announced and transition not in _OPENINGS
+    was_announced = before is not None and before.announced and transition not in OPENINGS
     announce = _is_to_announce(incident, transition, was_announced)
     _write(connection, key, before, incident, announced=was_announced or announce)
     if transition is not None:
@@ -106,12 +107,8 @@ def _keep(
     elif announce:
         number = _opening_of(connection, incident)
     if announce:
-        rows = [
-            {"transition": number, "channel": channel, "attempts": 0, "due_at": now, "given_up": False}
-            for channel in channels
-        ]
-        if rows:
-            connection.execute(insert(outbox), rows)
+        kind = transition if transition is not None else TransitionKind.OPENED
+        announce_to_channels(connection, incident, kind, number, alerting, now)
     return announce
 
 
@@ -124,7 +121,7 @@ def _is_to_announce(incident: Incident, transition: TransitionKind | None, was_a
 
 def _opening_of(connection: Connection, incident: Incident) -> int:
     """The opening that is borne out only now: it says from here on what is known now."""
-    query = select(transitions.c.number).where(transitions.c.incident == incident.id, transitions.c.kind.in_(_OPENINGS))
+    query = select(transitions.c.number).where(transitions.c.incident == incident.id, transitions.c.kind.in_(OPENINGS))
     number: int = connection.execute(query.order_by(transitions.c.number.desc()).limit(1)).scalar_one()
     connection.execute(update(transitions).where(transitions.c.number == number).values(document=text_of(incident)))
     return number

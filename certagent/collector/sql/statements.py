@@ -6,10 +6,13 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, insert, tuple_, update
 
-_CHUNK = 400  # values in one IN list
+from certagent.domain.incidents import Incident
+
+_CHUNK = 4_000  # values in one IN list
 
 Value = TypeVar("Value")
 
+decode_incident = msgspec.json.Decoder(Incident).decode
 encode = msgspec.json.Encoder().encode
 
 

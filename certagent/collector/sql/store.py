@@ -1,29 +1,48 @@
 """The store on an SQL database: the port's methods, each a read in a thread or an item for the writer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import TypeVar, cast
 
 from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import DBAPIError
 
-from certagent.collector.sql import facts, reading
+from certagent.collector.sql import counting, facts, reading
 from certagent.collector.sql.accepting import Post, accept_posts, keep_rehearsals, note_seen
 from certagent.collector.sql.database import open_readers, open_writer
+from certagent.collector.sql.duties import Duties
 from certagent.collector.sql.inventories import identifiers_of
+from certagent.collector.sql.looking import call_the_roll, gather, replace_found
+from certagent.collector.sql.messages import record_transition, remind
+from certagent.collector.sql.pruning import is_finished, prune_incidents, prune_reports
 from certagent.collector.sql.schema import incidents, outbox
-from certagent.collector.sql.settling import decode_incident, record_transition, settle
-from certagent.collector.sql.statements import text_of
+from certagent.collector.sql.settling import settle
+from certagent.collector.sql.statements import decode_incident, text_of
 from certagent.collector.sql.touched import Touched
 from certagent.collector.sql.writer import Writer
-from certagent.collector.store import Acceptance, Caller, Changes, Delivery, KnownAgent, Page, StoreFailed, Transition
+from certagent.collector.store import (
+    Acceptance,
+    Caller,
+    Changes,
+    Counts,
+    Delivery,
+    KnownAgent,
+    Page,
+    StoreFailed,
+    Transition,
+)
+from certagent.domain.alerting import Alerting
 from certagent.domain.findings import Finding
+from certagent.domain.fleet import conclude
 from certagent.domain.incidents import Fleet, Incident, KnownRehearsal, Sighting, TransitionKind, acknowledge
+from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
 from certagent.domain.reports import Report
+from certagent.domain.survival import Life
 
 Result = TypeVar("Result")
 _Change = Callable[[Connection, Touched], object]
@@ -32,10 +51,12 @@ _Change = Callable[[Connection, Touched], object]
 class SqlStore:
     """Implements `certagent.collector.store.Store`. Made by `open_store`."""
 
-    def __init__(self, writer: Engine, readers: Engine, channels: tuple[str, ...], clock: Clock) -> None:
+    def __init__(self, writer: Engine, readers: Engine, duties: Duties, alerting: Alerting, clock: Clock) -> None:
         self._readers = readers
-        self._channels = channels
+        self._duties = duties
+        self._alerting = alerting
         self._clock = clock
+        self._callers: tuple[object, Mapping[str, Caller]] = (None, {})
         self._listeners: list[Callable[[Changes], None]] = []
         self.writer: Writer[Post | _Change, Changes] = Writer(writer, self._perform, self._publish)
 
@@ -72,6 +93,36 @@ class SqlStore:
             self._publish(Changes(incidents=(after,)))
         return after
 
+    async def look(self, connected: Collection[str], policy: Policy, since: datetime) -> None:
+        """See `Store`."""
+        now, after = self._clock.now(), policy.collector.silent_after
+        await self.writer.submit(lambda connection, touched: call_the_roll(connection, connected, after, now, touched))
+        seen = await self._read(lambda connection: gather(connection, since))
+        found = await asyncio.to_thread(lambda: [policy.grade(one) for one in conclude(seen, policy.collector, now)])
+        await self.writer.submit(lambda connection, touched: replace_found(connection, found, now, touched))
+
+    async def remind(self) -> int:
+        """See `Store`."""
+        now = self._clock.now()
+        count = await self.writer.submit(lambda connection, _: remind(connection, self._alerting, now))
+        if count:
+            self._publish(Changes(alerts=True))
+        return cast("int", count)
+
+    async def prune(self, reports_before: datetime, incidents_before: datetime) -> int:
+        """See `Store`. Step by step, so that nobody waits long."""
+        total = 0
+        for step, before in ((prune_reports, reports_before), (prune_incidents, incidents_before)):
+            is_over = False
+            while not is_over:
+                count = cast("int", await self.writer.submit(partial(_prune, step, before)))
+                total, is_over = total + count, is_finished(count)
+        return total
+
+    async def callers(self) -> Mapping[str, Caller]:
+        """See `Store`."""
+        return await self._read(self._list_callers)
+
     async def caller(self, digest: str) -> Caller | None:
         """See `Store`."""
         return await self._read(lambda connection: reading.find_caller(connection, digest))
@@ -87,6 +138,14 @@ class SqlStore:
     async def certificates(self, after: str | None, limit: int) -> Page:
         """See `Store`."""
         return await self._read(lambda connection: reading.list_certificates(connection, after, limit))
+
+    async def lives(self) -> Sequence[Life]:
+        """See `Store`."""
+        return await self._read(counting.lives)
+
+    async def counts(self) -> Counts:
+        """See `Store`."""
+        return await self._read(counting.counts)
 
     async def incidents(
         self, after: str | None, limit: int, *, party: str | None = None, states: Sequence[str] = ()
@@ -122,9 +181,17 @@ class SqlStore:
         """See `Store`."""
         return await self._read(lambda connection: reading.stale_identifiers(connection, agent))
 
+    async def takes(self, duty: str) -> bool:
+        """See `Store`."""
+        return await asyncio.to_thread(self._duties.takes, duty)
+
     async def next_delivery(self, channel: str) -> Delivery | None:
         """See `Store`."""
         return await self._read(lambda connection: reading.next_delivery(connection, channel))
+
+    async def standing(self, channel: str) -> Sequence[Incident]:
+        """See `Store`."""
+        return await self._read(lambda connection: reading.standing(connection, channel))
 
     async def settle_delivery(self, number: int, *, failure: str | None, retry_at: datetime | None) -> None:
         """See `Store`."""
@@ -149,13 +216,19 @@ class SqlStore:
         except DBAPIError as error:
             raise StoreFailed(str(error)) from error
 
+    def _list_callers(self, connection: Connection) -> Mapping[str, Caller]:
+        edition = reading.edition_of_tokens(connection)
+        if edition != self._callers[0]:
+            self._callers = edition, reading.list_callers(connection)
+        return self._callers[1]
+
     def _perform(self, connection: Connection, items: Sequence[Post | _Change]) -> tuple[list[object], Changes]:
         """One transaction's work: all posts together, then the single changes, then the conclusions from both."""
         now, touched = self._clock.now(), Touched()
         posts = [item for item in items if isinstance(item, Post)]
         answers = iter(accept_posts(connection, posts, now, touched) if posts else ())
         results = [next(answers) if isinstance(item, Post) else item(connection, touched) for item in items]
-        return results, settle(connection, touched, self._channels, now)
+        return results, settle(connection, touched, self._alerting, now)
 
     def _publish(self, changes: Changes) -> None:
         if changes != Changes():
@@ -164,14 +237,14 @@ class SqlStore:
 
 
 @asynccontextmanager
-async def open_store(url: str, channels: tuple[str, ...], clock: Clock) -> AsyncIterator[SqlStore]:
+async def open_store(url: str, alerting: Alerting, clock: Clock) -> AsyncIterator[SqlStore]:
     """The store at `url`, at the present schema. What was submitted is written before it closes.
 
-    `channels` are the names of those who are told of transitions.
+    `alerting` says who is told of transitions.
     """
-    writer, readers = await asyncio.to_thread(open_writer, url), open_readers(url)
+    writer, readers, duties = await asyncio.to_thread(open_writer, url), open_readers(url), Duties(url)
     try:
-        store = SqlStore(writer, readers, channels, clock)
+        store = SqlStore(writer, readers, duties, alerting, clock)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(store.writer.run(), name="store-writer")
             try:
@@ -179,8 +252,13 @@ async def open_store(url: str, channels: tuple[str, ...], clock: Clock) -> Async
             finally:
                 store.writer.stop()
     finally:
+        duties.close()
         readers.dispose()
         writer.dispose()
+
+
+def _prune(step: Callable[[Connection, datetime], int], before: datetime, connection: Connection, _: Touched) -> int:
+    return step(connection, before)
 
 
 def _acknowledge(connection: Connection, identity: str, by: str, now: datetime) -> tuple[Incident, bool] | None:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from certagent.collector.store import Overloaded, StoreFailed
 
@@ -59,7 +59,7 @@ class Writer(Generic[Item, News]):
                 await self._write(thread, group)
 
     async def _write(self, thread: ThreadPoolExecutor, group: list[tuple[Item, asyncio.Future[object]]]) -> None:
-        """One transaction; if it fails, one for each item, so that a bad item fails alone."""
+        """One transaction. A bad item fails alone, by one transaction for each; a bad database fails all at once."""
         if not group:
             return
         commit = asyncio.get_running_loop().run_in_executor(thread, self._commit, [item for item, _ in group])
@@ -67,15 +67,20 @@ class Writer(Generic[Item, News]):
         error = commit.exception()
         if error is None:
             self._finish(group, *commit.result())
-        elif len(group) > 1:
+        elif len(group) > 1 and not isinstance(error, OperationalError):
             for alone in group:
                 await self._write(thread, [alone])
-        elif not group[0][1].done():
-            group[0][1].set_exception(StoreFailed(str(error)) if isinstance(error, DBAPIError) else error)
+        else:
+            self._fail(group, error)
 
     def _commit(self, items: list[Item]) -> tuple[list[object], News]:
         with self._engine.begin() as connection:
             return self._perform(connection, items)
+
+    def _fail(self, group: list[tuple[Item, asyncio.Future[object]]], error: BaseException) -> None:
+        for _, future in group:
+            if not future.done():
+                future.set_exception(StoreFailed(str(error)) if isinstance(error, DBAPIError) else error)
 
     def _finish(self, group: list[tuple[Item, asyncio.Future[object]]], results: list[object], news: News) -> None:
         for (_, future), result in zip(group, results, strict=True):

@@ -1,0 +1,82 @@
+"""`certagent channel test NAME`: one message to one channel, sent from the collector's node; nothing is recorded."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+
+from certagent.collector.channels import KINDS, PermanentFailure, TransientFailure
+from certagent.collector.channels.message import Message
+from certagent.config import ChannelSection, CollectorSettings
+from certagent.domain.findings import Culprit, Severity
+from certagent.domain.incidents import Incident, IncidentState
+
+
+def test(settings: CollectorSettings, name: str) -> dict[str, Any]:
+    """`{"channel", "kind", "delivered", "failure", "permanent"}`. Raises ValueError: there is no such channel."""
+    section = next((one for one in settings.channel if one.name == name), None)
+    if section is None:
+        known = ", ".join(one.name for one in settings.channel) or "none"
+        raise ValueError(f"there is no channel {name!r} in the configuration; there is: {known}")
+    failure, permanent = asyncio.run(_deliver(section, settings.url or ""))
+    return {
+        "channel": name,
+        "kind": section.kind,
+        "delivered": failure is None,
+        "failure": failure,
+        "permanent": permanent,
+    }
+
+
+def exit_status(document: dict[str, Any]) -> int:
+    """1 when it did not get through."""
+    return 0 if document["delivered"] else 1
+
+
+def render(document: dict[str, Any]) -> str:
+    """For a person."""
+    where = f"{document['channel']} ({document['kind']})"
+    if document["delivered"]:
+        return f"{where}: delivered; see whether it has arrived where somebody reads it"
+    advice = "the same again would fail, too" if document["permanent"] else "it may work later"
+    return f"{where}: not delivered: {document['failure']}; {advice}"
+
+
+async def _deliver(section: ChannelSection, url: str) -> tuple[str | None, bool]:
+    async with aiohttp.ClientSession() as session:
+        try:
+            await KINDS[section.kind](section, session).deliver(_message(url, datetime.now(UTC)))
+        except PermanentFailure as failure:
+            return str(failure), True
+        except TransientFailure as failure:
+            return str(failure), False
+    return None, False
+
+
+def _message(url: str, now: datetime) -> Message:
+    said = "This is a test of certagent's collector. Nothing is wrong."
+    incident = Incident(
+        id="test",
+        state=IncidentState.OPEN,
+        code="certagent.test",
+        severity=Severity.INFO,
+        culprit=Culprit(),
+        lines=(),
+        victims=(),
+        explanation=said,
+        fix=None,
+        confirmed=True,
+        reporters=(),
+        opened_at=now,
+    )
+    return Message(
+        title="certagent: a test",
+        body=said,
+        priority=2,
+        tags=("test_tube",),
+        click=url,
+        incident=incident,
+        delivery="test",
+        sent_at=now,
+    )

@@ -1,0 +1,42 @@
+"""The survival clock: if no certificate can be renewed from now on, when does which one die? Pure."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+
+class Life(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """How long one certificate on disk lives."""
+
+    expires_at: datetime
+    node: str
+    certificate: str
+
+
+class Survival(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left. `first` dies next, at `half_at` half of those that live now are dead, at `last_at` all.
+
+    All three are null when none lives; `expired` are dead already.
+    """
+
+    living: int
+    expired: int
+    first: Life | None = None
+    half_at: datetime | None = None
+    last_at: datetime | None = None
+
+
+def survive(lives: Iterable[Life], now: datetime) -> Survival:
+    """The clock as it stands now."""
+    known = list(lives)
+    living = sorted(life for life in known if life.expires_at > now)
+    if not living:
+        return Survival(living=0, expired=len(known))
+    return Survival(
+        living=len(living),
+        expired=len(known) - len(living),
+        first=living[0],
+        half_at=living[(len(living) - 1) // 2].expires_at,
+        last_at=living[-1].expires_at,
+    )

@@ -1,0 +1,119 @@
+"""Five thousand victims over five thousand TLS channels and posts of separate tokens: one incident, one message."""
+
+import asyncio
+import json
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from certagent.collector.sql.database import writing
+from certagent.collector.sql.schema import tokens
+from certagent.collector.tokens import digest_of
+from tests.collector.cast import now, shadow
+from tests.collector.crowd import ZONE
+from tests.collector.process import Collector, eventually, running
+from tests.collector.test_alerts import Receiver
+
+MANY = 5_000
+WITHIN = 5.0  # seconds, from the first report of it
+
+
+def admit(collector: Collector, count: int) -> dict[str, str]:
+    """So many tokens, in one transaction."""
+    made = {f"n{number}": secrets.token_urlsafe(32) for number in range(count)}
+    rows = [
+        {"name": name, "role": "agent", "digest": digest_of(secret), "created_at": now()}
+        for name, secret in made.items()
+    ]
+    with writing(collector.store) as connection:
+        connection.execute(insert(tokens), rows)
+    return made
+
+
+class Crowd:
+    """The other process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def hear(self) -> dict[str, Any]:
+        """Its next word."""
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        assert line, "the crowd ended"
+        return dict(json.loads(line))
+
+    def go_on(self) -> None:
+        """Let it do what comes next."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+
+
+@asynccontextmanager
+async def crowd_of(collector: Collector, count: int) -> AsyncIterator[Crowd]:
+    """So many agents, connected."""
+    path = collector.folder / "crowd.json"
+    asked = {
+        "url": f"https://127.0.0.1:{collector.port}",
+        "ca": collector.authority.root_pem.decode(),
+        "tokens": admit(collector, count),
+    }
+    path.write_text(json.dumps(asked))
+    pipe = asyncio.subprocess.PIPE
+    command = (sys.executable, "-m", "tests.collector.crowd", str(path))
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=Path(__file__).parents[2])
+    try:
+        yield Crowd(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def resident_mib(pid: int) -> float:
+    """The process's proportional share of memory."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_five_thousand_victims_are_one_incident_and_one_message(tmp_path: Path) -> None:
+    """None is missing from the incident; exactly one message leaves, within five seconds of the first report."""
+    receiver = Receiver()
+    async with (
+        receiver.listening(),
+        running(tmp_path, receiver.url) as collector,
+        crowd_of(collector, MANY) as crowd,
+    ):
+        assert collector.process is not None
+        joined = await crowd.hear()
+        figures = {"joined_s": joined["joined"], "pss_mib": resident_mib(collector.process.pid)}
+        begun = time.monotonic()
+        crowd.go_on()
+        await collector.report(collector.cast.authority.watch(shadow(f"n0.{ZONE}")))
+        await receiver.has(1)
+        figures["message_s"] = time.monotonic() - begun
+        accused = await crowd.hear()
+        figures |= {"all_posts_s": accused["accused"], "longest_post_s": accused["longest"]}
+
+        async def is_whole() -> bool:
+            (incident,) = await collector.incidents()
+            return len({victim["node"] for victim in incident["victims"]}) == MANY
+
+        await eventually(is_whole)
+        figures["whole_incident_s"] = time.monotonic() - begun
+        crowd.go_on()
+        (incident,) = await collector.incidents()
+        assert {victim["identifier"] for victim in incident["victims"]} == {f"n{n}.{ZONE}" for n in range(MANY)}
+        assert (incident["code"], incident["culprit"]["file"]) == (shadow().code, "/etc/hosts")
+        print(json.dumps(figures))
+        assert receiver.asked == 1
+        assert figures["message_s"] <= WITHIN
