@@ -180,16 +180,43 @@ def fix(incident: str | None, does_apply: bool, does_undo: bool, path: Path, as_
 @commands.command()
 @click.option("--directory", default="https://ca.example:9000/acme/acme/directory", help="The CA's ACME directory.")
 @click.option("--root", type=click.Path(path_type=Path), default=Path("/etc/certagent/root_ca.crt"), show_default=True)
-@click.option("--write", type=click.Path(path_type=Path), help="Write it there; a file that exists is left alone.")
+@click.option("--fingerprint", help="SHA-256 of the CA's root, known from elsewhere; without it a person is asked.")
+@click.option(
+    "--import",
+    "imports",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="Renewals of certbot's (/etc/letsencrypt), lego's (.lego), or a list in JSON; may be given more than once.",
+)
+@click.option("--write", is_flag=True, help="Write the files; without it only say what would be written.")
+@_config(DEFAULT_AGENT_PATH)
 @_as_json
-def init(directory: str, root: Path, write: Path | None, as_json: bool) -> None:
-    """Detect nginx and Traefik here, and print a commented configuration."""
+def init(
+    directory: str,
+    root: Path,
+    fingerprint: str | None,
+    imports: tuple[Path, ...],
+    write: bool,
+    path: Path,
+    as_json: bool,
+) -> None:
+    """Detect nginx, Traefik and the CA's root here, and make a commented configuration of it.
+
+    Only new files are ever written; what has to be edited is said.
+    """
     from certagent.commands import init as command
 
+    def confirm(found: str) -> bool:
+        asked = f"The CA gives this root: sha256 {found}. Is it the one on the CA's node?"
+        return not as_json and sys.stdin.isatty() and click.confirm(asked, err=True)
+
+    wish = command.Wish(directory=directory, root=root, configuration=path, fingerprint=fingerprint, imports=imports)
     try:
-        document = command.init(root, directory, write)
+        document = command.init(wish, confirm, write=write)
     except FileExistsError as error:
-        raise click.UsageError(f"{write} exists; certagent init overwrites nothing") from error
+        raise click.UsageError(f"{error.args[0]}; certagent init overwrites nothing") from error
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     _finish(document, command.render, 0, as_json)
 
 

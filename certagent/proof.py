@@ -93,6 +93,7 @@ def _judge(seen: Handshake, endpoint: str, fingerprint: str) -> EndpointProof:
         server_name=seen.server_name,
         served_as=_served_as(seen, fingerprint),
         fingerprint=seen.fingerprint,
+        leaf=seen.leaf,
         error=seen.error,
         distrust=seen.distrust,
         detail=seen.detail,

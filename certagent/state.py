@@ -11,12 +11,12 @@ Files are 0600 and folders 0700 from the first byte; everything changes by write
 so that a killed process leaves the old or the new. Everything here blocks, and raises OSError when the disk does.
 """
 
-import fcntl
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +31,7 @@ from certagent.domain.orders import Account, PendingOrder
 from certagent.domain.reports import Outcome, Trigger
 from certagent.world.files import (
     FileContent,
+    lock_file,
     make_folder,
     read_file,
     read_link,
@@ -40,6 +41,8 @@ from certagent.world.files import (
     write_file,
     write_folder,
 )
+
+log = logging.getLogger(__name__)
 
 KEPT_GENERATIONS = 3
 
@@ -67,10 +70,6 @@ class Last(msgspec.Struct, frozen=True, kw_only=True):
 
     outcome: Outcome
     at: datetime
-
-
-class LockedError(Exception):
-    """Another process works on this certificate."""
 
 
 class State:
@@ -101,6 +100,13 @@ class State:
     def write_record(self, name: str, value: object) -> None:
         """Keep a record: anything that msgspec writes as JSON."""
         _write(self._root / "records" / f"{_checked(name)}.json", value)
+
+    def note_record(self, name: str, value: object) -> None:
+        """Keep a record that can be done without: a disk that does not take it stops nobody."""
+        try:
+            self.write_record(name, value)
+        except OSError as error:
+            log.warning("the record %s cannot be kept: %s", name, error)
 
 
 class AccountFile:
@@ -159,15 +165,9 @@ class CertificateFolder:
         make_folder(folder)
         make_folder(self._generations)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, holder: str) -> AbstractContextManager[None]:
         """Be the only one who works on it; the lock ends with the process, however that ends. Raises `LockedError`."""
-        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            _claim(descriptor, self._folder.name)
-            yield
-        finally:
-            os.close(descriptor)
+        return lock_file(self._folder / "lock", holder)
 
     def add_generation(self, key_pem: bytes, chain_pem: bytes) -> Generation:
         """Keep a key and its chain (leaf first) under the next number. The same pair twice is one generation.
@@ -212,6 +212,11 @@ class CertificateFolder:
         generation = self.proven() or self.newest()
         return generation.facts if generation else None
 
+    def holds(self, fingerprint: str) -> bool:
+        """Whether a certificate is one of ours, as far as they are kept."""
+        kept = (self.generation(number) for number in reversed(self.numbers()))
+        return any(one is not None and one.facts.fingerprint == fingerprint for one in kept)
+
     def set_proven(self, number: int) -> None:
         """That one is proven; drop what is too old to be of use."""
         swap_link(self._folder / "proven", f"generations/{number}")
@@ -250,13 +255,6 @@ class CertificateFolder:
 
     def _next_number(self) -> int:
         return max(self.numbers(), default=0) + 1
-
-
-def _claim(descriptor: int, name: str) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise LockedError(f"another process works on {name}") from error
 
 
 def _generation(number: int, key_pem: bytes, chain_pem: bytes) -> Generation:

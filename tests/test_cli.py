@@ -1,13 +1,10 @@
 """The command line as a person meets it: one sentence, and the right exit status."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from certagent.config import load_agent
 
 NGINX = """
 events {}
@@ -72,29 +69,3 @@ def test_an_agent_that_does_not_run_is_said_so(configuration: Path) -> None:
 def test_an_unknown_command_is_usage() -> None:
     """2, as everywhere."""
     assert _certagent("renw").returncode == 2
-
-
-def test_init_detects_what_serves_here_and_overwrites_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it writes is a configuration that can be read again."""
-    from certagent.commands import init
-    from certagent.vantage import services
-
-    (tmp_path / "nginx.conf").write_text(NGINX)
-    (tmp_path / "dynamic").mkdir()
-    (tmp_path / "dynamic" / "portainer.yml").write_text(ROUTER.format())
-    (tmp_path / "traefik.yml").write_text(TRAEFIK.format(folder=tmp_path / "dynamic"))
-    (tmp_path / "root.crt").write_text("root")
-    monkeypatch.setattr(init, "find_nginx", lambda: services.find_nginx(tmp_path / "nginx.conf"))
-    monkeypatch.setattr(init, "find_traefik", lambda: services.find_traefik((tmp_path / "traefik.yml",)))
-    monkeypatch.setattr(init, "_fingerprint", lambda _: "")
-    written = tmp_path / "agent.toml"
-    document = init.init(tmp_path / "root.crt", "https://ca:9000/acme/acme/directory", written)
-    assert len(document["found"]) == 2
-    settings = load_agent(written)
-    nginx, traefik = settings.certificate
-    assert nginx.identifiers == ("nginx.internal", "portainer.phoenix")
-    assert nginx.deploy[0].certificate == tmp_path / "ssl" / "gateway.crt"  # type: ignore[union-attr]
-    assert traefik.identifiers == ("portainer.internal", "portainer.phoenix")
-    with pytest.raises(FileExistsError):
-        init.init(tmp_path / "root.crt", "https://ca:9000/acme/acme/directory", written)
-    assert json.dumps(document)

@@ -36,11 +36,15 @@ def _moved(text: str, house: Path) -> str:
 def test_the_agents_configuration_is_read(house: Path) -> None:
     """Together with nginx's target and the section beside the CA, which stand in blocks of their own."""
     parts = [one for one in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if "collector.toml" not in one]
-    assert len(parts) == 3
+    assert len(parts) == 4
     path = house / "agent.toml"
     path.write_text(_moved("\n".join(parts), house))
     settings = load_agent(path)
-    assert [target.prove for target in settings.certificate[0].deploy] == [("10.0.0.12:443",), ("10.0.0.153:443",)]
+    assert [target.prove for target in settings.certificate[0].deploy] == [
+        ("10.0.0.12:443",),
+        ("10.0.0.153:443",),
+        ("10.0.0.20:5432",),
+    ]
     assert settings.vantage is not None
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from certagent.domain.orders import Account, PendingOrder
 from certagent.domain.reports import Outcome, Trigger
-from certagent.state import CertificateFolder, Last, LockedError, Run, State
+from certagent.state import CertificateFolder, Last, Run, State
+from certagent.world.files import LockedError
 from tests.certificates import Authority, Pair
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -109,12 +110,12 @@ def test_a_killed_run_is_found_with_its_id_and_generation(folder: CertificateFol
 
 def test_a_certificate_has_one_owner(folder: CertificateFolder, tmp_path: Path) -> None:
     """The second one is told so at once; the lock goes with its holder."""
-    with folder.lock():
-        with pytest.raises(LockedError, match="another process works on traefik"), _again(tmp_path).lock():
+    with folder.lock("agent one, process 7"):
+        with pytest.raises(LockedError, match="agent one, process 7"), _again(tmp_path).lock("two"):
             pass
-        with State(tmp_path / "state").certificate("gateway").lock():
+        with State(tmp_path / "state").certificate("gateway").lock("two"):
             pass
-    with _again(tmp_path).lock():
+    with _again(tmp_path).lock("two"):
         pass
 
 
@@ -143,7 +144,7 @@ def test_nobody_else_can_read_any_of_it(folder: CertificateFolder, tmp_path: Pat
     folder.add_generation(pairs[0].key_pem, pairs[0].chain_pem)
     folder.set_proven(1)
     folder.end_run(Last(outcome=Outcome.DONE, at=NOW))
-    with folder.lock():
+    with folder.lock("one"):
         pass
     State(tmp_path / "state").account("https://ca").save(Account(key_pem="PEM"))
     (tmp_path / "state").chmod(0o755)

@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ import msgspec
 
 from certagent.agent.attention import Attention
 from certagent.agent.channel import Channel
+from certagent.agent.claims import Claims
 from certagent.agent.deploying import Deploying
 from certagent.agent.door import open_door
 from certagent.agent.files import FileRuns
@@ -20,30 +22,35 @@ from certagent.agent.looking import Looks
 from certagent.agent.ordering import Ordering
 from certagent.agent.preflight import CheckDirectory, FindFaults, Preflight
 from certagent.agent.rehearsal import through_collector
-from certagent.agent.renewal import Renewal
+from certagent.agent.renewal import PlaceOrder, Renewal
 from certagent.agent.reporter import Reporter
 from certagent.agent.schedule import Schedule
+from certagent.agent.serving import ServingRuns, watch_live_files
 from certagent.agent.solving import Answering, open_solvers
 from certagent.agent.stock import Stock
 from certagent.agent.watching import watch_files
-from certagent.config import AgentSettings, AuthoritySection, load_agent, load_policy, read_token
+from certagent.config import AgentSettings, AuthoritySection, CertificateSection, load_agent, load_policy, read_token
 from certagent.domain.channel import Refused
 from certagent.domain.conclusions.evidence import DirectoryCheck
 from certagent.domain.deployments import Fault
 from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.orders import OrderOutcome
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.domain.reports import Outcome, RunKind, Trigger
 from certagent.issuance.directory import check_directory
 from certagent.proof import Prover
 from certagent.reporting import Spool, Uplink
-from certagent.state import State
+from certagent.state import CertificateFolder, State
+from certagent.vantage.configured import Configured
 from certagent.vantage.nameserver import Nameserver
 from certagent.vantage.observe import NodeVantage
 from certagent.vantage.rehearse import AuthorityVantage
 from certagent.world.clock import SystemClock
-from certagent.world.notify import notify
+from certagent.world.notify import feed_watchdog, notify
 from certagent.world.pinned import PinnedClient
+
+MOST_ORDERS_AT_ONCE = 4
 
 
 def main(path: Path) -> None:
@@ -73,6 +80,7 @@ class _Wired(msgspec.Struct, frozen=True, kw_only=True):
 
     lifecycle: Lifecycle
     stock: Stock
+    serving: ServingRuns
     reporter: Reporter
     state: State
     nameserver: Nameserver
@@ -90,10 +98,13 @@ async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
             others = await asyncio.to_thread(_files_of, wired.nameserver)
             watch = watch_files(wired.lifecycle.files_changed, policy, wired.reporter, wired.state, others)
             group.create_task(watch, name="watch")
-            group.create_task(wired.stock.keep(policy.proof.look_every, clock), name="stock")
+            group.create_task(wired.stock.keep(policy.proof.look_every), name="stock")
+            look = partial(wired.stock.report, Trigger.FILE)
+            group.create_task(watch_live_files(wired.serving, look, policy), name="watch live files")
             if wired.uplink is not None and wired.channel is not None:
                 group.create_task(wired.uplink.run(), name="uplink")
                 group.create_task(wired.channel.run(), name="channel")
+            group.create_task(feed_watchdog(clock), name="watchdog")
             notify("READY=1")
 
 
@@ -126,9 +137,19 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
     renewal = Renewal(
         name,
         state=state,
-        place_order=ordering.place,
+        place_order=_bounded(ordering.place),
         deploy=deploying.deploy,
         preflight=preflight,
+        reporter=reporter,
+        policy=policy,
+        clock=clock,
+    )
+    serving = ServingRuns(
+        settings.certificate,
+        live=deploying.live,
+        configured=Configured(),
+        prover=prover,
+        state=state,
         reporter=reporter,
         policy=policy,
         clock=clock,
@@ -137,10 +158,11 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         settings,
         looking=node,
         facts=renewal.facts,
-        prover=prover,
+        serving=serving,
         state=state,
         due_at=schedule.due_at,
         reporter=reporter,
+        clock=clock,
     )
     inspect = beside.inspect_files if beside is not None else node.inspect_files
     nameserver = Nameserver()
@@ -163,18 +185,32 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         stock=stock,
         schedule=schedule,
         attention=Attention(policy.preflight),
+        claims=stack.enter_context(Claims(name, state, deploying.lock_files)),
+        policy=policy,
         reporter=reporter,
         clock=clock,
     )
     return _Wired(
         lifecycle=lifecycle,
         stock=stock,
+        serving=serving,
         reporter=reporter,
         state=state,
         nameserver=nameserver,
         uplink=Uplink(spool, client, clock) if client is not None and spool is not None else None,
         channel=_channel(client, clock, beside, lifecycle, policy, reporter) if client is not None else None,
     )
+
+
+def _bounded(place: PlaceOrder) -> PlaceOrder:
+    """Some at once: orders are the CA's work; what is deployed meanwhile is this node's, and waits for nobody."""
+    slots = asyncio.Semaphore(MOST_ORDERS_AT_ONCE)
+
+    async def bounded(certificate: CertificateSection, folder: CertificateFolder) -> OrderOutcome:
+        async with slots:
+            return await place(certificate, folder)
+
+    return bounded
 
 
 async def _client(settings: AgentSettings, stack: AsyncExitStack) -> PinnedClient | None:

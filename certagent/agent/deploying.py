@@ -1,13 +1,15 @@
 """Deployments for the renewal: every target of a certificate, each proven at its own endpoints."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography import x509
 
 from certagent.config import CertificateSection, DeployTarget
-from certagent.deployers import make_target
+from certagent.deployers import Turns, make_target
 from certagent.deployers.deploy import Deployer
+from certagent.domain.conclusions.serving import LiveTarget
 from certagent.domain.deployments import Deployment, Fault, Generation, Proof
 from certagent.domain.policy import ProofPolicy
 from certagent.domain.ports import Clock
@@ -22,6 +24,7 @@ class Deploying:
         self._root = root
         self._policy = policy
         self._clock = clock
+        self._turns = Turns(clock)
 
     async def deploy(self, certificate: CertificateSection, generation: Generation) -> list[Deployment]:
         """One deployment per target, in the order of the configuration; a failed one does not stop the next."""
@@ -32,13 +35,26 @@ class Deploying:
     async def faults(self, certificate: CertificateSection) -> list[Fault]:
         """What would keep the certificate's targets from being written, before anything is ordered. Changes nothing."""
         deployer = Deployer(certificate.identifiers, (), self._clock)
-        targets = [make_target(certificate.name, settings) for settings in certificate.deploy]
+        targets = [make_target(certificate.name, settings, self._turns) for settings in certificate.deploy]
         return [fault for target in targets for fault in await deployer.prepare(target)]
+
+    def lock_files(self, certificate: CertificateSection) -> list[Path]:
+        """What to hold while this agent looks after the certificate's targets."""
+        return [make_target(certificate.name, one, self._turns).lock_file() for one in certificate.deploy]
+
+    def live(self, certificate: CertificateSection) -> list[LiveTarget]:
+        """What each target has live on disk; nothing of one that cannot be read. Blocks."""
+        found = []
+        for settings in certificate.deploy:
+            target = make_target(certificate.name, settings, self._turns)
+            with suppress(OSError):
+                found.append(LiveTarget(target=target.name, pair=target.live()))
+        return found
 
     async def _deploy_to(
         self, deployer: Deployer, certificate: CertificateSection, settings: DeployTarget, generation: Generation
     ) -> Deployment:
-        target = make_target(certificate.name, settings)
+        target = make_target(certificate.name, settings, self._turns)
         within = self._policy.for_kind(target.kind)
 
         async def prove(fingerprint: str) -> Proof:

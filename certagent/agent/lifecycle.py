@@ -1,33 +1,37 @@
 """The straight path: event or timer -> plan -> preflight -> order -> deploy -> prove -> report."""
 
 import asyncio
+import errno
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
 
 from certagent.agent.attention import Attention
+from certagent.agent.claims import Claims
 from certagent.agent.files import FileRuns
 from certagent.agent.preflight import Preflight
 from certagent.agent.renewal import Renewal, Renewed
-from certagent.agent.reporter import Reporter
+from certagent.agent.reporter import Reporter, Run
 from certagent.agent.schedule import Schedule
 from certagent.config import CertificateSection
+from certagent.domain.conclusions.ordering import state_refused
 from certagent.domain.findings import Finding, Severity, Verdict
-from certagent.domain.policy import Judgement
+from certagent.domain.policy import Judgement, Policy
 from certagent.domain.ports import Clock
 from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
 from certagent.watch import ChangeSet
 
-MOST_RENEWALS_AT_ONCE = 4
+MOST_JUDGED_AT_ONCE = 8
 _LONGEST_WAIT_SECONDS = 600.0  # a clock that was set wrong, or a suspend, costs no more than this
 
 
 class Taking(Protocol):
     """Takes stock of this node and reports it."""
 
-    async def report(self, trigger: Trigger) -> None:
-        """One inventory report."""
+    async def report(self, trigger: Trigger, names: Sequence[str] = ()) -> None:
+        """One inventory report, with a look at those certificates (default: all)."""
         ...
 
     async def states(self) -> list[Any]:
@@ -51,6 +55,8 @@ class Lifecycle:
         stock: Taking,
         schedule: Schedule,
         attention: Attention,
+        claims: Claims,
+        policy: Policy,
         reporter: Reporter,
         clock: Clock,
     ) -> None:
@@ -65,11 +71,13 @@ class Lifecycle:
         self._reporter = reporter
         self._clock = clock
         self._attention = attention
+        self._claims = claims
+        self._policy = policy
         self._again: set[str] = set()
         self._woken = asyncio.Event()
         self._begun = asyncio.Event()
         self._locks = {name: asyncio.Lock() for name in self._certificates}
-        self._slots = asyncio.Semaphore(MOST_RENEWALS_AT_ONCE)
+        self._slots = asyncio.Semaphore(MOST_JUDGED_AT_ONCE)
 
     # --- file event -> what it does, and which identifiers it touches ---------------------------------------------
 
@@ -150,7 +158,8 @@ class Lifecycle:
         """After a start: say who we are, finish what a killed run left, then go by what is on disk."""
         for name, certificate in self._certificates.items():
             if certificate.manage:
-                await self._renewal.finish_interrupted(certificate)
+                if await asyncio.to_thread(self._claims.take, certificate) is None:
+                    await self._renewal.finish_interrupted(certificate)
                 self._schedule.set(name, self._renewal.facts(name), self._clock.now())
         self._begun.set()
         await self._stock.report(Trigger.START)
@@ -177,19 +186,41 @@ class Lifecycle:
         return judgements
 
     async def _renew(self, name: str, trigger: Trigger, *, force: bool) -> Renewed:
-        async with self._locks[name], self._slots:
+        async with self._locks[name]:
             now = self._clock.now()
-            if not force and not self._schedule.is_due(name, now):
+            unproven = self._renewal.is_unproven(self._certificates[name])
+            if not force and not unproven and not self._schedule.is_due(name, now):
                 self._schedule.set(name, self._renewal.facts(name), now)
                 return Renewed(name=name, outcome="not_due", note=self._due_note(name))
             self._schedule.take(name)
             certificate = self._certificates[name]
-            judgements = await self._judge(certificate.identifiers, trigger)
-            urgent = self._schedule.is_urgent(self._renewal.facts(name), now)
-            renewed = await self._renewal.run(certificate, judgements, trigger, urgent=urgent)
+            renewed = await self._renew_owned(certificate, trigger, now)
             self._plan_next(name, renewed)
-        await self._stock.report(trigger)
+        await self._stock.report(trigger, [name])
         return renewed
+
+    async def _renew_owned(self, certificate: CertificateSection, trigger: Trigger, now: datetime) -> Renewed:
+        """Preflight and renewal, where this agent owns the certificate and can keep what comes of it."""
+        run = self._reporter.begin(RunKind.RENEWAL, trigger)
+        if (taken := await asyncio.to_thread(self._claims.take, certificate)) is not None:
+            return self._left_alone(run, certificate, taken)
+        async with self._slots:
+            judgements = await self._judge(certificate.identifiers, trigger)
+        urgent = self._schedule.is_urgent(self._renewal.facts(certificate.name), now)
+        try:
+            return await self._renewal.run(certificate, judgements, trigger, urgent=urgent)
+        except OSError as error:
+            file = str(error.filename) if error.filename is not None else None
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            words = error.strerror or str(error)
+            refused = state_refused(self._node, certificate.name, file, words, is_full=is_full)
+            return self._left_alone(run, certificate, refused)
+
+    def _left_alone(self, run: Run, certificate: CertificateSection, finding: Finding) -> Renewed:
+        graded = self._policy.grade(finding)
+        scope = f"certificate:{certificate.name}"
+        self._reporter.end(run, Outcome.FAILED, scopes=[scope], findings=[graded], certificate=certificate.name)
+        return Renewed(name=certificate.name, outcome=Outcome.FAILED, findings=(graded,))
 
     def _plan_next(self, name: str, renewed: Renewed) -> None:
         facts, now = self._renewal.facts(name), self._clock.now()

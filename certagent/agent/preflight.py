@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from certagent.agent.memory import Memory
-from certagent.agent.rehearsal import Ask, Plantable, planted, unavailable
+from certagent.agent.rehearsal import Ask, Plantable, planted, unavailable, unplanted
 from certagent.domain.conclusions import conclude
 from certagent.domain.conclusions.evidence import DirectoryCheck, Evidence, ResponderCheck
 from certagent.domain.conclusions.ordering import fault_found
@@ -121,7 +121,9 @@ class Preflight:
     async def _rehearse(self, identifier: str) -> tuple[ResponderCheck | None, Rehearsal]:
         responder = self._responders.get(identifier)
         if responder is None:
-            return None, unavailable(identifier, self._clock.now(), "no responder of this node answers for it")
+            if self._ask is None or identifier.startswith("*."):
+                return None, unavailable(identifier, self._clock.now(), "no responder of this node answers for it")
+            return None, await self._ask(unplanted(identifier))
         async with planted(responder, identifier) as request:
             here = await responder.answers(request)
             if here.withheld:

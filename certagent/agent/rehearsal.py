@@ -53,6 +53,12 @@ async def planted(responder: Plantable, identifier: str) -> AsyncIterator[Rehear
         await responder.withdraw(request)
 
 
+def unplanted(identifier: str) -> RehearsalRequest:
+    """What to ask where somebody else answers the challenges: how far the way leads. Nothing is shown anywhere."""
+    token = secrets.token_urlsafe(32)
+    return RehearsalRequest(identifier=identifier, token=token, digest=digest_for(token), planted=False)
+
+
 def through_collector(client: PinnedClient, clock: Clock) -> Ask:
     """Asks the collector, which asks the agent beside the CA; every failure is an unavailable rehearsal."""
 

@@ -65,6 +65,10 @@ class Renewal:
         """The certificate that is proven, or else the newest one that was issued."""
         return self._state.certificate(name).facts()
 
+    def is_unproven(self, certificate: CertificateSection) -> bool:
+        """Whether something was issued and not yet proven: to be deployed again, due or not."""
+        return self._unproven(self._state.certificate(certificate.name), certificate) is not None
+
     async def run(
         self, certificate: CertificateSection, judgements: Sequence[Judgement], trigger: Trigger, *, urgent: bool
     ) -> Renewed:

@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -12,6 +13,8 @@ from certagent.domain.reports import FileChange, Inventory, Outcome, Report, Run
 from certagent.reporting import Spool
 
 log = logging.getLogger(__name__)
+
+_MOST_UNKEPT = 1000
 
 _LEVELS = {Severity.FATAL: logging.ERROR, Severity.ERROR: logging.ERROR, Severity.WARN: logging.WARNING}
 
@@ -33,6 +36,7 @@ class Reporter:
         self.agent = agent
         self._spool = spool
         self._clock = clock
+        self._unkept: deque[Report] = deque(maxlen=_MOST_UNKEPT)
 
     def waiting(self) -> int:
         """How many reports are not delivered yet."""
@@ -54,7 +58,9 @@ class Reporter:
         changes: Sequence[FileChange] = (),
         inventory: Inventory | None = None,
     ) -> Report:
-        """Say what the run came to; on disk when this returns. Findings of the judgements are the report's, too."""
+        """Say what the run came to; on disk when this returns, if the disk takes it.
+
+        Findings of the judgements are the report's, too."""
         report = Report(
             id=run.id,
             agent=self.agent,
@@ -73,7 +79,20 @@ class Reporter:
             inventory=inventory,
         )
         _say(report)
-        return report if self._spool is None else self._spool.append(report)
+        return report if self._spool is None else self._keep(self._spool, report)
+
+    def _keep(self, spool: Spool, report: Report) -> Report:
+        """On disk; where the disk does not take it, in memory until it does."""
+        self._unkept.append(report)
+        kept = report
+        try:
+            while self._unkept:
+                kept = spool.append(self._unkept[0])
+                self._unkept.popleft()
+        except OSError as error:
+            log.error("%d reports cannot be kept on disk: %s", len(self._unkept), error)
+            return report
+        return kept
 
 
 def _say(report: Report) -> None:

@@ -1,17 +1,20 @@
 """Taking stock: this node as it knows itself, and its certificates on disk against what is served."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from certagent import __version__
 from certagent.agent.reporter import Reporter
+from certagent.agent.serving import ServingRuns
 from certagent.config import AgentSettings, CertificateSection
+from certagent.deployers import Turns
 from certagent.domain.certificates import CertificateFacts
+from certagent.domain.conclusions.serving import Serving
 from certagent.domain.ports import Clock
 from certagent.domain.reports import CertificateState, Inventory, Outcome, RunKind, Trigger
-from certagent.proof import Prover
 from certagent.state import State
 
 
@@ -36,55 +39,75 @@ class Stock:
         *,
         looking: Looking,
         facts: Callable[[str], CertificateFacts | None],
-        prover: Prover,
+        serving: ServingRuns,
         state: State,
         due_at: Callable[[str, CertificateFacts], datetime],
         reporter: Reporter,
+        clock: Clock,
     ) -> None:
         self._node = settings.agent.name
         self._role = settings.agent.role
-        self._certificates = settings.certificate
+        self._certificates = {one.name: one for one in settings.certificate}
         self._looking = looking
         self._facts = facts
-        self._prover = prover
+        self._serving = serving
         self._state = state
         self._due_at = due_at
         self._reporter = reporter
+        self._clock = clock
+        self._turns = Turns(clock)
+        self._wanted: set[str] = set()
+        self._states: dict[str, CertificateState] = {}
         self._last: Inventory | None = None
 
-    async def report(self, trigger: Trigger) -> None:
-        """One inventory report; none when the timer finds what was reported last."""
+    async def report(self, trigger: Trigger, names: Sequence[str] = ()) -> None:
+        """Look at those certificates (default: all), and report one inventory; none when the timer finds what was
+        reported last. Whoever asks while one is being taken shares the next."""
+        self._wanted.update(names or self._certificates)
+        await self._turns.take("stock", partial(self._report, trigger))
+
+    async def keep(self, every: timedelta) -> None:
+        """Take stock by the timer, for ever: what is served can change without anything happening here."""
+        while True:
+            await self._clock.sleep(every.total_seconds())
+            await self.report(Trigger.TIMER)
+
+    async def states(self) -> list[CertificateState]:
+        """Each certificate: on disk, served on every address, due, last outcome."""
+        return [self._state_of(self._certificates[one.name], one) for one in await self._look(self._certificates)]
+
+    async def _report(self, trigger: Trigger) -> None:
         run = self._reporter.begin(RunKind.INVENTORY, trigger)
+        names, self._wanted = self._wanted, set()
+        looks = await self._look([name for name in self._certificates if name in names])
+        self._states |= {one.name: self._state_of(self._certificates[one.name], one) for one in looks}
         inventory = Inventory(
             node=self._node,
             addresses=await asyncio.to_thread(self._looking.addresses),
             role=self._role or await asyncio.to_thread(self._looking.role),
             version=__version__,
-            certificates=tuple(await self.states()),
+            certificates=tuple(self._states[name] for name in self._certificates if name in self._states),
         )
         if trigger is not Trigger.TIMER or inventory != self._last:
             self._last = inventory
             self._reporter.end(run, Outcome.DONE, inventory=inventory)
+        for one in looks:
+            await self._serving.report(one, trigger)
+        await self._serving.look_around(trigger)
 
-    async def keep(self, every: timedelta, clock: Clock) -> None:
-        """Take stock by the timer, for ever: what is served can change without anything happening here."""
-        while True:
-            await clock.sleep(every.total_seconds())
-            await self.report(Trigger.TIMER)
-
-    async def states(self) -> list[CertificateState]:
-        """Each certificate: on disk, served on every address, due, last outcome."""
+    async def _look(self, names: Sequence[str] | dict[str, CertificateSection]) -> list[Serving]:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._state_of(one), name=f"look at {one.name}") for one in self._certificates]
+            tasks = [
+                group.create_task(self._serving.look(self._certificates[name]), name=f"look at {name}")
+                for name in names
+            ]
         return [task.result() for task in tasks]
 
-    async def _state_of(self, certificate: CertificateSection) -> CertificateState:
-        facts = self._facts(certificate.name)
-        endpoints = [endpoint for target in certificate.deploy for endpoint in target.prove]
+    def _state_of(self, certificate: CertificateSection, seen: Serving) -> CertificateState:
+        facts = self._facts(certificate.name) if certificate.manage else _of_others(seen)
         wanted = facts.fingerprint if facts else ""
-        seen = await self._prover.served_now(wanted, endpoints, certificate.identifiers)
         served: dict[str, str | None] = {}
-        for proof in seen:  # one name that is served otherwise speaks for its endpoint
+        for proof in seen.served:  # one name that is served otherwise speaks for its endpoint
             if proof.endpoint not in served or proof.fingerprint != wanted:
                 served[proof.endpoint] = proof.fingerprint
         last = self._state.certificate(certificate.name).last()
@@ -94,7 +117,14 @@ class Stock:
             manage=certificate.manage,
             on_disk=facts,
             served=served,
-            due_at=self._due_at(certificate.name, facts) if facts else None,
+            due_at=self._due_at(certificate.name, facts) if facts and certificate.manage else None,
             last_outcome=last.outcome if last else None,
             last_outcome_at=last.at if last else None,
         )
+
+
+def _of_others(seen: Serving) -> CertificateFacts | None:
+    """What others renew: as it lies on disk; where that cannot be looked at (Traefik's acme.json), as it is served."""
+    on_disk = [one.pair.facts for one in seen.live if one.pair.facts is not None]
+    served = [one.leaf for one in seen.served if one.leaf is not None and one.distrust is None]
+    return next(iter((*on_disk, *served)), None)

@@ -31,7 +31,7 @@ from certagent.config import CollectorSettings, split_endpoint
 from certagent.domain.alerting import Alerting
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
-from certagent.world.notify import notify
+from certagent.world.notify import feed_watchdog, notify
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,7 @@ async def _serving(
             tasks.create_task(_serve(settings, application, access, pair, channels, events), name="server"),
             tasks.create_task(announcer.run(), name="announcer"),
             tasks.create_task(watchman.run(), name="watchman"),
+            tasks.create_task(feed_watchdog(clock), name="watchdog"),
             *(tasks.create_task(courier.run(), name=f"courier {courier.name}") for courier in couriers),
         ]
         try:

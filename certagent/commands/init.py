@@ -1,112 +1,187 @@
-"""`certagent init`: look at this container, and write a commented configuration for a person to read.
+"""`certagent init`: look at this container, say what would be changed, and change that when told to.
 
-Changes nothing but the one file that it is told to write.
+Writes only new files: the configuration, the CA's root once its fingerprint is confirmed, and the challenge's way in.
+What is there already is left alone, and what has to be edited is said to a person.
 """
 
+import asyncio
+import os
 import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from certagent.commands import configuring
 from certagent.vantage.observe import NodeVantage
-from certagent.vantage.services import find_nginx, find_traefik
+from certagent.vantage.renewals import Renewal, read_renewals
+from certagent.vantage.roots import fetch_roots
+from certagent.vantage.services import NginxPair, TraefikProvider, find_nginx, find_traefik
 
-_HEAD = """\
-# /etc/certagent/agent.toml, as `certagent init` found this container. Read it, complete it, then:
-#   systemctl restart certagent-agent && certagent check
-[agent]
-name = "{name}"
+SNIPPET = Path("/etc/nginx/snippets/certagent-challenge.conf")
+CHALLENGE_YAML = "certagent-challenge.yml"
 
-[authority]
-directory = "{directory}"
-root = "{root}"{fingerprint}
-addresses = []                                 # the CA's address, for when DNS is broken
-
-# [collector]                                  # where reports go, and who brokers rehearsals
-# url = "https://collector.example:8843"
-# addresses = ["10.0.0.104"]
-# token_file = "/etc/certagent/token"          # from `certagent token add {name}` on the collector's node
-
-[dns]
-nameservers = [{nameservers}]
-zones = []                                     # the zones that are the fleet's own
-"""
-
-_CERTIFICATE = """
-[[certificate]]
-name = "{name}"
-identifiers = [{identifiers}]{remark}
-manage = {manage}
-challenge = "http-01"
-solver = {{ kind = "listener", listen = "127.0.0.1:5002" }}   # {snippet} leads the challenge's path there
-
-[[certificate.deploy]]
-{target}
-prove = [{prove}]
-"""
+Confirm = Callable[[str], bool]
+"""Whether a person takes a root with that fingerprint for the CA's own."""
 
 
-def init(root: Path, directory: str, write: Path | None) -> dict[str, Any]:
-    """`{"found": [...], "configuration": str, "written": path | null}`. A file that exists is never overwritten.
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What the person said. `imports`: other tools' renewals; `fingerprint`: the CA's root's, known from elsewhere."""
 
-    Raises FileExistsError when `write` exists already.
+    directory: str
+    root: Path
+    configuration: Path
+    fingerprint: str | None = None
+    imports: tuple[Path, ...] = ()
+
+
+class _Change(msgspec.Struct, kw_only=True):
+    """A file that would be made. `done`: it was."""
+
+    file: str
+    content: str
+    exists: bool
+    done: bool = False
+
+
+def init(wish: Wish, confirm: Confirm, *, write: bool) -> dict[str, Any]:
+    """`{"found": [...], "configuration": str, "changes": [{"file", "content", "exists", "done"}], "by_hand": [...]}`.
+
+    Raises FileExistsError when the configuration is to be written and is there already, ValueError for an import that
+    cannot be read, OSError for a file that cannot be written.
     """
-    sections, found = [_head(root, directory)], []
-    for index, pair in enumerate(find_nginx()):
-        name = "nginx" if index == 0 else f"nginx-{index + 1}"
-        found.append(f"nginx serves {pair.certificate} for {', '.join(pair.names) or 'no name'}")
-        target = f'kind = "nginx"\ncertificate = "{pair.certificate}"\nkey = "{pair.key}"'
-        sections.append(_section(name, pair.names, target, "deploy/nginx", manage=True))
-    traefik = find_traefik()
+    pairs, traefik = find_nginx(), find_traefik()
+    renewals = [renewal for path in wish.imports for renewal in read_renewals(path)]
+    root, notes = _root(wish, confirm)
+    configuration = _configuration(wish, root, pairs, traefik, renewals)
+    changes = [_change(wish.configuration, configuration)]
+    if root is not None and not wish.root.exists():
+        changes.append(_change(wish.root, root.decode()))
+    if pairs:
+        changes.append(_change(SNIPPET, _snippet("nginx", SNIPPET.name)))
     if traefik is not None:
-        found.append(f"Traefik's file provider reads {traefik.dynamic}, its routers name {', '.join(traefik.names)}")
-        target = f'kind = "traefik"\ndynamic = "{traefik.dynamic}"'
-        sections.append(_section("traefik", traefik.names, target, "deploy/traefik", manage=not traefik.has_own_acme))
-    document = "".join(sections)
-    if write is not None:
-        with write.open("x", encoding="utf-8") as file:
-            file.write(document)
-    return {"found": found, "configuration": document, "written": str(write) if write else None}
+        changes.append(_change(traefik.dynamic / CHALLENGE_YAML, _snippet("traefik", CHALLENGE_YAML)))
+    if write:
+        _write(wish, changes)
+    return {
+        "found": [
+            *_found(pairs, traefik),
+            *(f"{one.renewer or one.source} renews {one.certificate}" for one in renewals),
+        ],
+        "configuration": configuration,
+        "changes": msgspec.to_builtins(changes),
+        "by_hand": [*notes, *_by_hand(pairs, traefik, renewals)],
+    }
 
 
 def render(document: dict[str, Any]) -> str:
-    """The configuration, or where it was written; what was found as comments above."""
-    found = "".join(f"# found: {one}\n" for one in document["found"]) or "# found: neither nginx nor Traefik\n"
-    return found + (f"# written: {document['written']}" if document["written"] else document["configuration"])
+    """What was found, what would be made (or was), what is left to a person; then the configuration."""
+    lines = [f"# found: {one}" for one in document["found"]] or ["# found: neither nginx nor Traefik"]
+    for change in document["changes"]:
+        does = "exists, left alone" if change["exists"] else ("written" if change["done"] else "would be written")
+        lines.append(f"# {change['file']}: {does}")
+    lines += [f"# by hand: {one}" for one in document["by_hand"]]
+    is_written = document["changes"][0]["done"]
+    return "\n".join([*lines, "" if is_written else document["configuration"]])
 
 
-def _head(root: Path, directory: str) -> str:
-    servers = ", ".join(f'"{one}"' for one in _nameservers())
-    return _HEAD.format(
-        name=socket.gethostname(),
-        directory=directory,
-        root=root,
-        fingerprint=_fingerprint(root),
-        nameservers=servers,
-    )
-
-
-def _section(name: str, names: tuple[str, ...], target: str, snippet: str, *, manage: bool) -> str:
-    return _CERTIFICATE.format(
-        name=name,
-        identifiers=", ".join(f'"{one}"' for one in names),
-        remark="" if names else "                               # no name was found",
-        manage="true" if manage else "false                                 # its own ACME renews it: watched only",
-        snippet=snippet,
-        target=target,
-        prove=", ".join(f'"{address}:443"' for address in _addresses()),
-    )
-
-
-def _fingerprint(root: Path) -> str:
-    """The root's SHA-256 as a comment, for a person to compare with the CA's."""
+def _root(wish: Wish, confirm: Confirm) -> tuple[bytes | None, list[str]]:
+    """(the CA's root, what to tell): the file that is there, or what the CA gives once its fingerprint is confirmed."""
+    if wish.root.exists():
+        return wish.root.read_bytes(), []
     try:
-        certificate = x509.load_pem_x509_certificate(root.read_bytes())
-    except OSError:
-        return "        # not there yet: copy the CA's root certificate to this path"
-    return f"\n# compare with the CA's own: sha256 {certificate.fingerprint(hashes.SHA256()).hex()}"
+        roots = asyncio.run(fetch_roots(wish.directory))
+    except ConnectionError as error:
+        return None, [f"copy the CA's root certificate to {wish.root} ({error})"]
+    for pem in roots:
+        fingerprint = _fingerprint(pem)
+        wanted = wish.fingerprint.replace(":", "").lower() if wish.fingerprint else None
+        if fingerprint == wanted or (wanted is None and confirm(fingerprint)):
+            return pem, []
+    shown = ", ".join(_fingerprint(pem) for pem in roots)
+    compare = "compare on the CA's node, then give it by --fingerprint" if wish.fingerprint is None else "not that one"
+    return None, [f"the CA's root was not taken: it gives {shown} ({compare})"]
+
+
+def _configuration(
+    wish: Wish,
+    root: bytes | None,
+    pairs: Sequence[NginxPair],
+    traefik: TraefikProvider | None,
+    renewals: Sequence[Renewal],
+) -> str:
+    prove = [f"{address}:443" for address in NodeVantage().addresses() if ":" not in address]
+    fingerprint = _fingerprint(root) if root is not None else None
+    sections = [configuring.head(socket.gethostname(), wish.directory, wish.root, fingerprint, _nameservers())]
+    by_path = {pair.certificate: pair for pair in pairs}
+    for renewal in renewals:
+        target = configuring.target_of(renewal, is_nginx=by_path.pop(renewal.certificate, None) is not None)
+        sections.append(configuring.certificate(renewal.name, renewal.identifiers, target, prove, renewal.renewer))
+    for index, pair in enumerate(by_path.values()):
+        name = "nginx" if index == 0 else f"nginx-{index + 1}"
+        target = ['kind = "nginx"', f'certificate = "{pair.certificate}"', f'key = "{pair.key}"']
+        sections.append(configuring.certificate(name, pair.names, target, prove, None))
+    if traefik is not None:
+        target = ['kind = "traefik"', f'dynamic = "{traefik.dynamic}"']
+        renewer = "Traefik's own ACME" if traefik.has_own_acme else None
+        sections.append(configuring.certificate("traefik", traefik.names, target, prove, renewer))
+    return "".join(sections)
+
+
+def _found(pairs: Sequence[NginxPair], traefik: TraefikProvider | None) -> list[str]:
+    found = [f"nginx serves {pair.certificate} for {', '.join(pair.names) or 'no name'}" for pair in pairs]
+    if traefik is not None:
+        found.append(f"Traefik's file provider reads {traefik.dynamic}, its routers name {', '.join(traefik.names)}")
+    return found
+
+
+def _by_hand(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, renewals: Sequence[Renewal]) -> list[str]:
+    told = []
+    names = list(dict.fromkeys(name for pair in pairs for name in pair.names))
+    if pairs:
+        told.append(
+            f"in nginx's port-80 `server` of {', '.join(names) or 'every name'}: include snippets/{SNIPPET.name};"
+            " then nginx -t && systemctl reload nginx"
+        )
+    if traefik is not None:
+        told.append(
+            f"if Traefik's plain entry point is not called `web`: its name in {traefik.dynamic / CHALLENGE_YAML}"
+        )
+    renewers = sorted({one.renewer for one in renewals if one.renewer is not None})
+    told += [f"before a certificate of {one}'s is set to manage = true: end {one}'s own renewals" for one in renewers]
+    return told
+
+
+def _change(file: Path, content: str) -> _Change:
+    return _Change(file=str(file), content=content, exists=os.path.lexists(file))
+
+
+def _write(wish: Wish, changes: Sequence[_Change]) -> None:
+    """New files only. The configuration comes last: whoever finds it finds what it names."""
+    if os.path.lexists(wish.configuration):
+        raise FileExistsError(f"{wish.configuration} exists")
+    for change in reversed(changes):
+        if change.exists:
+            continue
+        path = Path(change.file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(change.content)
+        change.done = True
+
+
+def _snippet(server: str, name: str) -> str:
+    """As in the tree's `deploy`; the wheel carries it."""
+    packaged = Path(__file__).parents[1] / "snippets" / server / name
+    tree = Path(__file__).parents[2] / "deploy" / server / name
+    return (packaged if packaged.is_file() else tree).read_text(encoding="utf-8")
+
+
+def _fingerprint(pem: bytes) -> str:
+    return x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256()).hex()
 
 
 def _nameservers() -> list[str]:
@@ -115,7 +190,3 @@ def _nameservers() -> list[str]:
     except OSError:
         return []
     return [words[1] for words in (line.split() for line in lines) if len(words) > 1 and words[0] == "nameserver"]
-
-
-def _addresses() -> list[str]:
-    return [address for address in NodeVantage().addresses() if ":" not in address]

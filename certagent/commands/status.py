@@ -22,8 +22,9 @@ def render(document: dict[str, Any]) -> str:
     lines = [f"agent {document['agent']}, {document['reports_waiting']} reports waiting"]
     for one in document["certificates"]:
         on_disk = one["on_disk"]
-        until = f"valid until {on_disk['not_after']}, due {one['due_at']}" if on_disk else "no certificate yet"
-        lines.append(f"{one['name']}: {until}; last outcome {one['last_outcome'] or 'none'}")
+        until = f"valid until {on_disk['not_after']}{_due(one)}" if on_disk else "no certificate yet"
+        last = f"last outcome {one['last_outcome'] or 'none'}" if one["manage"] else "somebody else renews it"
+        lines.append(f"{one['name']}: {until}; {last}")
         for endpoint, fingerprint in one["served"].items():
             same = on_disk is not None and fingerprint == on_disk["fingerprint"]
             lines.append(f"  {endpoint} serves {'it' if same else fingerprint or 'nothing'}")
@@ -33,3 +34,7 @@ def render(document: dict[str, Any]) -> str:
 def _is_served(certificate: dict[str, Any]) -> bool:
     on_disk = certificate["on_disk"]
     return on_disk is not None and all(one == on_disk["fingerprint"] for one in certificate["served"].values())
+
+
+def _due(certificate: dict[str, Any]) -> str:
+    return f", due {certificate['due_at']}" if certificate["due_at"] else ""

@@ -4,6 +4,7 @@ import importlib.util
 import ipaddress
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from certagent.config.errors import ConfigurationError, split_endpoint
 from certagent.config.settings import (
@@ -11,6 +12,8 @@ from certagent.config.settings import (
     CertificateSection,
     ChannelSection,
     CollectorSettings,
+    CommandTarget,
+    DeployTarget,
     TraefikTarget,
 )
 from certagent.config.solvers import check_shared_ports, check_solver
@@ -69,8 +72,21 @@ def _check_certificate(path: Path, where: str, certificate: CertificateSection) 
     check_solver(path, where, certificate)
     for index, target in enumerate(certificate.deploy):
         _check_endpoints(path, f"{where}.deploy[{index}].prove", target.prove)
-        if isinstance(target, TraefikTarget) and not target.dynamic.is_dir():
-            raise ConfigurationError(path, f"{where}.deploy[{index}].dynamic: {target.dynamic} is no directory")
+        _check_target(path, f"{where}.deploy[{index}]", target)
+
+
+def _check_target(path: Path, where: str, target: DeployTarget) -> None:
+    if target.mode is not None and (target.mode > 0o777 or not target.mode & 0o400):
+        raise ConfigurationError(path, f"{where}.mode: {target.mode} is no mode of a key (write it as 0o640)")
+    if target.mode is not None and target.mode & 0o007:
+        raise ConfigurationError(path, f"{where}.mode: 0o{target.mode:o} would let everybody at the key")
+    if isinstance(target, TraefikTarget):
+        if not target.dynamic.is_dir():
+            raise ConfigurationError(path, f"{where}.dynamic: {target.dynamic} is no directory")
+        if target.api is not None and urlsplit(target.api).scheme != "http":
+            raise ConfigurationError(path, f"{where}.api: must be an http URL (of this container)")
+    if isinstance(target, CommandTarget) and target.timeout <= 0:
+        raise ConfigurationError(path, f"{where}.timeout: must be more than 0 seconds")
 
 
 def check_collector(path: Path, settings: CollectorSettings) -> None:

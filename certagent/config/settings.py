@@ -73,34 +73,49 @@ class Rfc2136Solver(_Settings, frozen=True, tag="rfc2136", tag_field="kind"):
 
 
 class NginxTarget(_Settings, frozen=True, tag="nginx", tag_field="kind"):
-    """A pair of files that nginx reads; promoted, tested, reloaded, proven."""
+    """A pair of files that nginx reads; promoted, tested, reloaded, proven.
+
+    Of all kinds: `mode` is the key's (default: 0o600, and 0o640 for a group that is not root's); `reader` is the user
+    as whom the service reads the pair, where that is known to be another than root or the `owner`.
+    """
 
     certificate: Path
     key: Path
     owner: str = "root"
     group: str = "root"
+    mode: int | None = None
+    reader: str = "root"
     prove: tuple[str, ...] = ()
 
 
 class TraefikTarget(_Settings, frozen=True, tag="traefik", tag_field="kind"):
     """Traefik's file provider: `dynamic` is its directory, `certificates` where the generations lie
-    (default: `certagent` beside `dynamic`)."""
+    (default: `certagent` beside `dynamic`), `api` where its API answers (`http://127.0.0.1:8080`): evidence of what it
+    has loaded."""
 
     dynamic: Path
     certificates: Path | None = None
+    api: str | None = None
     owner: str = "root"
     group: str = "root"
+    mode: int | None = None
+    reader: str | None = None
     prove: tuple[str, ...] = ()
 
 
 class CommandTarget(_Settings, frozen=True, tag="command", tag_field="kind"):
-    """Any other service: a pair of files and an argument list that makes the service read them (no shell)."""
+    """Any other service: a pair of files and an argument list that makes the service read them (no shell), run as
+    `user` (default: the agent's own), for `timeout` seconds at most."""
 
     certificate: Path
     key: Path
     owner: str = "root"
     group: str = "root"
+    mode: int | None = None
+    reader: str | None = None
     command: tuple[str, ...] = ()
+    user: str | None = None
+    timeout: float = 60.0
     prove: tuple[str, ...] = ()
 
 

@@ -5,16 +5,17 @@ from certagent.deployers.command import Command
 from certagent.deployers.nginx import Nginx
 from certagent.deployers.target import Target
 from certagent.deployers.traefik import Traefik
+from certagent.deployers.turns import Turns
 
-__all__ = ["Target", "make_target"]
+__all__ = ["Target", "Turns", "make_target"]
 
 
-def make_target(name: str, settings: DeployTarget) -> Target:
-    """The target that the settings of the certificate called `name` describe."""
+def make_target(name: str, settings: DeployTarget, turns: Turns) -> Target:
+    """The target that the settings of the certificate called `name` describe; its reloads take their `turns`."""
     match settings:
         case NginxTarget():
-            return Nginx(name, settings)
+            return Nginx(name, settings, turns)
         case TraefikTarget():
             return Traefik(name, settings)
         case CommandTarget():
-            return Command(name, settings)
+            return Command(name, settings, turns)

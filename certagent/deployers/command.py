@@ -3,10 +3,11 @@
 from certagent.config import CommandTarget
 from certagent.deployers.linked import LinkedPair
 from certagent.deployers.programs import attempt
-from certagent.deployers.shelf import Ownership
-from certagent.domain.deployments import Fault
+from certagent.deployers.turns import Turns
+from certagent.domain.deployments import Fault, Generation, Proof
+from certagent.world.files import UnknownOwnerError, find_user
 
-COMMAND_SECONDS = 60.0
+APART_SECONDS = 1.0
 
 
 class Command(LinkedPair):
@@ -14,17 +15,32 @@ class Command(LinkedPair):
 
     kind = "command"
 
-    def __init__(self, name: str, settings: CommandTarget) -> None:
-        super().__init__(name, settings.certificate, settings.key, Ownership(settings.owner, settings.group))
+    def __init__(self, name: str, settings: CommandTarget, turns: Turns) -> None:
+        super().__init__(name, settings)
         self.name = f"command {settings.certificate}"
-        self._command = settings.command
+        self._settings = settings
+        self._turns = turns
 
     async def validate(self) -> Fault | None:
         """Nobody to ask."""
         return None
 
     async def reload(self) -> Fault | None:
-        """Run the command."""
-        if not self._command:
+        """Run the command, once for all who wait for the same."""
+        if not self._settings.command:
             return None
-        return await attempt(self._command, COMMAND_SECONDS, "deploy.reload_failed", "the command failed")
+        key = (self._settings.command, self._settings.user)
+        return await self._turns.take(key, self._run, apart=APART_SECONDS)
+
+    async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
+        """What the service is, nobody knows here."""
+        return []
+
+    async def _run(self) -> Fault | None:
+        settings = self._settings
+        try:
+            user = find_user(settings.user) if settings.user is not None else None
+        except UnknownOwnerError as error:
+            return Fault(code="deploy.reload_failed", explanation=f"{self.name}: {error}.", fix="Name another `user`.")
+        summary = "the command failed"
+        return await attempt(settings.command, settings.timeout, "deploy.reload_failed", summary, user=user)

@@ -4,28 +4,27 @@ It may be killed anywhere and is then simply done again: what was done is found 
 """
 
 import asyncio
-import errno
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-import msgspec
 from cryptography import x509
 
+from certagent.deployers.faults import fault_about, fault_of, rolled_back, unreadable
+from certagent.deployers.live import may_read
 from certagent.deployers.pair import check_pair
+from certagent.deployers.shelf import KEY
 from certagent.deployers.target import Target
 from certagent.domain.deployments import (
     Deployment,
     DeploymentOutcome,
-    EndpointProof,
     Fault,
     Generation,
     Proof,
-    ServedAs,
     Step,
 )
 from certagent.domain.ports import Clock
-from certagent.world.files import UnknownOwnerError
+from certagent.world.files import UnknownOwnerError, find_user
 
 Prove = Callable[[str], Awaitable[Proof]]
 """Look at this target's endpoints until the certificate with this fingerprint is served there, or time is up."""
@@ -48,13 +47,17 @@ class Deployer:
         try:
             await asyncio.to_thread(target.prepare)
         except (OSError, UnknownOwnerError) as error:
-            return [_fault_of(error, target)]
+            return [fault_of(error, target)]
         return []
 
-    def check(self, target: Target, generation: Generation) -> list[Fault]:
+    async def check(self, target: Target, generation: Generation) -> list[Fault]:
         """Stage, and look at what is on disk then. See `Target` for what is raised."""
-        folder = target.stage(generation)
-        return check_pair(folder, self._identifiers, self._clock.now(), self._roots)
+        folder = await asyncio.to_thread(target.stage, generation)
+        faults = await asyncio.to_thread(check_pair, folder, self._identifiers, self._clock.now(), self._roots)
+        reader = await asyncio.to_thread(target.reader)
+        if reader is not None and not await may_read(folder / KEY, find_user(reader)):
+            faults.append(unreadable(target, folder / KEY, reader))
+        return faults
 
     @property
     def clock(self) -> Clock:
@@ -76,9 +79,9 @@ class _Attempt:
     async def run(self) -> Deployment:
         try:
             with self._step("stage"):
-                self._faults += await asyncio.to_thread(self._deployer.check, self._target, self._generation)
+                self._faults += await self._deployer.check(self._target, self._generation)
         except (OSError, UnknownOwnerError) as error:
-            self._faults.append(_fault_of(error, self._target))
+            self._faults.append(fault_of(error, self._target))
         if self._faults:
             return self._ended(DeploymentOutcome.FAILED)
         proof = await self._promote()
@@ -93,7 +96,7 @@ class _Attempt:
             with self._step("promote"):
                 await asyncio.to_thread(self._target.promote, self._generation)
         except OSError as error:
-            self._faults.append(_fault_of(error, self._target))
+            self._faults.append(fault_of(error, self._target))
             return None
         return await self._bring_live()
 
@@ -103,7 +106,7 @@ class _Attempt:
             with self._step("settle"):
                 await asyncio.to_thread(self._target.settle, self._generation)
         except OSError as error:
-            self._faults.append(_fault_of(error, self._target))
+            self._faults.append(fault_of(error, self._target))
 
     async def _bring_live(self) -> Proof | None:
         """Validate, reload, prove; None when the service does not accept what is live."""
@@ -118,7 +121,8 @@ class _Attempt:
             proof = await self._prove(self._generation.facts.fingerprint)
         if proof.missing:
             self._faults += [trouble] if trouble else []
-            self._faults += [_fault_about(one, self._target) for one in proof.missing]
+            self._faults += await self._target.explain(self._generation, proof)
+            self._faults += [fault_about(one, self._target) for one in proof.missing]
         return proof
 
     async def _roll_back(self, proof: Proof | None) -> Deployment:
@@ -127,7 +131,7 @@ class _Attempt:
             with self._step("roll back"):
                 restored = await asyncio.to_thread(self._target.roll_back)
         except OSError as error:
-            self._faults.append(_fault_of(error, self._target))
+            self._faults.append(fault_of(error, self._target))
             restored = None
         if restored is None:
             return self._ended(DeploymentOutcome.FAILED, proof=proof)
@@ -137,7 +141,7 @@ class _Attempt:
         if restored.fingerprint is not None:
             with self._step("prove again"):
                 seen = await self._prove(restored.fingerprint)
-        self._faults.append(_rolled_back(self._target, seen))
+        self._faults.append(rolled_back(self._target, seen))
         return self._ended(DeploymentOutcome.ROLLED_BACK, proof=proof, restored=seen)
 
     @contextmanager
@@ -163,46 +167,3 @@ class _Attempt:
             proof=proof,
             restored=restored,
         )
-
-
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-
-
-def _fault_of(error: OSError | UnknownOwnerError, target: Target) -> Fault:
-    """What the disk or the kernel refused, as a fault."""
-    if isinstance(error, UnknownOwnerError):
-        return Fault(code="deploy.unmapped_owner", explanation=f"{target.name}: {error}.")
-    file = str(error.filename) if error.filename is not None else None
-    name = errno.errorcode.get(error.errno or 0, "")
-    return Fault(
-        code="deploy.disk_full" if error.errno in _FULL else "deploy.unwritable",
-        explanation=f"{target.name} cannot be written{f' ({file})' if file else ''}: {error.strerror or error}.",
-        file=file,
-        detail={"errno": name},
-    )
-
-
-_SERVED = {
-    ServedAs.OTHER: ("deploy.served_old", "still serves another certificate"),
-    ServedAs.DEFAULT: ("deploy.default_certificate", "serves its default certificate, which no client trusts"),
-    ServedAs.NOTHING: ("deploy.not_served", "gave no handshake"),
-}
-
-
-def _fault_about(seen: EndpointProof, target: Target) -> Fault:
-    code, what = _SERVED[seen.served_as]
-    why = f" ({seen.error}: {seen.detail})" if seen.error else ""
-    return Fault(
-        code=code,
-        explanation=f"{target.name}: {seen.endpoint} {what} for {seen.server_name}{why}.",
-        address=seen.endpoint,
-        detail={key: value for key, value in msgspec.to_builtins(seen).items() if value is not None},
-    )
-
-
-def _rolled_back(target: Target, seen: Proof | None) -> Fault:
-    if seen is None or not seen.endpoints:
-        shown = "and nothing could be looked at to prove it"
-    else:
-        shown = "and is served again" if seen.is_proven else "but is not seen to be served either"
-    return Fault(code="deploy.rolled_back", explanation=f"{target.name}: the pair from before is back, {shown}.")

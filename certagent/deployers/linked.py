@@ -12,20 +12,35 @@ links that show the same content, so that at every instant the pair on disk matc
 import os
 from pathlib import Path
 
+from certagent.config import CommandTarget, NginxTarget
+from certagent.deployers.live import look_at_pair
 from certagent.deployers.shelf import BEFORE, CHAIN, KEY, Ownership, Shelf, fingerprint_in
-from certagent.domain.deployments import Generation, Restored
+from certagent.domain.deployments import Generation, LivePair, Restored
 from certagent.world.files import FileContent, Owner, read_link, require_writable, swap_link, write_file
 
 
 class LinkedPair:
     """The file part of a target with configured paths for certificate and key. See `Target` for the contract."""
 
-    def __init__(self, name: str, certificate: Path, key: Path, ownership: Ownership) -> None:
-        self._certificate = certificate
-        self._key = key
-        self._ownership = ownership
+    def __init__(self, name: str, settings: NginxTarget | CommandTarget) -> None:
+        self._certificate = certificate = settings.certificate
+        self._key = settings.key
+        self._reader = settings.reader
+        self._ownership = Ownership(settings.owner, settings.group, settings.mode)
         self._shelf = Shelf(certificate.parent / f".certagent-{name}")
         self._current = self._shelf.root / "current"
+
+    def reader(self) -> str | None:
+        """See `Target`."""
+        return self._reader
+
+    def live(self) -> LivePair:
+        """See `Target`."""
+        return look_at_pair(self._certificate, self._certificate, self._key)
+
+    def lock_file(self) -> Path:
+        """See `Target`: by the certificate's path, not by what the agent calls it."""
+        return self._certificate.parent / f".certagent-{self._certificate.name}.lock"
 
     def prepare(self) -> None:
         """See `Target`."""

@@ -1,15 +1,23 @@
-"""nginx: two configured files, tested, reloaded. Neither `nginx -t` nor a reload is evidence; a handshake is."""
+"""nginx: two configured files, tested, reloaded. Neither `nginx -t` nor a reload is evidence; a handshake is.
 
+A reload that did not take shows in nginx's own processes: it keeps its workers, and its error log says why (FACTS).
+"""
+
+import asyncio
 from pathlib import Path
+
+import msgspec
 
 from certagent.config import NginxTarget
 from certagent.deployers.linked import LinkedPair
 from certagent.deployers.programs import attempt
-from certagent.deployers.shelf import Ownership
-from certagent.domain.deployments import Fault
+from certagent.deployers.turns import Turns
+from certagent.deployers.workers import Workers, find_workers
+from certagent.domain.deployments import Fault, Generation, Proof
 
 TEST_SECONDS = 20.0
 RELOAD_SECONDS = 30.0
+APART_SECONDS = 1.0
 
 _BOOTED_BY_SYSTEMD = Path("/run/systemd/system")
 _TEST = ("nginx", "-t", "-q")
@@ -17,20 +25,64 @@ _BY_SYSTEMD = ("systemctl", "reload", "nginx")
 _BY_SIGNAL = ("nginx", "-s", "reload")
 
 
+class _Reloaded(msgspec.Struct, frozen=True):
+    """What a reload came to, and nginx's processes just before it."""
+
+    fault: Fault | None
+    before: Workers | None
+
+
 class Nginx(LinkedPair):
     """A pair of files that nginx reads. Implements `Target`."""
 
     kind = "nginx"
 
-    def __init__(self, name: str, settings: NginxTarget) -> None:
-        super().__init__(name, settings.certificate, settings.key, Ownership(settings.owner, settings.group))
+    def __init__(self, name: str, settings: NginxTarget, turns: Turns) -> None:
+        super().__init__(name, settings)
         self.name = f"nginx {settings.certificate}"
         self._reload = _BY_SYSTEMD if _BOOTED_BY_SYSTEMD.is_dir() else _BY_SIGNAL
+        self._turns = turns
+        self._reloaded: _Reloaded | None = None
 
     async def validate(self) -> Fault | None:
         """`nginx -t` reads the configured paths: what is live, not what is staged."""
-        return await attempt(_TEST, TEST_SECONDS, "deploy.validate_failed", "nginx does not accept its configuration")
+        return await self._turns.take(_TEST, _test)
 
     async def reload(self) -> Fault | None:
-        """Through systemd where it runs the machine, else by nginx's own signal."""
-        return await attempt(self._reload, RELOAD_SECONDS, "deploy.reload_failed", "nginx was not reloaded")
+        """Through systemd where it runs the machine, else by nginx's own signal; once for all who wait for it."""
+        self._reloaded = await self._turns.take(self._reload, self._reload_once, apart=APART_SECONDS)
+        return self._reloaded.fault
+
+    async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
+        """Whether nginx went on with its old workers, and what its error log has said since the reload."""
+        before = self._reloaded.before if self._reloaded is not None else None
+        if before is None:
+            return []
+        now = await asyncio.to_thread(find_workers)
+        if now is not None and not before.were_kept(now):
+            return []  # new ones are at work: whatever is served, nginx has read what is live
+        log, said = await asyncio.to_thread(before.said_since)
+        return [_no_effect(self.name, before, now, log, said)]
+
+    async def _reload_once(self) -> _Reloaded:
+        before = await asyncio.to_thread(find_workers)
+        fault = await attempt(self._reload, RELOAD_SECONDS, "deploy.reload_failed", "nginx was not reloaded")
+        return _Reloaded(fault, before)
+
+
+async def _test() -> Fault | None:
+    return await attempt(_TEST, TEST_SECONDS, "deploy.validate_failed", "nginx does not accept its configuration")
+
+
+def _no_effect(name: str, before: Workers, now: Workers | None, log: str | None, said: str | None) -> Fault:
+    kept = ", ".join(map(str, sorted(before.workers)))
+    what = f"kept its old workers (processes {kept})" if now is not None else "runs no longer"
+    return Fault(
+        code="deploy.reload_no_effect",
+        explanation=f"{name}: nginx was told to reload and {what}: what is live on disk was not loaded."
+        + (f" Its error log says: {said}" if said else ""),
+        file=log,
+        text=said,
+        fix="Mend what the error log names, or restart nginx; the deployment is tried again by itself.",
+        detail={"workers": sorted(before.workers)},
+    )

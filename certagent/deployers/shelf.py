@@ -38,15 +38,16 @@ _KEPT = 2
 
 
 class Ownership(msgspec.Struct, frozen=True):
-    """Whom the pair belongs to, as configured: user and group, by name or number."""
+    """Whom the pair belongs to, as configured: user and group, by name or number; `mode` None: by the group."""
 
     user: str
     group: str
+    mode: int | None = None
 
     def key_file(self, content: bytes) -> FileContent:
-        """The key: its owner alone, or its group as well when a group is meant."""
+        """The key: as configured, else its owner's alone, or its group's as well when a group is meant."""
         mode = 0o600 if self.group in ("root", "0") else 0o640
-        return FileContent(content=content, mode=mode, owner=self.find())
+        return FileContent(content=content, mode=self.mode or mode, owner=self.find())
 
     def chain_file(self, content: bytes) -> FileContent:
         """The chain: no secret."""

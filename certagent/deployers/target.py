@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from certagent.domain.deployments import Fault, Generation, Restored
+from certagent.domain.deployments import Fault, Generation, LivePair, Proof, Restored
 
 
 class Target(Protocol):
@@ -17,6 +17,18 @@ class Target(Protocol):
     name: str
     """For people: "nginx /etc/nginx/ssl/gateway.crt"."""
     kind: str
+
+    def reader(self) -> str | None:
+        """The user as whom the service reads the pair; None where nobody knows."""
+        ...
+
+    def live(self) -> LivePair:
+        """What is live on disk now, whoever put it there."""
+        ...
+
+    def lock_file(self) -> Path:
+        """What is held while an agent looks after this target: the same file for whoever is told to write there."""
+        ...
 
     def prepare(self) -> None:
         """Make sure that a generation could be staged and promoted, before one is ordered. Changes nothing live."""
@@ -36,6 +48,10 @@ class Target(Protocol):
 
     async def reload(self) -> Fault | None:
         """Have the service load what is live now. That this went well is no evidence of anything."""
+        ...
+
+    async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
+        """Why the generation is not served everywhere although all went well, as far as the service itself shows it."""
         ...
 
     def roll_back(self) -> Restored | None:

@@ -8,12 +8,17 @@ Traefik watches <dynamic> and no certificate file (FACTS), so the YAML is writte
 """
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from certagent.config import TraefikTarget
+from certagent.deployers.live import look_at_pair
 from certagent.deployers.shelf import CHAIN, FOLDER_MODE, KEY, Ownership, Shelf, fingerprint_in
-from certagent.domain.deployments import Fault, Generation, Restored
+from certagent.deployers.traefik_api import Loaded, loaded_certificates
+from certagent.domain.deployments import Fault, Generation, LivePair, Proof, Restored
 from certagent.world.files import FileContent, make_folder, read_file, remove_file, require_writable, write_file
+from certagent.world.linux import Proc
 
 
 class Traefik:
@@ -24,9 +29,28 @@ class Traefik:
     def __init__(self, name: str, settings: TraefikTarget) -> None:
         self._certificates = settings.certificates or settings.dynamic.parent / "certagent"
         self._yaml = settings.dynamic / f"certagent-{name}.yml"
-        self._ownership = Ownership(settings.owner, settings.group)
+        self._api = settings.api
+        self._reader = settings.reader
+        self._ownership = Ownership(settings.owner, settings.group, settings.mode)
         self._shelf = Shelf(self._certificates / name)
         self.name = f"traefik {self._yaml}"
+
+    def reader(self) -> str | None:
+        """As configured, else whom the running Traefik runs as."""
+        if self._reader is not None:
+            return self._reader
+        proc = Proc()
+        users = [proc.user_of(one.pid) for one in proc.processes("traefik") if proc.shares(one.pid, "pid")]
+        return next((str(user) for user in users if user is not None), None)
+
+    def live(self) -> LivePair:
+        """See `Target`: what the YAML names."""
+        chain, key = _named(read_file(self._yaml)) or (self._shelf.root / CHAIN, self._shelf.root / KEY)
+        return look_at_pair(self._yaml, chain, key)
+
+    def lock_file(self) -> Path:
+        """See `Target`. Not in the folder that Traefik watches."""
+        return self._certificates / f".{self._yaml.name}.lock"
 
     def prepare(self) -> None:
         """See `Target`."""
@@ -53,6 +77,18 @@ class Traefik:
         """The rename was the trigger. Where nothing had to be renamed, a new one of the same content is."""
         return None
 
+    async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
+        """Whether Traefik has loaded it at all, by its API; and if so, what else it has for the same names."""
+        loaded = await loaded_certificates(self._api) if self._api is not None else None
+        if loaded is None:
+            return []
+        fingerprint = generation.facts.fingerprint
+        if all(one.cert_fingerprint != fingerprint for one in loaded):
+            return [_not_loaded(self.name, self._yaml, loaded)]
+        others = [one for one in loaded if one.cert_fingerprint != fingerprint]
+        rivals = [one for one in others if set(one.sans) & set(generation.facts.identifiers)]
+        return [_rivalled(self.name, self._yaml, rivals)] if rivals else []
+
     def roll_back(self) -> Restored | None:
         """See `Target`. Before the first settled generation there was no YAML of ours: then it goes away again."""
         folder = self._shelf.proven()
@@ -74,6 +110,37 @@ class Traefik:
     def _name(self, folder: Path) -> None:
         """Renamed even when it says so already: that makes Traefik read the pair again."""
         write_file(self._yaml, FileContent(content=_document(folder), mode=0o644), staging=self._shelf.root)
+
+
+def _not_loaded(name: str, yaml: Path, loaded: Sequence[Loaded]) -> Fault:
+    return Fault(
+        code="deploy.traefik_not_loaded",
+        explanation=f"{name}: Traefik has not loaded the certificate that this file names; by its API it has"
+        f" {len(loaded)} others. It watches another folder, or does not watch, or cannot read the pair.",
+        file=str(yaml),
+        fix=f"In Traefik's static configuration: providers.file.directory = {yaml.parent}, watch = true; else see"
+        " Traefik's log.",
+        detail={"loaded": [one.cert_fingerprint for one in loaded[:20]]},
+    )
+
+
+def _rivalled(name: str, yaml: Path, rivals: Sequence[Loaded]) -> Fault:
+    return Fault(
+        code="deploy.served_old",
+        explanation=f"{name}: Traefik has loaded the new certificate and {len(rivals)} more for the same name, and"
+        " chose one of those.",
+        file=str(yaml),
+        fix="Remove the other certificate from Traefik's dynamic configuration.",
+        detail={"rivals": [one.cert_fingerprint for one in rivals[:20]]},
+    )
+
+
+def _named(document: bytes | None) -> tuple[Path, Path] | None:
+    """(chain, key) as our own form of the YAML names them; None for whatever else is there."""
+    found = dict(re.findall(r'(certFile|keyFile): ("(?:[^"\\]|\\.)*")', (document or b"").decode("utf-8", "replace")))
+    if found.keys() != {"certFile", "keyFile"}:
+        return None
+    return Path(json.loads(found["certFile"])), Path(json.loads(found["keyFile"]))
 
 
 def _document(folder: Path) -> bytes:

@@ -1,6 +1,6 @@
 """Deployments and proofs as values: what was put where, and which certificate was then seen to be served. Pure."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -27,6 +27,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     explanation: str
     file: str | None = None
+    line: int | None = None
+    text: str | None = None
     address: str | None = None
     fix: str | None = None
     detail: dict[str, Any] = {}
@@ -51,6 +53,7 @@ class EndpointProof(msgspec.Struct, frozen=True, kw_only=True):
     server_name: str
     served_as: ServedAs
     fingerprint: str | None = None
+    leaf: CertificateFacts | None = None
     error: str | None = None
     distrust: str | None = None
     detail: str = ""
@@ -79,6 +82,24 @@ class Restored(msgspec.Struct, frozen=True):
     """What a roll-back went back to; `fingerprint` is None where that was no certificate, or none to be read."""
 
     fingerprint: str | None
+
+
+class LivePair(msgspec.Struct, frozen=True, kw_only=True):
+    """What a target has live on disk, whoever put it there. `file` is what a person would look at: the certificate's
+    path, or the YAML that names it. `facts` None: no certificate is to be had there."""
+
+    file: str
+    key_file: str
+    facts: CertificateFacts | None = None
+    key_fits: bool = True
+    is_open: bool = False  # everybody may read the key
+    changed_at: datetime | None = None
+    changed_by: str | None = None  # whose file it is
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the certificate."""
+        return self.facts.fingerprint if self.facts is not None else None
 
 
 class DeploymentOutcome(StrEnum):

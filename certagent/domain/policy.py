@@ -73,17 +73,19 @@ class WatchPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ProofPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How often is looked at what is served, and how long a proof may take by kind of target."""
+    """How often is looked at what is served, how long a proof may take by kind of target, and below which share of its
+    life a certificate that is served is about to expire."""
 
     look_every: Duration
+    expiring_below: float
     nginx_for: Duration
     traefik_for: Duration
     command_for: Duration
 
     def for_kind(self, kind: str) -> timedelta:
         """The bound for a target of that kind."""
-        bounds: dict[str, timedelta] = msgspec.structs.asdict(self)
-        return bounds[f"{kind}_for"]
+        bound: timedelta = getattr(self, f"{kind}_for")
+        return bound
 
 
 class CollectorPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -26,12 +26,14 @@ class RehearsalOutcome(StrEnum):
 
 
 class RehearsalRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent: `digest` is the SHA-256 (hexadecimal) of the body that the client's own agent planted."""
+    """What is sent: `digest` is the SHA-256 (hexadecimal) of the body that the client's own agent planted. Not
+    `planted`: somebody else answers the challenges, and only how far the way leads is asked."""
 
     identifier: str
     challenge: str = "http-01"
     token: str
     digest: str
+    planted: bool = True
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,13 +180,15 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     `unseen_file`: a file that says something else of the name than before although neither its size nor its time
     moved: the CA keeps what it had read of it.
     `owners` is filled in by the collector, whose inventory knows the whole fleet, and so is `testimony`: what agents
-    found in files of their own nodes and said of this identifier.
+    found in files of their own nodes and said of this identifier. Not `planted`: it cannot pass, and it has failed only
+    where nobody answered at all.
     """
 
     identifier: str
     challenge: str = "http-01"
     outcome: RehearsalOutcome
     at: datetime
+    planted: bool = True
     node: str | None = None
     reason: str | None = None
     resolution: Resolution | None = None

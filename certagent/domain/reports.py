@@ -27,6 +27,7 @@ class RunKind(StrEnum):
     WATCH = "watch"
     PREFLIGHT = "preflight"
     RENEWAL = "renewal"
+    SERVING = "serving"
 
 
 class Outcome(StrEnum):
@@ -79,7 +80,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `scopes` is what the run speaks for (`"identifier:NAME"`, `"file:PATH"`, `"certificate:NAME"`): its findings
     replace all earlier findings of the same agent in the same scopes, and a scope without a finding is clear.
     Every finding belongs to exactly one scope: a watch's to its file, a preflight's to its identifier, a
-    renewal's to its certificate. `sequence` grows by one per report of an agent. `count`: folded repeats.
+    renewal's to its certificate, what is served to `"served:CERTIFICATE"` (`"served:"`: the
+    node itself). `sequence` grows by one per report of an agent. `count`: folded repeats.
     """
 
     id: str
@@ -106,4 +108,6 @@ def scope_of(report: Report, finding: Finding) -> str:
         return f"file:{finding.culprit.file}"
     if report.kind is RunKind.RENEWAL and report.certificate is not None:
         return f"certificate:{report.certificate}"
+    if report.kind is RunKind.SERVING:
+        return f"served:{report.certificate or ''}"
     return f"identifier:{finding.identifier}"

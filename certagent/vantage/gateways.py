@@ -53,7 +53,7 @@ class Gateways:
         static = next((path for path in self._traefik_paths if path.is_file()), None)
         if static is None:
             return None
-        stamp = _stamp([static, *_dynamic_files(_load(static))], static.parent)
+        stamp = _stamp([static, *_dynamic_files(load_yaml(static))], static.parent)
         if stamp != self._traefik[0]:
             self._traefik = (stamp, read_traefik(static))
         return self._traefik[1]
@@ -90,14 +90,14 @@ def place_in(file: str, line: int, texts: dict[str, list[str]]) -> Place:
 
 def read_traefik(static: Path) -> Configuration:
     """The static file and all files of the file provider."""
-    document = _load(static)
+    document = load_yaml(static)
     files = _dynamic_files(document)
-    dynamic = [(file, _load(file)) for file in files]
-    sections = [(file, _table(_table(one, "http"), kind), kind) for file, one in dynamic for kind in _KINDS]
+    dynamic = [(file, load_yaml(file)) for file in files]
+    sections = [(file, table_of(table_of(one, "http"), kind), kind) for file, one in dynamic for kind in _KINDS]
     return Configuration(
         entry_points=tuple(_entry_points(static, document)),
         challengers=tuple(_challengers(static, document)),
-        resolvers=tuple(name for name, _ in _tables(_table(document, "certificatesResolvers"))),
+        resolvers=tuple(name for name, _ in _tables(table_of(document, "certificatesResolvers"))),
         routers=tuple(
             _router(f, name, one) for f, table, kind in sections if kind == "routers" for name, one in _tables(table)
         ),
@@ -121,9 +121,9 @@ _KINDS = ("routers", "middlewares", "services")
 
 
 def _entry_points(file: Path, document: Any) -> Iterator[EntryPoint]:
-    for name, one in _tables(_table(document, "entryPoints")):
-        redirections = _table(_table(one, "http"), "redirections")
-        redirects = _key(file, redirections, "entryPoint") if "entryPoint" in redirections else None
+    for name, one in _tables(table_of(document, "entryPoints")):
+        redirections = table_of(table_of(one, "http"), "redirections")
+        redirects = place_of(file, redirections, "entryPoint") if "entryPoint" in redirections else None
         try:
             port = traefik.port_of(str(one.get("address", "")))
         except ValueError:
@@ -132,11 +132,11 @@ def _entry_points(file: Path, document: Any) -> Iterator[EntryPoint]:
 
 
 def _challengers(file: Path, document: Any) -> Iterator[Named]:
-    for _, resolver in _tables(_table(document, "certificatesResolvers")):
-        acme = _table(resolver, "acme")
-        challenge = _table(acme, "httpChallenge")
+    for _, resolver in _tables(table_of(document, "certificatesResolvers")):
+        acme = table_of(resolver, "acme")
+        challenge = table_of(acme, "httpChallenge")
         if "entryPoint" in challenge:
-            yield Named(str(challenge["entryPoint"]), _key(file, acme, "httpChallenge"))
+            yield Named(str(challenge["entryPoint"]), place_of(file, acme, "httpChallenge"))
 
 
 def _router(file: Path, name: str, one: Any) -> Router:
@@ -145,30 +145,30 @@ def _router(file: Path, name: str, one: Any) -> Router:
     return Router(
         name=name,
         rule=str(one.get("rule", "")),
-        place=_key(file, one, "rule") if "rule" in one else Place(file=str(file)),
+        place=place_of(file, one, "rule") if "rule" in one else Place(file=str(file)),
         entry_points=tuple(_named(file, one, "entryPoints")),
         middlewares=tuple(_named(file, one, "middlewares")),
-        service=Named(str(service), _key(file, one, "service")) if service else None,
+        service=Named(str(service), place_of(file, one, "service")) if service else None,
         priority=priority if isinstance(priority, int) else None,
         has_tls="tls" in one,
-        resolver=_resolver(file, _table(one, "tls")),
+        resolver=_resolver(file, table_of(one, "tls")),
     )
 
 
 def _resolver(file: Path, tls: Any) -> Named | None:
-    return Named(str(tls["certResolver"]), _key(file, tls, "certResolver")) if "certResolver" in tls else None
+    return Named(str(tls["certResolver"]), place_of(file, tls, "certResolver")) if "certResolver" in tls else None
 
 
 def _middleware(file: Path, one: Any) -> Middleware:
     kind = next(iter(one))
-    return Middleware(kind=str(kind), place=_key(file, one, kind))
+    return Middleware(kind=str(kind), place=place_of(file, one, kind))
 
 
 def _servers(file: Path, one: Any) -> Iterator[Named]:
-    servers = _table(one, "loadBalancer").get("servers")
+    servers = table_of(one, "loadBalancer").get("servers")
     for server in servers if isinstance(servers, list) else ():
         if isinstance(server, dict) and "url" in server:
-            yield Named(str(server["url"]), _key(file, server, "url"))
+            yield Named(str(server["url"]), place_of(file, server, "url"))
 
 
 def _named(file: Path, table: Any, key: str) -> Iterator[Named]:
@@ -178,7 +178,8 @@ def _named(file: Path, table: Any, key: str) -> Iterator[Named]:
         yield Named(str(name), _at(file, names.lc.item(number)[0]))
 
 
-def _key(file: Path, table: Any, key: Any) -> Place:
+def place_of(file: Path, table: Any, key: Any) -> Place:
+    """The line of a key."""
     return _at(file, table.lc.key(key)[0])
 
 
@@ -187,7 +188,8 @@ def _at(file: Path, line: int) -> Place:
     return Place(file=str(file), line=line + 1, text=_shown(lines[line]) if line < len(lines) else None)
 
 
-def _table(document: Any, key: str) -> Any:
+def table_of(document: Any, key: str) -> Any:
+    """The table of that name in a document; an empty one where there is none."""
     found = document.get(key) if isinstance(document, dict) else None
     return found if isinstance(found, dict) else {}
 
@@ -200,11 +202,11 @@ def _tables(document: Any) -> Iterator[tuple[str, Any]]:
 
 def dynamic_files(static: Path) -> list[Path]:
     """The files of the file provider that this static file names."""
-    return _dynamic_files(_load(static))
+    return _dynamic_files(load_yaml(static))
 
 
 def _dynamic_files(static: Any) -> list[Path]:
-    provider = _table(_table(static, "providers"), "file")
+    provider = table_of(table_of(static, "providers"), "file")
     if "filename" in provider:
         return [Path(str(provider["filename"]))]
     if "directory" not in provider:
@@ -212,7 +214,7 @@ def _dynamic_files(static: Any) -> list[Path]:
     return sorted(Path(str(provider["directory"])).glob("**/*.y*ml"))[:_MOST_FILES]
 
 
-def _load(path: Path) -> Any:
+def load_yaml(path: Path) -> Any:
     """The document with its lines; an empty one where it cannot be read: Traefik cannot read it either."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError

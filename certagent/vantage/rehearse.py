@@ -108,6 +108,8 @@ class AuthorityVantage:
         outcome, reason = judge(
             attempts, needs_password=proxy.needs_password(world.environment) and used_proxy is not None
         )
+        if not request.planted and _somebody_answered(attempts):
+            outcome, reason, attempts = RehearsalOutcome.UNAVAILABLE, _OPEN, ()
         known = self._known.remember(resolution)
         ports = CHALLENGE_PORTS | {world.manner.http_port} if is_http else frozenset[int]()  # TLS is dialled afresh
         return Rehearsal(
@@ -120,6 +122,7 @@ class AuthorityVantage:
             resolution=resolution,
             attempts=attempts,
             direct=direct,
+            planted=request.planted,
             stale=stale_connections(world.connections, ports, resolution, known),
             settles_at=world.settles_at,
             authority_flags=world.shown_flags(),
@@ -188,6 +191,13 @@ _REASONS = {
     "redirect_offsite": "the challenge is redirected to where the allow-list does not reach",
     "forbidden": "the name leads to this node itself or to its own link, where a rehearsal must not connect",
 }
+
+
+_OPEN = "somebody answers; whether rightly, only who plants the challenges could show"
+
+
+def _somebody_answered(attempts: tuple[Attempt, ...]) -> bool:
+    return any(attempt.hops and attempt.hops[0].status is not None for attempt in attempts)
 
 
 def _provisioner_of(directory: str) -> str:

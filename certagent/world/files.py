@@ -4,14 +4,15 @@ Everything blocks (and waits for the disk): call it from a thread where that mat
 """
 
 import errno
+import fcntl
 import grp
 import os
 import pwd
 import select
 import shutil
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 LARGEST_GIVEN = 4 * 1024 * 1024
 GIVEN_SECONDS = 5.0
+_LONGEST_HOLDER = 200
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -37,6 +39,10 @@ class FileContent(msgspec.Struct, frozen=True, kw_only=True):
     owner: Owner | None = None
 
 
+class LockedError(Exception):
+    """Another process holds the lock; the message says who, as far as it said so itself."""
+
+
 class UnknownOwnerError(Exception):
     """A user or group that this machine does not have."""
 
@@ -44,6 +50,15 @@ class UnknownOwnerError(Exception):
 def find_owner(user: str, group: str) -> Owner:
     """The numbers of a user and a group, given by name or as a number. Raises `UnknownOwnerError`."""
     return Owner(_number(user, "user"), _number(group, "group"))
+
+
+def find_user(user: str) -> Owner:
+    """The numbers of a user and of its own group, by name or as a number. Raises `UnknownOwnerError`."""
+    uid = _number(user, "user")
+    try:
+        return Owner(uid, pwd.getpwuid(uid).pw_gid)
+    except KeyError:
+        return Owner(uid, uid)
 
 
 def write_file(path: Path, file: FileContent, *, staging: Path | None = None) -> None:
@@ -92,6 +107,25 @@ def write_folder(path: Path, files: Mapping[str, FileContent], *, mode: int = PR
     sync_folder(temporary)
     temporary.rename(path)
     sync_folder(path.parent)
+
+
+@contextmanager
+def lock_file(path: Path, holder: str) -> Iterator[None]:
+    """Be the only process that holds this file, until the end or until this process ends, however it does. Raises
+    `LockedError`, and OSError. `holder` is what others are told."""
+    # Held for reading: a file system that has to become read-only must not find it busy.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            said = os.pread(descriptor, _LONGEST_HOLDER, 0).decode("utf-8", "replace").strip()
+            raise LockedError(said or "another process") from error
+        with suppress(OSError):
+            path.write_text(holder[:_LONGEST_HOLDER], encoding="utf-8")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def require_writable(folder: Path) -> None:

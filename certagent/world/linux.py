@@ -82,6 +82,13 @@ class Proc:
         raw = (self._root / str(pid) / "environ").read_bytes().decode("utf-8", "replace")
         return dict(entry.split("=", 1) for entry in raw.split("\0") if "=" in entry)
 
+    def user_of(self, pid: int) -> int | None:
+        """The user that the process runs as, by number."""
+        try:
+            return (self._root / str(pid)).stat().st_uid
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+
     def unit_of(self, pid: int) -> str | None:
         """The systemd service that the process belongs to, by its control group; None outside of one."""
         for line in (self._root / str(pid) / "cgroup").read_text().splitlines():
@@ -107,6 +114,22 @@ class Proc:
         """The sockets that the process holds open."""
         links = (_link(entry) for entry in (self._root / str(pid) / "fd").iterdir())
         return frozenset(int(link[8:-1]) for link in links if link is not None and link.startswith("socket:["))
+
+    def open_files(self, pid: int) -> frozenset[str]:
+        """The paths of the files that the process holds open; empty where we may not look."""
+        try:
+            links = [_link(entry) for entry in (self._root / str(pid) / "fd").iterdir()]
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
+            return frozenset()
+        return frozenset(link for link in links if link is not None and link.startswith("/"))
+
+    def listener(self, address: str, port: int) -> Process | None:
+        """Who takes connections to that address and port in our network namespace, as far as we may see."""
+        listening = [one for one in self.sockets() if one.state == "listen" and one.port == port]
+        exact = [one for one in listening if one.address == address]
+        wild = [one for one in listening if one.address in ("0.0.0.0", "::")]  # noqa: S104 - compared, not bound
+        chosen = frozenset(one.inode for one in exact or wild)
+        return next(iter(self.owners(chosen).values()), None) if chosen else None
 
     def owners(self, inodes: frozenset[int]) -> dict[int, Process]:
         """Socket inode -> the process that holds it, as far as we may see."""

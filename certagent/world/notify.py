@@ -3,6 +3,8 @@
 import os
 import socket
 
+from certagent.domain.ports import Clock
+
 
 def notify(state: str) -> None:
     """Send e.g. `READY=1` to the service manager, if the process was started by one that wants to know."""
@@ -12,3 +14,11 @@ def notify(state: str) -> None:
     path = "\0" + address[1:] if address.startswith("@") else address
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         channel.sendto(state.encode(), path)
+
+
+async def feed_watchdog(clock: Clock) -> None:
+    """Tell the service manager that this process lives, as often as it wants to hear it; never returns if it does."""
+    microseconds = int(os.environ.get("WATCHDOG_USEC", "0"))
+    while microseconds:
+        notify("WATCHDOG=1")
+        await clock.sleep(microseconds / 3e6)

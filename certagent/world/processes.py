@@ -2,13 +2,16 @@
 
 import asyncio
 import os
+import pwd
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO
+from typing import IO, Any
 
 import msgspec
+
+from certagent.world.files import Owner
 
 LARGEST_OUTPUT = 64 * 1024
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -30,11 +33,17 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
         return self.status == 0
 
 
-async def run(command: Sequence[str], *, timeout: float, environment: Mapping[str, str] | None = None) -> Finished:
+async def run(
+    command: Sequence[str],
+    *,
+    timeout: float,
+    environment: Mapping[str, str] | None = None,
+    user: Owner | None = None,
+) -> Finished:
     """Run a program to its end, or kill it and its children after `timeout` seconds.
 
-    Its environment is PATH, LANG=C and `environment`. Raises OSError when it cannot be started. A daemon that it
-    leaves behind keeps nobody waiting: the output goes to a file, not to a pipe.
+    Its environment is PATH, LANG=C and `environment`; `user` None: as whoever this process is. Raises OSError when it
+    cannot be started. A daemon that it leaves behind keeps nobody waiting: the output goes to a file, not to a pipe.
     """
     with tempfile.TemporaryFile() as output:
         process = await asyncio.create_subprocess_exec(
@@ -44,9 +53,22 @@ async def run(command: Sequence[str], *, timeout: float, environment: Mapping[st
             stderr=asyncio.subprocess.STDOUT,
             env={"PATH": os.environ.get("PATH", _PATH), "LANG": "C", **(environment or {})},
             start_new_session=True,
+            **_as(user),
         )
         status = await _ended(process, timeout)
         return Finished(command=tuple(command), status=status, output=_tail(output))
+
+
+def _as(user: Owner | None) -> dict[str, Any]:
+    """That user, that group and the user's other groups, and nothing of ours."""
+    if user is None:
+        return {}
+    try:
+        name = pwd.getpwuid(user.uid).pw_name
+        groups = os.getgrouplist(name, user.gid)
+    except KeyError:
+        groups = []
+    return {"user": user.uid, "group": user.gid, "extra_groups": groups}
 
 
 async def _ended(process: asyncio.subprocess.Process, timeout: float) -> int | None:

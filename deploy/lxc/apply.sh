@@ -1,10 +1,10 @@
 #!/bin/sh
 # Run inside the container by the installer: puts what came in /opt/certagent/incoming where it belongs.
 #   apply ROLE DEPENDENCIES CERTAGENT COMPILED
-# ROLE: agent, collector, or none (upgrade what is there). The next two name layers. COMPILED: they hold byte code.
+# ROLE: agent, collector, none (upgrade what is there), roll-back or uninstall (which need no more words). The next two name layers. COMPILED: they hold byte code.
 # Idempotent: compares before it writes, and restarts only what something changed for. Says what it did, a line each.
 set -eu
-role=$1 dependencies=$2 application=$3 compiled=$4
+role=$1 dependencies=${2-} application=${3-} compiled=${4-}
 home=/opt/certagent
 incoming=$home/incoming
 settings=/etc/certagent
@@ -37,24 +37,76 @@ switch_release() {
     done
     ln -sfn "../../layers/$dependencies" "$home/$release/dependencies"
     ln -sfn "../../layers/$application" "$home/$release/certagent"
+    # What a way back needs beside the layers: the programs and units as they came with them.
+    for file in launcher certagent-agent.service certagent-collector.service; do
+        install -m 644 "$incoming/$file" "$home/$release/$file"
+    done
     [ "$(readlink "$home/lib" || true)" != "$release" ] || return 1
+    [ ! -L "$home/lib" ] || ln -sfn "$(readlink "$home/lib")" "$home/previous"
     ln -sfn "$release" "$home/lib.new"
     mv -T "$home/lib.new" "$home/lib"
     say "certagent $(/usr/local/bin/certagent --version | sed 's/.* //') is in place"
 }
 
-# What no release in use is made of.
+# What neither the release in use nor the one before is made of.
 prune() {
-    current=$(readlink "$home/lib")
+    current=$(readlink "$home/lib") previous=$(readlink "$home/previous" || true)
     for old in "$home"/releases/*; do
-        [ "$old" = "$home/$current" ] || rm -rf "$old"
-    done
-    for old in "$home"/layers/*; do
         case $old in
-            */"$dependencies" | */"$application") ;;
+            "$home/$current" | "$home/$previous") ;;
             *) rm -rf "$old" ;;
         esac
     done
+    kept=$(readlink -f "$home"/releases/*/dependencies "$home"/releases/*/certagent)
+    for old in "$home"/layers/*; do
+        case "
+$kept
+" in
+            *"
+$old
+"*) ;;
+            *) rm -rf "$old" ;;
+        esac
+    done
+}
+
+# The release before, with its own programs and units; a second time it is the newer one again.
+roll_back() {
+    previous=$(readlink "$home/previous" || true)
+    if [ -z "$previous" ] || [ ! -d "$home/$previous" ]; then
+        say "there is no release to go back to"
+        exit 1
+    fi
+    ln -sfn "$(readlink "$home/lib")" "$home/previous"
+    ln -sfn "$previous" "$home/lib.new"
+    mv -T "$home/lib.new" "$home/lib"
+    incoming=$home/$previous
+    put launcher /usr/local/bin/certagent 755 root:root || true
+    for service in agent collector; do
+        is_installed $service || continue
+        put "certagent-$service.service" "/etc/systemd/system/certagent-$service.service" 644 root:root || true
+    done
+    systemctl daemon-reload
+    say "certagent $(/usr/local/bin/certagent --version | sed 's/.* //') is in place again"
+    touch_services agent collector
+    for service in collector agent; do
+        if is_installed $service; then settle $service; fi
+    done
+    rm -rf "$home/incoming"
+}
+
+# Whatever is served stays: certificates and keys at their targets, and the state with the account and the pairs.
+uninstall() {
+    for service in agent collector; do
+        unit=certagent-$service.service
+        [ -e "/etc/systemd/system/$unit" ] || continue
+        systemctl -q disable --now "$unit" 2>/dev/null || true
+        rm -f "/etc/systemd/system/$unit"
+        say "removed $unit"
+    done
+    systemctl daemon-reload
+    rm -rf "$home" /usr/local/bin/certagent
+    say "removed certagent; left: $settings, /var/lib/certagent, and every certificate where it is"
 }
 
 # On a node of both, the agent is root and keeps its state in a folder of its own below; the sticky bit keeps the
@@ -141,4 +193,8 @@ main() {
     rm -rf "$incoming"
 }
 
-main
+case $role in
+    roll-back) roll_back ;;
+    uninstall) uninstall ;;
+    *) main ;;
+esac

@@ -20,13 +20,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from email.parser import Parser
 from pathlib import Path
+from typing import IO
 
 from transport import Facts
 
 _LAYERS = "/opt/certagent/layers"
 """Where they lie in a container; byte code remembers where its source was."""
 _KEPT_FOR = timedelta(days=14)
-_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "certagent", "policies")
+_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "certagent", "policies", "deploy/nginx", "deploy/traefik")
 
 
 class Failed(Exception):
@@ -76,6 +77,21 @@ def _layer(name: str, facts: Facts, fill: Callable[[Path], None]) -> Path:
                 archive.add(folder, f"layers/{name}", filter=_owned_by_root)
             (work / "tar").rename(layer)
         _prune()
+    os.utime(layer)
+    return layer
+
+
+def keep(name: str, content: IO[bytes] | None) -> Path:
+    """A layer from elsewhere in the cache, under the name that says what it holds."""
+    if content is None or not name.startswith(("dependencies-", "certagent-")) or "/" in name:
+        raise Failed(f"{name!r} is no layer")
+    layer = _cache() / name
+    with _alone():
+        if not layer.exists():
+            with _work() as work:
+                with (work / "tar").open("wb") as file:
+                    shutil.copyfileobj(content, file, 1 << 20)
+                (work / "tar").rename(layer)
     os.utime(layer)
     return layer
 

@@ -20,6 +20,7 @@ from certagent.deployers.pair import read_roots
 from certagent.domain.deployments import Deployment, Generation, Proof
 from certagent.proof import Prover
 from certagent.world.clock import SystemClock
+from tests.deployers.turns import TURNS
 
 
 class Job(msgspec.Struct):
@@ -47,7 +48,7 @@ async def deploy(job: Job, step: str = "") -> Deployment:
         within = timedelta(seconds=job.within)
         return await prover.prove(fingerprint, job.settings.prove, job.identifiers, within)
 
-    target = make_target(job.name, job.settings)
+    target = make_target(job.name, job.settings, TURNS)
     if step not in ("", "prove"):
         setattr(target, step, die)
     return await Deployer(job.identifiers, read_roots(job.root), SystemClock()).deploy(target, job.generation, prove)

@@ -17,6 +17,7 @@ import msgspec
 from certagent.config import CommandTarget, DeployTarget, TraefikTarget
 from certagent.deployers import make_target
 from certagent.domain.deployments import Generation
+from tests.deployers.turns import TURNS
 
 STEPS = ("rename", "symlink", "mkdir", "unlink", "rmdir", "chmod", "fchmod", "open", "pwrite", "ftruncate")
 
@@ -39,7 +40,7 @@ def settings(kind: str, folder: Path) -> DeployTarget:
 
 def deploy(scenario: Scenario, folder: Path) -> None:
     """The file part of a deployment of each generation."""
-    target = make_target("web", settings(scenario.kind, folder))
+    target = make_target("web", settings(scenario.kind, folder), TURNS)
     for generation in scenario.generations:
         target.stage(generation)
         target.promote(generation)

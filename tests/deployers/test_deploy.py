@@ -7,7 +7,8 @@ import signal
 import ssl
 import stat
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from certagent.proof import Prover
 from certagent.world.clock import SystemClock
 from tests.certificates import Authority, Pair
 from tests.deployers.dies_at import Job, deploy
+from tests.deployers.turns import TURNS
 from tests.tls_servers import TlsServer, tls_server
 
 NAME = "web.internal"
@@ -73,6 +75,14 @@ def generation(number: int, pair: Pair) -> Generation:
     """What the state folder would give."""
     facts = read_facts(pair.certificate)
     return Generation(number=number, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=facts)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Not pytest's, whose folders are for their owner alone: other users are to come through."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -129,11 +139,47 @@ async def test_the_key_is_for_its_group_when_one_is_meant(place: Place) -> None:
     assert stat.S_IMODE(place.certificate.stat().st_mode) == 0o644
 
 
+async def test_the_key_has_the_mode_that_is_configured(place: Place) -> None:
+    """From the first byte on, whatever the group is."""
+    assert (await deploy(place.job(mode=0o400))).is_good
+    assert stat.S_IMODE(place.key.stat().st_mode) == 0o400
+
+
+async def test_a_key_that_its_service_cannot_read_never_goes_live(place: Place) -> None:
+    """As the kernel says it for that very user; with the group it is in, it can."""
+    deployment = await deploy(place.job(reader="nobody"))
+    assert (deployment.outcome, _codes(deployment)) == (DeploymentOutcome.FAILED, ["deploy.unreadable_by_service"])
+    assert place.certificate.read_bytes() == place.old.chain_pem
+    assert (await deploy(place.job(2, reader="nobody", group="nogroup"))).is_good
+
+
+async def test_the_command_runs_as_its_user_with_a_clean_environment(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the agent's own gets there."""
+    monkeypatch.setenv("SECRET", "of the agent")
+    noted = place.folder / "noted"
+    noted.touch()
+    noted.chmod(0o666)
+    command = ("sh", "-c", f"id -u > {noted}; env | cut -d= -f1 | sort >> {noted}")
+    await deploy(place.job(command=command, user="nobody", within=SHORT))
+    user, *variables = noted.read_text().split()
+    assert user == "65534"
+    assert set(variables) <= {"LANG", "PATH", "PWD", "SHLVL", "_", "OLDPWD"}
+
+
+async def test_a_command_is_bounded_in_time(place: Place) -> None:
+    """And said so."""
+    deployment = await deploy(place.job(command=("sleep", "60"), timeout=0.05, within=SHORT))
+    assert deployment.faults[0].explanation.endswith("sleep 60 did not end within 0.05 s: and said nothing")
+
+
 async def test_a_reload_without_effect_is_rolled_back_and_that_is_proven(place: Place) -> None:
     """The command said that all was well."""
     deployment = await deploy(place.job(command=("true",), within=SHORT))
     assert deployment.outcome is DeploymentOutcome.ROLLED_BACK
     assert _codes(deployment) == ["deploy.served_old", "deploy.rolled_back"]
+    assert f"(process {os.getpid()}) listens there" in deployment.faults[0].explanation
     assert deployment.restored is not None
     assert deployment.restored.is_proven
     assert "is served again" in deployment.faults[-1].explanation
@@ -160,12 +206,16 @@ async def test_a_failed_command_does_not_matter_when_the_new_pair_is_served(plac
 async def test_a_service_that_refuses_its_configuration_keeps_the_old_pair(place: Place) -> None:
     """It is not even reloaded."""
     job = place.job()
-    target = Refusing("web", job.settings)
+    target = Refusing("web", job.settings, TURNS)
     deployer = Deployer(job.identifiers, read_roots(job.root), SystemClock())
     deployment = await deployer.deploy(target, job.generation, _prover(job))
     assert deployment.outcome is DeploymentOutcome.ROLLED_BACK
     assert _codes(deployment) == ["deploy.validate_failed", "deploy.rolled_back"]
     assert place.certificate.read_bytes() == place.old.chain_pem
+
+
+def _command(settings: CommandTarget) -> Command:
+    return Command("web", settings, TURNS)
 
 
 class Refusing(Command):
@@ -317,12 +367,12 @@ async def test_what_cannot_be_written_is_known_before_anything_is_ordered(place:
     """Nothing live is touched by asking."""
     job = place.job()
     deployer = Deployer(job.identifiers, read_roots(job.root), SystemClock())
-    assert await deployer.prepare(Command("web", job.settings)) == []
+    assert await deployer.prepare(_command(job.settings)) == []
     assert not place.certificate.is_symlink()
     elsewhere = msgspec.structs.replace(job.settings, key=Path("/proc/self/web.key"))
-    (fault,) = await deployer.prepare(Command("web", elsewhere))
+    (fault,) = await deployer.prepare(_command(elsewhere))
     assert (fault.code, fault.file) == ("deploy.unwritable", "/proc/self")
-    (fault,) = await deployer.prepare(Command("web", msgspec.structs.replace(job.settings, owner="nobody-has-this")))
+    (fault,) = await deployer.prepare(_command(msgspec.structs.replace(job.settings, owner="nobody-has-this")))
     assert fault.code == "deploy.unmapped_owner"
 
 

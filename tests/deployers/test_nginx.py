@@ -1,13 +1,17 @@
 """What is asked of nginx's own programs, and what their words become. nginx itself is met in the lab."""
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
 from certagent.config import NginxTarget
-from certagent.deployers import make_target
+from certagent.deployers import Turns, make_target
 from certagent.deployers.target import Target
+from certagent.deployers.workers import Workers
+from certagent.world.clock import SystemClock
+from tests.clock import FakeClock
 
 SAID = """nginx: [warn] conflicting server name "a" on 0.0.0.0:80, ignored
 nginx: [emerg] cannot load certificate "/etc/nginx/ssl/gateway.crt": No such file or directory
@@ -17,7 +21,12 @@ nginx: configuration file /etc/nginx/nginx.conf test failed"""
 @pytest.fixture
 def target(tmp_path: Path) -> Target:
     """A configured nginx."""
-    return make_target("gateway", NginxTarget(certificate=tmp_path / "gateway.crt", key=tmp_path / "gateway.key"))
+    return _target(tmp_path)
+
+
+def _target(folder: Path) -> Target:
+    settings = NginxTarget(certificate=folder / "gateway.crt", key=folder / "gateway.key")
+    return make_target("gateway", settings, Turns(SystemClock()))
 
 
 def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> Path:
@@ -54,8 +63,49 @@ async def test_it_is_reloaded_through_systemd_where_that_runs(
     """Elsewhere by its own signal."""
     monkeypatch.setattr("certagent.deployers.nginx._BOOTED_BY_SYSTEMD", tmp_path if booted else tmp_path / "none")
     noted = _program(tmp_path, monkeypatch, status=0)
-    target = make_target("gateway", NginxTarget(certificate=tmp_path / "gateway.crt", key=tmp_path / "gateway.key"))
+    target = _target(tmp_path)
     assert await target.validate() is None
     noted.unlink()
     assert await target.reload() is None
     assert noted.read_text() == asked
+
+
+async def test_the_place_that_nginx_names_is_the_culprit(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File and line, as in nginx's own words."""
+    _program(tmp_path, monkeypatch, status=1)
+    words = 'nginx: [emerg] unknown directive "lissten" in /etc/nginx/conf.d/gateway.conf:4'
+    (tmp_path / "said").write_text(words)
+    fault = await target.validate()
+    assert fault is not None
+    assert (fault.file, fault.line) == ("/etc/nginx/conf.d/gateway.conf", 4)
+
+
+async def test_many_deployments_share_a_test_and_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty certificates of one nginx, at once."""
+    monkeypatch.setattr("certagent.deployers.nginx._BOOTED_BY_SYSTEMD", tmp_path)
+    asked = _program(tmp_path, monkeypatch, status=0)
+    turns = Turns(FakeClock())
+    settings = NginxTarget(certificate=tmp_path / "a.crt", key=tmp_path / "a.key")
+    targets = [make_target(f"n{number}", settings, turns) for number in range(20)]
+    await asyncio.gather(*(target.validate() for target in targets))
+    await asyncio.gather(*(target.reload() for target in targets))
+    assert asked.read_text().splitlines() == ["nginx -t -q", "systemctl reload nginx"]
+
+
+def test_what_an_error_log_says_of_requests_is_not_told(tmp_path: Path) -> None:
+    """Only what nginx says of itself, since the moment before the reload."""
+    log = tmp_path / "error.log"
+    log.write_text("2026/01/01 [emerg] 1#1: from before\n")
+    before = Workers(frozenset({7, 8}), {str(log): log.stat().st_size})
+    with log.open("a") as file:
+        file.write("2026/01/01 [error] 7#7: *1 open() failed, client: 10.0.0.50, request: GET /?token=x\n")
+    assert before.said_since() == (str(log), None)
+    with log.open("a") as file:
+        file.write("2026/01/01 [emerg] 1#1: bind() to 0.0.0.0:81 failed (98: Address already in use)\n")
+    said = before.said_since()[1]
+    assert said is not None
+    assert said.endswith("bind() to 0.0.0.0:81 failed (98: Address already in use)")
+    assert before.were_kept(Workers(frozenset({7}), {}))
+    assert not before.were_kept(Workers(frozenset({7, 8, 9}), {}))

@@ -1,6 +1,8 @@
 """The installer: what it streams, what it refuses in a sentence, and that it changes only what changed."""
 
 import io
+import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -28,6 +30,8 @@ directory = "https://ca.internal.thinkheads.ai:9000/acme/acme/directory"
         (["101", "--config", "x"], "need --role"),
         (["101", "--role", "agent", "--config", "/does/not/exist"], "/does/not/exist does not exist"),
         (["101", "--role", "boss"], "invalid choice"),
+        (["101", "--roll-back", "--role", "agent"], "stand alone"),
+        (["101", "--make-bundle", "x"], "say which nodes"),
         (["--layers-for", "3.9", "x86_64", "2.31"], "needs Python 3.11 or newer and has 3.9"),
     ],
 )
@@ -59,6 +63,45 @@ def test_the_stream_holds_what_the_node_lacks(tmp_path: Path, monkeypatch: pytes
         "layers/above-2/file",
     }
     assert (target / "token").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("what", ["roll-back", "uninstall"])
+def test_on_proxmox_it_is_pct_exec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """The exact commands, by a `pct` that writes them down: nobody had a Proxmox at hand."""
+    pct = tmp_path / "pct"
+    note = f'for word; do printf "%s\\n" "$word" >> {tmp_path}/words; done'
+    pct.write_text(f"#!/bin/sh\n{note}\ncat > {tmp_path}/stream\n")
+    pct.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done = subprocess.run(
+        [sys.executable, str(INSTALLER), "102", f"--{what}"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    words = (tmp_path / "words").read_text().splitlines()
+    assert words[:5] == ["exec", "102", "--", "sh", "-c"]
+    assert words[-2:] == ["apply", what]
+    with tarfile.open(tmp_path / "stream") as sent:
+        assert sent.getnames() == ["apply"]
+
+
+def test_a_bundle_for_another_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sentence; and something else than a bundle is said to be none."""
+    monkeypatch.syspath_prepend(str(INSTALLER.parent))
+    import bundle
+    import offline
+    from transport import Facts
+
+    made = tmp_path / "bundle.tar.gz"
+    entry = {"python": "3.11", "glibc": "2.36", "machine": "x86_64", "compiled": True, "layers": []}
+    (tmp_path / "manifest.json").write_text(json.dumps([entry]))
+    with tarfile.open(made, "w:gz") as archive:
+        archive.add(tmp_path / "manifest.json", "manifest.json")
+    assert offline.find(made, Facts.of("3.11", "x86_64", "2.41")) == ([], True)
+    for python, glibc in (("3.13", "2.41"), ("3.11", "2.31")):
+        with pytest.raises(bundle.Failed, match="holds nothing for Python"):
+            offline.find(made, Facts.of(python, "x86_64", glibc))
+    with pytest.raises(bundle.Failed, match="is no bundle"):
+        offline.find(tmp_path / "manifest.json", Facts.of("3.11", "x86_64", "2.36"))
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,8 @@ def vantage_is_missing(evidence: Evidence) -> Iterator[Finding]:
         return
     if evidence.responder is not None and evidence.responder.withheld:  # nobody was asked
         return
+    if rehearsal is not None and not rehearsal.planted and rehearsal.resolution is not None:
+        return  # somebody looked, as far as one can for what another client renews
     reason = rehearsal.reason if rehearsal and rehearsal.reason else "no collector is configured"
     yield Finding(
         code="ca.vantage_missing",

@@ -80,6 +80,18 @@ def deployment_failed(node: str, deployment: Deployment) -> Iterator[Finding]:
         yield fault_found(node, fault)
 
 
+def state_refused(node: str, name: str, file: str | None, words: str, *, is_full: bool) -> Finding:
+    """deploy.disk_full, deploy.unwritable: of the agent's own state. Without it nothing is ordered or deployed."""
+    return Finding(
+        code="deploy.disk_full" if is_full else "deploy.unwritable",
+        vantage=Vantage.CLIENT,
+        reporter=node,
+        explanation=f"The agent's state cannot be written ({words}), so {name} was left as it is.",
+        culprit=Culprit(node=node, file=file),
+        fix="Make room on its file system, or let it be written; it is tried again by itself.",
+    )
+
+
 def fault_found(node: str, fault: Fault, identifier: str | None = None) -> Finding:
     """A deployer's fault as a finding."""
     return Finding(
@@ -89,6 +101,6 @@ def fault_found(node: str, fault: Fault, identifier: str | None = None) -> Findi
         reporter=node,
         explanation=fault.explanation,
         detail=fault.detail,
-        culprit=Culprit(node=node, file=fault.file, address=fault.address),
+        culprit=Culprit(node=node, file=fault.file, line=fault.line, text=fault.text, address=fault.address),
         fix=fault.fix,
     )

@@ -1,0 +1,49 @@
+"""Turns: what many want of one service at once is done once for all of them, and not too often."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, TypeVar
+
+from certagent.domain.ports import Clock
+
+_Result = TypeVar("_Result")
+
+
+class Turns:
+    """One for all deployments of an agent: a hundred certificates of one nginx are a reload a second, not a hundred."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._queues: dict[Hashable, _Queue] = {}
+
+    async def take(self, key: Hashable, act: Callable[[], Awaitable[_Result]], *, apart: float = 0.0) -> _Result:
+        """Have `act` begin after this call, and share what comes of it with all who ask before it begins.
+
+        Two never run at once, and begin at least `apart` seconds after each other. Raises what `act` raises.
+        """
+        queue = self._queues.setdefault(key, _Queue())
+        if queue.next is not None:
+            shared: _Result = await asyncio.shield(queue.next)
+            return shared
+        queue.next = turn = asyncio.get_running_loop().create_future()
+        try:
+            async with queue.busy:
+                await self._clock.sleep(max(0.0, queue.began + apart - self._clock.monotonic()))
+                queue.next = None  # whoever comes from here on has changed something that this turn may not see
+                queue.began = self._clock.monotonic()
+                result = await act()
+        except BaseException:
+            queue.next = None if queue.next is turn else queue.next
+            turn.cancel()
+            raise
+        turn.set_result(result)
+        return result
+
+
+class _Queue:
+    """Of one service."""
+
+    def __init__(self) -> None:
+        self.next: asyncio.Future[Any] | None = None
+        self.busy = asyncio.Lock()
+        self.began = float("-inf")

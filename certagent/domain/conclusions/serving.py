@@ -1,0 +1,214 @@
+"""Conclusions from what is served, what lies on disk, and what was last proven; of certificates that others renew, too.
+Pure."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+import msgspec
+
+from certagent.domain.certificates import CertificateFacts
+from certagent.domain.deployments import EndpointProof, LivePair, ServedAs
+from certagent.domain.findings import Culprit, Finding, Vantage
+
+_LOOP_COUNT = 4
+_LOOP_SHARE = 0.25
+"""A certificate whose last few successors all came within this share of its lifetime is issued in a loop."""
+
+
+class LiveTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """What one target has live on disk."""
+
+    target: str
+    pair: LivePair
+
+
+class Serving(msgspec.Struct, frozen=True, kw_only=True):
+    """One configured certificate at one moment. `proven`: what was last proven (None also where others renew it);
+    `seen`: the certificates that the timer met, oldest first: those that nobody asked for by hand."""
+
+    node: str
+    name: str
+    identifiers: tuple[str, ...]
+    at: datetime
+    manage: bool = True
+    proven: CertificateFacts | None = None
+    live: tuple[LiveTarget, ...] = ()
+    served: tuple[EndpointProof, ...] = ()
+    seen: tuple[CertificateFacts, ...] = ()
+    expiring_below: float = 0.2
+
+    def finding(self, code: str, explanation: str, culprit: Culprit, fix: str, **detail: object) -> Finding:
+        """A finding about this certificate."""
+        return Finding(
+            code=code,
+            identifier=self.identifiers[0],
+            vantage=Vantage.CLIENT,
+            reporter=self.node,
+            explanation=explanation,
+            culprit=msgspec.structs.replace(culprit, node=self.node),
+            fix=fix,
+            detail={key: value for key, value in detail.items() if value is not None},
+        )
+
+
+def conclude_serving(serving: Serving) -> list[Finding]:
+    """All of it, what is nearest to the cause first."""
+    return [finding for conclusion in TABLE for finding in conclusion(serving)]
+
+
+def disk_is_not_what_was_proven(serving: Serving) -> Iterator[Finding]:
+    """deploy.drift: somebody else has written the live pair; who, and when."""
+    for one in serving.live:
+        pair = one.pair
+        if serving.proven is None or pair.fingerprint == serving.proven.fingerprint:
+            continue
+        what = "holds another certificate than the one" if pair.fingerprint else "holds no certificate any more; one"
+        yield serving.finding(
+            "deploy.drift",
+            f"{pair.file} {what} that was proven to be served for {serving.name}{_who(pair)}.",
+            Culprit(file=pair.file),
+            f"See who else writes {pair.file}; then `certagent renew {serving.name} --force`.",
+            on_disk=pair.fingerprint,
+            proven=serving.proven.fingerprint,
+            changed_at=pair.changed_at.isoformat() if pair.changed_at else None,
+            changed_by=pair.changed_by,
+        )
+
+
+def key_does_not_fit(serving: Serving) -> Iterator[Finding]:
+    """deploy.pair_mismatch: the live pair would not survive the service's next start."""
+    for one in serving.live:
+        if not one.pair.key_fits:
+            yield serving.finding(
+                "deploy.pair_mismatch",
+                f"The live key {one.pair.key_file} does not belong to the certificate that {one.pair.file} holds: the"
+                " service cannot start with them.",
+                Culprit(file=one.pair.key_file),
+                f"Put the pair right again: `certagent renew {serving.name} --force`, or whoever renews it.",
+            )
+
+
+def key_is_open(serving: Serving) -> Iterator[Finding]:
+    """deploy.world_readable: everybody on the node can read the live key."""
+    for one in serving.live:
+        if one.pair.is_open:
+            yield serving.finding(
+                "deploy.world_readable",
+                f"Everybody on this node can read the key {one.pair.key_file}.",
+                Culprit(file=one.pair.key_file),
+                f"chmod o= {one.pair.key_file}, and give the service a group of its own.",
+            )
+
+
+def served_is_not_what_should_be(serving: Serving) -> Iterator[Finding]:
+    """deploy.default_certificate, deploy.not_served; deploy.drift where the pair on disk is the right one and another
+    is served. One finding per endpoint."""
+    wanted = serving.proven.fingerprint if serving.proven else _on_disk(serving)
+    is_right_on_disk = wanted is not None and all(one.pair.fingerprint == wanted for one in serving.live)
+    told: set[str] = set()
+    for seen in serving.served:
+        if seen.endpoint in told or seen.served_as is ServedAs.PROVEN:
+            continue
+        if seen.served_as is ServedAs.OTHER and not is_right_on_disk:
+            continue  # what lies on disk is told already, or nobody knows what should be served
+        told.add(seen.endpoint)
+        yield _not_served(serving, seen, wanted)
+
+
+def _not_served(serving: Serving, seen: EndpointProof, wanted: str | None) -> Finding:
+    code, what, fix = {
+        ServedAs.DEFAULT: (
+            "deploy.default_certificate",
+            "its default certificate, which no client trusts",
+            "See the service's log for the pair that it could not load.",
+        ),
+        ServedAs.NOTHING: ("deploy.not_served", "nothing", "See whether the service runs, and who may reach it."),
+        ServedAs.OTHER: (
+            "deploy.drift",
+            "another certificate than the one on disk",
+            "Reload the service, and see who else listens there.",
+        ),
+    }[seen.served_as]
+    why = f" ({seen.error}: {seen.detail})" if seen.error else ""
+    return serving.finding(
+        code,
+        f"{seen.endpoint} serves {what} for {seen.server_name}{why}.",
+        Culprit(address=seen.endpoint.rpartition(":")[0].strip("[]")),
+        fix,
+        endpoint=seen.endpoint,
+        served=seen.fingerprint,
+        wanted=wanted,
+    )
+
+
+def life_is_ending(serving: Serving) -> Iterator[Finding]:
+    """cert.expired, cert.expiring: of what is served, else of what lies on disk; the one that ends first."""
+    leaves = [(seen.leaf, seen.endpoint) for seen in serving.served if seen.leaf and _is_for(serving, seen.leaf)]
+    if not leaves:
+        return
+    leaf, endpoint = min(leaves, key=lambda one: one[0].not_after)
+    left = leaf.not_after - serving.at
+    if left >= leaf.lifetime() * serving.expiring_below:
+        return
+    whose = "certagent" if serving.manage else "whoever renews it (certagent only watches it)"
+    is_over = left <= timedelta()
+    when = f"{'expired' if is_over else 'expires'} {leaf.not_after.isoformat()}"
+    yield serving.finding(
+        "cert.expired" if is_over else "cert.expiring",
+        f"The certificate that {endpoint} serves for {serving.name} {when}; {whose} has not renewed it.",
+        Culprit(address=endpoint.rpartition(":")[0].strip("[]")),
+        "See the findings about its renewal." if serving.manage else "See the log of whoever renews it.",
+        fingerprint=leaf.fingerprint,
+        not_after=leaf.not_after.isoformat(),
+    )
+
+
+def it_is_issued_in_a_loop(serving: Serving) -> Iterator[Finding]:
+    """cert.reissue_loop: one new certificate after the other, long before any is due."""
+    last = serving.seen[-(_LOOP_COUNT + 1) :]
+    if len(last) <= _LOOP_COUNT:
+        return
+    span, lifetime = last[-1].not_before - last[0].not_before, last[-1].lifetime()
+    if span >= lifetime * _LOOP_SHARE:
+        return
+    yield serving.finding(
+        "cert.reissue_loop",
+        f"{serving.name} was issued {_LOOP_COUNT} times anew within {_shown(span)}, and each lives for"
+        f" {_shown(lifetime)}: somebody renews it again and again.",
+        Culprit(),
+        "See who else renews it, and whether what is issued is what is served.",
+        fingerprints=[one.fingerprint for one in last],
+    )
+
+
+def _is_for(serving: Serving, leaf: CertificateFacts) -> bool:
+    """A default certificate's life is nobody's concern."""
+    return bool(set(leaf.identifiers) & set(serving.identifiers)) or serving.proven is None
+
+
+def _on_disk(serving: Serving) -> str | None:
+    """Of what others renew: what they have put there. Of ours nothing is known before the first proof."""
+    if serving.manage:
+        return None
+    found = {one.pair.fingerprint for one in serving.live}
+    return found.pop() if len(found) == 1 else None
+
+
+def _who(pair: LivePair) -> str:
+    if pair.changed_at is None:
+        return ""
+    return f"; it was changed at {pair.changed_at.isoformat(timespec='seconds')} and belongs to {pair.changed_by}"
+
+
+def _shown(span: timedelta) -> str:
+    return str(timedelta(seconds=round(span.total_seconds())))
+
+
+TABLE: tuple[Callable[[Serving], Iterator[Finding]], ...] = (
+    disk_is_not_what_was_proven,
+    key_does_not_fit,
+    served_is_not_what_should_be,
+    life_is_ending,
+    it_is_issued_in_a_loop,
+    key_is_open,
+)

@@ -1,0 +1,173 @@
+"""`certagent init`: what it finds, what it would make, and that it changes nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from certagent.commands import init as command
+from certagent.config import CommandTarget, NginxTarget, load_agent
+from certagent.vantage import services
+from certagent.vantage.renewals import read_renewals
+from tests.certificates import Authority
+
+RECORDED = Path(__file__).parent / "recorded"
+NGINX = """
+http {
+    server { listen 80; server_name nginx.internal; }
+    server { listen 443 ssl; server_name nginx.internal portainer.phoenix;
+             ssl_certificate ssl/gateway.crt; ssl_certificate_key ssl/gateway.key; }
+}
+"""
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """nginx and Traefik with files of their own."""
+    (tmp_path / "nginx.conf").write_text(NGINX)
+    (tmp_path / "dynamic").mkdir()
+    router = "http: {routers: {a: {rule: 'Host(`portainer.internal`) || Host(`portainer.phoenix`)'}}}"
+    (tmp_path / "dynamic" / "portainer.yml").write_text(router)
+    (tmp_path / "traefik.yml").write_text(f"providers: {{file: {{directory: {tmp_path}/dynamic}}}}")
+    (tmp_path / "root.crt").write_bytes(Authority().root_pem)
+    monkeypatch.setattr(command, "find_nginx", lambda: services.find_nginx(tmp_path / "nginx.conf"))
+    monkeypatch.setattr(command, "find_traefik", lambda: services.find_traefik((tmp_path / "traefik.yml",)))
+    monkeypatch.setattr(command, "SNIPPET", tmp_path / "snippets" / "certagent-challenge.conf")
+    return tmp_path
+
+
+def _wish(house: Path, **more: object) -> command.Wish:
+    return command.Wish(
+        directory="https://ca:9000/acme/acme/directory",
+        root=house / "root.crt",
+        configuration=house / "agent.toml",
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def _nobody(_: str) -> bool:
+    raise AssertionError("nobody is to be asked")
+
+
+def _files(house: Path) -> set[str]:
+    return {str(path.relative_to(house)) for path in house.rglob("*") if path.is_file()}
+
+
+def test_it_says_what_it_would_make_and_makes_nothing(house: Path) -> None:
+    """Configuration, challenge snippets, and what a person has to edit."""
+    before = _files(house)
+    document = command.init(_wish(house), _nobody, write=False)
+    assert _files(house) == before
+    assert [(Path(one["file"]).name, one["exists"], one["done"]) for one in document["changes"]] == [
+        ("agent.toml", False, False),
+        ("certagent-challenge.conf", False, False),
+        ("certagent-challenge.yml", False, False),
+    ]
+    assert "include snippets/certagent-challenge.conf" in document["by_hand"][0]
+    assert "proxy_pass http://127.0.0.1:5002" in document["changes"][1]["content"]
+    assert json.dumps(document)
+    assert "agent.toml: would be written" in command.render(document)
+
+
+def test_what_it_writes_is_a_configuration_and_overwrites_nothing(house: Path) -> None:
+    """Each pair a certificate, each router's hosts one; a second time it is refused, and nothing has changed."""
+    (house / "snippets").mkdir()
+    (house / "snippets" / "certagent-challenge.conf").write_text("mine")
+    document = command.init(_wish(house), _nobody, write=True)
+    settings = load_agent(house / "agent.toml")
+    nginx, traefik = settings.certificate
+    assert nginx.identifiers == ("nginx.internal", "portainer.phoenix")
+    assert isinstance(nginx.deploy[0], NginxTarget)
+    assert nginx.deploy[0].certificate == house / "ssl" / "gateway.crt"
+    assert traefik.identifiers == ("portainer.internal", "portainer.phoenix")
+    assert (house / "snippets" / "certagent-challenge.conf").read_text() == "mine"
+    assert [one["done"] for one in document["changes"]] == [True, False, True]
+    with pytest.raises(FileExistsError):
+        command.init(_wish(house), _nobody, write=True)
+
+
+def test_certbots_renewals_are_imported_to_be_watched(house: Path) -> None:
+    """Files that a real certbot made; the names come from the certificate. It renews until a person says otherwise."""
+    wish = _wish(house, imports=(RECORDED / "letsencrypt",))
+    command.init(wish, _nobody, write=True)
+    gateway = load_agent(house / "agent.toml").certificate[0]
+    assert (gateway.name, gateway.manage, gateway.solver) == ("gateway", False, None)
+    assert gateway.identifiers == ("traefik.internal.thinkheads.ai",)
+    (target,) = gateway.deploy
+    assert isinstance(target, CommandTarget)
+    assert target.certificate == Path("/etc/letsencrypt/live/gateway/fullchain.pem")
+    assert target.command == ("systemctl", "reload", "nginx")
+    assert "end certbot's own renewals" in command.render(
+        command.init(_wish(house, imports=wish.imports), _nobody, write=False)
+    )
+
+
+def test_a_pair_that_nginx_names_becomes_its_target(house: Path) -> None:
+    """Once, not a second time by the detection."""
+    live = "/etc/letsencrypt/live/gateway"
+    text = NGINX.replace("ssl/gateway.crt", f"{live}/fullchain.pem").replace("ssl/gateway.key", f"{live}/privkey.pem")
+    (house / "nginx.conf").write_text(text)
+    command.init(_wish(house, imports=(RECORDED / "letsencrypt",)), _nobody, write=True)
+    gateway, traefik = load_agent(house / "agent.toml").certificate
+    assert isinstance(gateway.deploy[0], NginxTarget)
+    assert traefik.name == "traefik"
+
+
+def test_legos_renewals_are_imported(house: Path) -> None:
+    """A folder as lego keeps it: the names are those of the certificate."""
+    folder = house / ".lego" / "certificates"
+    folder.mkdir(parents=True)
+    (folder / "_.phoenix.internal.json").write_text('{"domain": "*.phoenix.internal", "certUrl": "https://ca/1"}')
+    pair = Authority().issue("*.phoenix.internal", "phoenix.internal")
+    (folder / "_.phoenix.internal.crt").write_bytes(pair.chain_pem)
+    (found,) = read_renewals(house / ".lego")
+    assert found.identifiers == ("*.phoenix.internal", "phoenix.internal")
+    assert (found.name, found.renewer, found.key) == ("phoenix.internal", "lego", folder / "_.phoenix.internal.key")
+
+
+def test_a_list_in_json_is_managed_from_the_start(house: Path) -> None:
+    """It names no other renewer. A command that needs a shell is not guessed at."""
+    entry = {
+        "common_name": "db.internal",
+        "sans": ["db.internal", "pg.internal"],
+        "cert_path": "/etc/db/server.crt",
+        "key_path": "/etc/db/server.key",
+        "owner": "postgres:ssl-cert",
+        "permissions": "0640",
+        "post_renewal_command": "systemctl reload postgresql",
+    }
+    other = entry | {"common_name": "x.internal", "sans": [], "post_renewal_command": "cat a b > c && reload"}
+    (house / "list.json").write_text(json.dumps({"certificates": [entry, other]}))
+    document = command.init(_wish(house, imports=(house / "list.json",)), _nobody, write=True)
+    first, second = load_agent(house / "agent.toml").certificate[:2]
+    assert (first.manage, first.identifiers) == (True, ("db.internal", "pg.internal"))
+    assert isinstance(first.deploy[0], CommandTarget)
+    target = first.deploy[0]
+    assert (target.owner, target.group, target.mode) == ("postgres", "ssl-cert", 0o640)
+    assert target.command == ("systemctl", "reload", "postgresql")
+    assert isinstance(second.deploy[0], CommandTarget)
+    assert second.deploy[0].command == ()
+    assert '# "cat a b > c && reload" needs a shell' in document["configuration"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("x.conf", "cert = /a\n", "no renewal of certbot's: it has no fullchain"),
+        ("x.json", "[{}]", "no list of certificates"),
+        ("x.json", "nonsense", "neither a renewal"),
+        (
+            "x.json",
+            '[{"common_name": "a", "cert_path": "/a", "key_path": "/b", "permissions": "rw"}]',
+            "'rw' is no mode",
+        ),
+    ],
+)
+def test_what_cannot_be_imported_is_said(tmp_path: Path, name: str, content: str, complaint: str) -> None:
+    """In a sentence."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=complaint):
+        read_renewals(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds neither"):
+        read_renewals(tmp_path / "empty")

@@ -1,0 +1,163 @@
+"""What is served, on disk and proven, compared: each conclusion, and what must stay silent beside it."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from certagent.domain.certificates import CertificateFacts
+from certagent.domain.conclusions.serving import LiveTarget, Serving, conclude_serving
+from certagent.domain.conclusions.unowned import Pair, Resolver, nobody_owns, renews_too_late
+from certagent.domain.deployments import EndpointProof, LivePair, ServedAs
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+NAME = "nginx.internal"
+HOUR = timedelta(hours=1)
+FILE = "/etc/nginx/ssl/gateway.crt"
+
+
+def _facts(
+    fingerprint: str = "ours", since: datetime = NOW - HOUR, lifetime: timedelta = 24 * HOUR
+) -> CertificateFacts:
+    return CertificateFacts(
+        fingerprint=fingerprint,
+        serial="1",
+        identifiers=(NAME,),
+        not_before=since,
+        not_after=since + lifetime,
+        issuer="CN=ca",
+    )
+
+
+def _live(facts: CertificateFacts | None, **more: object) -> LiveTarget:
+    pair = LivePair(file=FILE, key_file="/etc/nginx/ssl/gateway.key", facts=facts, **more)  # type: ignore[arg-type]
+    return LiveTarget(target="nginx", pair=pair)
+
+
+def _seen(facts: CertificateFacts | None, served_as: ServedAs, **more: object) -> EndpointProof:
+    return EndpointProof(
+        endpoint="10.0.0.153:443",
+        server_name=NAME,
+        served_as=served_as,
+        fingerprint=facts.fingerprint if facts else None,
+        leaf=facts,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+OURS = _facts()
+THEIRS = _facts("theirs")
+GOOD = Serving(
+    node="lxc101",
+    name="gateway",
+    identifiers=(NAME,),
+    at=NOW,
+    proven=OURS,
+    live=(_live(OURS),),
+    served=(_seen(OURS, ServedAs.PROVEN),),
+)
+
+
+def _codes(**changed: object) -> list[str]:
+    return [finding.code for finding in conclude_serving(msgspec.structs.replace(GOOD, **changed))]
+
+
+def test_what_is_as_it_should_be_is_silent() -> None:
+    """Ours, and what others renew, whatever they have there."""
+    assert _codes() == []
+    assert _codes(manage=False, proven=None) == []
+    assert _codes(manage=False, proven=None, live=(_live(None),), served=(_seen(THEIRS, ServedAs.OTHER),)) == []
+    assert _codes(proven=None, served=(_seen(OURS, ServedAs.OTHER),)) == []  # before the first proof
+
+
+def test_drift_on_disk_says_who_and_when() -> None:
+    """And once: that it is served, too, follows from it."""
+    changed = _live(THEIRS, changed_at=NOW - timedelta(minutes=5), changed_by="www-data")
+    serving = msgspec.structs.replace(GOOD, live=(changed,), served=(_seen(THEIRS, ServedAs.OTHER),))
+    (finding,) = conclude_serving(serving)
+    assert finding.code == "deploy.drift"
+    assert finding.culprit is not None
+    assert (finding.culprit.node, finding.culprit.file) == ("lxc101", FILE)
+    assert "2026-11-24T11:55:00+00:00 and belongs to www-data" in finding.explanation
+    assert _codes(live=(_live(None),)) == ["deploy.drift"]
+
+
+def test_another_certificate_that_is_served_is_drift_of_the_address() -> None:
+    """The right one lies on disk; of others' certificates as well."""
+    (finding,) = conclude_serving(msgspec.structs.replace(GOOD, served=(_seen(THEIRS, ServedAs.OTHER),)))
+    assert finding.code == "deploy.drift"
+    assert finding.culprit is not None
+    assert finding.culprit.address == "10.0.0.153"
+    assert _codes(manage=False, proven=None, served=(_seen(THEIRS, ServedAs.OTHER),)) == ["deploy.drift"]
+
+
+def test_a_default_certificate_and_none_at_all_are_told_apart() -> None:
+    """Each endpoint once, however many names it has; a default certificate's life is nobody's concern."""
+    dead = msgspec.structs.replace(_facts("default", NOW - 9 * HOUR, 8 * HOUR), identifiers=("x.traefik.default",))
+    twice = (_seen(dead, ServedAs.DEFAULT), _seen(dead, ServedAs.DEFAULT))
+    assert _codes(served=twice) == ["deploy.default_certificate"]
+    assert _codes(served=(_seen(None, ServedAs.NOTHING, error="refused"),)) == ["deploy.not_served"]
+
+
+def test_a_key_that_does_not_fit_and_one_that_is_open() -> None:
+    """Whoever renews it."""
+    assert _codes(live=(_live(OURS, key_fits=False),)) == ["deploy.pair_mismatch"]
+    assert _codes(live=(_live(OURS, is_open=True),)) == ["deploy.world_readable"]
+    assert _codes(manage=False, proven=None, live=(_live(OURS, is_open=True),)) == ["deploy.world_readable"]
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        (timedelta(hours=5), []),
+        (timedelta(hours=4), ["cert.expiring"]),
+        (timedelta(seconds=1), ["cert.expiring"]),
+        (timedelta(0), ["cert.expired"]),
+        (timedelta(days=-3), ["cert.expired"]),
+    ],
+)
+@pytest.mark.parametrize("manage", [True, False])
+def test_a_life_that_ends_is_told_below_a_fifth(left: timedelta, expected: list[str], manage: bool) -> None:
+    """Of 24 hours that is 4.8; whoever renews it."""
+    dying = _facts(since=NOW + left - 24 * HOUR)
+    proven = dying if manage else None
+    assert (
+        _codes(manage=manage, proven=proven, live=(_live(dying),), served=(_seen(dying, ServedAs.PROVEN),)) == expected
+    )
+
+
+@pytest.mark.parametrize(("apart", "expected"), [(HOUR, ["cert.reissue_loop"]), (2 * HOUR, []), (16 * HOUR, [])])
+def test_one_after_the_other_is_a_loop(apart: timedelta, expected: list[str]) -> None:
+    """Five within a quarter of a life are; five in the time that five are due in are not."""
+    seen = tuple(_facts(f"{n}", NOW - (5 - n) * apart) for n in range(5))
+    assert _codes(manage=False, proven=None, seen=seen) == expected
+    assert _codes(manage=False, proven=None, seen=seen[1:]) == []
+
+
+def test_what_nobody_owns() -> None:
+    """By path or by name it would be owned; it says until when."""
+    pair = Pair(server="nginx", certificate="/etc/ssl/wiki.crt", names=("wiki.internal",), facts=OURS)
+    (finding,) = nobody_owns("lxc101", [pair], frozenset({FILE, NAME}))
+    assert (finding.code, finding.identifier) == ("cert.unmanaged", "wiki.internal")
+    assert "it expires 2026-11-25" in finding.explanation
+    for owned in ({"/etc/ssl/wiki.crt"}, {"wiki.internal"}):
+        assert nobody_owns("lxc101", [pair], frozenset(owned)) == []
+
+
+@pytest.mark.parametrize(
+    ("directory", "hours", "is_late"),
+    [
+        ("https://ca.internal:9000/acme/acme/directory", None, True),
+        ("https://ca.internal:9000/acme/acme/directory", 24, False),
+        ("https://acme-v02.api.letsencrypt.org/directory", None, False),
+        (None, None, False),
+    ],
+)
+def test_traefik_renews_too_late(directory: str | None, hours: int | None, is_late: bool) -> None:
+    """Only where it asks a private CA and was not told how long its certificates live."""
+    resolver = Resolver(name="step", file="/etc/traefik/traefik.yml", line=12, directory=directory, hours=hours)
+    found = renews_too_late("lxc102", resolver)
+    assert (found is not None) is is_late
+    if found is not None:
+        assert found.culprit is not None
+        assert (found.code, found.culprit.line) == ("traefik.renews_too_late", 12)
