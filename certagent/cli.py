@@ -100,6 +100,37 @@ def status(path: Path, as_json: bool) -> None:
 
 @commands.command()
 @click.argument("name")
+@click.option(
+    "--reason",
+    type=click.Choice(["unspecified", "key-compromise", "affiliation-changed", "superseded", "cessation"]),
+    default="unspecified",
+    show_default=True,
+)
+@_config(DEFAULT_AGENT_PATH)
+@_as_json
+def revoke(name: str, reason: str, path: Path, as_json: bool) -> None:
+    """Have the CA revoke the certificate NAME, and renew it with a new key at once."""
+    from certagent.commands import revoke as command
+    from certagent.config import load_agent
+
+    document = command.revoke(load_agent(path), name, reason)
+    _finish(document, command.render, command.exit_status(document), as_json)
+
+
+@commands.command()
+@_config(DEFAULT_AGENT_PATH)
+@_as_json
+def account(path: Path, as_json: bool) -> None:
+    """This node's account at the CA, and nginx's lines for the solver `stateless`."""
+    from certagent.commands import account as command
+    from certagent.config import load_agent
+
+    document = command.account(load_agent(path))
+    _finish(document, command.render, 0, as_json)
+
+
+@commands.command()
+@click.argument("name")
 @click.option("--fleet", is_flag=True, help="Also the CA's way to it, as the collector knows it.")
 @_config(DEFAULT_AGENT_PATH)
 @_as_json

@@ -2,7 +2,7 @@
 
 ```
 accounts/<digest of the directory's URL>/account.json
-certificates/<name>/{lock, order.json, run.json, last.json, proven -> generations/<N>}
+certificates/<name>/{lock, order.json, run.json, last.json, unchallenged.json, revoked.json, proven -> generations/<N>}
 certificates/<name>/generations/<N>/{privkey.pem, fullchain.pem}
 records/<name>.json
 fixes/<id>/{fix.json, <file's name>.before}
@@ -70,6 +70,19 @@ class Last(msgspec.Struct, frozen=True, kw_only=True):
 
     outcome: Outcome
     at: datetime
+
+
+class Unchallenged(msgspec.Struct, frozen=True, kw_only=True):
+    """Renewals in a row that the CA made without a challenge."""
+
+    count: int
+    since: datetime
+
+
+class Revoked(msgspec.Struct, frozen=True, kw_only=True):
+    """The last one that the CA was told to revoke."""
+
+    fingerprint: str
 
 
 class State:
@@ -235,6 +248,30 @@ class CertificateFolder:
     def forget_order(self) -> None:
         """It came to an end."""
         remove_file(self._folder / "order.json")
+
+    def note_revoked(self, generation: Generation) -> None:
+        """The CA was told to revoke that one."""
+        _write(self._folder / "revoked.json", Revoked(fingerprint=generation.facts.fingerprint))
+
+    def is_revoked(self, generation: Generation) -> bool:
+        """Whether the CA was told to."""
+        known = _read(self._folder / "revoked.json", Revoked)
+        return known is not None and known.fingerprint == generation.facts.fingerprint
+
+    def unchallenged(self) -> Unchallenged | None:
+        """How often in a row it was renewed without a challenge; None after a renewal with one."""
+        return _read(self._folder / "unchallenged.json", Unchallenged)
+
+    def count_unchallenged(self, now: datetime) -> Unchallenged:
+        """Once more."""
+        known = self.unchallenged() or Unchallenged(count=0, since=now)
+        counted = msgspec.structs.replace(known, count=known.count + 1)
+        _write(self._folder / "unchallenged.json", counted)
+        return counted
+
+    def forget_unchallenged(self) -> None:
+        """A challenge was passed."""
+        remove_file(self._folder / "unchallenged.json")
 
     def run(self) -> Run | None:
         """The run under way; at a start: the one that was killed."""

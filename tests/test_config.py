@@ -126,7 +126,11 @@ def test_it_reads_a_solver_for_each_challenge(tmp_path: Path, good: str, by_upda
     ("old", "new", "message"),
     [
         ('"dns-01"', '"dns-02"', "certificate[0].challenge: invalid enum value 'dns-02'"),
-        ('"dns-01"', '"http-01"', 'certificate[0].solver: http-01 is answered by kind = "listener", not by "rfc2136"'),
+        (
+            '"dns-01"',
+            '"http-01"',
+            'certificate[0].solver: http-01 is answered by kind = "listener|webroot|stateless", not by "rfc2136"',
+        ),
         ('"10.0.0.50"', '"ns.internal"', "certificate[0].solver.server: 'ns.internal' is not an IP address"),
         ('zone = "internal"', "port = 0", "certificate[0].solver.port: 0 is no port"),
         (
@@ -157,7 +161,7 @@ def test_it_says_what_is_wrong_with_a_dynamic_update(
 def test_it_refuses_a_listener_for_dns(tmp_path: Path, good: str) -> None:
     """A port cannot answer a question to DNS."""
     text = good.replace(LISTENER, f'challenge = "dns-01"\n{LISTENER}')
-    expected = 'certificate[0].solver: dns-01 is answered by kind = "rfc2136", not by "listener"'
+    expected = 'certificate[0].solver: dns-01 is answered by kind = "rfc2136|exec", not by "listener"'
     assert _message(tmp_path, text) == expected
 
 

@@ -28,6 +28,7 @@ NOT_CONCLUDED = {
 }
 _REFUSED = ("tests/issuance/test_order.py", "test_a_refused_port_leaves_the_order_to_be_tried_again")
 _HIDDEN = ("tests/agent/test_renewal.py", "test_a_refused_challenge_gets_the_reason_that_the_ca_hides")
+_RENEWAL = "tests/agent/test_renewal.py"
 IN_WORDS = {  # tests of their own beside the table of `test_every_code`
     "acme.pending_with_error": (
         "tests/issuance/test_order.py",
@@ -36,11 +37,20 @@ IN_WORDS = {  # tests of their own beside the table of `test_every_code`
     "acme.reason_hidden": ("tests/domain/test_every_code.py", "test_a_reason_that_nobody_sees_is_said_to_be_hidden"),
     "acme.order_expired": ("tests/issuance/test_codes.py", "test_an_order_that_ends_without_a_reason"),
     "dns.zone_gone": ("tests/domain/test_fleet.py", "test_a_zone_is_gone_when_its_names_are_and_not_when_one_is"),
+    "dns01.hook_failed": (
+        "tests/issuance/test_solvers.py",
+        "test_a_program_that_fails_is_a_finding_without_its_output",
+    ),
+    "renewal.unchallenged": (_RENEWAL, "test_what_is_blocked_and_due_is_renewed_without_a_challenge"),
+    "renewal.forbidden": (_RENEWAL, "test_a_ca_that_forbids_it_is_named"),
+    "renewal.expired": (_RENEWAL, "test_what_has_expired_cannot_be_kept_alive"),
+    "renewal.limit_reached": (_RENEWAL, "test_so_often_in_a_row_and_no_more"),
     "preflight.agreed": ("tests/domain/test_every_code.py", "test_an_orders_fate_is_held_against_the_verdict"),
     "preflight.disagreed": ("tests/domain/test_every_code.py", "test_an_orders_fate_is_held_against_the_verdict"),
 }
 _ALPN = ("tests/issuance/test_alpn.py", "test_the_rehearsal_says_what_the_ca_does")
 _SEEN = "tests/e2e/test_findings_seen.py"
+_KEPT = "tests/e2e/test_kept_alive.py"
 _CODES = "tests/issuance/test_codes.py"
 FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a real part
     "acme.mismatch_final": ("tests/issuance/test_order.py", "test_a_wrong_body_is_final"),
@@ -73,6 +83,13 @@ FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a 
         "tests/e2e/test_campaign.py",
         "test_a_stale_connection_is_named_exactly_where_the_ca_uses_one",
     ),
+    "ca.eab_required": ("tests/issuance/test_terms.py", "test_an_account_that_has_to_be_bound_is_named"),
+    "ca.lifetime_denied": ("tests/issuance/test_terms.py", "test_a_lifetime_that_the_ca_does_not_allow_has_a_name"),
+    "dns01.hook_failed": ("tests/e2e/test_dns01.py", "test_a_program_that_fails_is_named"),
+    "renewal.unchallenged": (_KEPT, "test_what_is_due_is_kept_alive_while_the_incident_stays_open"),
+    "renewal.limit_reached": (_KEPT, "test_what_is_due_is_kept_alive_while_the_incident_stays_open"),
+    "renewal.forbidden": (_KEPT, "test_a_ca_that_forbids_it_is_named_and_the_certificate_stays"),
+    "renewal.expired": ("tests/issuance/test_mtls.py", "test_an_expired_certificate_is_refused"),
     "preflight.agreed": ("tests/e2e/test_campaign.py", "test_the_verdict_before_the_order_is_the_cas_after_it"),
     "preflight.disagreed": (
         "tests/agent/test_renewal.py",
@@ -88,8 +105,6 @@ NOT_FOR_REAL = {
     "acme.rate_limited": "step-ca has no rate limits",
     "alpn.port_not_443": "the lab's certificates are all of http-01",
     "ca.account_unknown": "an account that the CA forgot is made anew, so that the code is never reached",
-    "ca.eab_required": "no CA of the tests requires a binding",
-    "ca.lifetime_denied": "certagent asks for no lifetime, so that a CA has nothing to deny",
     "dns.resolver_public": "nothing may leave the lab",
     "dns01.authority_cannot_see": "the lab's nameserver takes no updates",
     "dns01.leftover": "the lab's nameserver takes no updates",

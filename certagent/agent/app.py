@@ -11,37 +11,47 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from certagent.agent.advising import Advising
 from certagent.agent.attention import Attention
 from certagent.agent.channel import Channel
 from certagent.agent.claims import Claims
 from certagent.agent.deploying import Deploying
 from certagent.agent.door import open_door
 from certagent.agent.files import FileRuns
+from certagent.agent.leaving import take_leave
 from certagent.agent.lifecycle import Lifecycle
 from certagent.agent.looking import Looks
 from certagent.agent.ordering import Ordering
 from certagent.agent.preflight import CheckDirectory, FindFaults, Preflight
 from certagent.agent.rehearsal import through_collector
-from certagent.agent.renewal import PlaceOrder, Renewal
+from certagent.agent.renewal import Renewal
 from certagent.agent.reporter import Reporter
+from certagent.agent.revoking import Revoking
 from certagent.agent.schedule import Schedule
 from certagent.agent.serving import ServingRuns, watch_live_files
 from certagent.agent.solving import Answering, open_solvers
 from certagent.agent.stock import Stock
 from certagent.agent.watching import watch_files
-from certagent.config import AgentSettings, AuthoritySection, CertificateSection, load_agent, load_policy, read_token
+from certagent.config import (
+    AgentSettings,
+    AuthoritySection,
+    load_agent,
+    load_policy,
+    read_binding,
+    read_token,
+)
 from certagent.domain.channel import Refused
 from certagent.domain.conclusions.evidence import DirectoryCheck
 from certagent.domain.deployments import Fault
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.orders import OrderOutcome
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.domain.reports import Outcome, RunKind, Trigger
+from certagent.issuance.advice import Advisor
 from certagent.issuance.directory import check_directory
 from certagent.proof import Prover
 from certagent.reporting import Spool, Uplink
-from certagent.state import CertificateFolder, State
+from certagent.state import State
 from certagent.vantage.configured import Configured
 from certagent.vantage.nameserver import Nameserver
 from certagent.vantage.observe import NodeVantage
@@ -79,6 +89,7 @@ class _Wired(msgspec.Struct, frozen=True, kw_only=True):
     """The parts that run."""
 
     lifecycle: Lifecycle
+    advising: Advising
     stock: Stock
     serving: ServingRuns
     reporter: Reporter
@@ -92,6 +103,7 @@ async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
     """Run for ever."""
     async with AsyncExitStack() as stack:
         wired = await _wire(settings, policy, clock, stack)
+        await asyncio.to_thread(take_leave, settings, wired.state, wired.reporter)
         await stack.enter_async_context(open_door(settings.agent.socket, wired.lifecycle))
         async with asyncio.TaskGroup() as group:
             group.create_task(wired.lifecycle.run(), name="lifecycle")
@@ -99,6 +111,7 @@ async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
             watch = watch_files(wired.lifecycle.files_changed, policy, wired.reporter, wired.state, others)
             group.create_task(watch, name="watch")
             group.create_task(wired.stock.keep(policy.proof.look_every), name="stock")
+            group.create_task(wired.advising.run(), name="advising")
             look = partial(wired.stock.report, Trigger.FILE)
             group.create_task(watch_live_files(wired.serving, look, policy), name="watch live files")
             if wired.uplink is not None and wired.channel is not None:
@@ -116,8 +129,9 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
     client = await _client(settings, stack)
     spool = await asyncio.to_thread(Spool, settings.agent.state / "spool") if client else None
     reporter = Reporter(name, spool, clock)
+    binding = await asyncio.to_thread(read_binding, settings.authority, settings.agent.state)
     solvers = await open_solvers(settings, state, clock, stack)
-    ordering = await stack.enter_async_context(Ordering(settings.authority, solvers, state, clock))
+    ordering = await stack.enter_async_context(Ordering(settings.authority, solvers, state, clock, binding))
     prover = Prover(settings.authority.root, clock)
     deploying = Deploying(prover, settings.authority.root, policy.proof, clock)
     schedule = Schedule(name, policy.renewal)
@@ -137,7 +151,8 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
     renewal = Renewal(
         name,
         state=state,
-        place_order=_bounded(ordering.place),
+        place_order=ordering.place,
+        renew_unchallenged=ordering.renew,
         deploy=deploying.deploy,
         preflight=preflight,
         reporter=reporter,
@@ -183,6 +198,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
             clock=clock,
         ),
         stock=stock,
+        revoking=Revoking(state, ordering),
         schedule=schedule,
         attention=Attention(policy.preflight),
         claims=stack.enter_context(Claims(name, state, deploying.lock_files)),
@@ -190,8 +206,19 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         reporter=reporter,
         clock=clock,
     )
+    certificates = {one.name: one for one in settings.certificate if one.manage}
+    advisor = Advisor(settings.authority.directory, settings.authority.root, settings.authority.addresses)
+    advising = Advising(
+        tuple(certificates),
+        standing=lambda one: renewal.standing(certificates[one]),
+        ask=advisor.ask,
+        schedule=schedule,
+        wake=lifecycle.wake,
+        clock=clock,
+    )
     return _Wired(
         lifecycle=lifecycle,
+        advising=advising,
         stock=stock,
         serving=serving,
         reporter=reporter,
@@ -200,17 +227,6 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         uplink=Uplink(spool, client, clock) if client is not None and spool is not None else None,
         channel=_channel(client, clock, beside, lifecycle, policy, reporter) if client is not None else None,
     )
-
-
-def _bounded(place: PlaceOrder) -> PlaceOrder:
-    """Some at once: orders are the CA's work; what is deployed meanwhile is this node's, and waits for nobody."""
-    slots = asyncio.Semaphore(MOST_ORDERS_AT_ONCE)
-
-    async def bounded(certificate: CertificateSection, folder: CertificateFolder) -> OrderOutcome:
-        async with slots:
-            return await place(certificate, folder)
-
-    return bounded
 
 
 async def _client(settings: AgentSettings, stack: AsyncExitStack) -> PinnedClient | None:

@@ -14,7 +14,10 @@ _Essence = tuple[Verdict, tuple[tuple[str, Culprit | None], ...]]
 
 
 class _Entry(msgspec.Struct, kw_only=True):
+    """`at` is at most `pause` from now on, whatever the clock was set to meanwhile."""
+
     at: datetime
+    pause: timedelta = timedelta(0)
     blocks: int = 0
     good: int | None = None  # looks since it was blocked; None when that is long past
     essence: _Essence | None = None
@@ -36,19 +39,21 @@ class Attention:
         entry.good = None if blocks else self._counted(entry)
         entry.blocks = (entry.blocks + 1 if not is_new else 1) if blocks else 0
         entry.essence = _essence_of(judgement)
-        entry.at = now + self._pause(entry)
+        entry.pause = self._pause(entry)
+        entry.at = now + entry.pause
         return is_new
 
     def ready(self, now: datetime) -> list[str]:
         """Who is to be judged now. They are out of the way until they are noted again."""
-        names = [name for name, entry in self._entries.items() if entry.at <= now]
+        names = [name for name, entry in self._entries.items() if _at(entry, now) <= now]
         for name in names:
+            self._entries[name].pause = self._policy.repeat_every
             self._entries[name].at = now + self._policy.repeat_every
         return names
 
-    def next_at(self) -> datetime | None:
+    def next_at(self, now: datetime) -> datetime | None:
         """When somebody is to be judged next."""
-        return min((entry.at for entry in self._entries.values()), default=None)
+        return min((_at(entry, now) for entry in self._entries.values()), default=None)
 
     def _counted(self, entry: _Entry) -> int | None:
         if entry.blocks:
@@ -69,6 +74,11 @@ class Attention:
 def _is_grave(judgement: Judgement) -> bool:
     """Whether it makes an incident although it does not block: that has to resolve by itself, too."""
     return any(finding.severity.at_least(Severity.ERROR) for finding in judgement.findings)
+
+
+def _at(entry: _Entry, now: datetime) -> datetime:
+    entry.at = min(entry.at, now + entry.pause)
+    return entry.at
 
 
 def _essence_of(judgement: Judgement) -> _Essence:

@@ -1,11 +1,11 @@
-"""The agent's unix socket: what `check`, `renew` and `status` talk to. Root's alone (0600); decides nothing."""
+"""The agent's unix socket: what `check`, `renew` and their like talk to. Root's alone (0600); decides nothing."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -29,6 +29,14 @@ class Inside(Protocol):
         """Renew; all certificates of this node when none is given."""
         ...
 
+    async def revoke(self, name: str, reason: int) -> dict[str, Any]:
+        """Have the CA revoke it, and renew it."""
+        ...
+
+    async def account(self) -> dict[str, Any]:
+        """The document of `certagent account`."""
+        ...
+
     async def status(self) -> dict[str, Any]:
         """The document of `certagent status`."""
         ...
@@ -38,12 +46,17 @@ class _ToCheck(msgspec.Struct, frozen=True):
     identifiers: tuple[str, ...]
 
 
+class _ToRevoke(msgspec.Struct, frozen=True):
+    name: str
+    reason: Annotated[int, msgspec.Meta(ge=0, le=10)]
+
+
 class _ToRenew(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     force: bool
 
 
-_Asked = TypeVar("_Asked", _ToCheck, _ToRenew)
+_Asked = TypeVar("_Asked", _ToCheck, _ToRenew, _ToRevoke)
 
 
 @asynccontextmanager
@@ -52,7 +65,9 @@ async def open_door(path: Path, inside: Inside) -> AsyncIterator[None]:
     app = web.Application()
     app.router.add_post("/check", _checker(inside))
     app.router.add_post("/renew", _renewer(inside))
-    app.router.add_get("/status", _teller(inside))
+    app.router.add_post("/revoke", _revoker(inside))
+    app.router.add_get("/status", _teller(inside.status))
+    app.router.add_get("/account", _teller(inside.account))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await asyncio.to_thread(_make_way, path)
@@ -101,9 +116,20 @@ def _renewer(inside: Inside) -> Any:
     return renew
 
 
-def _teller(inside: Inside) -> Any:
+def _revoker(inside: Inside) -> Any:
+    async def revoke(request: web.Request) -> web.Response:
+        asked = _read(await request.read(), _ToRevoke)
+        mistake = inside.unknown(names=[asked.name])
+        if mistake is not None:
+            return _document({"error": mistake}, status=404)
+        return _document(await inside.revoke(asked.name, asked.reason))
+
+    return revoke
+
+
+def _teller(look: Callable[[], Awaitable[dict[str, Any]]]) -> Any:
     async def tell(_: web.Request) -> web.Response:
-        return _document(await inside.status())
+        return _document(await look())
 
     return tell
 

@@ -11,11 +11,14 @@ import msgspec
 from certagent.agent.attention import Attention
 from certagent.agent.claims import Claims
 from certagent.agent.files import FileRuns
+from certagent.agent.outage import Outage
 from certagent.agent.preflight import Preflight
-from certagent.agent.renewal import Renewal, Renewed
+from certagent.agent.renewal import Need, Renewal, Renewed
 from certagent.agent.reporter import Reporter, Run
+from certagent.agent.revoking import Revoking
 from certagent.agent.schedule import Schedule
 from certagent.config import CertificateSection
+from certagent.domain.certificates import CertificateFacts
 from certagent.domain.conclusions.ordering import state_refused
 from certagent.domain.findings import Finding, Severity, Verdict
 from certagent.domain.policy import Judgement, Policy
@@ -24,7 +27,7 @@ from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
 from certagent.watch import ChangeSet
 
 MOST_JUDGED_AT_ONCE = 8
-_LONGEST_WAIT_SECONDS = 600.0  # a clock that was set wrong, or a suspend, costs no more than this
+_LONGEST_WAIT_SECONDS = 15.0  # a clock that was set, or a suspend, costs no more than this
 
 
 class Taking(Protocol):
@@ -53,6 +56,7 @@ class Lifecycle:
         renewal: Renewal,
         files: FileRuns,
         stock: Taking,
+        revoking: Revoking,
         schedule: Schedule,
         attention: Attention,
         claims: Claims,
@@ -67,12 +71,14 @@ class Lifecycle:
         self._renewal = renewal
         self._files = files
         self._stock = stock
+        self._revoking = revoking
         self._schedule = schedule
         self._reporter = reporter
         self._clock = clock
         self._attention = attention
         self._claims = claims
         self._policy = policy
+        self._outage = Outage()
         self._again: set[str] = set()
         self._woken = asyncio.Event()
         self._begun = asyncio.Event()
@@ -89,6 +95,10 @@ class Lifecycle:
     def judge_again(self, identifiers: Sequence[str]) -> None:
         """Soon, and once for however many times it was asked."""
         self._again.update(one for one in identifiers if one in self._own_identifiers())
+        self._woken.set()
+
+    def wake(self) -> None:
+        """The dates have changed."""
         self._woken.set()
 
     # --- timer ----------------------------------------------------------------------------------------------------
@@ -138,11 +148,25 @@ class Lifecycle:
         wanted = [name for name in names or self._certificates if self._certificates[name].manage]
         await self._begun.wait()
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._renew(name, Trigger.REQUEST, force=force), name=f"renew {name}")
-                for name in wanted
-            ]
-        return [msgspec.to_builtins(task.result()) for task in tasks]
+            tasks = {
+                name: group.create_task(self._renew(name, Trigger.REQUEST, force=force), name=f"renew {name}")
+                for name in self._schedule.by_urgency(wanted)
+            }
+        return [msgspec.to_builtins(tasks[name].result()) for name in wanted]
+
+    async def revoke(self, name: str, reason: int) -> dict[str, Any]:
+        """Have the CA revoke what is served, then renew it, for it is due now. The document of `certagent revoke`."""
+        await self._begun.wait()
+        async with self._locks[name]:
+            revoked, problem = await self._revoking.revoke(name, reason)
+            if revoked is not None:
+                self._schedule.set(name, None, self._clock.now())
+        renewed = await self._renew(name, Trigger.REQUEST, force=False) if revoked is not None else None
+        return {"name": name, "revoked": revoked, "problem": problem, "renewed": msgspec.to_builtins(renewed)}
+
+    async def account(self) -> dict[str, Any]:
+        """The document of `certagent account`."""
+        return await self._revoking.account()
 
     async def status(self) -> dict[str, Any]:
         """The document of `certagent status`."""
@@ -160,7 +184,7 @@ class Lifecycle:
             if certificate.manage:
                 if await asyncio.to_thread(self._claims.take, certificate) is None:
                     await self._renewal.finish_interrupted(certificate)
-                self._schedule.set(name, self._renewal.facts(name), self._clock.now())
+                self._plan(name, Trigger.START)
         self._begun.set()
         await self._stock.report(Trigger.START)
         now = self._clock.now()
@@ -182,6 +206,8 @@ class Lifecycle:
             scopes = [f"identifier:{judgement.identifier}" for judgement in judgements]
             self._reporter.end(run, _outcome_of(judgements), scopes=scopes, judgements=judgements)
         self._hasten(judgements)
+        if self._outage.note(judgements):
+            self._hasten_all()
         self._woken.set()  # there is a new date for the next look
         return judgements
 
@@ -190,25 +216,29 @@ class Lifecycle:
             now = self._clock.now()
             unproven = self._renewal.is_unproven(self._certificates[name])
             if not force and not unproven and not self._schedule.is_due(name, now):
-                self._schedule.set(name, self._renewal.facts(name), now)
+                self._plan(name, trigger)
                 return Renewed(name=name, outcome="not_due", note=self._due_note(name))
+            need = self._need(name, now)
+            if trigger is Trigger.TIMER and self._outage.spares(name, self._stage(name, need), now):
+                self._schedule.postpone(name, self._renewal.facts(name), now)
+                self._woken.set()
+                return Renewed(name=name, outcome="not_due", note="the CA cannot be had")
             self._schedule.take(name)
             certificate = self._certificates[name]
-            renewed = await self._renew_owned(certificate, trigger, now)
+            renewed = await self._renew_owned(certificate, trigger, need)
             self._plan_next(name, renewed)
         await self._stock.report(trigger, [name])
         return renewed
 
-    async def _renew_owned(self, certificate: CertificateSection, trigger: Trigger, now: datetime) -> Renewed:
+    async def _renew_owned(self, certificate: CertificateSection, trigger: Trigger, need: Need) -> Renewed:
         """Preflight and renewal, where this agent owns the certificate and can keep what comes of it."""
         run = self._reporter.begin(RunKind.RENEWAL, trigger)
         if (taken := await asyncio.to_thread(self._claims.take, certificate)) is not None:
             return self._left_alone(run, certificate, taken)
         async with self._slots:
             judgements = await self._judge(certificate.identifiers, trigger)
-        urgent = self._schedule.is_urgent(self._renewal.facts(certificate.name), now)
         try:
-            return await self._renewal.run(certificate, judgements, trigger, urgent=urgent)
+            return await self._renewal.run(certificate, judgements, trigger, need=need)
         except OSError as error:
             file = str(error.filename) if error.filename is not None else None
             is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -222,12 +252,31 @@ class Lifecycle:
         self._reporter.end(run, Outcome.FAILED, scopes=[scope], findings=[graded], certificate=certificate.name)
         return Renewed(name=certificate.name, outcome=Outcome.FAILED, findings=(graded,))
 
+    def _standing(self, name: str) -> CertificateFacts | None:
+        generation = self._renewal.standing(self._certificates[name])
+        return generation.facts if generation is not None else None
+
+    def _stage(self, name: str, need: Need) -> str:
+        facts = self._renewal.facts(name)
+        return "expired" if facts is not None and facts.not_after <= self._clock.now() else need
+
+    def _need(self, name: str, now: datetime) -> Need:
+        if self._schedule.is_urgent(self._renewal.facts(name), now):
+            return Need.URGENT
+        return Need.DUE if self._schedule.is_due(name, now) else Need.NONE
+
+    def _plan(self, name: str, trigger: Trigger) -> None:
+        """By what is on disk."""
+        self._schedule.set(name, self._standing(name), self._clock.now())
+        if not self._schedule.is_due(name, self._clock.now()):
+            self._renewal.take_back(self._certificates[name], trigger)
+
     def _plan_next(self, name: str, renewed: Renewed) -> None:
-        facts, now = self._renewal.facts(name), self._clock.now()
-        if renewed.outcome in (Outcome.DONE, Outcome.FOUND):
-            self._schedule.set(name, facts, now)
+        now = self._clock.now()
+        if renewed.outcome in (Outcome.DONE, Outcome.FOUND, Outcome.KEPT):
+            self._schedule.renewed(name, self._standing(name), now)
         else:
-            self._schedule.postpone(name, facts, now)
+            self._schedule.postpone(name, self._renewal.facts(name), now, renewed.retry_at)
         self._woken.set()
 
     def _hasten(self, judgements: Sequence[Judgement]) -> None:
@@ -238,10 +287,16 @@ class Lifecycle:
                 self._schedule.hasten(name, self._clock.now())
                 self._woken.set()
 
+    def _hasten_all(self) -> None:
+        """The CA is back: for all certificates, whatever stands in the way of each."""
+        for name, certificate in self._certificates.items():
+            if certificate.manage:
+                self._schedule.hasten(name, self._clock.now())
+
     async def _wait(self) -> None:
         """Until something is asked for, or due."""
-        dates = (self._schedule.next_at(), self._attention.next_at(), self._files.again_at)
         now = self._clock.now()
+        dates = (self._schedule.next_at(now), self._attention.next_at(now), self._files.again_at)
         seconds = min([(at - now).total_seconds() for at in dates if at is not None], default=_LONGEST_WAIT_SECONDS)
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(self._woken.wait(), name="wait for a reason")

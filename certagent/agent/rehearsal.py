@@ -1,5 +1,6 @@
 """Asking for a rehearsal: plant here, have somebody beside the CA fetch it. Planting is never remote."""
 
+import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,10 +12,10 @@ import msgspec
 
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import (
+    REHEARSAL_MARK,
     Rehearsal,
     RehearsalOutcome,
     RehearsalRequest,
-    body_for,
     digest_for,
 )
 from certagent.world.pinned import PinnedClient
@@ -29,6 +30,10 @@ class Plantable(Protocol):
 
     challenge_type: str
 
+    def rehearsed(self, token: str) -> str:
+        """What that token is to be answered with: as a rule the body that is planted for it."""
+        ...
+
     async def show(self, request: RehearsalRequest, body: str) -> None:
         """Show `body` for the request's token and identifier, for `LONGEST_PLANTING_SECONDS` at most."""
         ...
@@ -41,11 +46,10 @@ class Plantable(Protocol):
 @asynccontextmanager
 async def planted(responder: Plantable, identifier: str) -> AsyncIterator[RehearsalRequest]:
     """A fresh token in the responder, withdrawn at the end; yields what to ask for."""
-    token = secrets.token_urlsafe(32)
-    body = body_for(token)
-    request = RehearsalRequest(
-        identifier=identifier, challenge=responder.challenge_type, token=token, digest=digest_for(token)
-    )
+    token = REHEARSAL_MARK + secrets.token_urlsafe(32)
+    body = responder.rehearsed(token)
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    request = RehearsalRequest(identifier=identifier, challenge=responder.challenge_type, token=token, digest=digest)
     try:
         await responder.show(request, body)
         yield request

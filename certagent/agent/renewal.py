@@ -2,13 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 import msgspec
 
+from certagent.agent.keeping import Keeping, RenewUnchallenged
 from certagent.agent.preflight import Preflight
 from certagent.agent.reporter import Reporter, Run
+from certagent.agent.schedule import bounded
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
+from certagent.domain.conclusions.lifetimes import end_is_near, renewal_is_impossible
 from certagent.domain.conclusions.ordering import agreement, deployment_failed, order_failed
 from certagent.domain.deployments import Deployment, Generation
 from certagent.domain.findings import Finding, Severity, Verdict, worst_first
@@ -26,6 +30,14 @@ PlaceOrder = Callable[[CertificateSection, CertificateFolder], Awaitable[OrderOu
 Deploy = Callable[[CertificateSection, Generation], Awaitable[list[Deployment]]]
 
 
+class Need(StrEnum):
+    """How much a new certificate is wanted."""
+
+    NONE = "none"  # it was asked for before its time
+    DUE = "due"
+    URGENT = "urgent"  # so little life is left that an order is placed although the verdict blocks
+
+
 class Renewed(msgspec.Struct, frozen=True, kw_only=True):
     """What a renewal came to; `outcome` is an Outcome, or "not_due"."""
 
@@ -33,6 +45,7 @@ class Renewed(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     note: str | None = None
     fingerprint: str | None = None
+    retry_at: datetime | None = None  # not before, says the CA
     findings: tuple[Finding, ...] = ()
 
 
@@ -45,6 +58,7 @@ class Renewal:
         *,
         state: State,
         place_order: PlaceOrder,
+        renew_unchallenged: RenewUnchallenged,
         deploy: Deploy,
         preflight: Preflight,
         reporter: Reporter,
@@ -54,6 +68,7 @@ class Renewal:
         self._node = node
         self._state = state
         self._place_order = place_order
+        self._keeping = Keeping(node, renew_unchallenged, policy.renewal, clock)
         self._deploy = deploy
         self._preflight = preflight
         self._reporter = reporter
@@ -69,17 +84,40 @@ class Renewal:
         """Whether something was issued and not yet proven: to be deployed again, due or not."""
         return self._unproven(self._state.certificate(certificate.name), certificate) is not None
 
+    def standing(self, certificate: CertificateSection) -> Generation | None:
+        """The same one with its pair, if it is as wanted: for all identifiers, not revoked, and no newer one waits to
+        be deployed."""
+        folder = self._state.certificate(certificate.name)
+        generation = folder.proven()
+        if generation is None or not generation.facts.covers(certificate.identifiers):
+            return None
+        is_last = self._unproven(folder, certificate) is None and not folder.is_revoked(generation)
+        return generation if is_last else None
+
+    def take_back(self, certificate: CertificateSection, trigger: Trigger) -> None:
+        """The certificate stands and is not due: what the last run complained of is no trouble any more."""
+        last = self._state.certificate(certificate.name).last()
+        if last is not None and last.outcome in (Outcome.FAILED, Outcome.BLOCKED):
+            run = self._reporter.begin(RunKind.RENEWAL, trigger)
+            scope = f"certificate:{certificate.name}"
+            self._reporter.end(run, Outcome.DONE, scopes=[scope], certificate=certificate.name)
+
     async def run(
-        self, certificate: CertificateSection, judgements: Sequence[Judgement], trigger: Trigger, *, urgent: bool
+        self,
+        certificate: CertificateSection,
+        judgements: Sequence[Judgement],
+        trigger: Trigger,
+        *,
+        need: Need,
     ) -> Renewed:
         """From the verdict to the proof. Always ends in a report; what preflight warned of is shown with the result."""
-        renewed = await self._run(certificate, judgements, trigger, urgent=urgent)
+        renewed = await self._run(certificate, judgements, trigger, need)
         seen = [finding for judgement in judgements for finding in judgement.findings]
         warnings = tuple(finding for finding in seen if finding.severity.at_least(Severity.WARN))
         return msgspec.structs.replace(renewed, findings=(*renewed.findings, *warnings))
 
     async def _run(
-        self, certificate: CertificateSection, judgements: Sequence[Judgement], trigger: Trigger, *, urgent: bool
+        self, certificate: CertificateSection, judgements: Sequence[Judgement], trigger: Trigger, need: Need
     ) -> Renewed:
         folder = self._state.certificate(certificate.name)
         run = self._reporter.begin(RunKind.RENEWAL, trigger)
@@ -87,19 +125,44 @@ class Renewal:
         unproven = self._unproven(folder, certificate)
         if unproven is not None:
             return await self._deploy_and_prove(certificate, unproven, run, [])
-        if not self._may_order(certificate.name, judgements, trigger, urgent=urgent):
-            return self._end(certificate, run, Outcome.BLOCKED, [], note="withheld before any order")
-        await self._settle(judgements)
+        blocks = [judgement for judgement in judgements if judgement.verdict is Verdict.BLOCK]
+        if not self._may_order(certificate.name, blocks, trigger, need):
+            return await self._keep(certificate, judgements, run, [], need, Outcome.BLOCKED)
+        await self._settle(judgements, self.facts(certificate.name))
         folder.save_run(_journal(run, certificate.name, "order"))
         outcome = await self._place_order(certificate, folder)
         findings = agreement(self._node, judgements, outcome)
         if isinstance(outcome, Failed):
             again = await self._preflight.judge(certificate.identifiers)
             findings = [*order_failed(self._node, certificate.identifiers, outcome, again), *findings]
-            return self._end(certificate, run, Outcome.FAILED, findings)
+            may_keep = need if blocks or need is Need.URGENT else Need.NONE
+            renewed = await self._keep(certificate, judgements, run, findings, may_keep, Outcome.FAILED)
+            retry_at = self._clock.now() + outcome.retry_after if outcome.retry_after is not None else None
+            return msgspec.structs.replace(renewed, retry_at=retry_at)
         generation = folder.add_generation(outcome.key_pem, outcome.chain_pem)
         folder.forget_order()
+        folder.forget_unchallenged()
         return await self._deploy_and_prove(certificate, generation, run, findings)
+
+    async def _keep(
+        self,
+        certificate: CertificateSection,
+        judgements: Sequence[Judgement],
+        run: Run,
+        findings: list[Finding],
+        need: Need,
+        otherwise: Outcome,
+    ) -> Renewed:
+        """No order, or none that came to anything: what is due is kept alive without a challenge, if that can be."""
+        folder = self._state.certificate(certificate.name)
+        note = "withheld before any order" if otherwise is Outcome.BLOCKED else None
+        if need is Need.NONE:
+            return self._end(certificate, run, otherwise, findings, note=note)
+        folder.save_run(_journal(run, certificate.name, "keep"))
+        generation, said = await self._keeping.keep(certificate, folder, judgements)
+        if generation is None:
+            return self._end(certificate, run, otherwise, [*said, *findings], note=note)
+        return await self._deploy_and_prove(certificate, generation, run, [*said, *findings], Outcome.KEPT)
 
     async def finish_interrupted(self, certificate: CertificateSection) -> None:
         """Report a killed run under its own id, and bring what is issued into its proven place. Run at each start."""
@@ -117,7 +180,12 @@ class Renewal:
         await self._deploy_and_prove(certificate, newest, run, [])
 
     async def _deploy_and_prove(
-        self, certificate: CertificateSection, generation: Generation, run: Run, findings: list[Finding]
+        self,
+        certificate: CertificateSection,
+        generation: Generation,
+        run: Run,
+        findings: list[Finding],
+        outcome: Outcome = Outcome.DONE,
     ) -> Renewed:
         folder = self._state.certificate(certificate.name)
         folder.save_run(_journal(run, certificate.name, "deploy", generation.number))
@@ -126,8 +194,9 @@ class Renewal:
         is_good = all(deployment.is_good for deployment in deployments)
         if is_good:
             folder.set_proven(generation.number)
+        if is_good and outcome is not Outcome.KEPT:
             self._blocked_since.pop(certificate.name, None)
-        outcome = Outcome.DONE if is_good else Outcome.FAILED
+        outcome = outcome if is_good else Outcome.FAILED
         return self._end(certificate, run, outcome, [*failed, *findings], fingerprint=generation.facts.fingerprint)
 
     def _end(
@@ -141,7 +210,8 @@ class Renewal:
         fingerprint: str | None = None,
     ) -> Renewed:
         """Report, then forget the journal. The preflight's findings have a report of their own."""
-        graded = worst_first([self._policy.grade(finding) for finding in findings])
+        said = [*findings, *self._about_its_life(certificate.name, outcome)]
+        graded = worst_first([self._policy.grade(finding) for finding in said])
         if outcome is Outcome.DONE and any(finding.severity.at_least(Severity.WARN) for finding in graded):
             outcome = Outcome.FOUND
         scope = f"certificate:{certificate.name}"
@@ -155,37 +225,46 @@ class Renewal:
             findings=tuple(graded),
         )
 
+    def _about_its_life(self, name: str, outcome: Outcome) -> list[Finding]:
+        facts = self.facts(name)
+        if facts is None:
+            return []
+        if outcome in (Outcome.BLOCKED, Outcome.FAILED):
+            return list(end_is_near(self._node, name, facts, self._clock.now(), self._policy))
+        return list(renewal_is_impossible(self._node, name, facts, self._policy))
+
     def _unproven(self, folder: CertificateFolder, certificate: CertificateSection) -> Generation | None:
         """A generation that was issued but not proven: it is deployed before anything new is ordered."""
         newest, proven = folder.newest(), folder.proven()
         if newest is None or (proven is not None and proven.number == newest.number):
             return None
-        is_usable = newest.facts.covers(certificate.identifiers) and newest.facts.not_after > self._clock.now()
+        is_wanted = newest.facts.covers(certificate.identifiers) and not folder.is_revoked(newest)
+        is_usable = is_wanted and newest.facts.not_after > self._clock.now()
         due_at = newest.facts.due_at(self._policy.renewal.due_after)
         return newest if is_usable and due_at > self._clock.now() else None
 
-    def _may_order(self, name: str, judgements: Sequence[Judgement], trigger: Trigger, *, urgent: bool) -> bool:
+    def _may_order(self, name: str, blocks: Sequence[Judgement], trigger: Trigger, need: Need) -> bool:
         """The verdict, but for probing: one order per interval, and always near expiry. A request never probes."""
-        blocks = [judgement for judgement in judgements if judgement.verdict is Verdict.BLOCK]
         if not blocks:
             self._blocked_since.pop(name, None)
             return True
         unable = any(finding.code in OWN_INABILITY for judgement in blocks for finding in judgement.findings)
         now = self._clock.now()
-        since = self._blocked_since.setdefault(name, now)
+        since = min(self._blocked_since.setdefault(name, now), now)  # the clock may have been set back
         if unable or trigger is Trigger.REQUEST:
             return False
-        if urgent or now - since >= self._policy.renewal.probe_every:
+        if need is Need.URGENT or now - since >= self._policy.renewal.probe_every:
             self._blocked_since[name] = now
             return True
         return False
 
-    async def _settle(self, judgements: Sequence[Judgement]) -> None:
+    async def _settle(self, judgements: Sequence[Judgement], facts: CertificateFacts | None) -> None:
         """Wait, bounded, until the CA has forgotten what it had read and closed what it held open before."""
-        deadline = self._clock.now() + self._policy.renewal.settle_longest
+        longest = bounded(self._policy.renewal.settle_longest, facts, self._clock.now())
+        deadline = self._clock.monotonic() + longest.total_seconds()
         for judgement in judgements:
             rehearsal = judgement.rehearsal
-            while rehearsal is not None and not self._is_settled(rehearsal) and self._clock.now() < deadline:
+            while rehearsal is not None and not self._is_settled(rehearsal) and self._clock.monotonic() < deadline:
                 await self._clock.sleep(self._settle_pause(rehearsal))
                 rehearsal = await self._preflight.rehearse(judgement.identifier)
 

@@ -1,16 +1,30 @@
 """Who answers the challenges of this node's certificates: one solver for each, opened once."""
 
 from contextlib import AsyncExitStack
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from certagent.agent.preflight import Responder
-from certagent.config import AgentSettings, CertificateSection, ListenerSolver
+from certagent.config import (
+    AgentSettings,
+    CertificateSection,
+    HookSolver,
+    ListenerSolver,
+    Rfc2136Solver,
+    StatelessSolver,
+    WebrootSolver,
+)
 from certagent.domain.ports import Clock
+from certagent.issuance.accounts import ensure_account, thumbprint
 from certagent.issuance.order import Solver
 from certagent.issuance.solvers.alpn import AlpnListener
+from certagent.issuance.solvers.hook import Hook, HookRecord
 from certagent.issuance.solvers.listener import Listener
 from certagent.issuance.solvers.rfc2136 import WrittenRecord, ZoneWriter
+from certagent.issuance.solvers.stateless import Stateless
+from certagent.issuance.solvers.webroot import Webroot
 from certagent.state import State
+
+_Record = TypeVar("_Record")
 
 
 class Answering(Solver, Responder, Protocol):
@@ -24,15 +38,13 @@ async def open_solvers(
     by_address: dict[str, Answering] = {}
     solvers: dict[str, Answering] = {}
     for certificate in settings.certificate:
-        if certificate.solver is None:
-            continue
-        if not isinstance(certificate.solver, ListenerSolver):
-            solvers[certificate.name] = ZoneWriter(certificate.solver, RecordJournal(state, certificate.name), clock)
-            continue
-        listen = certificate.solver.listen
-        if listen not in by_address:
-            by_address[listen] = await stack.enter_async_context(_listener(certificate, listen, clock))
-        solvers[certificate.name] = by_address[listen]
+        if isinstance(certificate.solver, ListenerSolver):
+            listen = certificate.solver.listen
+            if listen not in by_address:
+                by_address[listen] = await stack.enter_async_context(_listener(certificate, listen, clock))
+            solvers[certificate.name] = by_address[listen]
+        elif certificate.solver is not None:
+            solvers[certificate.name] = _solver(settings, certificate, state, clock)
     return solvers
 
 
@@ -40,17 +52,35 @@ def _listener(certificate: CertificateSection, listen: str, clock: Clock) -> Lis
     return AlpnListener(listen, clock) if certificate.challenge == "tls-alpn-01" else Listener(listen, clock)
 
 
-class RecordJournal:
-    """See `certagent.issuance.solvers.rfc2136.Journal`: one record of the state folder for each certificate."""
+def _solver(settings: AgentSettings, certificate: CertificateSection, state: State, clock: Clock) -> Answering:
+    """One that listens nowhere."""
+    name = certificate.name
+    match certificate.solver:
+        case Rfc2136Solver() as solver:
+            return ZoneWriter(solver, RecordJournal(state, f"dns01-{name}", tuple[WrittenRecord, ...]), clock)
+        case HookSolver() as solver:
+            return Hook(solver, RecordJournal(state, f"hook-{name}", tuple[HookRecord, ...]))
+        case WebrootSolver(path=path):
+            return Webroot(path, RecordJournal(state, f"webroot-{name}", tuple[str, ...]))
+        case StatelessSolver(snippet=snippet):
+            account = ensure_account(state.account(settings.authority.directory))
+            return Stateless(snippet, thumbprint(account))
+        case other:
+            raise TypeError(f"{other!r} answers no challenge")
 
-    def __init__(self, state: State, certificate: str) -> None:
+
+class RecordJournal(Generic[_Record]):
+    """What a solver put out and has to take away again: one record of the state folder for each certificate."""
+
+    def __init__(self, state: State, name: str, kind: type[tuple[_Record, ...]]) -> None:
         self._state = state
-        self._name = f"dns01-{certificate}"
+        self._name = name
+        self._kind = kind
 
-    def load(self) -> tuple[WrittenRecord, ...]:
-        """What was written and not taken away."""
-        return self._state.read_record(self._name, tuple[WrittenRecord, ...]) or ()
+    def load(self) -> tuple[_Record, ...]:
+        """What was put out and not taken away."""
+        return self._state.read_record(self._name, self._kind) or ()
 
-    def save(self, records: tuple[WrittenRecord, ...]) -> None:
+    def save(self, records: tuple[_Record, ...]) -> None:
         """Keep it."""
         self._state.write_record(self._name, records)

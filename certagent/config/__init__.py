@@ -16,6 +16,7 @@ from certagent.config.checks import (
     ConfigurationError,
     check_agent,
     check_collector,
+    read_binding,
     read_private,
     read_token,
     split_endpoint,
@@ -24,6 +25,7 @@ from certagent.config.settings import (
     AgentSection,
     AgentSettings,
     AuthoritySection,
+    BindingSection,
     CertificateSection,
     ChannelSection,
     CollectorSection,
@@ -32,15 +34,19 @@ from certagent.config.settings import (
     DeployTarget,
     DnsSection,
     HeartbeatSection,
+    HookSolver,
     ListenerSolver,
     NginxTarget,
     Rfc2136Solver,
     ServerSection,
+    StatelessSolver,
     StoreSection,
     TraefikTarget,
     VantageSection,
+    WebrootSolver,
 )
 from certagent.config.solvers import read_secret
+from certagent.domain.alert_rules import Duration, read_span
 from certagent.domain.policy import Policy, overlay, read_policy
 
 __all__ = [
@@ -50,6 +56,7 @@ __all__ = [
     "AgentSection",
     "AgentSettings",
     "AuthoritySection",
+    "BindingSection",
     "CertificateSection",
     "ChannelSection",
     "CollectorSection",
@@ -58,18 +65,22 @@ __all__ = [
     "DeployTarget",
     "DnsSection",
     "HeartbeatSection",
+    "HookSolver",
     "ListenerSolver",
     "NginxTarget",
     "Rfc2136Solver",
     "ServerSection",
+    "StatelessSolver",
     "StoreSection",
     "TraefikTarget",
     "VantageSection",
+    "WebrootSolver",
     "load_agent",
     "load_collector",
     "load_collector_policy",
     "load_policy",
     "read_private",
+    "read_binding",
     "read_secret",
     "read_token",
     "split_endpoint",
@@ -113,7 +124,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _decode(kind: type, value: Any) -> Any:
-    """The one type of the settings that TOML does not have."""
+    """The types of the settings that TOML does not have."""
+    if kind is Duration:
+        return read_span(kind, value)
     if kind is not Path or not isinstance(value, str):
         raise ValueError(f"expected a path, got {value!r}")
     return Path(value)

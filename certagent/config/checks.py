@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from certagent.config.errors import ConfigurationError, split_endpoint
 from certagent.config.settings import (
     AgentSettings,
+    AuthoritySection,
     CertificateSection,
     ChannelSection,
     CollectorSettings,
@@ -17,10 +18,19 @@ from certagent.config.settings import (
     TraefikTarget,
 )
 from certagent.config.solvers import check_shared_ports, check_solver
+from certagent.domain.orders import Binding
 
 _HTTP = ("http://", "https://")
 
-__all__ = ["ConfigurationError", "check_agent", "check_collector", "read_private", "read_token", "split_endpoint"]
+__all__ = [
+    "ConfigurationError",
+    "check_agent",
+    "check_collector",
+    "read_binding",
+    "read_private",
+    "read_token",
+    "split_endpoint",
+]
 
 
 def read_token(path: Path, configuration: Path) -> str:
@@ -40,6 +50,18 @@ def read_private(path: Path, configuration: Path, key: str) -> str:
     return secret
 
 
+def read_binding(section: AuthoritySection, configuration: Path) -> Binding | None:
+    """What binds the account to another one, if anything. Refused if anyone but its owner can read the key."""
+    if section.binding is None:
+        return None
+    key = read_private(section.binding.key_file, configuration, "authority.binding.key_file").rstrip("=")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", key):
+        raise ConfigurationError(
+            configuration, f"authority.binding.key_file: {section.binding.key_file} is not base64url"
+        )
+    return Binding(key_id=section.binding.key_id, hmac_key=key)
+
+
 def check_agent(path: Path, settings: AgentSettings) -> None:
     """Raise `ConfigurationError` for what the types cannot say: files that are missing, names used twice."""
     if not settings.authority.directory.startswith("https://"):
@@ -47,6 +69,7 @@ def check_agent(path: Path, settings: AgentSettings) -> None:
     if not settings.authority.root.is_file():
         raise ConfigurationError(path, f"authority.root: {settings.authority.root} does not exist")
     _check_addresses(path, "authority.addresses", settings.authority.addresses)
+    read_binding(settings.authority, path)
     _check_addresses(path, "dns.nameservers", settings.dns.nameservers)
     if settings.agent.policy is not None and not settings.agent.policy.is_file():
         raise ConfigurationError(path, f"agent.policy: {settings.agent.policy} does not exist")

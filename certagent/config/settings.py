@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from certagent.domain.alert_rules import Duration
+
 
 class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Frozen; an unknown key is an error."""
@@ -20,12 +22,21 @@ class AgentSection(_Settings, frozen=True):
     socket: Path = Path("/run/certagent/agent.sock")
 
 
+class BindingSection(_Settings, frozen=True):
+    """External account binding (RFC 8555 section 7.3.4): the key's name, and the file with its secret in base64url;
+    refused if others can read it."""
+
+    key_id: str
+    key_file: Path
+
+
 class AuthoritySection(_Settings, frozen=True):
     """The CA: its ACME directory, its root (pinned), its addresses for when DNS is broken."""
 
     directory: str
     root: Path = Path("/etc/certagent/root_ca.crt")
     addresses: tuple[str, ...] = ()
+    binding: BindingSection | None = None
 
 
 class CollectorSection(_Settings, frozen=True):
@@ -70,6 +81,30 @@ class Rfc2136Solver(_Settings, frozen=True, tag="rfc2136", tag_field="kind"):
     key_algorithm: Literal["hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"] = "hmac-sha256"
     zone: str | None = None
     port: int = 53
+
+
+class WebrootSolver(_Settings, frozen=True, tag="webroot", tag_field="kind"):
+    """The agent writes the challenge's file below `path`, the folder that a web server serves for that name."""
+
+    path: Path
+
+
+class StatelessSolver(_Settings, frozen=True, tag="stateless", tag_field="kind"):
+    """A web server answers every token with the account's thumbprint. `snippet`: where its lines are on this node, to
+    be looked at; they are what `certagent account` prints."""
+
+    snippet: Path | None = None
+
+
+class HookSolver(_Settings, frozen=True, tag="exec", tag_field="kind"):
+    """A program presents the record and cleans it up: `command... present|cleanup NAME TEXT`, without a shell.
+    `timeout` is in seconds."""
+
+    command: tuple[str, ...]
+    timeout: float = 60.0
+
+
+Solver = ListenerSolver | WebrootSolver | StatelessSolver | Rfc2136Solver | HookSolver
 
 
 class NginxTarget(_Settings, frozen=True, tag="nginx", tag_field="kind"):
@@ -123,14 +158,21 @@ DeployTarget = NginxTarget | TraefikTarget | CommandTarget
 
 
 class CertificateSection(_Settings, frozen=True):
-    """One certificate. `manage = false`: somebody else renews it; it is watched, rehearsed, proven, alerted."""
+    """One certificate. `manage = false`: somebody else renews it; it is watched, rehearsed, proven, alerted.
+
+    `reuse_key`: renewals keep the private key. `lifetime`: asked of the CA instead of its default. `profile`: likewise,
+    where the directory offers it.
+    """
 
     name: str
     identifiers: tuple[str, ...]
     manage: bool = True
     challenge: Literal["http-01", "tls-alpn-01", "dns-01"] = "http-01"
-    solver: ListenerSolver | Rfc2136Solver | None = None
-    key: Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096"] = "ecdsa-p256"
+    solver: Solver | None = None
+    key: Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096", "ed25519"] = "ecdsa-p256"
+    reuse_key: bool = False
+    lifetime: Duration | None = None
+    profile: str | None = None
     deploy: tuple[DeployTarget, ...] = ()
 
 

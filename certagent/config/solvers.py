@@ -3,13 +3,34 @@
 import base64
 import binascii
 import ipaddress
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from certagent.config.errors import ConfigurationError, split_endpoint
-from certagent.config.settings import CertificateSection, ListenerSolver, Rfc2136Solver
+from certagent.config.settings import (
+    CertificateSection,
+    HookSolver,
+    ListenerSolver,
+    Rfc2136Solver,
+    StatelessSolver,
+    WebrootSolver,
+)
 
-_ANSWERED_BY = {"http-01": "listener", "tls-alpn-01": "listener", "dns-01": "rfc2136"}
+LONGEST_HOOK_SECONDS = 600
+
+_ANSWERED_BY = {
+    "http-01": ("listener", "webroot", "stateless"),
+    "tls-alpn-01": ("listener",),
+    "dns-01": ("rfc2136", "exec"),
+}
+_KINDS = {
+    ListenerSolver: "listener",
+    WebrootSolver: "webroot",
+    StatelessSolver: "stateless",
+    Rfc2136Solver: "rfc2136",
+    HookSolver: "exec",
+}
 
 
 def check_solver(path: Path, where: str, certificate: CertificateSection) -> None:
@@ -18,18 +39,19 @@ def check_solver(path: Path, where: str, certificate: CertificateSection) -> Non
     solver = certificate.solver
     if solver is None:
         return
-    kind = "listener" if isinstance(solver, ListenerSolver) else "rfc2136"
-    wanted = _ANSWERED_BY[certificate.challenge]
-    if kind != wanted:
-        message = f'{certificate.challenge} is answered by kind = "{wanted}", not by "{kind}"'
+    kind, able = _KINDS[type(solver)], _ANSWERED_BY[certificate.challenge]
+    if kind not in able:
+        message = f'{certificate.challenge} is answered by kind = "{"|".join(able)}", not by "{kind}"'
         raise ConfigurationError(path, f"{where}.solver: {message}")
-    if isinstance(solver, Rfc2136Solver):
-        _check_rfc2136(path, f"{where}.solver", solver, certificate.identifiers)
-        return
-    try:
-        split_endpoint(solver.listen)
-    except ValueError as error:
-        raise ConfigurationError(path, f"{where}.solver.listen: {error}") from error
+    match solver:
+        case Rfc2136Solver():
+            _check_rfc2136(path, f"{where}.solver", solver, certificate.identifiers)
+        case ListenerSolver():
+            _check_listener(path, f"{where}.solver", solver)
+        case WebrootSolver():
+            _check_webroot(path, f"{where}.solver", solver)
+        case HookSolver():
+            _check_hook(path, f"{where}.solver", solver)
 
 
 def check_shared_ports(path: Path, certificates: Sequence[CertificateSection]) -> None:
@@ -66,6 +88,29 @@ def _check_identifiers(path: Path, where: str, certificate: CertificateSection) 
         if is_dns and _is_address(identifier):
             message = f"{identifier!r} is an address, which dns-01 cannot prove"
             raise ConfigurationError(path, f"{where}.identifiers: {message}")
+
+
+def _check_listener(path: Path, where: str, solver: ListenerSolver) -> None:
+    try:
+        split_endpoint(solver.listen)
+    except ValueError as error:
+        raise ConfigurationError(path, f"{where}.listen: {error}") from error
+
+
+def _check_webroot(path: Path, where: str, solver: WebrootSolver) -> None:
+    if not solver.path.is_absolute():
+        raise ConfigurationError(path, f"{where}.path: {str(solver.path)!r} is not an absolute path")
+    if not solver.path.is_dir():
+        raise ConfigurationError(path, f"{where}.path: {solver.path} is no directory")
+
+
+def _check_hook(path: Path, where: str, solver: HookSolver) -> None:
+    if not solver.command:
+        raise ConfigurationError(path, f"{where}.command: is empty")
+    if not os.access(solver.command[0], os.X_OK) or not Path(solver.command[0]).is_absolute():
+        raise ConfigurationError(path, f"{where}.command: {solver.command[0]!r} is no program with an absolute path")
+    if not 0 < solver.timeout <= LONGEST_HOOK_SECONDS:
+        raise ConfigurationError(path, f"{where}.timeout: must be between 0 and {LONGEST_HOOK_SECONDS} seconds")
 
 
 def _check_rfc2136(path: Path, where: str, solver: Rfc2136Solver, identifiers: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Certificates as values: what a certificate says about itself, and when it is due. Nothing here opens a file."""
 
+import base64
 from datetime import datetime, timedelta
 
 import msgspec
@@ -26,8 +27,32 @@ class CertificateFacts(msgspec.Struct, frozen=True, kw_only=True):
         return self.not_before + self.lifetime() * fraction
 
     def covers(self, identifiers: tuple[str, ...]) -> bool:
-        """Whether every wanted identifier is among the certificate's own, literally."""
-        return set(identifiers) <= set(self.identifiers)
+        """Whether every wanted identifier is among the certificate's own; DNS knows no case."""
+        return {one.lower() for one in identifiers} <= {one.lower() for one in self.identifiers}
+
+
+def renewal_identifier(certificate: x509.Certificate) -> str | None:
+    """RFC 9773 section 4.1: the issuing key's identifier and the serial; None where that key has no identifier."""
+    try:
+        issuer = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except x509.ExtensionNotFound:
+        return None
+    if issuer is None:
+        return None
+    number = certificate.serial_number
+    serial = number.to_bytes(number.bit_length() // 8 + 1, "big")  # as DER has it: a leading zero keeps it positive
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (issuer, serial))
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """When the CA would have a certificate renewed (RFC 9773 section 4.2)."""
+
+    start: datetime
+    end: datetime
+
+    def at(self, share: float) -> datetime:
+        """The instant in it at that share (0..1) of its length."""
+        return self.start + (self.end - self.start) * share
 
 
 def read_facts(certificate: x509.Certificate) -> CertificateFacts:

@@ -123,8 +123,31 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         return f"Account(url={self.url!r})"
 
 
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """External account binding (RFC 8555 section 7.3.4): what the CA's operator gave out. `hmac_key` is base64url."""
+
+    key_id: str
+    hmac_key: str
+
+    def __repr__(self) -> str:
+        return f"Binding(key_id={self.key_id!r})"
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What an order asks for beside its identifiers: how long to live from now, a profile of the CA's, and which
+    certificate it replaces (RFC 9773 section 4.1). A profile and a predecessor are named only where the directory
+    offers them."""
+
+    lifetime: timedelta | None = None
+    profile: str | None = None
+    replaces: str | None = None
+
+
 class PendingOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What has to survive a crash: which order, for which identifiers, and the certificate's private key (PEM)."""
+    """What has to survive a crash: which order, for which identifiers, and the certificate's private key (PEM).
+
+    `url` is empty while the order is being placed: whether the CA has it, the account's list of orders says.
+    """
 
     url: str
     directory: str
@@ -161,6 +184,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...]
     order_url: str | None = None
     can_retry: bool = False
+    retry_after: timedelta | None = None  # as the CA asked for
     took: timedelta = timedelta()
 
 
@@ -177,6 +201,8 @@ _CODES = {
     "unsupportedIdentifier": "ca.policy_denies",
     "caa": "ca.policy_denies",
     "orderNotReady": "acme.authorization_stuck",
+    "invalidProfile": "ca.policy_denies",
+    "alreadyReplaced": "acme.failed",
 }
 _LIFETIME = re.compile(r"\b(not_?(before|after)|certificate (duration|lifetime)|validity (period|duration))\b", re.I)
 """How CAs say that a certificate must not live so long, or so short; there is no problem type for it."""

@@ -13,7 +13,7 @@ from certagent.domain.txt import TROUBLE_CODES
 PATH_LAYERS = ("dns.", "net.", "http01.", "alpn.", "dns01.", "ca.uses_proxy", "ca.port_override")
 """Findings about the challenge's path: a passed rehearsal caps them at `warn`."""
 
-OWN_INABILITY = frozenset(
+NO_AUTHORITY = frozenset(
     {
         "ca.unreachable",
         "ca.untrusted",
@@ -23,6 +23,13 @@ OWN_INABILITY = frozenset(
         "ca.directory_missing",
         "ca.unhealthy",
         "dns.authority_not_authority",
+    }
+)
+"""The CA is not to be had from here: no order, no renewal without one, for none of this node's certificates."""
+
+OWN_INABILITY = frozenset(
+    {
+        *NO_AUTHORITY,
         "http01.responder_absent",
         "alpn.responder_absent",
         *TROUBLE_CODES.values(),
@@ -34,6 +41,9 @@ OWN_INABILITY = frozenset(
 
 NO_ORDER = frozenset({"ca.provisioner_missing", "ca.challenge_not_offered", "ca.policy_denies"})
 """What blocks although the path may be good: the CA's configuration, as its process has read it, refuses the order."""
+
+NO_RENEWAL = OWN_INABILITY - {"http01.responder_absent", "alpn.responder_absent", *TROUBLE_CODES.values()}
+"""What blocks a renewal without a challenge as well: the CA is not to be had, or the target cannot be written."""
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,11 +60,14 @@ class RenewalPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     due_after: float
     jitter: float
+    shortest_interval: Duration
+    spread_over: Duration
     retry_first: Duration
     retry_longest: Duration
     urgent_below: float
     probe_every: Duration
     settle_longest: Duration
+    unchallenged_in_a_row: int
 
 
 class PreflightPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

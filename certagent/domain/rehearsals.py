@@ -14,6 +14,8 @@ ACME_TLS = "acme-tls/1"
 ACME_TLS_PORT = 443
 CHALLENGE_PATH = "/.well-known/acme-challenge/"
 BODY_SUFFIX = ".certagent-rehearsal"
+REHEARSAL_MARK = "certagent-rehearsal-"
+"""What a rehearsal's token begins with, and none that a CA gives out."""
 LONGEST_PLANTING_SECONDS = 60
 
 

@@ -35,6 +35,7 @@ class Outcome(StrEnum):
 
     DONE = "done"  # nothing to complain of; for a renewal: issued, deployed, proven served
     FOUND = "found"  # done, with findings
+    KEPT = "kept"  # blocked, and kept alive: renewed by mTLS without a challenge, proven served; the trouble stays open
     BLOCKED = "blocked"  # withheld before any order
     FAILED = "failed"
     INTERRUPTED = "interrupted"  # killed; reported by the next start under the same id

@@ -13,6 +13,7 @@ TROUBLE_CODES = {
     "wrong_zone": "dns01.wrong_zone",
     "refused": "dns01.update_refused",
     "tsig": "dns01.tsig",
+    "hook": "dns01.hook_failed",
 }
 """The codes of what keeps a record from being written."""
 
@@ -60,8 +61,9 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """What became of writing a record to its zone, and which of the zone's servers have it.
 
     `trouble`: null once the primary has taken it, else "unreachable" (nobody answers on TCP), "zone_not_found",
-    "wrong_zone" (the name is in `zone`, which is not the configured one), "refused" (`rcode` says how) or "tsig"
-    (`rcode` is "BADKEY", "BADSIG", "BADTIME" or "BADTRUNC"). `serial`: the zone's after the change.
+    "wrong_zone" (the name is in `zone`, which is not the configured one), "refused" (`rcode` says how), "tsig"
+    (`rcode` is "BADKEY", "BADSIG", "BADTIME" or "BADTRUNC") or "hook" (`server` is then the program
+    that failed). `serial`: the zone's after the change.
     """
 
     server: str

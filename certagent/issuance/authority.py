@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import acme.errors
 import acme.messages
@@ -20,43 +20,47 @@ from acme.challenges import HTTP01Response
 from acme.client import ClientNetwork
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from josepy.b64 import b64encode
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from josepy.interfaces import JSONDeSerializable
-from josepy.jwa import ES256
-from josepy.jwk import JWKEC
+from josepy.jwa import ES256, ES384, RS256, JWASignature
+from josepy.jwk import JWK, JWKEC, JWKRSA
 
 from certagent import __version__
-from certagent.domain.orders import Account, Authorization, Challenge, Identifier, Order, Problem, Resource
+from certagent.domain.orders import (
+    Account,
+    Authorization,
+    Binding,
+    Challenge,
+    Identifier,
+    Order,
+    Problem,
+    Resource,
+    Status,
+    Terms,
+)
 from certagent.domain.ports import Clock
-from certagent.issuance.patience import AuthorityUnreachableError, ProblemError, Retries, seconds_of
+from certagent.issuance.accounts import AccountStore, ensure_account, thumbprint
+from certagent.issuance.answers import (
+    AccountObject,
+    Directory,
+    read_authorization,
+    read_list,
+    read_order,
+    read_problem,
+    retry_after_of,
+)
+from certagent.issuance.patience import AuthorityUnreachableError, ProblemError, Retries
 from certagent.issuance.transport import PinnedAdapter
 
+ATTEMPTS = 5
+MOST_ORDERS_LOOKED_AT = 20
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 20.0
 CHALLENGE_SECONDS = 2.5  # a silently dropped fetch blocks the CA's answer for 30 s: do not wait for it
 
+_NO_TERMS = Terms()
+
 _Answer = TypeVar("_Answer")
-
-
-class AccountStore(Protocol):
-    """Where the account outlives the process."""
-
-    def load(self) -> Account | None:
-        """The account, if there is one."""
-        ...
-
-    def save(self, account: Account) -> None:
-        """Keep it."""
-        ...
-
-
-class Directory(msgspec.Struct, frozen=True, rename="camel"):
-    """RFC 8555 section 7.1.1, as much of it as is used."""
-
-    new_nonce: str
-    new_account: str
-    new_order: str
 
 
 class Authority:
@@ -68,13 +72,20 @@ class Authority:
     """
 
     def __init__(
-        self, directory: str, root: Path, addresses: Sequence[str], accounts: AccountStore, clock: Clock
+        self,
+        directory: str,
+        root: Path,
+        addresses: Sequence[str],
+        accounts: AccountStore,
+        clock: Clock,
+        binding: Binding | None = None,
     ) -> None:
         self.directory = directory
         self._root = root
         self._addresses = tuple(addresses)
         self._accounts = accounts
         self._clock = clock
+        self._binding = binding
         self._lane = ThreadPoolExecutor(max_workers=1, thread_name_prefix="acme")
         self._account = Account(key_pem="")
         self._network: _Network | None = None
@@ -88,19 +99,50 @@ class Authority:
         if self._network is not None:
             self._network.session.close()
 
-    async def new_order(self, identifiers: Sequence[Identifier]) -> Order:
-        """RFC 8555 section 7.4."""
-        listed = [acme.messages.Identifier(typ=_TYPES[one.type], value=one.value) for one in identifiers]
-        message = acme.messages.NewOrder(identifiers=listed)
-        return await self._call(Resource.ORDER, lambda net, urls: _order(net.send(urls.new_order, message)))
+    async def new_order(self, identifiers: Sequence[Identifier], terms: Terms = _NO_TERMS) -> Order:
+        """RFC 8555 section 7.4; of the terms what the directory offers (RFC 9773 section 5 for the predecessor)."""
+
+        def post(net: _Network, urls: Directory) -> Order:
+            return read_order(net.send(urls.new_order, self._new_order(identifiers, terms, urls)))
+
+        return await self._call(Resource.ORDER, post)
+
+    async def revoke(self, key_pem: bytes, chain_pem: bytes, reason: int) -> None:
+        """RFC 8555 section 7.6, signed with the certificate's own key (an EC or RSA one), whoever had it issued; with
+        another kind of key signed by the account. Harmless when it is revoked already."""
+
+        def post(net: _Network, urls: Directory) -> None:
+            if urls.revoke_cert is None:
+                raise ProblemError(Problem(detail="the CA's directory offers no revocation", status=404))
+            message = acme.messages.Revocation(certificate=x509.load_pem_x509_certificate(chain_pem), reason=reason)
+            net.send(urls.revoke_cert, message, signer=_signer(key_pem))
+
+        try:
+            await self._call(Resource.CERTIFICATE, post)
+        except ProblemError as error:
+            if error.problem.kind != "alreadyRevoked":
+                raise
 
     async def order(self, url: str) -> Order:
         """The order as it is now."""
-        return await self._call(Resource.ORDER, lambda net, _: _order(net.send(url, None), url))
+        return await self._call(Resource.ORDER, lambda net, _: read_order(net.send(url, None), url))
+
+    async def pending_orders(self) -> list[Order]:
+        """The account's own orders that can still be followed, the latest first (RFC 8555 section 7.1.2.1)."""
+
+        def look(net: _Network, _: Directory) -> list[str]:
+            account = msgspec.json.decode(net.send(self._account.url or "", None).content, type=AccountObject)
+            if account.orders is None:
+                return []
+            return read_list(net.send(account.orders, None))
+
+        urls = await self._call(Resource.ACCOUNT, look)
+        orders = [await self.order(url) for url in reversed(urls[-MOST_ORDERS_LOOKED_AT:])]
+        return [order for order in orders if order.status in (Status.PENDING, Status.READY)]
 
     async def authorization(self, url: str) -> Authorization:
         """The authorization as it is now (RFC 8555 section 7.5). This is what may be polled."""
-        return await self._call(Resource.AUTHORIZATION, lambda net, _: _authorization(net.send(url, None), url))
+        return await self._call(Resource.AUTHORIZATION, lambda net, _: read_authorization(net.send(url, None), url))
 
     async def answer(self, challenge: Challenge) -> Challenge | None:
         """Have the CA try the challenge now (RFC 8555 section 7.5.1); None when it takes its time to say."""
@@ -116,10 +158,10 @@ class Authority:
         return await self._call(Resource.CHALLENGE, post)
 
     async def finalize(self, order: Order, request: x509.CertificateSigningRequest) -> Order:
-        """RFC 8555 section 7.4. Tried once: after a failure look at the order before trying again."""
+        """RFC 8555 section 7.4. Done once: after a failure look at the order before trying again."""
         message = acme.messages.CertificateRequest(csr=request)
         return await self._call(
-            Resource.FINALIZE, lambda net, _: _order(net.send(order.finalize, message), order.url), attempts=1
+            Resource.FINALIZE, lambda net, _: read_order(net.send(order.finalize, message), order.url), is_once=True
         )
 
     async def certificate(self, url: str) -> bytes:
@@ -128,17 +170,28 @@ class Authority:
 
     def key_authorization(self, token: str) -> str:
         """RFC 8555 section 8.1. Only of use after a request was made, when there is an account."""
-        thumbprint = b64encode(_key(self._account).thumbprint()).decode()
-        return f"{token}.{thumbprint}"
+        return f"{token}.{thumbprint(self._account)}"
+
+    def _new_order(self, identifiers: Sequence[Identifier], terms: Terms, urls: Directory) -> "_Document":
+        """The message: the package's own knows no lifetime and no predecessor."""
+        listed = [{"type": one.type, "value": one.value} for one in identifiers]
+        document: dict[str, Any] = {"identifiers": listed}
+        if terms.lifetime is not None:
+            document["notAfter"] = (self._clock.now() + terms.lifetime).isoformat(timespec="seconds")
+        if terms.profile is not None and urls.meta.profiles:
+            document["profile"] = terms.profile
+        if terms.replaces is not None and urls.renewal_info is not None:
+            document["replaces"] = terms.replaces
+        return _Document(document)
 
     async def _call(
         self,
         resource: Resource,
         ask: "Callable[[_Network, Directory], _Answer]",
         *,
-        attempts: int = 4,
+        is_once: bool = False,
     ) -> _Answer:
-        retries = Retries(self._clock, attempts)
+        retries = Retries(self._clock, ATTEMPTS, is_once=is_once)
         while True:
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._lane, self._ask, ask)
@@ -160,7 +213,7 @@ class Authority:
 
     def _connect(self) -> "tuple[_Network, Directory]":
         if self._network is None or self._resources is None:
-            self._account = self._accounts.load() or _new_account()
+            self._account = ensure_account(self._accounts)
             self._network = _Network(self._account, PinnedAdapter(self._root, self._addresses), self._root)
             response = self._network.get(self.directory)
             self._resources = msgspec.json.decode(response.content, type=Directory)
@@ -170,16 +223,24 @@ class Authority:
     def _ensure_account(self, network: "_Network", resources: Directory) -> None:
         """RFC 8555 section 7.3; the same key twice is the same account."""
         if self._account.url is None:
-            self._accounts.save(self._account)
             network.use(None)
-            message = acme.messages.NewRegistration(terms_of_service_agreed=True)
+            bound = _bound(self._account, self._binding, resources) if self._binding else None
+            message = acme.messages.NewRegistration(terms_of_service_agreed=True, external_account_binding=bound)
             url = network.send(resources.new_account, message).headers["Location"]
             self._account = msgspec.structs.replace(self._account, url=url)
             self._accounts.save(self._account)
         network.use(self._account.url)
 
 
-_TYPES = {"dns": acme.messages.IDENTIFIER_FQDN, "ip": acme.messages.IDENTIFIER_IP}
+class _Document:
+    """A message as the package signs it."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self._content = content
+
+    def json_dumps(self, **_: object) -> str:
+        """As JSON."""
+        return msgspec.json.encode(self._content).decode()
 
 
 class _Network(ClientNetwork):
@@ -198,9 +259,24 @@ class _Network(ClientNetwork):
         registration = acme.messages.Registration()
         self.account = acme.messages.RegistrationResource(body=registration, uri=account_url) if account_url else None
 
-    def send(self, url: str, message: JSONDeSerializable | None, **options: Any) -> requests.Response:
-        """One signed POST; without a message a POST-as-GET."""
-        return self._post_once(url, message, new_nonce_url=self.new_nonce, **options)
+    def send(
+        self,
+        url: str,
+        message: JSONDeSerializable | _Document | None,
+        *,
+        signer: "tuple[JWK, JWASignature] | None" = None,
+        **options: Any,
+    ) -> requests.Response:
+        """One POST, signed by the account (or by another key, in its own name); without a message a POST-as-GET."""
+        if signer is None:
+            return self._post_once(url, message, new_nonce_url=self.new_nonce, **options)
+        ours = self.key, self.alg, self.account
+        self.key, self.alg = signer
+        self.account = None
+        try:
+            return self._post_once(url, message, new_nonce_url=self.new_nonce, **options)
+        finally:
+            self.key, self.alg, self.account = ours
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
         """Also keeps the nonce that an error document carries (RFC 8555 section 6.5)."""
@@ -214,37 +290,24 @@ class _Network(ClientNetwork):
         """Raise `ProblemError` with the CA's own document instead of the package's many kinds."""
         if response.ok:
             return response
-        raise ProblemError(_problem(response), seconds_of(response.headers.get("Retry-After")))
+        raise ProblemError(read_problem(response), retry_after_of(response))
 
 
-def _problem(response: requests.Response) -> Problem:
-    try:
-        problem = msgspec.json.decode(response.content, type=Problem)
-    except msgspec.MsgspecError:
-        problem = Problem(detail=f"HTTP {response.status_code} without a problem document")
-    return msgspec.structs.replace(problem, status=response.status_code)
+def _bound(account: Account, binding: Binding, urls: Directory) -> dict[str, Any]:
+    """RFC 8555 section 7.3.4."""
+    where = acme.messages.Directory({"newAccount": urls.new_account})
+    public = _key(account).public_key()
+    return acme.messages.ExternalAccountBinding.from_data(public, binding.key_id, binding.hmac_key, where)
 
 
-def _order(response: requests.Response, url: str = "") -> Order:
-    return msgspec.structs.replace(
-        msgspec.json.decode(response.content, type=Order),
-        url=url or response.headers["Location"],
-        retry_after=seconds_of(response.headers.get("Retry-After")),
-    )
-
-
-def _authorization(response: requests.Response, url: str) -> Authorization:
-    return msgspec.structs.replace(
-        msgspec.json.decode(response.content, type=Authorization),
-        url=url,
-        retry_after=seconds_of(response.headers.get("Retry-After")),
-    )
-
-
-def _new_account() -> Account:
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Account(key_pem=pem.decode())
+def _signer(key_pem: bytes) -> tuple[JWK, JWASignature] | None:
+    """The certificate's key as a signer; None for a kind of key that the package does not sign with."""
+    key = serialization.load_pem_private_key(key_pem, password=None)
+    if isinstance(key, rsa.RSAPrivateKey):
+        return JWKRSA(key=key), RS256
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return JWKEC(key=key), ES384 if key.curve.name == "secp384r1" else ES256
+    return None
 
 
 def _key(account: Account) -> JWKEC:

@@ -4,6 +4,7 @@ A killed order is taken up again where it was: its URL and the certificate's key
 finalized, and nothing is finalized twice.
 """
 
+import asyncio
 import ipaddress
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -25,9 +26,11 @@ from certagent.domain.orders import (
     Problem,
     Resource,
     Status,
+    Terms,
     code_of,
 )
 from certagent.domain.ports import Clock
+from certagent.issuance.failures import failed_by, lost, not_offered
 from certagent.issuance.keys import certificate_request, make_key
 from certagent.issuance.patience import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
 
@@ -70,9 +73,11 @@ class AuthorityPort(Protocol):
 
     directory: str
 
-    async def new_order(self, identifiers: Sequence[Identifier]) -> Order: ...
+    async def new_order(self, identifiers: Sequence[Identifier], terms: Terms) -> Order: ...
 
     async def order(self, url: str) -> Order: ...
+
+    async def pending_orders(self) -> list[Order]: ...
 
     async def authorization(self, url: str) -> Authorization: ...
 
@@ -102,10 +107,15 @@ class OrderStore(Protocol):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What the certificate is to be for, and which kind of key it is to have (as the configuration says)."""
+    """What the certificate is to be for, and which kind of key it is to have (as the configuration says), or which."""
 
     identifiers: tuple[str, ...]
     key_type: str
+    key_pem: bytes | None = None
+    terms: Terms = Terms()
+
+    def __repr__(self) -> str:
+        return f"Wanted(identifiers={self.identifiers!r}, key_type={self.key_type!r}, terms={self.terms!r})"
 
 
 class Orderer:
@@ -127,14 +137,24 @@ class Orderer:
         try:
             outcome = await self._obtain(wanted)
         except ProblemError as error:
-            can_retry = is_passing(error.problem) and self._store.pending_order() is not None
-            outcome = Failed(code=code_of(error.problem), problems=(error.problem,), can_retry=can_retry)
+            outcome = self._refused(error, wanted)
         except NotPresentedError as error:
             problem = Problem(detail=str(error), resource=Resource.CHALLENGE)
             outcome = Failed(code=error.code, problems=(problem,), can_retry=True)
         if isinstance(outcome, Failed) and not outcome.can_retry:
             self._store.forget_order()
         return msgspec.structs.replace(outcome, took=timedelta(seconds=self._clock.monotonic() - started))
+
+    def _refused(self, error: ProblemError, wanted: Wanted) -> Failed:
+        """The CA's no. step-ca fails inside, and says no more, over a lifetime that its claims do not allow."""
+        problem, lifetime = error.problem, wanted.terms.lifetime
+        is_finalizing = problem.resource is Resource.FINALIZE and (problem.status or 0) >= 500
+        if lifetime is not None and (is_finalizing or problem.kind == "malformed"):
+            asked = f"it does not issue for the lifetime that was asked for, {lifetime}: {problem.detail}"
+            return Failed(code="ca.lifetime_denied", problems=(msgspec.structs.replace(problem, detail=asked),))
+        can_retry = is_passing(problem) and self._store.pending_order() is not None
+        retry_after = timedelta(seconds=error.retry_after) if error.retry_after is not None else None
+        return Failed(code=code_of(problem), problems=(problem,), can_retry=can_retry, retry_after=retry_after)
 
     async def _obtain(self, wanted: Wanted) -> OrderOutcome:
         pending, order = await self._take_up(wanted) or await self._place(wanted)  # 1. the order, kept before all else
@@ -144,7 +164,7 @@ class Orderer:
                 return failed
         order = await self._finalize(order, pending)  # 3. exactly once
         if order.status is not Status.VALID or order.certificate is None:
-            return _lost(order)
+            return lost(order)
         chain_pem = await self._authority.certificate(order.certificate)  # 4. the chain
         return Issued(order_url=pending.url, key_pem=pending.key_pem.encode(), chain_pem=chain_pem, took=timedelta())
 
@@ -159,7 +179,7 @@ class Orderer:
             wanted.key_type,
         )
         try:
-            order = await self._authority.order(pending.url) if is_ours else None
+            order = await self._find(pending) if is_ours else None
         except ProblemError as error:
             if is_passing(error.problem):
                 raise
@@ -167,13 +187,23 @@ class Orderer:
         if order is None or order.status is Status.INVALID:
             self._store.forget_order()
             return None
+        if not pending.url:
+            pending = msgspec.structs.replace(pending, url=order.url)
+            self._store.save_order(pending)
         return pending, order
 
+    async def _find(self, pending: PendingOrder) -> Order | None:
+        """By its URL; one that was being placed when the process was killed, by what it is for."""
+        if pending.url:
+            return await self._authority.order(pending.url)
+        wanted = {_identifier(name) for name in pending.identifiers}
+        orders = await self._authority.pending_orders()
+        return next((order for order in orders if set(order.identifiers) == wanted), None)
+
     async def _place(self, wanted: Wanted) -> tuple[PendingOrder, Order]:
-        key_pem = make_key(wanted.key_type)
-        order = await self._authority.new_order([_identifier(name) for name in wanted.identifiers])
+        key_pem = wanted.key_pem if wanted.key_pem is not None else await asyncio.to_thread(make_key, wanted.key_type)
         pending = PendingOrder(
-            url=order.url,
+            url="",
             directory=self._authority.directory,
             identifiers=wanted.identifiers,
             key_type=wanted.key_type,
@@ -181,7 +211,20 @@ class Orderer:
             placed_at=self._clock.now(),
         )
         self._store.save_order(pending)
+        order = await self._new_order(wanted)
+        pending = msgspec.structs.replace(pending, url=order.url)
+        self._store.save_order(pending)
         return pending, order
+
+    async def _new_order(self, wanted: Wanted) -> Order:
+        """Without the predecessor where the CA does not want to hear of it (RFC 9773 section 5)."""
+        identifiers = [_identifier(name) for name in wanted.identifiers]
+        try:
+            return await self._authority.new_order(identifiers, wanted.terms)
+        except ProblemError as error:
+            if wanted.terms.replaces is None or is_passing(error.problem):
+                raise
+            return await self._authority.new_order(identifiers, msgspec.structs.replace(wanted.terms, replaces=None))
 
     async def _authorize(self, order: Order) -> Failed | None:
         """Answer every challenge, then see what came of each; None when all are valid."""
@@ -192,14 +235,14 @@ class Orderer:
             for authorization in pending:
                 challenge = authorization.challenge(kind)
                 if challenge is None:
-                    return _not_offered(order, authorization, kind)
+                    return not_offered(order, authorization, kind)
                 name, answer = authorization.identifier.value, self._authority.key_authorization(challenge.token)
                 presented.push_async_callback(self._solver.clean_up, name, challenge)
                 await self._solver.present(name, challenge, answer)
             decided = [await self._validate(one) for one in pending]
         others = [one for one in authorizations if one not in pending]
         bad = [one for one in (*decided, *others) if one.status is not Status.VALID]
-        return _failed(order, bad, kind) if bad else None
+        return failed_by(order, bad, kind) if bad else None
 
     async def _validate(self, authorization: Authorization) -> Authorization:
         """Have the CA try the challenge, and follow the authorization, never the challenge, until it is decided."""
@@ -250,38 +293,3 @@ def _identifier(name: str) -> Identifier:
         return Identifier(type="ip", value=str(ipaddress.ip_address(name)))
     except ValueError:
         return Identifier(type="dns", value=name)
-
-
-def _failed(order: Order, bad: Sequence[Authorization], kind: str) -> Failed:
-    """Retryable only if every failed authorization is still pending."""
-    problems = tuple(one.problem(kind) or _stuck(one) for one in bad)
-    lost = [problem for one, problem in zip(bad, problems, strict=True) if one.state(kind) is not Status.PENDING]
-    if lost:
-        return Failed(code=code_of(lost[0]), problems=problems, order_url=order.url)
-    has_error = any(one.problem(kind) is not None for one in bad)
-    code = "acme.pending_with_error" if has_error else "acme.authorization_stuck"
-    return Failed(code=code, problems=problems, order_url=order.url, can_retry=True)
-
-
-def _stuck(authorization: Authorization) -> Problem:
-    return Problem(
-        detail=f"the authorization is {authorization.status}, and no challenge says why",
-        identifier=authorization.identifier,
-        resource=Resource.AUTHORIZATION,
-    )
-
-
-def _not_offered(order: Order, authorization: Authorization, kind: str) -> Failed:
-    offered = ", ".join(challenge.type for challenge in authorization.challenges) or "nothing"
-    problem = Problem(
-        detail=f"the CA does not offer {kind} but {offered}",
-        identifier=authorization.identifier,
-        resource=Resource.AUTHORIZATION,
-    )
-    return Failed(code="ca.challenge_not_offered", problems=(problem,), order_url=order.url)
-
-
-def _lost(order: Order) -> Failed:
-    problem = order.error or Problem(detail=f"the order is {order.status}, and the CA does not say why")
-    code = code_of(problem) if order.error else "acme.order_expired"
-    return Failed(code=code, problems=(problem.about(Resource.ORDER),), order_url=order.url)

@@ -1,6 +1,6 @@
 """Trying again: what the CA may say twice before it is believed, and how long it is waited for in between."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from certagent.domain.orders import Problem
@@ -25,11 +25,13 @@ class ProblemError(Exception):
 
 
 class Retries:
-    """A bounded number of attempts with growing pauses between them."""
+    """A bounded number of attempts with growing pauses between them. `is_once`: only for what the CA did not even look
+    at, because of its nonce or of the account."""
 
-    def __init__(self, clock: Clock, attempts: int) -> None:
+    def __init__(self, clock: Clock, attempts: int, *, is_once: bool = False) -> None:
         self._clock = clock
         self._left = attempts - 1
+        self._is_once = is_once
         self._pause = FIRST_PAUSE_SECONDS
 
     @property
@@ -40,11 +42,14 @@ class Retries:
     async def wait_or_raise(self, error: ProblemError) -> None:
         """Return when it is worth another attempt, or raise the error."""
         pause = self._pause if error.retry_after is None else error.retry_after
+        is_unseen = error.problem.kind in _PASSING
         if not self.has_more or not is_passing(error.problem) or pause > LONGEST_RETRY_AFTER:
+            raise error
+        if self._is_once and not is_unseen:
             raise error
         self._left -= 1
         self._pause *= 3
-        await self._clock.sleep(pause if error.problem.kind not in _PASSING else 0.0)
+        await self._clock.sleep(pause if not is_unseen else 0.0)
 
 
 def is_passing(problem: Problem) -> bool:
@@ -53,14 +58,22 @@ def is_passing(problem: Problem) -> bool:
     return is_servers or problem.kind in _PASSING or problem.kind == "rateLimited"
 
 
-def seconds_of(retry_after: str | None) -> float | None:
-    """A Retry-After in seconds (RFC 9110 section 10.2.3). A date is not measured here: 1 s stands for it."""
+def seconds_of(retry_after: str | None, date: str | None = None) -> float | None:
+    """A Retry-After in seconds (RFC 9110 section 10.2.3). A date is measured by the answer's own `Date`, for the CA's
+    clock may not be ours; without one, 1 s stands for it."""
     if retry_after is None:
         return None
     if retry_after.isdigit():
         return float(retry_after)
+    until = _parsed(retry_after)
+    since = _parsed(date) if date is not None else None
+    if until is None:
+        return None
+    return max((until - since).total_seconds(), 0.0) if since is not None else 1.0
+
+
+def _parsed(date: str) -> datetime | None:
     try:
-        parsedate_to_datetime(retry_after).astimezone(UTC)
+        return parsedate_to_datetime(date).astimezone(UTC)
     except ValueError:
         return None
-    return 1.0

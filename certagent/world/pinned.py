@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,20 @@ class PinnedClient:
     """An aiohttp client for one base URL. Use as an async context manager.
 
     Requests go by name first; when no connection comes about that way (no such name, refused, the wrong box's
-    certificate), they go to the configured addresses under the same name for SNI, Host and trust.
+    certificate), they go to the configured addresses under the same name for SNI, Host and trust. `context`: another
+    than the one that trusts the root, for whoever has a certificate to present.
     """
 
-    def __init__(self, url: str, root: Path, addresses: tuple[str, ...], headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        root: Path,
+        addresses: tuple[str, ...],
+        headers: dict[str, str],
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
-        self._context = ssl.create_default_context(cafile=str(root))
+        self._context = context or ssl.create_default_context(cafile=str(root))
         self._addresses = addresses
         self._headers = headers
         self._by_name: aiohttp.ClientSession | None = None
@@ -49,6 +58,16 @@ class PinnedClient:
                     session.request(method, self.url + path, **options) as response,
                 ):
                     return response.status, await _read(response)
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                failure = error
+        raise failure
+
+    async def get(self, path: str, *, timeout: float) -> tuple[int, Mapping[str, str], bytes]:
+        """(status, headers, body). Raises likewise."""
+        for session in self._sessions():
+            try:
+                async with asyncio.timeout(timeout), session.get(self.url + path) as response:
+                    return response.status, response.headers, await response.read()
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 failure = error
         raise failure

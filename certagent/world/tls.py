@@ -159,10 +159,21 @@ def serving(certificate_pem: bytes, key_pem: bytes, protocol: str) -> ssl.SSLCon
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols([protocol])
+    _load_pair(context, certificate_pem, key_pem)
+    return context
+
+
+def presenting(root: Path, chain_pem: bytes, key_pem: bytes) -> ssl.SSLContext:
+    """A client's context that trusts the pinned root alone and presents that pair. Raises OSError, ssl.SSLError."""
+    context = trust_only(root)
+    _load_pair(context, chain_pem, key_pem)
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, chain_pem: bytes, key_pem: bytes) -> None:
     descriptor = os.memfd_create("pair", os.MFD_CLOEXEC)
     try:
-        os.write(descriptor, key_pem + certificate_pem)
+        os.write(descriptor, key_pem + chain_pem)
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
-    return context

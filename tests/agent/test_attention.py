@@ -32,7 +32,7 @@ def test_a_block_is_looked_at_soon_and_then_later_and_later(attention: Attention
     now = NOW
     for _ in range(12):
         attention.note(_judgement(Verdict.BLOCK, "http01.not_found"), now)
-        at = attention.next_at()
+        at = attention.next_at(now)
         assert at is not None
         pauses.append(at - now)
         now = at
@@ -46,7 +46,7 @@ def test_what_is_new_is_said_and_looked_at_soon_again(attention: Attention) -> N
     assert attention.note(_judgement(Verdict.BLOCK, "http01.not_found"), NOW)
     assert not attention.note(_judgement(Verdict.BLOCK, "http01.not_found"), NOW)
     assert attention.note(_judgement(Verdict.BLOCK, "net.refused"), NOW)
-    assert attention.next_at() == NOW + POLICY.blocked_first
+    assert attention.next_at(NOW) == NOW + POLICY.blocked_first
 
 
 def test_a_good_path_is_looked_at_seldom(attention: Attention) -> None:
@@ -60,10 +60,10 @@ def test_a_good_path_is_looked_at_seldom(attention: Attention) -> None:
 def test_what_makes_an_incident_is_looked_at_soon_although_it_does_not_block(attention: Attention) -> None:
     """It has to resolve by itself as well; a warning has time."""
     attention.note(_judgement(Verdict.WARN, "ca.circular"), NOW)
-    assert attention.next_at() == NOW + POLICY.blocked_first
+    assert attention.next_at(NOW) == NOW + POLICY.blocked_first
     attention = Attention(POLICY)
     attention.note(_judgement(Verdict.WARN, "dns.aaaa_dead", severity=Severity.WARN), NOW)
-    assert attention.next_at() == NOW + POLICY.repeat_every
+    assert attention.next_at(NOW) == NOW + POLICY.repeat_every
 
 
 def test_a_path_that_has_just_come_back_is_looked_at_again_and_then_seldom(attention: Attention) -> None:
@@ -73,10 +73,16 @@ def test_a_path_that_has_just_come_back_is_looked_at_again_and_then_seldom(atten
     now = NOW
     for _ in range(14):
         attention.note(_judgement(Verdict.PROCEED), now)
-        at = attention.next_at()
+        at = attention.next_at(now)
         assert at is not None
         pauses.append(at - now)
         now = at
     assert pauses[:2] == [POLICY.blocked_first, 2 * POLICY.blocked_first]
     assert pauses == sorted(pauses)
     assert pauses[-1] == POLICY.repeat_every
+
+
+def test_a_clock_that_is_set_back_delays_no_look(attention: Attention) -> None:
+    """It was a day ahead when the last look was noted."""
+    attention.note(_judgement(Verdict.PROCEED), NOW + timedelta(days=1))
+    assert attention.next_at(NOW) == NOW + POLICY.repeat_every

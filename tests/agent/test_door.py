@@ -28,6 +28,12 @@ class _Inside:
     async def renew_named(self, names: Sequence[str], *, force: bool) -> list[dict[str, Any]]:
         return [{"name": name, "force": force} for name in names]
 
+    async def revoke(self, name: str, reason: int) -> dict[str, Any]:
+        return {"name": name, "reason": reason}
+
+    async def account(self) -> dict[str, Any]:
+        return {"url": None}
+
     async def status(self) -> dict[str, Any]:
         return {"agent": "lxc102"}
 
@@ -55,7 +61,7 @@ async def test_it_is_its_owners_alone(door: Path) -> None:
     assert stat.S_IMODE(door.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("target", ["/check", "/renew"])
+@pytest.mark.parametrize("target", ["/check", "/renew", "/revoke"])
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"identifiers": 7, "names": 7, "force": 7}', b"{}",
@@ -74,6 +80,7 @@ async def test_what_is_unknown_or_too_large_is_refused(door: Path) -> None:
     """A name of somebody else, a megabyte and more, another method, another path."""
     assert (await _ask(door, "POST", "/check", b'{"identifiers": ["other"]}'))[0] == 404
     assert (await _ask(door, "POST", "/renew", b'{"names": ["other"], "force": true}'))[0] == 404
+    assert (await _ask(door, "POST", "/revoke", b'{"name": "other", "reason": 0}'))[0] == 404
     assert (await _ask(door, "POST", "/check", io.BytesIO(b" " * 2_000_000)))[0] == 413
     assert (await _ask(door, "GET", "/check"))[0] == 405
     assert (await _ask(door, "GET", "/../status"))[0] in (200, 404)

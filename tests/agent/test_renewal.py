@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from certagent.agent.renewal import Renewal
+from certagent.agent.renewal import Need, Renewal
 from certagent.agent.reporter import Reporter
 from certagent.config import CertificateSection, ListenerSolver, load_policy
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation
@@ -32,14 +33,21 @@ class _Ca:
 
     def __init__(self, clock: FakeClock) -> None:
         self.orders = 0
+        self.renewals = 0
         self.failure: Failed | None = None
+        self.refusal: Failed | None = None
         self._authority = Authority()
         self._clock = clock
 
     async def place(self, certificate: CertificateSection, _: object) -> OrderOutcome:
         self.orders += 1
-        if self.failure is not None:
-            return self.failure
+        return self.failure or self._issue(certificate)
+
+    async def renew(self, certificate: CertificateSection, _: Generation) -> OrderOutcome:
+        self.renewals += 1
+        return self.refusal or self._issue(certificate)
+
+    def _issue(self, certificate: CertificateSection) -> Issued:
         pair = self._authority.issue(*certificate.identifiers, not_before=self._clock.now())
         return Issued(order_url="https://ca/order/1", key_pem=pair.key_pem, chain_pem=pair.chain_pem, took=timedelta())
 
@@ -94,6 +102,7 @@ class _House:
             "lxc102",
             state=self.state,
             place_order=self.ca.place,
+            renew_unchallenged=self.ca.renew,
             deploy=self.service.deploy,
             preflight=self.preflight,  # type: ignore[arg-type] # the two coroutines that it uses
             reporter=Reporter("lxc102", self.spool, self.clock),
@@ -102,11 +111,11 @@ class _House:
         )
 
     async def renew(
-        self, verdict: Verdict = Verdict.PROCEED, trigger: Trigger = Trigger.TIMER, *, urgent: bool = False
+        self, verdict: Verdict = Verdict.PROCEED, trigger: Trigger = Trigger.TIMER, *, need: Need = Need.NONE
     ) -> str:
         outcome = RehearsalOutcome.FAILED if verdict is Verdict.BLOCK else RehearsalOutcome.PASSED
         judgement = _judgement(verdict, _rehearsal(self.clock, outcome))
-        return (await self.renewal.run(CERTIFICATE, [judgement], trigger, urgent=urgent)).outcome
+        return (await self.renewal.run(CERTIFICATE, [judgement], trigger, need=need)).outcome
 
     def reported(self) -> list[tuple[Outcome, list[str]]]:
         return [(one.outcome, [finding.code for finding in one.findings]) for one in self.spool.take(100)]
@@ -164,13 +173,108 @@ async def test_a_person_asking_is_no_probe_but_expiry_is(house: _House) -> None:
     """A request is told the truth; near expiry an order is placed all the same."""
     house.clock.move(timedelta(days=1))
     assert await house.renew(Verdict.BLOCK, Trigger.REQUEST) == Outcome.BLOCKED
-    assert await house.renew(Verdict.BLOCK, urgent=True) == Outcome.FOUND
+    assert await house.renew(Verdict.BLOCK, need=Need.URGENT) == Outcome.FOUND
+
+
+async def test_what_is_blocked_and_due_is_renewed_without_a_challenge(house: _House) -> None:
+    """Deployed and proven like any other; it says so, with the culprit, and no more loudly than a warning."""
+    await house.renew()
+    assert await house.renew(Verdict.BLOCK, need=Need.DUE) == Outcome.KEPT
+    assert (house.ca.orders, house.ca.renewals, house.service.deployed) == (1, 1, [1, 2])
+    assert house.reported()[-1] == (Outcome.KEPT, ["renewal.unchallenged"])
+    proven = house.state.certificate("traefik").proven()
+    assert proven is not None
+    assert proven.number == 2
+
+
+async def test_what_is_blocked_and_not_due_stays_as_it_is(house: _House) -> None:
+    """A person's `--force` is no reason to go around the challenge."""
+    await house.renew()
+    assert await house.renew(Verdict.BLOCK, Trigger.REQUEST) == Outcome.BLOCKED
+    assert house.ca.renewals == 0
+
+
+async def test_little_life_left_is_said_and_a_renewal_takes_it_back(house: _House) -> None:
+    """A report of its own scope, so the next good one clears it."""
+    await house.renew()
+    house.clock.move(timedelta(hours=23))
+    assert await house.renew(Verdict.BLOCK, Trigger.REQUEST) == Outcome.BLOCKED
+    assert house.reported()[-1] == (Outcome.BLOCKED, ["cert.expiring"])
+    await house.renew()
+    assert house.reported()[-1] == (Outcome.DONE, ["preflight.agreed"])
+
+
+async def test_the_cas_wish_to_be_left_alone_is_handed_on(house: _House) -> None:
+    """503 with Retry-After: an hour, not five seconds."""
+    problem = Problem(detail="busy", status=503)
+    house.ca.failure = Failed(code="acme.server_internal", problems=(problem,), retry_after=timedelta(hours=1))
+    judgement = _judgement(Verdict.PROCEED, _rehearsal(house.clock, RehearsalOutcome.PASSED))
+    renewed = await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, need=Need.DUE)
+    assert renewed.retry_at == house.clock.now() + timedelta(hours=1)
+
+
+async def test_so_often_in_a_row_and_no_more(house: _House) -> None:
+    """Counted on disk; a challenge that is passed begins anew."""
+    await house.renew()
+    most = POLICY.renewal.unchallenged_in_a_row
+    for _ in range(most):
+        assert await house.renew(Verdict.BLOCK, Trigger.REQUEST, need=Need.DUE) == Outcome.KEPT
+    assert await house.renew(Verdict.BLOCK, Trigger.REQUEST, need=Need.DUE) == Outcome.BLOCKED
+    assert house.ca.renewals == most
+    assert house.reported()[-1] == (Outcome.BLOCKED, ["renewal.limit_reached"])
+    await house.renew()
+    assert await house.renew(Verdict.BLOCK, Trigger.REQUEST, need=Need.DUE) == Outcome.KEPT
+
+
+async def test_what_has_expired_cannot_be_kept_alive(house: _House) -> None:
+    """The CA would refuse the handshake; the reason is said instead."""
+    await house.renew()
+    house.clock.move(timedelta(days=2))
+    assert await house.renew(Verdict.BLOCK, Trigger.REQUEST, need=Need.DUE) == Outcome.BLOCKED
+    assert house.reported()[-1] == (Outcome.BLOCKED, ["cert.expired", "renewal.expired"])
+    assert house.ca.renewals == 0
+
+
+async def test_a_ca_that_forbids_it_is_named(house: _House) -> None:
+    """And the certificate stays as it is."""
+    await house.renew()
+    house.ca.refusal = Failed(code="renewal.forbidden", problems=(Problem(detail="HTTP 401", status=401),))
+    assert await house.renew(Verdict.BLOCK, need=Need.DUE) == Outcome.BLOCKED
+    assert house.reported()[-1] == (Outcome.BLOCKED, ["renewal.forbidden"])
+    assert house.state.certificate("traefik").unchallenged() is None
+
+
+async def test_without_a_ca_or_a_target_nothing_is_asked(house: _House) -> None:
+    """Who cannot be reached cannot renew, either."""
+    await house.renew()
+    judgement = _judgement(Verdict.BLOCK, _rehearsal(house.clock, RehearsalOutcome.PASSED), "ca.unreachable")
+    renewed = await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, need=Need.URGENT)
+    assert (renewed.outcome, house.ca.renewals) == (Outcome.BLOCKED, 0)
+
+
+async def test_other_names_than_wanted_are_not_kept_alive(house: _House) -> None:
+    """The configuration asks for another name: the CA would only renew the old ones."""
+    await house.renew()
+    wanted = msgspec.structs.replace(CERTIFICATE, identifiers=(NAME, "other.internal"))
+    judgement = _judgement(Verdict.BLOCK, _rehearsal(house.clock, RehearsalOutcome.FAILED))
+    renewed = await house.renewal.run(wanted, [judgement], Trigger.TIMER, need=Need.DUE)
+    assert (renewed.outcome, house.ca.renewals) == (Outcome.BLOCKED, 0)
+
+
+async def test_an_order_that_fails_close_to_the_end_leaves_the_certificate_alive(house: _House) -> None:
+    """Preflight saw nothing, the CA refused: with time left it is tried again, without it is kept."""
+    await house.renew()
+    problem = Problem(detail="could not connect", resource=Resource.CHALLENGE)
+    house.ca.failure = Failed(code="acme.pending_with_error", problems=(problem,), can_retry=True)
+    assert await house.renew(need=Need.DUE) == Outcome.FAILED
+    assert await house.renew(need=Need.URGENT) == Outcome.KEPT
+    assert house.reported()[-1][1][0] == "acme.pending_with_error"
 
 
 async def test_own_inability_is_never_probed(house: _House) -> None:
     """Without a CA that can be trusted there is nobody to ask."""
     judgement = _judgement(Verdict.BLOCK, _rehearsal(house.clock, RehearsalOutcome.PASSED), "ca.untrusted")
-    renewed = await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, urgent=True)
+    renewed = await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, need=Need.URGENT)
     assert (renewed.outcome, house.ca.orders) == (Outcome.BLOCKED, 0)
 
 
@@ -191,6 +295,45 @@ async def test_a_failed_deployment_is_retried_without_a_new_order(house: _House)
     house.service.fails = False
     assert await house.renew(Verdict.BLOCK) == Outcome.DONE
     assert (house.ca.orders, house.service.deployed) == (1, [1, 1])
+
+
+async def test_what_is_not_as_wanted_does_not_stand(house: _House) -> None:
+    """Revoked, or without a name that the configuration wants by now: it is due, and not kept alive."""
+    await house.renew()
+    folder = house.state.certificate("traefik")
+    current = house.renewal.standing(CERTIFICATE)
+    assert current is not None
+    assert house.renewal.standing(msgspec.structs.replace(CERTIFICATE, identifiers=(NAME, "new.internal"))) is None
+    folder.note_revoked(current)
+    assert house.renewal.standing(CERTIFICATE) is None
+    assert await house.renew(Verdict.BLOCK, need=Need.DUE) == Outcome.BLOCKED
+    assert house.ca.renewals == 0
+    await house.renew()
+    assert house.renewal.standing(CERTIFICATE) is not None
+
+
+async def test_what_waits_to_be_deployed_is_due_although_the_old_one_is_good(house: _House) -> None:
+    """A forced renewal whose deployment failed is retried by itself, without a new order."""
+    await house.renew()
+    house.service.fails = True
+    assert await house.renew() == Outcome.FAILED
+    assert house.renewal.standing(CERTIFICATE) is None
+    house.service.fails = False
+    assert await house.renew() == Outcome.DONE
+    standing = house.renewal.standing(CERTIFICATE)
+    assert standing is not None
+    assert (standing.number, house.ca.orders) == (2, 2)
+
+
+async def test_a_complaint_is_taken_back_when_nothing_is_wanted_any_more(house: _House) -> None:
+    """A forced renewal was blocked; the certificate is good and not due: its scope is clear again."""
+    await house.renew()
+    house.renewal.take_back(CERTIFICATE, Trigger.TIMER)
+    assert len(house.reported()) == 1
+    assert await house.renew(Verdict.BLOCK, Trigger.REQUEST) == Outcome.BLOCKED
+    house.renewal.take_back(CERTIFICATE, Trigger.TIMER)
+    assert house.reported()[-1] == (Outcome.DONE, [])
+    assert house.spool.take(100)[-1].scopes == ("certificate:traefik",)
 
 
 async def test_a_killed_run_is_reported_under_its_id_and_finished(house: _House) -> None:
@@ -232,7 +375,7 @@ async def test_it_waits_until_the_ca_has_forgotten(house: _House) -> None:
     stale = _rehearsal(house.clock, RehearsalOutcome.PASSED, stale=(Connection(address="10.0.0.153", port=80),))
     house.preflight.rehearsals = [stale, _rehearsal(house.clock, RehearsalOutcome.PASSED)]
     judgement = _judgement(Verdict.PROCEED, _rehearsal(house.clock, RehearsalOutcome.PASSED, settles_at=settles_at))
-    renewed = await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, urgent=False)
+    renewed = await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, need=Need.DUE)
     assert renewed.outcome == Outcome.DONE
     assert house.clock.slept == [4.0, 2.0]
 
@@ -242,6 +385,6 @@ async def test_the_wait_is_bounded(house: _House) -> None:
     stale = _rehearsal(house.clock, RehearsalOutcome.PASSED, stale=(Connection(address="10.0.0.153", port=80),))
     house.preflight.rehearsals = [stale]
     judgement = _judgement(Verdict.WARN, stale)
-    await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, urgent=False)
+    await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, need=Need.DUE)
     assert sum(house.clock.slept) <= POLICY.renewal.settle_longest.total_seconds() + 2
     assert house.ca.orders == 1

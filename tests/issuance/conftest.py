@@ -44,7 +44,7 @@ class StepCa(msgspec.Struct, kw_only=True):
         arguments.append(f"--acme-tls-port={self.tls_port}")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(arguments, cwd=self.log.parent, stdout=log, stderr=log)
-        _wait_until_healthy(self, self.process)
+        _wait_until_answered(f"https://{self.address}:{self.port}/health", self.log.parent, self.process)
 
     def stop(self) -> None:
         """End it; what it keeps is kept."""
@@ -117,12 +117,19 @@ def start_step_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     running: list[StepCa] = []
 
     def start(
-        *, address: str = "127.0.0.1", policy: dict[str, object] | None = None, challenges: tuple[str, ...] = ()
+        *,
+        address: str = "127.0.0.1",
+        policy: dict[str, object] | None = None,
+        challenges: tuple[str, ...] = (),
+        claims: dict[str, object] | None = None,
+        options: dict[str, object] | None = None,
     ) -> StepCa:
         provisioner: dict[str, object] = {
             "type": "ACME",
             "name": "acme",
             **({"challenges": challenges} if challenges else {}),
+            **({"claims": claims} if claims else {}),
+            **(options or {}),
         }
         authority: dict[str, object] = {"provisioners": [provisioner], **({"policy": policy} if policy else {})}
         ca = _configure(tmp_path_factory.mktemp("step-ca"), address, authority)
@@ -197,13 +204,86 @@ def _configure(folder: Path, address: str, authority: dict[str, object]) -> Step
     )
 
 
-def _wait_until_healthy(ca: StepCa, process: subprocess.Popen[bytes]) -> None:
-    context = create_default_context(cafile=str(ca.root))
+class Pebble(msgspec.Struct, kw_only=True):
+    """Let's Encrypt's CA for tests: it refuses nonces at random, validates later than it is asked, knows profiles, ARI
+    and account binding. `root` is what its own TLS certificate leads to."""
+
+    directory: str
+    root: Path
+    challenge_port: int
+    management: str
+    process: subprocess.Popen[bytes]
+
+
+@pytest.fixture(scope="session")
+def start_pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Pebble]]:
+    """Starts Pebbles; all end with the session."""
+    running: list[Pebble] = []
+
+    def start(**settings: object) -> Pebble:
+        pebble = _start_pebble(tmp_path_factory.mktemp("pebble"), settings)
+        running.append(pebble)
+        return pebble
+
+    yield start
+    for pebble in running:
+        pebble.process.terminate()
+        pebble.process.wait(timeout=10)
+
+
+def _start_pebble(folder: Path, settings: dict[str, object]) -> Pebble:
+    private = PrivateAuthority("Pebble's TLS")
+    pair = private.issue("localhost", "127.0.0.1")
+    (folder / "root.crt").write_bytes(private.root_pem)
+    (folder / "tls.crt").write_bytes(pair.chain_pem)
+    (folder / "tls.key").write_bytes(pair.key_pem)
+    port, management, challenge_port = free_port(), free_port(), free_port()
+    document = {
+        "listenAddress": f"127.0.0.1:{port}",
+        "managementListenAddress": f"127.0.0.1:{management}",
+        "certificate": str(folder / "tls.crt"),
+        "privateKey": str(folder / "tls.key"),
+        "httpPort": challenge_port,
+        "tlsPort": free_port(),
+        "ocspResponderURL": "",
+        "externalAccountBindingRequired": False,
+        "retryAfter": {"authz": 1, "order": 1},
+        "profiles": {
+            "default": {"description": "the usual one", "validityPeriod": 7776000},
+            "shortlived": {"description": "six days", "validityPeriod": 518400},
+        },
+        **settings,
+    }
+    (folder / "pebble.json").write_text(json.dumps({"pebble": document}))
+    environment = {"PATH": os.environ["PATH"], "PEBBLE_WFE_NONCEREJECT": "5", "PEBBLE_VA_NOSLEEP": "1"}
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            [_pebble_binary(), "-config", "pebble.json"], cwd=folder, stdout=log, stderr=log, env=environment
+        )
+    directory = f"https://localhost:{port}/dir"
+    _wait_until_answered(directory, folder, process)
+    return Pebble(
+        directory=directory,
+        root=folder / "root.crt",
+        challenge_port=challenge_port,
+        management=f"https://localhost:{management}",
+        process=process,
+    )
+
+
+def _pebble_binary() -> str:
+    """CERTAGENT_PEBBLE, as `./tests/run` sets it. Never skipped."""
+    binary = os.environ.get("CERTAGENT_PEBBLE") or shutil.which("pebble")
+    return binary or pytest.fail("no pebble: set CERTAGENT_PEBBLE (./tests/run does)")
+
+
+def _wait_until_answered(url: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    context = create_default_context(cafile=str(folder / "root.crt"))
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"https://{ca.address}:{ca.port}/health", context=context, timeout=2):
+            with urllib.request.urlopen(url, context=context, timeout=2):  # noqa: S310 -- https, on loopback
                 return
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.02)
-    pytest.fail(f"step-ca did not start: {ca.log.read_text()}")
+    pytest.fail(f"{url} did not answer: {(folder / 'log').read_text()}")

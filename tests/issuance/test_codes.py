@@ -10,7 +10,7 @@ from certagent.domain.conclusions import conclude
 from certagent.domain.findings import Finding
 from certagent.domain.orders import Order, Status
 from certagent.issuance.directory import check_directory
-from certagent.issuance.order import _lost
+from certagent.issuance.failures import lost
 from certagent.world.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 from tests.domain.scene import scene
@@ -64,4 +64,4 @@ async def _concluded(code: str, answer: bytes, folder: Path) -> dict[str, Findin
 def test_an_order_that_ends_without_a_reason() -> None:
     """acme.order_expired; with a reason it is the CA's own."""
     order = Order(status=Status.INVALID, identifiers=(), authorizations=(), finalize="f")
-    assert _lost(order).code == "acme.order_expired"
+    assert lost(order).code == "acme.order_expired"

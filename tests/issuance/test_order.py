@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from certagent.domain.certificates import read_facts
-from certagent.domain.orders import Authorization, Challenge, Failed, Issued, Order, Problem
+from certagent.domain.orders import Authorization, Challenge, Failed, Identifier, Issued, Order, Problem, Terms
 from certagent.issuance.authority import Authority
 from certagent.issuance.order import Orderer, Wanted
 from certagent.issuance.patience import ProblemError
@@ -141,6 +141,50 @@ async def test_an_order_killed_after_finalizing_is_not_finalized_twice(
     assert key.public_key() == x509.load_pem_x509_certificate(issued.chain_pem).public_key()
 
 
+class DiesPlacing(Authority):
+    """The process ends when the CA has the order and the disk does not."""
+
+    async def new_order(self, identifiers: Sequence[Identifier], terms: Terms = Terms()) -> Order:  # noqa: B008
+        """Have it placed, and die."""
+        await super().new_order(identifiers, terms)
+        raise KilledError
+
+
+async def test_an_order_killed_while_it_was_placed_is_found_again(
+    listener: Listener, accounts: MemoryAccounts, orders: MemoryOrders, step_ca: StepCa
+) -> None:
+    """The account's list has it; another one of the same account, for other names, is left alone."""
+    where = (step_ca.directory, step_ca.root, (), accounts, SystemClock())
+    placed, finalized = step_ca.count("new-order"), step_ca.count("finalize")
+    async with DiesPlacing(*where) as dying:
+        with pytest.raises(KilledError):
+            await Orderer(dying, listener, orders, SystemClock()).obtain(WANTED)
+    async with Authority(*where) as authority:
+        await authority.new_order([Identifier("ip", "127.0.0.1")])
+        issued = await Orderer(authority, listener, orders, SystemClock()).obtain(WANTED)
+    assert isinstance(issued, Issued)
+    assert (step_ca.count("new-order") - placed, step_ca.count("finalize") - finalized) == (2, 1)
+    assert read_facts(x509.load_pem_x509_certificate(issued.chain_pem)).identifiers == ("localhost",)
+
+
+async def test_an_order_that_the_ca_forgot_is_placed_anew(
+    start_step_ca: Callable[..., StepCa], accounts: MemoryAccounts, orders: MemoryOrders
+) -> None:
+    """It was initialised again, accounts and all, while ours was pending."""
+    ca = start_step_ca()
+    async with (
+        Authority(ca.directory, ca.root, (), accounts, SystemClock()) as authority,
+        Listener(f"127.0.0.1:{ca.challenge_port}", SystemClock()) as answering,
+    ):
+        nobody = DiesPresenting("127.0.0.1:1", SystemClock())
+        with pytest.raises(KilledError):
+            await Orderer(authority, nobody, orders, SystemClock()).obtain(WANTED)
+        ca.stop()
+        ca.forget()
+        ca.start()
+        assert isinstance(await Orderer(authority, answering, orders, SystemClock()).obtain(WANTED), Issued)
+
+
 class FailsInside(Authority):
     """A CA that answers 500 to the first finalize; `has_issued`: after it has issued all the same."""
 
@@ -259,14 +303,16 @@ async def test_a_challenge_that_is_not_offered_is_named(
     assert failed.problems[0].detail == "the CA does not offer http-01 but tls-alpn-01"
 
 
-async def test_many_orders_at_once_share_one_account(authority: Authority, listener: Listener) -> None:
+async def test_many_orders_at_once_share_one_account(authority: Authority, listener: Listener, step_ca: StepCa) -> None:
     """step-ca answers 500 to an account that orders in parallel; through one lane it never comes to that."""
+    before = len(step_ca.log.read_text())
 
     async def obtain() -> bool:
         return isinstance(await Orderer(authority, listener, MemoryOrders(), SystemClock()).obtain(WANTED), Issued)
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(obtain(), name=f"order {number}") for number in range(20)]
-    print(f"\n20 at once: {(time.perf_counter() - started) * 1000:.0f} ms")
+        tasks = [group.create_task(obtain(), name=f"order {number}") for number in range(100)]
+    print(f"\n100 at once: {(time.perf_counter() - started) * 1000:.0f} ms")
     assert all(task.result() for task in tasks)
+    assert " status=500 " not in step_ca.log.read_text()[before:]

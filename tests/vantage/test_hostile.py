@@ -16,6 +16,7 @@ import pytest
 
 from certagent.config import AgentSection, AgentSettings, AuthoritySection, VantageSection
 from certagent.domain.rehearsals import (
+    REHEARSAL_MARK,
     DnsAnswer,
     Origin,
     RehearsalOutcome,
@@ -321,6 +322,14 @@ async def test_a_key_authorization_can_not_be_rehearsed(thumbprint: str) -> None
     answer = await _vantage().rehearse(RehearsalRequest(identifier="a.x", token=TOKEN, digest=digest))
     assert "not that of a rehearsal's body" in (answer.reason or "")
     assert body_for(TOKEN).partition(".")[2] == "certagent-rehearsal"  # 19 characters: no SHA-256 in base64url
+
+
+async def test_a_rehearsals_own_token_may_be_answered_in_that_form() -> None:
+    """By a stateless responder, which has no other: no CA gives out such a token, so nothing is learnt."""
+    token = REHEARSAL_MARK + "t" * 43
+    digest = hashlib.sha256(f"{token}.{'h' * 43}".encode()).hexdigest()
+    answer = await _vantage().rehearse(RehearsalRequest(identifier="a.x", token=token, digest=digest))
+    assert "digest" not in (answer.reason or "")
 
 
 @pytest.mark.parametrize("token", ["../../../secret", "t" * 43 + "/../x", "t" * 43 + "\r\nHost: evil", "%2e%2e%2f" * 9])

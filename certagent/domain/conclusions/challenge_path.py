@@ -21,7 +21,15 @@ _REDIRECTS = {"redirect_loop": "http01.redirect_loop", "redirect_offsite": "http
 def responder_is_absent(evidence: Evidence) -> Iterator[Finding]:
     """http01.responder_absent: this node's own responder does not answer on loopback."""
     check = evidence.responder
-    if check is not None and not check.answered and check.challenge == "http-01":
+    if check is not None and not check.answered and check.challenge == "http-01" and check.file is not None:
+        yield evidence.own_finding(
+            "http01.responder_absent",
+            f"{check.file} on {evidence.node} does not answer the challenge: {check.detail}.",
+            Culprit(node=evidence.node, file=check.file),
+            f"See to {check.file}: it is what has to answer.",
+            said=check.detail,
+        )
+    elif check is not None and not check.answered and check.challenge == "http-01":
         yield evidence.own_finding(
             "http01.responder_absent",
             f"The responder on {check.listen} did not answer the planted token on {evidence.node} itself:"

@@ -21,7 +21,7 @@ _TSIG_FIXES = {
 
 
 def record_cannot_be_written(evidence: Evidence) -> Iterator[Finding]:
-    """dns01.server_unreachable, zone_not_found, wrong_zone, update_refused, tsig: the zone does not take the record."""
+    """dns01.server_unreachable, zone_not_found, wrong_zone, update_refused, tsig, hook_failed: nobody takes it."""
     publication = _publication(evidence)
     if publication is None or publication.trouble is None:
         return
@@ -30,6 +30,8 @@ def record_cannot_be_written(evidence: Evidence) -> Iterator[Finding]:
     culprit = Culprit(node=node, address=publication.server, role=role)
     if publication.trouble == "tsig" and publication.rcode != "BADTIME":
         culprit = Culprit(node=evidence.node, file=publication.key_file, text=publication.key_name)
+    if publication.trouble == "hook":
+        culprit = Culprit(node=evidence.node, file=publication.server)
     yield evidence.own_finding(
         TROUBLE_CODES[publication.trouble],
         f"{evidence.node} cannot write the record {_bare(publication.name)} for {evidence.identifier}: {words}.",
@@ -148,12 +150,21 @@ def _tsig(publication: Publication, place: str) -> tuple[str, str]:
     )
 
 
+def _hook(publication: Publication, place: str) -> tuple[str, str]:
+    del place
+    return (
+        publication.detail,
+        f"Run it by hand as root: {publication.server} ... present {_bare(publication.name)} TEXT.",
+    )
+
+
 _TROUBLES = {
     "unreachable": _unreachable,
     "zone_not_found": _zone_not_found,
     "wrong_zone": _wrong_zone,
     "refused": _refused,
     "tsig": _tsig,
+    "hook": _hook,
 }
 
 

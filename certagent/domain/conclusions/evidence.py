@@ -38,7 +38,8 @@ class DirectoryCheck(msgspec.Struct, frozen=True, kw_only=True):
 class ResponderCheck(msgspec.Struct, frozen=True, kw_only=True):
     """Whether this node's own responder answered the planted token on this node. `detail`: what came instead.
 
-    For dns-01 `listen` is the zone's server, and `publication` what became of writing the record there. `withheld`: why
+    `file`: what answers in its place, where nothing of ours listens. For dns-01 `listen` is the zone's server (or the
+    program that presents the record), and `publication` what became of writing the record there. `withheld`: why
     nobody beside the CA needs to be asked now.
     """
 
@@ -46,6 +47,7 @@ class ResponderCheck(msgspec.Struct, frozen=True, kw_only=True):
     answered: bool
     detail: str = ""
     challenge: str = "http-01"
+    file: str | None = None
     publication: Publication | None = None
     withheld: str = ""
 

@@ -10,6 +10,7 @@ from certagent.domain.orders import Failed, OrderOutcome, Problem, Resource
 from certagent.domain.policy import Judgement
 from certagent.domain.rehearsals import RehearsalOutcome
 
+_SAYS_NOTHING = frozenset({"The server could not connect to validation target", ""})
 _HIDING = frozenset({"acme.pending_with_error", "acme.authorization_stuck", "acme.server_internal"})
 
 
@@ -24,8 +25,7 @@ def order_failed(
         identifier=problem.identifier.value if problem.identifier else next(iter(identifiers), None),
         vantage=Vantage.CLIENT,
         reporter=node,
-        explanation=f"The CA refused the order: {problem.detail or failed.code}"
-        + (f" Seen from beside it: {cause.explanation}" if cause else ""),
+        explanation=_explained(problem, failed, cause),
         detail={"problems": [one.detail for one in failed.problems], "order": failed.order_url},
         culprit=cause.culprit if cause else None,
         fix=cause.fix if cause else None,
@@ -48,6 +48,15 @@ def _hidden(node: str, identifiers: Sequence[str], failed: Failed, again: Sequen
         detail={"replay": msgspec.to_builtins(seen), "order": failed.order_url},
         fix="See the CA's journal at the time of the order; certagent tries again.",
     )
+
+
+def _explained(problem: Problem, failed: Failed, cause: Finding | None) -> str:
+    """step-ca has one sentence for every fetch that failed: what was seen from beside it takes its place."""
+    if cause is None:
+        return f"The CA refused the order: {problem.detail or failed.code}"
+    if failed.code == "acme.pending_with_error" and problem.detail in _SAYS_NOTHING and problem.identifier:
+        return f"The CA could not validate {problem.identifier.value}: {cause.explanation}"
+    return f"The CA refused the order: {problem.detail or failed.code} Seen from beside it: {cause.explanation}"
 
 
 def agreement(node: str, judgements: Sequence[Judgement], outcome: OrderOutcome) -> list[Finding]:

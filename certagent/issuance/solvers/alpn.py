@@ -20,7 +20,7 @@ from certagent.domain.alpn import challenge_certificate, judge_certificate, serv
 from certagent.domain.conclusions.evidence import ResponderCheck
 from certagent.domain.orders import Challenge
 from certagent.domain.ports import Clock
-from certagent.domain.rehearsals import ACME_TLS, LONGEST_PLANTING_SECONDS, RehearsalRequest
+from certagent.domain.rehearsals import ACME_TLS, LONGEST_PLANTING_SECONDS, RehearsalRequest, body_for
 from certagent.world import http
 from certagent.world.addresses import reachable_form
 from certagent.world.tls import NoProtocolError, served_certificate, serving
@@ -46,6 +46,7 @@ class AlpnListener:
     """One responder. Use as an async context manager. A port that is taken is tried again at each check."""
 
     challenge_type = "tls-alpn-01"
+    rehearsed = staticmethod(body_for)
 
     def __init__(self, listen: str, clock: Clock) -> None:
         self.listen = listen

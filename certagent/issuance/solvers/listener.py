@@ -16,7 +16,7 @@ from certagent.config import split_endpoint
 from certagent.domain.conclusions.evidence import ResponderCheck
 from certagent.domain.orders import Challenge
 from certagent.domain.ports import Clock
-from certagent.domain.rehearsals import CHALLENGE_PATH, LONGEST_PLANTING_SECONDS, RehearsalRequest
+from certagent.domain.rehearsals import CHALLENGE_PATH, LONGEST_PLANTING_SECONDS, RehearsalRequest, body_for
 from certagent.world.addresses import reachable_form
 from certagent.world.http import FetchError, connect, fetch
 
@@ -42,6 +42,7 @@ class Listener:
     """
 
     challenge_type = "http-01"
+    rehearsed = staticmethod(body_for)
 
     def __init__(self, listen: str, clock: Clock) -> None:
         self.listen = listen

@@ -16,7 +16,7 @@ from certagent.config import Rfc2136Solver, read_secret
 from certagent.domain.conclusions.evidence import ResponderCheck
 from certagent.domain.orders import Challenge
 from certagent.domain.ports import Clock
-from certagent.domain.rehearsals import RehearsalRequest
+from certagent.domain.rehearsals import RehearsalRequest, body_for
 from certagent.domain.txt import TROUBLE_CODES, Publication, TxtAnswer, record_name, text_of
 from certagent.issuance.order import NotPresentedError
 from certagent.world.records import TsigKey, UpdateAnswer, ask_txt, update_txt
@@ -58,6 +58,7 @@ class ZoneWriter:
     """The solver of one certificate; its own writer of the journal that it is given."""
 
     challenge_type = "dns-01"
+    rehearsed = staticmethod(body_for)
 
     def __init__(
         self, settings: Rfc2136Solver, journal: Journal, clock: Clock, spreading_for: timedelta = SPREADING_FOR

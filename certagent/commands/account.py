@@ -1,0 +1,18 @@
+"""`certagent account`: this node's account at the CA, and nginx's lines that answer without a responder."""
+
+from typing import Any
+
+from certagent.config import AgentSettings
+from certagent.world.agent_socket import ask_agent
+
+
+def account(settings: AgentSettings) -> dict[str, Any]:
+    """`{"directory", "url", "thumbprint", "snippet"}`; `url` is null until the first order."""
+    _, document = ask_agent(settings.agent.socket, "GET", "/account")
+    return document
+
+
+def render(document: dict[str, Any]) -> str:
+    """The snippet, with the account as comments above: what is printed can be included by nginx as it is."""
+    url = document["url"] or "not registered yet; the first order does it"
+    return f"# account {url}\n# at {document['directory']}\n{document['snippet']}".rstrip()

@@ -1,0 +1,42 @@
+"""How an order fails, as a value: which finding, in whose words, and whether the next attempt takes it up. Pure."""
+
+from collections.abc import Sequence
+
+from certagent.domain.orders import Authorization, Failed, Order, Problem, Resource, Status, code_of
+
+
+def failed_by(order: Order, bad: Sequence[Authorization], kind: str) -> Failed:
+    """Retryable only if every failed authorization is still pending."""
+    problems = tuple(one.problem(kind) or _stuck(one) for one in bad)
+    final = [problem for one, problem in zip(bad, problems, strict=True) if one.state(kind) is not Status.PENDING]
+    if final:
+        return Failed(code=code_of(final[0]), problems=problems, order_url=order.url)
+    has_error = any(one.problem(kind) is not None for one in bad)
+    code = "acme.pending_with_error" if has_error else "acme.authorization_stuck"
+    return Failed(code=code, problems=problems, order_url=order.url, can_retry=True)
+
+
+def _stuck(authorization: Authorization) -> Problem:
+    return Problem(
+        detail=f"the authorization is {authorization.status}, and no challenge says why",
+        identifier=authorization.identifier,
+        resource=Resource.AUTHORIZATION,
+    )
+
+
+def not_offered(order: Order, authorization: Authorization, kind: str) -> Failed:
+    """The CA does not do this challenge for that identifier."""
+    offered = ", ".join(challenge.type for challenge in authorization.challenges) or "nothing"
+    problem = Problem(
+        detail=f"the CA does not offer {kind} but {offered}",
+        identifier=authorization.identifier,
+        resource=Resource.AUTHORIZATION,
+    )
+    return Failed(code="ca.challenge_not_offered", problems=(problem,), order_url=order.url)
+
+
+def lost(order: Order) -> Failed:
+    """The order came to an end without a certificate."""
+    problem = order.error or Problem(detail=f"the order is {order.status}, and the CA does not say why")
+    code = code_of(problem) if order.error else "acme.order_expired"
+    return Failed(code=code, problems=(problem.about(Resource.ORDER),), order_url=order.url)

@@ -1,0 +1,56 @@
+"""What a certificate's own validity says: is there time to renew it, and how much is left."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from certagent.config import load_policy
+from certagent.domain.certificates import CertificateFacts
+from certagent.domain.conclusions.lifetimes import end_is_near, renewal_is_impossible
+from certagent.domain.policy import Policy
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+POLICY = load_policy(None)
+
+
+def _facts(lifetime: timedelta) -> CertificateFacts:
+    return CertificateFacts(
+        fingerprint="f", serial="1", identifiers=("a",), not_before=NOW, not_after=NOW + lifetime, issuer="CN=ca"
+    )
+
+
+def _impossible(lifetime: timedelta, policy: Policy = POLICY) -> list[str]:
+    return [one.code for one in renewal_is_impossible("lxc102", "traefik", _facts(lifetime), policy)]
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(minutes=5), timedelta(hours=24), timedelta(days=90)])
+def test_what_real_cas_issue_can_be_renewed(lifetime: timedelta) -> None:
+    """Step-CA's shortest, its default, and the public CAs'."""
+    assert _impossible(lifetime) == []
+
+
+def test_a_life_too_short_for_a_retry_is_said_once_it_is_issued() -> None:
+    """With the numbers, and where to change them."""
+    (finding,) = renewal_is_impossible("lxc102", "traefik", _facts(timedelta(minutes=1)), POLICY)
+    assert finding.code == "cert.renewal_impossible"
+    assert "lives 0:01:00, of which 0:00:20 are left when it is due" in finding.explanation
+    assert finding.fix is not None
+    assert "renewal.due_after" in finding.fix
+
+
+def test_a_policy_that_leaves_no_window_is_said() -> None:
+    """Ninety days do not help when it is due on the last one."""
+    renewal = msgspec.structs.replace(POLICY.renewal, due_after=1.0)
+    late = msgspec.structs.replace(POLICY, renewal=renewal)
+    assert _impossible(timedelta(days=90), late) == ["cert.renewal_impossible"]
+
+
+@pytest.mark.parametrize(
+    ("after", "codes"), [(0.5, []), (0.89, []), (0.91, ["cert.expiring"]), (1.0, ["cert.expired"])]
+)
+def test_the_end_is_told_when_it_is_near(after: float, codes: list[str]) -> None:
+    """By the policy's last part of the life; before that a failure is only one of many to come."""
+    facts = _facts(timedelta(hours=24))
+    found = end_is_near("lxc102", "traefik", facts, NOW + facts.lifetime() * after, POLICY)
+    assert [one.code for one in found] == codes

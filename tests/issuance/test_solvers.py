@@ -1,0 +1,279 @@
+"""The solvers that listen nowhere: a web server's folder, a thumbprint in its configuration, a program for DNS."""
+
+import asyncio
+import functools
+import hashlib
+import http.server
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from josepy.b64 import b64encode
+from josepy.jwk import JWKEC
+
+from certagent.config import HookSolver
+from certagent.domain.orders import Account, Challenge, Failed, Issued, Status
+from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest
+from certagent.domain.txt import text_of
+from certagent.issuance.accounts import ensure_account, thumbprint
+from certagent.issuance.authority import Authority
+from certagent.issuance.order import NotPresentedError, Orderer, Wanted
+from certagent.issuance.solvers.hook import Hook, HookRecord
+from certagent.issuance.solvers.stateless import Stateless, snippet
+from certagent.issuance.solvers.webroot import Webroot
+from certagent.world.clock import SystemClock
+from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa
+
+WANTED = Wanted(identifiers=("localhost", "127.0.0.1"), key_type="ecdsa-p256")
+
+
+class MemoryJournal:
+    """Outlives a solver, as the state folder does."""
+
+    def __init__(self) -> None:
+        self.records: tuple[Any, ...] = ()
+
+    def load(self) -> tuple[Any, ...]:
+        """See `Journal`."""
+        return self.records
+
+    def save(self, records: tuple[Any, ...]) -> None:
+        """See `Journal`."""
+        self.records = records
+
+
+def _request(identifier: str, token: str, body: str, kind: str = "http-01") -> RehearsalRequest:
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    return RehearsalRequest(identifier=identifier, challenge=kind, token=token, digest=digest)
+
+
+def _challenge(token: str) -> Challenge:
+    return Challenge(type="http-01", url="https://ca/challenge", status=Status.PENDING, token=token)
+
+
+# --- webroot ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(step_ca: StepCa, tmp_path: Path) -> Iterator[Path]:
+    """A folder that a web server of another make serves on the port that the CA asks."""
+    root = tmp_path / "www"
+    root.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", step_ca.challenge_port), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, name="web server")
+        thread.start()
+        yield root
+        server.shutdown()
+        thread.join()
+
+
+async def test_a_web_servers_folder_answers_the_ca(authority: Authority, orders: MemoryOrders, served: Path) -> None:
+    """A name and an address; nothing is left in the folder, nor in the journal."""
+    journal = MemoryJournal()
+    issued = await Orderer(authority, Webroot(served, journal), orders, SystemClock()).obtain(WANTED)
+    assert isinstance(issued, Issued)
+    assert list((served / CHALLENGE_PATH.strip("/")).iterdir()) == []
+    assert journal.records == ()
+
+
+async def test_its_file_is_whole_and_for_everybody(tmp_path: Path) -> None:
+    """Whatever this process's umask is; a folder that was there keeps its mode."""
+    (tmp_path / ".well-known").mkdir(mode=0o750)
+    before = os.umask(0o077)
+    try:
+        await Webroot(tmp_path, MemoryJournal()).present("a", _challenge("token"), "token.thumbprint")
+    finally:
+        os.umask(before)
+    folder = tmp_path / CHALLENGE_PATH.strip("/")
+    assert [path.name for path in folder.iterdir()] == ["token"]
+    assert (folder / "token").read_text() == "token.thumbprint"
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder / "token", folder, folder.parent)]
+    assert modes == [0o644, 0o755, 0o750]
+
+
+async def test_what_a_killed_agent_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    """The journal knows which files were its own."""
+    journal = MemoryJournal()
+    await Webroot(tmp_path, journal).present("a", _challenge("old"), "old.thumbprint")
+    folder = tmp_path / CHALLENGE_PATH.strip("/")
+    (folder / "somebodys").write_text("else")
+    await Webroot(tmp_path, journal).present("a", _challenge("new"), "new.thumbprint")
+    assert sorted(path.name for path in folder.iterdir()) == ["new", "somebodys"]
+    assert journal.records == ("new",)
+
+
+async def test_a_rehearsal_is_planted_there_as_well(tmp_path: Path) -> None:
+    """And withdrawn."""
+    webroot = Webroot(tmp_path, MemoryJournal())
+    request = _request("a", "token", webroot.rehearsed("token"))
+    await webroot.show(request, webroot.rehearsed("token"))
+    assert (await webroot.answers(request)).answered
+    await webroot.withdraw(request)
+    assert not (await webroot.answers(request)).answered
+
+
+async def test_a_folder_that_cannot_be_written_is_said_before_any_order(tmp_path: Path) -> None:
+    """By path and reason; a rehearsal says it too, and raises nothing."""
+    webroot = Webroot(tmp_path / "nowhere", MemoryJournal())
+    with pytest.raises(NotPresentedError, match=r"nowhere cannot be written: there is no such folder"):
+        await webroot.present("a", _challenge("token"), "body")
+    request = _request("a", "token", "body")
+    await webroot.show(request, "body")
+    check = await webroot.answers(request)
+    assert not check.answered
+    assert "there is no such folder" in check.detail
+
+
+async def test_a_token_is_never_a_path(tmp_path: Path) -> None:
+    """Whoever claims to be the CA does not choose where a file goes."""
+    with pytest.raises(NotPresentedError, match="none that can be a file's name"):
+        await Webroot(tmp_path, MemoryJournal()).present("a", _challenge("../../evil"), "body")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- stateless ----------------------------------------------------------------------------------------------------
+
+
+async def _as_nginx(text: str, port: int) -> asyncio.Server:
+    """Answers as nginx does with that snippet."""
+    pattern = re.search(r"location ~ (\S+) \{", text)
+    answer = re.search(r'return 200 "(.*)";', text)
+    assert pattern is not None
+    assert answer is not None
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+        found = re.match(pattern[1], path)
+        body = answer[1].replace("$1", found[1]) if found else ""
+        status = "200 OK" if found else "404 Not Found"
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode())
+        writer.close()
+
+    return await asyncio.start_server(serve, "127.0.0.1", port)
+
+
+async def test_a_thumbprint_answers_every_challenge(
+    authority: Authority, accounts: MemoryAccounts, orders: MemoryOrders, step_ca: StepCa
+) -> None:
+    """Known before the CA knows the account; nothing is presented."""
+    mark = thumbprint(ensure_account(accounts))
+    async with await _as_nginx(snippet(mark), step_ca.challenge_port):
+        issued = await Orderer(authority, Stateless(None, mark), orders, SystemClock()).obtain(WANTED)
+    assert isinstance(issued, Issued)
+
+
+def test_the_thumbprint_is_rfc_7638s() -> None:
+    """As the package that signs for the account has it."""
+    for _ in range(20):
+        account = ensure_account(MemoryAccounts())
+        key = JWKEC(key=load_pem_private_key(account.key_pem.encode(), password=None))
+        assert thumbprint(account) == b64encode(key.thumbprint()).decode()
+
+
+async def test_a_snippet_of_another_account_is_seen_on_the_node(tmp_path: Path) -> None:
+    """Before any order: which file, and what has to be in it."""
+    mark = thumbprint(ensure_account(MemoryAccounts()))
+    file = tmp_path / "certagent.conf"
+    stateless = Stateless(file, mark)
+    request = _request("a", "token", stateless.rehearsed("token"))
+    assert (await stateless.answers(request)).detail == "it does not exist; `certagent account` prints it"
+    file.write_text(snippet("another"))
+    assert mark in (await stateless.answers(request)).detail
+    file.write_text(snippet(mark))
+    assert (await stateless.answers(request)).answered
+
+
+def test_an_account_shows_its_key_to_nobody() -> None:
+    """The thumbprint is the public key's."""
+    account = ensure_account(MemoryAccounts())
+    assert isinstance(account, Account)
+    assert "PRIVATE" not in thumbprint(account) + repr(account)
+
+
+# --- exec ---------------------------------------------------------------------------------------------------------
+
+HOOK = """#!/bin/sh
+[ "$1" = --zone ] && shift 2
+echo "$@" >>"{log}"
+env | sort >"{log}.environment"
+exit {status}
+"""
+
+
+def _program(tmp_path: Path, status: int = 0, body: str = HOOK) -> Path:
+    path = tmp_path / "hook"
+    path.write_text(body.format(log=tmp_path / "log", status=status))
+    path.chmod(0o755)
+    return path
+
+
+def _hook(tmp_path: Path, journal: MemoryJournal, status: int = 0, **more: Any) -> Hook:
+    command = (str(_program(tmp_path, status)), "--zone", "$(reboot) internal")
+    return Hook(HookSolver(command=command, **more), journal)
+
+
+async def test_a_program_presents_the_record_and_cleans_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arguments as they are, a clean environment, no shell; the wildcard's name is what follows the star."""
+    monkeypatch.setenv("SECRET", "of another program")
+    journal = MemoryJournal()
+    hook = _hook(tmp_path, journal)
+    challenge = _challenge("token")
+    await hook.present("app.internal", challenge, "token.thumbprint")
+    text = text_of(hashlib.sha256(b"token.thumbprint").digest())
+    assert [type(one) for one in journal.records] == [HookRecord]
+    await hook.clean_up("app.internal", challenge)
+    said = (tmp_path / "log").read_text().splitlines()
+    assert said == [
+        f"present _acme-challenge.app.internal {text}",
+        f"cleanup _acme-challenge.app.internal {text}",
+    ]
+    assert journal.records == ()
+    environment = (tmp_path / "log.environment").read_text()
+    assert "SECRET" not in environment
+
+
+async def test_a_program_that_fails_is_a_finding_without_its_output(tmp_path: Path) -> None:
+    """What it prints may be a secret."""
+    hook = _hook(tmp_path, MemoryJournal(), status=3)
+    with pytest.raises(NotPresentedError, match="hook present ended with status 3") as raised:
+        await hook.present("app.internal", _challenge("token"), "body")
+    assert raised.value.code == "dns01.hook_failed"
+    request = _request("app.internal", "other", hook.rehearsed("other"), "dns-01")
+    await hook.show(request, hook.rehearsed("other"))
+    check = await hook.answers(request)
+    assert check.withheld
+    assert check.publication is not None
+    assert check.publication.trouble == "hook"
+
+
+async def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    """Bounded, with its children."""
+    program = _program(tmp_path, body="#!/bin/sh\nsleep 600\n")
+    hook = Hook(HookSolver(command=(str(program),), timeout=0.3), MemoryJournal())
+    with pytest.raises(NotPresentedError, match="did not end within"):
+        await hook.present("app.internal", _challenge("token"), "body")
+
+
+async def test_what_a_killed_agent_presented_is_cleaned_up(tmp_path: Path) -> None:
+    """Once, before the next record."""
+    journal = MemoryJournal()
+    await _hook(tmp_path, journal).present("app.internal", _challenge("old"), "old")
+    await _hook(tmp_path, journal).present("app.internal", _challenge("new"), "new")
+    said = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]
+    assert said == ["present", "cleanup", "present"]
+    assert len(journal.records) == 1
+
+
+async def test_an_order_says_which_program_failed(authority: Authority, orders: MemoryOrders, tmp_path: Path) -> None:
+    """By value; the order stays for the next time."""
+    wanted = Wanted(identifiers=("localhost",), key_type="ecdsa-p256")
+    failed = await Orderer(authority, _hook(tmp_path, MemoryJournal(), 1), orders, SystemClock()).obtain(wanted)
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.can_retry) == ("dns01.hook_failed", True)
