@@ -3,7 +3,8 @@ each command starts with only what it needs."""
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -258,15 +259,19 @@ def token() -> None:
 
 @token.command("add")
 @click.argument("name")
-@click.option("--role", type=click.Choice(["agent", "authority", "operator"]), default="agent", show_default=True)
+@click.option(
+    "--role", type=click.Choice(["agent", "authority", "operator", "viewer"]), default="agent", show_default=True
+)
+@click.option("--certificate", metavar="IDENTIFIER", help="No token: who shows a certificate of IDENTIFIER is NAME.")
 @_config(DEFAULT_COLLECTOR_PATH)
 @_as_json
-def token_add(name: str, role: str, path: Path, as_json: bool) -> None:
+def token_add(name: str, role: str, certificate: str | None, path: Path, as_json: bool) -> None:
     """Make a token for NAME and print it, this once."""
     from certagent.commands import token as command
     from certagent.config import load_collector
 
-    document = command.add(load_collector(path), name, role)
+    with _usage():
+        document = command.add(load_collector(path), name, role, certificate)
     _finish(document, command.render, command.exit_status(document), as_json)
 
 
@@ -284,14 +289,15 @@ def token_list(path: Path, as_json: bool) -> None:
 
 @token.command("revoke")
 @click.argument("name")
+@click.option("--older", is_flag=True, help="All but the newest: the end of a rotation.")
 @_config(DEFAULT_COLLECTOR_PATH)
 @_as_json
-def token_revoke(name: str, path: Path, as_json: bool) -> None:
-    """Make the token of NAME worthless."""
+def token_revoke(name: str, older: bool, path: Path, as_json: bool) -> None:
+    """Make the tokens of NAME worthless."""
     from certagent.commands import token as command
     from certagent.config import load_collector
 
-    document = command.revoke(load_collector(path), name)
+    document = command.revoke(load_collector(path), name, older=older)
     _finish(document, command.render, command.exit_status(document), as_json)
 
 
@@ -345,6 +351,81 @@ def channel_test(name: str, path: Path, as_json: bool) -> None:
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     _finish(document, command.render, command.exit_status(document), as_json)
+
+
+@commands.group()
+def user() -> None:
+    """The people who may log in to the page, on the collector's node."""
+
+
+@user.command("add")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["operator", "viewer"]), default="viewer", show_default=True)
+@_config(DEFAULT_COLLECTOR_PATH)
+@_as_json
+def user_add(name: str, role: str, path: Path, as_json: bool) -> None:
+    """Let NAME log in. The password is asked for, or read as a line of standard input."""
+    from certagent.commands import user as command
+    from certagent.config import load_collector
+
+    with _usage():
+        document = command.add(load_collector(path), name, role, _ask_password())
+    _finish(document, command.render, command.exit_status(document), as_json)
+
+
+@user.command("passwd")
+@click.argument("name")
+@_config(DEFAULT_COLLECTOR_PATH)
+@_as_json
+def user_passwd(name: str, path: Path, as_json: bool) -> None:
+    """Give NAME another password, and end all sessions of NAME."""
+    from certagent.commands import user as command
+    from certagent.config import load_collector
+
+    with _usage():
+        document = command.passwd(load_collector(path), name, _ask_password())
+    _finish(document, command.render, command.exit_status(document), as_json)
+
+
+@user.command("list")
+@_config(DEFAULT_COLLECTOR_PATH)
+@_as_json
+def user_list(path: Path, as_json: bool) -> None:
+    """Names and roles."""
+    from certagent.commands import user as command
+    from certagent.config import load_collector
+
+    document = command.list_(load_collector(path))
+    _finish(document, command.render, command.exit_status(document), as_json)
+
+
+@user.command("remove")
+@click.argument("name")
+@_config(DEFAULT_COLLECTOR_PATH)
+@_as_json
+def user_remove(name: str, path: Path, as_json: bool) -> None:
+    """NAME may not log in any more, and is logged out."""
+    from certagent.commands import user as command
+    from certagent.config import load_collector
+
+    document = command.remove(load_collector(path), name)
+    _finish(document, command.render, command.exit_status(document), as_json)
+
+
+def _ask_password() -> str:
+    """Twice on a terminal, without showing it; a pipe is read as it is."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    return sys.stdin.readline().rstrip("\n")
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """What a person asked for and cannot have is one sentence, and exit status 2."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _settings_if_any(path: Path) -> "AgentSettings | None":

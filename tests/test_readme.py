@@ -63,6 +63,16 @@ def test_every_command_of_the_table_exists_and_every_command_is_in_it() -> None:
     assert named == set(commands.commands)
 
 
+def test_the_pictures_are_there_and_small() -> None:
+    """Taken by tests/e2e/screenshots/run; each has words for who cannot see it."""
+    pictures = re.findall(r"!\[(.+)\]\((.+)\)", README)
+    assert {path.rpartition("/")[2] for _, path in pictures} == {"overview.webp", "incident.webp", "path.webp"}
+    for words, path in pictures:
+        assert len(words) > 40
+        assert (TREE / path).read_bytes()[8:12] == b"WEBP"
+        assert (TREE / path).stat().st_size < 150_000
+
+
 def test_every_path_of_the_tree_that_is_named_exists() -> None:
     """A newcomer follows them."""
     paths = set(re.findall(r"(?:\./)?((?:deploy|tests|policies)/[\w./-]+)", README))

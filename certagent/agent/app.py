@@ -38,7 +38,7 @@ from certagent.config import (
     load_agent,
     load_policy,
     read_binding,
-    read_token,
+    read_credential,
 )
 from certagent.domain.channel import Refused
 from certagent.domain.conclusions.evidence import DirectoryCheck
@@ -233,9 +233,9 @@ async def _client(settings: AgentSettings, stack: AsyncExitStack) -> PinnedClien
     section = settings.collector
     if section is None:
         return None
-    token = read_token(section.token_file, section.token_file)
+    headers, pair = read_credential(section)
     root = section.root or settings.authority.root
-    client = PinnedClient(section.url, root, section.addresses, {"Authorization": f"Bearer {token}"})
+    client = PinnedClient(section.url, root, section.addresses, headers, pair)
     return await stack.enter_async_context(client)
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from certagent.domain.findings import Finding, Severity
 from certagent.domain.policy import Judgement
 from certagent.domain.ports import Clock
+from certagent.domain.redaction import without_secrets
 from certagent.domain.reports import FileChange, Inventory, Outcome, Report, RunKind, Trigger
 from certagent.reporting import Spool
 
@@ -74,8 +75,8 @@ class Reporter:
             findings=(*findings, *(finding for judgement in judgements for finding in judgement.findings)),
             certificate=certificate,
             verdicts={judgement.identifier: judgement.verdict for judgement in judgements},
-            rehearsals=tuple(judgement.rehearsal for judgement in judgements if judgement.rehearsal is not None),
-            changes=tuple(changes),
+            rehearsals=tuple(without_secrets(one.rehearsal) for one in judgements if one.rehearsal is not None),
+            changes=tuple(without_secrets(change) for change in changes),
             inventory=inventory,
         )
         _say(report)

@@ -1,31 +1,45 @@
-"""Who may: tokens, roles, and the Host header. Decides for every request before its handler sees it."""
+"""Who may: tokens, certificates, sessions, roles, and the Host header. Decides for every request before its handler."""
 
 import asyncio
-import base64
-import binascii
+import hmac
 import ipaddress
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from certagent.collector.problems import Handler, Problem
 from certagent.collector.store import Caller, Store, TokenRole
-from certagent.collector.tokens import digest_of
+from certagent.collector.tokens import certificate_digest_of, digest_of, session_digest_of
 from certagent.domain.ports import Clock
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/login"})
 AGENTS = frozenset({TokenRole.AGENT, TokenRole.AUTHORITY})
+READERS = frozenset({TokenRole.OPERATOR, TokenRole.VIEWER})
+"""Who may read the whole fleet."""
 
+_ASSETS = "/assets/"  # style and script, the same for everybody
 _REMEMBER_SECONDS = 1.0
 _MOST_REMEMBERED = 20_000
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """What a request is recognised by. `secret` binds forms to it; `by_browser`: sent without anybody's doing."""
+
+    digest: str
+    secret: str
+    by_browser: bool = False
+
 
 caller_key: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
+credential_key: web.RequestKey[Credential] = web.RequestKey("credential", Credential)
 
 
 class Access:
-    """Recognises tokens. What the store said is believed for a second, so a revoked token lives that much longer."""
+    """Recognises callers. What the store said is believed for a second, so a revoked token lives that much longer."""
 
     def __init__(self, store: Store, clock: Clock, names: frozenset[str]) -> None:
         self._store = store
@@ -41,9 +55,38 @@ class Access:
         """Also answer for these names (those of the certificate that is served now)."""
         self._served = names
 
-    async def recognise(self, secret: str) -> Caller | None:
-        """Whose valid token that is. All of them are read at once: thousands of agents come in the same second."""
-        digest = digest_of(secret)
+    def forget(self, credential: Credential) -> None:
+        """Ask the store again: it has been ended."""
+        self._remembered.pop(credential.digest, None)
+
+    async def still_holds(self, credential: Credential, caller: Caller) -> bool:
+        """Whether that is still the caller's."""
+        return await self._recognise(credential.digest) == caller
+
+    def middleware(self) -> Middleware:
+        """Checks Host and credential, and that what a browser sends by itself is not used by another site."""
+
+        @web.middleware
+        async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self._check_host(request)
+            if request.path not in OPEN_PATHS and not request.path.startswith(_ASSETS):
+                await self._admit(request)
+            return await handler(request)
+
+        return check
+
+    async def _admit(self, request: web.Request) -> None:
+        for credential in _credentials_of(request):
+            caller = await self._recognise(credential.digest)
+            if caller is not None:
+                if credential.by_browser and request.method not in _SAFE_METHODS:
+                    check_same_origin(request)
+                request[caller_key], request[credential_key] = caller, credential
+                return
+        raise _who_are_you(request)
+
+    async def _recognise(self, digest: str) -> Caller | None:
+        """Whose that is. All tokens are read at once: thousands of agents come in the same second."""
         if self._clock.monotonic() - self._read_at >= _REMEMBER_SECONDS:
             await self._read()
         return self._valid.get(digest) or await self._look_up(digest)
@@ -56,7 +99,7 @@ class Access:
                 self._read_at = now
 
     async def _look_up(self, digest: str) -> Caller | None:
-        """One that was not there a moment ago; what the store says is remembered, whoever comes again and again."""
+        """One that was not there a moment ago, or a session; the answer is remembered, whoever comes again."""
         now = self._clock.monotonic()
         known = self._remembered.get(digest)
         if known is not None and now - known[0] < _REMEMBER_SECONDS:
@@ -66,28 +109,6 @@ class Access:
         caller = await self._store.caller(digest)
         self._remembered[digest] = (now, caller)
         return caller
-
-    async def still_holds(self, secret: str | None, caller: Caller) -> bool:
-        """Whether the token is still that caller's."""
-        return secret is not None and await self.recognise(secret) == caller
-
-    def middleware(self) -> Middleware:
-        """Checks Host, token, and that a browser's own credentials are not used by another site."""
-
-        @web.middleware
-        async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self._check_host(request)
-            if request.path not in OPEN_PATHS:
-                secret, by_browser = secret_of(request)
-                caller = await self.recognise(secret) if secret else None
-                if caller is None:
-                    raise _who_are_you()
-                if by_browser and request.method not in {"GET", "HEAD"}:
-                    _check_same_origin(request)
-                request[caller_key] = caller
-            return await handler(request)
-
-        return check
 
     def _check_host(self, request: web.Request) -> None:
         """RFC 9110 section 7.4: a request for a name that is not ours is misdirected (DNS rebinding, for one)."""
@@ -101,43 +122,63 @@ class Access:
         raise Problem(421, "Misdirected Request", f"this collector does not answer for {host!r}")
 
 
-def secret_of(request: web.Request) -> tuple[str | None, bool]:
-    """(token, whether it came as a password that a browser keeps)."""
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip(), False
-    if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(value, validate=True).decode().partition(":")[2], True
-        except (binascii.Error, UnicodeDecodeError):
-            return None, True
-    return None, False
-
-
 def caller_of(request: web.Request, *roles: TokenRole) -> Caller:
     """The caller, who must have one of these roles. Raises `Problem` 403."""
     caller = request[caller_key]
     if caller.role not in roles:
-        wanted = " or ".join(roles)
-        raise Problem(403, "Forbidden", f"this needs a token of the role {wanted}, not {caller.role}")
+        wanted = " or ".join(sorted(roles))
+        raise Problem(403, "Forbidden", f"this needs the role {wanted}, not {caller.role}")
     return caller
 
 
-def _who_are_you() -> Problem:
-    challenge = 'Basic realm="certagent: any name, an operator token as password", charset="UTF-8"'
-    return Problem(
-        401,
-        "Unauthorized",
-        "a valid token is needed: Authorization: Bearer ...",
-        headers={"WWW-Authenticate": challenge},
-    )
+def session_cookie(request: web.Request) -> str:
+    """The cookie's name: over TLS one that no other host can set (RFC 6265bis, `__Host-`)."""
+    return "__Host-certagent" if request.secure else "certagent"
 
 
-def _check_same_origin(request: web.Request) -> None:
+def form_token_of(request: web.Request) -> str:
+    """What a form of ours must send back: another site can neither read nor guess it."""
+    return hmac.new(request[credential_key].secret.encode(), b"form", "sha256").hexdigest()
+
+
+def check_form_token(request: web.Request, sent: object) -> None:
+    """Raises `Problem` 403 unless the form is one of ours."""
+    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), form_token_of(request).encode()):
+        raise Problem(403, "Forbidden", "this form is not one of this page, or is too old: load the page again")
+
+
+def check_same_origin(request: web.Request) -> None:
+    """Raises `Problem` 403 unless the browser says that the request comes from the collector's own page."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site == "same-origin" or (site is None and origin is not None and urlsplit(origin).netloc == request.host):
         return
     raise Problem(403, "Forbidden", "a change with a browser's credentials must come from the collector's own page")
+
+
+def _credentials_of(request: web.Request) -> list[Credential]:
+    """A token stands for itself; else a session, else each identifier of the certificate that the TLS layer proved."""
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    if scheme:
+        return [Credential(digest_of(value.strip()), value.strip())] if scheme.lower() == "bearer" else []
+    session = request.cookies.get(session_cookie(request))
+    if session:
+        return [Credential(session_digest_of(session), session, by_browser=True)]
+    return [Credential(certificate_digest_of(name), name) for name in _proven_identifiers(request)]
+
+
+def _proven_identifiers(request: web.Request) -> list[str]:
+    """The DNS names of the client's certificate; the handshake has verified it by `server.client_root`."""
+    proven = request.get_extra_info("peercert") or {}
+    return sorted(name.lower() for kind, name in proven.get("subjectAltName", ()) if kind == "DNS")
+
+
+def _who_are_you(request: web.Request) -> Exception:
+    """A page leads a person to the entrance; everything else gets a problem."""
+    is_page = not request.path.startswith("/v1/") and "text/html" in request.headers.get("Accept", "")
+    if is_page and request.method == "GET":
+        return web.HTTPSeeOther(f"/login?next={quote(request.rel_url.raw_path_qs, safe='')}")
+    challenge = {"WWW-Authenticate": 'Bearer realm="certagent"'}
+    return Problem(401, "Unauthorized", "a valid token is needed: Authorization: Bearer ...", headers=challenge)
 
 
 def _is_loopback(host: str) -> bool:

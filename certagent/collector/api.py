@@ -1,13 +1,14 @@
 """The HTTP API under /v1: reads, reports, rehearsals, the agents' channel, events. Shapes are in `views`."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from certagent.collector.access import AGENTS, Access, caller_of, secret_of
+from certagent.collector.access import AGENTS, READERS, Access, caller_of, credential_key
 from certagent.collector.channel import CLOSE_SECONDS, LARGEST_ANSWER, AgentChannel, Channels, heartbeat_for
 from certagent.collector.events import Events
 from certagent.collector.ingest import Intake, read_reports
@@ -17,6 +18,7 @@ from certagent.collector.problems import Problem
 from certagent.collector.rehearsals import LONGEST_WAIT_SECONDS, Broker, tell_to_judge_again
 from certagent.collector.store import Overloaded, Page, Store, TokenRole
 from certagent.collector.views import show_agent, show_certificate, show_evidence, trace_path
+from certagent.domain.incidents import IncidentState
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import RehearsalRequest
 from certagent.domain.survival import survive
@@ -77,6 +79,8 @@ class Api:
         """Reports of the agent itself; answered once they are on disk."""
         caller = caller_of(request, *AGENTS)
         async with self._intake.body_of(request, caller.name) as body:
+            if not body:
+                raise Problem(400, "Bad Request", "there is no report")
             reports, refused = read_reports(body, caller.name)
             try:
                 answer = await self._store.accept(caller, reports)
@@ -93,13 +97,13 @@ class Api:
 
     async def list_reports(self, request: web.Request) -> web.Response:
         """All reports, the latest first; `?agent=` for one agent's."""
-        caller_of(request, _OPERATOR)
+        caller_of(request, *READERS)
         agent = request.query.get("agent")
         return await _list(request, lambda after, limit: self._store.reports(after, limit, agent=agent))
 
     async def list_agents(self, request: web.Request) -> web.Response:
         """All agents by name."""
-        caller_of(request, _OPERATOR)
+        caller_of(request, *READERS)
         connected = self._channels.names()
         return await _list(
             request, self._store.agents, lambda agent: show_agent(agent, connected=agent.name in connected)
@@ -107,14 +111,14 @@ class Api:
 
     async def list_certificates(self, request: web.Request) -> web.Response:
         """All certificates by node and name."""
-        caller_of(request, _OPERATOR)
+        caller_of(request, *READERS)
         return await _list(request, self._store.certificates, show_certificate)
 
     async def list_incidents(self, request: web.Request) -> web.Response:
         """Incidents, the latest first; `?state=` for some; an agent's own, if an agent asks."""
         caller = caller_of(request, *_EVERYBODY)
         party = caller.name if caller.role in AGENTS else None
-        states = request.query.getall("state", [])
+        states = [_state_of(word) for word in request.query.getall("state", [])]
         return await _list(
             request, lambda after, limit: self._store.incidents(after, limit, party=party, states=states)
         )
@@ -141,7 +145,7 @@ class Api:
         """The intended and the actual path of one identifier; an agent's own, if an agent asks."""
         caller = caller_of(request, *_EVERYBODY)
         identifier = request.match_info["identifier"].lower()
-        own = caller.role is _OPERATOR or identifier in await self._store.identifiers_of(caller.name)
+        own = caller.role in READERS or identifier in await self._store.identifiers_of(caller.name)
         known, sightings, fleet = await self._store.path_facts(identifier)
         if not own or (known is None and not sightings and not fleet.victims):
             raise _no_such("identifier", identifier)
@@ -149,18 +153,20 @@ class Api:
 
     async def show_survival(self, request: web.Request) -> web.Response:
         """When which certificate dies if none can be renewed from now on."""
-        caller_of(request, _OPERATOR)
+        caller_of(request, *READERS)
         return _json(survive(await self._store.lives(), self._clock.now()))
 
     async def rehearse(self, request: web.Request) -> web.Response:
         """Have a token fetched by the agent beside the CA; `?timeout=` bounds the wait in seconds."""
-        caller = caller_of(request, *_EVERYBODY)
+        caller = caller_of(request, *AGENTS, _OPERATOR)
         try:
             asked = _decode_request(await request.read())
             wait = float(request.query.get("timeout", LONGEST_WAIT_SECONDS))
+            if not 0 <= wait < math.inf:
+                raise ValueError("timeout: from 0 seconds")
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise Problem(400, "Bad Request", str(error)) from error
-        return _json(await self._broker.rehearse(caller, asked, max(0.0, wait)))
+        return _json(await self._broker.rehearse(caller, asked, wait))
 
     async def open_channel(self, request: web.Request) -> web.WebSocketResponse:
         """The agent's own channel, open until either side ends it; checked again at each use."""
@@ -170,8 +176,8 @@ class Api:
             timeout=CLOSE_SECONDS, heartbeat=heartbeat, max_msg_size=LARGEST_ANSWER, compress=False
         )
         await socket.prepare(request)
-        secret, _ = secret_of(request)
-        channel = AgentChannel(caller, socket, lambda: self._access.still_holds(secret, caller))
+        credential = request[credential_key]
+        channel = AgentChannel(caller, socket, lambda: self._access.still_holds(credential, caller))
         await self._store.greet(caller)
         await self._channels.admit(channel)
         try:
@@ -184,7 +190,7 @@ class Api:
 
     async def stream_events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: `incident`, `agent`, `certificate`, each with the changed thing."""
-        caller_of(request, _OPERATOR)
+        caller, credential = caller_of(request, *READERS), request[credential_key]
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
         with self._events.watch() as queue:
@@ -195,12 +201,12 @@ class Api:
                     async with asyncio.timeout(_KEEP_ALIVE_SECONDS):
                         message = await queue.get()
                 except TimeoutError:
-                    message = b": still here\n\n"
+                    message = b": still here\n\n" if await self._access.still_holds(credential, caller) else None
         return response
 
     async def show_metrics(self, request: web.Request) -> web.Response:
         """For Prometheus."""
-        caller_of(request, _OPERATOR)
+        caller_of(request, *READERS)
         body, content_type = await self._metrics.render()
         return web.Response(body=body, headers={"Content-Type": content_type})
 
@@ -216,6 +222,13 @@ class Api:
 
 def _json(value: object) -> web.Response:
     return web.Response(body=encode(value), content_type="application/json")
+
+
+def _state_of(word: str) -> IncidentState:
+    try:
+        return IncidentState(word)
+    except ValueError as error:
+        raise Problem(400, "Bad Request", f"state: {word!r} is none of {', '.join(IncidentState)}") from error
 
 
 def _no_such(kind: str, name: str) -> Problem:

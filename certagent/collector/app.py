@@ -16,12 +16,12 @@ from certagent.collector.announcing import Announcer
 from certagent.collector.api import Api
 from certagent.collector.channel import Channels
 from certagent.collector.channels import KINDS
-from certagent.collector.dashboard import Dashboard
+from certagent.collector.dashboard import Dashboard, Entrance, Renderer
 from certagent.collector.events import Events
 from certagent.collector.heartbeat import Heartbeat
 from certagent.collector.ingest import LARGEST_BODY
 from certagent.collector.metrics import Metrics
-from certagent.collector.problems import answer_problems
+from certagent.collector.problems import answer_problems, say_less
 from certagent.collector.rehearsals import Broker
 from certagent.collector.sql.store import open_store
 from certagent.collector.store import Store
@@ -41,6 +41,7 @@ _FAREWELL_SECONDS = 5.0
 
 async def run(settings: CollectorSettings, policy: Policy, clock: Clock) -> None:
     """Collect until SIGTERM or SIGINT. SIGHUP loads the certificate again."""
+    logging.getLogger("aiohttp.server").addFilter(say_less)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,7 +86,9 @@ async def _serving(
     access = Access(store, clock, _names_of(settings))
     application = web.Application(middlewares=[answer_problems, access.middleware()], client_max_size=LARGEST_BODY)
     api = Api(store, access, channels, Broker(store, channels, clock), events, Metrics(store, channels, clock), clock)
-    application.add_routes([*api.routes(), *Dashboard(store, channels, clock).routes()])
+    renderer = Renderer(clock)
+    pages = Dashboard(store, channels, renderer, clock).routes()
+    application.add_routes([*api.routes(), *pages, *Entrance(store, access, renderer, clock).routes()])
     async with asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(_serve(settings, application, access, pair, channels, events), name="server"),
@@ -134,7 +137,7 @@ def _pair_of(settings: CollectorSettings, clock: Clock) -> Pair | None:
     server = settings.server
     if server.certificate is None or server.key is None:
         return None
-    return Pair(server.certificate, server.key, clock)
+    return Pair(server.certificate, server.key, clock, server.client_root)
 
 
 def _url_of(settings: CollectorSettings) -> str:

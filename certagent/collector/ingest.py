@@ -11,6 +11,7 @@ from aiohttp import web
 
 from certagent.collector.problems import Problem
 from certagent.domain.findings import Finding
+from certagent.domain.redaction import redact
 from certagent.domain.reports import Report
 
 LARGEST_BODY = 8 * 1024 * 1024  # bytes, once unpacked
@@ -107,7 +108,7 @@ def read_reports(body: bytes, agent: str) -> tuple[list[Report], list[Refusal]]:
     refused: list[Refusal] = []
     for raw in _split(body):
         try:
-            report = _decode_report(raw)
+            report = _decode_report(redact(bytes(raw).decode()))  # an older agent may not have done it
             complaint = next(_complaints(report, agent), None)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             refused.append(Refusal(_identity(raw), str(error)))

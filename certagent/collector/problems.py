@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from certagent.collector.store import StoreFailed
 
@@ -31,6 +32,13 @@ class Problem(Exception):
             content_type="application/problem+json",
             headers=self.headers,
         )
+
+
+def say_less(record: logging.LogRecord) -> bool:
+    """A filter for the server's log: what is no HTTP gets one line, and no part of it, for it may hold a token."""
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        record.msg, record.exc_info, record.levelno, record.levelname = f"{record.msg}: not HTTP", None, 20, "INFO"
+    return True
 
 
 @web.middleware

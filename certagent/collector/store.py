@@ -15,16 +15,17 @@ from certagent.domain.findings import Finding
 from certagent.domain.incidents import Fleet, Incident, KnownRehearsal, Sighting, TransitionKind
 from certagent.domain.policy import Policy
 from certagent.domain.rehearsals import AddressOwner, Rehearsal
-from certagent.domain.reports import CertificateState, Inventory, Report
+from certagent.domain.reports import CertificateState, FileChange, Inventory, Report
 from certagent.domain.survival import Life
 
 
 class TokenRole(StrEnum):
-    """What a token may do. `AUTHORITY` is an agent that may be asked to rehearse."""
+    """What a token may do. `AUTHORITY`: an agent that may be asked to rehearse; `VIEWER` reads what operators read."""
 
     AGENT = "agent"
     AUTHORITY = "authority"
     OPERATOR = "operator"
+    VIEWER = "viewer"
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -66,6 +67,40 @@ class KnownCertificate(msgspec.Struct, frozen=True, kw_only=True):
     certificate: CertificateState
 
 
+class Expiry(msgspec.Struct, frozen=True, kw_only=True):
+    """When one certificate on disk dies."""
+
+    node: str
+    certificate: str
+    expires_at: datetime
+
+
+class Stock(msgspec.Struct, frozen=True, kw_only=True):
+    """How much there is, and what dies when, the soonest first."""
+
+    nodes: int
+    certificates: int
+    expiries: tuple[Expiry, ...]
+
+
+class WatchedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a node's agent speaks for: when it looked last, and the latest change that is still kept."""
+
+    file: str
+    looked_at: datetime
+    changed_at: datetime | None
+    change: FileChange | None
+
+
+class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One node: its agent, its certificates, its files, and the findings by it and about its files, worst first."""
+
+    agent: KnownAgent
+    certificates: tuple[KnownCertificate, ...]
+    files: tuple[WatchedFile, ...]
+    sightings: tuple[Sighting, ...]
+
+
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """One change of an incident's state; `by` is whoever acknowledged it."""
 
@@ -101,6 +136,14 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     role: TokenRole
     created_at: datetime
     revoked_at: datetime | None
+
+
+class KnownPerson(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who may log in; `password` is what is kept of it."""
+
+    name: str
+    role: TokenRole
+    password: str
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -164,19 +207,31 @@ class Store(Protocol):
         ...
 
     async def caller(self, digest: str) -> Caller | None:
-        """Whose valid token has that SHA-256."""
+        """Whose valid token, certificate or session that is, by what is kept of it (`collector.tokens`)."""
         ...
 
-    async def agents(self, after: str | None, limit: int) -> Page:
-        """`KnownAgent`s by name."""
+    async def person(self, name: str) -> KnownPerson | None:
+        """Who has that name."""
+        ...
+
+    async def open_session(self, person: str, digest: str, expires_at: datetime) -> None:
+        """Recognise the session until then; those that are over are forgotten."""
+        ...
+
+    async def end_session(self, digest: str) -> None:
+        """Recognise it no more."""
+        ...
+
+    async def agents(self, after: str | None, limit: int, *, silent_first: bool = False) -> Page:
+        """`KnownAgent`s by name, or the longest silent first. A cursor belongs to its order."""
         ...
 
     async def agent(self, name: str) -> KnownAgent | None:
         """One of them."""
         ...
 
-    async def certificates(self, after: str | None, limit: int) -> Page:
-        """`KnownCertificate`s by node and name."""
+    async def certificates(self, after: str | None, limit: int, *, soonest_first: bool = False) -> Page:
+        """`KnownCertificate`s by node and name, or those that die first on top."""
         ...
 
     async def lives(self) -> Sequence[Life]:
@@ -199,6 +254,18 @@ class Store(Protocol):
 
     async def incident(self, identity: str) -> tuple[Incident, Sequence[Transition], Sequence[Sighting]] | None:
         """One incident with its history and the findings that now speak for it."""
+        ...
+
+    async def stock(self) -> Stock:
+        """How many nodes and certificates there are, and what dies when."""
+        ...
+
+    async def node(self, name: str) -> NodeFacts | None:
+        """What is known of one node."""
+        ...
+
+    async def deeds(self, agent: str, certificate: str, names: Sequence[str], limit: int) -> Sequence[Report]:
+        """The agent's latest reports about that certificate or those identifiers of it, the latest first."""
         ...
 
     async def identifiers_of(self, agent: str) -> frozenset[str]:

@@ -18,16 +18,20 @@ _Stamp = tuple[int, ...]
 
 
 class Pair:
-    """A certificate chain and its key on disk. `context` always serves the newest good pair."""
+    """A certificate chain and its key on disk. `context` always serves the newest good pair.
 
-    def __init__(self, certificate: Path, key: Path, clock: Clock) -> None:
+    A client may show a certificate; one that `client_root` does not vouch for ends the handshake.
+    """
+
+    def __init__(self, certificate: Path, key: Path, clock: Clock, client_root: Path | None = None) -> None:
         self._certificate = certificate
         self._key = key
         self._clock = clock
         self._stamp: _Stamp | None = None
         self._current: ssl.SSLContext | None = None
         self._names: frozenset[str] = frozenset()
-        self.context = _new_context()
+        self._client_root = client_root
+        self.context = self._new_context()
         self.context.sni_callback = self._switch
 
     @property
@@ -67,8 +71,8 @@ class Pair:
         stamp = self._stamp_now()
         if stamp is None:
             return f"{self._certificate} or {self._key} is not there"
-        context = _new_context()
         try:
+            context = self._new_context()
             context.load_cert_chain(self._certificate, self._key, password="")  # never ask on a terminal
             leaf = x509.load_pem_x509_certificates(self._certificate.read_bytes())[0]
         except (OSError, ValueError) as error:
@@ -82,17 +86,19 @@ class Pair:
         if self._current is not None:
             connection.context = self._current
 
+    def _new_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.num_tickets = 0  # a resumed session would go on with the certificate of then
+        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+        if self._client_root is not None:
+            context.verify_mode = ssl.CERT_OPTIONAL  # who shows no certificate has a token
+            context.load_verify_locations(self._client_root)
+        return context
+
     def _stamp_now(self) -> _Stamp | None:
         try:
             stats = [path.stat() for path in (self._certificate, self._key)]
         except OSError:
             return None
         return tuple(value for one in stats for value in (one.st_ino, one.st_size, one.st_mtime_ns))
-
-
-def _new_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.num_tickets = 0  # a resumed session would go on with the certificate of then
-    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
-    return context

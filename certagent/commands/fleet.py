@@ -1,4 +1,4 @@
-"""The collector asked with this node's own token, for the commands that show more than one node's view. Reads only."""
+"""The collector asked with this node's own credential, for commands that show more than one node's view. Reads only."""
 
 import asyncio
 from pathlib import Path
@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from certagent.commands import UnableError
-from certagent.config import AgentSettings, read_token
+from certagent.config import AgentSettings, CollectorSection, read_credential
 
 ASKING_SECONDS = 5.0
 
@@ -18,10 +18,8 @@ def ask_collector(settings: AgentSettings | None, *path: str) -> dict[str, Any]:
     section = settings.collector if settings is not None else None
     if settings is None or section is None:
         raise UnableError("no collector is configured: there is no section [collector] in agent.toml")
-    token = read_token(section.token_file, section.token_file)
-    root = section.root or settings.authority.root
     target = "/v1/" + "/".join(quote(part, safe="") for part in path)
-    status, body = asyncio.run(_get(section.url, root, section.addresses, token, target))
+    status, body = asyncio.run(_get(section, section.root or settings.authority.root, target))
     document = _decode(body)
     if status != 200:
         reason = document.get("detail") or f"status {status}"
@@ -29,13 +27,15 @@ def ask_collector(settings: AgentSettings | None, *path: str) -> dict[str, Any]:
     return document
 
 
-async def _get(url: str, root: Path, addresses: tuple[str, ...], token: str, target: str) -> tuple[int, bytes]:
+async def _get(section: CollectorSection, root: Path, target: str) -> tuple[int, bytes]:
     import aiohttp
 
     from certagent.world.pinned import PinnedClient
 
+    url = section.url
+    headers, pair = read_credential(section)
     try:
-        async with PinnedClient(url, root, addresses, {"Authorization": f"Bearer {token}"}) as client:
+        async with PinnedClient(url, root, section.addresses, headers, pair) as client:
             return await client.request("GET", target, timeout=ASKING_SECONDS)
     except TimeoutError:
         raise UnableError(f"the collector at {url} did not answer in {ASKING_SECONDS:g} s") from None

@@ -4,14 +4,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from certagent.collector.store import TokenRole
-from certagent.collector.tokens import add_token, list_tokens, revoke_tokens
+from certagent.collector.tokens import add_certificate, add_token, list_tokens, revoke_tokens
 from certagent.commands.storage import store_within_reach
 from certagent.config import CollectorSettings
 
 
-def add(settings: CollectorSettings, name: str, role: str = "agent") -> dict[str, Any]:
-    """`{"name", "role", "token"}`: the only time that the token is shown. Raises ValueError for a bad name or role."""
+def add(settings: CollectorSettings, name: str, role: str = "agent", certificate: str | None = None) -> dict[str, Any]:
+    """`{"name", "role", "token"}`: the only time that the token is shown. With the identifier of a certificate:
+    `{"name", "role", "certificate"}`. Raises ValueError for a bad name or role, or a third valid token."""
     with store_within_reach():
+        if certificate is not None:
+            add_certificate(settings.store.url, name, TokenRole(role), certificate, _now())
+            return {"name": name, "role": role, "certificate": certificate}
         secret = add_token(settings.store.url, name, TokenRole(role), _now())
     return {"name": name, "role": role, "token": secret}
 
@@ -29,10 +33,10 @@ def list_(settings: CollectorSettings) -> dict[str, Any]:
     }
 
 
-def revoke(settings: CollectorSettings, name: str) -> dict[str, Any]:
-    """`{"name", "revoked"}`: how many valid tokens the name had; 0 if none."""
+def revoke(settings: CollectorSettings, name: str, *, older: bool = False) -> dict[str, Any]:
+    """`{"name", "revoked"}`: how many valid tokens the name had (`older`: but for the newest); 0 if none."""
     with store_within_reach():
-        return {"name": name, "revoked": revoke_tokens(settings.store.url, name, _now())}
+        return {"name": name, "revoked": revoke_tokens(settings.store.url, name, _now(), older=older)}
 
 
 def exit_status(document: dict[str, Any]) -> int:
@@ -44,6 +48,8 @@ def render(document: dict[str, Any]) -> str:
     """For a person: the token alone after `add`, so that it can be redirected into a file."""
     if "token" in document:
         return str(document["token"])
+    if "certificate" in document:
+        return f"whoever shows a certificate of {document['certificate']} speaks as {document['name']}"
     if "revoked" in document:
         return f"{document['name']}: {document['revoked']} revoked"
     return "\n".join(

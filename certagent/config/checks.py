@@ -12,6 +12,7 @@ from certagent.config.settings import (
     AuthoritySection,
     CertificateSection,
     ChannelSection,
+    CollectorSection,
     CollectorSettings,
     CommandTarget,
     DeployTarget,
@@ -27,6 +28,7 @@ __all__ = [
     "check_agent",
     "check_collector",
     "read_binding",
+    "read_credential",
     "read_private",
     "read_token",
     "split_endpoint",
@@ -62,6 +64,13 @@ def read_binding(section: AuthoritySection, configuration: Path) -> Binding | No
     return Binding(key_id=section.binding.key_id, hmac_key=key)
 
 
+def read_credential(section: CollectorSection) -> tuple[dict[str, str], tuple[Path, Path] | None]:
+    """(headers, pair): what this node is recognised by at the collector."""
+    if section.certificate is not None and section.key is not None:
+        return {}, (section.certificate, section.key)
+    return {"Authorization": f"Bearer {read_token(section.token_file, section.token_file)}"}, None
+
+
 def check_agent(path: Path, settings: AgentSettings) -> None:
     """Raise `ConfigurationError` for what the types cannot say: files that are missing, names used twice."""
     if not settings.authority.directory.startswith("https://"):
@@ -75,7 +84,7 @@ def check_agent(path: Path, settings: AgentSettings) -> None:
         raise ConfigurationError(path, f"agent.policy: {settings.agent.policy} does not exist")
     if settings.collector is not None:
         _check_addresses(path, "collector.addresses", settings.collector.addresses)
-        read_token(settings.collector.token_file, path)
+        _check_credential(path, settings.collector)
     names = [certificate.name for certificate in settings.certificate]
     for index, certificate in enumerate(settings.certificate):
         where = f"certificate[{index}]"
@@ -83,6 +92,14 @@ def check_agent(path: Path, settings: AgentSettings) -> None:
             raise ConfigurationError(path, f"{where}.name: {certificate.name!r} is used twice")
         _check_certificate(path, where, certificate)
     check_shared_ports(path, settings.certificate)
+
+
+def _check_credential(path: Path, section: CollectorSection) -> None:
+    """A token, or a pair; the pair may not be there yet: it can be the one that this agent is to get."""
+    if (section.certificate is None) != (section.key is None):
+        raise ConfigurationError(path, "collector.certificate: goes together with collector.key")
+    if section.certificate is None:
+        read_token(section.token_file, path)
 
 
 def _check_certificate(path: Path, where: str, certificate: CertificateSection) -> None:
@@ -121,6 +138,8 @@ def check_collector(path: Path, settings: CollectorSettings) -> None:
         raise ConfigurationError(path, "server.certificate: TLS is needed except on loopback")
     _check_store(path, settings.store.url)
     names = [channel.name for channel in settings.channel]
+    if settings.server.client_root is not None and not settings.server.client_root.is_file():
+        raise ConfigurationError(path, f"server.client_root: {settings.server.client_root} does not exist")
     for index, channel in enumerate(settings.channel):
         if names.index(channel.name) != index:
             raise ConfigurationError(path, f"channel[{index}].name: {channel.name!r} is used twice")

@@ -40,12 +40,17 @@ class AuthoritySection(_Settings, frozen=True):
 
 
 class CollectorSection(_Settings, frozen=True):
-    """The collector: reports go there. `root` is what its certificate is verified with; default the authority's."""
+    """The collector: reports go there. `root` is what its certificate is verified with; default the authority's.
+
+    `certificate` and `key`: a pair of this node that is shown instead of the token, read again whenever it changes.
+    """
 
     url: str
     addresses: tuple[str, ...] = ()
     token_file: Path = Path("/etc/certagent/token")
     root: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 class DnsSection(_Settings, frozen=True):
@@ -188,11 +193,15 @@ class AgentSettings(_Settings, frozen=True):
 
 
 class ServerSection(_Settings, frozen=True):
-    """Where the collector listens (address:port). Without certificate and key it may only be loopback."""
+    """Where the collector listens (address:port). Without certificate and key it may only be loopback.
+
+    `client_root`: agents may show a certificate of it instead of a token (`certagent token add NAME --certificate`).
+    """
 
     listen: str
     certificate: Path | None = None
     key: Path | None = None
+    client_root: Path | None = None
 
 
 class StoreSection(_Settings, frozen=True):

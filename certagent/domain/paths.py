@@ -125,18 +125,21 @@ def _actual(facts: PathFacts, intended: tuple[PathHop, ...]) -> tuple[PathHop, .
 
 
 def _rehearsed(facts: PathFacts, rehearsal: Rehearsal) -> tuple[PathHop, ...]:
-    """What the rehearsal went through."""
+    """What the rehearsal went through. Once the name has led astray, no box does its part, whatever it answers."""
     passed = rehearsal.outcome is RehearsalOutcome.PASSED
     attempt = deciding(rehearsal.attempts)
     hops = attempt.hops if attempt is not None else ()
     used = address_used(rehearsal.resolution, hops[0].address if hops else None)
-    servers = tuple(server_hop(facts, hop, passed or number < len(hops)) for number, hop in enumerate(hops, 1))
+    resolved = resolution_hop(facts, rehearsal.resolution, used, passed)
+    led_right = resolved.state is not HopState.BROKEN
+    servers = tuple(
+        server_hop(facts, hop, passed or (led_right and number < len(hops))) for number, hop in enumerate(hops, 1)
+    )
     end = responder_hop(
         facts,
         HopState.OK if passed else HopState.UNKNOWN,
         "the token came back" if passed else "never asked: the token did not come",
     )
-    resolved = resolution_hop(facts, rehearsal.resolution, used, passed)
     return (authority_hop(facts), resolved, *servers, end)
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from certagent.domain.alert_rules import AlertRule, Duration, read_span
 from certagent.domain.findings import Finding, Impact, Severity, Vantage, Verdict, worst_first
+from certagent.domain.redaction import without_secrets
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
 from certagent.domain.txt import TROUBLE_CODES
 
@@ -125,10 +126,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     alerts: dict[str, AlertRule] = {}
 
     def grade(self, finding: Finding) -> Finding:
-        """The finding with this policy's severity."""
+        """The finding with this policy's severity and without the secrets of the lines it quotes: as it may be told."""
         entry = self.severity.get(finding.code, Severity.ERROR)
         severity = entry.get(finding.vantage, Severity.ERROR) if isinstance(entry, dict) else entry
-        return msgspec.structs.replace(finding, severity=severity)
+        return without_secrets(msgspec.structs.replace(finding, severity=severity))
 
 
 def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class MtlsRenewal:
         body = msgspec.json.encode({"serial": serial, "reasonCode": reason, "reason": "", "passive": True})
         context = presenting(self._root, current.chain_pem, current.key_pem)
         try:
-            async with PinnedClient(self._url, self._root, self._addresses, {}, context) as client:
+            async with PinnedClient(self._url, self._root, self._addresses, {}, context=context) as client:
                 status, answer = await client.request("POST", "/1.0/revoke", timeout=ANSWER_SECONDS, data=body)
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
             return Problem(detail=f"{self._url}: {error or 'no answer in time'}", resource=Resource.DIRECTORY)
@@ -83,7 +83,7 @@ class MtlsRenewal:
 
     async def _renew(self, current: Generation, key_type: str, *, keep_key: bool) -> OrderOutcome:
         context = presenting(self._root, current.chain_pem, current.key_pem)
-        async with PinnedClient(self._url, self._root, self._addresses, {}, context) as client:
+        async with PinnedClient(self._url, self._root, self._addresses, {}, context=context) as client:
             if not keep_key:
                 key_pem = await asyncio.to_thread(make_key, key_type)
                 request = certificate_request(key_pem.decode(), current.facts.identifiers)

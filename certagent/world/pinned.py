@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ class PinnedClient:
     """An aiohttp client for one base URL. Use as an async context manager.
 
     Requests go by name first; when no connection comes about that way (no such name, refused, the wrong box's
-    certificate), they go to the configured addresses under the same name for SNI, Host and trust. `context`: another
-    than the one that trusts the root, for whoever has a certificate to present.
+    certificate), they go to the configured addresses under the same name for SNI, Host and trust. `pair` (certificate,
+    key) is shown to the server as it is on disk when a connection begins; while there is none, none is shown.
+    `context`: another than the one that trusts the root, for whoever has a certificate to present once.
     """
 
     def __init__(
@@ -29,9 +31,12 @@ class PinnedClient:
         root: Path,
         addresses: tuple[str, ...],
         headers: dict[str, str],
+        pair: tuple[Path, Path] | None = None,
         context: ssl.SSLContext | None = None,
     ) -> None:
         self.url = url.rstrip("/")
+        self._pair = pair
+        self._loaded: tuple[int, ...] = ()
         self._context = context or ssl.create_default_context(cafile=str(root))
         self._addresses = addresses
         self._headers = headers
@@ -83,7 +88,18 @@ class PinnedClient:
         raise failure
 
     def _sessions(self) -> list[aiohttp.ClientSession]:
+        self._load_pair()
         return [session for session in (self._by_name, self._by_address) if session is not None]
+
+    def _load_pair(self) -> None:
+        """Connections from now on show the pair that is there now; a half-replaced one waits for the next time."""
+        if self._pair is None:
+            return
+        with suppress(OSError, ssl.SSLError):
+            stamp = tuple(path.stat().st_mtime_ns for path in self._pair)
+            if stamp != self._loaded:
+                self._context.load_cert_chain(*self._pair, password="")  # never ask on a terminal
+                self._loaded = stamp
 
     def _session(self, resolver: AbstractResolver) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(

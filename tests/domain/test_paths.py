@@ -97,6 +97,20 @@ def test_redirects_are_hops_of_their_own() -> None:
     assert not path.broken
 
 
+def test_every_box_that_a_wrong_line_leads_to_is_broken() -> None:
+    """A redirect by the wrong box is no step of the right way; only the line is the culprit."""
+    failed = rehearsal(RehearsalOutcome.FAILED, poisoned=True)
+    hops = (
+        Hop(url="http://x/", name=TRAEFIK, address="10.0.0.153", status=301, location="https://x/"),
+        Hop(url="https://x/", name=TRAEFIK, address="10.0.0.153", port=443, status=404),
+    )
+    path = trace(
+        knowing(rehearsal=msgspec.structs.replace(failed, attempts=(Attempt(hops=hops),)), findings=(shadow(),))
+    )
+    assert [hop.state for hop in path.actual[1:4]] == [HopState.BROKEN] * 3
+    assert [hop.culprit for hop in path.actual] == [False, True, False, False, False]
+
+
 def test_a_name_without_an_address_breaks_at_dns() -> None:
     """Nothing behind it is known."""
     failed = msgspec.structs.replace(

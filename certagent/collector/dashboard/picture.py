@@ -3,7 +3,8 @@
 Nothing is said by colour alone: each hop carries a sign and, where it matters, a word.
 """
 
-import textwrap
+import re
+from collections.abc import Iterator
 from itertools import pairwise
 
 import msgspec
@@ -18,17 +19,22 @@ _SIGNS = {
     HopState.UNKNOWN: "M-4 0 H4",
 }
 _WORDS = {HopState.OK: "", HopState.BROKEN: "broken", HopState.UNKNOWN: "not known"}
-_HEADING = 40
+_KINDS = {"hosts": "hosts file", "dns": "DNS", "server": "box", "authority": "CA", "responder": "responder"}
+_HEADING = 42  # from a lane's top to its cards
+_APART = 36  # between the lanes
+_LETTER = 6.7  # width of an average letter of 13 px; one of the fixed width has 7.4 at 12 px
+_FIXED = 7.3
+_INSET = 16
+_PIECES = re.compile(r"/?\.?[^./]+[./]?|[./]+")
 
 
 class _Form(msgspec.Struct, frozen=True):
     """How the hops lie: beside each other for a screen, below each other for a phone."""
 
     name: str
-    width: int
+    width: int  # of a card
     height: int
     gap: int
-    columns: int  # characters of detail in a line
     rows: int  # lines of detail
     across: bool
 
@@ -41,16 +47,20 @@ class _Form(msgspec.Struct, frozen=True):
         x, y = self.place(max(hops, 1) - 1)
         return x + self.width, y + self.height
 
+    def letters(self, width: float) -> int:
+        """How many letters of that width fit a line of a card."""
+        return int((self.width - 2 * _INSET) / width)
 
-_FORMS = (
-    _Form("wide", 248, 136, 40, 31, 3, True),
-    _Form("tall", 340, 112, 26, 44, 2, False),
-)
+
+_WIDE, _NARROWEST, _WIDEST = 1104, 190, 262
+_GAP = 26
+_TALL = _Form("tall", 340, 116, 28, 2, False)
 
 
 def draw(path: Path, mark: str) -> Markup:
     """Both forms of the picture; the page's style shows the one that fits. `mark` makes its ids unique."""
-    figures = Markup("").join(_figure(path, form, f"{mark}-{form.name}") for form in _FORMS)
+    forms = (_wide(max(len(path.intended), len(path.actual), 1)), _TALL)
+    figures = Markup("").join(_figure(path, form, f"{mark}-{form.name}") for form in forms)
     return Markup('<div class="picture">{}</div>').format(figures)
 
 
@@ -61,11 +71,17 @@ def describe(path: Path) -> str:
     return f"Intended: {intended}. Actual: {actual}."
 
 
+def _wide(hops: int) -> _Form:
+    """Cards as wide as the page lets them be."""
+    width = (_WIDE - _GAP * (hops - 1)) // hops
+    return _Form("wide", min(_WIDEST, max(_NARROWEST, width)), 158, _GAP, 4, True)
+
+
 def _figure(path: Path, form: _Form, mark: str) -> Markup:
     width = max(form.extent(len(path.intended))[0], form.extent(len(path.actual))[0])
     upper = form.extent(len(path.intended))[1]
     lower = form.extent(len(path.actual))[1]
-    second = _HEADING + upper + 32
+    second = _HEADING + upper + _APART
     return Markup(
         '<svg class="path {form}" viewBox="-2 0 {width} {height}" width="{width}" height="{height}" role="img"'
         ' aria-labelledby="{mark}-t {mark}-d"><title id="{mark}-t">{title}</title><desc id="{mark}-d">{text}</desc>'
@@ -77,8 +93,8 @@ def _figure(path: Path, form: _Form, mark: str) -> Markup:
         mark=mark,
         title=f"Path of the challenge for {path.identifier}: {'broken' if path.broken else 'intact or not known'}",
         text=describe(path),
-        intended=_lane("Intended", path.intended, form, 0),
-        actual=_lane(_verdict(path), path.actual, form, second),
+        intended=_lane("intended", "Intended", path.intended, form, 0),
+        actual=_lane("actual", _verdict(path), path.actual, form, second),
     )
 
 
@@ -90,58 +106,71 @@ def _verdict(path: Path) -> str:
     return "Actual: nobody has looked yet" if unknown else "Actual: as intended, proven by rehearsal"
 
 
-def _lane(heading: str, hops: tuple[PathHop, ...], form: _Form, top: int) -> Markup:
+def _lane(kind: str, heading: str, hops: tuple[PathHop, ...], form: _Form, top: int) -> Markup:
     cards = Markup("").join(_card(hop, form, *form.place(number)) for number, hop in enumerate(hops))
     arrows = Markup("").join(_arrow(*pair, form, number) for number, pair in enumerate(pairwise(hops)))
+    broken = " broken" if any(hop.state is HopState.BROKEN for hop in hops) else ""
     return Markup(
-        '<g transform="translate(0 {top})"><text class="lane" x="0" y="18">{heading}</text>'
-        '<g transform="translate(0 {below})">{arrows}{cards}</g></g>'
-    ).format(top=top, heading=heading, below=_HEADING - 8, arrows=arrows, cards=cards)
+        '<g class="lane {kind}{broken}" transform="translate(0 {top})"><text class="heading" x="0" y="18">{heading}'
+        '</text><g transform="translate(0 {below})">{arrows}{cards}</g></g>'
+    ).format(kind=kind, broken=broken, top=top, heading=heading, below=_HEADING, arrows=arrows, cards=cards)
 
 
 def _card(hop: PathHop, form: _Form, x: int, y: int) -> Markup:
-    state = "culprit" if hop.culprit else str(hop.state)
-    place = " · ".join(part for part in (hop.node, hop.role) if part)
+    place = " · ".join(dict.fromkeys(part for part in (hop.node, hop.role) if part)) or _KINDS.get(hop.kind, hop.kind)
     word = "culprit" if hop.culprit else _WORDS[hop.state]
+    room = form.letters(8.2) - 3
+    where = _where(hop, form, place)
     return Markup(
-        '<g class="hop {state}" transform="translate({x} {y})"><title>{title}</title>'
-        '<rect class="card" width="{width}" height="{height}" rx="10"/>'
-        '<g class="sign" transform="translate(22 24)"><circle r="9"/><path d="{sign}"/></g>'
-        '<text class="label" x="40" y="29">{label}</text>{word}'
-        '<text class="place" x="14" y="53">{place}</text><text class="address" x="{end}" y="53">{address}</text>'
-        "{detail}</g>"
+        '<g class="hop {state}" data-kind="{kind}" data-state="{is_now}" transform="translate({x} {y})">'
+        '<title>{title}</title><rect class="card" width="{width}" height="{height}" rx="12"/>'
+        '<g class="sign" transform="translate(25 27)"><circle r="9"/><path d="{sign}"/></g>'
+        '<text class="label" x="42" y="32">{label}</text>{where}{detail}{word}</g>'
     ).format(
-        state=state,
+        state="culprit" if hop.culprit else str(hop.state),
+        kind=hop.kind,
+        is_now=str(hop.state),
         x=x,
         y=y,
         title=_in_words(hop),
         width=form.width,
         height=form.height,
         sign=_SIGNS[hop.state],
-        label=_cut(hop.label, 16 if word else 24),
+        label=_cut(hop.label, room),
         word=_tag(word, form.width),
-        place=_cut(place, 18),
-        end=form.width - 14,
-        address=hop.address or "",
+        where=where,
         detail=_detail(hop, form),
     )
 
 
+def _where(hop: PathHop, form: _Form, place: str) -> Markup:
+    """Node and address: on two lines of a narrow card, on one of a wide one."""
+    address = hop.address or ""
+    x, y = (_INSET, 74) if form.across else (form.width - _INSET, 56)
+    node = Markup('<text class="place" x="{}" y="56">{}</text>').format(_INSET, _cut(place, form.letters(_LETTER)))
+    end = "" if form.across else " end"
+    return node + Markup('<text class="address{}" x="{}" y="{}">{}</text>').format(end, x, y, address)
+
+
 def _tag(word: str, width: int) -> Markup:
+    """A word on the card's upper edge."""
     if not word:
         return Markup("")
-    length = 7 * len(word) + 14
+    length = round(6.6 * len(word)) + 22
     return Markup(
-        '<rect class="tag" x="{x}" y="14" width="{length}" height="20" rx="10"/>'
-        '<text class="word" x="{middle}" y="28">{word}</text>'
-    ).format(x=width - 10 - length, length=length, middle=width - 10 - length / 2, word=word)
+        '<rect class="tag" x="{x}" y="-11" width="{length}" height="22" rx="11"/>'
+        '<text class="word" x="{middle}" y="4">{word}</text>'
+    ).format(x=width - 12 - length, length=length, middle=width - 12 - length / 2, word=word)
 
 
 def _detail(hop: PathHop, form: _Form) -> Markup:
-    lines = textwrap.wrap(hop.detail, form.columns, max_lines=form.rows, placeholder=" …")
-    kind = "literal" if hop.kind == "hosts" else "detail"
+    literal = hop.kind == "hosts"
+    top = 80 if not form.across or hop.address is None else 98
+    lines = list(_wrap(hop.detail, form.letters(_FIXED if literal else _LETTER)))
+    lines = [*lines[: form.rows - 1], f"{lines[form.rows - 1]} …"] if len(lines) > form.rows else lines
+    kind = "literal" if literal else "detail"
     return Markup("").join(
-        Markup('<text class="{}" x="14" y="{}">{}</text>').format(kind, 79 + 18 * number, line)
+        Markup('<text class="{}" x="{}" y="{}">{}</text>').format(kind, _INSET, top + 17 * number, line)
         for number, line in enumerate(lines)
     )
 
@@ -151,12 +180,32 @@ def _arrow(before: PathHop, after: PathHop, form: _Form, number: int) -> Markup:
     state = "ok" if HopState.OK is before.state is after.state else "lost"
     state = "broken" if HopState.BROKEN in (before.state, after.state) else state
     if form.across:
-        x, y = x + form.width + 5, y + form.height // 2
-        line = f"M{x} {y} H{x + form.gap - 12} m-6 -5 l6 5 l-6 5"
+        x, y = x + form.width + 4, y + 27
+        line = f"M{x} {y} H{x + form.gap - 9} m-5 -5 l5 5 l-5 5"
     else:
-        x, y = x + 22, y + form.height + 4
-        line = f"M{x} {y} V{y + form.gap - 9} m-5 -6 l5 6 l5 -6"
+        x, y = x + 25, y + form.height + 4
+        line = f"M{x} {y} V{y + form.gap - 9} m-5 -5 l5 5 l5 -5"
     return Markup('<path class="arrow {}" d="{}"/>').format(state, line)
+
+
+def _wrap(text: str, columns: int) -> Iterator[str]:
+    """The text in lines, broken at spaces, and behind dots and slashes where a word is too long."""
+    line = ""
+    for piece in (part for word in re.findall(r"\S+\s*", text) for part in _chop(word, columns)):
+        if line and len((line + piece).rstrip()) > columns:
+            yield line.rstrip()
+            line = ""
+        line += piece
+    if line.rstrip():
+        yield line.rstrip()
+
+
+def _chop(word: str, columns: int) -> Iterator[str]:
+    if len(word.rstrip()) <= columns:
+        yield word
+        return
+    for piece in _PIECES.findall(word):
+        yield from (piece[start : start + columns] for start in range(0, len(piece), columns))
 
 
 def _cut(text: str, length: int) -> str:

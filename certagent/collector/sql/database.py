@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from certagent.collector.store import StoreFailed
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest revision in `collector/migrations/versions`."""
 
 _BUSY_SECONDS = 10

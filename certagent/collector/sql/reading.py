@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, func, select, tuple_
+from sqlalchemy import Connection, Row, Select, select, tuple_
 
 from certagent.collector.sql import facts
 from certagent.collector.sql.messages import OPENINGS, pending
@@ -17,12 +17,10 @@ from certagent.collector.sql.schema import (
     outbox,
     parties,
     reports,
-    tokens,
     transitions,
 )
 from certagent.collector.sql.statements import decode_incident
 from certagent.collector.store import (
-    Caller,
     Delivery,
     KnownAgent,
     KnownCertificate,
@@ -45,14 +43,14 @@ def list_agents(connection: Connection, after: str | None, limit: int) -> Page:
     """See `Store.agents`."""
     query = select(agents).order_by(agents.c.name)
     if after is not None:
-        query = query.where(agents.c.name > _cursor(after, str)[0])
-    return _page(connection, query, limit, _agent, lambda row: (row.name,))
+        query = query.where(agents.c.name > cursor_of(after, str)[0])
+    return page_of(connection, query, limit, read_agent, lambda row: (row.name,))
 
 
 def find_agent(connection: Connection, name: str) -> KnownAgent | None:
     """See `Store.agent`."""
     row = connection.execute(select(agents).where(agents.c.name == name)).one_or_none()
-    return _agent(row) if row is not None else None
+    return read_agent(row) if row is not None else None
 
 
 def list_certificates(connection: Connection, after: str | None, limit: int) -> Page:
@@ -60,8 +58,8 @@ def list_certificates(connection: Connection, after: str | None, limit: int) -> 
     position = tuple_(certificates.c.agent, certificates.c.name)
     query = select(certificates).order_by(certificates.c.agent, certificates.c.name)
     if after is not None:
-        query = query.where(position > tuple_(*_cursor(after, str, str)))
-    return _page(connection, query, limit, _certificate, lambda row: (row.agent, row.name))
+        query = query.where(position > tuple_(*cursor_of(after, str, str)))
+    return page_of(connection, query, limit, read_certificate, lambda row: (row.agent, row.name))
 
 
 def list_incidents(
@@ -75,10 +73,10 @@ def list_incidents(
     if states:
         query = query.where(incidents.c.state.in_(states))
     if after is not None:
-        identity = _cursor(after, str)[0]
+        identity = cursor_of(after, str)[0]
         last = select(incidents.c.opened_at).where(incidents.c.id == identity).scalar_subquery()
         query = query.where(tuple_(incidents.c.opened_at, incidents.c.id) < tuple_(last, identity))
-    return _page(connection, query, limit, lambda row: decode_incident(row.document), lambda row: (row.id,))
+    return page_of(connection, query, limit, lambda row: decode_incident(row.document), lambda row: (row.id,))
 
 
 def list_reports(connection: Connection, after: str | None, limit: int, agent: str | None) -> Page:
@@ -87,8 +85,8 @@ def list_reports(connection: Connection, after: str | None, limit: int, agent: s
     if agent is not None:
         query = query.where(reports.c.agent == agent)
     if after is not None:
-        query = query.where(reports.c.number < _cursor(after, int)[0])
-    return _page(connection, query, limit, lambda row: msgspec.Raw(row.document.encode()), lambda row: (row.number,))
+        query = query.where(reports.c.number < cursor_of(after, int)[0])
+    return page_of(connection, query, limit, lambda row: msgspec.Raw(row.document.encode()), lambda row: (row.number,))
 
 
 def find_incident(
@@ -105,25 +103,6 @@ def find_incident(
         [Transition(kind=TransitionKind(one.kind), at=one.at, by=one.by) for one in connection.execute(history)],
         [facts.sighting_of(one) for one in connection.execute(speaking)] if row.state != _RESOLVED else [],
     )
-
-
-def list_callers(connection: Connection) -> dict[str, Caller]:
-    """See `Store.callers`."""
-    query = select(tokens.c.digest, tokens.c.name, tokens.c.role).where(tokens.c.revoked_at.is_(None))
-    return {digest: Caller(name, TokenRole(role)) for digest, name, role in connection.execute(query).all()}
-
-
-def edition_of_tokens(connection: Connection) -> tuple[Any, ...]:
-    """Differs whenever a token was added or revoked."""
-    edition = select(func.max(tokens.c.number), func.count(), func.count(tokens.c.revoked_at))
-    return tuple(connection.execute(edition.select_from(tokens)).one())
-
-
-def find_caller(connection: Connection, digest: str) -> Caller | None:
-    """See `Store.caller`."""
-    query = select(tokens.c.name, tokens.c.role).where(tokens.c.digest == digest, tokens.c.revoked_at.is_(None))
-    row = connection.execute(query).one_or_none()
-    return Caller(row.name, TokenRole(row.role)) if row is not None else None
 
 
 def path_facts(connection: Connection, identifier: str) -> tuple[KnownRehearsal | None, Sequence[Sighting], Fleet]:
@@ -176,7 +155,8 @@ def standing(connection: Connection, channel: str) -> list[Incident]:
     return [decode_incident(document) for document in connection.execute(query).scalars()]
 
 
-def _agent(row: Row[Any]) -> KnownAgent:
+def read_agent(row: Row[Any]) -> KnownAgent:
+    """A row of `agents`."""
     return KnownAgent(
         name=row.name,
         token_role=TokenRole(row.token_role),
@@ -185,23 +165,26 @@ def _agent(row: Row[Any]) -> KnownAgent:
     )
 
 
-def _certificate(row: Row[Any]) -> KnownCertificate:
+def read_certificate(row: Row[Any]) -> KnownCertificate:
+    """A row of `certificates`."""
     return KnownCertificate(node=row.agent, certificate=_decode_certificate(row.document))
 
 
-def _page(
+def page_of(
     connection: Connection,
     query: Select[Any],
     limit: int,
     read: Callable[[Row[Any]], object],
     position: Callable[[Row[Any]], tuple[object, ...]],
 ) -> Page:
+    """At most `limit` rows of the query, and the cursor of the rest."""
     rows = connection.execute(query.limit(limit + 1)).all()
     following = msgspec.json.encode(position(rows[limit - 1])).hex() if len(rows) > limit else None
     return Page([read(row) for row in rows[:limit]], following)
 
 
-def _cursor(cursor: str, *kinds: type) -> tuple[Any, ...]:
+def cursor_of(cursor: str, *kinds: type) -> tuple[Any, ...]:
+    """The position that a cursor stands for. Raises ValueError."""
     try:
         return msgspec.json.decode(bytes.fromhex(cursor), type=tuple[kinds])  # type: ignore[valid-type]
     except msgspec.DecodeError as error:

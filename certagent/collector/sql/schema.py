@@ -55,6 +55,24 @@ tokens = Table(
     Column("revoked_at", Instant),
 )
 
+people = Table(
+    "people",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("password", String(256), nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("person", String(128), nullable=False, index=True),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+
 agents = Table(
     "agents",
     metadata,

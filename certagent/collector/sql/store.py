@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import DBAPIError
 
-from certagent.collector.sql import counting, facts, reading
+from certagent.collector.sql import counting, entering, facts, reading, showing
 from certagent.collector.sql.accepting import Post, accept_posts, keep_rehearsals, note_seen
 from certagent.collector.sql.database import open_readers, open_writer
 from certagent.collector.sql.duties import Duties
@@ -30,7 +30,10 @@ from certagent.collector.store import (
     Counts,
     Delivery,
     KnownAgent,
+    KnownPerson,
+    NodeFacts,
     Page,
+    Stock,
     StoreFailed,
     Transition,
 )
@@ -125,19 +128,36 @@ class SqlStore:
 
     async def caller(self, digest: str) -> Caller | None:
         """See `Store`."""
-        return await self._read(lambda connection: reading.find_caller(connection, digest))
+        return await self._read(lambda connection: entering.find_caller(connection, digest, self._clock.now()))
 
-    async def agents(self, after: str | None, limit: int) -> Page:
+    async def person(self, name: str) -> KnownPerson | None:
         """See `Store`."""
-        return await self._read(lambda connection: reading.list_agents(connection, after, limit))
+        return await self._read(lambda connection: entering.find_person(connection, name))
+
+    async def open_session(self, person: str, digest: str, expires_at: datetime) -> None:
+        """See `Store`."""
+        now = self._clock.now()
+        await self.writer.submit(
+            lambda connection, _: entering.open_session(connection, person, digest, now, expires_at)
+        )
+
+    async def end_session(self, digest: str) -> None:
+        """See `Store`."""
+        await self.writer.submit(lambda connection, _: entering.end_session(connection, digest))
+
+    async def agents(self, after: str | None, limit: int, *, silent_first: bool = False) -> Page:
+        """See `Store`."""
+        listing = showing.list_silent if silent_first else reading.list_agents
+        return await self._read(lambda connection: listing(connection, after, limit))
 
     async def agent(self, name: str) -> KnownAgent | None:
         """See `Store`."""
         return await self._read(lambda connection: reading.find_agent(connection, name))
 
-    async def certificates(self, after: str | None, limit: int) -> Page:
+    async def certificates(self, after: str | None, limit: int, *, soonest_first: bool = False) -> Page:
         """See `Store`."""
-        return await self._read(lambda connection: reading.list_certificates(connection, after, limit))
+        listing = showing.list_soonest if soonest_first else reading.list_certificates
+        return await self._read(lambda connection: listing(connection, after, limit))
 
     async def lives(self) -> Sequence[Life]:
         """See `Store`."""
@@ -160,6 +180,18 @@ class SqlStore:
     async def incident(self, identity: str) -> tuple[Incident, Sequence[Transition], Sequence[Sighting]] | None:
         """See `Store`."""
         return await self._read(lambda connection: reading.find_incident(connection, identity))
+
+    async def stock(self) -> Stock:
+        """See `Store`."""
+        return await self._read(showing.take_stock)
+
+    async def node(self, name: str) -> NodeFacts | None:
+        """See `Store`."""
+        return await self._read(lambda connection: showing.find_node(connection, name))
+
+    async def deeds(self, agent: str, certificate: str, names: Sequence[str], limit: int) -> Sequence[Report]:
+        """See `Store`."""
+        return await self._read(lambda connection: showing.list_deeds(connection, agent, certificate, names, limit))
 
     async def identifiers_of(self, agent: str) -> frozenset[str]:
         """See `Store`."""
@@ -217,9 +249,9 @@ class SqlStore:
             raise StoreFailed(str(error)) from error
 
     def _list_callers(self, connection: Connection) -> Mapping[str, Caller]:
-        edition = reading.edition_of_tokens(connection)
+        edition = entering.edition_of_tokens(connection)
         if edition != self._callers[0]:
-            self._callers = edition, reading.list_callers(connection)
+            self._callers = edition, entering.list_callers(connection)
         return self._callers[1]
 
     def _perform(self, connection: Connection, items: Sequence[Post | _Change]) -> tuple[list[object], Changes]:

@@ -1,0 +1,49 @@
+"""`certagent user add|passwd|list|remove`: the people who may log in to the page, on the collector's node."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from certagent.collector.people import add_person, list_people, remove_person, set_password
+from certagent.collector.store import TokenRole
+from certagent.commands.storage import store_within_reach
+from certagent.config import CollectorSettings
+
+
+def add(settings: CollectorSettings, name: str, role: str, password: str) -> dict[str, Any]:
+    """`{"name", "role"}`. Raises ValueError: the name is taken or not one, the password too short."""
+    with store_within_reach():
+        add_person(settings.store.url, name, TokenRole(role), password, datetime.now(UTC))
+    return {"name": name, "role": role}
+
+
+def passwd(settings: CollectorSettings, name: str, password: str) -> dict[str, Any]:
+    """`{"name", "changed"}`; every session of the person has ended. Raises ValueError."""
+    with store_within_reach():
+        return {"name": name, "changed": set_password(settings.store.url, name, password)}
+
+
+def list_(settings: CollectorSettings) -> dict[str, Any]:
+    """`{"people": [{"name", "role"}]}`."""
+    with store_within_reach():
+        return {"people": [{"name": one.name, "role": str(one.role)} for one in list_people(settings.store.url)]}
+
+
+def remove(settings: CollectorSettings, name: str) -> dict[str, Any]:
+    """`{"name", "removed"}`."""
+    with store_within_reach():
+        return {"name": name, "removed": remove_person(settings.store.url, name)}
+
+
+def exit_status(document: dict[str, Any]) -> int:
+    """1 when there was nobody of that name, else 0."""
+    return 0 if document.get("changed", document.get("removed", True)) else 1
+
+
+def render(document: dict[str, Any]) -> str:
+    """For a person."""
+    if "people" in document:
+        return "\n".join(f"{one['name']:24} {one['role']}" for one in document["people"]) or "nobody yet"
+    if exit_status(document) != 0:
+        return f"there is no {document['name']}"
+    done = "removed" if "removed" in document else "has a new password" if "changed" in document else "may log in"
+    return f"{document['name']}: {done}"

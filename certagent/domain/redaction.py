@@ -1,0 +1,44 @@
+"""The one place that takes secrets out of what is told: findings quote lines of files, and lines hold passwords. Pure.
+
+It works on JSON text, so that one pass sees every string of a value, however deep. What it takes out never spans more
+than one string, and what it puts in needs no escape.
+"""
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+WITHHELD = "(withheld)"
+
+_NAMES = r"pass(?:word|wd|phrase)?|secret|api[-_]?key|access[-_]?key|private[-_]?key|auth[-_]?token|client[-_]?secret"
+_SECRETS = re.compile(
+    rf"""
+    (?P<user>(?<=//)[^\s/@"\\]+(?=@))                                         # http://name:password@host
+  | (?P<pem>-----BEGIN[A-Z ]*\ PRIVATE\ KEY-----(?:[^"\\]|\\.)*)              # a key, to the end of the string
+  | (?P<scheme>\bauthorization(?:\\?["'])?[\s:=]+(?:\\?["'])?\w+\s+)[^\s"'\\;]{{3,}}
+  | (?P<name>\b(?:\w*[_-])?(?:{_NAMES})(?:\\?["'])?(?:\s*[=:]\s*|\s+(?=\S*\d))(?:\\?["'])?)[^\s"'\\;,&()]{{3,}}
+  | (?P<hash>\$(?:apr1|2[aby]|5|6|y)\$[./A-Za-z0-9$]+)                        # crypt(3), htpasswd
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+Value = TypeVar("Value")
+
+_encode = msgspec.json.Encoder().encode
+
+
+def redact(text: str) -> str:
+    """The text with every secret that is recognised by its surroundings replaced."""
+    return _SECRETS.sub(_withhold, text)
+
+
+def without_secrets(value: Value) -> Value:
+    """The same value with the same redaction in all of its strings."""
+    text = _encode(value).decode()
+    told = redact(text)
+    return value if told == text else msgspec.json.decode(told, type=type(value))
+
+
+def _withhold(match: re.Match[str]) -> str:
+    return f"{match['scheme'] or match['name'] or ''}{WITHHELD}"

@@ -1,0 +1,53 @@
+"""The API does what its description says, whatever is sent: Schemathesis against the running server, bounded."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.collector.cast import shadow
+from tests.collector.process import Collector
+
+pytestmark = pytest.mark.slow
+
+_EXAMPLES = "12"  # of made-up requests for each operation, beside those that cover its parameters' edges
+_NEVER_END = ("/v1/events", "/v1/channel")
+# A cursor is opaque and an id is one of ours, so that what the types allow may still be refused.
+_NOT_CHECKED = "positive_data_acceptance"
+
+
+async def _prove(collector: Collector, folder: Path, name: str, *choice: str) -> None:
+    root = folder / "root.crt"
+    root.write_bytes(collector.authority.root_pem)
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("st")),
+        *("run", f"https://127.0.0.1:{collector.port}/openapi.json", "--tls-verify", str(root)),
+        *("--header", f"Authorization: Bearer {collector.tokens[name]}", "--exclude-checks", _NOT_CHECKED),
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", _EXAMPLES, "--generation-deterministic"),
+        *("--no-color", "--warnings", "off", *choice),
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=os.environ | {"COLUMNS": "160"},
+    )
+    told, _ = await process.communicate()
+    assert process.returncode == 0, told.decode()
+
+
+async def test_an_operator_gets_what_is_described(collector: Collector, tmp_path: Path) -> None:
+    """Every operation that ends, with facts in the store."""
+    await collector.introduce()
+    await collector.report(collector.cast.authority.watch(shadow()))
+    excluded = [word for path in _NEVER_END for word in ("--exclude-path", path)]
+    await _prove(collector, tmp_path, "ops", *excluded)
+    assert "Traceback" not in collector.log()
+
+
+async def test_an_agent_gets_what_is_described(collector: Collector, tmp_path: Path) -> None:
+    """Reports and rehearsals of every kind of nonsense: a problem document, nothing stored twice, nobody disturbed."""
+    await collector.introduce()
+    await _prove(collector, tmp_path, "lxc102", "--include-path", "/v1/reports", "--include-path", "/v1/rehearsals")
+    assert "Traceback" not in collector.log()
+    assert (await collector.get("/v1/agents"))[0] == 200

@@ -1,0 +1,65 @@
+"""Secrets are taken out of what is told, and nothing else is."""
+
+import msgspec
+import pytest
+
+from certagent.config import load_policy
+from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.redaction import WITHHELD, redact, without_secrets
+
+CANARY = "c4nary-Kx9"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"Environment=HTTP_PROXY=http://agent:{CANARY}@10.0.0.50:3128",
+        f"proxy_pass https://{CANARY}@10.0.0.12/;",
+        f'proxy_set_header Authorization "Basic {CANARY}==";',
+        f"proxy_set_header Authorization 'Bearer {CANARY}';",
+        f"proxy_set_header X-Api-Key {CANARY};",
+        f"ssl_password={CANARY}",
+        f'password: "{CANARY}"',
+        f"client_secret = '{CANARY}'",
+        f"10.0.0.153 traefik # db passwd: {CANARY}",
+        f"- admin:$apr1${CANARY.replace('-', '')}$x.y/z",
+        f"-----BEGIN EC PRIVATE KEY-----\n{CANARY}\n-----END EC PRIVATE KEY-----",
+    ],
+)
+def test_a_secret_of_a_line_is_withheld_wherever_the_line_is_quoted(line: str) -> None:
+    """In the culprit, the explanation, the fix, deep in the evidence; the value keeps its type."""
+    finding = Finding(
+        code="ca.uses_proxy",
+        vantage=Vantage.AUTHORITY,
+        reporter="lxc103",
+        explanation=f"It says {line}",
+        culprit=Culprit(node="lxc103", file="/etc/x", line=3, text=line),
+        fix=f"Remove: {line}",
+        detail={"lines": [{"text": line}]},
+    )
+    told = without_secrets(finding)
+    text = str(msgspec.to_builtins(told))
+    assert CANARY not in text
+    assert CANARY.replace("-", "") not in text
+    assert text.count(WITHHELD) >= 4
+    assert (told.code, told.culprit.line if told.culprit else None) == ("ca.uses_proxy", 3)
+    assert without_secrets(told) == told
+    assert CANARY not in str(load_policy(None).grade(finding))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10.0.0.153 traefik.internal.thinkheads.ai",
+        "Remove line 9 of /etc/hosts on lxc103: 10.0.0.153 traefik.internal.thinkheads.ai",
+        "port 80: answers 301 to https://traefik.internal.thinkheads.ai/.well-known/acme-challenge/wJ65N0-j0NAWtm",
+        "the CA asked, and the token did not come: nginx answered 404",
+        "a secret that nobody knows; pass the challenge on; basic settings",
+        "ssl_certificate_key /etc/nginx/ssl/gateway.key;",
+        "/etc/certagent/token can be read by others; chmod 600 it",
+        "Environment=HTTP_PROXY=http://10.0.0.50:3128",
+    ],
+)
+def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
+    """An explanation is of no use with holes in it."""
+    assert redact(text) == text
