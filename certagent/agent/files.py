@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from certagent.agent.reporter import Reporter
@@ -22,6 +22,8 @@ from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
 from certagent.vantage.files import FileObservation, Snapshot
 from certagent.vantage.nameserver import NameserverLook
+
+FIRST_PAUSE = timedelta(milliseconds=250)  # a CA that is being restarted is back in half of that
 
 
 class Inspecting(Protocol):
@@ -99,7 +101,7 @@ class FileRuns:
         return self.again_at is not None and self.again_at <= now
 
     def _plan_again(self) -> None:
-        pause = self._policy.preflight.blocked_first * int(2 ** min(self._blind, 16))
+        pause = FIRST_PAUSE * int(2 ** min(self._blind, 16))
         self.again_at = self._clock.now() + min(pause, self._policy.preflight.blocked_longest)
         self._blind += 1
 

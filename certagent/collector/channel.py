@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from uuid import uuid4
 
 import msgspec
@@ -14,7 +15,7 @@ from certagent.domain.channel import Answer, Ask, Refused, decode_answer, encode
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_SECONDS = 30.0
-_AUTHORITY_HEARTBEAT_SECONDS = 3.0  # everybody's rehearsals wait for it: that it is gone has to be known soon
+_AUTHORITY_HEARTBEAT_SECONDS = 5.0  # everybody's rehearsals wait for it: that it is gone has to be known soon
 SEND_SECONDS = 5.0
 CLOSE_SECONDS = 1.0  # for the agent's own goodbye
 LARGEST_ANSWER = 1024 * 1024
@@ -96,6 +97,7 @@ class Channels:
 
     def __init__(self, notify: Callable[[str], None]) -> None:
         self._open: dict[str, AgentChannel] = {}
+        self._came = asyncio.Event()
         self._notify = notify
         self._is_ending = False
 
@@ -111,6 +113,15 @@ class Channels:
         """The channel of an agent that may rehearse; the one that came last."""
         return next((one for one in reversed(self._open.values()) if one.caller.role is TokenRole.AUTHORITY), None)
 
+    async def authority_back(self, seconds: float) -> AgentChannel | None:
+        """The same, when it has just been lost: an agent opens its channel again at once, if it can."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.authority() is None:
+                    self._came.clear()
+                    await self._came.wait()
+        return self.authority()
+
     async def admit(self, channel: AgentChannel) -> None:
         """Take the channel in, in place of an older one of the same agent. One that comes while all end ends, too."""
         if self._is_ending:
@@ -118,6 +129,7 @@ class Channels:
             return
         older = self._open.pop(channel.caller.name, None)
         self._open[channel.caller.name] = channel
+        self._came.set()
         if older is not None:
             older.lose()
             await older.socket.close(code=WSCloseCode.OK, message=b"a newer channel took over")

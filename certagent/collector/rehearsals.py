@@ -10,7 +10,7 @@ import msgspec
 from certagent.collector.channel import AgentChannel, ChannelClosed, Channels, new_id
 from certagent.collector.problems import Problem
 from certagent.collector.store import Caller, Store, TokenRole
-from certagent.domain.channel import JudgeAgain, Rehearse, Rehearsed
+from certagent.domain.channel import Answer, JudgeAgain, Rehearse, Rehearsed
 from certagent.domain.conclusions.nameserver import OF_NAMESERVERS
 from certagent.domain.paths import addresses_met
 from certagent.domain.ports import Clock
@@ -22,6 +22,7 @@ LONGEST_WAIT_SECONDS = 36.0
 _RATE_SECONDS = 10.0
 _RATE_MOST = 200  # rehearsals of one agent within that time
 _TELL_AT_ONCE = 64
+_BACK_WITHIN_SECONDS = 3.0
 
 
 class Broker:
@@ -63,7 +64,7 @@ class Broker:
         node = channel.caller.name
         try:
             async with asyncio.timeout(seconds):
-                answer = await channel.ask(Rehearse(id=new_id(), request=request))
+                answer = await self._put(channel, request)
         except TimeoutError:
             return self._unavailable(request, f"{node} did not answer within {seconds:.0f} s")
         except ChannelClosed:
@@ -79,6 +80,16 @@ class Broker:
             if finding.reporter not in (node, caller.name) or finding.code in OF_NAMESERVERS  # they look themselves
         )
         return msgspec.structs.replace(answer.rehearsal, node=node, owners=owners, testimony=others)
+
+    async def _put(self, channel: AgentChannel, request: RehearsalRequest) -> Answer:
+        """A channel that is lost meanwhile is as a rule there again at once: then the question is put once more."""
+        try:
+            return await channel.ask(Rehearse(id=new_id(), request=request))
+        except ChannelClosed:
+            again = await self._channels.authority_back(_BACK_WITHIN_SECONDS)
+            if again is None:
+                raise
+            return await again.ask(Rehearse(id=new_id(), request=request))
 
     def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
         return Rehearsal(

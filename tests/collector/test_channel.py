@@ -100,6 +100,18 @@ async def test_only_for_the_callers_own_identifiers(collector: Collector) -> Non
     assert (await collector.post("/v1/rehearsals", b"{}", "lxc102"))[0] == 400
 
 
+async def test_an_authority_that_comes_back_is_asked_again(collector: Collector) -> None:
+    """A channel that broke under a question is no reason for a blind verdict."""
+    await collector.introduce()
+    async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
+        asked = group.create_task(collector.post("/v1/rehearsals", REQUEST, "lxc102"))
+        await next_ask(authority)
+        await authority.close()
+        async with connected(collector, "lxc103") as again:
+            await answer_rehearsal(again, rehearsal(RehearsalOutcome.PASSED))
+            assert (await asked)[1]["outcome"] == "passed"
+
+
 async def test_an_authority_that_is_cut_off_is_missed_soon(collector: Collector) -> None:
     """Its packets are lost, so nobody says that it has gone; a check must not wait for the longest fetch."""
     await collector.introduce()

@@ -4,9 +4,11 @@ CA judges, and the CA that judges is a process that has never been asked anythin
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -89,13 +91,22 @@ def _order(node: str, identifiers: Sequence[str]) -> list[dict[str, Any]]:
     info = ["lxc-info", "-P", str(places.CONTAINERS), "-n", node, "-p", "-H"]
     pid = subprocess.run(info, capture_output=True, text=True, check=True).stdout.strip()
     words = [sys.executable, str(CLIENT), *identifiers, "--root", str(places.ROOT), "--patience", str(PATIENCE)]
-    words += ["--listen", str(_PORTS.get(node, _OTHER_PORT))]
+    words += ["--listen", str(_PORTS.get(node, _OTHER_PORT)), "--ca", _way_to_authority(node)]
     done = subprocess.run(
         ["nsenter", f"--net=/proc/{pid}/ns/net", *words], capture_output=True, text=True, timeout=180, check=False
     )
     if done.returncode != 0:
         raise witness.Unseen(f"the plain client on {node}: {done.stderr}")
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _way_to_authority(node: str) -> str:
+    """The CA's address as a client on that node has it: configured, or else what the node's own libc says."""
+    configured = tomllib.loads(witness.inside(node, "cat", "/etc/certagent/agent.toml").stdout)["authority"]
+    for address in configured.get("addresses", ()):
+        return str(address)
+    name = urlsplit(configured["directory"]).hostname or ""
+    return witness.inside(node, "getent", "ahostsv4", name).stdout.split()[0]
 
 
 def _by_node(identifiers: Sequence[str]) -> dict[str, list[str]]:
