@@ -20,6 +20,7 @@ NO_WAY = frozenset({"timeout", "no_route"})
 _REPORTER = "collector"
 _SUSPECT_AFTER = 0.7  # of the time after which an agent counts as silent
 _MOST_NAMED = 3
+_LIFETIME = ("cert.expiring", "cert.expired")
 
 
 class Sign(msgspec.Struct, frozen=True):
@@ -89,8 +90,11 @@ def _every_agent_is_heard(look: FleetLook, silent: dict[str, datetime], suspect_
 def _every_certificate_is_renewed(
     look: FleetLook, silent: dict[str, datetime], fraction: float, now: datetime
 ) -> Iterator[Finding]:
-    """cert.expiring, cert.expired: also where no agent is left to say so."""
+    """cert.expiring, cert.expired: where no agent is left to say so; one that says so itself knows more."""
+    told = {(one.agent, one.finding.identifier) for one in look.sightings if one.finding.code in _LIFETIME}
     for held in look.held:
+        if any((held.node, identifier) in told for identifier in held.identifiers):
+            continue
         if held.not_after - now >= (held.not_after - held.not_before) * fraction:
             continue
         is_over = held.not_after <= now

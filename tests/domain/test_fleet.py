@@ -87,6 +87,13 @@ def test_a_certificate_is_told_by_what_is_left_of_its_life(left: float, code: st
     assert codes(found(held=(held(1, left=left),))) == ([(code, f"n1.{ZONE}")] if code else [])
 
 
+def test_an_agent_that_says_so_itself_is_left_to_say_it() -> None:
+    """It knows whose certificate it is, and what is served; of another node's certificate the collector still tells."""
+    said = says("cert.expiring", 1, Culprit(node="n1"))
+    findings = found(held=(held(1, left=3), held(2, left=3)), sightings=(said,))
+    assert codes(findings) == [("cert.expiring", f"n2.{ZONE}")]
+
+
 def test_a_zone_is_gone_when_its_names_are_and_not_when_one_is() -> None:
     """All of three; one of three is somebody's record; another zone's names do not count."""
     server = Culprit(node="dns", address="10.0.0.153")
