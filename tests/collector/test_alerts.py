@@ -19,6 +19,8 @@ from certagent.domain.incidents import Fleet, Sighting, TransitionKind, Victim, 
 from tests.collector.cast import HOSTS, LINE, TRAEFIK, now, shadow
 from tests.collector.process import Collector, eventually, free_port, running
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Receiver:

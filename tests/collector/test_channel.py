@@ -112,6 +112,7 @@ async def test_an_authority_that_comes_back_is_asked_again(collector: Collector)
             assert (await asked)[1]["outcome"] == "passed"
 
 
+@pytest.mark.slow
 async def test_an_authority_that_is_cut_off_is_missed_soon(collector: Collector) -> None:
     """Its packets are lost, so nobody says that it has gone; a check must not wait for the longest fetch."""
     await collector.introduce()
@@ -122,6 +123,7 @@ async def test_an_authority_that_is_cut_off_is_missed_soon(collector: Collector)
     assert (document["outcome"], "lost its connection" in document["reason"]) == ("unavailable", True)
 
 
+@pytest.mark.slow
 async def test_without_an_authority_the_outcome_is_unavailable_and_says_why(collector: Collector) -> None:
     """Nobody connected; connected but silent; connected but gone."""
     await collector.introduce()

@@ -14,6 +14,8 @@ from tests.collector.cast import now, shadow
 from tests.collector.process import Collector, eventually
 from tests.e2e.chromium import chromium, visiting
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery"
 OURS = {"Sec-Fetch-Site": "same-origin"}
 PAGE = {"Accept": "text/html"}

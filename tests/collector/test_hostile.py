@@ -30,6 +30,8 @@ from certagent.domain.reports import Report
 from tests.collector.cast import TRAEFIK, Agent, Cast, certificate, now, rehearsal, shadow
 from tests.collector.process import Collector
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = "<script>alert(1)</script>"
 NUMBERS = count(1)
 CALLER = Caller("lxc102", TokenRole.AGENT)

@@ -12,6 +12,8 @@ import pytest
 
 from tests.collector.process import Collector, eventually
 
+pytestmark = pytest.mark.slow
+
 
 def served(collector: Collector) -> str:
     """The fingerprint that a new handshake shows."""

@@ -110,6 +110,7 @@ def test_a_link_out_of_etc_is_refused(root: Path) -> None:
     assert "change /srv/hosts" in refusal.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linked", [False, True], ids=["by rename", "in place"])
 def test_killed_anywhere_it_is_old_or_new(tmp_path: Path, linked: bool) -> None:
     """Never half; what is new can be undone, and done again it ends as it should."""

@@ -10,6 +10,8 @@ import pytest
 
 from tests.vantage.stage import HOSTS, NAME
 
+pytestmark = pytest.mark.slow
+
 GATEWAY, TRAEFIK = "10.0.0.153", "10.0.0.12"
 
 

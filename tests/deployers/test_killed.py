@@ -16,6 +16,8 @@ from tests.certificates import Authority, Pair
 from tests.deployers.killed import Scenario, deploy, settings, spare_the_disk
 from tests.deployers.turns import TURNS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:

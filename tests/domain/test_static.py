@@ -278,6 +278,7 @@ def test_no_bytes_are_too_strange(hosts: bytes, resolv_conf: bytes, nsswitch: by
         assert finding.fix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [

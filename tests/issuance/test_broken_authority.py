@@ -21,6 +21,8 @@ from tests.certificates import Authority as PrivateAuthority
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa
 from tests.tls_servers import context_of
 
+pytestmark = pytest.mark.slow
+
 WANTED = Wanted(identifiers=("localhost",), key_type="ecdsa-p256")
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 120\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

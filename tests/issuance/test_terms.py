@@ -21,6 +21,8 @@ from certagent.issuance.solvers.listener import Listener
 from certagent.world.clock import SystemClock
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, Pebble, StepCa
 
+pytestmark = pytest.mark.slow
+
 WANTED = Wanted(identifiers=("localhost",), key_type="ecdsa-p256")
 HMAC_KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 

@@ -39,6 +39,8 @@ from tests.bounds import MEBIBYTE, at_most
 from tests.vantage.test_dns import NAME as ASKED
 from tests.vantage.test_dns import nameserver, reply
 
+pytestmark = pytest.mark.slow
+
 NAME, OTHER = "traefik.internal.thinkheads.ai", "other.internal.thinkheads.ai"
 TOKEN = "t" * 43
 REQUEST = RehearsalRequest(identifier=NAME, token=TOKEN, digest=digest_for(TOKEN))

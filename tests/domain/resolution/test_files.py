@@ -187,6 +187,7 @@ def test_lines_are_cut_at_line_feeds_only() -> None:
     assert stopped_at is None
 
 
+@pytest.mark.slow
 def test_millions_of_empty_lines_cost_next_to_nothing() -> None:
     """Whoever fills a hosts file with them must not fill our memory."""
     with at_most(seconds=20, mebibytes=100):
