@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.story import witness
-from tests.e2e.fleet import break_with, heal_all, is_up, wait_until_green
+from tests.e2e.fleet import break_with, bring_up, heal_all, is_up, wait_until_green
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def lab() -> Iterator[None]:
 def green(lab: None) -> Iterator[None]:
     """The fleet as it should be, brought up where it is not; whatever the test breaks is mended, and seen to be."""
     if not is_up():
-        witness.lab("up", show=True)
+        bring_up()
     wait_until_green(120)
     yield
     if not is_up():

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.lab
 QUICKSTART = Path(__file__).parents[2] / "deploy" / "quickstart"
 
 BLIND = """
-file=$(find -L /opt/certagent -path '*certagent/watch.py' | head -n 1)
+for file in $(find -L /opt/certagent -path '*certagent/watch.py'); do  # of each release that is there
 cat >>"$file" <<'EOF'
 
 
@@ -27,6 +27,7 @@ async def _never(self, known):
 
 Watch.changes = _never
 EOF
+done
 systemctl restart certagent-agent
 """
 
