@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -25,6 +26,8 @@ from certagent.domain.policy import Judgement, Policy
 from certagent.domain.ports import Clock
 from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
 from certagent.watch import ChangeSet
+
+log = logging.getLogger(__name__)
 
 MOST_JUDGED_AT_ONCE = 8
 _LONGEST_WAIT_SECONDS = 15.0  # a clock that was set, or a suspend, costs no more than this
@@ -183,7 +186,7 @@ class Lifecycle:
         for name, certificate in self._certificates.items():
             if certificate.manage:
                 if await asyncio.to_thread(self._claims.take, certificate) is None:
-                    await self._renewal.finish_interrupted(certificate)
+                    await self._finish_interrupted(certificate)
                 self._plan(name, Trigger.START)
         self._begun.set()
         await self._stock.report(Trigger.START)
@@ -197,6 +200,13 @@ class Lifecycle:
                 for identifier in one.identifiers
             ]
         )
+
+    async def _finish_interrupted(self, certificate: CertificateSection) -> None:
+        """A state that cannot be written now keeps its journal for the next start; what waits to be deployed is due."""
+        try:
+            await self._renewal.finish_interrupted(certificate)
+        except OSError as error:
+            log.warning("what a killed run left of %s waits: %s", certificate.name, error.strerror)
 
     async def _judge(self, identifiers: Sequence[str], trigger: Trigger) -> list[Judgement]:
         run = self._reporter.begin(RunKind.PREFLIGHT, trigger)
