@@ -58,6 +58,7 @@ class Channel:
             async with socket:
                 log.info("the collector's channel is open")
                 is_sound = await self._serve(socket)
+                log.info("the collector's channel is closed (%s)", socket.exception() or socket.close_code)
             pause = FIRST_PAUSE_SECONDS if is_sound else LONGEST_PAUSE_SECONDS
             await self._clock.sleep(pause)
 
@@ -68,6 +69,8 @@ class Channel:
         async with asyncio.TaskGroup() as group:
             slots = asyncio.Semaphore(MOST_QUESTIONS_AT_ONCE)
             async for message in socket:
+                if message.type is aiohttp.WSMsgType.ERROR:  # of the way, as a rule: that is no fault of the collector
+                    break
                 if message.type is not aiohttp.WSMsgType.TEXT:
                     return False
                 ask = decode_ask(message.data)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import uuid4
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 _HEARTBEAT_SECONDS = 30.0
 _AUTHORITY_HEARTBEAT_SECONDS = 5.0  # everybody's rehearsals wait for it: that it is gone has to be known soon
 SEND_SECONDS = 5.0
+BACK_WITHIN_SECONDS = 3.0  # of being lost: so long the authority is waited for
 CLOSE_SECONDS = 1.0  # for the agent's own goodbye
 LARGEST_ANSWER = 1024 * 1024
 _ENDING = b"the collector ends"
@@ -98,6 +100,7 @@ class Channels:
     def __init__(self, notify: Callable[[str], None]) -> None:
         self._open: dict[str, AgentChannel] = {}
         self._came = asyncio.Event()
+        self._authority_lost_at = -math.inf
         self._notify = notify
         self._is_ending = False
 
@@ -109,18 +112,18 @@ class Channels:
         """That agent's channel, if it is open."""
         return self._open.get(name)
 
-    def authority(self) -> AgentChannel | None:
-        """The channel of an agent that may rehearse; the one that came last."""
+    def _authority(self) -> AgentChannel | None:
         return next((one for one in reversed(self._open.values()) if one.caller.role is TokenRole.AUTHORITY), None)
 
-    async def authority_back(self, seconds: float) -> AgentChannel | None:
-        """The same, when it has just been lost: an agent opens its channel again at once, if it can."""
+    async def authority(self) -> AgentChannel | None:
+        """The channel of an agent that may rehearse; the one that came last. One that has just been lost is waited for:
+        an agent opens its channel again at once, if it can."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self.authority() is None:
+            async with asyncio.timeout_at(self._authority_lost_at + BACK_WITHIN_SECONDS):
+                while self._authority() is None:
                     self._came.clear()
                     await self._came.wait()
-        return self.authority()
+        return self._authority()
 
     async def admit(self, channel: AgentChannel) -> None:
         """Take the channel in, in place of an older one of the same agent. One that comes while all end ends, too."""
@@ -140,6 +143,8 @@ class Channels:
         channel.lose()
         if self._open.get(channel.caller.name) is channel:
             del self._open[channel.caller.name]
+            if channel.caller.role is TokenRole.AUTHORITY:
+                self._authority_lost_at = asyncio.get_running_loop().time()
             self._notify(channel.caller.name)
 
     async def close(self) -> None:

@@ -22,7 +22,6 @@ LONGEST_WAIT_SECONDS = 36.0
 _RATE_SECONDS = 10.0
 _RATE_MOST = 200  # rehearsals of one agent within that time
 _TELL_AT_ONCE = 64
-_BACK_WITHIN_SECONDS = 3.0
 
 
 class Broker:
@@ -58,12 +57,13 @@ class Broker:
         asked.append(now)
 
     async def _ask(self, caller: Caller, request: RehearsalRequest, seconds: float) -> Rehearsal:
-        channel = self._channels.authority()
-        if channel is None:
-            return self._unavailable(request, "no agent beside the CA is connected to the collector")
-        node = channel.caller.name
+        node = "the agent beside the CA"
         try:
             async with asyncio.timeout(seconds):
+                channel = await self._channels.authority()
+                if channel is None:
+                    return self._unavailable(request, "no agent beside the CA is connected to the collector")
+                node = channel.caller.name
                 answer = await self._put(channel, request)
         except TimeoutError:
             return self._unavailable(request, f"{node} did not answer within {seconds:.0f} s")
@@ -86,7 +86,7 @@ class Broker:
         try:
             return await channel.ask(Rehearse(id=new_id(), request=request))
         except ChannelClosed:
-            again = await self._channels.authority_back(_BACK_WITHIN_SECONDS)
+            again = await self._channels.authority()
             if again is None:
                 raise
             return await again.ask(Rehearse(id=new_id(), request=request))

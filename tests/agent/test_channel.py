@@ -36,22 +36,25 @@ class _Client:
 
     async def open_channel(self, path: str, *, heartbeat: float) -> aiohttp.ClientWebSocketResponse:
         self.opened += 1
-        return await self._session.ws_connect(self._url + path, heartbeat=heartbeat)
+        return await self._session.ws_connect(self._url + path, heartbeat=min(heartbeat, 0.4))
 
 
 @asynccontextmanager
-async def asked(messages: Sequence[str]) -> AsyncIterator[tuple[list[Refused], list[Any], _Client]]:
+async def asked(
+    messages: Sequence[str], *, is_deaf: bool = False
+) -> AsyncIterator[tuple[list[Refused], list[Any], _Client]]:
     """A channel to a collector that says all this, once, and waits: (reported, answers, client)."""
     answers: list[Any] = []
     reported: list[Refused] = []
 
     async def talk(request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(autoping=not is_deaf)
         await socket.prepare(request)
         for message in messages:
             await socket.send_str(message)
         async for answer in socket:
-            answers.append(answer.json())
+            if not is_deaf:
+                answers.append(answer.json())
         return socket
 
     app = web.Application()
@@ -99,3 +102,11 @@ async def test_a_flood_of_nonsense_ends_the_channel_for_a_while() -> None:
         await asyncio.sleep(1)
         assert len(reported) <= MOST_REFUSALS
         assert client.opened == 1
+
+
+async def test_a_way_that_broke_is_no_nonsense() -> None:
+    """Its pings are not answered: the channel is opened again at once, not after the pause for who talks nonsense."""
+    async with asked([], is_deaf=True) as (reported, _, client), asyncio.timeout(3):
+        while client.opened < 2:
+            await asyncio.sleep(0.01)
+    assert reported == []

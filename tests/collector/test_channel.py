@@ -112,6 +112,19 @@ async def test_an_authority_that_comes_back_is_asked_again(collector: Collector)
             assert (await asked)[1]["outcome"] == "passed"
 
 
+async def test_an_authority_that_has_just_gone_is_waited_for(collector: Collector) -> None:
+    """A question that comes between its two channels is no reason for a blind verdict either."""
+    await collector.introduce()
+    async with connected(collector, "lxc103"):
+        pass
+    async with asyncio.TaskGroup() as group:
+        asked = group.create_task(collector.post("/v1/rehearsals", REQUEST, "lxc102"))
+        await asyncio.sleep(0.2)
+        async with connected(collector, "lxc103") as again:
+            await answer_rehearsal(again, rehearsal(RehearsalOutcome.PASSED))
+            assert (await asked)[1]["outcome"] == "passed"
+
+
 @pytest.mark.slow
 async def test_an_authority_that_is_cut_off_is_missed_soon(collector: Collector) -> None:
     """Its packets are lost, so nobody says that it has gone; a check must not wait for the longest fetch."""
