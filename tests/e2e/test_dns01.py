@@ -37,8 +37,9 @@ systemctl stop named
 mv /root/named.conf.before /etc/bind/named.conf
 rm -f /var/lib/bind/dyn.zone*
 """
-_FORWARD = 'echo "server=/$1/$2" >/etc/dnsmasq.d/dyn.conf && systemctl restart dnsmasq'
-_FORWARD_NOT = "rm -f /etc/dnsmasq.d/dyn.conf && systemctl restart dnsmasq"
+_RESTART = " && systemctl reset-failed dnsmasq && systemctl restart dnsmasq"  # more often than systemd lets one
+_FORWARD = 'echo "server=/$1/$2" >/etc/dnsmasq.d/dyn.conf' + _RESTART
+_FORWARD_NOT = "rm -f /etc/dnsmasq.d/dyn.conf" + _RESTART
 _WITH_KEY = """
 cp -p /etc/certagent/agent.toml /root/agent.toml.before
 (umask 077; printf %s "$1" >/etc/certagent/tsig)

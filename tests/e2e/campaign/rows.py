@@ -11,7 +11,8 @@ COMPARED = ("node", "file", "line", "address")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One case and one identifier. `issued`: the CA's own verdict. `expected`: culprits, any of which is right."""
+    """One case and one identifier. `issued`: the CA's own verdict. `code`, `culprit` and `explanation` are the first
+    finding's. `expected`: culprits, any of which is right."""
 
     case: str
     kind: str
@@ -21,6 +22,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
     code: str | None
     culprit: dict[str, Any]
+    explanation: str = ""
     expected: tuple[dict[str, Any], ...] = ()
     seconds: float = 0.0
 

@@ -65,6 +65,7 @@ def _row(case: Case, identifier: str, order: dict[str, object], judgement: dict[
         verdict=str(judgement["verdict"]),
         code=str(first["code"]) if first else None,
         culprit=msgspec.convert(first.get("culprit") or {}, dict[str, object]),
+        explanation=str(first.get("explanation", "")),
         expected=judges.expected_culprits(case.faults, identifier),
         seconds=round(seconds, 1),
     )
