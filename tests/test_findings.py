@@ -24,7 +24,6 @@ NOT_CONCLUDED = {
     "dns.resolv_conf_differs": "static: `certagent lint`",
     "dns.nsswitch_ignored": "static: `certagent lint`",
     "dns.nsswitch_no_dns": "static: `certagent lint`",
-    "http01.host_rewritten": "graded, and not concluded: the responder answers whatever the Host is",
 }
 _REFUSED = ("tests/issuance/test_order.py", "test_a_refused_port_leaves_the_order_to_be_tried_again")
 _HIDDEN = ("tests/agent/test_renewal.py", "test_a_refused_challenge_gets_the_reason_that_the_ca_hides")

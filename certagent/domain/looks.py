@@ -75,11 +75,13 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 class GatewayLook(msgspec.Struct, frozen=True, kw_only=True):
     """What the web server on this node does on port 80 with the challenge of one identifier, by its configuration.
 
-    `place` is the line that decides. `causes` are mistakes that explain it, the nearest first.
+    `place` is the line that decides. `host`: the line by which it passes on under another Host than the one asked for.
+    `causes` are mistakes that explain it, the nearest first.
     """
 
     server: str  # "nginx" | "traefik"
     deed: Deed = Deed.UNKNOWN
     place: Place | None = None
     target: str | None = None
+    host: Place | None = None
     causes: tuple[Cause, ...] = ()

@@ -114,6 +114,13 @@ def read_traefik(static: Path) -> Configuration:
             if kind == "services"
             for name, one in _tables(table)
         },
+        renaming={
+            name: place_of(f, balancer, "passHostHeader")
+            for f, table, kind in sections
+            if kind == "services"
+            for name, one in _tables(table)
+            if (balancer := table_of(one, "loadBalancer")).get("passHostHeader") is False
+        },
     )
 
 
@@ -161,7 +168,9 @@ def _resolver(file: Path, tls: Any) -> Named | None:
 
 def _middleware(file: Path, one: Any) -> Middleware:
     kind = next(iter(one))
-    return Middleware(kind=str(kind), place=place_of(file, one, kind))
+    headers = table_of(table_of(one, "headers"), "customRequestHeaders")
+    host = next((place_of(file, headers, header) for header in headers if str(header).lower() == "host"), None)
+    return Middleware(kind=str(kind), place=place_of(file, one, kind), host=host)
 
 
 def _servers(file: Path, one: Any) -> Iterator[Named]:

@@ -283,6 +283,10 @@ SEEN: dict[str, tuple[Evidence, Evidence]] = {
         gateway(deed=Deed.SERVES, place=PLACE, target="/var/www"),
         gateway(deed=Deed.DENIES, place=PLACE),
     ),
+    "http01.host_rewritten": (
+        gateway(deed=Deed.PASSES, place=PLACE, target="http://127.0.0.1:8081", host=PLACE),
+        gateway(deed=Deed.PASSES, place=PLACE, target="http://127.0.0.1:5002", host=PLACE),  # the responder's own
+    ),
     "http01.upstream_scheme": (
         gateway(deed=Deed.PASSES, place=PLACE, target="https://127.0.0.1:5002"),
         gateway(deed=Deed.PASSES, place=PLACE, target="http://127.0.0.1:5002"),

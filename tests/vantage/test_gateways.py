@@ -81,6 +81,25 @@ def test_nginx_takes_a_challenge_by_this_line(
     assert (look.deed, look.place.line if look.place else None, look.target) == (deed, line, target)
 
 
+@pytest.mark.parametrize(
+    ("inner", "line"),
+    [
+        ("proxy_pass http://a;", 5),  # nginx says `a`
+        ("proxy_pass http://a;\nproxy_set_header Host b;", 6),
+        ("proxy_pass http://a;\nproxy_set_header X-Other c;", 5),  # and nothing of the outer block counts
+        ("proxy_pass http://a;\nproxy_set_header host $http_host;", None),
+        (f"proxy_pass http://a;\nproxy_set_header Host {NAME};", None),
+        ("return 404;", None),
+    ],
+)
+def test_nginx_passes_on_under_another_host(tmp_path: Path, inner: str, line: int | None) -> None:
+    """By its own line, by an outer block's, by default."""
+    look = _nginx(tmp_path, f"server {{ listen 80;\nlocation / {{\n{inner}\n}} }}")
+    assert (look.host.line if look.host else None) == line
+    outer = _nginx(tmp_path, "server { listen 80;", "proxy_set_header Host $host;", f"location / {{\n{inner}\n}} }}")
+    assert (outer.host is not None) == ("header X-Other" in inner or "Host b" in inner)
+
+
 def test_nginx_port_80_by_tls_is_a_cause(tmp_path: Path) -> None:
     """`ssl` belongs to the socket, whichever server says it."""
     look = _nginx(tmp_path, "server { listen 80; return 404; }", "server { listen 80 ssl; server_name b; }")
@@ -187,6 +206,20 @@ def test_traefik_goes_through_middlewares(tmp_path: Path, kind: str, deed: Deed)
     look = _traefik(tmp_path, ROUTER.replace("headers:", f"{kind}:"))
     assert look.place is not None
     assert (look.deed, look.place.line) == (deed, 11)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("      loadBalancer:\n", "      loadBalancer:\n        passHostHeader: false\n", 15),
+        ("{customResponseHeaders: {Connection: close}}", "{customRequestHeaders: {Host: b}}", 11),
+    ],
+)
+def test_traefik_passes_on_under_another_host(tmp_path: Path, old: str, new: str, line: int) -> None:
+    """By its service, or by a middleware of the router."""
+    look = _traefik(tmp_path, ROUTER.replace(old, new))
+    assert look.host is not None
+    assert (look.deed, look.host.line) == (Deed.PASSES, line)
 
 
 def test_traefik_takes_the_router_of_the_highest_priority(tmp_path: Path) -> None:

@@ -30,19 +30,23 @@ def responder_is_missed(evidence: Evidence) -> Iterator[Finding]:
     look = evidence.gateway()
     if look is None or look.place is None:
         return
-    if look.deed is Deed.PASSES and look.target is not None and _is_responder_by_tls(evidence, look.target):
+    if look.deed is Deed.PASSES and _is_responder(evidence, look.target, "https"):
         what = f"{look.server} passes challenges to the responder by https ({look.target}), and that speaks plain HTTP"
         yield _found(evidence, "http01.upstream_scheme", look.place, what, look)
+    if look.deed is Deed.PASSES and look.host is not None and not _is_responder(evidence, look.target):
+        what = f"{look.server} passes challenges to {look.target} under another Host than {evidence.identifier}"
+        yield _found(evidence, "http01.host_rewritten", look.host, what, look)
     if look.deed is Deed.SERVES and not evidence.answered_with_success():
         what = f"{look.server} serves challenges from the folder {look.target}, which certagent does not fill"
         yield _found(evidence, "http01.webroot_mismatch", look.place, what, look)
 
 
-def _is_responder_by_tls(evidence: Evidence, target: str) -> bool:
+def _is_responder(evidence: Evidence, target: str | None, *schemes: str) -> bool:
+    """Whether that URL leads to certagent's own responder; by one of those schemes, if any are given."""
     listen = evidence.responder.listen if evidence.responder is not None else ""
     try:
-        parts = urlsplit(target)
-        return parts.scheme == "https" and str(parts.port) == listen.rpartition(":")[2]
+        parts = urlsplit(target or "")
+        return str(parts.port) == listen.rpartition(":")[2] and (not schemes or parts.scheme in schemes)
     except ValueError:
         return False
 

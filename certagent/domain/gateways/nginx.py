@@ -35,7 +35,7 @@ def judge(configuration: Sequence[Directive], name: str, port: int = 80) -> Gate
     if tls is not None:
         cause = Cause(code="http01.tls_on_80", place=tls.place, what=f"port {port} is configured for TLS")
         return GatewayLook(server="nginx", deed=Deed.ANSWERS, place=tls.place, target="400", causes=(cause,))
-    return _decide([server.block, *_locations(server.block)])
+    return _decide([server.block, *_locations(server.block)], name)
 
 
 def _servers(directives: Sequence[Directive]) -> Iterator[Directive]:
@@ -124,14 +124,14 @@ def _kind(location: Directive) -> str:
     return location.args[0] if len(location.args) > 1 else ""
 
 
-def _decide(blocks: Sequence[Sequence[Directive]]) -> GatewayLook:
+def _decide(blocks: Sequence[Sequence[Directive]], name: str) -> GatewayLook:
     """By phase: whatever rewrites, then who may, then where the content comes from."""
     outer, inner = blocks[0], blocks[-1]
     for block in (outer, inner):
         look = _rewriting(block)
         if look is not None:
             return look
-    return _refusing(blocks) or _serving(blocks)
+    return _refusing(blocks) or _serving(blocks, name)
 
 
 def _rewriting(block: Sequence[Directive]) -> GatewayLook | None:
@@ -169,12 +169,28 @@ def _refusing(blocks: Sequence[Sequence[Directive]]) -> GatewayLook | None:
     return None
 
 
-def _serving(blocks: Sequence[Sequence[Directive]]) -> GatewayLook:
+def _serving(blocks: Sequence[Sequence[Directive]], name: str) -> GatewayLook:
     passing = next((one for one in blocks[-1] if one.name in _PASSING and one.args), None)
     if passing is not None:
-        return GatewayLook(server="nginx", deed=Deed.PASSES, place=passing.place, target=passing.args[0])
+        host = _other_host(blocks, passing, name)
+        return GatewayLook(server="nginx", deed=Deed.PASSES, place=passing.place, target=passing.args[0], host=host)
     for block in reversed(blocks):
         folder = next((one for one in block if one.name in ("root", "alias") and one.args), None)
         if folder is not None:
             return GatewayLook(server="nginx", deed=Deed.SERVES, place=folder.place, target=folder.args[0])
     return GatewayLook(server="nginx", deed=Deed.SERVES, target=_DEFAULT_FOLDER)
+
+
+def _other_host(blocks: Sequence[Sequence[Directive]], passing: Directive, name: str) -> Place | None:
+    """The line by which the Host becomes another: headers are those of the innermost block that sets any; when none
+    sets it, proxy_pass makes it the name of where it leads. What else a variable may hold, is not known here."""
+    if passing.name != "proxy_pass":
+        return None
+    for block in reversed(blocks):
+        headers = [one for one in block if one.name == "proxy_set_header" and len(one.args) > 1]
+        host = next((one for one in headers if one.args[0].lower() == "host"), None)
+        if host is not None:
+            return None if "$" in host.args[1] or host.args[1].lower() == name else host.place
+        if headers:
+            break
+    return passing.place

@@ -61,11 +61,13 @@ class Middleware(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     place: Place
+    host: Place | None = None  # the line that sets the request's Host
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """Static and dynamic configuration. `challengers`: entry points of Traefik's own http-01 resolvers, with the line.
-    `services` maps a name to its servers' addresses; `resolvers` are the names of Traefik's own ACME clients."""
+    `services` maps a name to its servers' addresses; `resolvers` are the names of Traefik's own ACME clients.
+    `renaming`: services that ask their servers by the servers' own names, with the line."""
 
     entry_points: tuple[EntryPoint, ...] = ()
     routers: tuple[Router, ...] = ()
@@ -73,6 +75,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     services: Mapping[str, tuple[Named, ...]] = {}
     challengers: tuple[Named, ...] = ()
     resolvers: tuple[str, ...] = ()
+    renaming: Mapping[str, Place] = {}
 
 
 def judge(configuration: Configuration, name: str) -> GatewayLook | None:
@@ -121,16 +124,19 @@ def _is_on(router: Router, entries: set[str]) -> bool:
 
 
 def _follow(configuration: Configuration, router: Router) -> GatewayLook:
+    service = _bare(router.service.name) if router.service is not None else ""
+    host = configuration.renaming.get(service)
     for named in router.middlewares:
         middleware = configuration.middlewares.get(_bare(named.name))
         deed = _deed_of(middleware)
         if middleware is not None and deed is not None:
             return GatewayLook(server="traefik", deed=deed, place=middleware.place)
-    servers = configuration.services.get(_bare(router.service.name), ()) if router.service is not None else ()
+        host = host or (middleware.host if middleware is not None else None)
+    servers = configuration.services.get(service, ())
     if not servers:
         return GatewayLook(server="traefik", place=router.place)
     place = servers[0].place if router.is_for_challenges() else router.place
-    return GatewayLook(server="traefik", deed=Deed.PASSES, place=place, target=servers[0].name)
+    return GatewayLook(server="traefik", deed=Deed.PASSES, place=place, target=servers[0].name, host=host)
 
 
 def _deed_of(middleware: Middleware | None) -> Deed | None:
