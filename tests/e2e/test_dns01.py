@@ -15,14 +15,14 @@ pytestmark = pytest.mark.lab
 ZONE = "dyn.internal.thinkheads.ai"
 SERVER = "10.0.0.50"
 
-_SERVE_ZONE = """
-cat >/var/lib/bind/dyn.zone <<END
-\\$TTL 60
-@ IN SOA ns.$1. root.$1. 1 3600 600 86400 5
-@ IN NS ns.$1.
-ns IN A $2
-END
-chown bind:bind /var/lib/bind/dyn.zone
+_RECORDS = f"$TTL 60\n@ IN SOA ns.{ZONE}. root.{ZONE}. 1 3600 600 86400 5\n@ IN NS ns.{ZONE}.\nns IN A {SERVER}\n"
+_WRITE_ZONE = (
+    "rm -f /var/lib/bind/dyn.zone*; install -o bind -g bind /dev/null /var/lib/bind/dyn.zone; "
+    "printf '%s' '{}' >/var/lib/bind/dyn.zone\n"
+)
+_SERVE_ZONE = (
+    _WRITE_ZONE.format(_RECORDS)
+    + """
 cp -p /etc/bind/named.conf /root/named.conf.before
 cat >/etc/bind/named.conf <<END
 options { directory "/var/cache/bind"; listen-on { $2; }; listen-on-v6 { none; }; recursion no; dnssec-validation no; };
@@ -32,6 +32,7 @@ END
 chmod 644 /etc/bind/named.conf
 systemctl start named
 """
+)
 _SERVE_NO_ZONE = """
 systemctl stop named
 mv /root/named.conf.before /etc/bind/named.conf
@@ -127,6 +128,56 @@ def test_a_program_that_fails_is_named(also: Callable[[str], None]) -> None:
     assert first["code"] == "dns01.hook_failed"
     assert first["culprit"]["file"] == "/etc/certagent/dns-hook"
     assert "status 7" in first["explanation"]
+
+
+_AGAIN = "systemctl restart named"
+_PRESENT = "/etc/certagent/dns-hook present _acme-challenge.$1 'of somebody else'"
+_ASK = """
+import sys
+sys.path.append("/opt/certagent/lib/dependencies")
+import dns.message, dns.query
+print(dns.query.udp(dns.message.make_query(sys.argv[1], "TXT"), "10.0.0.153", timeout=5).rcode())
+"""
+
+
+def _another_zone(records: str) -> str:
+    return f"systemctl stop named\n{_WRITE_ZONE.format(records)}systemctl start named\n"
+
+
+BROKEN = {
+    "dns01.server_unreachable": [("client", "systemctl stop named")],
+    "dns01.tsig": [("lxc102", "printf %s b3RoZXI= >/etc/certagent/tsig")],
+    "dns01.update_refused": [("client", f"sed -i 's/zonesub TXT/zonesub A/' /etc/bind/named.conf; {_AGAIN}")],
+    "dns01.zone_not_found": [("client", f"sed -i '/^zone/d' /etc/bind/named.conf; {_AGAIN}")],
+    "dns01.wrong_zone": [
+        ("lxc102", 'sed -i \'s/kind = "rfc2136",/& zone = "internal.thinkheads.ai",/\' /etc/certagent/agent.toml'),
+        ("lxc102", "systemctl restart certagent-agent"),
+    ],
+    "dns01.not_on_all_servers": [
+        ("client", _another_zone(_RECORDS + "@ IN NS second\nsecond IN A 10.0.0.104\n"))  # nobody answers there
+    ],
+    "dns01.leftover": [("lxc102", _PRESENT)],
+    "dns01.authority_cannot_see": [("lxc101", f"rm /etc/dnsmasq.d/dyn.conf{_RESTART}")],
+    "dns01.negative_cached": [
+        ("client", _another_zone(_RECORDS.replace(" 5\n", " 60\n"))),
+        ("lxc103", f"python3 -c '{_ASK}' _acme-challenge.$1"),
+    ],
+}
+HARMLESS = {"dns01.leftover": "proceed", "dns01.not_on_all_servers": "warn"}  # the CA finds what it looks for
+
+
+@pytest.mark.parametrize("code", BROKEN)
+def test_what_is_wrong_with_the_record_has_its_code(also: Callable[[str], None], code: str) -> None:
+    """Of the real BIND, and of the real dnsmasq that the CA asks."""
+    witness.inside("lxc102", "sh", "-c", _HOOK, "sh", ZONE, SERVER)
+    also(f'{{ kind = "rfc2136", server = "{SERVER}", key_name = "certagent", key_file = "/etc/certagent/tsig" }}')
+    _is_issued()
+    for node, script in BROKEN[code]:
+        witness.inside(node, "sh", "-euc", script, "sh", ZONE)
+    _, document = until("the agent answers", 30, lambda: _asked("check", ZONE))
+    (judgement,) = document["identifiers"]
+    assert code in [finding["code"] for finding in judgement["findings"]], judgement
+    assert judgement["verdict"] == HARMLESS.get(code, "block")
 
 
 def test_a_name_and_an_address_in_one_certificate(zone: None) -> None:
