@@ -20,7 +20,8 @@ from certagent.domain.rehearsals import ACME_TLS, Attempt, Origin, RehearsalRequ
 from certagent.domain.resolution.go import Lookup
 from certagent.issuance.authority import Authority
 from certagent.issuance.order import Orderer, Wanted
-from certagent.issuance.solvers.alpn import MOST_CONNECTIONS, AlpnListener
+from certagent.issuance.solvers.alpn import AlpnListener
+from certagent.issuance.solvers.listening import MOST_CONNECTIONS
 from certagent.vantage.alpn import Handshakes
 from certagent.vantage.dial import Dialer
 from certagent.world.clock import SystemClock

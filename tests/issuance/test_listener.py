@@ -12,7 +12,8 @@ import pytest
 
 from certagent.agent.rehearsal import planted
 from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest, body_for
-from certagent.issuance.solvers.listener import LARGEST_REQUEST, MOST_CONNECTIONS, Listener
+from certagent.issuance.solvers.listener import LARGEST_REQUEST, Listener
+from certagent.issuance.solvers.listening import MOST_CONNECTIONS
 from certagent.world.clock import SystemClock
 from certagent.world.http import Reply, connect, fetch
 from tests.issuance.conftest import free_port

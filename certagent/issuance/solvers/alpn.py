@@ -6,10 +6,7 @@ memory; every connection ends with its handshake.
 
 import asyncio
 import hashlib
-import logging
 import ssl
-from types import TracebackType
-from typing import Self
 
 import msgspec
 from cryptography.hazmat.primitives import serialization
@@ -20,17 +17,13 @@ from certagent.domain.alpn import challenge_certificate, judge_certificate, serv
 from certagent.domain.conclusions.evidence import ResponderCheck
 from certagent.domain.orders import Challenge
 from certagent.domain.ports import Clock
-from certagent.domain.rehearsals import ACME_TLS, LONGEST_PLANTING_SECONDS, RehearsalRequest, body_for
+from certagent.domain.rehearsals import ACME_TLS, LONGEST_PLANTING_SECONDS, RehearsalRequest
+from certagent.issuance.solvers.listening import CHECK_SECONDS, ORDER_SECONDS, Listening
 from certagent.world import http
 from certagent.world.addresses import reachable_form
 from certagent.world.tls import NoProtocolError, served_certificate, serving
 
-log = logging.getLogger(__name__)
-
 HANDSHAKE_SECONDS = 5.0
-CHECK_SECONDS = 2.0
-ORDER_SECONDS = 600.0
-MOST_CONNECTIONS = 256
 
 
 class _Planted(msgspec.Struct, frozen=True):
@@ -42,34 +35,19 @@ class _Planted(msgspec.Struct, frozen=True):
     until: float
 
 
-class AlpnListener:
-    """One responder. Use as an async context manager. A port that is taken is tried again at each check."""
+class AlpnListener(Listening):
+    """One responder. Use as an async context manager."""
 
     challenge_type = "tls-alpn-01"
-    rehearsed = staticmethod(body_for)
 
     def __init__(self, listen: str, clock: Clock) -> None:
-        self.listen = listen
-        self._clock = clock
+        super().__init__(listen, clock)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._planted: dict[str, _Planted] = {}
-        self._open: dict[asyncio.Transport, asyncio.Task[None]] = {}
-        self._server: asyncio.Server | None = None
-        self._trouble: str | None = None
-
-    async def __aenter__(self) -> Self:
-        self._trouble = await self._listen()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-            for transport in tuple(self._open):
-                transport.abort()
-            await asyncio.gather(*self._open.values(), return_exceptions=True)
-            await self._server.wait_closed()
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._context.set_alpn_protocols([ACME_TLS])
+        self._context.sni_callback = lambda connection, name, _: self._choose(connection, name)
 
     async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
         """See `certagent.issuance.order.Solver`: visible as soon as it is planted."""
@@ -94,9 +72,7 @@ class AlpnListener:
         presented = self._presented(server_name(request.identifier))
         if presented is not None and presented.rank == 0:
             return msgspec.structs.replace(check, withheld="an order for that name is under way")
-        if self._server is None:
-            self._trouble = await self._listen()
-        trouble = self._trouble or await self._look(request)
+        trouble = await self._ensure_listening() or await self._look(request)
         return check if trouble is None else msgspec.structs.replace(check, answered=False, detail=trouble)
 
     async def _look(self, request: RehearsalRequest) -> str | None:
@@ -133,34 +109,8 @@ class AlpnListener:
         connection.context = presented.context
         return None
 
-    def admit(self, transport: asyncio.Transport, shaking: asyncio.Task[None]) -> None:
-        """One more connection: where there are too many, the oldest one goes."""
-        self._open[transport] = shaking
-        if len(self._open) > MOST_CONNECTIONS:
-            oldest = next(iter(self._open))
-            self.forget(oldest)
-            oldest.abort()
-
-    def forget(self, transport: asyncio.Transport) -> None:
-        """That connection is over."""
-        self._open.pop(transport, None)
-
-    async def _listen(self) -> str | None:
-        """Listen; or why that cannot be."""
-        host, port = split_endpoint(self.listen)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols([ACME_TLS])
-        context.sni_callback = lambda connection, name, _: self._choose(connection, name)
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(lambda: _Connection(self, context), host, port)
-        except OSError as error:
-            trouble = f"the responder cannot listen on {self.listen}: {error.strerror or error}"
-            log.error("%s", trouble)
-            return trouble
-        log.info("the responder for tls-alpn-01 listens on %s", self.listen)
-        return None
+    def _connection(self) -> asyncio.Protocol:
+        return _Connection(self, self._context)
 
 
 class _Connection(asyncio.Protocol):

@@ -6,9 +6,6 @@ validate over an old one), and stays for as long as the agent runs.
 
 import asyncio
 import hashlib
-import logging
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
@@ -16,17 +13,13 @@ from certagent.config import split_endpoint
 from certagent.domain.conclusions.evidence import ResponderCheck
 from certagent.domain.orders import Challenge
 from certagent.domain.ports import Clock
-from certagent.domain.rehearsals import CHALLENGE_PATH, LONGEST_PLANTING_SECONDS, RehearsalRequest, body_for
+from certagent.domain.rehearsals import CHALLENGE_PATH, LONGEST_PLANTING_SECONDS, RehearsalRequest
+from certagent.issuance.solvers.listening import CHECK_SECONDS, ORDER_SECONDS, Listening
 from certagent.world.addresses import reachable_form
 from certagent.world.http import FetchError, connect, fetch
 
-log = logging.getLogger(__name__)
-
 LARGEST_REQUEST = 8 * 1024
 REQUEST_SECONDS = 10.0
-CHECK_SECONDS = 2.0
-ORDER_SECONDS = 600.0
-MOST_CONNECTIONS = 256
 
 
 class _Planted(msgspec.Struct, frozen=True):
@@ -34,36 +27,14 @@ class _Planted(msgspec.Struct, frozen=True):
     until: float
 
 
-class Listener:
-    """One responder. Use as an async context manager.
-
-    A port that is taken (or not allowed, or at an address that is not this node's) stops nobody from working: it is
-    tried again at each check, and the check says why.
-    """
+class Listener(Listening):
+    """One responder. Use as an async context manager."""
 
     challenge_type = "http-01"
-    rehearsed = staticmethod(body_for)
 
     def __init__(self, listen: str, clock: Clock) -> None:
-        self.listen = listen
-        self._clock = clock
+        super().__init__(listen, clock)
         self._planted: dict[str, _Planted] = {}
-        self._open: dict[asyncio.Transport, None] = {}
-        self._server: asyncio.Server | None = None
-        self._trouble: str | None = None
-
-    async def __aenter__(self) -> Self:
-        self._trouble = await self._listen()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-            for transport in tuple(self._open):
-                transport.abort()
-            await self._server.wait_closed()
 
     def plant(self, token: str, body: str, seconds: float) -> None:
         """Serve `body` for `token`, for that long at most."""
@@ -95,10 +66,9 @@ class Listener:
 
     async def answers(self, request: RehearsalRequest) -> ResponderCheck:
         """Whether this responder serves what was planted, asked over the network on this node."""
-        if self._server is None:
-            self._trouble = await self._listen()
-        if self._trouble is not None:
-            return ResponderCheck(listen=self.listen, answered=False, detail=self._trouble)
+        trouble = await self._ensure_listening()
+        if trouble is not None:
+            return ResponderCheck(listen=self.listen, answered=False, detail=trouble)
         host, port = split_endpoint(self.listen)
         try:
             async with asyncio.timeout(CHECK_SECONDS):
@@ -109,19 +79,6 @@ class Listener:
         is_ours = hashlib.sha256(reply.body.strip()).hexdigest() == request.digest
         return ResponderCheck(listen=self.listen, answered=is_ours, detail="" if is_ours else f"status {reply.status}")
 
-    async def _listen(self) -> str | None:
-        """Listen; or why that cannot be."""
-        host, port = split_endpoint(self.listen)
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(lambda: _Connection(self), host, port)
-        except OSError as error:
-            trouble = f"the responder cannot listen on {self.listen}: {error.strerror or error}"
-            log.error("%s", trouble)
-            return trouble
-        log.info("the responder listens on %s", self.listen)
-        return None
-
     def body_for(self, target: str) -> bytes | None:
         """What is served under a request's target now, if anything."""
         if not target.startswith(CHALLENGE_PATH):
@@ -129,18 +86,8 @@ class Listener:
         planted = self._planted.get(target.removeprefix(CHALLENGE_PATH).partition("?")[0])
         return planted.body if planted is not None and planted.until > self._clock.monotonic() else None
 
-    def admit(self, transport: asyncio.Transport) -> None:
-        """One more connection: where there are too many, the one that has said nothing for longest goes. So nobody
-        keeps the CA out by keeping silent."""
-        self._open[transport] = None
-        if len(self._open) > MOST_CONNECTIONS:
-            oldest = next(iter(self._open))
-            self.forget(oldest)
-            oldest.abort()
-
-    def forget(self, transport: asyncio.Transport) -> None:
-        """That connection is gone."""
-        self._open.pop(transport, None)
+    def _connection(self) -> asyncio.Protocol:
+        return _Connection(self)
 
 
 class _Connection(asyncio.Protocol):
