@@ -1,6 +1,6 @@
 """The lab, up with certagent in it, green before and after every test that breaks it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -34,3 +34,17 @@ def fault(request: pytest.FixtureRequest, green: None) -> str:
     name: str = request.param
     break_with(name)
     return name
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails in the lab tells what the services said, before the lab is mended or gone."""
+    report = yield
+    if report.failed and report.when == "call" and item.get_closest_marker("lab") is not None and is_up():
+        for node in ("lxc101", "lxc102", "lxc103", "lxc104"):
+            said = witness.inside(node, "journalctl", *_LATEST, check=False).stdout
+            report.sections.append((f"journal of {node}", said))
+    return report
+
+
+_LATEST = ("--unit=certagent-*", "--lines=12", "--no-pager", "--no-hostname", "--output=short-precise")
