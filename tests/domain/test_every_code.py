@@ -431,6 +431,17 @@ def test_an_unseen_edit_or_a_clock_blocks_nothing_by_itself() -> None:
         assert judged(load_policy(None), NAME, conclude(shown), shown.rehearsal).verdict is Verdict.WARN
 
 
+def test_a_line_leads_to_another_node_although_dns_says_nothing() -> None:
+    """The zone may be filtered at the same time; a line to this node's own address is not to blame for what it says."""
+    line, silent = pinned(OTHER), (said(status="nxdomain"),)
+    first = next(iter(conclude(scene(names(addresses=(line,), dns=silent), hop(OTHER, 404)))))
+    assert (first.code, first.culprit and first.culprit.line) == ("dns.hosts_shadow.authority", line.origin.line)
+    assert "DNS has no address for it" in first.explanation
+    for own in (OWN, NOBODY):
+        found = conclude(scene(names(addresses=(pinned(own),), dns=silent), hop(own, 404)))
+        assert "dns.hosts_shadow.authority" not in _codes(found)
+
+
 def test_flapping_is_quick_and_goes_to_and_fro() -> None:
     """Four answers in five minutes are changes; three different addresses are somebody at work."""
     assert "dns.flapping" not in _codes(conclude(scene(past=looks(*TO_AND_FRO, apart=timedelta(seconds=70)))))

@@ -171,8 +171,17 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def deciding_line(self) -> ResolvedAddress | None:
-        """The hosts line that made the CA go elsewhere than DNS says, if one did."""
-        return decides_against_dns(self.resolution)
+        """The hosts line that made the CA go elsewhere than DNS says, if one did; where DNS says nothing, one that led
+        it to another node's address, and in vain."""
+        return decides_against_dns(self.resolution) or self._line_to_another_node()
+
+    def _line_to_another_node(self) -> ResolvedAddress | None:
+        resolution = self.resolution
+        used = next(iter(resolution.addresses), None) if resolution is not None and self.has_failed else None
+        if resolution is None or used is None or used.origin.source != "hosts":
+            return None
+        is_told = any(reply.addresses for reply in resolution.dns)
+        return None if is_told or self.owner(used.address)[0] in (None, self.node) else used
 
     def path_culprit(self, address: str | None) -> Culprit:
         """Who is to blame for what happened at `address`: the line that led there, else the line of the web server

@@ -126,13 +126,14 @@ def _fix_without_address(resolution: Resolution, evidence: Evidence) -> str:
 def shadowing(resolution: Resolution, line: ResolvedAddress, evidence: Evidence) -> Finding:
     """The finding that a hosts line beside the CA decides (`evidence.looker` is the CA's node)."""
     told = tuple(dict.fromkeys(answer for reply in resolution.dns for answer in reply.addresses))
+    says = f"says {', '.join(evidence.place(answer) for answer in told)}" if told else "has no address for it"
     loopback = line.address.startswith("127.") or line.address == "::1"
     origin = line.origin
     culprit = evidence.path_culprit(line.address)
     return evidence.finding(
         "dns.loopback" if loopback else "dns.hosts_shadow.authority",
         f"The CA on {culprit.node} goes to {evidence.place(line.address)} for {resolution.name}, because line"
-        f" {origin.line} of {origin.file} there says so; DNS says {', '.join(evidence.place(a) for a in told)}.",
+        f" {origin.line} of {origin.file} there says so; DNS {says}.",
         culprit,
         _fix_for(origin, culprit.node),
         hosts=line.address,
