@@ -102,10 +102,11 @@ class StatelessSolver(_Settings, frozen=True, tag="stateless", tag_field="kind")
 
 
 class HookSolver(_Settings, frozen=True, tag="exec", tag_field="kind"):
-    """A program presents the record and cleans it up: `command... present|cleanup NAME TEXT`, without a shell.
-    `timeout` is in seconds."""
+    """A program presents the record and cleans it up: `command... present|cleanup NAME TEXT`, without a shell, run as
+    `user` (default: the agent's own), for `timeout` seconds at most."""
 
     command: tuple[str, ...]
+    user: str | None = None
     timeout: float = 60.0
 
 

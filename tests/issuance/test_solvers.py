@@ -253,6 +253,18 @@ async def test_a_program_that_fails_is_a_finding_without_its_output(tmp_path: Pa
     assert check.publication.trouble == "hook"
 
 
+async def test_a_program_runs_as_the_user_that_is_named() -> None:
+    """In that user's groups, with nothing of ours; one that is not there is said before anything is run."""
+    command = ("/bin/sh", "-c", '[ "$(id -un) $(id -Gn)" = "daemon daemon" ]')
+    challenge = _challenge("token")
+    await Hook(HookSolver(command=command, user="daemon"), MemoryJournal()).present("app.internal", challenge, "body")
+    with pytest.raises(NotPresentedError, match="sh present ended with status 1"):
+        await Hook(HookSolver(command=command), MemoryJournal()).present("app.internal", challenge, "body")
+    stranger = Hook(HookSolver(command=command, user="nobody-here"), MemoryJournal())
+    with pytest.raises(NotPresentedError, match="there is no user 'nobody-here' on this machine"):
+        await stranger.present("app.internal", challenge, "body")
+
+
 async def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
     """Bounded, with its children."""
     program = _program(tmp_path, body="#!/bin/sh\nsleep 600\n")

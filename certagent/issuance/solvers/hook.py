@@ -20,6 +20,7 @@ from certagent.domain.orders import Challenge
 from certagent.domain.rehearsals import RehearsalRequest, body_for
 from certagent.domain.txt import TROUBLE_CODES, Publication, record_name, text_of
 from certagent.issuance.order import NotPresentedError
+from certagent.world.files import UnknownOwnerError, find_user
 from certagent.world.processes import run
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Hook:
     def __init__(self, settings: HookSolver, journal: Journal) -> None:
         self._command: Sequence[str] = settings.command
         self._seconds = settings.timeout
+        self._user = settings.user
         self._journal = journal
         self._left_over: tuple[HookRecord, ...] | None = None
         self._presented: dict[str, HookRecord] = {}  # by token
@@ -130,7 +132,10 @@ class Hook:
         command = (*self._command, what, record.name, record.text)
         program = Path(self._command[0]).name
         try:
-            finished = await run(command, timeout=self._seconds)
+            user = find_user(self._user) if self._user is not None else None
+            finished = await run(command, timeout=self._seconds, user=user)
+        except UnknownOwnerError as error:
+            return f"{program} cannot be run: {error}"
         except OSError as error:
             return f"{self._command[0]} cannot be started: {error.strerror}"
         if finished.status is None:
