@@ -12,7 +12,7 @@ from certagent.agent.reporter import Reporter, Run
 from certagent.agent.schedule import bounded
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
-from certagent.domain.conclusions.lifetimes import end_is_near, renewal_is_impossible
+from certagent.domain.conclusions.lifetimes import renewal_is_impossible
 from certagent.domain.conclusions.ordering import agreement, deployment_failed, order_failed
 from certagent.domain.deployments import Deployment, Generation
 from certagent.domain.findings import Finding, Severity, Verdict, worst_first
@@ -210,7 +210,7 @@ class Renewal:
         fingerprint: str | None = None,
     ) -> Renewed:
         """Report, then forget the journal. The preflight's findings have a report of their own."""
-        said = [*findings, *self._about_its_life(certificate.name, outcome)]
+        said = [*findings, *self._about_its_life(certificate.name)]
         graded = worst_first([self._policy.grade(finding) for finding in said])
         if outcome is Outcome.DONE and any(finding.severity.at_least(Severity.WARN) for finding in graded):
             outcome = Outcome.FOUND
@@ -225,13 +225,9 @@ class Renewal:
             findings=tuple(graded),
         )
 
-    def _about_its_life(self, name: str, outcome: Outcome) -> list[Finding]:
+    def _about_its_life(self, name: str) -> list[Finding]:
         facts = self.facts(name)
-        if facts is None:
-            return []
-        if outcome in (Outcome.BLOCKED, Outcome.FAILED):
-            return list(end_is_near(self._node, name, facts, self._clock.now(), self._policy))
-        return list(renewal_is_impossible(self._node, name, facts, self._policy))
+        return list(renewal_is_impossible(self._node, name, facts, self._policy)) if facts is not None else []
 
     def _unproven(self, folder: CertificateFolder, certificate: CertificateSection) -> Generation | None:
         """A generation that was issued but not proven: it is deployed before anything new is ordered."""

@@ -194,16 +194,6 @@ async def test_what_is_blocked_and_not_due_stays_as_it_is(house: _House) -> None
     assert house.ca.renewals == 0
 
 
-async def test_little_life_left_is_said_and_a_renewal_takes_it_back(house: _House) -> None:
-    """A report of its own scope, so the next good one clears it."""
-    await house.renew()
-    house.clock.move(timedelta(hours=23))
-    assert await house.renew(Verdict.BLOCK, Trigger.REQUEST) == Outcome.BLOCKED
-    assert house.reported()[-1] == (Outcome.BLOCKED, ["cert.expiring"])
-    await house.renew()
-    assert house.reported()[-1] == (Outcome.DONE, ["preflight.agreed"])
-
-
 async def test_the_cas_wish_to_be_left_alone_is_handed_on(house: _House) -> None:
     """503 with Retry-After: an hour, not five seconds."""
     problem = Problem(detail="busy", status=503)
@@ -231,7 +221,7 @@ async def test_what_has_expired_cannot_be_kept_alive(house: _House) -> None:
     await house.renew()
     house.clock.move(timedelta(days=2))
     assert await house.renew(Verdict.BLOCK, Trigger.REQUEST, need=Need.DUE) == Outcome.BLOCKED
-    assert house.reported()[-1] == (Outcome.BLOCKED, ["cert.expired", "renewal.expired"])
+    assert house.reported()[-1] == (Outcome.BLOCKED, ["renewal.expired"])
     assert house.ca.renewals == 0
 
 

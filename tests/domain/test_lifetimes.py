@@ -1,4 +1,4 @@
-"""What a certificate's own validity says: is there time to renew it, and how much is left."""
+"""What a certificate's own validity says: is there time to renew it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +7,7 @@ import pytest
 
 from certagent.config import load_policy
 from certagent.domain.certificates import CertificateFacts
-from certagent.domain.conclusions.lifetimes import end_is_near, renewal_is_impossible
+from certagent.domain.conclusions.lifetimes import renewal_is_impossible
 from certagent.domain.policy import Policy
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -44,13 +44,3 @@ def test_a_policy_that_leaves_no_window_is_said() -> None:
     renewal = msgspec.structs.replace(POLICY.renewal, due_after=1.0)
     late = msgspec.structs.replace(POLICY, renewal=renewal)
     assert _impossible(timedelta(days=90), late) == ["cert.renewal_impossible"]
-
-
-@pytest.mark.parametrize(
-    ("after", "codes"), [(0.5, []), (0.89, []), (0.91, ["cert.expiring"]), (1.0, ["cert.expired"])]
-)
-def test_the_end_is_told_when_it_is_near(after: float, codes: list[str]) -> None:
-    """By the policy's last part of the life; before that a failure is only one of many to come."""
-    facts = _facts(timedelta(hours=24))
-    found = end_is_near("lxc102", "traefik", facts, NOW + facts.lifetime() * after, POLICY)
-    assert [one.code for one in found] == codes

@@ -9,6 +9,7 @@ from certagent.domain.certificates import CertificateFacts
 from certagent.domain.conclusions.serving import LiveTarget, Serving, conclude_serving
 from certagent.domain.conclusions.unowned import Pair, Resolver, nobody_owns, renews_too_late
 from certagent.domain.deployments import EndpointProof, LivePair, ServedAs
+from certagent.domain.findings import Culprit
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NAME = "nginx.internal"
@@ -124,6 +125,19 @@ def test_a_life_that_ends_is_told_below_a_fifth(left: timedelta, expected: list[
     assert (
         _codes(manage=manage, proven=proven, live=(_live(dying),), served=(_seen(dying, ServedAs.PROVEN),)) == expected
     )
+
+
+@pytest.mark.parametrize("manage", [True, False])
+def test_a_life_that_ends_is_told_though_nothing_is_served(manage: bool) -> None:
+    """The file is named; without a target (somebody fetches it from the state) the certificate alone."""
+    dead = _facts(since=NOW - 25 * HOUR)
+    proven = dead if manage else None
+    gone = _seen(None, ServedAs.NOTHING, error="refused")
+    serving = msgspec.structs.replace(GOOD, manage=manage, proven=proven, live=(_live(dead),), served=(gone,))
+    found = {finding.code: finding for finding in conclude_serving(serving)}
+    assert set(found) == {"deploy.not_served", "cert.expired"}
+    assert found["cert.expired"].culprit == Culprit(node=serving.node, file=FILE)
+    assert _codes(manage=manage, proven=proven, live=(), served=()) == (["cert.expired"] if manage else [])
 
 
 @pytest.mark.parametrize(("apart", "expected"), [(HOUR, ["cert.reissue_loop"]), (2 * HOUR, []), (16 * HOUR, [])])

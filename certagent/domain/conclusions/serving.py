@@ -14,6 +14,9 @@ _LOOP_COUNT = 4
 _LOOP_SHARE = 0.25
 """A certificate whose last few successors all came within this share of its lifetime is issued in a loop."""
 
+_Leaf = tuple[CertificateFacts, str, Culprit]
+"""A certificate, where it was seen in words, and what a person would look at."""
+
 
 class LiveTarget(msgspec.Struct, frozen=True, kw_only=True):
     """What one target has live on disk."""
@@ -133,7 +136,7 @@ def _not_served(serving: Serving, seen: EndpointProof, wanted: str | None) -> Fi
     return serving.finding(
         code,
         f"{seen.endpoint} serves {what} for {seen.server_name}{why}.",
-        Culprit(address=seen.endpoint.rpartition(":")[0].strip("[]")),
+        Culprit(address=_host(seen.endpoint)),
         fix,
         endpoint=seen.endpoint,
         served=seen.fingerprint,
@@ -143,10 +146,10 @@ def _not_served(serving: Serving, seen: EndpointProof, wanted: str | None) -> Fi
 
 def life_is_ending(serving: Serving) -> Iterator[Finding]:
     """cert.expired, cert.expiring: of what is served, else of what lies on disk; the one that ends first."""
-    leaves = [(seen.leaf, seen.endpoint) for seen in serving.served if seen.leaf and _is_for(serving, seen.leaf)]
-    if not leaves:
+    found = _served_leaves(serving) or _leaves_on_disk(serving)
+    if not found:
         return
-    leaf, endpoint = min(leaves, key=lambda one: one[0].not_after)
+    leaf, what, culprit = min(found, key=lambda one: one[0].not_after)
     left = leaf.not_after - serving.at
     if left >= leaf.lifetime() * serving.expiring_below:
         return
@@ -155,12 +158,30 @@ def life_is_ending(serving: Serving) -> Iterator[Finding]:
     when = f"{'expired' if is_over else 'expires'} {leaf.not_after.isoformat()}"
     yield serving.finding(
         "cert.expired" if is_over else "cert.expiring",
-        f"The certificate that {endpoint} serves for {serving.name} {when}; {whose} has not renewed it.",
-        Culprit(address=endpoint.rpartition(":")[0].strip("[]")),
+        f"{what} for {serving.name} {when}; {whose} has not renewed it.",
+        culprit,
         "See the findings about its renewal." if serving.manage else "See the log of whoever renews it.",
         fingerprint=leaf.fingerprint,
         not_after=leaf.not_after.isoformat(),
     )
+
+
+def _served_leaves(serving: Serving) -> list[_Leaf]:
+    return [
+        (seen.leaf, f"The certificate that {seen.endpoint} serves", Culprit(address=_host(seen.endpoint)))
+        for seen in serving.served
+        if seen.leaf and _is_for(serving, seen.leaf)
+    ]
+
+
+def _leaves_on_disk(serving: Serving) -> list[_Leaf]:
+    """Live at a target; without a target, the one that was issued last."""
+    live = [
+        (one.pair.facts, f"The certificate in {one.pair.file}", Culprit(file=one.pair.file))
+        for one in serving.live
+        if one.pair.facts is not None
+    ]
+    return live or ([(serving.proven, "The certificate", Culprit())] if serving.proven else [])
 
 
 def it_is_issued_in_a_loop(serving: Serving) -> Iterator[Finding]:
@@ -184,6 +205,10 @@ def it_is_issued_in_a_loop(serving: Serving) -> Iterator[Finding]:
 def _is_for(serving: Serving, leaf: CertificateFacts) -> bool:
     """A default certificate's life is nobody's concern."""
     return bool(set(leaf.identifiers) & set(serving.identifiers)) or serving.proven is None
+
+
+def _host(endpoint: str) -> str:
+    return endpoint.rpartition(":")[0].strip("[]")
 
 
 def _on_disk(serving: Serving) -> str | None:
