@@ -62,7 +62,7 @@ def init(wish: Wish, confirm: Confirm, *, write: bool) -> dict[str, Any]:
         changes.append(_change(wish.root, root.decode()))
     if pairs:
         changes.append(_change(SNIPPET, _snippet("nginx", SNIPPET.name)))
-    if traefik is not None:
+    if traefik is not None and not traefik.has_own_acme:
         changes.append(_change(traefik.dynamic / CHALLENGE_YAML, _snippet("traefik", CHALLENGE_YAML)))
     if write:
         _write(wish, changes)
@@ -146,7 +146,7 @@ def _by_hand(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, renewa
             f"in nginx's port-80 `server` of {', '.join(names) or 'every name'}: include snippets/{SNIPPET.name};"
             " then nginx -t && systemctl reload nginx"
         )
-    if traefik is not None:
+    if traefik is not None and not traefik.has_own_acme:
         told.append(
             f"if Traefik's plain entry point is not called `web`: its name in {traefik.dynamic / CHALLENGE_YAML}"
         )

@@ -86,6 +86,17 @@ def test_what_it_writes_is_a_configuration_and_overwrites_nothing(house: Path) -
         command.init(_wish(house), _nobody, write=True)
 
 
+def test_traefiks_own_acme_is_watched_and_its_folder_left_alone(house: Path) -> None:
+    """A file in there would be live at once."""
+    with (house / "traefik.yml").open("a") as file:
+        file.write("\ncertificatesResolvers: {step: {acme: {}}}\n")
+    document = command.init(_wish(house), _nobody, write=True)
+    traefik = load_agent(house / "agent.toml").certificate[1]
+    assert (traefik.name, traefik.manage, traefik.solver) == ("traefik", False, None)
+    assert not (house / "dynamic" / command.CHALLENGE_YAML).exists()
+    assert command.CHALLENGE_YAML not in command.render(document)
+
+
 def test_certbots_renewals_are_imported_to_be_watched(house: Path) -> None:
     """Files that a real certbot made; the names come from the certificate. It renews until a person says otherwise."""
     wish = _wish(house, imports=(RECORDED / "letsencrypt",))
