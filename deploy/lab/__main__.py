@@ -1,16 +1,14 @@
 """The lab's commands. `exec` is not here: `run` hands it to lxc-attach itself."""
 
 import argparse
-import fcntl
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from deploy.lab import containers, faults, leftovers, machine, places, status
+from deploy.lab import containers, faults, leftovers, machine, status
 from deploy.lab.fleet import find
+from deploy.lab.lock import alone
 from deploy.lab.processes import Failed, marked
 from deploy.lab.progress import say
 from deploy.lab.up import bring_up
@@ -69,7 +67,7 @@ def _up(arguments: argparse.Namespace) -> None:
         raise Failed(missing)
     os.environ.update(marked())
     begun = time.monotonic()
-    with _alone():
+    with alone():
         bring_up(arguments.bare)
     say(f"up after {time.monotonic() - begun:.1f} s; ./deploy/lab/run status, exec NODE -- CMD, down")
 
@@ -78,7 +76,7 @@ def _down(arguments: argparse.Namespace) -> None:
     del arguments
     if os.geteuid() != 0:
         raise Failed("The lab needs root.")
-    with _alone():
+    with alone():
         leftovers.take_down()
 
 
@@ -93,19 +91,6 @@ def _faults(arguments: argparse.Namespace) -> None:
         return
     for fault in listed:
         print(f"{'*' if fault['in'] else ' '} {fault['name']:24} {fault['summary']}")
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """One change of the lab at a time; a second one waits. The lock ends with its process, however it ends."""
-    places.cache().mkdir(parents=True, exist_ok=True)
-    with places.lock().open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another command is changing the lab; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 sys.exit(main())

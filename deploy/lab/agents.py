@@ -26,7 +26,7 @@ def ensure_dependencies() -> Path:
 
     It lies under the nodes as in a container template, so that the installer finds it there and sends certagent alone.
     """
-    kind = (rootfs.PYTHON, platform.machine(), rootfs.GLIBC)
+    kind = (rootfs.BOOKWORM.python, platform.machine(), rootfs.BOOKWORM.glibc)
     told = run([sys.executable, _INSTALLER, "--layers-for", *kind, "--from", places.TREE])
     bundle = Path(told.splitlines()[0])
 

@@ -41,7 +41,7 @@ def wait_until_ready() -> None:
     """
     with ThreadPoolExecutor(len(FLEET) + 1) as pool:
         answers = pool.submit(_ask_from_client, ANSWERS)
-        for booted in pool.map(_wait_until_booted, FLEET):
+        for booted in pool.map(wait_until_booted, FLEET):
             del booted
         answers.result()
 
@@ -54,7 +54,8 @@ done
 """
 
 
-def _wait_until_booted(node: Node) -> None:
+def wait_until_booted(node: Node) -> None:
+    """Return when every unit of the node has come up. Raises `Failed` with those that have not."""
     try:
         run_inside(node, "timeout", str(_BOUND), "sh", "-c", _BOOTED, timeout=_BOUND + 5)
     except Failed as failed:

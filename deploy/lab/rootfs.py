@@ -1,4 +1,4 @@
-"""The lowest layer of every node: a minimal Debian 12.
+"""The lowest layer of a node: a minimal Debian 12; for a guest of the tests, Debian 13.
 
 The recipe is this file: change a byte of it, and the next `up` makes a new one.
 """
@@ -6,31 +6,51 @@ The recipe is this file: change a byte of it, and the next `up` makes a new one.
 import hashlib
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.lab import layers
 from deploy.lab.processes import Failed, run
 
-RELEASE = "bookworm"
-PYTHON, GLIBC = "3.11", "2.36"
-"""What that release has."""
 FALLBACK_MIRROR = "http://deb.debian.org/debian"
-"""For a machine whose own package client names no mirror of that release."""
+"""For a machine whose own package client names no mirror of Debian 12."""
 
-PACKAGES = (
-    "systemd-sysv",
-    "dbus",
-    "iproute2",
-    "nftables",
-    "nginx-light",
-    "dnsmasq-base",
-    "bind9",  # for names whose challenge is dns-01, and for what dnsmasq cannot do wrong
-    "tinyproxy-bin",  # the proxy that a CA was told to use
-    "faketime",  # a node whose clock is wrong
-    "python3",
-    "ca-certificates",
-    "curl",
-    "procps",
+
+@dataclass(frozen=True)
+class Release:
+    """A Debian: its name, the Python and the C library that it has, and what a layer of it holds."""
+
+    name: str
+    python: str
+    glibc: str
+    packages: tuple[str, ...]
+
+
+_EVERYWHERE = ("systemd-sysv", "dbus", "iproute2", "nginx-light", "python3", "ca-certificates", "procps")
+
+BOOKWORM = Release(
+    "bookworm",
+    python="3.11",
+    glibc="2.36",
+    packages=(
+        *_EVERYWHERE,
+        "nftables",
+        "dnsmasq-base",
+        "bind9",  # for names whose challenge is dns-01, and for what dnsmasq cannot do wrong
+        "tinyproxy-bin",  # the proxy that a CA was told to use
+        "faketime",  # a node whose clock is wrong
+        "curl",
+    ),
+)
+TRIXIE = Release(
+    "trixie",
+    python="3.13",
+    glibc="2.41",
+    packages=(
+        *_EVERYWHERE,
+        "certbot",
+        "python3-cffi-backend",  # certbot needs it by a virtual name, which debootstrap does not understand
+    ),
 )
 
 STEP_USER = 900
@@ -54,7 +74,7 @@ MASKED = (
     "fstrim.timer",
 )
 # A node enables what it is for (fleet.py).
-DISABLED = ("nginx.service", "named.service", "named-resolvconf.service")
+DISABLED = ("nginx.service", "named.service", "named-resolvconf.service", "certbot.timer")
 
 # What the machine that makes it leaves in it (names of its mirror, its own name), and what only takes room.
 REMOVED = (
@@ -76,21 +96,19 @@ REMOVED = (
 )
 
 
-def ensure() -> Path:
+def ensure(release: Release = BOOKWORM) -> Path:
     """Make the layer if it is not in the cache yet (a minute or two), and give its folder."""
     recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-    return layers.ensure(f"debian-{RELEASE}-{recipe}", f"making a root file system of Debian {RELEASE} (once)", _make)
+    text = f"making a root file system of Debian {release.name} (once)"
+    return layers.ensure(f"debian-{release.name}-{recipe}", text, lambda layer: _make(release, layer))
 
 
-def _make(layer: Path) -> None:
+def _make(release: Release, layer: Path) -> None:
     root = layer.parent / "debootstrap"
     # In process and mount namespaces of its own: whatever a package's script starts or mounts ends with it.
     alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
-    run(
-        [*alone, "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, root, mirror()],
-        env=proxy(),
-        timeout=1800,
-    )
+    what = ("--variant=minbase", f"--include={','.join(release.packages)}", release.name)
+    run([*alone, "debootstrap", *what, root, mirror()], env=proxy(), timeout=1800)
     run(["chroot", root, "useradd", "--system", "--uid", str(STEP_USER), "--user-group",
          "--home-dir", "/var/lib/step-ca", "--shell", "/usr/sbin/nologin", "step"])  # fmt: skip
     _settle_units(root)
@@ -117,14 +135,14 @@ def _settle_units(root: Path) -> None:
 
 
 def mirror() -> str:
-    """The mirror from which this machine itself gets that release, or Debian's own."""
+    """The mirror from which this machine itself gets Debian 12, or Debian's own; they all have every release."""
     try:
         told = run(["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(SITE)", "Identifier: Packages"])
     except Failed:
         return FALLBACK_MIRROR
     for line in told.splitlines():
-        release, component, site = line.split(maxsplit=2)
-        if (release, component) == (RELEASE, "main"):
+        suite, component, site = line.split(maxsplit=2)
+        if (suite, component) == (BOOKWORM.name, "main"):
             return site
     return FALLBACK_MIRROR
 

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from deploy.story import witness
+from tests.e2e import guest as visitor
 from tests.e2e.fleet import break_with, bring_up, heal_all, is_up, wait_until_green
 
 
@@ -26,6 +27,16 @@ def green(lab: None) -> Iterator[None]:
         return
     heal_all()
     wait_until_green(120)
+
+
+@pytest.fixture(scope="module")
+def guest(lab: None) -> Iterator[None]:
+    """One more node beside the fleet; the lab goes with it, for the collector would miss it."""
+    if not is_up():
+        bring_up()
+    visitor.bring_in()
+    yield
+    witness.lab("down", show=True)
 
 
 @pytest.fixture

@@ -65,23 +65,92 @@ def test_the_stream_holds_what_the_node_lacks(tmp_path: Path, monkeypatch: pytes
     assert (target / "token").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("what", ["roll-back", "uninstall"])
-def test_on_proxmox_it_is_pct_exec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """The exact commands, by a `pct` that writes them down: nobody had a Proxmox at hand."""
-    pct = tmp_path / "pct"
-    note = f'for word; do printf "%s\\n" "$word" >> {tmp_path}/words; done'
-    pct.write_text(f"#!/bin/sh\n{note}\ncat > {tmp_path}/stream\n")
-    pct.chmod(0o755)
+PCT = """#!/bin/sh
+call=$(ls {notes} | grep -c words)
+for word; do printf '%s\\0' "$word"; done >{notes}/$call.words
+cat >{notes}/$call.stdin
+case "$*" in
+    *"sh -s") printf '%s\\n' entered=yes python=3.13 machine=x86_64 glibc=2.41 systemd=yes 'layers=*' ;;
+esac
+"""
+UNPACK = (
+    "set -e; umask 022; rm -rf /opt/certagent/incoming; mkdir -p /opt/certagent/incoming; tar -xi --no-same-owner"
+    ' -C /opt/certagent/incoming -f -; exec sh /opt/certagent/incoming/apply "$@"'
+)
+
+
+class Pct:
+    """What was asked of a `pct` that writes it down, and answers as a container of Debian 13 would."""
+
+    def __init__(self, folder: Path) -> None:
+        self._notes = folder / "notes"
+        self._notes.mkdir()
+        program = folder / "pct"
+        program.write_text(PCT.format(notes=self._notes))
+        program.chmod(0o755)
+
+    def calls(self) -> list[list[str]]:
+        """Its arguments, a call after the other."""
+        return [path.read_text().split("\0")[:-1] for path in sorted(self._notes.glob("*.words"))]
+
+    def sent(self, call: int) -> bytes:
+        """What that call got to read."""
+        return (self._notes / f"{call}.stdin").read_bytes()
+
+
+@pytest.fixture
+def pct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pct:
+    """The first `pct` on the path; nobody had a Proxmox at hand. The installer's cache is empty."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    done = subprocess.run(
-        [sys.executable, str(INSTALLER), "102", f"--{what}"], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    words = (tmp_path / "words").read_text().splitlines()
-    assert words[:5] == ["exec", "102", "--", "sh", "-c"]
-    assert words[-2:] == ["apply", what]
-    with tarfile.open(tmp_path / "stream") as sent:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return Pct(tmp_path)
+
+
+def test_on_proxmox_the_first_time_it_is_two_pct_execs(pct: Pct, tmp_path: Path) -> None:
+    """The exact commands: what is it like, and then all of it as one stream."""
+    for name in ("config", "token", "root"):
+        (tmp_path / name).write_text(name)
+    names = ("dependencies-py313", "certagent-py313")
+    words = ["102", "--role", "agent", "--config", str(tmp_path / "config"), "--token", str(tmp_path / "token")]
+    _with_pct(*words, "--root-ca", str(tmp_path / "root"), "--bundle", str(_bundle(tmp_path, *names)))
+    assert pct.calls() == [
+        ["exec", "102", "--", "sh", "-s"],
+        ["exec", "102", "--", "sh", "-c", UNPACK, "apply", "agent", *names, "no"],
+    ]
+    assert pct.sent(0) == (INSTALLER.parent / "probe.sh").read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(pct.sent(1)), ignore_zeros=True) as sent:
+        modes = {member.name: member.mode for member in sent.getmembers()}
+    units = {"certagent-agent.service": 0o644, "certagent-collector.service": 0o644}
+    small = {"launcher": 0o755, "apply": 0o755, "placeholder": 0o644, "config": 0o644, "token": 0o600}
+    assert modes == {**units, **small, "root_ca.crt": 0o644, **{f"layers/{name}": 0o644 for name in names}}
+
+
+@pytest.mark.parametrize("what", ["roll-back", "uninstall"])
+def test_on_proxmox_a_way_back_is_one_pct_exec(pct: Pct, what: str) -> None:
+    """The exact command; what is there already is all that it needs."""
+    _with_pct("102", f"--{what}")
+    assert pct.calls() == [["exec", "102", "--", "sh", "-c", UNPACK, "apply", what]]
+    with tarfile.open(fileobj=io.BytesIO(pct.sent(0))) as sent:
         assert sent.getnames() == ["apply"]
+
+
+def _with_pct(*words: str) -> None:
+    command = [sys.executable, str(INSTALLER), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _bundle(folder: Path, *names: str) -> Path:
+    """A bundle for Debian 13 whose layers are one small file each."""
+    entry = {"python": "3.13", "glibc": "2.41", "machine": "x86_64", "compiled": False, "layers": names}
+    (folder / "manifest.json").write_text(json.dumps([entry]))
+    for name in names:
+        with tarfile.open(folder / name, "w") as layer:
+            layer.add(folder / "manifest.json", f"layers/{name}")
+    with tarfile.open(folder / "bundle.tar.gz", "w:gz") as archive:
+        for name in ("manifest.json", *names):
+            archive.add(folder / name, name)
+    return folder / "bundle.tar.gz"
 
 
 def test_a_bundle_for_another_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from tests.nested import handed, traces
 
 NAME = "bare"
 GIT = ("git", "-c", "safe.directory=*", "-C", str(places.TREE))
-DEBOOTSTRAP = ("debootstrap", "--variant=minbase", rootfs.RELEASE)
+DEBOOTSTRAP = ("debootstrap", "--variant=minbase", rootfs.BOOKWORM.name)
 TREE = "/root/certagent"
 """Where the repository's files lie inside."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -52,7 +52,7 @@ def put_into(root: Path) -> None:
         target.unlink(missing_ok=True)
         shutil.copyfile(file, target)
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
-    (root / "etc/apt/sources.list").write_text(f"deb {rootfs.mirror()} {rootfs.RELEASE} main\n")
+    (root / "etc/apt/sources.list").write_text(f"deb {rootfs.mirror()} {rootfs.BOOKWORM.name} main\n")
     (root / "etc/apt/apt.conf.d/99reach").write_text("".join(_apt_settings()))
 
 
