@@ -12,6 +12,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
+from certagent.world.tls import trust_only
+
 CONNECT_SECONDS = 5.0
 LARGEST_ANSWER = 8 * 1024 * 1024
 
@@ -37,7 +39,7 @@ class PinnedClient:
         self.url = url.rstrip("/")
         self._pair = pair
         self._loaded: tuple[int, ...] = ()
-        self._context = context or ssl.create_default_context(cafile=str(root))
+        self._context = context or trust_only(root)
         self._addresses = addresses
         self._headers = headers
         self._by_name: aiohttp.ClientSession | None = None

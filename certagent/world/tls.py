@@ -47,7 +47,11 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def trust_only(root: Path) -> ssl.SSLContext:
-    """A client's context that trusts the pinned root file and nothing else. Raises OSError (ssl.SSLError too)."""
+    """A client's context that trusts the pinned root file and nothing else. Raises OSError (ssl.SSLError too).
+
+    Not `ssl.create_default_context`: from Python 3.13 on that refuses chains without key identifiers (RFC 5280,
+    4.2.1.1), which private CAs have, and which everybody else accepts.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=root)
     return context
