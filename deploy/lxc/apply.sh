@@ -1,7 +1,8 @@
 #!/bin/sh
 # Run inside the container by the installer: puts what came in /opt/certagent/incoming where it belongs.
 #   apply ROLE DEPENDENCIES CERTAGENT COMPILED
-# ROLE: agent, collector, none (upgrade what is there), roll-back or uninstall (which need no more words). The next two name layers. COMPILED: they hold byte code.
+# ROLE: agent, collector, none (upgrade what is there; where nothing is, the program alone), roll-back or uninstall
+# (which need no more words). The next two name layers. COMPILED: they hold byte code.
 # Idempotent: compares before it writes, and restarts only what something changed for. Says what it did, a line each.
 set -eu
 role=$1 dependencies=${2-} application=${3-} compiled=${4-}
@@ -161,11 +162,15 @@ settle() { # SERVICE: have it run, with what is there now
     say "${act}ed $unit"
 }
 
-main() {
-    if [ "$role" = none ] && ! is_installed agent && ! is_installed collector; then
-        say "certagent is not installed here: say --role and --config"
-        exit 1
-    fi
+# The program alone, for `certagent init` to write what the service is to be configured with.
+place_program() {
+    put launcher /usr/local/bin/certagent 755 root:root || true
+    if switch_release; then say "no service is configured here: certagent init, then install with --role"; fi
+    prune
+    rm -rf "$incoming"
+}
+
+place_service() {
     make_folders
     if put launcher /usr/local/bin/certagent 755 root:root; then touch_services agent collector; fi
     if switch_release; then touch_services agent collector; fi
@@ -196,5 +201,6 @@ main() {
 case $role in
     roll-back) roll_back ;;
     uninstall) uninstall ;;
-    *) main ;;
+    none) if is_installed agent || is_installed collector; then place_service; else place_program; fi ;;
+    *) place_service ;;
 esac
