@@ -92,3 +92,13 @@ def test_every_graded_code_is_explained_with_its_severity() -> None:
     }
     assert listed == graded
     assert all(meaning and fix for _, meaning, _, fix in rows)
+
+
+def test_the_comparison_has_no_gap_and_says_where_we_are_behind() -> None:
+    """A cell for everybody in every row, and ours in bold in some."""
+    section = README.partition("## Beside the others\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    assert len(head) == 9
+    assert all(len(row) == len(head) and all(row) for row in rows)
+    assert [row[0] for row in rows if row[1].startswith("**")] == ["DNS providers", "runs on", "in wide use"]
