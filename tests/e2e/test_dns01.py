@@ -52,24 +52,26 @@ systemctl restart certagent-agent
 """
 _AS_BEFORE = """
 mv /root/agent.toml.before /etc/certagent/agent.toml
-rm -rf /etc/certagent/tsig /etc/certagent/dns-hook /var/lib/certagent/certificates/dyn
+rm -rf /etc/certagent/tsig /etc/certagent/hook-tsig /etc/certagent/dns-hook /var/lib/certagent/certificates/dyn
 systemctl restart certagent-agent
 """
 _HOOK = """cat >/etc/certagent/dns-hook <<'END'
 #!/usr/bin/python3
 # present|cleanup NAME TEXT, as somebody would write it for a nameserver of theirs
-import sys
+import os, pwd, sys
 sys.path.append("/opt/certagent/lib/dependencies")
 import dns.query, dns.tsig, dns.update
 what, name, text = sys.argv[1:]
-key = dns.tsig.Key("certagent", open("/etc/certagent/tsig").read())
+assert os.getuid() == pwd.getpwnam("daemon").pw_uid
+key = dns.tsig.Key("certagent", open("/etc/certagent/hook-tsig").read())
 update = dns.update.UpdateMessage("ZONE", keyring=key)
 change = [60, "TXT", text] if what == "present" else ["TXT", text]
 (update.add if what == "present" else update.delete)(name + ".", *change)
 assert dns.query.tcp(update, "SERVER", timeout=5).rcode() == 0
 END
 sed -i "s/ZONE/$1/; s/SERVER/$2/" /etc/certagent/dns-hook
-chmod 700 /etc/certagent/dns-hook
+chmod 755 /etc/certagent/dns-hook
+install -o daemon -m 400 /etc/certagent/tsig /etc/certagent/hook-tsig
 """
 _TEXTS = """
 import sys
@@ -111,9 +113,9 @@ def test_a_wildcard_by_dynamic_update(also: Callable[[str], None]) -> None:
 
 
 def test_a_wildcard_by_a_program(also: Callable[[str], None]) -> None:
-    """Called as the configuration says."""
+    """Called as the configuration says, by the user that it names: out of the hardened unit, too."""
     witness.inside("lxc102", "sh", "-c", _HOOK, "sh", ZONE, SERVER)
-    also('{ kind = "exec", command = ["/etc/certagent/dns-hook"] }')
+    also('{ kind = "exec", command = ["/etc/certagent/dns-hook"], user = "daemon" }')
     _is_issued()
 
 
@@ -131,7 +133,7 @@ def test_a_program_that_fails_is_named(also: Callable[[str], None]) -> None:
 
 
 _AGAIN = "systemctl restart named"
-_PRESENT = "/etc/certagent/dns-hook present _acme-challenge.$1 'of somebody else'"
+_PRESENT = "runuser -u daemon -- /etc/certagent/dns-hook present _acme-challenge.$1 'of somebody else'"
 _ASK = """
 import sys
 sys.path.append("/opt/certagent/lib/dependencies")
