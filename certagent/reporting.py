@@ -1,7 +1,7 @@
 """Spool and uplink: every report reaches the collector once, in order, however long that takes.
 
 The spool is a folder with one file per report, written before a run counts as reported. Nothing is deleted before the
-collector has it on disk; what the collector refuses goes to `dead/`.
+collector has it on disk; what the collector refuses goes to `dead/`, of which the newest are kept.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from certagent.domain.ports import Clock
+from certagent.domain.ports import Clock, Contact
 from certagent.domain.reports import Report
 from certagent.world.files import FileContent, write_file
 from certagent.world.pinned import PinnedClient
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 RESERVED_BYTES = 1024 * 1024
 LARGEST_SPOOL = 4096  # reports
 LARGEST_BATCH = 10
+MOST_DEAD = 1000  # reports, and no more than so many bytes of them
+LARGEST_DEAD = 16 * 1024 * 1024
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
 POST_SECONDS = 15.0
@@ -37,8 +39,8 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._dead = folder / "dead"
-        self._dead.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.dead_folder = folder / "dead"
+        self.dead_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
         self._reserve = folder / "reserved"
         self._counter = folder / "sequence"
@@ -79,13 +81,14 @@ class Spool:
 
     def bury(self, sequence: int, reason: str) -> None:
         """Refused for good: kept in `dead/` for a person to read."""
-        log.error("report %d was refused and lies in %s: %s", sequence, self._dead, reason)
+        log.error("report %d was refused and lies in %s: %s", sequence, self.dead_folder, reason)
         with suppress(FileNotFoundError):
-            self._path(sequence).rename(self._dead / self._path(sequence).name)
+            self._path(sequence).rename(self.dead_folder / self._path(sequence).name)
+        self._trim_dead()
 
     def dead_count(self) -> int:
         """How many refused reports lie there."""
-        return sum(1 for _ in self._dead.iterdir())
+        return sum(1 for _ in self.dead_folder.iterdir())
 
     def _path(self, sequence: int) -> Path:
         return self._folder / f"{sequence:012d}.json"
@@ -124,6 +127,15 @@ class Spool:
         for sequence in waiting[: max(0, len(waiting) - LARGEST_SPOOL)]:
             self.bury(sequence, f"more than {LARGEST_SPOOL} reports are waiting")
 
+    def _trim_dead(self) -> None:
+        """A folder that nobody looks into must not fill the disk."""
+        size = 0
+        for count, path in enumerate(sorted(self.dead_folder.iterdir(), reverse=True), 1):
+            size += path.stat().st_size
+            if count > MOST_DEAD or size > LARGEST_DEAD:
+                log.warning("too many reports lie in %s: %s is removed", self.dead_folder, path.name)
+                path.unlink()
+
     def _restore_reserve(self) -> None:
         if self._reserve.is_file() and self._reserve.stat().st_size == RESERVED_BYTES:
             return
@@ -136,7 +148,8 @@ class Spool:
 class Uplink:
     """Delivers what the spool holds. `run` never ends by itself; a collector that is away is an ordinary state."""
 
-    def __init__(self, spool: Spool, client: PinnedClient, clock: Clock) -> None:
+    def __init__(self, spool: Spool, client: PinnedClient, clock: Clock, contact: Contact) -> None:
+        self._contact = contact
         self._spool = spool
         self._client = client
         self._clock = clock
@@ -168,17 +181,22 @@ class Uplink:
             )
         except (aiohttp.ClientError, TimeoutError) as error:
             log.info("the collector cannot be reached, %d reports wait: %s", len(self._spool.waiting()), error)
-            return False
+            return self._missed(str(error) or "no answer in time")
         if status not in (200, 202, 422):
             log.warning("the collector answered %d to %d reports: %s", status, len(reports), body[:200])
-            return False
+            return self._missed(f"it answered {status} to reports")
         try:
             refused = _refused(body) if status == 422 else {}
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             log.warning("the collector's refusal of %d reports cannot be read", len(reports))
-            return False
+            return self._missed("its refusal of reports cannot be read")
         await asyncio.to_thread(self._settle, reports, refused)
+        self._contact.reached("reports")
         return True
+
+    def _missed(self, reason: str) -> bool:
+        self._contact.missed("reports", reason)
+        return False
 
     def _settle(self, reports: list[Report], refused: dict[str, str]) -> None:
         for report in reports:

@@ -121,6 +121,13 @@ class State:
         except OSError as error:
             log.warning("the record %s cannot be kept: %s", name, error)
 
+    def forget_record(self, name: str) -> None:
+        """It says nothing any more."""
+        try:
+            remove_file(self._root / "records" / f"{_checked(name)}.json")
+        except OSError as error:
+            log.warning("the record %s cannot be removed: %s", name, error)
+
 
 class AccountFile:
     """One account; the key is kept before the CA knows it, so that a crash does not leave an account without key."""

@@ -1,4 +1,4 @@
-"""A clock that moves only when told, or when somebody sleeps on it."""
+"""A clock that moves only when told, or when somebody sleeps on it; and somebody who does not care."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -30,3 +30,13 @@ class FakeClock:
         """Let time pass."""
         self._now += by
         self._monotonic += by.total_seconds()
+
+
+class Nobody:
+    """Implements `certagent.domain.ports.Contact`, and keeps nothing of it."""
+
+    def reached(self, way: str) -> None:
+        """See `Contact`."""
+
+    def missed(self, way: str, reason: str) -> None:
+        """See `Contact`."""

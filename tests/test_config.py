@@ -94,6 +94,31 @@ def test_it_misses_the_root(tmp_path: Path, good: str) -> None:
     assert _message(tmp_path, good) == f"authority.root: {tmp_path / 'root.crt'} does not exist"
 
 
+WEBHOOK = 'webhook = {{ url = "{url}", secret_file = "{file}" }}\n\n[[certificate]]\nname'
+
+
+@pytest.mark.parametrize(
+    ("url", "mode", "message"),
+    [
+        ("ntfy.example/us", 0o600, "url: must be an http or https URL"),
+        ("https://ntfy.example/us", 0o644, "secret_file: {file} can be read by others; chmod 600 it"),
+    ],
+)
+def test_it_checks_the_agents_own_webhook(tmp_path: Path, good: str, url: str, mode: int, message: str) -> None:
+    """Where it says that the collector is gone."""
+    file = tmp_path / "webhook-secret"
+    file.write_text("s3cret")
+    file.chmod(mode)
+    text = good.replace("[[certificate]]\nname", WEBHOOK.format(url=url, file=file))
+    assert _message(tmp_path, text) == "collector.webhook." + message.format(file=file)
+    file.chmod(0o600)
+    (tmp_path / "agent.toml").write_text(text.replace(url, "https://ntfy.example/us"))
+    section = load_agent(tmp_path / "agent.toml").collector
+    assert section is not None
+    assert section.webhook is not None
+    assert section.webhook.secret_file == file
+
+
 RFC2136 = """
 challenge = "dns-01"
 solver = {{ kind = "rfc2136", server = "10.0.0.50", zone = "internal", key_name = "certagent", key_file = "{key}" }}

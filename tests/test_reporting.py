@@ -18,6 +18,7 @@ from certagent.world.clock import SystemClock
 from certagent.world.files import FileContent
 from certagent.world.pinned import PinnedClient
 from tests.certificates import Authority
+from tests.clock import Nobody
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -90,7 +91,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 async def _deliver(spool: Spool, port: int, root: Path, until: Callable[[], bool]) -> None:
     async with PinnedClient(f"https://localhost:{port}", root, (), {}) as client, asyncio.TaskGroup() as group:
-        uplink = group.create_task(Uplink(spool, client, SystemClock()).run())
+        uplink = group.create_task(Uplink(spool, client, SystemClock(), Nobody()).run())
         await _until(until)
         uplink.cancel()
 
@@ -127,7 +128,7 @@ async def test_configured_addresses_take_over_when_the_name_leads_nowhere(
     spool.append(_report("r1"))
     url = f"https://collector.invalid:{port}"
     async with PinnedClient(url, tmp_path / "root.crt", ("127.0.0.1",), {}) as client, asyncio.TaskGroup() as group:
-        uplink = group.create_task(Uplink(spool, client, SystemClock()).run())
+        uplink = group.create_task(Uplink(spool, client, SystemClock(), Nobody()).run())
         await _until(lambda: not spool.waiting())
         uplink.cancel()
     assert collector.received == ["r1"]
@@ -200,3 +201,17 @@ def test_an_unreadable_report_is_put_aside(tmp_path: Path) -> None:
     (tmp_path / "spool" / f"{spool.waiting()[0]:012d}.json").write_bytes(b"{")
     assert [report.id for report in spool.take(10)] == ["r1"]
     assert spool.dead_count() == 1
+
+
+def test_what_was_given_up_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of refused reports the newest stay, so many and no more bytes than so many."""
+    from certagent import reporting
+
+    monkeypatch.setattr(reporting, "MOST_DEAD", 3)
+    spool = Spool(tmp_path / "spool")
+    for number in range(10):
+        spool.bury(spool.append(_report(f"r{number}")).sequence, "of another agent")
+    assert [path.name for path in sorted(spool.dead_folder.iterdir())] == [f"{at:012d}.json" for at in (8, 9, 10)]
+    monkeypatch.setattr(reporting, "LARGEST_DEAD", 10_000)
+    spool.bury(spool.append(_report("large", line="x" * 9_000)).sequence, "of another agent")
+    assert [len(path.read_bytes()) > 9_000 for path in sorted(spool.dead_folder.iterdir())] == [False, True]

@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
 import msgspec
 
 from certagent.agent.advising import Advising
 from certagent.agent.attention import Attention
 from certagent.agent.channel import Channel
 from certagent.agent.claims import Claims
+from certagent.agent.contact import CollectorWatch
 from certagent.agent.deploying import Deploying
 from certagent.agent.door import open_door
 from certagent.agent.files import FileRuns
@@ -31,10 +33,12 @@ from certagent.agent.schedule import Schedule
 from certagent.agent.serving import ServingRuns, watch_live_files
 from certagent.agent.solving import Answering, open_solvers
 from certagent.agent.stock import Stock
+from certagent.agent.telling import OwnWebhook
 from certagent.agent.watching import watch_files
 from certagent.config import (
     AgentSettings,
     AuthoritySection,
+    CollectorSection,
     load_agent,
     load_policy,
     read_binding,
@@ -85,6 +89,14 @@ async def _until_signalled(settings: AgentSettings, policy: Policy, clock: Clock
         stopped.cancel()
 
 
+class _Link(msgspec.Struct, frozen=True, kw_only=True):
+    """The way to the collector."""
+
+    client: PinnedClient
+    spool: Spool
+    watch: CollectorWatch
+
+
 class _Wired(msgspec.Struct, frozen=True, kw_only=True):
     """The parts that run."""
 
@@ -95,7 +107,7 @@ class _Wired(msgspec.Struct, frozen=True, kw_only=True):
     reporter: Reporter
     state: State
     nameserver: Nameserver
-    uplink: Uplink | None
+    link: _Link | None
     channel: Channel | None
 
 
@@ -114,9 +126,10 @@ async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
             group.create_task(wired.advising.run(), name="advising")
             look = partial(wired.stock.report, Trigger.FILE)
             group.create_task(watch_live_files(wired.serving, look, policy), name="watch live files")
-            if wired.uplink is not None and wired.channel is not None:
-                group.create_task(wired.uplink.run(), name="uplink")
+            if (link := wired.link) is not None and wired.channel is not None:
+                group.create_task(Uplink(link.spool, link.client, clock, link.watch).run(), name="uplink")
                 group.create_task(wired.channel.run(), name="channel")
+                group.create_task(link.watch.run(), name="collector watch")
             group.create_task(feed_watchdog(clock), name="watchdog")
             notify("READY=1")
 
@@ -126,9 +139,8 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
     state = await asyncio.to_thread(State, settings.agent.state)
     node = NodeVantage(settings.dns.nameservers, settings.dns.zones)
     beside = AuthorityVantage(settings, settings.vantage, clock) if settings.vantage else None
-    client = await _client(settings, stack)
-    spool = await asyncio.to_thread(Spool, settings.agent.state / "spool") if client else None
-    reporter = Reporter(name, spool, clock)
+    link = await _link(settings, settings.collector, state, policy, clock, stack) if settings.collector else None
+    reporter = Reporter(name, link.spool if link else None, clock)
     binding = await asyncio.to_thread(read_binding, settings.authority, settings.agent.state)
     solvers = await open_solvers(settings, state, clock, stack)
     ordering = await stack.enter_async_context(Ordering(settings.authority, solvers, state, clock, binding))
@@ -140,7 +152,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         name,
         node.addresses,
         responders=_responders(settings, solvers),
-        ask=through_collector(client, clock) if client else None,
+        ask=through_collector(link.client, clock) if link else None,
         check_directory=_directory_check(settings.authority),
         find_faults=_fault_finder(settings, deploying),
         looking=looks,
@@ -202,6 +214,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         schedule=schedule,
         attention=Attention(policy.preflight),
         claims=stack.enter_context(Claims(name, state, deploying.lock_files)),
+        own=link.watch.findings if link else list,
         policy=policy,
         reporter=reporter,
         clock=clock,
@@ -224,19 +237,30 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         reporter=reporter,
         state=state,
         nameserver=nameserver,
-        uplink=Uplink(spool, client, clock) if client is not None and spool is not None else None,
-        channel=_channel(client, clock, beside, lifecycle, policy, reporter) if client is not None else None,
+        link=link,
+        channel=_channel(link, clock, beside, lifecycle, policy, reporter) if link is not None else None,
     )
 
 
-async def _client(settings: AgentSettings, stack: AsyncExitStack) -> PinnedClient | None:
-    section = settings.collector
-    if section is None:
-        return None
+async def _link(
+    settings: AgentSettings,
+    section: CollectorSection,
+    state: State,
+    policy: Policy,
+    clock: Clock,
+    stack: AsyncExitStack,
+) -> _Link:
     headers, pair = read_credential(section)
     root = section.root or settings.authority.root
     client = PinnedClient(section.url, root, section.addresses, headers, pair)
-    return await stack.enter_async_context(client)
+    spool = await asyncio.to_thread(Spool, settings.agent.state / "spool")
+    tell = None
+    if section.webhook is not None:
+        tell = OwnWebhook(section.webhook, await stack.enter_async_context(aiohttp.ClientSession()))
+    watch = CollectorWatch(
+        settings.agent.name, section.url, spool=spool, state=state, tell=tell, policy=policy, clock=clock
+    )
+    return _Link(client=await stack.enter_async_context(client), spool=spool, watch=watch)
 
 
 def _files_of(nameserver: Nameserver) -> tuple[str, ...]:
@@ -271,7 +295,7 @@ def _fault_finder(settings: AgentSettings, deploying: Deploying) -> FindFaults:
 
 
 def _channel(
-    client: PinnedClient,
+    link: _Link,
     clock: Clock,
     beside: AuthorityVantage | None,
     lifecycle: Lifecycle,
@@ -291,4 +315,11 @@ def _channel(
         reporter.end(run, Outcome.FOUND, findings=[policy.grade(finding)])
 
     rehearse = beside.rehearse if beside is not None else None
-    return Channel(client, clock, rehearse=rehearse, judge_again=lifecycle.judge_again, refused=report_refused)
+    return Channel(
+        link.client,
+        clock,
+        rehearse=rehearse,
+        judge_again=lifecycle.judge_again,
+        refused=report_refused,
+        contact=link.watch,
+    )

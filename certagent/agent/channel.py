@@ -8,7 +8,7 @@ from contextlib import suppress
 import aiohttp
 
 from certagent.domain.channel import Accepted, Answer, Ask, JudgeAgain, Refused, Rehearse, Rehearsed, decode_ask, encode
-from certagent.domain.ports import Clock
+from certagent.domain.ports import Clock, Contact
 from certagent.domain.rehearsals import Rehearsal, RehearsalRequest
 from certagent.world.pinned import PinnedClient
 
@@ -37,12 +37,14 @@ class Channel:
         rehearse: Rehearsing | None,
         judge_again: JudgingAgain,
         refused: Refusing,
+        contact: Contact,
     ) -> None:
         self._client = client
         self._clock = clock
         self._rehearse = rehearse
         self._judge_again = judge_again
         self._refused = refused
+        self._contact = contact
 
     async def run(self) -> None:
         """Keep the channel open, for ever."""
@@ -52,13 +54,16 @@ class Channel:
                 socket = await self._client.open_channel("/v1/channel", heartbeat=HEARTBEAT_SECONDS)
             except (aiohttp.ClientError, TimeoutError) as error:
                 log.info("the collector's channel cannot be opened: %s", error)
+                self._contact.missed("channel", str(error) or "no answer in time")
                 await self._clock.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
             async with socket:
                 log.info("the collector's channel is open")
+                self._contact.reached("channel")
                 is_sound = await self._serve(socket)
                 log.info("the collector's channel is closed (%s)", socket.exception() or socket.close_code)
+            self._contact.missed("channel", "its channel was closed")
             pause = FIRST_PAUSE_SECONDS if is_sound else LONGEST_PAUSE_SECONDS
             await self._clock.sleep(pause)
 

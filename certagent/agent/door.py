@@ -10,7 +10,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 import msgspec
 from aiohttp import web
 
-from certagent.domain.findings import Verdict
+from certagent.domain.findings import Finding, Verdict
 from certagent.domain.policy import Judgement
 
 
@@ -35,6 +35,10 @@ class Inside(Protocol):
 
     async def account(self) -> dict[str, Any]:
         """The document of `certagent account`."""
+        ...
+
+    async def findings(self) -> Sequence[Finding]:
+        """About this node itself."""
         ...
 
     async def status(self) -> dict[str, Any]:
@@ -100,7 +104,8 @@ def _checker(inside: Inside) -> Any:
         if mistake is not None:
             return _document({"error": mistake}, status=404)
         judgements = await inside.check(identifiers)
-        return _document({"verdict": worst_verdict(judgements), "identifiers": judgements})
+        verdict, findings = worst_verdict(judgements), await inside.findings()
+        return _document({"verdict": verdict, "identifiers": judgements, "findings": findings})
 
     return check
 

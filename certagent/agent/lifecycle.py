@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -46,8 +46,8 @@ class Taking(Protocol):
 
 
 class Lifecycle:
-    """What this node does about its certificates. `authority` is the CA's name. Every public coroutine may run beside
-    the others."""
+    """What this node does about its certificates. `authority` is the CA's name, `own` what is found about the agent
+    itself. Every public coroutine may run beside the others."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Lifecycle:
         schedule: Schedule,
         attention: Attention,
         claims: Claims,
+        own: Callable[[], Sequence[Finding]],
         policy: Policy,
         reporter: Reporter,
         clock: Clock,
@@ -80,6 +81,7 @@ class Lifecycle:
         self._clock = clock
         self._attention = attention
         self._claims = claims
+        self._own = own
         self._policy = policy
         self._outage = Outage()
         self._again: set[str] = set()
@@ -171,12 +173,17 @@ class Lifecycle:
         """The document of `certagent account`."""
         return await self._revoking.account()
 
+    async def findings(self) -> Sequence[Finding]:
+        """About this node itself, whatever becomes of its certificates."""
+        return await asyncio.to_thread(self._own)
+
     async def status(self) -> dict[str, Any]:
         """The document of `certagent status`."""
         return {
             "agent": self._node,
             "certificates": await self._stock.states(),
             "reports_waiting": self._reporter.waiting(),
+            "findings": await self.findings(),
         }
 
     # --- the steps ------------------------------------------------------------------------------------------------

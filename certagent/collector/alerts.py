@@ -7,11 +7,12 @@ import asyncio
 import logging
 from datetime import timedelta
 
-from certagent.collector.channels import Deliverer, Keeper, PermanentFailure, TransientFailure
+from certagent.collector.channels import Deliverer, Keeper
 from certagent.collector.channels.message import word
 from certagent.collector.store import Delivery, Store, StoreFailed
 from certagent.domain.incidents import TransitionKind
 from certagent.domain.ports import Clock
+from certagent.world.webhook import PermanentFailure, TransientFailure
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 import aiohttp
 import msgspec
 
-from certagent.collector.channels import PermanentFailure, TransientFailure
 from certagent.collector.channels.alertmanager import JSON, alerts_url
-from certagent.collector.channels.outcome import post
 from certagent.config import HeartbeatSection
+from certagent.world.webhook import PermanentFailure, TransientFailure, post
 
 log = logging.getLogger(__name__)
 

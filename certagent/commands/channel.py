@@ -6,11 +6,12 @@ from typing import Any
 
 import aiohttp
 
-from certagent.collector.channels import KINDS, PermanentFailure, TransientFailure
+from certagent.collector.channels import KINDS
 from certagent.collector.channels.message import Message
 from certagent.config import ChannelSection, CollectorSettings
 from certagent.domain.findings import Culprit, Severity
 from certagent.domain.incidents import Incident, IncidentState
+from certagent.world.webhook import PermanentFailure, TransientFailure
 
 
 def test(settings: CollectorSettings, name: str) -> dict[str, Any]:

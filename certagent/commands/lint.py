@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from certagent.commands import UnableError
+from certagent.commands.findings import status_of
 from certagent.config import AgentSettings, load_policy
 from certagent.domain.conclusions.static import StaticLook, conclude_statically
 from certagent.domain.findings import worst_first
@@ -41,10 +42,7 @@ def lint(settings: AgentSettings | None, given: Mapping[str, Path]) -> dict[str,
 
 def exit_status(document: dict[str, Any]) -> int:
     """4 with findings of `error` and above, 3 with warnings, else 0."""
-    severities = {finding["severity"] for finding in document["findings"]}
-    if severities & {"fatal", "error"}:
-        return 4
-    return 3 if "warn" in severities else 0
+    return status_of(document["findings"])
 
 
 def render(document: dict[str, Any]) -> str:

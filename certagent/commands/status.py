@@ -2,19 +2,22 @@
 
 from typing import Any
 
+from certagent.commands.findings import lines_of, status_of
 from certagent.config import AgentSettings
 from certagent.world.agent_socket import ask_agent
 
 
 def status(settings: AgentSettings) -> dict[str, Any]:
-    """`{"agent", "certificates": [CertificateState], "reports_waiting", ...}`."""
+    """`{"agent", "certificates": [CertificateState], "reports_waiting", "findings": [Finding]}`."""
     _, document = ask_agent(settings.agent.socket, "GET", "/status")
     return document
 
 
 def exit_status(document: dict[str, Any]) -> int:
-    """3 when a certificate is missing or served otherwise than it lies on disk, else 0."""
-    return 3 if any(not _is_served(one) for one in document["certificates"]) else 0
+    """3 when a certificate is missing or served otherwise than it lies on disk, or there is a warning about the agent
+    itself, such as that its collector is gone; 4 for worse ones; else 0."""
+    served = all(_is_served(one) for one in document["certificates"])
+    return max(0 if served else 3, status_of(document["findings"]))
 
 
 def render(document: dict[str, Any]) -> str:
@@ -28,6 +31,7 @@ def render(document: dict[str, Any]) -> str:
         for endpoint, fingerprint in one["served"].items():
             same = on_disk is not None and fingerprint == on_disk["fingerprint"]
             lines.append(f"  {endpoint} serves {'it' if same else fingerprint or 'nothing'}")
+    lines += [line for finding in document["findings"] for line in lines_of(finding)]
     return "\n".join(lines)
 
 

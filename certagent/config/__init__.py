@@ -44,6 +44,7 @@ from certagent.config.settings import (
     StoreSection,
     TraefikTarget,
     VantageSection,
+    WebhookSection,
     WebrootSolver,
 )
 from certagent.config.solvers import read_secret
@@ -75,6 +76,7 @@ __all__ = [
     "StoreSection",
     "TraefikTarget",
     "VantageSection",
+    "WebhookSection",
     "WebrootSolver",
     "load_agent",
     "load_collector",

@@ -17,6 +17,7 @@ from certagent.config.settings import (
     CommandTarget,
     DeployTarget,
     TraefikTarget,
+    WebhookSection,
 )
 from certagent.config.solvers import check_shared_ports, check_solver
 from certagent.domain.orders import Binding
@@ -85,6 +86,7 @@ def check_agent(path: Path, settings: AgentSettings) -> None:
     if settings.collector is not None:
         _check_addresses(path, "collector.addresses", settings.collector.addresses)
         _check_credential(path, settings.collector)
+        _check_webhook(path, settings.collector.webhook)
     names = [certificate.name for certificate in settings.certificate]
     for index, certificate in enumerate(settings.certificate):
         where = f"certificate[{index}]"
@@ -100,6 +102,15 @@ def _check_credential(path: Path, section: CollectorSection) -> None:
         raise ConfigurationError(path, "collector.certificate: goes together with collector.key")
     if section.certificate is None:
         read_token(section.token_file, path)
+
+
+def _check_webhook(path: Path, section: WebhookSection | None) -> None:
+    if section is None:
+        return
+    if not section.url.startswith(_HTTP):
+        raise ConfigurationError(path, "collector.webhook.url: must be an http or https URL")
+    if section.secret_file is not None:
+        read_private(section.secret_file, path, "collector.webhook.secret_file")
 
 
 def _check_certificate(path: Path, where: str, certificate: CertificateSection) -> None:

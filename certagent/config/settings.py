@@ -39,10 +39,19 @@ class AuthoritySection(_Settings, frozen=True):
     binding: BindingSection | None = None
 
 
+class WebhookSection(_Settings, frozen=True):
+    """Where a message is posted to; `headers` are sent with it, and it is signed with the content of `secret_file`."""
+
+    url: str
+    headers: dict[str, str] = {}
+    secret_file: Path | None = None
+
+
 class CollectorSection(_Settings, frozen=True):
     """The collector: reports go there. `root` is what its certificate is verified with; default the authority's.
 
     `certificate` and `key`: a pair of this node that is shown instead of the token, read again whenever it changes.
+    `webhook`: where this agent itself says that the collector is gone.
     """
 
     url: str
@@ -51,6 +60,7 @@ class CollectorSection(_Settings, frozen=True):
     root: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    webhook: WebhookSection | None = None
 
 
 class DnsSection(_Settings, frozen=True):

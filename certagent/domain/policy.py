@@ -102,6 +102,12 @@ class ProofPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return bound
 
 
+class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When an agent says on its own node that the collector takes nothing any more."""
+
+    collector_gone_after: Duration
+
+
 class CollectorPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the collector concludes from silence and from the clock, and how long it keeps what is over."""
 
@@ -121,6 +127,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     preflight: PreflightPolicy
     watch: WatchPolicy
     proof: ProofPolicy
+    agent: AgentPolicy
     collector: CollectorPolicy
     severity: dict[str, Severity | dict[Vantage, Severity]]
     alerts: dict[str, AlertRule] = {}

@@ -4,6 +4,18 @@ from datetime import datetime
 from typing import Protocol
 
 
+class Contact(Protocol):
+    """Whoever wants to know how tries to reach the collector went."""
+
+    def reached(self, way: str) -> None:
+        """The collector took something that way."""
+        ...
+
+    def missed(self, way: str, reason: str) -> None:
+        """A try failed that way; the reason is for a person."""
+        ...
+
+
 class Clock(Protocol):
     """Wall time for instants that people read, monotonic time for durations."""
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from certagent.agent.channel import MOST_REFUSALS, Channel
 from certagent.domain.channel import Refused, decode_ask
 from certagent.world.clock import SystemClock
+from tests.clock import Nobody
 
 NONSENSE = ["{", "[]", "7", "null", "[" * 100_000, '{"ask":' + "[" * 50_000, '{"ask":"renew","id":"x"}',
             '{"ask":"judge_again","id":"\ud800"}'.encode("utf-8", "surrogatepass"), '{"ask":"plant","id":7}',
@@ -72,6 +73,7 @@ async def asked(
             rehearse=None,
             judge_again=lambda _identifiers: None,
             refused=reported.append,
+            contact=Nobody(),
         )
         running = asyncio.create_task(channel.run())
         try:

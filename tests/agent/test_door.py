@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from certagent.agent.door import open_door
+from certagent.domain.findings import Finding
 from certagent.domain.policy import Judgement
 
 
@@ -33,6 +34,9 @@ class _Inside:
 
     async def account(self) -> dict[str, Any]:
         return {"url": None}
+
+    async def findings(self) -> Sequence[Finding]:
+        return ()
 
     async def status(self) -> dict[str, Any]:
         return {"agent": "lxc102"}

@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 
 from certagent.collector.channels.message import word
-from certagent.collector.channels.webhook import _headers
 from certagent.domain.incidents import Fleet, Sighting, TransitionKind, Victim, follow, gather
+from certagent.world.webhook import as_header
 from tests.collector.cast import HOSTS, LINE, TRAEFIK, now, shadow
 from tests.collector.process import Collector, eventually, free_port, running
 
@@ -165,7 +165,7 @@ def test_titles_are_one_line_of_ascii(text: str) -> None:
     incident, kind = follow("key", None, case, now())
     assert incident is not None
     assert kind is not None
-    title = _headers(word(incident, kind, "https://collector.test", now()))["Title"]
+    title = as_header(word(incident, kind, "https://collector.test", now()).title)
     assert title.isascii()
     assert title.isprintable()
     assert " ".join(text.split()) in str(make_header(decode_header(title)))

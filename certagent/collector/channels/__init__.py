@@ -5,10 +5,10 @@ from collections.abc import Callable
 import aiohttp
 
 from certagent.collector.channels import alertmanager, notify, webhook
-from certagent.collector.channels.message import Deliverer, Keeper, Message, PermanentFailure, TransientFailure
+from certagent.collector.channels.message import Deliverer, Keeper, Message
 from certagent.config import ChannelSection
 
-__all__ = ["KINDS", "Deliverer", "Keeper", "Message", "PermanentFailure", "TransientFailure"]
+__all__ = ["KINDS", "Deliverer", "Keeper", "Message"]
 
 KINDS: dict[str, Callable[[ChannelSection, aiohttp.ClientSession], Deliverer]] = {
     "webhook": webhook.Webhook,

@@ -11,10 +11,10 @@ import aiohttp
 import msgspec
 
 from certagent.collector.channels.message import Message
-from certagent.collector.channels.outcome import post
 from certagent.collector.wording import place_of
 from certagent.config import ChannelSection
 from certagent.domain.incidents import IncidentState
+from certagent.world.webhook import post
 
 JSON = {"Content-Type": "application/json"}
 

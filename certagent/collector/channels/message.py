@@ -1,4 +1,4 @@
-"""What a channel delivers, and the two ways in which it can fail. Wording only; sends nothing."""
+"""What a channel delivers. Wording only; sends nothing."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -30,14 +30,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     incident: Incident
     delivery: str
     sent_at: datetime
-
-
-class TransientFailure(Exception):
-    """Not delivered; it may work later."""
-
-
-class PermanentFailure(Exception):
-    """Not delivered, and the same again would not be either."""
 
 
 class Deliverer(Protocol):

@@ -5,9 +5,10 @@ import logging
 
 import aiohttp
 
-from certagent.collector.channels.message import Message, PermanentFailure, TransientFailure
+from certagent.collector.channels.message import Message
 from certagent.config import ChannelSection
 from certagent.domain.incidents import IncidentState
+from certagent.world.webhook import PermanentFailure, TransientFailure
 
 log = logging.getLogger(__name__)
 

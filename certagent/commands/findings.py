@@ -1,0 +1,34 @@
+"""Findings in the documents of commands: their lines for a person, and what they mean for the exit status."""
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def status_of(findings: Iterable[dict[str, Any]]) -> int:
+    """4 with findings of `error` and above, 3 with warnings, else 0."""
+    severities = {finding["severity"] for finding in findings}
+    if severities & {"fatal", "error"}:
+        return 4
+    return 3 if "warn" in severities else 0
+
+
+def lines_of(finding: dict[str, Any]) -> list[str]:
+    """What it is, where, what it breaks, and what to do."""
+    lines = [f"  {finding['severity']:5} {finding['code']}", f"        {finding['explanation']}"]
+    culprit = finding.get("culprit")
+    if culprit and culprit.get("line"):
+        lines.append(f"        {culprit['node']}:{culprit['file']}:{culprit['line']}: {culprit['text']}")
+    elif culprit and culprit.get("file"):
+        lines.append(f"        {culprit['node']}:{culprit['file']}")
+    if finding.get("impact"):
+        lines.append(f"        breaks the renewal of {_impact(finding['impact'])}")
+    if finding.get("fix"):
+        lines.append(f"        fix: {finding['fix']}")
+    return lines
+
+
+def _impact(impact: dict[str, Any]) -> str:
+    """`traefik, due 2026-11-24T22:10:00Z; it expires 2026-11-25T06:10:00Z`."""
+    dates = [f"due {impact['due_at']}"] if impact.get("due_at") else []
+    ends = f"; it expires {impact['expires_at']}" if impact.get("expires_at") else ", which has no certificate yet"
+    return ", ".join([impact["certificate"], *dates]) + ends

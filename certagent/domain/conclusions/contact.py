@@ -1,0 +1,76 @@
+"""Conclusions of an agent about its own way to the collector, said on the node itself: nobody else may know. Pure."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+from certagent.domain.findings import Culprit, Finding, Vantage
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """The collector takes nothing: since when, and what came of the last try."""
+
+    since: datetime
+    reason: str
+
+
+class Contact(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the way to the collector at `url`. `silence` is null as long as it is there; `dead`: how many
+    reports were given up and lie in the folder `dead_folder`."""
+
+    url: str
+    silence: Silence | None
+    waiting: int
+    dead: int
+    dead_folder: str
+
+
+def conclude_contact(node: str, contact: Contact) -> Iterator[Finding]:
+    """agent.collector_gone, agent.spool_backlog, agent.reports_refused."""
+    if contact.silence is not None:
+        yield _gone(node, contact.url, contact.silence)
+        if contact.waiting:
+            yield _backlog(node, contact.waiting, contact.silence)
+    if contact.dead:
+        yield _refused(node, contact)
+
+
+def _gone(node: str, url: str, silence: Silence) -> Finding:
+    return Finding(
+        code="agent.collector_gone",
+        vantage=Vantage.CLIENT,
+        reporter=node,
+        explanation=f"The collector at {url} takes nothing from {node} since {_clock(silence)}: {silence.reason}.",
+        detail={"since": silence.since.isoformat(), "reason": silence.reason},
+        culprit=Culprit(role="collector"),
+        fix="On the collector's node: systemctl status certagent-collector; from here: its name, its port, the token.",
+    )
+
+
+def _backlog(node: str, waiting: int, silence: Silence) -> Finding:
+    return Finding(
+        code="agent.spool_backlog",
+        vantage=Vantage.CLIENT,
+        reporter=node,
+        explanation=f"{waiting} reports wait on {node} for the collector; they are delivered when it is back.",
+        detail={"waiting": waiting, "since": silence.since.isoformat()},
+        culprit=Culprit(role="collector"),
+        fix="Mend the way to the collector; the reports follow by themselves.",
+    )
+
+
+def _refused(node: str, contact: Contact) -> Finding:
+    return Finding(
+        code="agent.reports_refused",
+        vantage=Vantage.CLIENT,
+        reporter=node,
+        explanation=f"{contact.dead} reports of {node} were given up: the collector refused them, or too many waited.",
+        detail={"dead": contact.dead, "folder": contact.dead_folder},
+        culprit=Culprit(node=node, file=contact.dead_folder),
+        fix=f"The agent's journal says why; remove what lies in {contact.dead_folder} once it was read.",
+    )
+
+
+def _clock(silence: Silence) -> str:
+    return silence.since.strftime("%Y-%m-%d %H:%M:%S UTC")
