@@ -436,7 +436,10 @@ def _settings_if_any(path: Path) -> "AgentSettings | None":
 
 
 def _finish(document: dict[str, Any], render: Callable[[dict[str, Any]], str], exit_status: int, as_json: bool) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else render(document))
+    from certagent.domain.redaction import without_secrets
+
+    told = without_secrets(document)  # what a command looked at itself has met no policy yet
+    click.echo(json.dumps(told, indent=2, ensure_ascii=False) if as_json else render(told))
     sys.exit(exit_status)
 
 

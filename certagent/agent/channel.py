@@ -9,6 +9,7 @@ import aiohttp
 
 from certagent.domain.channel import Accepted, Answer, Ask, JudgeAgain, Refused, Rehearse, Rehearsed, decode_ask, encode
 from certagent.domain.ports import Clock, Contact
+from certagent.domain.redaction import without_secrets
 from certagent.domain.rehearsals import Rehearsal, RehearsalRequest
 from certagent.world.pinned import PinnedClient
 
@@ -101,7 +102,7 @@ class Channel:
     async def _answer(self, ask: Ask | Refused) -> Answer:
         match ask:
             case Rehearse() if self._rehearse is not None:
-                return Rehearsed(id=ask.id, rehearsal=await self._rehearse(ask.request))
+                return Rehearsed(id=ask.id, rehearsal=without_secrets(await self._rehearse(ask.request)))
             case Rehearse():
                 return Refused(id=ask.id, reason="this agent is not beside the CA: no [vantage] is configured")
             case JudgeAgain():

@@ -12,6 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from certagent.collector.store import Caller, TokenRole
 from certagent.domain.channel import Answer, Ask, Refused, decode_answer, encode
+from certagent.domain.redaction import redact
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class AgentChannel:
             if message.type is not WSMsgType.TEXT or not await self._check():
                 break
             try:
-                self._receive(decode_answer(message.data))
+                self._receive(decode_answer(redact(message.data)))  # an older agent may not have done it
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 log.warning("%s sent what is no answer: %s", self.caller.name, error)
                 await self.socket.close(code=WSCloseCode.INVALID_TEXT, message=b"not an answer")

@@ -1,7 +1,7 @@
 """The one place that takes secrets out of what is told: findings quote lines of files, and lines hold passwords. Pure.
 
 It works on JSON text, so that one pass sees every string of a value, however deep. What it takes out never spans more
-than one string, and what it puts in needs no escape.
+than one string, but for a key whose lines follow each other in an array; what it puts in needs no escape.
 """
 
 import re
@@ -15,7 +15,8 @@ _NAMES = r"pass(?:word|wd|phrase)?|secret|api[-_]?key|access[-_]?key|private[-_]
 _SECRETS = re.compile(
     rf"""
     (?P<user>(?<=//)[^\s/@"\\]+(?=@))                                         # http://name:password@host
-  | (?P<pem>-----BEGIN[A-Z ]*\ PRIVATE\ KEY-----(?:[^"\\]|\\.)*)              # a key, to the end of the string
+  | (?P<pem>-----BEGIN[A-Z ]*\ PRIVATE\ KEY-----(?:[^"\\]|\\.)*            # a key, to the end of the string, and
+      (?:"\s*,\s*"[\s#;]*[A-Za-z0-9+/=]+(?="\s*[],]))*)                      # the lines of it that follow in a list
   | (?P<scheme>\bauthorization(?:\\?["'])?[\s:=]+(?:\\?["'])?\w+\s+)[^\s"'\\;]{{3,}}
   | (?P<name>\b(?:\w*[_-])?(?:{_NAMES})(?:\\?["'])?(?:\s*[=:]\s*|\s+(?=\S*\d))(?:\\?["'])?)[^\s"'\\;,&()]{{3,}}
   | (?P<hash>\$(?:apr1|2[aby]|5|6|y)\$[./A-Za-z0-9$]+)                        # crypt(3), htpasswd

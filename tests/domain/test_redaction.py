@@ -6,6 +6,8 @@ import pytest
 from certagent.config import load_policy
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.redaction import WITHHELD, redact, without_secrets
+from certagent.domain.reports import FileChange
+from tests.bounds import at_most
 
 CANARY = "c4nary-Kx9"
 
@@ -63,3 +65,24 @@ def test_a_secret_of_a_line_is_withheld_wherever_the_line_is_quoted(line: str) -
 def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
     """An explanation is of no use with holes in it."""
     assert redact(text) == text
+
+
+def test_a_key_that_was_pasted_line_by_line_is_withheld_whole() -> None:
+    """As a change of a file reports it; what stands around it, and what only looks like it, stays."""
+    body = [f"# MIGHAgEAMBMGByqGSM49AgEG{CANARY.replace('-', '')}", "# AwEHBG0wawIBAQQg="]
+    lines = ("127.0.0.1 localhost", "# -----BEGIN EC PRIVATE KEY-----", *body, "# -----END EC PRIVATE KEY-----", "abc")
+    told = without_secrets(
+        FileChange(file="/etc/hosts", exists=True, added=lines, removed=("-----BEGIN PRIVATE KEY-----",))
+    )
+    assert told.added == ("127.0.0.1 localhost", f"# {WITHHELD}", "# -----END EC PRIVATE KEY-----", "abc")
+    assert told.removed == (WITHHELD,)
+    assert told.file == "/etc/hosts"
+    culprit = Culprit(node="lxc103", text="-----BEGIN PRIVATE KEY-----", address="abc")
+    assert without_secrets(culprit) == Culprit(node="lxc103", text=WITHHELD, address="abc")
+
+
+def test_a_report_full_of_beginnings_costs_little() -> None:
+    """Linear, whatever an agent sends."""
+    with at_most(seconds=5, mebibytes=64):
+        redact('["' + '","'.join(["-----BEGIN PRIVATE KEY-----", "A" * 40] * 20_000) + '":')
+        redact('["' + '","'.join(["-----BEGIN PRIVATE KEY-----"] * 40_000))
