@@ -34,6 +34,7 @@ from certagent.domain.fixes import (
     name_nameservers,
     refuse,
 )
+from certagent.domain.redaction import without_secrets
 from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.domain.resolution.ownership import Surroundings, find_managers
@@ -152,12 +153,12 @@ async def make_plan(settings: AgentSettings, root: Path = _ROOT) -> Plan:
 
 
 def narrowed(plan: Plan, incident: Mapping[str, Any]) -> Plan:
-    """Only what the incident points at: its file, and its lines by their text."""
+    """Only what the incident points at: its file, and its lines by their text, which came without their secrets."""
     file = incident["culprit"]["file"]
     texts = {line["text"] for line in incident["lines"] if line["text"] is not None}
 
     def is_meant(one: Edit | Refusal) -> bool:
-        return one.file == file and (not texts or one.text is None or one.text in texts)
+        return one.file == file and (not texts or one.text is None or without_secrets(one.text) in texts)
 
     edits, refusals = tuple(filter(is_meant, plan.edits)), tuple(filter(is_meant, plan.refusals))
     gone = f"nothing that incident {incident['id']} points at is wrong in {file} any more"
