@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 4_096
 _FAREWELL_SECONDS = 5.0
+_IDLE_SECONDS = 5.0  # a connection without a request: an agent needs its channel, and 40 KiB are 40 KiB
 
 
 async def run(settings: CollectorSettings, policy: Policy, clock: Clock) -> None:
@@ -117,7 +118,9 @@ async def _serve(
         await pair.wait()
         access.answer_for(lambda: pair.names)
     host, port = split_endpoint(settings.server.listen)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_FAREWELL_SECONDS)
+    runner = web.AppRunner(
+        application, access_log=None, shutdown_timeout=_FAREWELL_SECONDS, keepalive_timeout=_IDLE_SECONDS
+    )
     await runner.setup()
     try:
         context = pair.context if pair is not None else None

@@ -1,5 +1,6 @@
 """By the clock: looks at the whole fleet, reminds, forgets what is old, and gives the sign of life. Decides nothing."""
 
+import asyncio
 import logging
 from datetime import timedelta
 
@@ -8,10 +9,12 @@ from certagent.collector.heartbeat import Heartbeat
 from certagent.collector.store import Overloaded, Store, StoreFailed
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
+from certagent.world.memory import give_back
 
 log = logging.getLogger(__name__)
 
 PRUNE_EVERY = timedelta(hours=1)
+GIVE_BACK_EVERY = timedelta(minutes=1)
 
 
 class Watchman:
@@ -25,7 +28,7 @@ class Watchman:
         self._policy = policy
         self._clock = clock
         self._heartbeat = heartbeat
-        self._since = self._prune_at = clock.now()
+        self._since = self._prune_at = self._give_back_at = clock.now()
 
     async def run(self) -> None:
         """For ever. A store that cannot do its work now is asked again; the heartbeat misses a beat for it."""
@@ -44,5 +47,8 @@ class Watchman:
             self._prune_at = now + PRUNE_EVERY
             keep = self._policy.collector
             await self._store.prune(now - keep.keep_reports, now - keep.keep_incidents)
+        if now >= self._give_back_at:
+            self._give_back_at = now + GIVE_BACK_EVERY
+            await asyncio.to_thread(give_back)
         if self._heartbeat is not None and await self._store.takes("heartbeat"):
             await self._heartbeat.beat(now)

@@ -35,11 +35,13 @@ class Member:
         headers = {"Authorization": f"Bearer {token}"}
         self.session = aiohttp.ClientSession(url, headers=headers, connector=connector)
         self.channel: aiohttp.ClientWebSocketResponse | None = None
+        self._listening: asyncio.Task[None] | None = None
 
     async def join(self, gate: asyncio.Semaphore) -> None:
         """Open the channel, hand in the inventory."""
         async with gate:
             self.channel = await self.session.ws_connect("/v1/channel")
+            self._listening = asyncio.create_task(self._listen(self.channel), name=self.agent.name)
             number = int(self.agent.name.removeprefix("n"))
             address = f"10.{1 + number // 65536}.{number // 256 % 256}.{number % 256}"
             await self.post(self.agent.inventory(address, "web", certificate("site", self.identifier)))
@@ -59,6 +61,11 @@ class Member:
                     return
                 assert response.status == 429, await response.text()
                 await asyncio.sleep(float(response.headers["Retry-After"]))
+
+    async def _listen(self, channel: aiohttp.ClientWebSocketResponse) -> None:
+        """Answer the pings; whatever is asked is left alone."""
+        async for _ in channel:
+            pass
 
     async def leave(self) -> None:
         """Close everything."""

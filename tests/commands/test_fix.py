@@ -157,7 +157,9 @@ def test_a_line_whose_secret_was_withheld_is_still_meant() -> None:
     """The incident has it redacted, this node's own file does not."""
     edit = Edit(file="/etc/hosts", line=4, text=f"{LINE} # passwd: s3cret", replacement=None, code="c", explanation="e")
     lines = [{"line": 4, "text": f"{LINE} # passwd: (withheld)"}]
-    assert narrowed(Plan(edits=(edit,)), {"id": "i", "culprit": {"file": "/etc/hosts"}, "lines": lines}).edits == (edit,)
+    assert narrowed(Plan(edits=(edit,)), {"id": "i", "culprit": {"file": "/etc/hosts"}, "lines": lines}).edits == (
+        edit,
+    )
 
 
 def _document(**parts: object) -> dict[str, object]:
