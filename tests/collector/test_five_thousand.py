@@ -104,11 +104,6 @@ async def test_five_thousand_victims_are_one_incident_and_one_message(tmp_path: 
         pid = collector.process.pid
         figures = {"joined_s": joined["joined"], "joined_mib": resident_mib(pid)}
 
-        async def is_idle() -> bool:
-            return connections(pid) <= MANY + 100
-
-        await eventually(is_idle, within=60)
-        figures["idle_mib"] = resident_mib(pid)
         begun = time.monotonic()
         crowd.go_on()
         await collector.report(collector.cast.authority.watch(shadow(f"n0.{ZONE}")))
@@ -123,6 +118,12 @@ async def test_five_thousand_victims_are_one_incident_and_one_message(tmp_path: 
 
         await eventually(is_whole)
         figures["whole_incident_s"] = time.monotonic() - begun
+
+        async def is_idle() -> bool:
+            return connections(pid) <= MANY + 100
+
+        await eventually(is_idle, within=60)
+        figures["idle_mib"] = resident_mib(pid)
         crowd.go_on()
         (incident,) = await collector.incidents()
         assert {victim["identifier"] for victim in incident["victims"]} == {f"n{n}.{ZONE}" for n in range(MANY)}
