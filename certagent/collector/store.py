@@ -67,20 +67,11 @@ class KnownCertificate(msgspec.Struct, frozen=True, kw_only=True):
     certificate: CertificateState
 
 
-class Expiry(msgspec.Struct, frozen=True, kw_only=True):
-    """When one certificate on disk dies."""
-
-    node: str
-    certificate: str
-    expires_at: datetime
-
-
 class Stock(msgspec.Struct, frozen=True, kw_only=True):
-    """How much there is, and what dies when, the soonest first."""
+    """How many nodes and certificates there are, whether anything lies on disk or not."""
 
     nodes: int
     certificates: int
-    expiries: tuple[Expiry, ...]
 
 
 class WatchedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,7 +248,7 @@ class Store(Protocol):
         ...
 
     async def stock(self) -> Stock:
-        """How many nodes and certificates there are, and what dies when."""
+        """How much there is."""
         ...
 
     async def node(self, name: str) -> NodeFacts | None:

@@ -27,10 +27,15 @@ class Survival(msgspec.Struct, frozen=True, kw_only=True):
     last_at: datetime | None = None
 
 
+def living_of(lives: Iterable[Life], now: datetime) -> list[Life]:
+    """Those that live now, the first to die on top."""
+    return sorted(life for life in lives if life.expires_at > now)
+
+
 def survive(lives: Iterable[Life], now: datetime) -> Survival:
     """The clock as it stands now."""
     known = list(lives)
-    living = sorted(life for life in known if life.expires_at > now)
+    living = living_of(known, now)
     if not living:
         return Survival(living=0, expired=len(known))
     return Survival(

@@ -27,6 +27,7 @@ from certagent.domain.paths import Path, to_mermaid
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.resolution.files import RESOLVER_FILES
+from certagent.domain.survival import living_of, survive
 
 _MOST_INCIDENTS = 20
 _MOST_RESOLVED = 5
@@ -81,7 +82,7 @@ class Dashboard:
         agents = await self._store.agents(None, _FEW_ROWS, silent_first=True)
         pictured = [(one, await self._ways_of(one, 1)) for one in standing.items[:_MOST_PICTURES]]
         now = self._clock.now()
-        stock = await self._store.stock()
+        lives = await self._store.lives()
         return self._render(
             request,
             "overview.html",
@@ -91,8 +92,9 @@ class Dashboard:
             certificates=[show_certificate(one) for one in certificates.items],
             agents=self._show_agents(agents.items),
             connected=len(self._channels.names()),
-            stock=stock,
-            alive=[one for one in stock.expiries if one.expires_at > now],
+            stock=await self._store.stock(),
+            survival=survive(lives, now),
+            ends=[life.expires_at for life in living_of(lives, now)],
             endangered=_endangered(standing.items),
             first_victim=_first_victim(standing.items),
         )

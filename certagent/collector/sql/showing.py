@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, func, literal, or_, select, tuple_
 from certagent.collector.sql import facts
 from certagent.collector.sql.reading import cursor_of, find_agent, page_of, read_agent, read_certificate
 from certagent.collector.sql.schema import Instant, agents, certificates, findings, reports, scopes
-from certagent.collector.store import Expiry, NodeFacts, Page, Stock, WatchedFile
+from certagent.collector.store import NodeFacts, Page, Stock, WatchedFile
 from certagent.domain.incidents import Sighting
 from certagent.domain.reports import FileChange, Report, RunKind
 
@@ -23,15 +23,10 @@ _decode_report = msgspec.json.Decoder(Report).decode
 
 def take_stock(connection: Connection) -> Stock:
     """See `Store.stock`."""
-    nodes = connection.execute(select(func.count()).select_from(agents)).scalar_one()
-    query = select(certificates.c.agent, certificates.c.name, certificates.c.expires_at)
-    rows = connection.execute(query.order_by(certificates.c.expires_at, certificates.c.agent, certificates.c.name))
-    found = [Expiry(node=row.agent, certificate=row.name, expires_at=row.expires_at) for row in rows]
-    return Stock(
-        nodes=nodes,
-        certificates=len(found),
-        expiries=tuple(one for one in found if one.expires_at is not None),
+    nodes, known = (
+        connection.execute(select(func.count()).select_from(table)).scalar_one() for table in (agents, certificates)
     )
+    return Stock(nodes=nodes, certificates=known)
 
 
 def list_soonest(connection: Connection, after: str | None, limit: int) -> Page:
