@@ -14,7 +14,7 @@ from certagent.deployers import Turns
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.conclusions.serving import Serving
 from certagent.domain.ports import Clock
-from certagent.domain.reports import CertificateState, Inventory, Outcome, RunKind, Trigger
+from certagent.domain.reports import CertificateState, Inventory, Outcome, Resolver, RunKind, Trigger
 from certagent.state import State
 
 
@@ -27,6 +27,10 @@ class Looking(Protocol):
 
     def role(self) -> str | None:
         """What it serves."""
+        ...
+
+    def resolver(self) -> Resolver:
+        """How names are resolved on it."""
         ...
 
 
@@ -86,6 +90,7 @@ class Stock:
             addresses=await asyncio.to_thread(self._looking.addresses),
             role=self._role or await asyncio.to_thread(self._looking.role),
             version=__version__,
+            resolver=await asyncio.to_thread(self._looking.resolver),
             certificates=tuple(self._states[name] for name in self._certificates if name in self._states),
         )
         if trigger is not Trigger.TIMER or inventory != self._last:

@@ -12,6 +12,7 @@ from certagent.domain.hops import PathFacts
 from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, effective_severity
 from certagent.domain.paths import Path, trace
 from certagent.domain.rehearsals import RehearsalOutcome
+from certagent.domain.reports import Resolver
 
 _LEAST = Severity.ERROR
 
@@ -25,6 +26,7 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     last_seen: datetime
     connected: bool
+    resolver: Resolver | None
 
 
 class CertificateView(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,7 @@ def show_agent(agent: KnownAgent, *, connected: bool) -> AgentView:
         version=inventory.version if inventory is not None else "",
         last_seen=agent.last_seen,
         connected=connected,
+        resolver=inventory.resolver if inventory is not None else None,
     )
 
 

@@ -54,6 +54,14 @@ class CertificateState(msgspec.Struct, frozen=True, kw_only=True):
     last_outcome_at: datetime | None = None
 
 
+class Resolver(msgspec.Struct, frozen=True, kw_only=True):
+    """How a Go program on the node resolves names: what is asked in turn, and the nameservers and search list in use."""
+
+    order: tuple[str, ...]
+    nameservers: tuple[str, ...]
+    search: tuple[str, ...] = ()
+
+
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """A node as it knows itself. `role`: what it serves, such as "authority", "gateway", "traefik", "collector"."""
 
@@ -62,6 +70,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     role: str | None = None
     version: str = ""
     certificates: tuple[CertificateState, ...] = ()
+    resolver: Resolver | None = None  # an older agent does not say
 
 
 class FileChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import msgspec
 
 from certagent.domain.looks import Listener, NodeLook
 from certagent.domain.rehearsals import LibcAnswer, Resolution
+from certagent.domain.reports import Resolver
 from certagent.vantage.files import MOST_NAMES, FileObservation, Snapshot, names_of_fleet, read_files, resolve_all
 from certagent.vantage.resolve import Desk
 from certagent.world.linux import Proc, Process
@@ -57,6 +58,12 @@ class NodeVantage:
         names = {owner.name for owner in owners}
         known = next((role for name, role in _ROLES if name in names), None)
         return known or (_COLLECTOR if any(map(_is_collector, owners)) else None)
+
+    def resolver(self) -> Resolver:
+        """How names are resolved here."""
+        files, _ = read_files(self._root, self._proc)
+        conf = files.resolv_conf
+        return Resolver(order=files.nsswitch.order, nameservers=conf.asked(), search=conf.search)
 
     async def resolve(self, name: str) -> Resolution:
         """A name by this node's files and every nameserver, hosts and DNS side by side, as a Go program sees it."""

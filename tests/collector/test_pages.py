@@ -6,7 +6,8 @@ from datetime import timedelta
 import msgspec
 
 from certagent.domain.rehearsals import RehearsalOutcome
-from tests.collector.cast import TRAEFIK, certificate, now, rehearsal, shadow
+from certagent.domain.reports import FileChange, Resolver
+from tests.collector.cast import LINE, TRAEFIK, certificate, now, rehearsal, shadow
 from tests.collector.process import Collector, eventually
 
 NASTY = "<script>alert(1)</script>"
@@ -54,6 +55,30 @@ async def test_every_page_shows_what_it_is_for_and_executes_nothing(collector: C
         for forbidden in ("<style", "style=", " onclick", "javascript:"):
             assert forbidden not in text, (path, forbidden)
         assert "http://" not in text.replace("http://www.w3.org/2000/svg", ""), path
+
+
+async def test_the_node_says_how_it_resolves_and_the_incident_what_changed_before(collector: Collector) -> None:
+    """Whole lines, those that went and those that came; an agent that does not say it leaves no hole."""
+    await collector.introduce()
+    assert "Names are resolved by" not in await _read(collector, "/nodes/lxc103")
+    resolver = Resolver(order=("files", "dns"), nameservers=("10.0.0.153", "10.0.0.53"), search=("internal",))
+    told = collector.cast.authority.inventory("10.0.0.10", "authority")
+    inventory = msgspec.structs.replace(told.inventory, resolver=resolver)
+    await collector.report(msgspec.structs.replace(told, inventory=inventory))
+    text = re.sub(r"<[^>]+>", "", await _read(collector, "/nodes/lxc103"))
+    assert "resolved by files, then dns; nameservers 10.0.0.153, 10.0.0.53, searching internal" in text
+    change = FileChange(file="/etc/hosts", exists=True, removed=("10.0.0.12 x",), added=(LINE, NASTY))
+    watched = collector.cast.authority.watch(shadow())
+    await collector.report(msgspec.structs.replace(watched, changes=(change,)))
+    (incident,) = await collector.incidents()
+    text = await _read(collector, f"/incidents/{incident['id']}")
+    assert "The change before" in text
+    shown = text.partition("The change before")[2].partition("</section>")[0]
+    assert re.findall(r'aria-label="(\w+)">.</span><code>([^<]+)', shown)[:2] == [
+        ("removed", "10.0.0.12 x"),
+        ("added", LINE),
+    ]
+    assert NASTY not in text
 
 
 async def test_an_operator_acknowledges_by_the_pages_own_form_alone(collector: Collector) -> None:

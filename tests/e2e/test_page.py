@@ -213,6 +213,22 @@ async def test_an_incident_is_acknowledged_by_keyboard_and_without_script(green:
     assert witness.collector(f"/v1/incidents/{identity}")["state"] == "acknowledged"
 
 
+async def test_the_incident_shows_the_change_before_and_the_node_its_nameserver(green: None, browser: Browser) -> None:
+    """As the agents saw both: the line that was written, and what resolv.conf and nsswitch.conf say."""
+    fleet.break_with(SEED)
+    identity = fleet.until("an incident is open", 10, lambda: next(iter(witness.open_incidents()), None))["id"]
+    async with visiting(browser, witness.page()) as visit:
+        await visit.open(f"/incidents/{identity}")
+        change = visit.page.locator(".preceding")
+        assert "lxc103" in await change.locator("h2").inner_text()
+        assert await change.locator("li code").all_inner_texts() == [f"10.0.0.153 {TRAEFIK}"]
+        await visit.open("/nodes/lxc103")
+        resolver = await visit.page.inner_text(".resolver")
+        assert "files, then dns" in resolver
+        assert "10.0.0.153" in resolver
+        assert await visit.complaints() == []
+
+
 async def test_the_search_field_leads_to_any_path_and_it_can_be_kept(green: None, browser: Browser) -> None:
     """Typed by hand; the Mermaid text is a download."""
     async with visiting(browser, witness.page()) as visit:
