@@ -122,7 +122,7 @@ async def test_shapes_of_the_lists(collector: Collector) -> None:
     """What others script against."""
     await collector.introduce()
     _, agents = await collector.get("/v1/agents")
-    assert set(agents["items"][0]) == {"name", "role", "addresses", "version", "last_seen", "connected"}
+    assert set(agents["items"][0]) == {"name", "role", "addresses", "version", "last_seen", "connected", "resolver"}
     assert [item["role"] for item in agents["items"]] == ["gateway", "traefik", "authority"]
     _, certificates = await collector.get("/v1/certificates")
     assert set(certificates["items"][0]) == {
