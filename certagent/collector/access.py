@@ -3,7 +3,9 @@
 import asyncio
 import hmac
 import ipaddress
+import ssl
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -27,11 +29,13 @@ _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Credential(msgspec.Struct, frozen=True):
-    """What a request is recognised by. `secret` binds forms to it; `by_browser`: sent without anybody's doing."""
+    """What a request is recognised by. `secret` binds forms to it; `by_browser`: sent without anybody's doing;
+    `expires_at`: a certificate's end, however long the connection lasts that it opened."""
 
     digest: str
     secret: str
     by_browser: bool = False
+    expires_at: datetime | None = None
 
 
 caller_key: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
@@ -61,7 +65,16 @@ class Access:
 
     async def still_holds(self, credential: Credential, caller: Caller) -> bool:
         """Whether that is still the caller's."""
-        return await self._recognise(credential.digest) == caller
+        return not self._is_over(credential) and await self._recognise(credential.digest) == caller
+
+    def seconds_left(self, credential: Credential) -> float | None:
+        """Until it ends by itself; None: it does not."""
+        if credential.expires_at is None:
+            return None
+        return max(0.0, (credential.expires_at - self._clock.now()).total_seconds())
+
+    def _is_over(self, credential: Credential) -> bool:
+        return self.seconds_left(credential) == 0.0
 
     def middleware(self) -> Middleware:
         """Checks Host and credential, and that what a browser sends by itself is not used by another site."""
@@ -78,7 +91,7 @@ class Access:
     async def _admit(self, request: web.Request) -> None:
         for credential in _credentials_of(request):
             caller = await self._recognise(credential.digest)
-            if caller is not None:
+            if caller is not None and not self._is_over(credential):
                 if credential.by_browser and request.method not in _SAFE_METHODS:
                     check_same_origin(request)
                 request[caller_key], request[credential_key] = caller, credential
@@ -163,13 +176,17 @@ def _credentials_of(request: web.Request) -> list[Credential]:
     session = request.cookies.get(session_cookie(request))
     if session:
         return [Credential(session_digest_of(session), session, by_browser=True)]
-    return [Credential(certificate_digest_of(name), name) for name in _proven_identifiers(request)]
+    return _proven_identifiers(request)
 
 
-def _proven_identifiers(request: web.Request) -> list[str]:
+def _proven_identifiers(request: web.Request) -> list[Credential]:
     """The DNS names of the client's certificate; the handshake has verified it by `server.client_root`."""
-    proven = request.get_extra_info("peercert") or {}
-    return sorted(name.lower() for kind, name in proven.get("subjectAltName", ()) if kind == "DNS")
+    proven = request.get_extra_info("peercert")
+    if not proven:
+        return []
+    names = sorted(name.lower() for kind, name in proven.get("subjectAltName", ()) if kind == "DNS")
+    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(proven["notAfter"]), UTC)
+    return [Credential(certificate_digest_of(name), name, expires_at=ends) for name in names]
 
 
 def _who_are_you(request: web.Request) -> Exception:

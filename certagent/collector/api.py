@@ -183,7 +183,7 @@ class Api:
         try:
             stale = await self._store.stale_identifiers_of(caller.name)
             await tell_to_judge_again(self._channels, {caller.name: stale})
-            await channel.listen()
+            await channel.listen(self._access.seconds_left(credential))
         finally:
             self._channels.dismiss(channel)
         return socket

@@ -63,8 +63,17 @@ class AgentChannel:
         except (ConnectionError, TimeoutError) as error:
             raise ChannelClosed(self.caller.name) from error
 
-    async def listen(self) -> None:
-        """Take answers until the channel closes, says nonsense, or its token is revoked."""
+    async def listen(self, seconds: float | None = None) -> None:
+        """Take answers until the channel closes, says nonsense, its token is revoked, or `seconds` have passed: then
+        the certificate has expired that opened it."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._take_answers()
+        except TimeoutError:
+            log.info("the certificate of %s expired", self.caller.name)
+            await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"the certificate expired")
+
+    async def _take_answers(self) -> None:
         async for message in self.socket:
             if message.type is not WSMsgType.TEXT or not await self._check():
                 break

@@ -55,7 +55,7 @@ class CertificateState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resolver(msgspec.Struct, frozen=True, kw_only=True):
-    """How a Go program on the node resolves names: what is asked in turn, and the nameservers and search list in use."""
+    """How a Go program on the node resolves names: what is asked in turn, nameservers and search list."""
 
     order: tuple[str, ...]
     nameservers: tuple[str, ...]

@@ -3,7 +3,8 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
@@ -177,6 +178,28 @@ async def test_a_certificate_speaks_as_the_agent_it_was_given_to(tmp_path: Path)
             assert await eventually(ended)
 
 
+async def test_a_channel_ends_with_the_certificate_that_opened_it(tmp_path: Path) -> None:
+    """And a connection that was kept open serves nobody any more; the new certificate opens another one."""
+    root = Authority("Clients")
+    async with _asking_for_certificates(tmp_path, root) as collector:
+        add_certificate(collector.store, "lxc102", TokenRole.AGENT, CERTIFICATE, now())
+        pair = (tmp_path / "client.crt", tmp_path / "client.key")
+        context, url = collector.trust(), f"https://127.0.0.1:{collector.port}"
+        _write_pair(pair, root, (CERTIFICATE,), timedelta(minutes=1, seconds=8))  # of which a minute is over
+        context.load_cert_chain(*pair)
+        async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(ssl=context)) as session:
+            assert (await session.get("/v1/incidents")).status == 200
+            async with asyncio.timeout(30), session.ws_connect("/v1/channel") as socket:
+                message = await socket.receive()
+            assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, aiohttp.WSCloseCode.POLICY_VIOLATION)
+            with suppress(aiohttp.ClientError):  # if that connection has ended: the handshake of another one fails
+                assert (await session.get("/v1/incidents")).status == 401
+        _write_pair(pair, root, (CERTIFICATE,))
+        async with PinnedClient(url, tmp_path / "root.crt", (), {}, pair) as client:
+            socket = await client.open_channel("/v1/channel", heartbeat=20)
+            await socket.close()
+
+
 async def test_a_certificate_of_another_root_ends_the_handshake(tmp_path: Path) -> None:
     """It is not even asked what it is for."""
     async with _asking_for_certificates(tmp_path, Authority("Clients")) as collector:
@@ -192,9 +215,11 @@ async def test_a_certificate_of_another_root_ends_the_handshake(tmp_path: Path) 
         assert (await collector.get("/v1/incidents", "lxc102"))[0] == 200  # a token still does
 
 
-def _write_pair(pair: tuple[Path, Path], root: Authority, names: tuple[str, ...]) -> None:
+def _write_pair(
+    pair: tuple[Path, Path], root: Authority, names: tuple[str, ...], lifetime: timedelta = timedelta(hours=24)
+) -> None:
     if names:
-        issued = root.issue(*names)
+        issued = root.issue(*names, lifetime=lifetime)
         pair[1].write_bytes(issued.key_pem)
         pair[0].write_bytes(issued.chain_pem)
 
