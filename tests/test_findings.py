@@ -76,6 +76,7 @@ FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a 
     "ca.vantage_missing": (_SEEN, "test_without_anybody_beside_the_ca_preflight_is_blind"),
     "dns.aaaa_dead": (_SEEN, "test_an_aaaa_of_another_box_is_named"),
     "dns.aaaa_wrong_host": (_SEEN, "test_an_aaaa_of_another_box_is_named"),
+    "dns.zone_gone": (_SEEN, "test_a_zone_that_is_gone_is_one_incident"),
     "dns.flapping": (_SEEN, "test_a_name_that_leads_here_and_there_is_flapping"),
     "dns.servfail": ("tests/vantage/test_dns.py", "test_a_nameservers_answer_becomes_a_finding"),
     "http01.flaky": (_SEEN, "test_a_path_that_comes_and_goes_is_flaky"),
@@ -98,7 +99,6 @@ FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a 
     ),
 }
 NOT_FOR_REAL = {
-    "dns.zone_gone": "the collector's own, from several agents' reports: tests/collector/test_by_the_clock.py",
     "acme.authorization_stuck": "step-ca validates in the request itself and never leaves one undecided",
     "acme.bad_csr": "no request of ours is a bad one",
     "acme.failed": "whatever has no code of its own",

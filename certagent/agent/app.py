@@ -257,9 +257,7 @@ async def _link(
     tell = None
     if section.webhook is not None:
         tell = OwnWebhook(section.webhook, await stack.enter_async_context(aiohttp.ClientSession()))
-    watch = CollectorWatch(
-        settings.agent.name, section.url, spool=spool, state=state, tell=tell, policy=policy, clock=clock
-    )
+    watch = CollectorWatch(settings.agent.name, client, spool=spool, state=state, tell=tell, policy=policy, clock=clock)
     return _Link(client=await stack.enter_async_context(client), spool=spool, watch=watch)
 
 

@@ -16,6 +16,7 @@ from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.reporting import Spool
 from certagent.state import State
+from certagent.world.pinned import PinnedClient
 from certagent.world.webhook import PermanentFailure, TransientFailure
 
 log = logging.getLogger(__name__)
@@ -46,10 +47,18 @@ class CollectorWatch:
     """Told by uplink and channel how each try went; concludes after `agent.collector_gone_after` of the policy."""
 
     def __init__(
-        self, node: str, url: str, *, spool: Spool, state: State, tell: Telling | None, policy: Policy, clock: Clock
+        self,
+        node: str,
+        client: PinnedClient,
+        *,
+        spool: Spool,
+        state: State,
+        tell: Telling | None,
+        policy: Policy,
+        clock: Clock,
     ) -> None:
         self._node = node
-        self._url = url
+        self._client = client
         self._spool = spool
         self._state = state
         self._tell = tell
@@ -80,11 +89,12 @@ class CollectorWatch:
     def findings(self) -> list[Finding]:
         """About the way to the collector, as it is now; graded."""
         contact = Contact(
-            url=self._url,
+            url=self._client.url,
             silence=self._silence(),
             waiting=len(self._spool.waiting()),
             dead=self._spool.dead_count(),
             dead_folder=str(self._spool.dead_folder),
+            ahead_seconds=self._client.ahead_seconds,
         )
         return [self._policy.grade(finding) for finding in conclude_contact(self._node, contact)]
 

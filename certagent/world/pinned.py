@@ -5,6 +5,8 @@ import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ class PinnedClient:
     certificate), they go to the configured addresses under the same name for SNI, Host and trust. `pair` (certificate,
     key) is shown to the server as it is on disk when a connection begins; while there is none, none is shown.
     `context`: another than the one that trusts the root, for whoever has a certificate to present once.
+    `ahead_seconds`: how far the server's clock is ahead of this node's, by its latest answer (to the second, and as far
+    off as that answer took).
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class PinnedClient:
         self._context = context or trust_only(root)
         self._addresses = addresses
         self._headers = headers
+        self.ahead_seconds: float | None = None
         self._by_name: aiohttp.ClientSession | None = None
         self._by_address: aiohttp.ClientSession | None = None
 
@@ -64,6 +69,7 @@ class PinnedClient:
                     asyncio.timeout(timeout),
                     session.request(method, self.url + path, **options) as response,
                 ):
+                    self._compare_clocks(response.headers.get("Date", ""))
                     return response.status, await _read(response)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 failure = error
@@ -88,6 +94,10 @@ class PinnedClient:
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 failure = error
         raise failure
+
+    def _compare_clocks(self, date: str) -> None:
+        with suppress(ValueError):
+            self.ahead_seconds = (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
 
     def _sessions(self) -> list[aiohttp.ClientSession]:
         self._load_pair()

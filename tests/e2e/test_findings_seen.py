@@ -105,3 +105,91 @@ def test_an_aaaa_of_another_box_is_named(ipv6: None) -> None:
             fleet.until("somebody answers", 10, lambda: "dns.aaaa_wrong_host" in _found())
         finally:
             witness.inside("lxc101", "systemctl", "stop", "stranger")
+
+
+@pytest.mark.parametrize("fault", ["ca-clock-skew"], indirect=True)
+def test_an_agent_whose_clock_is_wrong_says_so(fault: str) -> None:
+    """agent.clock: by the collector's answers, in `certagent status`; gone with the cause."""
+    fleet.until("the agent has heard the collector", 30, lambda: _of_the_agent("lxc102") == ["agent.clock"])
+    assert witness.certagent("lxc102", "status")[0] == 3
+    fleet.heal(fault)
+    fleet.until("the clocks agree", 30, lambda: _of_the_agent("lxc102") == [])
+
+
+def _of_the_agent(node: str) -> list[str]:
+    try:
+        return [finding["code"] for finding in witness.certagent(node, "status")[1]["findings"]]
+    except witness.Unseen:  # it is being started again
+        return ["nobody"]
+
+
+@contextmanager
+def _policy(text: str) -> Iterator[None]:
+    """The collector's policy with this below it; as it was afterwards."""
+    file, restart = "/etc/certagent/policy.toml", "systemctl restart certagent-collector"
+    witness.inside(
+        "lxc104", "sh", "-euc", f"cp -p {file} /root/policy.kept; printf '%s\\n' '{text}' >>{file}; {restart}"
+    )
+    try:
+        yield
+    finally:
+        witness.inside("lxc104", "sh", "-euc", f"mv /root/policy.kept {file}; {restart}")
+
+
+def _open() -> dict[str, dict[str, Any]]:
+    try:
+        return {one["code"]: one for one in witness.open_incidents()}
+    except witness.Unseen:  # the collector is being started again
+        return {}
+
+
+def test_an_agent_that_was_stopped_is_silent(green: None) -> None:
+    """agent.silent: its node, its certificates, its unit; and cert.expiring although nobody there says so, by a policy
+    for which every certificate is old. Resolved by itself when it is back."""
+    with _policy('silent_after = "3s"\nlook_every = "500ms"\nexpiring_below = 0.9999'):
+        fleet.until("all are there again", 30, lambda: _connected() == 4)
+        witness.inside("lxc102", "systemctl", "stop", "certagent-agent")
+        try:
+            incident = fleet.until("its silence is noticed", 30, lambda: _open().get("agent.silent"))
+            fleet.until("its certificate's end is told for it", 30, lambda: _is_told_of_the_dead("lxc102"))
+        finally:
+            witness.inside("lxc102", "systemctl", "start", "certagent-agent")
+        assert incident["culprit"]["node"] == "lxc102"
+        assert [victim["certificate"] for victim in incident["victims"]] == ["traefik"]
+        assert "systemctl status certagent-agent" in incident["fix"]
+        fleet.until("it is heard again", 60, lambda: "agent.silent" not in _open())
+
+
+def _is_told_of_the_dead(node: str) -> bool:
+    """Whether an incident about a certificate's end there knows that its agent is silent."""
+    told = [one for one in witness.open_incidents() if one["code"] == "cert.expiring"]
+    return any(one["culprit"]["node"] == node and "has not been heard" in one["explanation"] for one in told)
+
+
+def _connected() -> int:
+    try:
+        return sum(one["connected"] for one in witness.items("/v1/agents"))
+    except witness.Unseen:
+        return 0
+
+
+def test_a_zone_that_is_gone_is_one_incident(green: None) -> None:
+    """dns.zone_gone: taken out of the nameserver, every name of it vanishes at once: they are victims of one cause, not
+    incidents of their own."""
+    with _policy('look_every = "500ms"'):
+        fleet.until("all are there again", 30, lambda: _connected() == 4)
+        _on_nameserver(f"cp -p {ZONE} /root/zone.kept; sed -i '/[.]internal[.]/d' {ZONE}")
+        try:
+            for node in fleet.IDENTIFIERS:
+                fleet.check(node)
+            incident = fleet.until("the zone is missed", 60, lambda: _open().get("dns.zone_gone"))
+            names = {one["identifier"] for one in incident["victims"]}
+            assert incident["culprit"]["address"] == "10.0.0.153"
+            assert {fleet.TRAEFIK, "nginx.internal.thinkheads.ai", "collector.internal.thinkheads.ai"} <= names
+            assert "10.0.0.153" in incident["fix"]
+            fleet.until(
+                "no name is an incident of its own", 30, lambda: not {"dns.nxdomain", "dns.nodata"} & set(_open())
+            )
+        finally:
+            _on_nameserver(f"mv /root/zone.kept {ZONE}")
+        fleet.until("it is there again", 90, lambda: "dns.zone_gone" not in _open())

@@ -7,6 +7,8 @@ import msgspec
 
 from certagent.domain.findings import Culprit, Finding, Vantage
 
+_MOST_SKEW_SECONDS = 60.0  # as at the CA
+
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
     """The collector takes nothing: since when, and what came of the last try."""
@@ -17,23 +19,26 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the way to the collector at `url`. `silence` is null as long as it is there; `dead`: how many
-    reports were given up and lie in the folder `dead_folder`."""
+    reports were given up and lie in the folder `dead_folder`; `ahead_seconds`: by how much its clock is ahead."""
 
     url: str
     silence: Silence | None
     waiting: int
     dead: int
     dead_folder: str
+    ahead_seconds: float | None = None
 
 
 def conclude_contact(node: str, contact: Contact) -> Iterator[Finding]:
-    """agent.collector_gone, agent.spool_backlog, agent.reports_refused."""
+    """agent.collector_gone, agent.spool_backlog, agent.reports_refused, agent.clock."""
     if contact.silence is not None:
         yield _gone(node, contact.url, contact.silence)
         if contact.waiting:
             yield _backlog(node, contact.waiting, contact.silence)
     if contact.dead:
         yield _refused(node, contact)
+    if contact.ahead_seconds is not None and abs(contact.ahead_seconds) > _MOST_SKEW_SECONDS:
+        yield _clocks_differ(node, contact.url, contact.ahead_seconds)
 
 
 def _gone(node: str, url: str, silence: Silence) -> Finding:
@@ -69,6 +74,19 @@ def _refused(node: str, contact: Contact) -> Finding:
         detail={"dead": contact.dead, "folder": contact.dead_folder},
         culprit=Culprit(node=node, file=contact.dead_folder),
         fix=f"The agent's journal says why; remove what lies in {contact.dead_folder} once it was read.",
+    )
+
+
+def _clocks_differ(node: str, url: str, ahead: float) -> Finding:
+    return Finding(
+        code="agent.clock",
+        vantage=Vantage.CLIENT,
+        reporter=node,
+        explanation=f"The clocks of {node} and of the collector at {url} are {abs(ahead):.0f} s apart;"
+        f" {'the collector' if ahead > 0 else node} is ahead: what is told when, and what is due when, is wrong there.",
+        detail={"ahead_seconds": round(ahead)},
+        culprit=Culprit(node=node),
+        fix="See which of the two keeps time (timedatectl), and mend the other.",
     )
 
 
