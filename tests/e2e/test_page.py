@@ -131,6 +131,7 @@ async def test_the_picture_of_a_healthy_path_has_nothing_red(green: None, browse
         await visit.open(f"/paths/{TRAEFIK}")
         await visit.page.wait_for_selector(".path.wide .heading:text('proven by rehearsal')", timeout=SECONDS)
         await _agrees(visit.page, lambda: witness.collector(f"/v1/paths/{TRAEFIK}"))
+        await _agrees(visit.page, lambda: _traced("lxc102", TRAEFIK))
         actual = (await visit.page.evaluate(_READ_PICTURE))["actual"]
         assert {hop["state"] for hop in actual} == {"ok"}
 
