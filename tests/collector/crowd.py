@@ -29,9 +29,7 @@ class Member:
 
     def __init__(self, name: str, token: str, url: str, context: ssl.SSLContext) -> None:
         self.agent, self.identifier = Agent(name), f"{name}.{ZONE}"
-        connector = aiohttp.TCPConnector(
-            ssl=context, limit=2, keepalive_timeout=float(__import__("os").environ.get("KEEP", "600"))
-        )
+        connector = aiohttp.TCPConnector(ssl=context, limit=2)
         headers = {"Authorization": f"Bearer {token}"}
         self.session = aiohttp.ClientSession(url, headers=headers, connector=connector)
         self.channel: aiohttp.ClientWebSocketResponse | None = None

@@ -23,7 +23,7 @@ from tests.collector.test_alerts import Receiver
 
 MANY = 5_000
 WITHIN = 5.0  # seconds, from the first report of it
-LARGEST = 350  # MiB, once each has only its channel; around 310 were seen, and 460 when every other connection stayed
+LARGEST = 400  # MiB, once each has only its channel: 310 to 345 were seen, and 460 when all others stayed open
 
 
 def admit(collector: Collector, count: int) -> dict[str, str]:
@@ -104,6 +104,12 @@ async def test_five_thousand_victims_are_one_incident_and_one_message(tmp_path: 
         pid = collector.process.pid
         figures = {"joined_s": joined["joined"], "joined_mib": resident_mib(pid)}
 
+        async def is_idle() -> bool:
+            return connections(pid) <= MANY + 100
+
+        await eventually(is_idle, within=60)
+        await asyncio.sleep(6)  # until the last of the others is closed, too: a post must not meet that
+        figures["idle_mib"] = resident_mib(pid)
         begun = time.monotonic()
         crowd.go_on()
         await collector.report(collector.cast.authority.watch(shadow(f"n0.{ZONE}")))
@@ -118,12 +124,6 @@ async def test_five_thousand_victims_are_one_incident_and_one_message(tmp_path: 
 
         await eventually(is_whole)
         figures["whole_incident_s"] = time.monotonic() - begun
-
-        async def is_idle() -> bool:
-            return connections(pid) <= MANY + 100
-
-        await eventually(is_idle, within=60)
-        figures["idle_mib"] = resident_mib(pid)
         crowd.go_on()
         (incident,) = await collector.incidents()
         assert {victim["identifier"] for victim in incident["victims"]} == {f"n{n}.{ZONE}" for n in range(MANY)}
