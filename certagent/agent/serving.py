@@ -5,7 +5,7 @@ Changes nothing: what somebody else put there is told, not fought.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.domain.reports import Outcome, RunKind, Trigger
 from certagent.proof import Prover
-from certagent.state import State
+from certagent.state import CertificateFolder, State
 from certagent.watch import read_contents, watching
 
 SECOND_LOOK = timedelta(seconds=1.5)
@@ -75,6 +75,7 @@ class ServingRuns:
     async def look(self, certificate: CertificateSection) -> Serving:
         """The certificate now: on disk, served, proven."""
         folder = self._state.certificate(certificate.name)
+        after = _ended_at(folder)
         proven = await asyncio.to_thread(folder.proven) if certificate.manage else None
         live = tuple(await asyncio.to_thread(self._live, certificate))
         wanted = proven.facts if proven is not None else _on_disk(certificate, live)
@@ -83,6 +84,7 @@ class ServingRuns:
             name=certificate.name,
             identifiers=certificate.identifiers,
             at=self._clock.now(),
+            after=after,
             manage=certificate.manage,
             proven=proven.facts if proven is not None else None,
             live=live,
@@ -92,8 +94,10 @@ class ServingRuns:
         )
 
     async def report(self, serving: Serving, trigger: Trigger) -> None:
-        """Conclude, and report what was not told yet; nothing while a renewal is at work on it."""
-        if self._state.certificate(serving.name).run() is not None:
+        """Conclude, and report what was not told yet; nothing while a renewal is at work on it, or was since the look
+        began: half of what was seen may be from before, and who renews has it looked at again."""
+        folder = self._state.certificate(serving.name)
+        if folder.run() is not None or _ended_at(folder) != serving.after:
             return
         seen = await asyncio.to_thread(self._note, serving)
         self._tell(serving.name, conclude_serving(msgspec.structs.replace(serving, seen=seen)), trigger)
@@ -194,6 +198,11 @@ def _on_disk(certificate: CertificateSection, live: Sequence[LiveTarget]) -> Cer
     """Of what others renew: what they have put there."""
     facts = [one.pair.facts for one in live if one.pair.facts is not None]
     return facts[0] if facts and not certificate.manage else None
+
+
+def _ended_at(folder: CertificateFolder) -> datetime | None:
+    last = folder.last()
+    return last.at if last is not None else None
 
 
 def _is_foreign(serving: Serving, leaf: CertificateFacts) -> bool:

@@ -27,12 +27,14 @@ class LiveTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
     """One configured certificate at one moment. `proven`: what was last proven (None also where others renew it);
-    `seen`: the certificates that the timer met, oldest first: those that nobody asked for by hand."""
+    `seen`: the certificates that the timer met, oldest first: those that nobody asked for by hand. `after`: when the
+    last renewal had come to its end before the look."""
 
     node: str
     name: str
     identifiers: tuple[str, ...]
     at: datetime
+    after: datetime | None = None
     manage: bool = True
     proven: CertificateFacts | None = None
     live: tuple[LiveTarget, ...] = ()

@@ -1,0 +1,101 @@
+"""When a look at what is served is told, and when it is not. The state folder is a real one."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certagent.agent.reporter import Reporter
+from certagent.agent.serving import ServingRuns
+from certagent.config import CertificateSection, ListenerSolver, load_policy
+from certagent.domain.conclusions.serving import LiveTarget
+from certagent.domain.deployments import EndpointProof, Generation, LivePair
+from certagent.domain.reports import Outcome, Trigger
+from certagent.reporting import Spool
+from certagent.state import Last, Run, State
+from tests.certificates import Authority
+from tests.clock import FakeClock
+
+NAME = "traefik.internal"
+CERTIFICATE = CertificateSection(
+    name="traefik", identifiers=(NAME,), solver=ListenerSolver(listen="127.0.0.1:5002"), deploy=()
+)
+
+
+class _House:
+    """A certificate that is proven, what is live of it, and what happens while it is looked at."""
+
+    def __init__(self, root: Path) -> None:
+        self.clock = FakeClock()
+        self.folder = State(root / "state").certificate("traefik")
+        self.spool = Spool(root / "spool")
+        self.meanwhile: Callable[[], None] = lambda: None
+        self._authority = Authority()
+        self.live = self.renew()
+        self.end()
+        self.runs = ServingRuns(
+            [CERTIFICATE],
+            live=lambda _: [LiveTarget(target="traefik", pair=self._pair())],
+            configured=self,  # type: ignore[arg-type] # nothing of this node's web servers is looked at here
+            prover=self,  # type: ignore[arg-type] # the one coroutine that is used where nothing else is served
+            state=State(root / "state"),
+            reporter=Reporter("lxc102", self.spool, self.clock),
+            policy=load_policy(None),
+            clock=self.clock,
+        )
+
+    def renew(self) -> Generation:
+        """A new pair, issued and promoted; not proven yet."""
+        run = Run(id="1", certificate="traefik", trigger=Trigger.TIMER, step="deploy", started_at=self.clock.now())
+        self.folder.save_run(run)
+        pair = self._authority.issue(NAME, not_before=self.clock.now())
+        return self.folder.add_generation(pair.key_pem, pair.chain_pem)
+
+    def end(self) -> None:
+        """It is proven, and the run over."""
+        self.clock.move(timedelta(seconds=1))
+        self.folder.set_proven(self.live.number)
+        self.folder.end_run(Last(outcome=Outcome.DONE, at=self.clock.now()))
+
+    async def served_now(self, wanted: str, endpoints: Sequence[str], names: Sequence[str]) -> Sequence[EndpointProof]:
+        """As the prover's: something happens, and nobody is asked."""
+        self.meanwhile()
+        return ()
+
+    async def told(self) -> list[str]:
+        """The codes of the report that a look came to."""
+        serving = await self.runs.look(CERTIFICATE)
+        await self.runs.report(serving, Trigger.FILE)
+        return [finding.code for report in self.spool.take(100) for finding in report.findings]
+
+    def _pair(self) -> LivePair:
+        return LivePair(file="/etc/traefik/dynamic/certagent-traefik.yml", key_file="", facts=self.live.facts)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> _House:
+    """All is well."""
+    return _House(tmp_path)
+
+
+async def test_what_somebody_else_put_there_is_told(house: _House) -> None:
+    """Nobody renews, and another pair is live than the proven one."""
+    house.live = house.renew()
+    house.folder.end_run(Last(outcome=Outcome.FAILED, at=house.clock.now()))
+    assert await house.told() == ["deploy.drift"]
+
+
+async def test_a_look_that_a_renewal_ended_in_is_not_told(house: _House) -> None:
+    """The new pair was live and the old one proven when it began; the next look is told, and finds nothing."""
+    house.live = house.renew()
+    house.meanwhile = house.end
+    assert await house.told() == []
+    house.meanwhile = lambda: None
+    assert await house.told() == []
+
+
+async def test_a_look_while_a_renewal_is_at_work_is_not_told(house: _House) -> None:
+    """It will look by itself."""
+    house.live = house.renew()
+    assert await house.told() == []
