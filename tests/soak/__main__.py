@@ -1,0 +1,127 @@
+"""The soak as a command. Exit status 0 only if there is nothing to complain of; the seed is printed either way."""
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from deploy.lab import places
+from deploy.story import witness
+from tests.e2e import fleet
+from tests.soak import ground, meter, plan
+from tests.soak.injector import Entry
+from tests.soak.judge import Record, judge
+from tests.soak.prober import Probe
+
+_METERED_EVERY = 15.0
+_SETTLED_WITHIN = 240.0
+
+_Line = TypeVar("_Line")
+
+
+def main() -> int:
+    """Bring the fleet up where it is not, soak it, judge, print, keep."""
+    arguments = _arguments()
+    if not fleet.is_up():
+        fleet.bring_up()
+    with ground.prepared():
+        record = soak(arguments.seed, 60 * arguments.minutes)
+    complaints = judge(record)
+    keep(arguments.out, arguments.seed, arguments.minutes, record, complaints)
+    done = sum(entry.event == "ended" for entry in record.journal)
+    print(f"soak: seed {arguments.seed}, {arguments.minutes:g} minutes, {done} troubles, {len(record.probes)} looks")
+    for complaint in complaints:
+        print(f"soak: {complaint}")
+    print(f"soak: {'FAILED' if complaints else 'passed'} (seed {arguments.seed}); all of it is in {arguments.out}")
+    return 4 if complaints else 0
+
+
+def soak(seed: int, seconds: float) -> Record:
+    """Trouble the fleet, and write down what becomes of it. It is green before, and should be so after."""
+    steps = plan.make(seed, seconds)
+    print(f"soak: seed {seed}, {len(steps)} troubles in {seconds / 60:g} minutes", flush=True)
+    before = ground.spools()
+    samples = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "plan").write_bytes(msgspec.json.encode(steps))
+        began_at = time.time()
+        with _process("prober", folder / "probes"):
+            with _process("injector", folder / "plan", folder / "journal") as injector:
+                while injector.poll() is None:
+                    samples += meter.read()
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        injector.wait(_METERED_EVERY)
+            trouble = _settle()
+            ended_at = time.time()
+        after = ground.spools()
+        return Record(
+            began_at=began_at,
+            ended_at=ended_at,
+            journal=_read(folder / "journal", Entry),
+            probes=_read(folder / "probes", Probe),
+            samples=samples,
+            reports=_reports(before, after),
+            incidents=[witness.collector(f"/v1/incidents/{one['id']}") for one in witness.items("/v1/incidents")],
+            numbered={agent: (before[agent][0], after[agent][0]) for agent in after},
+            dead={agent: after[agent][1] - before[agent][1] for agent in after},
+            trouble=trouble,
+        )
+
+
+def keep(out: Path, seed: int, minutes: float, record: Record, complaints: list[str]) -> None:
+    """Everything, for whoever looks for the reason."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    document = {"seed": seed, "minutes": minutes, "complaints": complaints, "record": record}
+    out.write_bytes(msgspec.json.format(msgspec.json.encode(document)))
+
+
+@contextlib.contextmanager
+def _process(module: str, *words: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-m", f"tests.soak.{module}", *map(str, words)])
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(180)
+
+
+def _settle() -> str | None:
+    """Wait until everything is as it should be; else what is not."""
+    try:
+        fleet.wait_until_green(_SETTLED_WITHIN)
+        fleet.until("nothing waits to be reported", 60, ground.nothing_waits)
+    except (AssertionError, witness.Unseen) as trouble:
+        return str(trouble)
+    return None
+
+
+def _reports(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> list[dict[str, Any]]:
+    """Those of the soak, as the collector has them."""
+    bounds = {agent: (before[agent][0], after[agent][0]) for agent in after}
+    stored = (one for one in witness.items("/v1/reports") if one["agent"] in bounds)
+    return [one for one in stored if bounds[one["agent"]][0] < one["sequence"] <= bounds[one["agent"]][1]]
+
+
+def _read(path: Path, kind: type[_Line]) -> list[_Line]:
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [msgspec.json.decode(line, type=kind) for line in lines]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests/soak/run", description="The fleet under a random schedule of faults.")
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=places.cache() / "soak.json", help="where all of it is kept")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

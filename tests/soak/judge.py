@@ -1,0 +1,229 @@
+"""What is wrong with a soak, from what was written down: an empty list is a pass. Pure."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from tests.e2e.campaign.rows import is_named
+from tests.soak import ways
+from tests.soak.injector import Entry
+from tests.soak.meter import Sample
+from tests.soak.prober import EVERY, Probe
+
+BACK_WITHIN = 20.0
+"""Seconds after a trouble within which what it kept away answers again: a container's start, on a busy machine."""
+_WARM = 300.0
+_MOST_GROWTH = 6 * 1024  # KiB, of a process that is warm
+_MOST_MEMORY = 96 * 1024  # KiB, of any
+_MOST_NEW_DESCRIPTORS = 12
+_GAP = 4 * EVERY
+_NEVER = {"deploy.drift", "deploy.pair_mismatch", "deploy.world_readable", "cert.expired", "cert.two_owners"}
+_NEVER |= {"cert.reissue_loop", "cert.renewal_impossible", "agent.reports_refused"}
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was written down. `numbered`: by agent, the last number that it gave a report before, and at
+    the end; `dead`: how many reports it has had to keep as refused. `trouble`: why the fleet was
+    not as it should be at the end."""
+
+    began_at: float
+    ended_at: float
+    journal: list[Entry]
+    probes: list[Probe]
+    samples: list[Sample]
+    reports: list[dict[str, Any]]
+    incidents: list[dict[str, Any]]
+    numbered: dict[str, tuple[int, int]]
+    dead: dict[str, int]
+    trouble: str | None = None
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A trouble as it really was."""
+
+    way: str
+    begun_at: float
+    ended_at: float
+    was_in: bool
+
+
+def judge(record: Record) -> list[str]:
+    """All complaints."""
+    spans = list(spans_of(record))
+    return [
+        *_injector_did_its_work(record),
+        *_every_fault_was_reported(record, spans),
+        *_only_good_certificates_were_served(record.probes),
+        *_none_expired_between_two_looks(record.probes),
+        *_nothing_was_away_without_a_cause(record, spans),
+        *_probes_were_made(record),
+        *_nothing_was_made_up(record),
+        *_no_report_was_lost(record),
+        *_processes_stay_small(record.samples),
+        *([f"at the end: {record.trouble}"] if record.trouble else []),
+    ]
+
+
+def spans_of(record: Record) -> Iterator[Span]:
+    """The journal's troubles from begin to end."""
+    open_: dict[str, tuple[float, bool]] = {}
+    for entry in record.journal:
+        if entry.event == "begun":
+            open_[entry.way] = (entry.at, False)
+        elif entry.event == "in":
+            open_[entry.way] = (open_[entry.way][0], True)
+        elif entry.event == "ended" and entry.way in open_:
+            begun_at, was_in = open_.pop(entry.way)
+            yield Span(entry.way, begun_at, entry.at, was_in)
+
+
+def _injector_did_its_work(record: Record) -> Iterator[str]:
+    for entry in record.journal:
+        if entry.event == "failed":
+            yield f"{entry.way} could not be done: {entry.said}"
+    if not any(entry.event == "ended" for entry in record.journal):
+        yield "the injector did nothing"
+
+
+def _every_fault_was_reported(record: Record, spans: Iterable[Span]) -> Iterator[str]:
+    for span in spans:
+        way = _way(span.way)
+        if way.expected is None or not span.was_in:
+            continue
+        seen = list(_concluded(record, span) if way.expected.by_collector else _reported(record, span))
+        right = [one for one in seen if _has_code(one["code"], way.expected.codes)]
+        if not any(_accuses(one, way.expected.culprits) for one in right):
+            said = Counter((one["code"], _short(one.get("culprit"))) for one in seen)
+            yield (
+                f"{span.way}, in from {_clock(span.begun_at)} to {_clock(span.ended_at)}, was not reported as"
+                f" {', '.join(way.expected.codes)} of {_any_of(way.expected.culprits)}; what was: {dict(said)}"
+            )
+
+
+def _reported(record: Record, span: Span) -> Iterator[dict[str, Any]]:
+    """The findings of reports on runs that ended while it was in, by the clock that they are dated by."""
+    way = _way(span.way)
+    for report in record.reports:
+        shift = way.shift if report["agent"] == way.nodes[0] else 0.0
+        if span.begun_at <= _instant(report["finished_at"]) - shift <= span.ended_at + 1:
+            yield from report["findings"]
+
+
+def _concluded(record: Record, span: Span) -> Iterator[dict[str, Any]]:
+    """The incidents that opened while it was in, or right after it: the collector goes its rounds."""
+    for incident in record.incidents:
+        openings = (one["at"] for one in incident["transitions"] if one["kind"] in ("opened", "reopened"))
+        if any(span.begun_at <= _instant(at) <= span.ended_at + BACK_WITHIN for at in openings):
+            yield incident
+
+
+def _only_good_certificates_were_served(probes: Iterable[Probe]) -> Iterator[str]:
+    for probe in probes:
+        if probe.verdict is not None and probe.verdict != "0 (ok)":
+            yield f"{probe.name} at {_clock(probe.at)}: {probe.verdict} ({probe.fingerprint}, until {probe.ends})"
+
+
+def _none_expired_between_two_looks(probes: Sequence[Probe]) -> Iterator[str]:
+    """What was served at one look had not ended by the next one. (An endpoint that is away serves nothing.)"""
+    for name in {probe.name for probe in probes}:
+        for one, following in itertools.pairwise(probe for probe in probes if probe.name == name):
+            if one.verdict is None or following.verdict is None or one.ends is None:
+                continue
+            ends_at = datetime.strptime(one.ends, "%b %d %H:%M:%S %Y GMT").replace(tzinfo=UTC).timestamp()
+            if following.at > ends_at:
+                yield f"{name}: what was served at {_clock(one.at)} ended before {_clock(following.at)}"
+
+
+def _nothing_was_away_without_a_cause(record: Record, spans: Sequence[Span]) -> Iterator[str]:
+    for probe in record.probes:
+        if probe.verdict is not None:
+            continue
+        causes = [one for one in spans if probe.node in _way(one.way).nodes]
+        if not any(one.begun_at - 1 <= probe.at <= one.ended_at + BACK_WITHIN for one in causes):
+            yield f"{probe.name} did not answer at {_clock(probe.at)}, and nothing was done to {probe.node} then"
+
+
+def _probes_were_made(record: Record) -> Iterator[str]:
+    """A look that was never taken sees no expired certificate."""
+    for name in {probe.name for probe in record.probes} or {"no endpoint"}:
+        times = [record.began_at, *(one.at for one in record.probes if one.name == name), record.ended_at]
+        longest = max(later - earlier for earlier, later in itertools.pairwise(times))
+        if longest > _GAP:
+            yield f"{name} was not looked at for {longest:.0f} s"
+
+
+def _nothing_was_made_up(record: Record) -> Iterator[str]:
+    """No way to trouble the fleet touches what is deployed, or asks for too much."""
+    for incident in record.incidents:
+        for transition in incident["transitions"]:
+            is_new = transition["kind"] in ("opened", "reopened") and _instant(transition["at"]) >= record.began_at
+            if is_new and incident["code"] in _NEVER:
+                culprit = _short(incident["culprit"])
+                yield f"{incident['code']} of {culprit} at {_clock(_instant(transition['at']))}, and nobody did that"
+
+
+def _no_report_was_lost(record: Record) -> Iterator[str]:
+    for agent, (before, last) in sorted(record.numbered.items()):
+        stored = Counter(report["sequence"] for report in record.reports if report["agent"] == agent)
+        if lost := [number for number in range(before + 1, last + 1) if number not in stored]:
+            yield f"{agent} has numbered reports {before + 1} to {last}, and the collector does not have {lost[:20]}"
+        if twice := [number for number, times in stored.items() if times > 1]:
+            yield f"the collector has reports of {agent} more than once: {twice[:20]}"
+        if record.dead.get(agent):
+            yield f"{record.dead[agent]} reports of {agent} were refused"
+
+
+def _processes_stay_small(samples: Sequence[Sample]) -> Iterator[str]:
+    for (node, unit, pid), life in _lives(samples).items():
+        most = max(sample.kibibytes for sample in life)
+        if most > _MOST_MEMORY:
+            yield f"{unit} on {node} (process {pid}) took {most / 1024:.0f} MiB"
+        warm = [sample for sample in life if sample.at - life[0].at >= _WARM]
+        if not warm:
+            continue
+        grown = warm[-1].kibibytes - warm[0].kibibytes
+        if grown > _MOST_GROWTH:
+            yield f"{unit} on {node} (process {pid}) grew by {grown / 1024:.1f} MiB in {warm[-1].at - warm[0].at:.0f} s"
+        more = warm[-1].descriptors - warm[0].descriptors
+        if more > _MOST_NEW_DESCRIPTORS:
+            yield f"{unit} on {node} (process {pid}) holds {more} more descriptors"
+
+
+def _lives(samples: Iterable[Sample]) -> Mapping[tuple[str, str, int], list[Sample]]:
+    lives: dict[tuple[str, str, int], list[Sample]] = {}
+    for sample in samples:
+        lives.setdefault((sample.node, sample.unit, sample.pid), []).append(sample)
+    return lives
+
+
+def _way(name: str) -> ways.Way:
+    return ways.big().get(name) or ways.small()[name]
+
+
+def _has_code(code: str, wanted: Iterable[str]) -> bool:
+    return any(code == one or (one.endswith(".") and code.startswith(one)) for one in wanted)
+
+
+def _accuses(finding: Mapping[str, Any], culprits: Iterable[Mapping[str, Any]]) -> bool:
+    return any(is_named(finding.get("culprit") or {}, one) for one in culprits)
+
+
+def _any_of(culprits: Iterable[Mapping[str, Any]]) -> str:
+    return " or ".join(_short(one) for one in culprits)
+
+
+def _short(culprit: Mapping[str, Any] | None) -> str:
+    known = culprit or {}
+    return " ".join(str(known[key]) for key in ("node", "file", "address") if known.get(key)) or "anybody"
+
+
+def _instant(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")

@@ -1,0 +1,209 @@
+"""The soak's own judgement: whatever would be a loss is a complaint, and a good soak has none."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.soak import plan, ways
+from tests.soak.injector import Entry
+from tests.soak.judge import Record, judge
+from tests.soak.meter import Sample
+from tests.soak.prober import ENDPOINTS, Probe
+
+BEGAN = 1_800_000_000.0
+SHADOW = "fault:hosts-shadow-authority"
+CULPRIT = {"node": "lxc103", "file": "/etc/hosts", "line": 9, "address": "10.0.0.153"}
+
+
+def at(seconds: float) -> str:
+    """An instant of the soak as the collector writes it."""
+    return (datetime.fromtimestamp(BEGAN, UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+def report(sequence: int, seconds: float, *findings: dict[str, Any]) -> dict[str, Any]:
+    """One of lxc102's."""
+    return {"agent": "lxc102", "sequence": sequence, "finished_at": at(seconds), "findings": list(findings)}
+
+
+def in_from(way: str, begin: float, end: float) -> list[Entry]:
+    """The journal of one trouble."""
+    times = {"begun": begin, "in": begin + 1, "ended": end}
+    return [Entry(at=BEGAN + seconds, event=event, way=way) for event, seconds in times.items()]
+
+
+def probes(seconds: float, verdict: str | None = "0 (ok)", ends: float = 600.0) -> list[Probe]:
+    """One look at every endpoint."""
+    until = datetime.fromtimestamp(BEGAN + ends, UTC).strftime("%b %d %H:%M:%S %Y GMT")
+    return [
+        Probe(at=BEGAN + seconds, node=node, name=name, verdict=verdict, fingerprint="AB", ends=until)
+        for node, _, name in ENDPOINTS
+    ]
+
+
+def good() -> Record:
+    """A hundred seconds with one fault, reported."""
+    return Record(
+        began_at=BEGAN,
+        ended_at=BEGAN + 100,
+        journal=in_from(SHADOW, 20, 50),
+        probes=[probe for seconds in range(0, 101, 10) for probe in probes(seconds)],
+        samples=[Sample(at=BEGAN, node="lxc102", unit="certagent-agent", pid=7, kibibytes=45_000, descriptors=20)],
+        reports=[report(1, 1), report(2, 30, {"code": "dns.hosts_shadow.authority", "culprit": CULPRIT})],
+        incidents=[],
+        numbered={"lxc102": (0, 2)},
+        dead={"lxc102": 0},
+    )
+
+
+def changed(**parts: Any) -> list[str]:
+    """What is said of the good soak with other parts."""
+    return judge(msgspec.structs.replace(good(), **parts))
+
+
+def test_a_good_soak_has_nothing_to_complain_of() -> None:
+    """Else no soak would ever pass."""
+    assert judge(good()) == []
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [],
+        [{"code": "dns.hosts_shadow.authority", "culprit": {**CULPRIT, "node": "lxc101"}}],
+        [{"code": "net.timeout", "culprit": CULPRIT}],
+    ],
+    ids=["nothing", "another culprit", "another code"],
+)
+def test_a_fault_that_nobody_reported_rightly(found: list[dict[str, Any]]) -> None:
+    """The code and the culprit count, while it is in."""
+    (complaint,) = changed(reports=[report(1, 1), report(2, 30, *found)])
+    assert complaint.startswith(SHADOW)
+
+
+def test_a_report_after_the_fault_does_not_count() -> None:
+    """It has to be seen while it is in."""
+    right = {"code": "dns.hosts_shadow.authority", "culprit": CULPRIT}
+    (complaint,) = changed(reports=[report(1, 1), report(2, 60, right)])
+    assert complaint.startswith(SHADOW)
+
+
+def test_a_silent_agent_is_the_collectors_to_tell() -> None:
+    """By an incident that opened, or opened again, meanwhile."""
+    frozen = in_from("frozen:lxc102:certagent-agent", 0, 90)
+    journal = [*good().journal, *frozen]
+    (complaint,) = changed(journal=journal)
+    assert "agent.silent" in complaint
+    transitions = [{"kind": "opened", "at": at(-500)}, {"kind": "resolved", "at": at(-400)}]
+    incident = {"code": "agent.silent", "culprit": {"node": "lxc102"}, "transitions": transitions}
+    assert len(changed(journal=journal, incidents=[incident])) == 1
+    incident["transitions"] = [*transitions, {"kind": "reopened", "at": at(80)}]
+    assert changed(journal=journal, incidents=[incident]) == []
+
+
+@pytest.mark.parametrize("verdict", ["10 (certificate has expired)", "62 (hostname mismatch)", "the probe failed: ?"])
+def test_one_bad_certificate_is_enough(verdict: str) -> None:
+    """Whatever openssl says of it."""
+    bad = [msgspec.structs.replace(probes(55)[2], verdict=verdict)]
+    (complaint,) = changed(probes=sorted([*good().probes, *bad], key=lambda one: one.at))
+    assert verdict in complaint
+
+
+def test_a_certificate_that_ended_between_two_looks() -> None:
+    """Nobody saw it expired, and it was."""
+    late = [probe for seconds in range(0, 101, 10) for probe in probes(seconds, ends=75.0 if seconds <= 70 else 600.0)]
+    assert {"ended before" in complaint for complaint in changed(probes=late)} == {True}
+
+
+def test_an_endpoint_that_is_away_needs_a_cause() -> None:
+    """A fault on its node, then or just before; any other one does not explain it."""
+    away = [msgspec.structs.replace(one, verdict=None) if one.node == "lxc102" else one for one in probes(70)]
+    seen = [one for one in good().probes if one.at != BEGAN + 70] + away
+    (complaint,) = changed(probes=sorted(seen, key=lambda one: one.at))
+    assert "did not answer" in complaint
+    stopped = [*good().journal, *in_from("stopped:lxc102", 60, 65)]
+    assert changed(probes=sorted(seen, key=lambda one: one.at), journal=stopped) == []
+
+
+def test_what_nobody_did_may_not_be_told() -> None:
+    """An incident of what is deployed, when nothing was done to it; one from before does not count."""
+    transitions = [{"kind": "opened", "at": at(-5)}, {"kind": "reopened", "at": at(60)}]
+    incident = {"code": "deploy.drift", "culprit": {"node": "lxc102"}, "transitions": transitions}
+    (complaint,) = changed(incidents=[incident])
+    assert "nobody did that" in complaint
+    assert changed(incidents=[{**incident, "transitions": transitions[:1]}]) == []
+
+
+def test_a_stepped_clock_dates_reports() -> None:
+    """What an agent says an hour ahead was said now."""
+    stepped = in_from("clock:lxc101:+3600", 60, 90)
+    skew = {"code": "ca.clock_skew", "culprit": {"node": "lxc101"}}
+    late = {**report(1, 3_670, skew), "agent": "lxc101"}
+    assert changed(journal=[*good().journal, *stepped], reports=[*good().reports, late]) == []
+    early = {**report(1, 55, skew), "agent": "lxc101"}
+    assert len(changed(journal=[*good().journal, *stepped], reports=[*good().reports, early])) == 1
+
+
+def test_looks_that_were_not_taken() -> None:
+    """A prober that died sees nothing wrong."""
+    assert "not looked at" in changed(probes=good().probes[:12])[0]
+    assert "not looked at" in changed(probes=[])[0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"numbered": {"lxc102": (0, 3)}}, "does not have [3]"),
+        ({"reports": [*good().reports, report(2, 30)]}, "more than once"),
+        ({"dead": {"lxc102": 1}}, "were refused"),
+        ({"trouble": "an incident is open"}, "an incident is open"),
+        ({"journal": [*good().journal, Entry(at=BEGAN, event="failed", way=SHADOW, said="no")]}, "could not be done"),
+        ({"journal": []}, "the injector did nothing"),
+    ],
+    ids=["lost", "twice", "refused", "not settled", "not injected", "no injector"],
+)
+def test_what_else_is_a_loss(parts: dict[str, Any], words: str) -> None:
+    """Each by its own complaint."""
+    complaints = changed(**parts)
+    assert len(complaints) == 1
+    assert words in complaints[0]
+
+
+@pytest.mark.parametrize(
+    ("grown", "words"),
+    [({"kibibytes": 55_000}, "grew by"), ({"descriptors": 40}, "descriptors"), ({"kibibytes": 120_000}, "took")],
+    ids=["memory", "descriptors", "all"],
+)
+def test_a_process_that_grows_when_it_is_warm(grown: dict[str, int], words: str) -> None:
+    """The first minutes do not count, for a first renewal imports what it needs."""
+    (first,) = good().samples
+    warm = [msgspec.structs.replace(first, at=BEGAN + seconds) for seconds in (0, 301, 500)]
+    assert changed(samples=warm) == []
+    grew = msgspec.structs.replace(first, at=BEGAN + 600, **grown)
+    assert any(words in complaint for complaint in changed(samples=[*warm, grew]))
+
+
+def test_the_plan_is_the_seeds() -> None:
+    """The same again; another seed, another plan."""
+    assert plan.make(7, 1_200) == plan.make(7, 1_200) != plan.make(8, 1_200)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_plan_troubles_one_node_at_a_time_in_a_big_way(seed: int) -> None:
+    """Big faults follow each other; a disturbance is never on a node that one is on; none outlasts the soak."""
+    steps = plan.make(seed, 1_800)
+    large = [step for step in steps if step.way in ways.big()]
+    assert all(one.ends_at < other.at for one, other in itertools.pairwise(large))
+    assert all(step.ends_at <= 1_800 for step in large)
+    for step in (step for step in steps if step.way in ways.small()):
+        near = [one for one in large if one.at - 15 <= step.ends_at and step.at <= one.ends_at + 15]
+        assert not {ways.small()[step.way].nodes[0]} & {node for one in near for node in ways.big()[one.way].nodes}
+
+
+def test_every_kind_of_trouble_comes_within_the_hour() -> None:
+    """No seed leaves a kind out."""
+    for seed in range(5):
+        done = {step.way.split(":")[0] for step in plan.make(seed, 3_600)}
+        assert done == {*plan.WEIGHTS, "killed", "restarted", "starved"}
