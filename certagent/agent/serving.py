@@ -71,6 +71,7 @@ class ServingRuns:
         self._clock = clock
         self._told: dict[str, list[_Essence]] = {}
         self._looked_around_at = float("-inf")
+        self._is_mistaken = False
 
     async def look(self, certificate: CertificateSection) -> Serving:
         """The certificate now: on disk, served, proven."""
@@ -103,9 +104,10 @@ class ServingRuns:
         self._tell(serving.name, conclude_serving(msgspec.structs.replace(serving, seen=seen)), trigger)
 
     async def look_around(self, trigger: Trigger) -> None:
-        """What this node's web servers serve beside what is configured here; seldom, for it is read from many files."""
+        """What this node's web servers serve beside what is configured here; seldom, for it is read from many files,
+        but each time as long as a mistake is told: it may have been mended."""
         now = self._clock.monotonic()
-        every = self._policy.preflight.repeat_every.total_seconds()
+        every = 0.0 if self._is_mistaken else self._policy.preflight.repeat_every.total_seconds()
         if trigger is not Trigger.START and now - self._looked_around_at < every:
             return
         self._looked_around_at = now
@@ -114,6 +116,7 @@ class ServingRuns:
         pairs = await asyncio.to_thread(self._configured.pairs)
         resolvers = await asyncio.to_thread(self._configured.resolvers)
         late = [renews_too_late(self._reporter.agent, one) for one in resolvers]
+        self._is_mistaken = any(late)
         unowned = nobody_owns(self._reporter.agent, pairs, self._owned())
         self._tell("", [*(one for one in late if one is not None), *unowned], trigger)
 

@@ -10,6 +10,7 @@ from certagent.agent.reporter import Reporter
 from certagent.agent.serving import ServingRuns
 from certagent.config import CertificateSection, ListenerSolver, load_policy
 from certagent.domain.conclusions.serving import LiveTarget
+from certagent.domain.conclusions.unowned import Pair, Resolver
 from certagent.domain.deployments import EndpointProof, Generation, LivePair
 from certagent.domain.reports import Outcome, Trigger
 from certagent.reporting import Spool
@@ -18,6 +19,7 @@ from tests.certificates import Authority
 from tests.clock import FakeClock
 
 NAME = "traefik.internal"
+LATE = Resolver(name="own", file="/etc/traefik/traefik.yml", line=29, directory="https://ca.internal/acme/directory")
 CERTIFICATE = CertificateSection(
     name="traefik", identifiers=(NAME,), solver=ListenerSolver(listen="127.0.0.1:5002"), deploy=()
 )
@@ -31,13 +33,14 @@ class _House:
         self.folder = State(root / "state").certificate("traefik")
         self.spool = Spool(root / "spool")
         self.meanwhile: Callable[[], None] = lambda: None
+        self.late: list[Resolver] = []
         self._authority = Authority()
         self.live = self.renew()
         self.end()
         self.runs = ServingRuns(
             [CERTIFICATE],
             live=lambda _: [LiveTarget(target="traefik", pair=self._pair())],
-            configured=self,  # type: ignore[arg-type] # nothing of this node's web servers is looked at here
+            configured=self,
             prover=self,  # type: ignore[arg-type] # the one coroutine that is used where nothing else is served
             state=State(root / "state"),
             reporter=Reporter("lxc102", self.spool, self.clock),
@@ -62,6 +65,19 @@ class _House:
         """As the prover's: something happens, and nobody is asked."""
         self.meanwhile()
         return ()
+
+    def pairs(self) -> Sequence[Pair]:
+        """As of a node whose web servers serve nothing else."""
+        return ()
+
+    def resolvers(self) -> Sequence[Resolver]:
+        """Traefik's own, as configured just now."""
+        return self.late
+
+    async def told_around(self, trigger: Trigger) -> list[list[str]]:
+        """The codes of each report about what else is configured here."""
+        await self.runs.look_around(trigger)
+        return [[finding.code for finding in report.findings] for report in self.spool.take(100)]
 
     async def told(self) -> list[str]:
         """The codes of the report that a look came to."""
@@ -99,3 +115,14 @@ async def test_a_look_while_a_renewal_is_at_work_is_not_told(house: _House) -> N
     """It will look by itself."""
     house.live = house.renew()
     assert await house.told() == []
+
+
+async def test_what_is_told_of_a_web_server_is_looked_at_until_it_is_mended(house: _House) -> None:
+    """By the next timer, although a node whose web servers are good is looked at seldom."""
+    house.late = [LATE]
+    assert await house.told_around(Trigger.START) == [["traefik.renews_too_late"]]
+    house.late = []
+    assert (await house.told_around(Trigger.TIMER))[-1] == []
+    reports = len(house.spool.take(100))
+    house.late = [LATE]
+    assert len(await house.told_around(Trigger.TIMER)) == reports
