@@ -431,6 +431,17 @@ def test_an_unseen_edit_or_a_clock_blocks_nothing_by_itself() -> None:
         assert judged(load_policy(None), NAME, conclude(shown), shown.rehearsal).verdict is Verdict.WARN
 
 
+def test_nameservers_that_differ_lead_only_where_the_ca_went_elsewhere() -> None:
+    """Where it came to this node, what happened here is the cause."""
+    split = names(dns=(said(OWN), said(OTHER, server=SECOND)), nameservers=TWO)
+    for resolution, asked, leads in (
+        (split, OWN, False),
+        (msgspec.structs.replace(split, addresses=(told(OTHER),)), OTHER, True),
+    ):
+        found = [one.code for one in conclude(scene(resolution, hop(asked, 404)))]
+        assert (found.index("dns.split_horizon") < found.index("http01.not_found")) is leads, found
+
+
 def test_a_line_leads_to_another_node_although_dns_says_nothing() -> None:
     """The zone may be filtered at the same time; a line to this node's own address is not to blame for what it says."""
     line, silent = pinned(OTHER), (said(status="nxdomain"),)

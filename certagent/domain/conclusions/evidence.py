@@ -102,6 +102,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         attempt = self.attempt()
         return attempt.hops[0].address if attempt is not None and attempt.hops else None
 
+    def reaches_this_node(self) -> bool:
+        """Whether that is an address of the acting node."""
+        return self.first_address() in self.addresses
+
     def answered_with_success(self) -> bool:
         """Whether the end of the deciding attempt said that all is well."""
         attempt = self.attempt()
@@ -127,7 +131,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         """What the web server here does, where the rehearsal failed at an address of this node."""
         if not self.has_failed or self.deciding_line() is not None or not self.somebody_answered():
             return None
-        if self.first_address() not in self.addresses:
+        if not self.reaches_this_node():
             return None
         return next(iter(self.gateways), None)
 

@@ -44,8 +44,20 @@ def nameservers_are_dead(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
+def nameservers_mislead(evidence: Evidence) -> Iterator[Finding]:
+    """dns.resolver_public, resolver_not_internal, tcp_blocked, split_horizon: who is asked for the fleet's names, where
+    the CA did not come to this node."""
+    if not evidence.reaches_this_node():
+        yield from _about_who_is_asked(evidence)
+
+
 def nameservers_disagree(evidence: Evidence) -> Iterator[Finding]:
-    """dns.resolver_public, resolver_not_internal, tcp_blocked, split_horizon: who is asked for the fleet's names."""
+    """The same where it did: that explains nothing of what happened here."""
+    if evidence.reaches_this_node():
+        yield from _about_who_is_asked(evidence)
+
+
+def _about_who_is_asked(evidence: Evidence) -> Iterator[Finding]:
     resolution = evidence.resolution
     if resolution is None:
         return
