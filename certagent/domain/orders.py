@@ -144,10 +144,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PendingOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What has to survive a crash: which order, for which identifiers, and the certificate's private key (PEM).
-
-    `url` is empty while the order is being placed: whether the CA has it, the account's list of orders says.
-    """
+    """What has to survive a crash: which order, for which identifiers, and the certificate's private key (PEM)."""
 
     url: str
     directory: str

@@ -24,18 +24,6 @@ class Directory(msgspec.Struct, frozen=True, rename="camel"):
     meta: Meta = Meta()
 
 
-class AccountObject(msgspec.Struct, frozen=True):
-    """RFC 8555 section 7.1.2, as much of it as is used."""
-
-    orders: str | None = None
-
-
-class _OrderList(msgspec.Struct, frozen=True):
-    """RFC 8555 section 7.1.2.1, where step-ca has a bare array; only the first page is looked at."""
-
-    orders: list[str] = []
-
-
 def retry_after_of(response: requests.Response) -> float | None:
     """In seconds, None where the CA asks for nothing."""
     return seconds_of(response.headers.get("Retry-After"), response.headers.get("Date"))
@@ -57,15 +45,6 @@ def read_order(response: requests.Response, url: str = "") -> Order:
         url=url or response.headers["Location"],
         retry_after=retry_after_of(response),
     )
-
-
-def read_list(response: requests.Response) -> list[str]:
-    """What is no list lists nothing: an order that is not found is placed anew."""
-    try:
-        listed = msgspec.json.decode(response.content, type=_OrderList | list[str])
-    except msgspec.MsgspecError:
-        return []
-    return listed.orders if isinstance(listed, _OrderList) else listed
 
 
 def read_authorization(response: requests.Response, url: str) -> Authorization:

@@ -35,16 +35,13 @@ from certagent.domain.orders import (
     Order,
     Problem,
     Resource,
-    Status,
     Terms,
 )
 from certagent.domain.ports import Clock
 from certagent.issuance.accounts import AccountStore, ensure_account, thumbprint
 from certagent.issuance.answers import (
-    AccountObject,
     Directory,
     read_authorization,
-    read_list,
     read_order,
     read_problem,
     retry_after_of,
@@ -53,7 +50,6 @@ from certagent.issuance.patience import AuthorityUnreachableError, ProblemError,
 from certagent.issuance.transport import PinnedAdapter
 
 ATTEMPTS = 5
-MOST_ORDERS_LOOKED_AT = 20
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 20.0
 CHALLENGE_SECONDS = 2.5  # a silently dropped fetch blocks the CA's answer for 30 s: do not wait for it
@@ -126,19 +122,6 @@ class Authority:
     async def order(self, url: str) -> Order:
         """The order as it is now."""
         return await self._call(Resource.ORDER, lambda net, _: read_order(net.send(url, None), url))
-
-    async def pending_orders(self) -> list[Order]:
-        """The account's own orders that can still be followed, the latest first (RFC 8555 section 7.1.2.1)."""
-
-        def look(net: _Network, _: Directory) -> list[str]:
-            account = msgspec.json.decode(net.send(self._account.url or "", None).content, type=AccountObject)
-            if account.orders is None:
-                return []
-            return read_list(net.send(account.orders, None))
-
-        urls = await self._call(Resource.ACCOUNT, look)
-        orders = [await self.order(url) for url in reversed(urls[-MOST_ORDERS_LOOKED_AT:])]
-        return [order for order in orders if order.status in (Status.PENDING, Status.READY)]
 
     async def authorization(self, url: str) -> Authorization:
         """The authorization as it is now (RFC 8555 section 7.5). This is what may be polled."""

@@ -1,7 +1,9 @@
 """One certificate by the RFC 8555 flow, numbered. Says no by value; raises only when the CA cannot be talked to.
 
-A killed order is taken up again where it was: its URL and the certificate's key are kept before anything is
-finalized, and nothing is finalized twice.
+A killed order is taken up again where it was: its URL and the certificate's key are kept as soon as it is placed,
+before anything is finalized, and nothing is finalized twice. One that was killed while it was placed is placed anew;
+what the CA has of it expires. The account's list of orders (RFC 8555 section 7.1.2.1) is never asked for: a step-ca
+that finds no pending one stores a list that it cannot read, and then answers 500 to every order of that account.
 """
 
 import asyncio
@@ -76,8 +78,6 @@ class AuthorityPort(Protocol):
     async def new_order(self, identifiers: Sequence[Identifier], terms: Terms) -> Order: ...
 
     async def order(self, url: str) -> Order: ...
-
-    async def pending_orders(self) -> list[Order]: ...
 
     async def authorization(self, url: str) -> Authorization: ...
 
@@ -179,7 +179,7 @@ class Orderer:
             wanted.key_type,
         )
         try:
-            order = await self._find(pending) if is_ours else None
+            order = await self._authority.order(pending.url) if is_ours else None
         except ProblemError as error:
             if is_passing(error.problem):
                 raise
@@ -187,32 +187,19 @@ class Orderer:
         if order is None or order.status is Status.INVALID:
             self._store.forget_order()
             return None
-        if not pending.url:
-            pending = msgspec.structs.replace(pending, url=order.url)
-            self._store.save_order(pending)
         return pending, order
-
-    async def _find(self, pending: PendingOrder) -> Order | None:
-        """By its URL; one that was being placed when the process was killed, by what it is for."""
-        if pending.url:
-            return await self._authority.order(pending.url)
-        wanted = {_identifier(name) for name in pending.identifiers}
-        orders = await self._authority.pending_orders()
-        return next((order for order in orders if set(order.identifiers) == wanted), None)
 
     async def _place(self, wanted: Wanted) -> tuple[PendingOrder, Order]:
         key_pem = wanted.key_pem if wanted.key_pem is not None else await asyncio.to_thread(make_key, wanted.key_type)
+        order = await self._new_order(wanted)
         pending = PendingOrder(
-            url="",
+            url=order.url,
             directory=self._authority.directory,
             identifiers=wanted.identifiers,
             key_type=wanted.key_type,
             key_pem=key_pem.decode(),
             placed_at=self._clock.now(),
         )
-        self._store.save_order(pending)
-        order = await self._new_order(wanted)
-        pending = msgspec.structs.replace(pending, url=order.url)
         self._store.save_order(pending)
         return pending, order
 
