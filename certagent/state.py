@@ -189,6 +189,11 @@ class CertificateFolder:
         """Be the only one who works on it; the lock ends with the process, however that ends. Raises `LockedError`."""
         return lock_file(self._folder / "lock", holder)
 
+    def sweep(self) -> None:
+        """Remove what a killed process had not finished writing: a key in it belongs to nothing."""
+        for path in (*self._folder.glob(".*.new"), *self._generations.glob(".*.new")):
+            remove_folder(path) if path.is_dir() and not path.is_symlink() else remove_file(path)
+
     def add_generation(self, key_pem: bytes, chain_pem: bytes) -> Generation:
         """Keep a key and its chain (leaf first) under the next number. The same pair twice is one generation.
 

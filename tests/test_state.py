@@ -161,3 +161,16 @@ def test_a_link_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError):
         State(tmp_path / "state")
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_what_a_killed_process_had_not_finished_is_swept(folder: CertificateFolder, tmp_path: Path) -> None:
+    """Half a file, half a generation, a link that was never put in place; and nothing else."""
+    here = tmp_path / "state" / "certificates" / "traefik"
+    folder.end_run(Last(outcome=Outcome.DONE, at=NOW))
+    (here / ".order.json.new").write_text("PRIVATE KEY")
+    (here / "generations" / ".1.new").mkdir()
+    (here / "generations" / ".1.new" / "privkey.pem").write_text("PRIVATE KEY")
+    (here / ".proven.new").symlink_to("generations")
+    folder.sweep()
+    assert sorted(path.name for path in here.iterdir()) == ["generations", "last.json"]
+    assert list((here / "generations").iterdir()) == []

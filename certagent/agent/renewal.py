@@ -11,12 +11,12 @@ from certagent.agent.preflight import Preflight
 from certagent.agent.reporter import Reporter, Run
 from certagent.agent.schedule import bounded
 from certagent.config import CertificateSection
-from certagent.domain.certificates import CertificateFacts
+from certagent.domain.certificates import CertificateFacts, fingerprint_of
 from certagent.domain.conclusions.lifetimes import renewal_is_impossible
 from certagent.domain.conclusions.ordering import agreement, deployment_failed, order_failed
 from certagent.domain.deployments import Deployment, Generation
 from certagent.domain.findings import Finding, Severity, Verdict, worst_first
-from certagent.domain.orders import Failed, OrderOutcome
+from certagent.domain.orders import Failed, Issued, OrderOutcome
 from certagent.domain.policy import OWN_INABILITY, Judgement, Policy
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import Rehearsal
@@ -130,7 +130,7 @@ class Renewal:
             return await self._keep(certificate, judgements, run, [], need, Outcome.BLOCKED)
         await self._settle(judgements, self.facts(certificate.name))
         folder.save_run(_journal(run, certificate.name, "order"))
-        outcome = await self._place_order(certificate, folder)
+        outcome = await self._order(certificate, folder)
         findings = agreement(self._node, judgements, outcome)
         if isinstance(outcome, Failed):
             again = await self._preflight.judge(certificate.identifiers)
@@ -143,6 +143,14 @@ class Renewal:
         folder.forget_order()
         folder.forget_unchallenged()
         return await self._deploy_and_prove(certificate, generation, run, findings)
+
+    async def _order(self, certificate: CertificateSection, folder: CertificateFolder) -> OrderOutcome:
+        """An order whose pair is a generation already, because a run was killed just then, has nothing new to give."""
+        outcome = await self._place_order(certificate, folder)
+        if isinstance(outcome, Issued) and folder.holds(fingerprint_of(outcome.chain_pem)):
+            folder.forget_order()
+            outcome = await self._place_order(certificate, folder)
+        return outcome
 
     async def _keep(
         self,
@@ -167,6 +175,7 @@ class Renewal:
     async def finish_interrupted(self, certificate: CertificateSection) -> None:
         """Report a killed run under its own id, and bring what is issued into its proven place. Run at each start."""
         folder = self._state.certificate(certificate.name)
+        folder.sweep()
         killed = folder.run()
         if killed is not None:
             run = Run(RunKind.RENEWAL, killed.trigger, killed.started_at, killed.id)

@@ -67,6 +67,11 @@ def read_facts(certificate: x509.Certificate) -> CertificateFacts:
     )
 
 
+def fingerprint_of(chain_pem: bytes) -> str:
+    """Of the leaf, which is a chain's first. Raises ValueError when there is none."""
+    return read_facts(x509.load_pem_x509_certificate(chain_pem)).fingerprint
+
+
 def _subject_alternative_names(certificate: x509.Certificate) -> tuple[str, ...]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

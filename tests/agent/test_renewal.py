@@ -12,12 +12,12 @@ from certagent.agent.reporter import Reporter
 from certagent.config import CertificateSection, ListenerSolver, load_policy
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation
 from certagent.domain.findings import Finding, Severity, Vantage, Verdict
-from certagent.domain.orders import Failed, Issued, OrderOutcome, Problem, Resource
+from certagent.domain.orders import Failed, Issued, OrderOutcome, PendingOrder, Problem, Resource
 from certagent.domain.policy import Judgement
 from certagent.domain.rehearsals import Connection, Rehearsal, RehearsalOutcome
 from certagent.domain.reports import Outcome, Trigger
 from certagent.reporting import Spool
-from certagent.state import Run, State
+from certagent.state import CertificateFolder, Run, State
 from tests.certificates import Authority
 from tests.clock import FakeClock
 
@@ -29,19 +29,24 @@ POLICY = load_policy(None)
 
 
 class _Ca:
-    """Counts orders, and answers each with a new certificate, or with `failure`."""
+    """Counts orders, and answers each with a new certificate, with that of the order under way, or with `failure`."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.orders = 0
         self.renewals = 0
         self.failure: Failed | None = None
         self.refusal: Failed | None = None
+        self.issued: Issued | None = None
         self._authority = Authority()
         self._clock = clock
 
-    async def place(self, certificate: CertificateSection, _: object) -> OrderOutcome:
+    async def place(self, certificate: CertificateSection, folder: CertificateFolder) -> OrderOutcome:
+        if folder.pending_order() is not None and self.issued is not None:
+            return self.issued
         self.orders += 1
-        return self.failure or self._issue(certificate)
+        if self.failure is None:
+            self.issued = self._issue(certificate)
+        return self.failure or self.issued
 
     async def renew(self, certificate: CertificateSection, _: Generation) -> OrderOutcome:
         self.renewals += 1
@@ -149,6 +154,25 @@ async def test_it_orders_deploys_proves_and_reports(house: _House) -> None:
     proven = folder.proven()
     assert proven is not None
     assert proven.number == 1
+
+
+async def test_an_order_whose_pair_is_there_already_is_no_renewal(house: _House) -> None:
+    """Killed between the two, the order is still there: it is forgotten, and a new one placed."""
+    await house.renew()
+    issued = house.ca.issued
+    assert issued is not None
+    order = PendingOrder(
+        url=issued.order_url,
+        directory="https://ca/directory",
+        identifiers=(NAME,),
+        key_type="ecdsa-p256",
+        key_pem=issued.key_pem.decode(),
+        placed_at=house.clock.now(),
+    )
+    folder = house.state.certificate("traefik")
+    folder.save_order(order)
+    assert await house.renew() == Outcome.DONE
+    assert (house.ca.orders, house.service.deployed, folder.pending_order()) == (2, [1, 2], None)
 
 
 async def test_a_block_withholds_the_order(house: _House) -> None:
