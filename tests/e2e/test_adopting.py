@@ -192,7 +192,7 @@ def traefiks(green: None, program: Path) -> None:
 
 def test_traefiks_own_renewals_are_seen_and_make_no_noise(traefiks: None) -> None:
     """Nothing lies on disk that one could compare; what is served, until when, and its way are watched all the same."""
-    before = until("it is watched", 60, _watched)
+    before = until("it is watched", 60, _watched_as_traefiks)
     assert (before["manage"], before["due_at"], before["name"]) == (False, None, "traefik")
     judgement = check_one(NODE, NAME)
     assert (judgement["verdict"], codes(judgement)) == ("proceed", [])
@@ -236,6 +236,12 @@ def _watched() -> dict[str, Any] | None:
     if found is None or found["on_disk"] is None:
         return None
     return found if set(found["served"].values()) == {found["on_disk"]["fingerprint"]} else None
+
+
+def _watched_as_traefiks() -> dict[str, Any] | None:
+    """Not as what the test before had adopted."""
+    found = _watched()
+    return found if found and found["name"] == "traefik" else None
 
 
 def _another(before: dict[str, Any]) -> dict[str, Any] | None:
