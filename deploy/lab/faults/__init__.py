@@ -5,6 +5,7 @@ The scripts run inside the node, as root, by `sh -eu`, so that a file's change i
 """
 
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -67,8 +68,9 @@ def names() -> list[str]:
     return sorted(path.stem for path in Path(__file__).parent.glob("*.toml"))
 
 
+@cache
 def load(name: str) -> Fault:
-    """Read a fault's file.
+    """Read a fault's file, once a process.
 
     Raises:
         LookupError: there is no such fault.
