@@ -16,7 +16,8 @@ class Command(LinkedPair):
     kind = "command"
 
     def __init__(self, name: str, settings: CommandTarget, turns: Turns) -> None:
-        super().__init__(name, settings)
+        self._service = (settings.command, settings.user)
+        super().__init__(name, settings, turns.hold(self._service))
         self.name = f"command {settings.certificate}"
         self._settings = settings
         self._turns = turns
@@ -29,8 +30,7 @@ class Command(LinkedPair):
         """Run the command, once for all who wait for the same."""
         if not self._settings.command:
             return None
-        key = (self._settings.command, self._settings.user)
-        return await self._turns.take(key, self._run, apart=APART_SECONDS)
+        return await self._turns.take(self._service, self._run, apart=APART_SECONDS)
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
         """What the service is, nobody knows here."""
@@ -43,4 +43,5 @@ class Command(LinkedPair):
         except UnknownOwnerError as error:
             return Fault(code="deploy.reload_failed", explanation=f"{self.name}: {error}.", fix="Name another `user`.")
         summary = "the command failed"
-        return await attempt(settings.command, settings.timeout, "deploy.reload_failed", summary, user=user)
+        async with self.still():
+            return await attempt(settings.command, settings.timeout, "deploy.reload_failed", summary, user=user)

@@ -93,8 +93,9 @@ class _Attempt:
     async def _promote(self) -> Proof | None:
         """Make it live and look; None when it did not get that far."""
         try:
-            with self._step("promote"):
-                await asyncio.to_thread(self._target.promote, self._generation)
+            async with self._target.still():
+                with self._step("promote"):
+                    await asyncio.to_thread(self._target.promote, self._generation)
         except OSError as error:
             self._faults.append(fault_of(error, self._target))
             return None
@@ -128,8 +129,9 @@ class _Attempt:
     async def _roll_back(self, proof: Proof | None) -> Deployment:
         """The pair from before, loaded and proven; where there is none, the new one stays: it is the better of two."""
         try:
-            with self._step("roll back"):
-                restored = await asyncio.to_thread(self._target.roll_back)
+            async with self._target.still():
+                with self._step("roll back"):
+                    restored = await asyncio.to_thread(self._target.roll_back)
         except OSError as error:
             self._faults.append(fault_of(error, self._target))
             restored = None

@@ -9,6 +9,7 @@ Files that were there before are taken over first: copied as a generation of the
 links that show the same content, so that at every instant the pair on disk matches.
 """
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -22,13 +23,14 @@ from certagent.world.files import FileContent, Owner, read_link, require_writabl
 class LinkedPair:
     """The file part of a target with configured paths for certificate and key. See `Target` for the contract."""
 
-    def __init__(self, name: str, settings: NginxTarget | CommandTarget) -> None:
+    def __init__(self, name: str, settings: NginxTarget | CommandTarget, still: asyncio.Lock) -> None:
         self._certificate = certificate = settings.certificate
         self._key = settings.key
         self._reader = settings.reader
         self._ownership = Ownership(settings.owner, settings.group, settings.mode)
         self._shelf = Shelf(certificate.parent / f".certagent-{name}")
         self._current = self._shelf.root / "current"
+        self._still = still
 
     def reader(self) -> str | None:
         """See `Target`."""
@@ -54,6 +56,10 @@ class LinkedPair:
         self.prepare()
         key = self._ownership.key_file(generation.key_pem)
         return self._shelf.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
+
+    def still(self) -> asyncio.Lock:
+        """See `Target`."""
+        return self._still
 
     def promote(self, generation: Generation) -> None:
         """See `Target`. Finds the paths as links, as somebody's files, or not at all."""

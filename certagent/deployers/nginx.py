@@ -18,8 +18,12 @@ from certagent.domain.deployments import Fault, Generation, Proof
 TEST_SECONDS = 20.0
 RELOAD_SECONDS = 30.0
 APART_SECONDS = 1.0
+LOAD_SECONDS = 5.0
+"""How long nginx may take to read its configuration, once told to, until its new workers are there."""
+_LOOK_EVERY = 0.02
 
 _BOOTED_BY_SYSTEMD = Path("/run/systemd/system")
+_SERVICE = "nginx"
 _TEST = ("nginx", "-t", "-q")
 _BY_SYSTEMD = ("systemctl", "reload", "nginx")
 _BY_SIGNAL = ("nginx", "-s", "reload")
@@ -38,7 +42,7 @@ class Nginx(LinkedPair):
     kind = "nginx"
 
     def __init__(self, name: str, settings: NginxTarget, turns: Turns) -> None:
-        super().__init__(name, settings)
+        super().__init__(name, settings, turns.hold(_SERVICE))
         self.name = f"nginx {settings.certificate}"
         self._reload = _BY_SYSTEMD if _BOOTED_BY_SYSTEMD.is_dir() else _BY_SIGNAL
         self._turns = turns
@@ -46,7 +50,7 @@ class Nginx(LinkedPair):
 
     async def validate(self) -> Fault | None:
         """`nginx -t` reads the configured paths: what is live, not what is staged."""
-        return await self._turns.take(_TEST, _test)
+        return await self._turns.take(_TEST, self._test)
 
     async def reload(self) -> Fault | None:
         """Through systemd where it runs the machine, else by nginx's own signal; once for all who wait for it."""
@@ -64,14 +68,28 @@ class Nginx(LinkedPair):
         log, said = await asyncio.to_thread(before.said_since)
         return [_no_effect(self.name, before, now, log, said)]
 
+    async def _test(self) -> Fault | None:
+        async with self.still():
+            return await attempt(
+                _TEST, TEST_SECONDS, "deploy.validate_failed", "nginx does not accept its configuration"
+            )
+
     async def _reload_once(self) -> _Reloaded:
-        before = await asyncio.to_thread(find_workers)
-        fault = await attempt(self._reload, RELOAD_SECONDS, "deploy.reload_failed", "nginx was not reloaded")
+        """Told is not read: nothing is changed until nginx shows that it has."""
+        async with self.still():
+            before = await asyncio.to_thread(find_workers)
+            fault = await attempt(self._reload, RELOAD_SECONDS, "deploy.reload_failed", "nginx was not reloaded")
+            if fault is None and before is not None:
+                await _until_loaded(before)
         return _Reloaded(fault, before)
 
 
-async def _test() -> Fault | None:
-    return await attempt(_TEST, TEST_SECONDS, "deploy.validate_failed", "nginx does not accept its configuration")
+async def _until_loaded(before: Workers) -> None:
+    for _ in range(int(LOAD_SECONDS / _LOOK_EVERY)):
+        now = await asyncio.to_thread(find_workers)
+        if now is None or not before.were_kept(now):
+            return
+        await asyncio.sleep(_LOOK_EVERY)
 
 
 def _no_effect(name: str, before: Workers, now: Workers | None, log: str | None, said: str | None) -> Fault:

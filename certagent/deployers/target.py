@@ -1,5 +1,6 @@
 """What a target must be able to do. The procedure in `deploy` is the only one who calls it."""
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +37,10 @@ class Target(Protocol):
 
     def stage(self, generation: Generation) -> Path:
         """Put the generation where it can be promoted from, unseen by the service; returns its folder."""
+        ...
+
+    def still(self) -> AbstractAsyncContextManager[None]:
+        """Held around `promote` and `roll_back`: nothing of ours makes the service read its files meanwhile."""
         ...
 
     def promote(self, generation: Generation) -> None:

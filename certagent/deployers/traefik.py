@@ -10,6 +10,7 @@ Traefik watches <dynamic> and no certificate file (FACTS), so the YAML is writte
 import json
 import re
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
 from certagent.config import TraefikTarget
@@ -64,6 +65,10 @@ class Traefik:
         self.prepare()
         key = self._ownership.key_file(generation.key_pem)
         return self._shelf.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
+
+    def still(self) -> AbstractAsyncContextManager[None]:
+        """Nothing to wait for: a folder that a YAML names never changes."""
+        return nullcontext()
 
     def promote(self, generation: Generation) -> None:
         """See `Target`."""

@@ -1,4 +1,5 @@
-"""Turns: what many want of one service at once is done once for all of them, and not too often."""
+"""Turns: what many want of one service at once is done once for all of them, and not too often; and no file that it
+reads then is changed meanwhile."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -15,6 +16,12 @@ class Turns:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._queues: dict[Hashable, _Queue] = {}
+        self._held: dict[Hashable, asyncio.Lock] = {}
+
+    def hold(self, service: Hashable) -> asyncio.Lock:
+        """Held while a pair of the service is changed, and while the service reads: a pair is two files, and who reads
+        them before and after a change sees a mixture, however atomic the change is."""
+        return self._held.setdefault(service, asyncio.Lock())
 
     async def take(self, key: Hashable, act: Callable[[], Awaitable[_Result]], *, apart: float = 0.0) -> _Result:
         """Have `act` begin after this call, and share what comes of it with all who ask before it begins.

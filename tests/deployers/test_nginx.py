@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.config import NginxTarget
+from certagent.config import CommandTarget, NginxTarget
 from certagent.deployers import Turns, make_target
 from certagent.deployers.target import Target
 from certagent.deployers.workers import Workers
@@ -92,6 +92,39 @@ async def test_many_deployments_share_a_test_and_a_reload(tmp_path: Path, monkey
     await asyncio.gather(*(target.validate() for target in targets))
     await asyncio.gather(*(target.reload() for target in targets))
     assert asked.read_text().splitlines() == ["nginx -t -q", "systemctl reload nginx"]
+
+
+@pytest.mark.parametrize("reading", ["validate", "reload"])
+async def test_no_pair_changes_while_nginx_reads_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reading: str
+) -> None:
+    """Nor any other of the same nginx; one of another service does not wait."""
+    monkeypatch.setattr("certagent.deployers.nginx._BOOTED_BY_SYSTEMD", tmp_path)
+    for name in ("nginx", "systemctl"):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\ntouch {tmp_path}/reads\nuntil [ -e {tmp_path}/end ]; do sleep 0.01; done\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    turns = Turns(SystemClock())
+    settings = NginxTarget(certificate=tmp_path / "a.crt", key=tmp_path / "a.key")
+    one, other = (make_target(name, settings, turns) for name in ("one", "other"))
+    elsewhere = CommandTarget(certificate=tmp_path / "b.crt", key=tmp_path / "b.key", command=("true",))
+    read = asyncio.create_task(getattr(one, reading)(), name=reading)
+    while not (tmp_path / "reads").exists():
+        await asyncio.sleep(0.01)
+    async with make_target("elsewhere", elsewhere, turns).still():
+        pass
+    changed = asyncio.create_task(_change(other), name="change")
+    await asyncio.sleep(0.1)
+    assert not changed.done()
+    (tmp_path / "end").touch()
+    assert await read is None
+    await changed
+
+
+async def _change(target: Target) -> None:
+    async with target.still():
+        pass
 
 
 def test_what_an_error_log_says_of_requests_is_not_told(tmp_path: Path) -> None:
