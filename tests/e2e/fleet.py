@@ -108,6 +108,12 @@ def authority_pid() -> str:
     return witness.inside("lxc103", "systemctl", "show", "-p", "MainPID", "--value", "step-ca").stdout.strip()
 
 
+def held_by_authority(address: str) -> list[str]:
+    """The CA's open connections to that box's challenge port."""
+    words = ("ss", "-Htnp", "state", "established", "dst", f"{address}:80")
+    return [line for line in witness.inside("lxc103", *words).stdout.splitlines() if "step-ca" in line]
+
+
 def sent_messages(since: int) -> list[dict[str, Any]]:
     """The webhook's messages after the first `since`."""
     return witness.messages()[since:]

@@ -1,0 +1,106 @@
+"""Starts certagent as its launcher does, in a process that is killed (SIGKILL) at one point of a renewal.
+
+`python3 -IS dies_at.py FOLDER WORDS...` in a node; WORDS are certagent's. A point is named by what is about to happen,
+and to what: each request to the CA and each answer, each fsync, each rename, each program, the first handshake of the
+proof; from the first byte of a run's journal until the journal is gone. FOLDER/point is the point to die at (removed in
+dying, so that the next start lives) and FOLDER/killed then the run's id; FOLDER/record, when it is there, takes down
+the points that are met.
+"""
+
+import http.client
+import json
+import os
+import re
+import runpy
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+LAUNCHER = "/usr/local/bin/certagent"
+PROVEN_AT = 443
+_REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1.1\r\n")
+
+
+class Points:
+    """Counts what is met in one run, and kills at the one that is wanted."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._met: Counter[str] = Counter()
+        self._journal: Path | None = None
+        self._request = ""
+
+    def meet(self, what: str, of: str, *, is_once: bool = False) -> None:
+        """This is about to happen. `is_once`: it may be repeated at will, and is no other point then."""
+        name = f"{what} {of}"
+        name = re.sub(r"\d+", "N", re.sub(r"/[A-Za-z0-9]{32}(?=/|$)", "/ID", name))
+        if ".run.json.new" in name and self._journal is None:
+            self._met.clear()
+            self._journal = Path(of).with_name("run.json")
+        if self._journal is None or (is_once and self._met[name]):
+            return
+        self._met[name] += 1
+        self._decide(f"{name} {self._met[name]}")
+
+    def end(self, removed: str) -> None:
+        """The journal is gone, and the run with it."""
+        if self._journal is not None and removed == str(self._journal):
+            self._journal = None
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Python's own news of what it is about to do."""
+        if event == "os.rename":
+            self.meet("rename", str(arguments[0]))
+        elif event == "os.remove":
+            self.end(str(arguments[0]))
+        elif event == "subprocess.Popen":
+            self.meet("run", " ".join(map(str, arguments[1])))
+        elif event == "socket.connect" and arguments[1][1:] == (PROVEN_AT,):
+            self.meet("handshake", "", is_once=True)
+        elif event == "http.client.send" and (request := _REQUEST.match(bytes(arguments[1]))):
+            self._request = f"{request[1].decode()} {request[2].decode()}"
+            self.meet("request", self._request)
+
+    def answered(self) -> None:
+        """The CA has been asked, and is about to be listened to."""
+        self.meet("answer to", self._request)
+
+    def _decide(self, point: str) -> None:
+        record, wanted = self._folder / "record", self._folder / "point"
+        if record.exists():
+            with record.open("a") as file:
+                file.write(f"{point}\n")
+        if wanted.exists() and wanted.read_text() == point:
+            journal = self._journal
+            run = json.loads(journal.read_text())["id"] if journal is not None and journal.exists() else ""
+            (self._folder / "killed").write_text(run)
+            wanted.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before(real: Callable[..., Any], tell: Callable[..., None]) -> Callable[..., Any]:
+    """`real`, with `tell` called first."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        tell(*arguments)
+        return real(*arguments, **options)
+
+    return call
+
+
+def main() -> None:
+    """Be certagent."""
+    points = Points(Path(sys.argv[1]))
+    sys.addaudithook(points.audit)
+    os.fsync = before(os.fsync, lambda descriptor: points.meet("fsync", os.readlink(f"/proc/self/fd/{descriptor}")))
+    answer = before(http.client.HTTPConnection.getresponse, lambda *_: points.answered())
+    http.client.HTTPConnection.getresponse = answer  # type: ignore[method-assign]
+    sys.argv[:2] = [LAUNCHER]
+    runpy.run_path(LAUNCHER, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
