@@ -148,6 +148,13 @@ def test_one_after_the_other_is_a_loop(apart: timedelta, expected: list[str]) ->
     assert _codes(manage=False, proven=None, seen=seen[1:]) == []
 
 
+@pytest.mark.parametrize(("since", "expected"), [(2 * HOUR, ["cert.reissue_loop"]), (2.1 * HOUR, [])])
+def test_a_loop_is_over_when_no_other_comes(since: timedelta, expected: list[str]) -> None:
+    """Not only when the next one is due."""
+    seen = tuple(_facts(f"{n}", NOW - since - (4 - n) * HOUR) for n in range(5))
+    assert _codes(manage=False, proven=None, seen=seen) == expected
+
+
 def test_what_nobody_owns() -> None:
     """By path or by name it would be owned; it says until when."""
     pair = Pair(server="nginx", certificate="/etc/ssl/wiki.crt", names=("wiki.internal",), facts=OURS)

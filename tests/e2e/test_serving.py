@@ -90,6 +90,29 @@ def test_what_others_renew_is_watched_only(observed: None) -> None:
     assert witness.orders() == ordered
 
 
+_SEEN = "/var/lib/certagent/records/seen-gateway.json"
+
+
+def test_what_is_issued_again_and_again_is_told(observed: None) -> None:
+    """Whoever else renews it, and however well each one is served."""
+    try:
+        for _ in range(5):
+            _sh("lxc101", f"{_MAKE} -keyout {_SSL}/gateway.key -out {_SSL}/gateway.crt 2>&1; systemctl reload nginx")
+            until("it is seen", 90, _is_seen)
+        incident = _incident("cert.reissue_loop")
+        assert "issued 4 times anew" in incident["explanation"]
+        assert {victim["certificate"] for victim in incident["victims"]} == {"gateway"}
+    finally:
+        _sh("lxc101", f"systemctl stop certagent-agent; rm {_SEEN}")
+
+
+def _is_seen() -> bool:
+    """Whether the agent remembers what is on disk."""
+    words = f"openssl x509 -in {_SSL}/gateway.crt -noout -fingerprint -sha256; cat {_SEEN} || true"
+    shown, _, seen = _sh("lxc101", words).partition("\n")
+    return shown.partition("=")[2].replace(":", "").lower() in seen
+
+
 def test_the_way_of_what_others_renew_is_looked_at(observed: None) -> None:
     """Nobody plants, and yet it shows where nobody answers, and where the name leads nowhere."""
     _sh("lxc101", "systemctl stop nginx")

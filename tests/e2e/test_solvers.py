@@ -61,6 +61,52 @@ def test_nginx_serves_the_challenge_from_a_folder(answer_with: Callable[[str], N
     assert left == ""
 
 
+COLLECTOR = fleet.IDENTIFIERS["lxc104"][0]
+_BY_TLS = """
+cp -p /etc/certagent/agent.toml /root/agent.toml.before
+solver='{ kind = "listener", listen = "0.0.0.0:443" }'
+sed -i "s|^challenge = .*|challenge = 'tls-alpn-01'|; s|^solver = .*|solver = $solver|" /etc/certagent/agent.toml
+systemctl restart certagent-agent
+"""
+_AS_IT_WAS = """
+mv /root/agent.toml.before /etc/certagent/agent.toml
+systemctl restart certagent-agent
+"""
+_LEADS_ELSEWHERE = f"10.0.0.153 {COLLECTOR}"
+
+
+@pytest.fixture
+def by_tls(green: None) -> Iterator[None]:
+    """The collector's node answers by TLS; as before at the end."""
+    witness.inside("lxc104", "sh", "-euc", _BY_TLS)
+    yield
+    witness.inside("lxc104", "sh", "-euc", _AS_IT_WAS)
+
+
+def test_the_agent_answers_by_tls(by_tls: None) -> None:
+    """The rehearsal passes, and an order; where the CA is led to a web server instead, the line is named before."""
+    until("a check proceeds", 30, lambda: witness.inside("lxc104", "certagent", "check", check=False).returncode == 0)
+    judgement = fleet.check_one("lxc104", COLLECTOR)
+    assert (judgement["rehearsal"]["outcome"], judgement["findings"]) == ("passed", [])
+    orders = witness.orders()
+    status, document = witness.certagent("lxc104", "renew", "--force")
+    assert status == 0, document
+    assert witness.orders() == orders + 1
+    witness.inside("lxc103", "sh", "-c", f"echo {_LEADS_ELSEWHERE} >>/etc/hosts")
+    try:
+        until("the CA is led elsewhere", 30, lambda: fleet.check_one("lxc104", COLLECTOR)["verdict"] == "block")
+        blocked = fleet.check_one("lxc104", COLLECTOR)
+        assert (blocked["rehearsal"]["outcome"], blocked["findings"][0]["code"]) == (
+            "failed",
+            "dns.hosts_shadow.authority",
+        )
+        assert blocked["findings"][0]["culprit"]["text"] == _LEADS_ELSEWHERE
+        assert witness.certagent("lxc104", "renew", "--force")[1]["certificates"][0]["outcome"] in ("blocked", "kept")
+        assert witness.orders() == orders + 1
+    finally:
+        witness.inside("lxc103", "sed", "-i", f"/^{_LEADS_ELSEWHERE}$/d", "/etc/hosts")
+
+
 def test_what_is_revoked_is_replaced_at_once(green: None) -> None:
     """Another one is served, and the account is the one that was."""
     before = witness.served("10.0.0.12", TRAEFIK)

@@ -3,6 +3,7 @@ Pure."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import msgspec
 
@@ -13,6 +14,8 @@ from certagent.domain.findings import Culprit, Finding, Vantage
 _LOOP_COUNT = 4
 _LOOP_SHARE = 0.25
 """A certificate whose last few successors all came within this share of its lifetime is issued in a loop."""
+_LOOP_ENDED = timedelta(hours=1)
+"""The loop is over when no other came for twice its longest wait, and for this long."""
 
 _Leaf = tuple[CertificateFacts, str, Culprit]
 """A certificate, where it was seen in words, and what a person would look at."""
@@ -192,7 +195,8 @@ def it_is_issued_in_a_loop(serving: Serving) -> Iterator[Finding]:
     if len(last) <= _LOOP_COUNT:
         return
     span, lifetime = last[-1].not_before - last[0].not_before, last[-1].lifetime()
-    if span >= lifetime * _LOOP_SHARE:
+    longest = max(later.not_before - earlier.not_before for earlier, later in pairwise(last))
+    if span >= lifetime * _LOOP_SHARE or serving.at - last[-1].not_before > max(2 * longest, _LOOP_ENDED):
         return
     yield serving.finding(
         "cert.reissue_loop",
