@@ -23,11 +23,19 @@ from tests.collector.cast import Agent, certificate, now, shadow
 from tests.collector.process import Collector, running
 
 PAGES = ("/", "/certificates", "/nodes", "/incidents", "/incidents/{incident}", "/nodes/n0001", "/paths/n0001.example")
+LOOKS = 9
 _AT_ONCE = 64
-_LOOKS = 9
 
 
-async def main(nodes: int) -> None:
+class Pages(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds: until all inventories were in, until the incident was open, and the median of each page."""
+
+    posted: float
+    opened: float
+    pages: dict[str, float]
+
+
+async def measure(nodes: int) -> Pages:
     """Fill, then look at each page several times."""
     with tempfile.TemporaryDirectory() as folder:
         async with running(Path(folder)) as collector:
@@ -35,15 +43,14 @@ async def main(nodes: int) -> None:
             _admit(collector, names)
             began = time.monotonic()
             await _post(collector, [_inventory(name, number) for number, name in enumerate(names)])
-            print(f"{nodes} inventories posted in {time.monotonic() - began:.1f} s")
-            began = time.monotonic()
+            posted, began = time.monotonic() - began, time.monotonic()
             await collector.report(
                 collector.cast.authority.watch(*(shadow(f"{name}.example") for name in names[:1000]))
             )
             (incident,) = await collector.incidents("open")
-            print(f"one incident, {len(incident['victims'])} victims, after {time.monotonic() - began:.1f} s")
-            for page in PAGES:
-                await _look(collector, page.format(incident=incident["id"]))
+            opened = time.monotonic() - began
+            pages = {page: await look(collector, page.format(incident=incident["id"])) for page in PAGES}
+            return Pages(posted=posted, opened=opened, pages=pages)
 
 
 def _admit(collector: Collector, names: list[str]) -> None:
@@ -71,19 +78,18 @@ async def _post(collector: Collector, reports: list[Report]) -> None:
         await asyncio.gather(*(post(report) for report in reports))
 
 
-async def _look(collector: Collector, path: str) -> None:
+async def look(collector: Collector, path: str) -> float:
+    """The median of several fetches, in seconds."""
     took = []
     async with collector.session("ops") as session:
-        for _ in range(_LOOKS):
+        for _ in range(LOOKS):
             began = time.monotonic()
             async with session.get(path) as response:
-                size = len(await response.read())
+                await response.read()
                 assert response.status == 200, path
             took.append(time.monotonic() - began)
-    print(
-        f"{path:24} median {sorted(took)[_LOOKS // 2] * 1000:6.0f} ms, worst {max(took) * 1000:6.0f} ms, {size} bytes"
-    )
+    return sorted(took)[LOOKS // 2]
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5_000))
+    print(msgspec.json.encode(asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 5_000))).decode())

@@ -57,7 +57,7 @@ WAYS = {
 }  # fmt: skip
 """How a line comes into the CA's hosts file, and how it goes; /root/good is the file as it was."""
 
-_MEND = """
+MEND = """
 umount /etc/hosts 2>/dev/null
 [ -f /etc/hosts ] && [ ! -L /etc/hosts ] && cmp -s /root/good /etc/hosts && exit 0
 cp /root/good /etc/hosts.new && mv -T /etc/hosts.new /etc/hosts
@@ -69,7 +69,7 @@ def hosts(green: None) -> Iterator[None]:
     """The CA's hosts file, put back as it was at the end, whatever became of it."""
     _shell("cat /etc/hosts >/root/good")
     yield
-    _shell(_MEND)
+    _shell(MEND)
     until("no incident is open", 30, lambda: not witness.open_incidents())
 
 
@@ -131,7 +131,7 @@ def test_a_section_that_proxmox_rewrote_before_the_start_is_said_too(hosts: None
         witness.lab("start", NODE)
     incident = _said_as_missed(before)
     assert "proxmox sets it" in incident["fix"]
-    _shell(_MEND)
+    _shell(MEND)
     wait_until_green(60)
 
 

@@ -1,0 +1,56 @@
+"""Our ACME part alone: `python -m tests.bench.acme_part CONFIGURATION`. Run in the network of a node of the lab.
+
+Prints seconds: one certificate after the other with a warm account, then all of them, as many at once as an agent does.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from certagent.agent.app import MOST_ORDERS_AT_ONCE
+from certagent.agent.ordering import Ordering
+from certagent.agent.solving import open_solvers
+from certagent.config import CertificateSection, load_agent
+from certagent.domain.orders import Issued
+from certagent.state import State
+from certagent.world.clock import SystemClock
+
+ONE_BY_ONE = 20
+
+
+async def main(path: Path) -> None:
+    """All of it."""
+    settings = load_agent(path)
+    state, clock = State(settings.agent.state), SystemClock()
+    async with AsyncExitStack() as stack:
+        solvers = await open_solvers(settings, state, clock, stack)
+        ordering = await stack.enter_async_context(Ordering(settings.authority, solvers, state, clock))
+        slots = asyncio.Semaphore(MOST_ORDERS_AT_ONCE)
+
+        issued: set[bytes] = set()
+
+        async def obtain(certificate: CertificateSection) -> float:
+            async with slots:
+                began_at = time.perf_counter()
+                folder = state.certificate(certificate.name)
+                outcome = await ordering.place(certificate, folder)
+                folder.forget_order()  # as a renewal does that has the pair on disk; else the same order is taken up
+                took = time.perf_counter() - began_at
+            assert isinstance(outcome, Issued), outcome
+            issued.add(outcome.chain_pem)
+            return took
+
+        first = await obtain(settings.certificate[0])
+        warm = [await obtain(certificate) for certificate in settings.certificate[:ONE_BY_ONE]]
+        began_at = time.perf_counter()
+        await asyncio.gather(*map(obtain, settings.certificate))
+        all_at_once = time.perf_counter() - began_at
+    assert len(issued) == 1 + len(warm) + len(settings.certificate), "an order was answered with an old certificate"
+    print(json.dumps({"first": first, "warm": warm, "all": all_at_once, "count": len(settings.certificate)}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

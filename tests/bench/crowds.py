@@ -1,0 +1,146 @@
+"""The collector with many agents, many incidents, much history: a real process, on loopback, over TLS."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from certagent.domain.reports import Report
+from tests.bench import ingest, page
+from tests.bench.rows import Row, of
+from tests.collector.cast import Agent, certificate, refused, shadow
+from tests.collector.crowd import ZONE
+from tests.collector.process import Collector, eventually, running
+from tests.collector.test_five_thousand import admit, crowd_of, resident_mib
+
+MANY = 5_000
+IDLE = 20.0
+_TENFOLD = "factor for ten times as many; 10 is linear"
+
+
+def measure() -> Iterator[Row]:
+    """One collector after the other."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        yield from runner.run(_all())
+
+
+async def _all() -> list[Row]:
+    rows = [*await _taken_in(), *await _connected(), *await _pages()]
+    rows += [*await _incidents(), *await _history()]
+    return rows
+
+
+async def _taken_in() -> list[Row]:
+    runs = [await ingest.measure(20, 10.0, None) for _ in range(3)]
+    size = runs[0]["bytes_per_report"]
+    inside = (
+        f"TLS, tokens, {size} bytes a report, in batches of 10, incidents computed, fsync; clients on the same machine"
+    )
+    rates, late = [one["reports_per_second"] for one in runs], [one["p99_ms"] for one in runs]
+    return [
+        of("ingest", "reports/s", rates, inside, bar=3_000, at_least=True),
+        of("ingest, p99 of a batch", "ms", late, inside, bar=100),
+    ]
+
+
+async def _connected() -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with running(Path(folder)) as collector, crowd_of(collector, MANY) as crowd:
+            assert collector.process is not None
+            joined = await crowd.hear()
+            pid = collector.process.pid
+            memory = resident_mib(pid)
+            before = _busy_seconds(pid)
+            await asyncio.sleep(IDLE)
+            idle = 100 * (_busy_seconds(pid) - before) / IDLE
+            begun = time.monotonic()
+            crowd.go_on()
+            await collector.report(collector.cast.authority.watch(shadow(f"n0.{ZONE}")))
+            await eventually(lambda: _has_victims(collector, 1), within=30)
+            first = time.monotonic() - begun
+            await crowd.hear()
+            await eventually(lambda: _has_victims(collector, MANY), within=60)
+            whole = time.monotonic() - begun
+    channels = f"{MANY} channels over TLS, each with its token and inventory"
+    return [
+        of(f"{MANY} agents connected, memory", "MiB", [memory], f"PSS of the collector; {channels}", bar=300),
+        of(f"{MANY} agents connected, idle", "%", [idle], f"of one core, {IDLE:.0f} s", bar=5),
+        of(f"{MANY} agents back", "s", [joined["joined"]], f"all at once to a new process: {channels}", bar=30),
+        of(f"{MANY} victims, one incident", "s", [first], "from the first report; every agent posts at once", bar=5),
+        of(f"{MANY} victims, all in the incident", "s", [whole], "as above, and the last victim's own post"),
+    ]
+
+
+async def _has_victims(collector: Collector, count: int) -> bool:
+    incidents = await collector.incidents()
+    return len(incidents) == 1 and len({victim["node"] for victim in incidents[0]["victims"]}) >= count
+
+
+async def _pages() -> list[Row]:
+    few, many = await page.measure(MANY // 10), await page.measure(MANY)
+    slowest = max(many.pages, key=lambda one: many.pages[one])
+    inside = f"{slowest}, the slowest of {len(page.PAGES)}, {page.LOOKS} times; TLS, {MANY} nodes, 1,000 victims"
+    growth = max(many.pages[one] / few.pages[one] for one in page.PAGES)
+    return [
+        of(f"a page with {MANY} nodes", "s", [many.pages[slowest]], inside, bar=0.1),
+        of("growth with nodes: a page", "x", [growth], f"the worst page, {_TENFOLD}", bar=10),
+        of("growth with nodes: inventories posted", "x", [many.posted / few.posted], _TENFOLD, bar=12),
+    ]
+
+
+async def _incidents() -> list[Row]:
+    few, many = [await _look_at_incidents(count) for count in (100, 1_000)]
+    return [of("growth with incidents: their page", "x", [many / few], f"100 and 1,000 open, {_TENFOLD}", bar=10)]
+
+
+async def _look_at_incidents(count: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        async with running(Path(folder)) as collector:
+            async for agent, token in _members(collector, count):
+                name = f"{agent.name}.{ZONE}"
+                own = agent.inventory("10.9.0.1", "web", certificate("site", name))
+                await _post(
+                    collector, token, [own, agent.preflight(refused("10.9.0.1", agent.name, name), identifier=name)]
+                )
+            assert len(await collector.incidents("open")) > 0
+            return await page.look(collector, "/incidents")
+
+
+async def _history() -> list[Row]:
+    few, many = [await _look_back(count) for count in (2_000, 20_000)]
+    inside = f"2,000 and 20,000 reports kept, the newest of them asked for, {_TENFOLD}"
+    return [of("growth with history: /v1/reports", "x", [many / few], inside, bar=10)]
+
+
+async def _look_back(count: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        async with running(Path(folder)) as collector:
+            async for agent, token in _members(collector, 1):
+                for _ in range(count // ingest.BATCH):
+                    await _post(collector, token, ingest.batch_of(agent, f"{agent.name}.{ZONE}", broken=False))
+            return await page.look(collector, "/v1/reports")
+
+
+async def _members(collector: Collector, count: int) -> AsyncIterator[tuple[Agent, str]]:
+    for name, token in admit(collector, count).items():
+        yield Agent(name), token
+
+
+async def _post(collector: Collector, token: str, reports: list[Report]) -> None:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with collector.session(None) as session:
+        while True:
+            async with session.post("/v1/reports", data=msgspec.json.encode(reports), headers=headers) as answer:
+                if answer.status != 429:
+                    assert answer.status == 200, await answer.text()
+                    return
+                await asyncio.sleep(float(answer.headers["Retry-After"]))
+
+
+def _busy_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100

@@ -1,0 +1,83 @@
+"""An agent alone on the machine: memory before and after renewals, processor time when nothing is to be done, start."""
+
+import time
+from collections.abc import Iterator
+
+from deploy.lab import containers
+from deploy.lab.fleet import FLEET, find
+from deploy.story import witness
+from tests.bench.rows import Row, of
+from tests.e2e import fleet
+
+NODE = "lxc101"
+STARTS = 5
+RENEWALS = 60
+SECONDS = 40.0
+_AGENT = "systemctl show -p MainPID --value certagent-agent"
+_PSS = f"sed -n 's/^Pss: *\\([0-9]*\\) kB/\\1/p' /proc/$({_AGENT})/smaps_rollup"
+_TICKS = f"cut -d' ' -f14,15 /proc/$({_AGENT})/stat; getconf CLK_TCK"
+_LOOK_UP = (
+    "timeout {seconds} sh -c 'while :; do getent hosts lxc101.internal.thinkheads.ai >/dev/null; sleep 0.02; done'"
+)
+
+
+def measure() -> Iterator[Row]:
+    """Memory with every other part of certagent stopped, for shared pages count by halves; the rest with them."""
+    _others("stop")
+    try:
+        yield of(
+            "ready after its start", "s", [_start() for _ in range(STARTS)], "systemctl start, Type=notify", bar=0.8
+        )
+        time.sleep(5)
+        yield of("agent's memory, before the first renewal", "MiB", [_mebibytes()], "PSS, alone on the machine", bar=46)
+        _sh("certagent renew --force >/dev/null || [ $? = 3 ]")
+        time.sleep(3)
+        before = _mebibytes()
+        yield of("agent's memory, after the first renewal", "MiB", [before], "PSS, alone on the machine", bar=56)
+        _sh(f"for i in $(seq {RENEWALS}); do certagent renew --force >/dev/null || [ $? = 3 ]; done")
+        inside = f"PSS after {RENEWALS} more, deployed and proven; certbot's peak is 49.5 MiB for every one"
+        yield of(f"agent's memory, growth by {RENEWALS} renewals", "MiB", [_mebibytes() - before], inside, bar=1)
+    finally:
+        _others("start")
+    fleet.wait_until_green(120)
+    yield of("agent's processor time, idle", "%", [_busy("true")], f"of one core, {SECONDS:.0f} s", bar=0.1)
+    inside = f"of one core, {SECONDS:.0f} s, the look-ups themselves not counted"
+    looks = _LOOK_UP.format(seconds=SECONDS)
+    yield of("agent's processor time, 50 look-ups a second", "%", [_busy(looks)], inside, bar=0.1)
+
+
+def _others(word: str) -> None:
+    for node in FLEET:
+        units = ["certagent-collector"] if node.collector else []
+        units += ["certagent-agent"] if node.agent and node.name != NODE else []
+        if units:
+            witness.inside(node.name, "systemctl", word, *units)
+
+
+def _start() -> float:
+    _sh("systemctl stop certagent-agent")
+    began_at = time.perf_counter()
+    _sh("systemctl start certagent-agent")
+    return time.perf_counter() - began_at
+
+
+def _mebibytes() -> float:
+    return int(_sh(_PSS)) / 1024
+
+
+def _busy(meanwhile: str) -> float:
+    """The agent's share of one core in per cent, while that runs."""
+    began_at, before = time.monotonic(), _ticks()
+    _sh(f"{meanwhile} || true")
+    time.sleep(max(0.0, SECONDS - (time.monotonic() - began_at)))
+    return 100 * (_ticks() - before) / (time.monotonic() - began_at)
+
+
+def _ticks() -> float:
+    """Seconds of processor time so far."""
+    user, system, hertz = map(int, _sh(_TICKS).split())
+    return (user + system) / hertz
+
+
+def _sh(script: str) -> str:
+    return containers.run_inside(find(NODE), "sh", "-euc", script, timeout=600)

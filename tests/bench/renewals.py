@@ -1,0 +1,158 @@
+"""Certificates: the ACME part beside the peers, a hundred at once, from due to served, from mended to renewed."""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from deploy.lab import faults, places
+from deploy.lab.processes import run
+from deploy.story import witness
+from tests.bench import peers
+from tests.bench.rows import Row, against, of
+from tests.e2e.fleet import SEED, TRAEFIK, until
+from tests.e2e.many.gateway import ZONE, are_all_proven, reloads, sh, with_many
+from tests.e2e.policies import start, with_policy
+
+NODE = "lxc101"
+NGINX = "nginx.internal.thinkheads.ai"
+COUNT = 100
+ROUNDS = 5
+_OF_CERTBOT = 3
+_ALWAYS_DUE = "[renewal]\ndue_after = 0.0001\njitter = 0.0\nunchallenged_in_a_row = 0\n"
+_OURS = (
+    "order to certificate inside a running agent: directory and account are warm, key, order, challenge answered,"
+    " issued, state on disk with fsync; no process start, no rehearsal, no deployment"
+)
+
+
+def measure() -> Iterator[Row]:
+    """All of it; the hundred names are there only meanwhile."""
+    sh("systemctl stop certagent-agent")
+    with with_many(COUNT):
+        yield from _acme_part()
+        yield from _a_hundred()
+    yield from _due_to_served()
+    yield from _mended_to_renewed()
+
+
+def _acme_part() -> Iterator[Row]:
+    ours = _measure_ours()
+    warm = of("one renewal, ACME part, agent warm", "s", ours["warm"], _OURS)
+    cold = of("the first renewal of an agent, ACME part", "s", [ours["first"]], _OURS + "; and the import of acme, TLS,"
+              " the directory, a new account")  # fmt: skip
+    known = peers.ensure()
+    took = {name: _measure_peer(peer, _OF_CERTBOT if name == "certbot" else ROUNDS) for name, peer in known.items()}
+    for name, peer in known.items():
+        yield against(warm, peer.name, took[name], peer.inside, 0.5 if name == "lego" else None)
+    yield against(cold, known["lego"].name, took["lego"], known["lego"].inside)
+    count = ours["count"]
+    lego = _measure_peer(known["lego"], count)
+    row = of(f"{count} at once, ACME part", "s", [ours["all"]], f"{count} orders, four at a time, as in an agent")
+    yield against(row, known["lego"].name, [sum(lego)], f"{count} processes, one after the other", 0.25)
+
+
+def _measure_ours() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        text = witness.inside(NODE, "cat", "/etc/certagent/agent.toml").stdout
+        head, *rest = text.split("[[certificate]]")
+        only_many = [part for part in rest if ZONE in part]
+        head = head.replace("/var/lib/certagent", f"{folder}/state").replace(
+            "/etc/certagent/root_ca.crt", str(places.ROOT)
+        )
+        head = head[: head.index("[collector]")] + head[head.index("[dns]") :]
+        path = Path(folder) / "agent.toml"
+        path.write_text("[[certificate]]".join([head, *only_many]))
+        told = run(peers.as_node(NODE, [sys.executable, "-m", "tests.bench.acme_part", str(path)]), timeout=300)
+    return dict(json.loads(told.splitlines()[-1]))
+
+
+def _measure_peer(peer: peers.Peer, rounds: int) -> list[float]:
+    """Seconds of so many certificates, one after the other, its account made before."""
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        server = peers.serve(NODE, home) if peer.needs_server else None
+        try:
+            peers.register(peer, NODE, home)
+            peers.obtain(peer, NODE, home, _name(COUNT))
+            return [peers.obtain(peer, NODE, home, _name(1 + turn % COUNT)) for turn in range(rounds)]
+        finally:
+            if server is not None:
+                server.terminate()
+                server.wait()
+
+
+def _name(number: int) -> str:
+    return f"n{number}.{ZONE}"
+
+
+def _a_hundred() -> Iterator[Row]:
+    before = len(reloads())
+    began_at = time.perf_counter()
+    sh("systemctl restart certagent-agent")
+    until("all are proven", 240, lambda: are_all_proven(COUNT))
+    took = time.perf_counter() - began_at
+    told = reloads()[before:]
+    inside = "start of the agent, rehearsals, orders, deployment to nginx, reloads, proof by handshake of every one"
+    yield of(f"{COUNT} due at once, deployed and proven", "s", [took], inside, bar=8)
+    rate = len(told) / max(1.0, told[-1] - told[0] + 1)
+    yield of("reloads a second meanwhile", "/s", [rate], "nginx, by systemd's journal", bar=1)
+    journal = sh("journalctl -u certagent-agent -o cat --no-pager --since -5min")
+    yield of("failed renewals meanwhile", "", [journal.count("(timer): failed")], "by the agent's journal", bar=0)
+
+
+def _due_to_served() -> Iterator[Row]:
+    for node, name, address, kind, bar in (
+        (NODE, NGINX, "10.0.0.153", "nginx", 0.5),
+        ("lxc102", TRAEFIK, "10.0.0.12", "Traefik", 2.5),
+    ):
+        inside = f"rehearsal, order, deployment to {kind}, its reload, proof by handshake: by the run's own report"
+        yield of(
+            f"due to proven served, {kind}", "s", [_renew(node, name, address) for _ in range(ROUNDS)], inside, bar=bar
+        )
+
+
+def _renew(node: str, name: str, address: str) -> float:
+    before = witness.served(address, name)
+    _, document = witness.certagent(node, "renew", "--force")
+    (one,) = document["certificates"]
+    assert one["outcome"] in ("done", "found"), document
+    assert witness.served(address, name) == one["fingerprint"] != before
+    report = next(one for one in witness.items("/v1/reports") if one["agent"] == node and one["kind"] == "renewal")
+    begun, ended = (_instant(report[key]) for key in ("started_at", "finished_at"))
+    time.sleep(3)  # Traefik takes changes at most every two seconds; what is measured does not begin inside of that
+    return ended - begun
+
+
+def _mended_to_renewed() -> Iterator[Row]:
+    """A renewal that is due and blocked goes on by itself once its path is mended."""
+    inside = "the CA keeps hosts for 5 s, the agent waits for that, renews, Traefik's throttle; seen by the client"
+    yield of("mended to renewed and served", "s", [_mended() for _ in range(3)], inside)
+
+
+def _mended() -> float:
+    with with_policy("lxc102", _ALWAYS_DUE):
+        before = witness.served("10.0.0.12", TRAEFIK)
+        faults.put_in(SEED)
+        try:
+            began_at = datetime.now(UTC)
+            start("lxc102")
+            until("the renewal is blocked", 60, lambda: _is_blocked(began_at))
+        finally:
+            faults.take_out(SEED)
+        mended_at = time.perf_counter()
+        until("another one is served", 180, lambda: witness.served("10.0.0.12", TRAEFIK) != before)
+        return time.perf_counter() - mended_at
+
+
+def _is_blocked(since: datetime) -> bool:
+    renewals = (one for one in witness.items("/v1/reports") if one["agent"] == "lxc102" and one["kind"] == "renewal")
+    return any(one["outcome"] == "blocked" and datetime.fromisoformat(one["started_at"]) > since for one in renewals)
+
+
+def _instant(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
