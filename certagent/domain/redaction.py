@@ -12,13 +12,15 @@ import msgspec
 WITHHELD = "(withheld)"
 
 _NAMES = r"pass(?:word|wd|phrase)?|secret|api[-_]?key|access[-_]?key|private[-_]?key|auth[-_]?token|client[-_]?secret"
+_PART = r"""[^\s"'\\;,&()]"""
 _SECRETS = re.compile(
     rf"""
     (?P<user>(?<=//)[^\s/@"\\]+(?=@))                                         # http://name:password@host
   | (?P<pem>-----BEGIN[A-Z ]*\ PRIVATE\ KEY-----(?:[^"\\]|\\.)*            # a key, to the end of the string, and
       (?:"\s*,\s*"[\s#;]*[A-Za-z0-9+/=]+(?="\s*[],]))*)                      # the lines of it that follow in a list
   | (?P<scheme>\bauthorization(?:\\?["'])?[\s:=]+(?:\\?["'])?\w+\s+)[^\s"'\\;]{{3,}}
-  | (?P<name>\b(?:\w*[_-])?(?:{_NAMES})(?:\\?["'])?(?:\s*[=:]\s*|\s+(?=\S*\d))(?:\\?["'])?)[^\s"'\\;,&()]{{3,}}
+  | (?P<name>\b(?:\w*[_-])?(?:{_NAMES})(?:\\?["'])?
+      (?:\s*[=:]\s*|\s+(?=(?:\\?["'])?{_PART}*\d))(?:\\?["'])?){_PART}{{3,}}
   | (?P<hash>\$(?:apr1|2[aby]|5|6|y)\$[./A-Za-z0-9$]+)                        # crypt(3), htpasswd
     """,
     re.IGNORECASE | re.VERBOSE,

@@ -67,6 +67,13 @@ def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
     assert redact(text) == text
 
 
+@pytest.mark.parametrize("last", ["pass only.", "it has no secret", 'a "pass" alone'])
+def test_what_stands_in_the_next_string_makes_no_secret_of_a_word(last: str) -> None:
+    """The digits of an address, say: they are looked for in the same word."""
+    change = FileChange(file="/etc/hosts", exists=True, added=(last, "10.0.0.153"), removed=())
+    assert without_secrets(change) == change
+
+
 def test_a_key_that_was_pasted_line_by_line_is_withheld_whole() -> None:
     """As a change of a file reports it; what stands around it, and what only looks like it, stays."""
     body = [f"# MIGHAgEAMBMGByqGSM49AgEG{CANARY.replace('-', '')}", "# AwEHBG0wawIBAQQg="]

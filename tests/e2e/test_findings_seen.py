@@ -193,3 +193,18 @@ def test_a_zone_that_is_gone_is_one_incident(green: None) -> None:
         finally:
             _on_nameserver(f"mv /root/zone.kept {ZONE}")
         fleet.until("it is there again", 90, lambda: "dns.zone_gone" not in _open())
+
+
+def test_a_filter_that_lets_one_direction_pass_is_one_incident(green: None) -> None:
+    """Of the node that the CA does not reach, in words without holes."""
+    name = fleet.IDENTIFIERS["lxc101"][0]
+    fleet.break_with("reach-gateway-dropped")
+    try:
+        assert fleet.codes(fleet.check_one("lxc101", name))[:2] == ["net.timeout", "net.asymmetric"]
+        (incident,) = fleet.until("there is an incident", 30, witness.open_incidents)
+        assert (incident["code"], incident["culprit"]["node"]) == ("net.asymmetric", "lxc101")
+        assert incident["explanation"].endswith("something between them lets one direction pass only.")
+    finally:
+        fleet.heal("reach-gateway-dropped")
+    assert fleet.codes(fleet.check_one("lxc101", name)) == []
+    fleet.until("it is over", 30, lambda: not witness.open_incidents())
