@@ -18,6 +18,8 @@ FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.25
 STEADY_SECONDS = 0.15
 STEADY_PAUSE_SECONDS = 0.04
+MOST_AT_ONCE = 16
+"""Handshakes: of two hundred certificates, too. Each takes some hundred KiB while it lasts."""
 
 Look = Callable[[str, int, str, Path, float], Awaitable[Handshake]]
 
@@ -29,6 +31,7 @@ class Prover:
         self._root = root
         self._clock = clock
         self._look = look
+        self._slots = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def prove(
         self, fingerprint: str, endpoints: Sequence[str], identifiers: Sequence[str], within: timedelta
@@ -73,9 +76,10 @@ class Prover:
 
     async def _look_once(self, endpoint: str, name: str, deadline: float) -> Handshake:
         address, port = split_endpoint(endpoint)
-        left = deadline - self._clock.monotonic()
-        timeout = LOOK_SECONDS if left <= 0 else min(LOOK_SECONDS, max(left, LOOK_SECONDS / 4))
-        return await self._look(address, port, name, self._root, timeout)
+        async with self._slots:
+            left = deadline - self._clock.monotonic()
+            timeout = LOOK_SECONDS if left <= 0 else min(LOOK_SECONDS, max(left, LOOK_SECONDS / 4))
+            return await self._look(address, port, name, self._root, timeout)
 
 
 def _places(endpoints: Sequence[str], identifiers: Sequence[str]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import pytest
 
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import ServedAs
-from certagent.proof import Prover
+from certagent.proof import MOST_AT_ONCE, Prover
 from certagent.world.clock import SystemClock
 from certagent.world.tls import Handshake, probe
 from tests.certificates import Authority, Pair
@@ -108,6 +108,25 @@ async def test_one_good_look_is_no_proof(root: Path, server: TlsServer, old: Pai
     assert proof.endpoints[0].looks >= 4
     assert proof.endpoints[0].took >= timedelta(seconds=0.15)
     assert proof.endpoints[0].took < SOON
+
+
+async def test_many_are_looked_at_a_few_at_a_time(root: Path, server: TlsServer, old: Pair) -> None:
+    """All of them, though."""
+    at_work: set[str] = set()
+    most = 0
+
+    async def look(address: str, port: int, name: str, trusted: Path, timeout: float) -> Handshake:
+        nonlocal most
+        at_work.add(name)
+        most = max(most, len(at_work))
+        await asyncio.sleep(0)
+        at_work.remove(name)
+        return Handshake(address=address, port=port, server_name=name, leaf=read_facts(old.certificate))
+
+    names = [f"n{number}.internal" for number in range(100)]
+    seen = await Prover(root, SystemClock(), look).served_now(_fingerprint(old), [server.endpoint], names)
+    assert [one.served_as for one in seen] == [ServedAs.PROVEN] * len(names)
+    assert most == MOST_AT_ONCE
 
 
 async def test_a_bound_is_kept_when_nobody_answers(prover: Prover) -> None:
