@@ -1,6 +1,6 @@
-"""A crowd of agents in a process of its own: each its token, its TLS channel and its posts. Tells what it saw as JSON.
+"""Agents of a crowd in a process of its own: each its token, its TLS channel and its posts. Tells what it saw as JSON.
 
-    python -m tests.collector.crowd CONFIGURATION    {"url", "ca", "tokens": {name: token}, "accuse": name of a file}
+    python -m tests.collector.crowd CONFIGURATION    {"url", "ca", "tokens": {name: token}}
 
 It opens all channels and hands in all inventories, says so on standard output, waits for a line on standard input, and
 then every agent reports at once that its own name is led astray by the same file beside the CA.
@@ -21,7 +21,7 @@ import uvloop
 
 from tests.collector.cast import Agent, certificate, shadow
 
-AT_ONCE = 200  # handshakes
+AT_ONCE = 25  # handshakes of each process
 ZONE = "fleet.internal"
 
 

@@ -5,10 +5,9 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import insert
@@ -22,6 +21,7 @@ from tests.collector.process import Collector, eventually, running
 from tests.collector.test_alerts import Receiver
 
 MANY = 5_000
+PROCESSES = 8
 WITHIN = 5.0  # seconds, from the first report of it
 LARGEST = 330  # MiB, once each has only its channel: 297 to 302 were seen, and 460 when all others stayed open
 
@@ -39,43 +39,50 @@ def admit(collector: Collector, count: int) -> dict[str, str]:
 
 
 class Crowd:
-    """The other process."""
+    """The other processes: several, for agents do not wait for each other."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, processes: Sequence[asyncio.subprocess.Process]) -> None:
+        self._processes = processes
 
-    async def hear(self) -> dict[str, Any]:
-        """Its next word."""
-        assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
-        assert line, "the crowd ended"
-        return dict(json.loads(line))
+    async def hear(self) -> dict[str, float]:
+        """The next word of all of them: the longest of each figure."""
+        words = await asyncio.gather(*(_line_of(process) for process in self._processes))
+        return {name: max(word[name] for word in words) for name in words[0]}
 
     def go_on(self) -> None:
-        """Let it do what comes next."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"\n")
+        """Let them do what comes next."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+
+
+async def _line_of(process: asyncio.subprocess.Process) -> dict[str, float]:
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    assert line, "the crowd ended"
+    return dict(json.loads(line))
 
 
 @asynccontextmanager
 async def crowd_of(collector: Collector, count: int) -> AsyncIterator[Crowd]:
     """So many agents, connected."""
-    path = collector.folder / "crowd.json"
-    asked = {
-        "url": f"https://127.0.0.1:{collector.port}",
-        "ca": collector.authority.root_pem.decode(),
-        "tokens": admit(collector, count),
-    }
-    path.write_text(json.dumps(asked))
+    made = list(admit(collector, count).items())
+    asked = {"url": f"https://127.0.0.1:{collector.port}", "ca": collector.authority.root_pem.decode()}
     pipe = asyncio.subprocess.PIPE
-    command = (sys.executable, "-m", "tests.collector.crowd", str(path))
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=Path(__file__).parents[2])
+    processes = []
     try:
-        yield Crowd(process)
+        for number in range(PROCESSES):
+            path = collector.folder / f"crowd-{number}.json"
+            path.write_text(json.dumps({**asked, "tokens": dict(made[number::PROCESSES])}))
+            command = (sys.executable, "-m", "tests.collector.crowd", str(path))
+            where = Path(__file__).parents[2]
+            processes.append(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=where))
+        yield Crowd(processes)
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
 
 def resident_mib(pid: int) -> float:

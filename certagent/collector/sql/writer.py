@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -21,6 +22,8 @@ It may be called again with the same items, one by one, when a transaction faile
 
 _LONGEST_QUEUE = 20_000
 _LARGEST_GROUP = 1_000
+_LONG = 0.02
+_LONGEST_REST = 0.5
 
 
 class Writer(Generic[Item, News]):
@@ -32,11 +35,11 @@ class Writer(Generic[Item, News]):
         self._publish = publish
         self._waiting: list[tuple[Item, asyncio.Future[object]]] = []
         self._wanted = asyncio.Event()
-        self._is_stopping = False
+        self._stopping = asyncio.Event()
 
     async def submit(self, item: Item) -> object:
         """The item's result, once it is on disk. Raises what `perform` raised for it, or `Overloaded`."""
-        if len(self._waiting) >= _LONGEST_QUEUE or self._is_stopping:
+        if len(self._waiting) >= _LONGEST_QUEUE or self._stopping.is_set():
             raise Overloaded
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
@@ -45,18 +48,29 @@ class Writer(Generic[Item, News]):
 
     def stop(self) -> None:
         """Take nothing new; `run` ends once what waits is written."""
-        self._is_stopping = True
+        self._stopping.set()
         self._wanted.set()
 
     async def run(self) -> None:
         """Write until stopped."""
+        loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="store-writer") as thread:
-            while self._waiting or not self._is_stopping:
+            while self._waiting or not self._stopping.is_set():
                 await self._wanted.wait()
                 group, self._waiting = self._waiting[:_LARGEST_GROUP], self._waiting[_LARGEST_GROUP:]
-                if not self._waiting and not self._is_stopping:
+                if not self._waiting and not self._stopping.is_set():
                     self._wanted.clear()
+                began_at = loop.time()
                 await self._write(thread, group)
+                await self._rest(loop.time() - began_at)
+
+    async def _rest(self, took: float) -> None:
+        """After a long transaction as long again, so that what comes meanwhile shares the next: in a storm each of them
+        looks at all that the storm is about, and few large ones are done sooner than many small ones."""
+        if took >= _LONG and not self._stopping.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(2 * took, _LONGEST_REST)):
+                    await self._stopping.wait()
 
     async def _write(self, thread: ThreadPoolExecutor, group: list[tuple[Item, asyncio.Future[object]]]) -> None:
         """One transaction. A bad item fails alone, by one transaction for each; a bad database fails all at once."""
