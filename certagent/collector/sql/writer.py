@@ -22,8 +22,8 @@ It may be called again with the same items, one by one, when a transaction faile
 
 _LONGEST_QUEUE = 20_000
 _LARGEST_GROUP = 1_000
-_LONG = 0.02
-_LONGEST_REST = 0.5
+_LONG = 0.1
+_LONGEST_REST = 0.25
 
 
 class Writer(Generic[Item, News]):
@@ -69,7 +69,7 @@ class Writer(Generic[Item, News]):
         looks at all that the storm is about, and few large ones are done sooner than many small ones."""
         if took >= _LONG and not self._stopping.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(2 * took, _LONGEST_REST)):
+                async with asyncio.timeout(min(took, _LONGEST_REST)):
                     await self._stopping.wait()
 
     async def _write(self, thread: ThreadPoolExecutor, group: list[tuple[Item, asyncio.Future[object]]]) -> None:
