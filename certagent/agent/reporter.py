@@ -59,7 +59,8 @@ class Reporter:
         changes: Sequence[FileChange] = (),
         inventory: Inventory | None = None,
     ) -> Report:
-        """Say what the run came to; on disk when this returns, if the disk takes it.
+        """Say what the run came to; on disk when this returns, if the disk takes it. One at a time: where others may
+        report meanwhile, from the event loop's own thread.
 
         Findings of the judgements are the report's, too."""
         report = Report(

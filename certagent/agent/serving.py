@@ -112,7 +112,7 @@ class ServingRuns:
             return
         self._looked_around_at = now
         if trigger is Trigger.START:
-            await asyncio.to_thread(self._forget_the_gone)
+            self._forget_the_gone()
         pairs = await asyncio.to_thread(self._configured.pairs)
         resolvers = await asyncio.to_thread(self._configured.resolvers)
         late = [renews_too_late(self._reporter.agent, one) for one in resolvers]
@@ -155,13 +155,12 @@ class ServingRuns:
         return seen
 
     def _forget_the_gone(self) -> None:
-        """What was told of a certificate that is configured here no longer is nobody's trouble."""
+        """What was told of certificates that are configured here no longer is nobody's trouble."""
         names = {one.name for one in self._certificates}
-        for name in self._state.read_record(_TOLD, tuple[str, ...]) or ():
-            if name not in names:
-                run = self._reporter.begin(RunKind.SERVING, Trigger.START)
-                scopes = [f"served:{name}", f"certificate:{name}"]
-                self._reporter.end(run, Outcome.DONE, scopes=scopes, certificate=name)
+        told = self._state.read_record(_TOLD, tuple[str, ...]) or ()
+        gone = [scope for name in told if name not in names for scope in (f"served:{name}", f"certificate:{name}")]
+        if gone:
+            self._reporter.end(self._reporter.begin(RunKind.SERVING, Trigger.START), Outcome.DONE, scopes=gone)
         self._state.note_record(_TOLD, tuple(sorted(names)))
 
     def _tell(self, name: str, findings: list[Finding], trigger: Trigger) -> None:

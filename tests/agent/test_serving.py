@@ -1,5 +1,6 @@
 """When a look at what is served is told, and when it is not. The state folder is a real one."""
 
+import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from certagent.config import CertificateSection, ListenerSolver, load_policy
 from certagent.domain.conclusions.serving import LiveTarget
 from certagent.domain.conclusions.unowned import Pair, Resolver
 from certagent.domain.deployments import EndpointProof, Generation, LivePair
-from certagent.domain.reports import Outcome, Trigger
+from certagent.domain.reports import Outcome, Report, Trigger
 from certagent.reporting import Spool
 from certagent.state import Last, Run, State
 from tests.certificates import Authority
@@ -126,3 +127,23 @@ async def test_what_is_told_of_a_web_server_is_looked_at_until_it_is_mended(hous
     reports = len(house.spool.take(100))
     house.late = [LATE]
     assert len(await house.told_around(Trigger.TIMER)) == reports
+
+
+async def test_what_is_configured_no_longer_is_cleared_once_and_by_the_loop(
+    house: _House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reports are numbered one at a time: another thread's would meet those that are written meanwhile."""
+    State(tmp_path / "state").write_record("reported-certificates", ("gone", "traefik", "went"))
+    threads = []
+    append = house.spool.append
+
+    def noting(report: Report) -> Report:
+        threads.append(threading.current_thread())
+        return append(report)
+
+    monkeypatch.setattr(house.spool, "append", noting)
+    await house.runs.look_around(Trigger.START)
+    await house.runs.look_around(Trigger.START)
+    cleared = [report.scopes for report in house.spool.take(100) if "served:" not in report.scopes]
+    assert cleared == [("served:gone", "certificate:gone", "served:went", "certificate:went")]
+    assert set(threads) == {threading.current_thread()}
