@@ -19,7 +19,7 @@ LONGEST_PAUSE_SECONDS = 0.25
 STEADY_SECONDS = 0.15
 STEADY_PAUSE_SECONDS = 0.04
 MOST_AT_ONCE = 16
-"""Handshakes: of two hundred certificates, too. Each takes some hundred KiB while it lasts."""
+"""Certificates that are looked at, of however many. Each handshake takes some hundred KiB while it lasts."""
 
 Look = Callable[[str, int, str, Path, float], Awaitable[Handshake]]
 
@@ -52,8 +52,12 @@ class Prover:
     async def served_now(
         self, fingerprint: str, endpoints: Sequence[str], identifiers: Sequence[str]
     ) -> tuple[EndpointProof, ...]:
-        """One look at each endpoint under each name, measured by that certificate ("" where there is none)."""
-        return (await self.prove(fingerprint, endpoints, identifiers, timedelta())).endpoints
+        """One look at each endpoint under each name, measured by that certificate ("" where there is none).
+
+        A few certificates at a time. A proof after a deployment waits for none: silent endpoints would eat its time up.
+        """
+        async with self._slots:
+            return (await self.prove(fingerprint, endpoints, identifiers, timedelta())).endpoints
 
     async def _prove_one(
         self, fingerprint: str, place: tuple[str, str], started: float, deadline: float
@@ -76,10 +80,9 @@ class Prover:
 
     async def _look_once(self, endpoint: str, name: str, deadline: float) -> Handshake:
         address, port = split_endpoint(endpoint)
-        async with self._slots:
-            left = deadline - self._clock.monotonic()
-            timeout = LOOK_SECONDS if left <= 0 else min(LOOK_SECONDS, max(left, LOOK_SECONDS / 4))
-            return await self._look(address, port, name, self._root, timeout)
+        left = deadline - self._clock.monotonic()
+        timeout = LOOK_SECONDS if left <= 0 else min(LOOK_SECONDS, max(left, LOOK_SECONDS / 4))
+        return await self._look(address, port, name, self._root, timeout)
 
 
 def _places(endpoints: Sequence[str], identifiers: Sequence[str]) -> list[tuple[str, str]]:

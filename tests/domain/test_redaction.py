@@ -74,6 +74,11 @@ def test_what_stands_in_the_next_string_makes_no_secret_of_a_word(last: str) -> 
     assert without_secrets(change) == change
 
 
+def test_a_digit_anywhere_in_the_word_makes_it_a_secret() -> None:
+    """Behind a sign that ends what is taken out, too."""
+    assert redact("db passwd hunter&2x") == f"db passwd {WITHHELD}&2x"
+
+
 def test_a_key_that_was_pasted_line_by_line_is_withheld_whole() -> None:
     """As a change of a file reports it; what stands around it, and what only looks like it, stays."""
     body = [f"# MIGHAgEAMBMGByqGSM49AgEG{CANARY.replace('-', '')}", "# AwEHBG0wawIBAQQg="]
