@@ -35,9 +35,12 @@ class Problem(Exception):
 
 
 def say_less(record: logging.LogRecord) -> bool:
-    """A filter for the server's log: what is no HTTP gets one line, and no part of it, for it may hold a token."""
-    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
-        record.msg, record.exc_info, record.levelno, record.levelname = f"{record.msg}: not HTTP", None, 20, "INFO"
+    """A filter for the server's log: who sends no HTTP, or goes in the middle of it, gets one line; and no part of what
+    was sent, for it may hold a token."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError | ConnectionError):
+        why = "not HTTP" if isinstance(error, HttpProcessingError) else "the caller is gone"
+        record.msg, record.exc_info, record.levelno, record.levelname = f"{record.msg}: {why}", None, 20, "INFO"
     return True
 
 

@@ -7,7 +7,7 @@ culprit file, or of something wider that the collector concluded, makes none of 
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import msgspec
@@ -25,6 +25,7 @@ COLLECTOR = "@collector"
 
 _OF_THE_NODE = ("agent.", "ca.", "net.asymmetric", "dns.zone_gone")
 """Codes of which one is enough for a node, whatever the identifier: it is the same thing that is to be changed."""
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _LIFETIME = ("cert.expiring", "cert.expired")
 _WIDER = ("net.asymmetric", "dns.zone_gone")
 _SEEN_BY_THE_CA = frozenset({"acme.pending_with_error", "acme.mismatch_final", "acme.reason_hidden"})
@@ -326,6 +327,5 @@ def _victims(group: Sequence[Sighting], fleet: Fleet) -> tuple[Victim, ...]:
     return tuple(sorted(found.values(), key=_urgency))
 
 
-def _urgency(victim: Victim) -> tuple[bool, float, str, str]:
-    expires = victim.expires_at
-    return expires is None, expires.timestamp() if expires else 0.0, victim.node, victim.identifier
+def _urgency(victim: Victim) -> tuple[datetime, str, str]:
+    return victim.expires_at or _NEVER, victim.node, victim.identifier

@@ -283,6 +283,22 @@ async def test_what_is_no_http_is_not_written_into_the_log(collector: Collector)
     assert "Traceback" not in collector.log()
 
 
+async def test_a_caller_that_goes_in_the_middle_of_a_post_is_one_line_of_the_log(collector: Collector) -> None:
+    """An agent that is killed, or its node."""
+    _, writer = await asyncio.open_connection("127.0.0.1", collector.port, ssl=collector.trust())
+    head = f"POST /v1/reports HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {collector.tokens['lxc102']}\r\n"
+    writer.write(f"{head}Content-Length: 1000\r\n\r\n[".encode())
+    await writer.drain()
+    await asyncio.sleep(0.1)  # until its head is read
+    writer.transport.abort()
+
+    async def said() -> bool:
+        return "the caller is gone" in collector.log()
+
+    assert await eventually(said)
+    assert "Traceback" not in collector.log()
+
+
 async def _status_of(collector: Collector, token: str) -> int:
     async with collector.session(None) as session:
         headers = {"Authorization": f"Bearer {token}"}

@@ -1,7 +1,6 @@
 """Group commit: who waits shares a transaction, and in a storm more of them do."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,17 +8,16 @@ from sqlalchemy import Connection, NullPool, create_engine
 
 from certagent.collector.sql.writer import Writer
 
-LONG = 0.15
+REST = 0.15  # seconds
 
 
-async def test_after_a_long_transaction_more_share_the_next(tmp_path: Path) -> None:
-    """Three that come one after the other, once the first is written."""
+async def test_while_it_rests_more_come_to_share_the_next(tmp_path: Path) -> None:
+    """Three that come one after the other, once the first is written; what waits then is written though it stops."""
     groups: list[int] = []
 
-    def perform(_: Connection, items: Sequence[str]) -> tuple[list[object], None]:
+    def perform(_: Connection, items: Sequence[str]) -> tuple[list[object], None, float]:
         groups.append(len(items))
-        time.sleep(LONG)
-        return list(items), None
+        return list(items), None, REST
 
     writer = Writer(create_engine(f"sqlite:///{tmp_path}/x.db", poolclass=NullPool), perform, lambda _: None)
     async with asyncio.TaskGroup() as group:
@@ -28,7 +26,7 @@ async def test_after_a_long_transaction_more_share_the_next(tmp_path: Path) -> N
         others = []
         for name in ("a", "b", "c"):
             others.append(group.create_task(writer.submit(name), name=name))
-            await asyncio.sleep(LONG / 30)
+            await asyncio.sleep(REST / 30)
         assert [await other for other in others] == ["a", "b", "c"]
         writer.stop()
     assert groups == [1, 3]

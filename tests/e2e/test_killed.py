@@ -12,7 +12,7 @@ import pytest
 
 from deploy.story import witness
 from tests.e2e.fleet import TRAEFIK, until
-from tests.e2e.killing.victim import Victim
+from tests.e2e.killing.victim import Killed, Victim
 
 pytestmark = pytest.mark.lab
 
@@ -24,8 +24,8 @@ FEWEST = 60
 TRIES = 3
 
 
-def _die_at(victim: Victim, point: str) -> str:
-    """The killed run. Some points only the first renewal after a start comes to; others happen to be missed once."""
+def _die_at(victim: Victim, point: str) -> Killed:
+    """Some points only the first renewal after a start comes to; others happen to be missed once."""
     for _ in range(TRIES):
         if (run := victim.die_at(point)) is not None:
             return run
@@ -33,8 +33,8 @@ def _die_at(victim: Victim, point: str) -> str:
     pytest.fail(f"no renewal came to {point}")
 
 
-def _killed_and_recovered(victim: Victim, point: str) -> str:
-    """Served before, in between and after; nothing lost, nothing too much. The killed run."""
+def _killed_and_recovered(victim: Victim, point: str) -> Killed:
+    """Served before, in between and after; nothing lost, nothing too much."""
     newest, before = victim.newest(), victim.served()
     run = _die_at(victim, point)
     in_between = victim.served()  # a handshake that verifies, whatever is on disk
@@ -51,7 +51,7 @@ def _killed_and_recovered(victim: Victim, point: str) -> str:
     return run
 
 
-def _killed_everywhere(victim: Victim) -> dict[str, str]:
+def _killed_everywhere(victim: Victim) -> dict[str, Killed]:
     """Point -> the run that was killed there."""
     with victim.prepared():
         points = victim.points()
@@ -77,14 +77,9 @@ def test_killed_at_every_point_of_a_renewal(green: None) -> None:
         by_victim = list(pool.map(_killed_everywhere, VICTIMS))
     assert sum(map(len, by_victim)) >= FEWEST
     for victim, killed in zip(VICTIMS, by_victim, strict=True):
-        outcomes = _outcomes(victim, {run for run in killed.values() if run})
+        runs = {point: run for point, run in killed.items() if run.id}
+        outcomes = _outcomes(victim, {run.id for run in runs.values()})
         print(f"{victim.certificate}: killed at {len(killed)} points; {Counter(outcomes.values())}")
-        for point, run in killed.items():
-            is_over = _is_reported_by(point, list(killed))
-            assert not run or outcomes[run] == ("done" if is_over else "interrupted"), point
-
-
-def _is_reported_by(point: str, points: list[str]) -> bool:
-    """Whether the run's own report was on disk by then: after that it is over, whatever follows."""
-    kept = max(at for at, one in enumerate(points) if one.startswith("rename") and "/spool/.N.json" in one)
-    return points.index(point) > kept
+        assert {run.is_reported for run in runs.values()} == {True, False}
+        for point, run in runs.items():  # what has its report is over, whatever follows
+            assert outcomes[run.id] == ("done" if run.is_reported else "interrupted"), point

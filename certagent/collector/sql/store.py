@@ -50,6 +50,10 @@ from certagent.domain.survival import Life
 Result = TypeVar("Result")
 _Change = Callable[[Connection, Touched], object]
 
+_LONG = 0.05  # seconds of concluding, after which others are let in for so many times as long, and no longer than that
+_REST = 3
+_LONGEST_REST = 0.5
+
 
 class SqlStore:
     """Implements `certagent.collector.store.Store`. Made by `open_store`."""
@@ -254,13 +258,20 @@ class SqlStore:
             self._callers = edition, entering.list_callers(connection)
         return self._callers[1]
 
-    def _perform(self, connection: Connection, items: Sequence[Post | _Change]) -> tuple[list[object], Changes]:
-        """One transaction's work: all posts together, then the single changes, then the conclusions from both."""
+    def _perform(self, connection: Connection, items: Sequence[Post | _Change]) -> tuple[list[object], Changes, float]:
+        """One transaction's work: all posts together, then the single changes, then the conclusions from both.
+
+        In a storm each conclusion looks at all that the storm is about: few for many posts are done sooner than many
+        for few.
+        """
         now, touched = self._clock.now(), Touched()
         posts = [item for item in items if isinstance(item, Post)]
         answers = iter(accept_posts(connection, posts, now, touched) if posts else ())
         results = [next(answers) if isinstance(item, Post) else item(connection, touched) for item in items]
-        return results, settle(connection, touched, self._alerting, now)
+        began_at = self._clock.monotonic()
+        settled = settle(connection, touched, self._alerting, now)
+        took = self._clock.monotonic() - began_at
+        return results, settled, min(_REST * took, _LONGEST_REST) if took >= _LONG else 0.0
 
     def _publish(self, changes: Changes) -> None:
         if changes != Changes():

@@ -14,16 +14,15 @@ from certagent.collector.store import Overloaded, StoreFailed
 Item = TypeVar("Item")
 News = TypeVar("News")
 
-Perform = Callable[[Connection, Sequence[Item]], tuple[list[object], News]]
-"""Does all items in the given transaction; answers their results in order, and what to publish once committed.
+Perform = Callable[[Connection, Sequence[Item]], tuple[list[object], News, float]]
+"""Does all items in the given transaction; answers their results in order, what to publish once committed, and for how
+many seconds the next transaction should wait, so that more shares it.
 
 It may be called again with the same items, one by one, when a transaction failed.
 """
 
 _LONGEST_QUEUE = 20_000
 _LARGEST_GROUP = 1_000
-_LONG = 0.1
-_LONGEST_REST = 0.25
 
 
 class Writer(Generic[Item, News]):
@@ -53,41 +52,40 @@ class Writer(Generic[Item, News]):
 
     async def run(self) -> None:
         """Write until stopped."""
-        loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="store-writer") as thread:
             while self._waiting or not self._stopping.is_set():
                 await self._wanted.wait()
                 group, self._waiting = self._waiting[:_LARGEST_GROUP], self._waiting[_LARGEST_GROUP:]
                 if not self._waiting and not self._stopping.is_set():
                     self._wanted.clear()
-                began_at = loop.time()
-                await self._write(thread, group)
-                await self._rest(loop.time() - began_at)
+                await self._rest(await self._write(thread, group))
 
-    async def _rest(self, took: float) -> None:
-        """After a long transaction as long again, so that what comes meanwhile shares the next: in a storm each of them
-        looks at all that the storm is about, and few large ones are done sooner than many small ones."""
-        if took >= _LONG and not self._stopping.is_set():
+    async def _rest(self, seconds: float) -> None:
+        if seconds and not self._stopping.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(took, _LONGEST_REST)):
+                async with asyncio.timeout(seconds):
                     await self._stopping.wait()
 
-    async def _write(self, thread: ThreadPoolExecutor, group: list[tuple[Item, asyncio.Future[object]]]) -> None:
-        """One transaction. A bad item fails alone, by one transaction for each; a bad database fails all at once."""
+    async def _write(self, thread: ThreadPoolExecutor, group: list[tuple[Item, asyncio.Future[object]]]) -> float:
+        """One transaction; how long to rest then. A bad item fails alone, by one transaction for each; a bad database
+        fails all at once."""
         if not group:
-            return
+            return 0
         commit = asyncio.get_running_loop().run_in_executor(thread, self._commit, [item for item, _ in group])
         await asyncio.wait([commit])
         error = commit.exception()
         if error is None:
-            self._finish(group, *commit.result())
-        elif len(group) > 1 and not isinstance(error, OperationalError):
+            results, news, rest = commit.result()
+            self._finish(group, results, news)
+            return rest
+        if len(group) > 1 and not isinstance(error, OperationalError):
             for alone in group:
                 await self._write(thread, [alone])
         else:
             self._fail(group, error)
+        return 0
 
-    def _commit(self, items: list[Item]) -> tuple[list[object], News]:
+    def _commit(self, items: list[Item]) -> tuple[list[object], News, float]:
         with self._engine.begin() as connection:
             return self._perform(connection, items)
 

@@ -3,8 +3,8 @@
 `python3 -IS dies_at.py FOLDER WORDS...` in a node; WORDS are certagent's. A point is named by what is about to happen,
 and to what: each request to the CA and each answer, each fsync, each rename, each program, the first handshake of the
 proof; from the first byte of a run's journal until the journal is gone. FOLDER/point is the point to die at (removed in
-dying, so that the next start lives) and FOLDER/killed then the run's id; FOLDER/record, when it is there, takes down
-the points that are met.
+dying, so that the next start lives) and FOLDER/killed then the run's id and whether its own report had been put into
+the spool ("kept") or not ("lost"); FOLDER/record, when it is there, takes down the points that are met.
 """
 
 import http.client
@@ -31,6 +31,7 @@ class Points:
         self._folder = folder
         self._met: Counter[str] = Counter()
         self._journal: Path | None = None
+        self._is_reported = False
         self._request = ""
 
     def meet(self, what: str, of: str, *, is_once: bool = False) -> None:
@@ -39,6 +40,7 @@ class Points:
         name = re.sub(r"\d+", "N", re.sub(r"/[A-Za-z0-9]{32}(?=/|$)", "/ID", name))
         if ".run.json.new" in name and self._journal is None:
             self._met.clear()
+            self._is_reported = False
             self._journal = Path(of).with_name("run.json")
         if self._journal is None or (is_once and self._met[name]):
             return
@@ -54,6 +56,7 @@ class Points:
         """Python's own news of what it is about to do."""
         if event == "os.rename":
             self.meet("rename", str(arguments[0]))
+            self._is_reported |= self._is_our_report(Path(arguments[0]))
         elif event == "os.remove":
             self.end(str(arguments[0]))
         elif event == "subprocess.Popen":
@@ -68,15 +71,23 @@ class Points:
         """The CA has been asked, and is about to be listened to."""
         self.meet("answer to", self._request)
 
+    def _run(self) -> str:
+        """Its id; "": none is on disk."""
+        journal = self._journal
+        return json.loads(journal.read_text())["id"] if journal is not None and journal.exists() else ""
+
+    def _is_our_report(self, path: Path) -> bool:
+        is_report = path.parent.name == "spool" and path.name.endswith(".json.new")
+        return is_report and json.loads(path.read_bytes())["id"] == self._run()
+
     def _decide(self, point: str) -> None:
         record, wanted = self._folder / "record", self._folder / "point"
         if record.exists():
             with record.open("a") as file:
                 file.write(f"{point}\n")
         if wanted.exists() and wanted.read_text() == point:
-            journal = self._journal
-            run = json.loads(journal.read_text())["id"] if journal is not None and journal.exists() else ""
-            (self._folder / "killed").write_text(run)
+            report = "kept" if self._is_reported else "lost"
+            (self._folder / "killed").write_text(f"{self._run()} {report}" if self._run() else "")
             wanted.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ until curl -s --unix-socket /run/certagent/agent.sock -d "$1" http://agent/renew
 done
 """
 """The door opens when what a killed run left is worked off."""
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A run that was killed; `id` is empty where none was on disk yet. `is_reported`: by itself, before it died."""
+
+    id: str
+    is_reported: bool
 
 
 class Victim:
@@ -82,14 +91,17 @@ class Victim:
         assert renewed["outcome"] == "done", renewed
         return self.sh(f"cat {FOLDER}/record; rm {FOLDER}/record").splitlines()
 
-    def die_at(self, point: str) -> str | None:
-        """Renew, and be killed there. The id of the killed run ("": it had none yet); None: it did not come there."""
+    def die_at(self, point: str) -> Killed | None:
+        """Renew, and be killed there. None: it did not come there."""
         asked = json.dumps({"names": [self.certificate], "force": True})
         ask = "curl -s --unix-socket /run/certagent/agent.sock -d"
         renew = f'printf %s "$1" >point; {ask} "$2" http://agent/renew >/dev/null || true'
         say = "if [ -e point ]; then rm point; echo missed; else cat killed; fi"
         said = self.sh(f"cd {FOLDER}; {renew}; {say}", point, asked)
-        return None if said.strip() == "missed" else said.strip()
+        if said.strip() == "missed":
+            return None
+        run, _, report = said.strip().partition(" ")
+        return Killed(run, report == "kept")
 
     def served(self) -> str:
         """What a verified handshake from the client's node shows."""
