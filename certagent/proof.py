@@ -17,7 +17,7 @@ LOOK_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.25
 STEADY_SECONDS = 0.15
-STEADY_PAUSE_SECONDS = 0.04
+STEADY_PAUSE_SECONDS = 0.07
 MOST_AT_ONCE = 16
 """Certificates that are looked at, of however many. Each handshake takes some hundred KiB while it lasts."""
 

@@ -47,6 +47,7 @@ class Spool:
         self._in_flight: frozenset[int] = frozenset()
         self.arrived = asyncio.Event()
         self._restore_reserve()
+        self._last = max([self._counted(), *self.waiting()[-1:]])
 
     def append(self, report: Report) -> Report:
         """Keep the report, numbered; returns it as kept. A repeat of the newest waiting report becomes its count.
@@ -54,8 +55,9 @@ class Spool:
         Raises OSError only if the disk is so full that the reserved space did not help either.
         """
         folded = self._fold(report)
-        kept = folded or msgspec.structs.replace(report, sequence=self._next_sequence())
+        kept = folded or msgspec.structs.replace(report, sequence=self._last + 1)
         self._write(self._path(kept.sequence), _encode(kept))
+        self._last = kept.sequence
         self.arrived.set()
         self._trim()
         return kept
@@ -76,11 +78,14 @@ class Spool:
         return reports
 
     def remove(self, sequence: int) -> None:
-        """The collector has it."""
+        """The collector has it. Raises OSError when the disk is so full that its number cannot be remembered."""
+        self._remember(sequence)
         self._path(sequence).unlink(missing_ok=True)
 
     def bury(self, sequence: int, reason: str) -> None:
         """Refused for good: kept in `dead/` for a person to read."""
+        with suppress(OSError):  # on a full disk: the file goes nowhere, and keeps its name
+            self._remember(sequence)
         log.error("report %d was refused and lies in %s: %s", sequence, self.dead_folder, reason)
         with suppress(FileNotFoundError):
             self._path(sequence).rename(self.dead_folder / self._path(sequence).name)
@@ -107,11 +112,13 @@ class Spool:
             report, id=last.id, sequence=last.sequence, started_at=last.started_at, count=last.count + report.count
         )
 
-    def _next_sequence(self) -> int:
-        kept = int(self._counter.read_text()) if self._counter.is_file() else 0
-        following = max([kept, *self.waiting()[-1:]]) + 1
-        self._write(self._counter, str(following).encode())
-        return following
+    def _counted(self) -> int:
+        return int(self._counter.read_text()) if self._counter.is_file() else 0
+
+    def _remember(self, sequence: int) -> None:
+        """No number is given twice: the newest report tells the last one, and the counter once that report goes."""
+        if sequence == self._last:
+            self._write(self._counter, str(sequence).encode())
 
     def _write(self, path: Path, content: bytes) -> None:
         try:
@@ -190,8 +197,12 @@ class Uplink:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             log.warning("the collector's refusal of %d reports cannot be read", len(reports))
             return self._missed("its refusal of reports cannot be read")
-        await asyncio.to_thread(self._settle, reports, refused)
         self._contact.reached("reports")
+        try:
+            await asyncio.to_thread(self._settle, reports, refused)
+        except OSError as error:  # they are sent again, and the collector knows them
+            log.error("delivered reports cannot be taken out of the spool: %s", error.strerror)
+            return False
         return True
 
     def _missed(self, reason: str) -> bool:

@@ -168,11 +168,39 @@ def test_what_is_in_flight_is_not_folded_into(tmp_path: Path) -> None:
 
 
 def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
-    """Also when everything had been delivered."""
-    first = Spool(tmp_path / "spool")
-    kept = first.append(_report("r0"))
-    first.remove(kept.sequence)
-    assert Spool(tmp_path / "spool").append(_report("r1")).sequence == kept.sequence + 1
+    """When nothing waits, whatever became of the last; when the last waits, when only others do; with or without work
+    in between."""
+    folder = tmp_path / "spool"
+    given = []
+
+    def give() -> int:
+        given.append(Spool(folder).append(_report(f"r{len(given)}", line=str(len(given)))).sequence)
+        return given[-1]
+
+    first = give()
+    Spool(folder).remove(first)
+    second = give()
+    Spool(folder).bury(second, "of another agent")
+    third, _ = give(), give()
+    Spool(folder).remove(third)
+    last = give()
+    Spool(folder).remove(last)
+    give()
+    assert given == list(range(1, 7))
+
+
+def test_a_number_that_cannot_be_remembered_keeps_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is delivered again rather than its number given twice."""
+    spool = Spool(tmp_path / "spool")
+    kept = spool.append(_report("r0"))
+
+    def full(path: Path, content: FileContent) -> None:
+        raise OSError(errno.ENOSPC, "full", str(path))
+
+    monkeypatch.setattr("certagent.reporting.write_file", full)
+    with pytest.raises(OSError, match="full"):
+        spool.remove(kept.sequence)
+    assert spool.waiting() == [kept.sequence]
 
 
 def test_a_full_disk_can_still_be_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

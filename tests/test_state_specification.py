@@ -116,9 +116,11 @@ def used(tmp_path: Path) -> Path:
     fix = Fix(id="20260102-030405", at=NOW, files=(FixedFile(file="/etc/hosts", before="a", after="b"),))
     state.fixes().keep(fix, {"/etc/hosts": b"127.0.0.1 localhost"})
     spool = Spool(root / "spool")
-    for number in range(2):
+    for number in range(3):
         spool.append(_report(number))
-    spool.bury(spool.waiting()[0], "it is refused")
+    first, *_, last = spool.waiting()
+    spool.bury(first, "it is refused")
+    spool.remove(last)
     return root
 
 

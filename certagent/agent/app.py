@@ -45,7 +45,6 @@ from certagent.config import (
     read_credential,
 )
 from certagent.domain.channel import Refused
-from certagent.domain.conclusions.evidence import DirectoryCheck
 from certagent.domain.deployments import Fault
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.policy import Policy
@@ -63,6 +62,7 @@ from certagent.vantage.rehearse import AuthorityVantage
 from certagent.world.clock import SystemClock
 from certagent.world.notify import feed_watchdog, notify
 from certagent.world.pinned import PinnedClient
+from certagent.world.turns import Turns
 
 MOST_ORDERS_AT_ONCE = 4
 
@@ -153,7 +153,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         node.addresses,
         responders=_responders(settings, solvers),
         ask=through_collector(link.client, clock) if link else None,
-        check_directory=_directory_check(settings.authority),
+        check_directory=_directory_check(settings.authority, clock),
         find_faults=_fault_finder(settings, deploying),
         looking=looks,
         impact_on=looks.impact_on,
@@ -275,11 +275,11 @@ def _responders(settings: AgentSettings, solvers: Mapping[str, Answering]) -> di
     }
 
 
-def _directory_check(section: AuthoritySection) -> CheckDirectory:
-    async def look() -> list[DirectoryCheck]:
-        return await check_directory(section.directory, section.root, section.addresses)
-
-    return look
+def _directory_check(section: AuthoritySection, clock: Clock) -> CheckDirectory:
+    """Once for all who ask before it begins: a hundred renewals at a time are due after an outage."""
+    turns = Turns(clock)
+    look = partial(check_directory, section.directory, section.root, section.addresses)
+    return partial(turns.take, "directory", look)
 
 
 def _fault_finder(settings: AgentSettings, deploying: Deploying) -> FindFaults:

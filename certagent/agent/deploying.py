@@ -7,13 +7,14 @@ from pathlib import Path
 from cryptography import x509
 
 from certagent.config import CertificateSection, DeployTarget
-from certagent.deployers import Turns, make_target
+from certagent.deployers import make_target
 from certagent.deployers.deploy import Deployer
 from certagent.domain.conclusions.serving import LiveTarget
 from certagent.domain.deployments import Deployment, Fault, Generation, Proof
 from certagent.domain.policy import ProofPolicy
 from certagent.domain.ports import Clock
 from certagent.proof import Prover
+from certagent.world.turns import Turns
 
 
 class Deploying:

@@ -10,12 +10,12 @@ from certagent import __version__
 from certagent.agent.reporter import Reporter
 from certagent.agent.serving import ServingRuns
 from certagent.config import AgentSettings, CertificateSection
-from certagent.deployers import Turns
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.conclusions.serving import Serving
 from certagent.domain.ports import Clock
 from certagent.domain.reports import CertificateState, Inventory, Outcome, Resolver, RunKind, Trigger
 from certagent.state import State
+from certagent.world.turns import Turns
 
 
 class Looking(Protocol):

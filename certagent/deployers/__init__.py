@@ -5,9 +5,9 @@ from certagent.deployers.command import Command
 from certagent.deployers.nginx import Nginx
 from certagent.deployers.target import Target
 from certagent.deployers.traefik import Traefik
-from certagent.deployers.turns import Turns
+from certagent.world.turns import Turns
 
-__all__ = ["Target", "Turns", "make_target"]
+__all__ = ["Target", "make_target"]
 
 
 def make_target(name: str, settings: DeployTarget, turns: Turns) -> Target:

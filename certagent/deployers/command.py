@@ -3,9 +3,9 @@
 from certagent.config import CommandTarget
 from certagent.deployers.linked import LinkedPair
 from certagent.deployers.programs import attempt
-from certagent.deployers.turns import Turns
 from certagent.domain.deployments import Fault, Generation, Proof
 from certagent.world.files import UnknownOwnerError, find_user
+from certagent.world.turns import Turns
 
 APART_SECONDS = 1.0
 
@@ -17,7 +17,7 @@ class Command(LinkedPair):
 
     def __init__(self, name: str, settings: CommandTarget, turns: Turns) -> None:
         self._service = (settings.command, settings.user)
-        super().__init__(name, settings, turns.hold(self._service))
+        super().__init__(name, settings, turns.files_of(self._service))
         self.name = f"command {settings.certificate}"
         self._settings = settings
         self._turns = turns
@@ -30,7 +30,7 @@ class Command(LinkedPair):
         """Run the command, once for all who wait for the same."""
         if not self._settings.command:
             return None
-        return await self._turns.take(self._service, self._run, apart=APART_SECONDS)
+        return await self._turns.take(self._service, self._run, apart=APART_SECONDS, reads=self.files)
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
         """What the service is, nobody knows here."""
@@ -43,5 +43,4 @@ class Command(LinkedPair):
         except UnknownOwnerError as error:
             return Fault(code="deploy.reload_failed", explanation=f"{self.name}: {error}.", fix="Name another `user`.")
         summary = "the command failed"
-        async with self.still():
-            return await attempt(settings.command, settings.timeout, "deploy.reload_failed", summary, user=user)
+        return await attempt(settings.command, settings.timeout, "deploy.reload_failed", summary, user=user)

@@ -9,8 +9,8 @@ Files that were there before are taken over first: copied as a generation of the
 links that show the same content, so that at every instant the pair on disk matches.
 """
 
-import asyncio
 import os
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from certagent.config import CommandTarget, NginxTarget
@@ -18,19 +18,20 @@ from certagent.deployers.live import look_at_pair
 from certagent.deployers.shelf import BEFORE, CHAIN, KEY, Ownership, Shelf, fingerprint_in
 from certagent.domain.deployments import Generation, LivePair, Restored
 from certagent.world.files import FileContent, Owner, read_link, require_writable, swap_link, write_file
+from certagent.world.stillness import Stillness
 
 
 class LinkedPair:
     """The file part of a target with configured paths for certificate and key. See `Target` for the contract."""
 
-    def __init__(self, name: str, settings: NginxTarget | CommandTarget, still: asyncio.Lock) -> None:
+    def __init__(self, name: str, settings: NginxTarget | CommandTarget, files: Stillness) -> None:
         self._certificate = certificate = settings.certificate
         self._key = settings.key
         self._reader = settings.reader
         self._ownership = Ownership(settings.owner, settings.group, settings.mode)
         self._shelf = Shelf(certificate.parent / f".certagent-{name}")
         self._current = self._shelf.root / "current"
-        self._still = still
+        self.files = files
 
     def reader(self) -> str | None:
         """See `Target`."""
@@ -57,9 +58,9 @@ class LinkedPair:
         key = self._ownership.key_file(generation.key_pem)
         return self._shelf.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
 
-    def still(self) -> asyncio.Lock:
+    def still(self) -> AbstractAsyncContextManager[None]:
         """See `Target`."""
-        return self._still
+        return self.files.changing()
 
     def promote(self, generation: Generation) -> None:
         """See `Target`. Finds the paths as links, as somebody's files, or not at all."""

@@ -11,9 +11,9 @@ import msgspec
 from certagent.config import NginxTarget
 from certagent.deployers.linked import LinkedPair
 from certagent.deployers.programs import attempt
-from certagent.deployers.turns import Turns
 from certagent.deployers.workers import Workers, find_workers
 from certagent.domain.deployments import Fault, Generation, Proof
+from certagent.world.turns import Turns
 
 TEST_SECONDS = 20.0
 RELOAD_SECONDS = 30.0
@@ -42,7 +42,7 @@ class Nginx(LinkedPair):
     kind = "nginx"
 
     def __init__(self, name: str, settings: NginxTarget, turns: Turns) -> None:
-        super().__init__(name, settings, turns.hold(_SERVICE))
+        super().__init__(name, settings, turns.files_of(_SERVICE))
         self.name = f"nginx {settings.certificate}"
         self._reload = _BY_SYSTEMD if _BOOTED_BY_SYSTEMD.is_dir() else _BY_SIGNAL
         self._turns = turns
@@ -50,11 +50,12 @@ class Nginx(LinkedPair):
 
     async def validate(self) -> Fault | None:
         """`nginx -t` reads the configured paths: what is live, not what is staged."""
-        return await self._turns.take(_TEST, self._test)
+        return await self._turns.take(_TEST, _test, reads=self.files)
 
     async def reload(self) -> Fault | None:
         """Through systemd where it runs the machine, else by nginx's own signal; once for all who wait for it."""
-        self._reloaded = await self._turns.take(self._reload, self._reload_once, apart=APART_SECONDS)
+        reload = self._reload_once
+        self._reloaded = await self._turns.take(self._reload, reload, apart=APART_SECONDS, reads=self.files)
         return self._reloaded.fault
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
@@ -68,20 +69,17 @@ class Nginx(LinkedPair):
         log, said = await asyncio.to_thread(before.said_since)
         return [_no_effect(self.name, before, now, log, said)]
 
-    async def _test(self) -> Fault | None:
-        async with self.still():
-            return await attempt(
-                _TEST, TEST_SECONDS, "deploy.validate_failed", "nginx does not accept its configuration"
-            )
-
     async def _reload_once(self) -> _Reloaded:
-        """Told is not read: nothing is changed until nginx shows that it has."""
-        async with self.still():
-            before = await asyncio.to_thread(find_workers)
-            fault = await attempt(self._reload, RELOAD_SECONDS, "deploy.reload_failed", "nginx was not reloaded")
-            if fault is None and before is not None:
-                await _until_loaded(before)
+        """Told is not read: it is over when nginx shows that it has."""
+        before = await asyncio.to_thread(find_workers)
+        fault = await attempt(self._reload, RELOAD_SECONDS, "deploy.reload_failed", "nginx was not reloaded")
+        if fault is None and before is not None:
+            await _until_loaded(before)
         return _Reloaded(fault, before)
+
+
+async def _test() -> Fault | None:
+    return await attempt(_TEST, TEST_SECONDS, "deploy.validate_failed", "nginx does not accept its configuration")
 
 
 async def _until_loaded(before: Workers) -> None:

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from certagent.domain.conclusions.evidence import DirectoryCheck
-from certagent.world.tls import describe, distrust_kind, error_kind, trust_only
+from certagent.world.tls import describe, distrust_kind, error_kind, trust_for_looks
 
 CHECK_SECONDS = 2.5
 LARGEST_ANSWER = 64 * 1024
@@ -107,7 +107,7 @@ async def _get(
     """(status, body, Date); status 0 for what is not HTTP. HTTP/1.0, so that the end of the answer is its end."""
     parts = urlsplit(check.url)
     reader, writer = await asyncio.open_connection(
-        check.address, parts.port or 443, ssl=trust or trust_only(root), server_hostname=parts.hostname
+        check.address, parts.port or 443, ssl=trust or trust_for_looks(root), server_hostname=parts.hostname
     )
     try:
         writer.write(

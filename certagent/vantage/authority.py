@@ -140,8 +140,8 @@ class Authority:
         held = self._proc.socket_inodes(process.pid)
         return tuple(
             Connection(address=one.peer_address, port=one.peer_port)
-            for one in self._proc.sockets(process.pid)
-            if one.state == "established" and one.inode in held
+            for one in self._proc.sockets("established", process.pid)
+            if one.inode in held
         )
 
     def _settles_at(self, process: Process, states: Snapshot) -> datetime | None:

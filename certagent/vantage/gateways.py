@@ -7,6 +7,7 @@ the rehearsal decides, and this only explains it.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from certagent.domain.gateways import nginx, traefik
@@ -31,13 +32,16 @@ class Gateways:
         self._traefik_paths = traefik_paths
         self._nginx: tuple[Stamp, tuple[Directive, ...]] = ((), ())
         self._traefik: tuple[Stamp, Configuration | None] = ((), None)
+        self._reading = Lock()
 
     def look(self, name: str) -> tuple[GatewayLook, ...]:
         """What each web server here does on port 80 with the challenge of `name`."""
         looks = []
-        if self._nginx_path.is_file():
-            looks.append(nginx.judge(self._read_nginx(), name.lower()))
-        configuration = self._read_traefik()
+        with self._reading:  # who comes second finds it read
+            directives = self._read_nginx() if self._nginx_path.is_file() else None
+            configuration = self._read_traefik()
+        if directives is not None:
+            looks.append(nginx.judge(directives, name.lower()))
         if configuration is not None:
             looks.append(traefik.judge(configuration, name.lower()))
         return tuple(look for look in looks if look is not None)

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,9 @@ from certagent.domain.rehearsals import LibcAnswer, Resolution
 from certagent.domain.reports import Resolver
 from certagent.vantage.files import MOST_NAMES, FileObservation, Snapshot, names_of_fleet, read_files, resolve_all
 from certagent.vantage.resolve import Desk
+from certagent.world.clock import SystemClock
 from certagent.world.linux import Proc, Process
+from certagent.world.turns import Turns
 
 RESPONDING_FOR = timedelta(seconds=2)
 LIBC_FOR = timedelta(seconds=3.3)  # as long as a silent nameserver costs anywhere
@@ -37,6 +40,7 @@ class NodeVantage:
         self._zones = zones
         self._proc = proc or Proc()
         self._root = root
+        self._turns = Turns(SystemClock())
 
     def addresses(self) -> tuple[str, ...]:
         """This node's own addresses, without loopback and link-local."""
@@ -85,7 +89,7 @@ class NodeVantage:
             libc=libc.result(),
             authority=authority_resolution.result(),
             authority_libc=authority_libc.result(),
-            listeners=await asyncio.to_thread(self.listeners),
+            listeners=await self._turns.take("listeners", partial(asyncio.to_thread, self.listeners)),
         )
 
     async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
@@ -106,7 +110,7 @@ class NodeVantage:
         )
 
     def _listening(self) -> list[tuple["_Socket", Process | None]]:
-        sockets = [_Socket(one.address, one.port, one.inode) for one in self._proc.sockets() if one.state == "listen"]
+        sockets = [_Socket(one.address, one.port, one.inode) for one in self._proc.sockets("listen")]
         owners = self._proc.owners(frozenset(one.inode for one in sockets))
         return [(one, owners.get(one.inode)) for one in sockets]
 

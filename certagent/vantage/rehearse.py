@@ -161,7 +161,7 @@ class AuthorityVantage:
         )
 
     def _listens(self, address: str, port: int) -> bool:
-        return any(_takes(one, address, port) for one in self._proc.sockets())
+        return any(_takes(one, address, port) for one in self._proc.sockets("listen"))
 
     def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
         return Rehearsal(
@@ -219,10 +219,9 @@ def _libc_may_know_better(lookup: Lookup, world: AuthorityWorld) -> bool:
 
 
 def _takes(one: TcpSocket, address: str, port: int) -> bool:
-    """Whether a connection to this loopback address would be taken by this socket."""
-    if one.state != "listen" or one.port != port:
-        return False
-    return one.address in (address, "::", "0.0.0.0") or address in ("::", "0.0.0.0")  # noqa: S104
+    """Whether a connection to this loopback address would be taken by this socket, which listens."""
+    wild = ("::", "0.0.0.0")  # noqa: S104 - compared, not bound
+    return one.port == port and (one.address in (address, *wild) or address in wild)
 
 
 def stale_connections(

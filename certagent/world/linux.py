@@ -17,7 +17,7 @@ from certagent.world.addresses import socket_address
 
 _MOST_LINKS = 40  # as the kernel's own bound
 _LARGEST_FILE = 4 * 1024 * 1024
-_TCP_STATES = {"01": "established", "0A": "listen"}
+_TCP_STATES = {"established": "01", "listen": "0A"}
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -30,13 +30,12 @@ class Process(msgspec.Struct, frozen=True):
 
 
 class TcpSocket(msgspec.Struct, frozen=True):
-    """One TCP socket of a network namespace. `state`: "listen", "established" or "other"."""
+    """One TCP socket of a network namespace."""
 
     address: str
     port: int
     peer_address: str
     peer_port: int
-    state: str
     inode: int
 
 
@@ -105,10 +104,11 @@ class Proc:
         """Where the process's own file system can be entered."""
         return self._root / str(pid) / "root"
 
-    def sockets(self, pid: int | None = None) -> tuple[TcpSocket, ...]:
-        """Every TCP socket of the process's network namespace; without a process, of ours."""
+    def sockets(self, state: str, pid: int | None = None) -> tuple[TcpSocket, ...]:
+        """The TCP sockets of the process's network namespace that are in that state ("listen", "established"); without
+        a process, of ours."""
         folder = self._root / ("self" if pid is None else str(pid)) / "net"
-        return tuple(found for table in ("tcp", "tcp6") for found in _read_table(folder / table))
+        return tuple(found for table in ("tcp", "tcp6") for found in _read_table(folder / table, state))
 
     def socket_inodes(self, pid: int) -> frozenset[int]:
         """The sockets that the process holds open."""
@@ -125,7 +125,7 @@ class Proc:
 
     def listener(self, address: str, port: int) -> Process | None:
         """Who takes connections to that address and port in our network namespace, as far as we may see."""
-        listening = [one for one in self.sockets() if one.state == "listen" and one.port == port]
+        listening = [one for one in self.sockets("listen") if one.port == port]
         exact = [one for one in listening if one.address == address]
         wild = [one for one in listening if one.address in ("0.0.0.0", "::")]  # noqa: S104 - compared, not bound
         chosen = frozenset(one.inode for one in exact or wild)
@@ -250,17 +250,18 @@ def _link(path: Path) -> str | None:
         return None
 
 
-def _read_table(path: Path) -> Iterator[TcpSocket]:
+def _read_table(path: Path, state: str) -> Iterator[TcpSocket]:
+    """A busy node has thousands that nobody asks for."""
     try:
         lines = path.read_text().splitlines()[1:]
     except (FileNotFoundError, ProcessLookupError):
         return
     for line in lines:
         fields = line.split()
-        address, port = _endpoint(fields[1])
-        peer_address, peer_port = _endpoint(fields[2])
-        state = _TCP_STATES.get(fields[3], "other")
-        yield TcpSocket(address, port, peer_address, peer_port, state, int(fields[9]))
+        if fields[3] == _TCP_STATES[state]:
+            address, port = _endpoint(fields[1])
+            peer_address, peer_port = _endpoint(fields[2])
+            yield TcpSocket(address, port, peer_address, peer_port, int(fields[9]))
 
 
 def _endpoint(text: str) -> tuple[str, int]:

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import ssl
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -57,6 +58,17 @@ def trust_only(root: Path) -> ssl.SSLContext:
     return context
 
 
+def trust_for_looks(root: Path) -> ssl.SSLContext:
+    """The same, kept as long as the file stays as it is: for all looks, and not to be changed. Raises as it does."""
+    found = root.stat()
+    return _kept_trust(root, (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+
+
+@lru_cache(maxsize=4)
+def _kept_trust(root: Path, _stamp: tuple[int, ...]) -> ssl.SSLContext:
+    return trust_only(root)
+
+
 async def probe(address: str, port: int, server_name: str, root: Path, timeout: float) -> Handshake:
     """One look, of `timeout` seconds at most. `server_name` (a name or an IP address) is asked for and verified."""
     seen = Handshake(address=address, port=port, server_name=server_name)
@@ -71,7 +83,7 @@ async def probe(address: str, port: int, server_name: str, root: Path, timeout: 
 
 async def _look(seen: Handshake, root: Path) -> Handshake:
     try:
-        return msgspec.structs.replace(seen, leaf=await _handshake(seen, trust_only(root)))
+        return msgspec.structs.replace(seen, leaf=await _handshake(seen, trust_for_looks(root)))
     except ssl.SSLCertVerificationError as error:
         leaf = await _handshake(seen, _trusting())
         return msgspec.structs.replace(seen, leaf=leaf, distrust=distrust_kind(error), detail=describe(error))

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from certagent.config import CommandTarget, NginxTarget
-from certagent.deployers import Turns, make_target
+from certagent.deployers import make_target
 from certagent.deployers.target import Target
 from certagent.deployers.workers import Workers
 from certagent.world.clock import SystemClock
+from certagent.world.turns import Turns
 from tests.clock import FakeClock
 
 SAID = """nginx: [warn] conflicting server name "a" on 0.0.0.0:80, ignored

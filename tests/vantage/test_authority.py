@@ -251,7 +251,7 @@ def test_what_is_no_file_is_none(tmp_path: Path) -> None:
 
 def test_sockets_of_both_families_are_told_apart(server: socket.socket) -> None:
     """By address, port and state."""
-    listening = [one for one in Proc().sockets() if one.state == "listen" and one.port == server.getsockname()[1]]
+    listening = [one for one in Proc().sockets("listen") if one.port == server.getsockname()[1]]
     assert [one.address for one in listening] == ["127.0.0.1"]
     assert Proc().owners(frozenset({listening[0].inode}))[listening[0].inode].pid == os.getpid()
 

@@ -33,7 +33,7 @@ def test_the_role_is_what_listens(names: tuple[str, ...], role: str | None, monk
     """The CA before the proxies, the proxies before the collector."""
     from datetime import UTC, datetime
 
-    sockets = tuple(TcpSocket("0.0.0.0", 80, "0.0.0.0", 0, "listen", inode) for inode, _ in enumerate(names))  # noqa: S104
+    sockets = tuple(TcpSocket("0.0.0.0", 80, "0.0.0.0", 0, inode) for inode, _ in enumerate(names))  # noqa: S104
     command = ("python3", "/usr/bin/certagent", "collector")
     owners = {
         inode: Process(inode, name, command * (name == "certagent"), datetime.now(UTC))

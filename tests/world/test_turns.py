@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from certagent.deployers.turns import Turns
+from certagent.world.turns import Turns
 from tests.clock import FakeClock
 
 

@@ -3,9 +3,11 @@ reads then is changed meanwhile."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from certagent.domain.ports import Clock
+from certagent.world.stillness import Stillness
 
 _Result = TypeVar("_Result")
 
@@ -16,15 +18,22 @@ class Turns:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._queues: dict[Hashable, _Queue] = {}
-        self._held: dict[Hashable, asyncio.Lock] = {}
+        self._files: dict[Hashable, Stillness] = {}
 
-    def hold(self, service: Hashable) -> asyncio.Lock:
-        """Held while a pair of the service is changed, and while the service reads: a pair is two files, and who reads
-        them before and after a change sees a mixture, however atomic the change is."""
-        return self._held.setdefault(service, asyncio.Lock())
+    def files_of(self, service: Hashable) -> Stillness:
+        """For all who change that service's files, and for the turns in which it reads them."""
+        return self._files.setdefault(service, Stillness())
 
-    async def take(self, key: Hashable, act: Callable[[], Awaitable[_Result]], *, apart: float = 0.0) -> _Result:
-        """Have `act` begin after this call, and share what comes of it with all who ask before it begins.
+    async def take(
+        self,
+        key: Hashable,
+        act: Callable[[], Awaitable[_Result]],
+        *,
+        apart: float = 0.0,
+        reads: Stillness | None = None,
+    ) -> _Result:
+        """Have `act` begin after this call, and share what comes of it with all who ask before it begins. Nobody
+        changes the files that it `reads` meanwhile.
 
         Two never run at once, and begin at least `apart` seconds after each other. Raises what `act` raises.
         """
@@ -36,9 +45,10 @@ class Turns:
         try:
             async with queue.busy:
                 await self._clock.sleep(max(0.0, queue.began + apart - self._clock.monotonic()))
-                queue.next = None  # whoever comes from here on has changed something that this turn may not see
-                queue.began = self._clock.monotonic()
-                result = await act()
+                async with reads.reading() if reads is not None else nullcontext():
+                    queue.next = None  # whoever comes from here on has changed something that this turn may not see
+                    queue.began = self._clock.monotonic()
+                    result = await act()
         except BaseException:
             queue.next = None if queue.next is turn else queue.next
             turn.cancel()
