@@ -37,8 +37,6 @@ from certagent.world.notify import feed_watchdog, notify
 log = logging.getLogger(__name__)
 
 _BACKLOG = 4_096
-_NEW_OBJECTS = 20_000
-"""Before Python looks for garbage: at its own 700, with thousands of channels to look through, that takes long."""
 _FAREWELL_SECONDS = 5.0
 _IDLE_SECONDS = 1.0  # without a request; an agent keeps it for less. Beside the channel it needs none, of 40 KiB each
 
@@ -47,7 +45,6 @@ async def run(settings: CollectorSettings, policy: Policy, clock: Clock) -> None
     """Collect until SIGTERM or SIGINT. SIGHUP loads the certificate again."""
     logging.getLogger("aiohttp.server").addFilter(say_less)
     gc.freeze()  # what is there by now stays
-    gc.set_threshold(_NEW_OBJECTS)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

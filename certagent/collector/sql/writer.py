@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -16,13 +15,14 @@ News = TypeVar("News")
 
 Perform = Callable[[Connection, Sequence[Item]], tuple[list[object], News, float]]
 """Does all items in the given transaction; answers their results in order, what to publish once committed, and for how
-many seconds the next transaction should wait, so that more shares it.
+many seconds the next transaction should wait at most, so that more shares it.
 
 It may be called again with the same items, one by one, when a transaction failed.
 """
 
 _LONGEST_QUEUE = 20_000
 _LARGEST_GROUP = 1_000
+_QUIET = 0.05  # seconds
 
 
 class Writer(Generic[Item, News]):
@@ -61,10 +61,12 @@ class Writer(Generic[Item, News]):
                 await self._rest(await self._write(thread, group))
 
     async def _rest(self, seconds: float) -> None:
-        if seconds and not self._stopping.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._stopping.wait()
+        """So long, but no longer than somebody comes."""
+        loop = asyncio.get_running_loop()
+        until, came = loop.time() + seconds, -1
+        while loop.time() < until and len(self._waiting) > came and not self._stopping.is_set():
+            came = len(self._waiting)
+            await asyncio.sleep(_QUIET)
 
     async def _write(self, thread: ThreadPoolExecutor, group: list[tuple[Item, asyncio.Future[object]]]) -> float:
         """One transaction; how long to rest then. A bad item fails alone, by one transaction for each; a bad database
