@@ -62,7 +62,6 @@ from certagent.vantage.rehearse import AuthorityVantage
 from certagent.world.clock import SystemClock
 from certagent.world.notify import feed_watchdog, notify
 from certagent.world.pinned import PinnedClient
-from certagent.world.turns import Turns
 
 MOST_ORDERS_AT_ONCE = 4
 
@@ -153,7 +152,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         node.addresses,
         responders=_responders(settings, solvers),
         ask=through_collector(link.client, clock) if link else None,
-        check_directory=_directory_check(settings.authority, clock),
+        check_directory=_directory_check(settings.authority),
         find_faults=_fault_finder(settings, deploying),
         looking=looks,
         impact_on=looks.impact_on,
@@ -275,11 +274,8 @@ def _responders(settings: AgentSettings, solvers: Mapping[str, Answering]) -> di
     }
 
 
-def _directory_check(section: AuthoritySection, clock: Clock) -> CheckDirectory:
-    """Once for all who ask before it begins: a hundred renewals at a time are due after an outage."""
-    turns = Turns(clock)
-    look = partial(check_directory, section.directory, section.root, section.addresses)
-    return partial(turns.take, "directory", look)
+def _directory_check(section: AuthoritySection) -> CheckDirectory:
+    return partial(check_directory, section.directory, section.root, section.addresses)
 
 
 def _fault_finder(settings: AgentSettings, deploying: Deploying) -> FindFaults:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,8 +37,12 @@ def main() -> int:
         record = soak(arguments.seed, 60 * arguments.minutes)
     complaints = judge(record)
     keep(arguments.out, arguments.seed, arguments.minutes, record, complaints)
-    done = sum(entry.event == "ended" for entry in record.journal)
-    print(f"soak: seed {arguments.seed}, {arguments.minutes:g} minutes, {done} troubles, {len(record.probes)} looks")
+    told = summary(arguments.seed, arguments.minutes, record, complaints)
+    if arguments.results is not None:
+        arguments.results.mkdir(exist_ok=True)
+        path = arguments.results / f"{told['date']}-seed-{arguments.seed}-{arguments.minutes:g}-minutes.json"
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(told)) + b"\n")
+    print(f"soak: {msgspec.json.encode(told).decode()}")
     for complaint in complaints:
         print(f"soak: {complaint}")
     print(f"soak: {'FAILED' if complaints else 'passed'} (seed {arguments.seed}); all of it is in {arguments.out}")
@@ -83,6 +89,27 @@ def keep(out: Path, seed: int, minutes: float, record: Record, complaints: list[
     out.write_bytes(msgspec.json.format(msgspec.json.encode(document)))
 
 
+def summary(seed: int, minutes: float, record: Record, complaints: list[str]) -> dict[str, Any]:
+    """What it came to, for the repository."""
+    processes = {(one.node, one.unit, one.pid) for one in record.samples}
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime(record.began_at)),
+        "seed": seed,
+        "minutes": minutes,
+        "troubles": dict(sorted(Counter(one.way for one in record.journal if one.event == "ended").items())),
+        "looks_by_openssl": len(record.probes),
+        "reports_stored": len(record.reports),
+        "incidents_opened": sum(
+            one["kind"] in ("opened", "reopened") and datetime.fromisoformat(one["at"]).timestamp() >= record.began_at
+            for incident in record.incidents
+            for one in incident["transitions"]
+        ),
+        "processes": dict(sorted(Counter(f"{unit} on {node}" for node, unit, _ in processes).items())),
+        "most_mib": round(max(one.kibibytes for one in record.samples) / 1024, 1),
+        "complaints": complaints,
+    }
+
+
 @contextlib.contextmanager
 def _process(module: str, *words: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([sys.executable, "-m", f"tests.soak.{module}", *map(str, words)])
@@ -119,6 +146,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/soak/run", description="The fleet under a random schedule of faults.")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--results", type=Path, help="a folder for what it came to")
     parser.add_argument("--out", type=Path, default=places.cache() / "soak.json", help="where all of it is kept")
     return parser.parse_args()
 
