@@ -28,6 +28,7 @@ from certagent.watch import read_contents, watching
 SECOND_LOOK = timedelta(seconds=1.5)
 """A look that shows something else is looked at again for so long: a service may just be taking up what is new."""
 _KEPT = 6
+_MOST_SCOPES = 500  # in one report; the collector takes a thousand
 _TOLD = "reported-certificates"
 
 ReadLive = Callable[[CertificateSection], list[LiveTarget]]
@@ -94,14 +95,25 @@ class ServingRuns:
             expiring_below=self._policy.proof.expiring_below,
         )
 
-    async def report(self, serving: Serving, trigger: Trigger) -> None:
-        """Conclude, and report what was not told yet; nothing while a renewal is at work on it, or was since the look
-        began: half of what was seen may be from before, and who renews has it looked at again."""
-        folder = self._state.certificate(serving.name)
-        if folder.run() is not None or _ended_at(folder) != serving.after:
-            return
-        seen = await asyncio.to_thread(self._note, serving)
-        self._tell(serving.name, conclude_serving(msgspec.structs.replace(serving, seen=seen)), trigger)
+    async def report(self, looks: Sequence[Serving], trigger: Trigger) -> None:
+        """Conclude, and report what was not told yet; at a start those that are well in one report.
+
+        Nothing of a certificate while a renewal is at work on it, or was since the look began: half of what was seen
+        may be from before, and who renews has it looked at again."""
+        well = []
+        for serving in looks:
+            folder = self._state.certificate(serving.name)
+            if folder.run() is not None or _ended_at(folder) != serving.after:
+                continue
+            seen = await asyncio.to_thread(self._note, serving)
+            findings = conclude_serving(msgspec.structs.replace(serving, seen=seen))
+            if findings or trigger is not Trigger.START:
+                self._tell(serving.name, findings, trigger)
+            else:
+                well.append(f"served:{serving.name}")
+        for at in range(0, len(well), _MOST_SCOPES):
+            run = self._reporter.begin(RunKind.SERVING, trigger)
+            self._reporter.end(run, Outcome.DONE, scopes=well[at : at + _MOST_SCOPES])
 
     async def look_around(self, trigger: Trigger) -> None:
         """What this node's web servers serve beside what is configured here; seldom, for it is read from many files,

@@ -96,8 +96,7 @@ class Stock:
         if trigger is not Trigger.TIMER or inventory != self._last:
             self._last = inventory
             self._reporter.end(run, Outcome.DONE, inventory=inventory)
-        for one in looks:
-            await self._serving.report(one, trigger)
+        await self._serving.report(looks, trigger)
         await self._serving.look_around(trigger)
 
     async def _look(self, names: Sequence[str] | dict[str, CertificateSection]) -> list[Serving]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from certagent.agent.reporter import Reporter
@@ -83,7 +84,7 @@ class _House:
     async def told(self) -> list[str]:
         """The codes of the report that a look came to."""
         serving = await self.runs.look(CERTIFICATE)
-        await self.runs.report(serving, Trigger.FILE)
+        await self.runs.report([serving], Trigger.FILE)
         return [finding.code for report in self.spool.take(100) for finding in report.findings]
 
     def _pair(self) -> LivePair:
@@ -101,6 +102,19 @@ async def test_what_somebody_else_put_there_is_told(house: _House) -> None:
     house.live = house.renew()
     house.folder.end_run(Last(outcome=Outcome.FAILED, at=house.clock.now()))
     assert await house.told() == ["deploy.drift"]
+
+
+async def test_at_a_start_those_that_are_well_are_one_report(house: _House) -> None:
+    """Which clears what the last start still had against them; one that is not well has its own."""
+    house.folder.end_run(Last(outcome=Outcome.DONE, at=house.clock.now()))
+    look = await house.runs.look(CERTIFICATE)
+    others = [msgspec.structs.replace(look, name=name, after=None) for name in ("a", "b", "c")]
+    house.live = house.renew()
+    house.folder.end_run(Last(outcome=Outcome.FAILED, at=house.clock.now()))
+    await house.runs.report([others[0], await house.runs.look(CERTIFICATE), *others[1:]], Trigger.START)
+    drifted, well = house.spool.take(100)
+    assert (drifted.certificate, drifted.outcome) == (CERTIFICATE.name, Outcome.FOUND)
+    assert (well.scopes, well.certificate, well.outcome) == (("served:a", "served:b", "served:c"), None, Outcome.DONE)
 
 
 async def test_a_look_that_a_renewal_ended_in_is_not_told(house: _House) -> None:
