@@ -43,11 +43,11 @@ class Spool:
         self.dead_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
         self._reserve = folder / "reserved"
-        self._counter = folder / "sequence"
+        self._delivered = folder / "delivered.json"
         self._in_flight: frozenset[int] = frozenset()
         self.arrived = asyncio.Event()
         self._restore_reserve()
-        self._last = max([self._counted(), *self.waiting()[-1:]])
+        self._last = max([0, *self.waiting()[-1:], *_numbers_in(self.dead_folder)[-1:], *self._last_delivered()])
 
     def append(self, report: Report) -> Report:
         """Keep the report, numbered; returns it as kept. A repeat of the newest waiting report becomes its count.
@@ -64,7 +64,7 @@ class Spool:
 
     def waiting(self) -> list[int]:
         """The sequence numbers of what is not delivered yet, oldest first."""
-        return sorted(int(path.stem) for path in self._folder.glob("[0-9]*.json"))
+        return _numbers_in(self._folder)
 
     def take(self, most: int) -> list[Report]:
         """The oldest reports; they count as in flight until the next `take`. An unreadable one goes to `dead/`."""
@@ -78,14 +78,14 @@ class Spool:
         return reports
 
     def remove(self, sequence: int) -> None:
-        """The collector has it. Raises OSError when the disk is so full that its number cannot be remembered."""
-        self._remember(sequence)
-        self._path(sequence).unlink(missing_ok=True)
+        """The collector has it. The last one stays, as what tells its number: no number is given twice."""
+        if sequence == self._last:
+            self._path(sequence).replace(self._delivered)  # which takes no room, if the disk is full
+        else:
+            self._path(sequence).unlink(missing_ok=True)
 
     def bury(self, sequence: int, reason: str) -> None:
         """Refused for good: kept in `dead/` for a person to read."""
-        with suppress(OSError):  # on a full disk: the file goes nowhere, and keeps its name
-            self._remember(sequence)
         log.error("report %d was refused and lies in %s: %s", sequence, self.dead_folder, reason)
         with suppress(FileNotFoundError):
             self._path(sequence).rename(self.dead_folder / self._path(sequence).name)
@@ -112,13 +112,11 @@ class Spool:
             report, id=last.id, sequence=last.sequence, started_at=last.started_at, count=last.count + report.count
         )
 
-    def _counted(self) -> int:
-        return int(self._counter.read_text()) if self._counter.is_file() else 0
-
-    def _remember(self, sequence: int) -> None:
-        """No number is given twice: the newest report tells the last one, and the counter once that report goes."""
-        if sequence == self._last:
-            self._write(self._counter, str(sequence).encode())
+    def _last_delivered(self) -> list[int]:
+        try:
+            return [_decode(self._delivered.read_bytes()).sequence]
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return []
 
     def _write(self, path: Path, content: bytes) -> None:
         try:
@@ -150,6 +148,10 @@ class Spool:
             write_file(self._reserve, FileContent(content=b"\0" * RESERVED_BYTES))
         except OSError as error:
             log.warning("no room to reserve %d bytes for reports: %s", RESERVED_BYTES, error.strerror)
+
+
+def _numbers_in(folder: Path) -> list[int]:
+    return sorted(int(path.stem) for path in folder.glob("[0-9]*.json"))
 
 
 class Uplink:
@@ -197,12 +199,8 @@ class Uplink:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             log.warning("the collector's refusal of %d reports cannot be read", len(reports))
             return self._missed("its refusal of reports cannot be read")
+        await asyncio.to_thread(self._settle, reports, refused)
         self._contact.reached("reports")
-        try:
-            await asyncio.to_thread(self._settle, reports, refused)
-        except OSError as error:  # they are sent again, and the collector knows them
-            log.error("delivered reports cannot be taken out of the spool: %s", error.strerror)
-            return False
         return True
 
     def _missed(self, reason: str) -> bool:

@@ -114,6 +114,7 @@ async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
     """Run for ever."""
     async with AsyncExitStack() as stack:
         wired = await _wire(settings, policy, clock, stack)
+        stack.callback(wired.reporter.flush)
         await asyncio.to_thread(take_leave, settings, wired.state, wired.reporter)
         await stack.enter_async_context(open_door(settings.agent.socket, wired.lifecycle))
         async with asyncio.TaskGroup() as group:

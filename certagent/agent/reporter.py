@@ -83,17 +83,26 @@ class Reporter:
         _say(report)
         return report if self._spool is None else self._keep(self._spool, report)
 
+    def flush(self) -> None:
+        """Once more for what the disk did not take, before the process ends."""
+        if self._spool is not None and self._unkept:
+            self._keep_all(self._spool)
+
     def _keep(self, spool: Spool, report: Report) -> Report:
         """On disk; where the disk does not take it, in memory until it does."""
         self._unkept.append(report)
-        kept = report
+        return self._keep_all(spool) or report
+
+    def _keep_all(self, spool: Spool) -> Report | None:
+        """The last of them as it is kept; None while one is not."""
+        kept = None
         try:
             while self._unkept:
                 kept = spool.append(self._unkept[0])
                 self._unkept.popleft()
         except OSError as error:
             log.error("%d reports cannot be kept on disk: %s", len(self._unkept), error)
-            return report
+            return None
         return kept
 
 

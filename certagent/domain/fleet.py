@@ -10,7 +10,7 @@ from datetime import datetime
 import msgspec
 
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.incidents import KnownRehearsal, Sighting
+from certagent.domain.incidents import LIFETIME, KnownRehearsal, Sighting
 from certagent.domain.policy import OWN_INABILITY, CollectorPolicy
 from certagent.domain.rehearsals import AddressOwner, Hop, RehearsalOutcome
 
@@ -20,7 +20,6 @@ NO_WAY = frozenset({"timeout", "no_route"})
 _REPORTER = "collector"
 _SUSPECT_AFTER = 0.7  # of the time after which an agent counts as silent
 _MOST_NAMED = 3
-_LIFETIME = ("cert.expiring", "cert.expired")
 
 
 class Sign(msgspec.Struct, frozen=True):
@@ -91,7 +90,7 @@ def _every_certificate_is_renewed(
     look: FleetLook, silent: dict[str, datetime], fraction: float, now: datetime
 ) -> Iterator[Finding]:
     """cert.expiring, cert.expired: where no agent is left to say so; one that says so itself knows more."""
-    told = {(one.agent, one.finding.identifier) for one in look.sightings if one.finding.code in _LIFETIME}
+    told = {(one.agent, one.finding.identifier) for one in look.sightings if one.finding.code in LIFETIME}
     for held in look.held:
         if any((held.node, identifier) in told for identifier in held.identifiers):
             continue

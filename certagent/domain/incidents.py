@@ -25,8 +25,9 @@ COLLECTOR = "@collector"
 
 _OF_THE_NODE = ("agent.", "ca.", "net.asymmetric", "dns.zone_gone")
 """Codes of which one is enough for a node, whatever the identifier: it is the same thing that is to be changed."""
+LIFETIME = ("cert.expiring", "cert.expired")
+"""Codes that are said by the clock of whoever says them."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
-_LIFETIME = ("cert.expiring", "cert.expired")
 _WIDER = ("net.asymmetric", "dns.zone_gone")
 _SEEN_BY_THE_CA = frozenset({"acme.pending_with_error", "acme.mismatch_final", "acme.reason_hidden"})
 
@@ -154,8 +155,8 @@ def key_of(agent: str, finding: Finding) -> str:
     node = accused_by(agent, finding)
     if finding.culprit is not None and finding.culprit.file is not None:
         return f"file:{node}:{finding.culprit.file}"
-    if finding.code in _LIFETIME:  # it goes on when the certificate dies
-        return f"code:{node}:{_LIFETIME[0]}"
+    if finding.code in LIFETIME:  # it goes on when the certificate dies
+        return f"code:{node}:{LIFETIME[0]}"
     if finding.code.startswith(_OF_THE_NODE):
         return f"code:{node}:{finding.code}"
     return f"code:{node}:{finding.code}:{finding.identifier or ''}"
@@ -243,7 +244,7 @@ def _explains(finding: Finding) -> bool:
 
 def _is_symptom(finding: Finding, explained: set[str | None]) -> bool:
     """What dies, or cannot be reached, because of something that is known. It is said there when it dies."""
-    concerned = _concerns_path(finding) or finding.code in _LIFETIME
+    concerned = _concerns_path(finding) or finding.code in LIFETIME
     return finding.identifier in explained and concerned and not _explains(finding)
 
 

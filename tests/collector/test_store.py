@@ -18,6 +18,7 @@ from certagent.collector.sql.store import SqlStore, open_store
 from certagent.collector.store import Acceptance, Caller, Changes, Store, StoreFailed, TokenRole
 from certagent.collector.tokens import add_token, digest_of, list_tokens, revoke_tokens
 from certagent.domain.alerting import Alerting
+from certagent.domain.findings import Culprit
 from certagent.domain.incidents import IncidentState, TransitionKind
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
@@ -117,6 +118,19 @@ async def test_an_agent_that_lost_its_state_counts_from_one_again_and_is_heard(s
     reborn = msgspec.structs.replace(cast.authority.watch(shadow()), sequence=1, id="reborn")
     await take(store, cast.authority, reborn)
     assert await states(store) == ["open"]
+
+
+async def test_what_has_ended_by_a_clock_that_is_ahead_is_no_incident(store: Store) -> None:
+    """By that clock everything has; by a clock that is right it is one, and so is what else the agent says."""
+    cast = Cast()
+    over = msgspec.structs.replace(refused(), code="cert.expired", culprit=Culprit(node="lxc102", file="/etc/x.pem"))
+    ahead = now() + timedelta(hours=1)
+    await take(store, cast.traefik, cast.traefik.preflight(over, at=ahead))
+    assert await states(store) == []
+    await take(store, cast.traefik, cast.traefik.preflight(refused(), at=ahead))
+    assert await states(store) == ["open"]
+    await take(store, cast.traefik, cast.traefik.preflight(over))
+    assert sorted(await states(store)) == ["open", "resolved"]
 
 
 async def test_incidents_open_resolve_and_reopen(store: Store) -> None:

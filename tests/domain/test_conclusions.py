@@ -10,6 +10,7 @@ from certagent.domain.conclusions import conclude
 from certagent.domain.conclusions.evidence import DirectoryCheck, Evidence, ResponderCheck
 from certagent.domain.conclusions.resolution import shadows_at_a_client, shadows_at_the_authority
 from certagent.domain.findings import Severity, Verdict
+from certagent.domain.looks import NodeLook
 from certagent.domain.policy import Judgement, judged
 from certagent.domain.rehearsals import (
     AddressOwner,
@@ -211,6 +212,22 @@ def test_a_ca_that_only_its_configured_address_reaches_is_a_warning() -> None:
     )
     judgement = _judge(_rehearsal(HEALTHY, _hop(TRAEFIK, 200), matched=True), directory=checks)
     assert judgement.verdict is Verdict.WARN
+
+
+@pytest.mark.parametrize(("status", "address"), [("timeout", GATEWAY), ("unreachable", GATEWAY), ("nxdomain", None)])
+def test_a_nameserver_that_does_not_answer_for_the_cas_name_is_named(status: str, address: str | None) -> None:
+    """One that answers is not to blame for what it says."""
+    checks = (
+        DirectoryCheck(url="https://ca", error="unresolved"),
+        DirectoryCheck(url="https://ca", address=CA, by_address=True),
+    )
+    said = tuple(DnsAnswer(nameserver=GATEWAY, name="ca", record=one, status=status) for one in ("A", "AAAA"))
+    here = NodeLook(authority=Resolution(name="ca", dns=said, error=status))
+    judgement = _judge(_rehearsal(HEALTHY, _hop(TRAEFIK, 200), matched=True), directory=checks, here=here)
+    (finding,) = (one for one in judgement.findings if one.code == "ca.name_leads_elsewhere")
+    assert finding.culprit is not None
+    assert finding.culprit.address == address
+    assert (GATEWAY in finding.explanation) is (address is not None)
 
 
 def test_a_dead_responder_blocks_before_anybody_else_is_blamed() -> None:

@@ -90,7 +90,10 @@ def nothing_waits() -> bool:
 
 
 _STATES = {"lxc104": "/var/lib/certagent/agent"}
-_SPOOL = "cat {state}/spool/sequence; echo; ls {state}/spool/dead | wc -l"
+_SPOOL = """
+cat {state}/spool/*.json | sed -n 's/.*"sequence":\\([0-9]*\\).*/\\1/p' | sort -n | tail -n 1
+ls {state}/spool/dead | wc -l
+"""
 
 
 def _renew_all() -> None:

@@ -16,11 +16,12 @@ from certagent.collector.sql.statements import chunks, delete_by, text_of, upser
 from certagent.collector.sql.touched import Touched
 from certagent.collector.store import Acceptance, Caller, TokenRole
 from certagent.domain.findings import Culprit, Finding, Severity
-from certagent.domain.incidents import key_of
+from certagent.domain.incidents import LIFETIME, key_of
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
 from certagent.domain.reports import Report, RunKind, scope_of
 
 _LONGEST_ON_THE_WAY = timedelta(days=30)
+_CLOCKS_AGREE = timedelta(minutes=1)
 _INVENTORY_SCOPE = "inventory"
 
 _decode_finding = msgspec.json.Decoder(Finding).decode
@@ -182,20 +183,21 @@ def _replace_findings(
     rows: list[dict[str, Any]] = []
     for (agent, scope), (caller, report) in newest.items():
         new = [finding for finding in report.findings if scope_of(report, finding) == scope]
-        rows += [finding_row(agent, scope, finding, moment_of(report, now)) for finding in new]
+        at, is_ahead = moment_of(report, now), report.finished_at > now + _CLOCKS_AGREE
+        rows += [finding_row(agent, scope, finding, at, is_ahead=is_ahead) for finding in new]
         _touch(touched, caller, report, old.get((agent, scope), []), new)
     if rows:
         connection.execute(insert(findings), rows)
 
 
-def finding_row(agent: str, scope: str, finding: Finding, at: datetime) -> dict[str, Any]:
-    """A row of `findings`."""
+def finding_row(agent: str, scope: str, finding: Finding, at: datetime, *, is_ahead: bool = False) -> dict[str, Any]:
+    """A row of `findings`. What has ended by a clock that `is_ahead` of ours may have not: that is no incident."""
     return {
         "agent": agent,
         "scope": scope,
         "identifier": finding.identifier,
         "key": key_of(agent, finding),
-        "is_grave": _is_grave(finding),
+        "is_grave": _is_grave(finding) and not (is_ahead and finding.code in LIFETIME),
         "at": at,
         "document": text_of(finding),
     }

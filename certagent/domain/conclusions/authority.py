@@ -262,17 +262,28 @@ def _only_a_fall_back(evidence: Evidence) -> Iterator[Finding]:
     """The name leads elsewhere, a configured address leads to the CA: it works, but somebody should know."""
     failed = [check for check in evidence.directory if check.error is not None and not check.by_address]
     if failed:
+        words = _WORDS.get(failed[0].error or "", failed[0].error)
+        culprit = Culprit(node=evidence.node, address=failed[0].address)
+        if failed[0].error == "unresolved" and (mute := _mute_nameservers(evidence)):
+            words = f"no nameserver answers (asked: {', '.join(mute)})"
+            culprit = Culprit(node=evidence.owner(mute[0])[0] or evidence.node, address=mute[0])
         yield Finding(
             code="ca.name_leads_elsewhere",
             identifier=evidence.identifier,
             vantage=Vantage.CLIENT,
             reporter=evidence.node,
-            explanation=f"{evidence.node} reaches the CA by its configured address only; by name:"
-            f" {_WORDS.get(failed[0].error or '', failed[0].error)}.",
-            culprit=Culprit(node=evidence.node, address=failed[0].address),
+            explanation=f"{evidence.node} reaches the CA by its configured address only; by name: {words}.",
+            culprit=culprit,
             fix="Mend the CA's name on this node (its hosts file, its nameserver).",
             detail={"checks": [_shown(check) for check in evidence.directory]},
         )
+
+
+def _mute_nameservers(evidence: Evidence) -> list[str]:
+    """Those that were asked here for the CA's name, if not one of them answered."""
+    answers = evidence.here.authority.dns if evidence.here is not None and evidence.here.authority is not None else ()
+    are_mute = all(one.status in ("timeout", "unreachable") for one in answers)
+    return list(dict.fromkeys(one.nameserver for one in answers)) if are_mute else []
 
 
 def _is_ca_here(evidence: Evidence, url: str) -> bool:
