@@ -28,7 +28,7 @@ EVERY = 10.0
 _LOOK = """
 export LC_ALL=C
 out=$(timeout 6 openssl s_client -connect "$1" -servername "$2" -verify_hostname "$2" \
-    -CAfile /etc/certagent/root_ca.crt </dev/null 2>&1) || true
+    -CAfile /etc/certagent/root_ca.crt </dev/null 2>/dev/null) || true  # its own lines would end up within others
 echo "$out" | grep -m1 '^ *Verify return code:' || true
 echo "$out" | openssl x509 -noout -fingerprint -sha256 -enddate 2>/dev/null || true
 """
