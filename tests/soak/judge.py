@@ -21,6 +21,7 @@ _MOST_GROWTH = 6 * 1024  # KiB, of a process that is warm
 _MOST_MEMORY = 96 * 1024  # KiB, of any
 _MOST_NEW_DESCRIPTORS = 12
 _GAP = 4 * EVERY
+_DEFAULT = "TRAEFIK DEFAULT CERT"
 _NEVER = {"deploy.drift", "deploy.pair_mismatch", "deploy.world_readable", "cert.expired", "cert.two_owners"}
 _NEVER |= {"cert.reissue_loop", "cert.renewal_impossible", "agent.reports_refused"}
 
@@ -57,7 +58,7 @@ def judge(record: Record) -> list[str]:
     return [
         *_injector_did_its_work(record),
         *_every_fault_was_reported(record, spans),
-        *_only_good_certificates_were_served(record.probes),
+        *_only_good_certificates_were_served(record.probes, spans),
         *_none_expired_between_two_looks(record.probes),
         *_nothing_was_away_without_a_cause(record, spans),
         *_probes_were_made(record),
@@ -121,9 +122,12 @@ def _concluded(record: Record, span: Span) -> Iterator[dict[str, Any]]:
             yield incident
 
 
-def _only_good_certificates_were_served(probes: Iterable[Probe]) -> Iterator[str]:
+def _only_good_certificates_were_served(probes: Iterable[Probe], spans: Sequence[Span]) -> Iterator[str]:
+    """But for Traefik's own, which it serves before it has read any file, where it was just started again."""
     for probe in probes:
-        if probe.verdict is not None and probe.verdict != "0 (ok)":
+        if probe.verdict is None or (_DEFAULT in (probe.subject or "") and _has_cause(probe, spans)):
+            continue
+        if probe.verdict != "0 (ok)":
             yield f"{probe.name} at {_clock(probe.at)}: {probe.verdict} ({probe.fingerprint}, until {probe.ends})"
 
 
@@ -142,9 +146,13 @@ def _nothing_was_away_without_a_cause(record: Record, spans: Sequence[Span]) -> 
     for probe in record.probes:
         if probe.verdict is not None:
             continue
-        causes = [one for one in spans if probe.node in _way(one.way).nodes]
-        if not any(one.begun_at - 1 <= probe.at <= one.ended_at + BACK_WITHIN for one in causes):
+        if not _has_cause(probe, spans):
             yield f"{probe.name} did not answer at {_clock(probe.at)}, and nothing was done to {probe.node} then"
+
+
+def _has_cause(probe: Probe, spans: Sequence[Span]) -> bool:
+    causes = (one for one in spans if probe.node in _way(one.way).nodes)
+    return any(one.begun_at - 1 <= probe.at <= one.ended_at + BACK_WITHIN for one in causes)
 
 
 def _probes_were_made(record: Record) -> Iterator[str]:

@@ -29,8 +29,8 @@ _LOOK = """
 export LC_ALL=C
 out=$(timeout 6 openssl s_client -connect "$1" -servername "$2" -verify_hostname "$2" \
     -CAfile /etc/certagent/root_ca.crt </dev/null 2>/dev/null) || true  # its own lines would end up within others
-echo "$out" | grep -m1 '^ *Verify return code:' || true
-echo "$out" | openssl x509 -noout -fingerprint -sha256 -enddate 2>/dev/null || true
+printf '%s\\n' "$out" | grep -m1 '^ *Verify return code:' || true  # echo would read what is dumped as escapes
+printf '%s\\n' "$out" | openssl x509 -noout -subject -fingerprint -sha256 -enddate 2>/dev/null || true
 """
 
 
@@ -43,6 +43,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str | None
     fingerprint: str | None = None
     ends: str | None = None
+    subject: str | None = None
 
 
 def look(node: str, endpoint: str, name: str) -> Probe:
@@ -61,6 +62,7 @@ def look(node: str, endpoint: str, name: str) -> Probe:
         verdict=verdict if fingerprint else None,  # without a certificate there is nothing that openssl has verified
         fingerprint=fingerprint,
         ends=fields.get("notAfter"),
+        subject=fields.get("subject"),
     )
 
 

@@ -111,6 +111,18 @@ def test_one_bad_certificate_is_enough(verdict: str) -> None:
     assert verdict in complaint
 
 
+@pytest.mark.parametrize(
+    ("subject", "seconds", "is_good"),
+    [("CN = TRAEFIK DEFAULT CERT", 71, True), ("CN = TRAEFIK DEFAULT CERT", 11, False), ("CN = other", 71, False)],
+)
+def test_what_traefik_serves_before_it_has_read_its_files_is_its_own(subject: str, seconds: int, is_good: bool) -> None:
+    """Only where it was started again just then."""
+    bad = msgspec.structs.replace(probes(seconds)[2], verdict="62 (hostname mismatch)", subject=subject)
+    journal = [*good().journal, *in_from("restarted:lxc102:traefik", 70, 72)]
+    said = changed(probes=sorted([*good().probes, bad], key=lambda one: one.at), journal=journal)
+    assert (said == []) is is_good
+
+
 def test_a_certificate_that_ended_between_two_looks() -> None:
     """Nobody saw it expired, and it was."""
     late = [probe for seconds in range(0, 101, 10) for probe in probes(seconds, ends=75.0 if seconds <= 70 else 600.0)]
