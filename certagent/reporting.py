@@ -79,10 +79,11 @@ class Spool:
 
     def remove(self, sequence: int) -> None:
         """The collector has it. The last one stays, as what tells its number: no number is given twice."""
-        if sequence == self._last:
-            self._path(sequence).replace(self._delivered)  # which takes no room, if the disk is full
-        else:
-            self._path(sequence).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if sequence == self._last:
+                self._path(sequence).replace(self._delivered)  # which takes no room, if the disk is full
+            else:
+                self._path(sequence).unlink()
 
     def bury(self, sequence: int, reason: str) -> None:
         """Refused for good: kept in `dead/` for a person to read."""
