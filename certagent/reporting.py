@@ -73,7 +73,8 @@ class Spool:
             try:
                 reports.append(_decode(self._path(sequence).read_bytes()))
             except msgspec.MsgspecError:
-                self.bury(sequence, "cannot be read")
+                with suppress(OSError):
+                    self.bury(sequence, "cannot be read")
         self._in_flight = frozenset(report.sequence for report in reports)
         return reports
 
@@ -200,8 +201,12 @@ class Uplink:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             log.warning("the collector's refusal of %d reports cannot be read", len(reports))
             return self._missed("its refusal of reports cannot be read")
-        await asyncio.to_thread(self._settle, reports, refused)
         self._contact.reached("reports")
+        try:
+            await asyncio.to_thread(self._settle, reports, refused)
+        except OSError as error:  # read-only, say: they are sent again, and the collector knows them
+            log.warning("%d delivered reports cannot be taken out of the spool: %s", len(reports), error.strerror)
+            return False
         return True
 
     def _missed(self, reason: str) -> bool:

@@ -118,6 +118,25 @@ async def test_reports_of_an_outage_arrive_once_and_in_order(
     assert collector.received == [f"r{number}" for number in range(25)]
 
 
+async def test_a_spool_that_cannot_be_changed_ends_nothing(
+    tmp_path: Path, serve: Callable[..., Awaitable[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file system is read-only for a while: what is delivered is delivered again, and then taken out."""
+    collector = _Collector()
+    port = await serve(collector)
+    spool = Spool(tmp_path / "spool")
+    spool.append(_report("r0"))
+    remove = spool.remove
+
+    def fail(sequence: int) -> None:
+        monkeypatch.setattr(spool, "remove", remove)
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(spool, "remove", fail)
+    await _deliver(spool, port, tmp_path / "root.crt", lambda: not spool.waiting())
+    assert collector.received == ["r0", "r0"]
+
+
 async def test_configured_addresses_take_over_when_the_name_leads_nowhere(
     tmp_path: Path, serve: Callable[..., Awaitable[int]]
 ) -> None:
