@@ -83,7 +83,7 @@ class FileRuns:
                 return
             self._before, self._blind = seen.snapshot, 0
             nameserver = await asyncio.to_thread(self._look_at_nameserver)
-            concluded = [*self._conclude(seen), *self._conclude_nameserver(nameserver)]
+            concluded = _said_once(self._conclude(seen), self._conclude_nameserver(nameserver))
             findings = [self._policy.grade(finding) for finding in concluded]
             findings = worst_first([*findings, *self._unsaid])
             self._unsaid = ()
@@ -135,3 +135,16 @@ class FileRuns:
         filtered = private_addresses_are_filtered(look.configuration, self._node)
         overridden = zone_is_overridden(look.configuration, look.hosts, zones, self._node)
         return [*overridden, *([filtered] if filtered and filtered.culprit and filtered.culprit.file else [])]
+
+
+def _said_once(here: Sequence[Finding], everybody: Sequence[Finding]) -> list[Finding]:
+    """A line of which this node's nameserver makes everybody's answer is said as that, not as this node's own as well:
+    it may differ from DNS only until the nameserver has read it."""
+    wider = {_line_of(finding) for finding in everybody}
+    own = (one for one in here if one.code != "dns.hosts_shadow.client" or _line_of(one) not in wider)
+    return [*own, *everybody]
+
+
+def _line_of(finding: Finding) -> tuple[str | None, str | None, int | None]:
+    culprit = finding.culprit
+    return finding.identifier, culprit.file if culprit else None, culprit.line if culprit else None

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import msgspec
 
-from certagent.agent.files import FileRuns
+from certagent.agent.files import FileRuns, _said_once
 from certagent.agent.reporter import Reporter
 from certagent.config import load_policy
-from certagent.domain.findings import Severity
+from certagent.domain.findings import Culprit, Finding, Severity, Vantage
 from certagent.domain.reports import Outcome, Report, Trigger
 from certagent.reporting import Spool
 from certagent.vantage.observe import NodeVantage
@@ -54,3 +54,27 @@ async def test_hand_edits_and_public_nameservers_are_warnings(tmp_path: Path) ->
     lines = {code: (one.culprit.file, one.culprit.line) for code, one in found.items() if one.culprit is not None}
     assert lines == {"dns.managed_file": ("/etc/hosts", 2), "dns.resolver_public": ("/etc/resolv.conf", 2)}
     assert msgspec.json.encode(report)
+
+
+def test_a_line_that_the_nameserver_serves_is_not_said_as_this_nodes_own_as_well() -> None:
+    """The two differ until it has read it, and the watch may come in between. Beside the CA both are true."""
+    of_everybody = _overriding("dns.hosts_shadow.nameserver", 8)
+    own, other, beside = (
+        _overriding("dns.hosts_shadow.client", 8),
+        _overriding("dns.hosts_shadow.client", 9),
+        _overriding("dns.hosts_shadow.authority", 8),
+    )
+    assert _said_once([own, other], [of_everybody]) == [other, of_everybody]
+    assert _said_once([beside], [of_everybody]) == [beside, of_everybody]
+    assert _said_once([own], []) == [own]
+
+
+def _overriding(code: str, line: int) -> Finding:
+    return Finding(
+        code=code,
+        identifier="www.internal.test",
+        vantage=Vantage.STATIC,
+        reporter="lxc101",
+        explanation="",
+        culprit=Culprit(node="lxc101", file="/etc/hosts", line=line),
+    )
