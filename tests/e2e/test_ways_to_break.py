@@ -1,6 +1,7 @@
 """Faults of every layer, judged: what certagent says is what the fault's file expects, and others stay green."""
 
 import time
+from typing import Any
 
 import msgspec
 import pytest
@@ -38,20 +39,32 @@ FAULTS = (
     "ca-name-elsewhere",
 )
 """Of each layer some; all of them are judged by the campaign."""
+_MOMENT = 3.0  # seconds
 DROPS = {"route-dropped", "reach-leaving-dropped"}
 """Faults that answer nothing: they may take as long as the fetch's own bound."""
 
 _NODE_OF = {identifier: node for node, identifiers in fleet.IDENTIFIERS.items() for identifier in identifiers}
 
 
+def _checked(expected: faults.Fault) -> tuple[dict[str, Any], float]:
+    """The judgement, and how long it took. What agents find in files of their own nodes comes with their watch, which
+    may have to wait for what is just being restarted: the fleet is given a moment to have said it."""
+    identifier, deadline = expected.identifiers[0], time.monotonic() + _MOMENT
+    while True:
+        began = time.monotonic()
+        judgement = fleet.check_one(_NODE_OF[identifier], identifier)
+        took = time.monotonic() - began
+        found = fleet.codes(judgement)
+        is_said = set(expected.expected) <= set(found) and found[:1] == list(expected.expected[:1])
+        if is_said or time.monotonic() > deadline:
+            return judgement, took
+
+
 @pytest.mark.parametrize("fault", FAULTS, indirect=True)
 def test_check_says_what_the_fault_is(fault: str) -> None:
     """Verdict, first code, culprit, nothing forbidden, nobody else accused; quickly where anything answers."""
     expected = faults.load(fault)
-    identifier = expected.identifiers[0]
-    began = time.monotonic()
-    judgement = fleet.check_one(_NODE_OF[identifier], identifier)
-    took = time.monotonic() - began
+    judgement, took = _checked(expected)
     found = fleet.codes(judgement)
     assert judgement["verdict"] == expected.verdict, judgement
     assert set(expected.expected) <= set(found)
