@@ -284,15 +284,15 @@ async def test_what_is_no_http_is_not_written_into_the_log(collector: Collector)
 
 
 async def test_a_caller_that_goes_in_the_middle_of_a_post_is_one_line_of_the_log(collector: Collector) -> None:
-    """An agent that is killed, or its node."""
-    _, writer = await asyncio.open_connection("127.0.0.1", collector.port, ssl=collector.trust())
+    """An agent that is killed, or its node; again until one goes after its head was read."""
     head = f"POST /v1/reports HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {collector.tokens['lxc102']}\r\n"
-    writer.write(f"{head}Content-Length: 1000\r\n\r\n[".encode())
-    await writer.drain()
-    await asyncio.sleep(0.1)  # until its head is read
-    writer.transport.abort()
 
     async def said() -> bool:
+        _, writer = await asyncio.open_connection("127.0.0.1", collector.port, ssl=collector.trust())
+        writer.write(f"{head}Content-Length: 1000\r\n\r\n[".encode())
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
         return "the caller is gone" in collector.log()
 
     assert await eventually(said)

@@ -22,6 +22,8 @@ _MOST_MEMORY = 96 * 1024  # KiB, of any
 _MOST_NEW_DESCRIPTORS = 12
 _GAP = 4 * EVERY
 _DEFAULT = "TRAEFIK DEFAULT CERT"
+_STARTS_TRAEFIK = {"restarted:lxc102:traefik", "stopped:lxc102"}
+_STARTS_TRAEFIK |= {"fault:reach-traefik-stopped", "fault:traefik-own-acme"}
 _NEVER = {"deploy.drift", "deploy.pair_mismatch", "deploy.world_readable", "cert.expired", "cert.two_owners"}
 _NEVER |= {"cert.reissue_loop", "cert.renewal_impossible", "agent.reports_refused"}
 
@@ -124,10 +126,10 @@ def _concluded(record: Record, span: Span) -> Iterator[dict[str, Any]]:
 
 def _only_good_certificates_were_served(probes: Iterable[Probe], spans: Sequence[Span]) -> Iterator[str]:
     """But for Traefik's own, which it serves before it has read any file, where it was just started again."""
+    starts = [one for one in spans if one.way in _STARTS_TRAEFIK]
     for probe in probes:
-        if probe.verdict is None or (_DEFAULT in (probe.subject or "") and _has_cause(probe, spans)):
-            continue
-        if probe.verdict != "0 (ok)":
+        is_starting = _DEFAULT in (probe.subject or "") and _has_cause(probe, starts)
+        if probe.verdict not in (None, "0 (ok)") and not is_starting:
             yield f"{probe.name} at {_clock(probe.at)}: {probe.verdict} ({probe.fingerprint}, until {probe.ends})"
 
 
