@@ -18,8 +18,10 @@ _AGENT = "systemctl show -p MainPID --value certagent-agent"
 _PSS = f"sed -n 's/^Pss: *\\([0-9]*\\) kB/\\1/p' /proc/$({_AGENT})/smaps_rollup"
 _TICKS = f"cut -d' ' -f14,15 /proc/$({_AGENT})/stat; getconf CLK_TCK"
 _LOOK_UP = (
-    "timeout {seconds} sh -c 'while :; do getent hosts lxc101.internal.thinkheads.ai >/dev/null; sleep 0.02; done'"
+    "end=$(($(date +%s) + {seconds:.0f})); n=0; while [ $(date +%s) -lt $end ]; do for i in 1 2 3 4 5 6 7 8 9 10; do"
+    " getent hosts lxc101.internal.thinkheads.ai >/dev/null & sleep 0.015; wait; done; n=$((n + 10)); done; echo $n"
 )
+"""As many look-ups as fit, and their count."""
 
 
 def measure() -> Iterator[Row]:
@@ -39,10 +41,13 @@ def measure() -> Iterator[Row]:
         _others("start")
     fleet.wait_until_green(120)
     time.sleep(_REST)
-    yield of("agent's processor time, idle", "%", [_busy("true")], f"of one core, {SECONDS:.0f} s", bar=0.1)
-    inside = f"of one core, {SECONDS:.0f} s, the look-ups themselves not counted"
-    looks = _LOOK_UP.format(seconds=SECONDS)
-    yield of("agent's processor time, 50 look-ups a second", "%", [_busy(looks)], inside, bar=0.1)
+    idle, _ = _busy("true")
+    yield of("agent's processor time, idle", "%", [idle], f"of one core, {SECONDS:.0f} s", bar=0.1)
+    busy, told = _busy(_LOOK_UP.format(seconds=SECONDS))
+    rate = int(told) / SECONDS
+    assert rate >= 50, f"the node looked up only {rate:.0f} names a second"
+    inside = f"of one core, {SECONDS:.0f} s, {rate:.0f} a second, the look-ups themselves not counted"
+    yield of("agent's processor time, 50 look-ups a second", "%", [busy], inside, bar=0.1)
 
 
 def _others(word: str) -> None:
@@ -65,12 +70,12 @@ def mebibytes() -> float:
     return int(_sh(_PSS)) / 1024
 
 
-def _busy(meanwhile: str) -> float:
-    """The agent's share of one core in per cent, while that runs."""
+def _busy(meanwhile: str) -> tuple[float, str]:
+    """The agent's share of one core in per cent while that runs, and what that said."""
     began_at, before = time.monotonic(), _ticks()
-    _sh(f"{meanwhile} || true")
+    told = _sh(meanwhile)
     time.sleep(max(0.0, SECONDS - (time.monotonic() - began_at)))
-    return 100 * (_ticks() - before) / (time.monotonic() - began_at)
+    return 100 * (_ticks() - before) / (time.monotonic() - began_at), told
 
 
 def _ticks() -> float:
