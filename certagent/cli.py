@@ -46,7 +46,7 @@ def commands() -> None:
 @_config(DEFAULT_AGENT_PATH)
 def agent(path: Path) -> None:
     """Run this container's agent."""
-    from certagent.agent.app import main as run_agent
+    from certagent.commands.agent import run_agent
 
     run_agent(path)
 
@@ -446,14 +446,14 @@ def _finish(document: dict[str, Any], render: Callable[[dict[str, Any]], str], e
 def main() -> None:
     """The entry point: what can go wrong for a known reason is one sentence and an exit status."""
     from certagent.commands import UnableError
-    from certagent.world.agent_socket import AgentNotRunningError
+    from certagent.world.agent_socket import NoAnswerError
 
     try:
         commands()
     except ConfigurationError as error:
         click.echo(f"certagent: {error}", err=True)
         sys.exit(2)
-    except (AgentNotRunningError, UnableError) as error:
+    except (NoAnswerError, UnableError) as error:
         click.echo(f"certagent: {error}", err=True)
         sys.exit(1)
 

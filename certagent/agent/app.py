@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import signal
+import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -58,10 +60,12 @@ from certagent.state import State
 from certagent.vantage.configured import Configured
 from certagent.vantage.nameserver import Nameserver
 from certagent.vantage.observe import NodeVantage
-from certagent.vantage.rehearse import AuthorityVantage
 from certagent.world.clock import SystemClock
 from certagent.world.notify import feed_watchdog, notify
 from certagent.world.pinned import PinnedClient
+
+if TYPE_CHECKING:
+    from certagent.vantage.rehearse import AuthorityVantage
 
 MOST_ORDERS_AT_ONCE = 4
 
@@ -138,7 +142,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
     name = settings.agent.name
     state = await asyncio.to_thread(State, settings.agent.state)
     node = NodeVantage(settings.dns.nameservers, settings.dns.zones)
-    beside = AuthorityVantage(settings, settings.vantage, clock) if settings.vantage else None
+    beside = _beside_authority(settings, clock)
     link = await _link(settings, settings.collector, state, policy, clock, stack) if settings.collector else None
     reporter = Reporter(name, link.spool if link else None, clock)
     binding = await asyncio.to_thread(read_binding, settings.authority, settings.agent.state)
@@ -256,9 +260,19 @@ async def _link(
     spool = await asyncio.to_thread(Spool, settings.agent.state / "spool")
     tell = None
     if section.webhook is not None:
-        tell = OwnWebhook(section.webhook, await stack.enter_async_context(aiohttp.ClientSession()))
+        trust = await asyncio.to_thread(ssl.create_default_context)
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust))
+        tell = OwnWebhook(section.webhook, await stack.enter_async_context(session))
     watch = CollectorWatch(settings.agent.name, client, spool=spool, state=state, tell=tell, policy=policy, clock=clock)
     return _Link(client=await stack.enter_async_context(client), spool=spool, watch=watch)
+
+
+def _beside_authority(settings: AgentSettings, clock: Clock) -> "AuthorityVantage | None":
+    if settings.vantage is None:
+        return None
+    from certagent.vantage.rehearse import AuthorityVantage
+
+    return AuthorityVantage(settings, settings.vantage, clock)
 
 
 def _files_of(nameserver: Nameserver) -> tuple[str, ...]:
@@ -292,7 +306,7 @@ def _fault_finder(settings: AgentSettings, deploying: Deploying) -> FindFaults:
 def _channel(
     link: _Link,
     clock: Clock,
-    beside: AuthorityVantage | None,
+    beside: "AuthorityVantage | None",
     lifecycle: Lifecycle,
     policy: Policy,
     reporter: Reporter,

@@ -1,17 +1,27 @@
-"""The agent's unix socket: what `check`, `renew` and their like talk to. Root's alone (0600); decides nothing."""
+"""The agent's unix socket: what `check`, `renew` and their like talk to. Root's alone (0600); decides nothing.
+
+A connection is one question and its answer, each a line of JSON: `{"ask": "check", "identifiers": [...]}`. A wrong
+question gets `{"error": sentence}`; where answering failed, the connection ends, and the journal has the reason.
+"""
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol
 
 import msgspec
-from aiohttp import web
 
 from certagent.domain.findings import Finding, Verdict
 from certagent.domain.policy import Judgement
+
+LONGEST_QUESTION = 1024 * 1024
+"""Bytes."""
+_ASKING_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
 
 
 class Inside(Protocol):
@@ -46,44 +56,63 @@ class Inside(Protocol):
         ...
 
 
-class _ToCheck(msgspec.Struct, frozen=True):
+class _Check(msgspec.Struct, frozen=True, tag_field="ask", tag="check"):
     identifiers: tuple[str, ...]
 
 
-class _ToRevoke(msgspec.Struct, frozen=True):
-    name: str
-    reason: Annotated[int, msgspec.Meta(ge=0, le=10)]
-
-
-class _ToRenew(msgspec.Struct, frozen=True):
+class _Renew(msgspec.Struct, frozen=True, tag_field="ask", tag="renew"):
     names: tuple[str, ...]
     force: bool
 
 
-_Asked = TypeVar("_Asked", _ToCheck, _ToRenew, _ToRevoke)
+class _Revoke(msgspec.Struct, frozen=True, tag_field="ask", tag="revoke"):
+    name: str
+    reason: Annotated[int, msgspec.Meta(ge=0, le=10)]
+
+
+class _Status(msgspec.Struct, frozen=True, tag_field="ask", tag="status"):
+    pass
+
+
+class _Account(msgspec.Struct, frozen=True, tag_field="ask", tag="account"):
+    pass
+
+
+_Question = _Check | _Renew | _Revoke | _Status | _Account
+_decoder: msgspec.json.Decoder[_Question] = msgspec.json.Decoder(_Question)
 
 
 @asynccontextmanager
 async def open_door(path: Path, inside: Inside) -> AsyncIterator[None]:
     """Serve on the socket; gone at the end. A socket that a killed agent left behind is replaced."""
-    app = web.Application()
-    app.router.add_post("/check", _checker(inside))
-    app.router.add_post("/renew", _renewer(inside))
-    app.router.add_post("/revoke", _revoker(inside))
-    app.router.add_get("/status", _teller(inside.status))
-    app.router.add_get("/account", _teller(inside.account))
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
+    visits: set[asyncio.Task[None]] = set()
+
+    async def visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio calls this as one
+        visits.add(task)
+        task.add_done_callback(visits.discard)
+        with closing(writer):
+            try:
+                writer.write(await _answer(reader, inside))
+            except Exception:  # whatever it is: the agent goes on, and who asked sees that no answer comes
+                _log.exception("a question at the socket could not be answered")
+            with suppress(ConnectionError):
+                await writer.drain()
+
     await asyncio.to_thread(_make_way, path)
     mask = os.umask(0o177)
     try:
-        await web.UnixSite(runner, str(path)).start()
+        server = await asyncio.start_unix_server(visit, path, limit=LONGEST_QUESTION)
     finally:
         os.umask(mask)
     try:
         yield
     finally:
-        await runner.cleanup()
+        server.close()
+        for one in visits:
+            one.cancel()
+        await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
 def worst_verdict(judgements: Sequence[Judgement]) -> Verdict:
@@ -97,55 +126,51 @@ def _make_way(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _checker(inside: Inside) -> Any:
-    async def check(request: web.Request) -> web.Response:
-        identifiers = _read(await request.read(), _ToCheck).identifiers
-        mistake = inside.unknown(identifiers=identifiers)
-        if mistake is not None:
-            return _document({"error": mistake}, status=404)
-        judgements = await inside.check(identifiers)
-        verdict, findings = worst_verdict(judgements), await inside.findings()
-        return _document({"verdict": verdict, "identifiers": judgements, "findings": findings})
-
-    return check
-
-
-def _renewer(inside: Inside) -> Any:
-    async def renew(request: web.Request) -> web.Response:
-        asked = _read(await request.read(), _ToRenew)
-        mistake = inside.unknown(names=asked.names)
-        if mistake is not None:
-            return _document({"error": mistake}, status=404)
-        return _document({"certificates": await inside.renew_named(asked.names, force=asked.force)})
-
-    return renew
-
-
-def _revoker(inside: Inside) -> Any:
-    async def revoke(request: web.Request) -> web.Response:
-        asked = _read(await request.read(), _ToRevoke)
-        mistake = inside.unknown(names=[asked.name])
-        if mistake is not None:
-            return _document({"error": mistake}, status=404)
-        return _document(await inside.revoke(asked.name, asked.reason))
-
-    return revoke
-
-
-def _teller(look: Callable[[], Awaitable[dict[str, Any]]]) -> Any:
-    async def tell(_: web.Request) -> web.Response:
-        return _document(await look())
-
-    return tell
-
-
-def _read(body: bytes, kind: type[_Asked]) -> _Asked:
+async def _answer(reader: asyncio.StreamReader, inside: Inside) -> bytes:
+    """A line; nothing for who asks nothing."""
     try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        document = msgspec.json.encode({"error": str(error)}).decode()
-        raise web.HTTPBadRequest(text=document, content_type="application/json") from error
+        async with asyncio.timeout(_ASKING_SECONDS):
+            question = _read(await reader.readline())
+    except (TimeoutError, ConnectionError):
+        return b""
+    except ValueError as error:
+        mistake: str | None = str(error)
+    else:
+        mistake = _mistake(question, inside)
+    document = await _look_inside(question, inside) if mistake is None else {"error": mistake}
+    return msgspec.json.encode(document) + b"\n"
 
 
-def _document(content: object, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(content), status=status, content_type="application/json")
+def _read(line: bytes) -> _Question:
+    """Raises ValueError with a sentence, as the reader does for a line that is too long."""
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _mistake(question: _Question, inside: Inside) -> str | None:
+    match question:
+        case _Check():
+            return inside.unknown(identifiers=question.identifiers)
+        case _Renew():
+            return inside.unknown(names=question.names)
+        case _Revoke():
+            return inside.unknown(names=[question.name])
+    return None
+
+
+async def _look_inside(question: _Question, inside: Inside) -> object:
+    match question:
+        case _Check():
+            judgements = await inside.check(question.identifiers)
+            verdict, findings = worst_verdict(judgements), await inside.findings()
+            return {"verdict": verdict, "identifiers": judgements, "findings": findings}
+        case _Renew():
+            return {"certificates": await inside.renew_named(question.names, force=question.force)}
+        case _Revoke():
+            return await inside.revoke(question.name, question.reason)
+        case _Status():
+            return await inside.status()
+        case _Account():
+            return await inside.account()

@@ -19,7 +19,6 @@ from certagent.issuance.order import Solver
 from certagent.issuance.solvers.alpn import AlpnListener
 from certagent.issuance.solvers.hook import Hook, HookRecord
 from certagent.issuance.solvers.listener import Listener
-from certagent.issuance.solvers.rfc2136 import WrittenRecord, ZoneWriter
 from certagent.issuance.solvers.stateless import Stateless
 from certagent.issuance.solvers.webroot import Webroot
 from certagent.state import State
@@ -57,6 +56,8 @@ def _solver(settings: AgentSettings, certificate: CertificateSection, state: Sta
     name = certificate.name
     match certificate.solver:
         case Rfc2136Solver() as solver:
+            from certagent.issuance.solvers.rfc2136 import WrittenRecord, ZoneWriter
+
             return ZoneWriter(solver, RecordJournal(state, f"dns01-{name}", tuple[WrittenRecord, ...]), clock)
         case HookSolver() as solver:
             return Hook(solver, RecordJournal(state, f"hook-{name}", tuple[HookRecord, ...]))

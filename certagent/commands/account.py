@@ -8,8 +8,7 @@ from certagent.world.agent_socket import ask_agent
 
 def account(settings: AgentSettings) -> dict[str, Any]:
     """`{"directory", "url", "thumbprint", "snippet"}`; `url` is null until the first order."""
-    _, document = ask_agent(settings.agent.socket, "GET", "/account")
-    return document
+    return ask_agent(settings.agent.socket, "account")
 
 
 def render(document: dict[str, Any]) -> str:

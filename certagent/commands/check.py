@@ -10,8 +10,7 @@ from certagent.world.agent_socket import ask_agent
 def check(settings: AgentSettings, identifiers: tuple[str, ...]) -> dict[str, Any]:
     """`{"verdict", "identifiers": [...], "findings": [...]}`, these about the agent itself; `{"error": ...}` for an
     identifier that is not this node's."""
-    _, document = ask_agent(settings.agent.socket, "POST", "/check", {"identifiers": list(identifiers)})
-    return document
+    return ask_agent(settings.agent.socket, "check", identifiers=identifiers)
 
 
 def exit_status(document: dict[str, Any]) -> int:

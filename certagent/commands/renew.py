@@ -10,8 +10,7 @@ _STATUS = {"done": 0, "not_due": 0, "found": 3, "kept": 3, "blocked": 4, "failed
 
 def renew(settings: AgentSettings, names: tuple[str, ...], *, force: bool) -> dict[str, Any]:
     """`{"certificates": [{"name", "outcome", "findings", ...}]}`; `{"error": ...}` for an unknown name."""
-    _, document = ask_agent(settings.agent.socket, "POST", "/renew", {"names": list(names), "force": force})
-    return document
+    return ask_agent(settings.agent.socket, "renew", names=names, force=force)
 
 
 def exit_status(document: dict[str, Any]) -> int:

@@ -13,9 +13,7 @@ REASONS = {"unspecified": 0, "key-compromise": 1, "affiliation-changed": 3, "sup
 def revoke(settings: AgentSettings, name: str, reason: str) -> dict[str, Any]:
     """`{"name", "revoked": fingerprint | null, "problem": str | null, "renewed": ... | null}`; `{"error": ...}` for an
     unknown name, or one without a certificate."""
-    asked = {"name": name, "reason": REASONS[reason]}
-    _, document = ask_agent(settings.agent.socket, "POST", "/revoke", asked)
-    return document
+    return ask_agent(settings.agent.socket, "revoke", name=name, reason=REASONS[reason])
 
 
 def exit_status(document: dict[str, Any]) -> int:

@@ -9,8 +9,7 @@ from certagent.world.agent_socket import ask_agent
 
 def status(settings: AgentSettings) -> dict[str, Any]:
     """`{"agent", "certificates": [CertificateState], "reports_waiting", "findings": [Finding]}`."""
-    _, document = ask_agent(settings.agent.socket, "GET", "/status")
-    return document
+    return ask_agent(settings.agent.socket, "status")
 
 
 def exit_status(document: dict[str, Any]) -> int:

@@ -3,7 +3,6 @@
 A line is known by its content, never by its number alone. What somebody else rewrites is not edited but pointed at.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -157,6 +156,8 @@ def edited(content: bytes, edits: Sequence[Edit]) -> bytes:
 
 def as_diff(file: str, before: bytes, after: bytes) -> str:
     """A unified diff for a person: as printable text, line by line."""
+    import difflib
+
     lines = ([_shown(line) for line in content.split(b"\n")] for content in (before, after))
     old, new = ([*content[:-1], *([content[-1]] if content[-1] else [])] for content in lines)
     return "\n".join(difflib.unified_diff(old, new, file, file, lineterm=""))

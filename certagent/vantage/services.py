@@ -4,10 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import crossplane
 import msgspec
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 NGINX = Path("/etc/nginx/nginx.conf")
 TRAEFIK = (Path("/etc/traefik/traefik.yml"), Path("/etc/traefik/traefik.yaml"))
@@ -37,6 +34,8 @@ def find_nginx(configuration: Path = NGINX) -> list[NginxPair]:
     """The pairs in use, names merged by pair, in the order of the configuration; empty without nginx."""
     if not configuration.is_file():
         return []
+    import crossplane
+
     parsed = crossplane.parse(str(configuration), combine=True, catch_errors=True)
     merged: dict[tuple[Path, Path], list[str]] = {}
     for server in _servers([block for file in parsed["config"] for block in file["parsed"]]):
@@ -87,6 +86,11 @@ def _hosts(path: Path) -> list[str]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
     try:
         return YAML(typ="safe").load(path) or {}
     except (OSError, YAMLError):

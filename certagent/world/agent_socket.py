@@ -1,6 +1,5 @@
-"""The command line's door to the running agent: HTTP over its unix socket, blocking, standard library only."""
+"""The command line's way to the running agent: a line of JSON each way over its unix socket, blocking."""
 
-import http.client
 import json
 import socket
 from pathlib import Path
@@ -9,32 +8,24 @@ from typing import Any
 LONGEST_ANSWER_SECONDS = 600.0
 
 
-class AgentNotRunningError(Exception):
-    """Nobody answers on the socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"the agent is not running (nobody answers on {path}): systemctl start certagent-agent")
+class NoAnswerError(Exception):
+    """Nobody listens on the socket, or who does ended without an answer."""
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("agent", timeout=LONGEST_ANSWER_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
-def ask_agent(path: Path, method: str, target: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-    """(status, document). Raises `AgentNotRunningError`."""
-    connection = _UnixConnection(path)
-    try:
-        connection.request(method, target, json.dumps(body or {}), {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    except (ConnectionError, FileNotFoundError, http.client.HTTPException) as error:
-        raise AgentNotRunningError(path) from error
-    finally:
-        connection.close()
+def ask_agent(path: Path, ask: str, **details: Any) -> dict[str, Any]:
+    """The answer; `{"error": sentence}` where the question was wrong. Raises `NoAnswerError`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(LONGEST_ANSWER_SECONDS)
+        try:
+            connection.connect(str(path))
+        except (ConnectionError, FileNotFoundError) as error:
+            reason = f"the agent is not running (nobody answers on {path}): systemctl start certagent-agent"
+            raise NoAnswerError(reason) from error
+        try:
+            connection.sendall(json.dumps({"ask": ask, **details}).encode() + b"\n")
+            answer = connection.makefile("rb").readline()
+        except ConnectionError:
+            answer = b""
+    if not answer.endswith(b"\n"):
+        raise NoAnswerError("the agent gave no answer; it says why: journalctl -u certagent-agent")
+    return dict(json.loads(answer))

@@ -1,9 +1,9 @@
-"""glibc's memory, kept small where thousands of connections come and go. Another libc is left alone."""
+"""glibc's memory, kept small. Another libc is left alone."""
 
 import ctypes
 from contextlib import suppress
 
-_M_MMAP_THRESHOLD = -3  # malloc.h
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
 _LARGE = 128 * 1024
 
 
@@ -13,6 +13,12 @@ def keep_large_apart() -> None:
     """
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
+def share_one_arena() -> None:
+    """All threads take from one heap (mallopt(3)): by default each keeps one of its own, most of it free."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:

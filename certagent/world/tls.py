@@ -6,6 +6,8 @@ import errno
 import os
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +20,7 @@ _NO_ROUTE = {  # the last three: a black hole and a prohibition among this node'
     errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL, errno.EACCES, errno.EPERM,
 }  # fmt: skip
 _NAME_MISMATCH = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_TRUST_FILE = "SSL_CERT_FILE"  # X509_get_default_cert_file_env(3)
 _EXPIRED = {9, 10}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
@@ -56,6 +59,20 @@ def trust_only(root: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=root)
     return context
+
+
+@contextmanager
+def without_system_trust() -> Iterator[None]:
+    """Contexts that are made meanwhile do not load the authorities that this system trusts. aiohttp makes one when it
+    is imported: 1.5 MiB, whether it is used or not."""
+    before = os.environ.get(_TRUST_FILE)
+    os.environ[_TRUST_FILE] = os.devnull
+    try:
+        yield
+    finally:
+        del os.environ[_TRUST_FILE]
+        if before is not None:
+            os.environ[_TRUST_FILE] = before
 
 
 def trust_for_looks(root: Path) -> ssl.SSLContext:

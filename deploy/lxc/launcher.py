@@ -1,5 +1,7 @@
-#!/usr/bin/python3 -IS
-"""/usr/local/bin/certagent. Isolated: neither the environment nor what else is installed changes what is imported."""
+#!/usr/bin/python3 -ISXno_debug_ranges
+"""/usr/local/bin/certagent. Isolated: neither the environment nor what else is installed changes what is imported. What
+tracebacks would underline in a line is not kept in memory.
+"""
 
 import os
 import sys

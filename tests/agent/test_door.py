@@ -1,7 +1,6 @@
-"""The agent's own socket: garbage is refused in a sentence, half a request keeps nobody waiting."""
+"""The agent's own socket: garbage is refused in a sentence, half a question keeps nobody waiting."""
 
 import asyncio
-import io
 import json
 import logging
 import stat
@@ -9,12 +8,12 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
-from certagent.agent.door import open_door
+from certagent.agent.door import LONGEST_QUESTION, open_door
 from certagent.domain.findings import Finding
 from certagent.domain.policy import Judgement
+from certagent.world.agent_socket import NoAnswerError, ask_agent
 
 
 class _Inside:
@@ -50,14 +49,13 @@ async def door(tmp_path: Path) -> AsyncIterator[Path]:
         yield path
 
 
-async def _ask(path: Path, method: str, target: str, body: bytes | io.BytesIO = b"") -> tuple[int, bytes]:
-    connector = aiohttp.UnixConnector(str(path))
-    async with (
-        asyncio.timeout(10),
-        aiohttp.ClientSession("http://agent", connector=connector) as session,
-        session.request(method, target, data=body) as response,
-    ):
-        return response.status, await response.read()
+async def _ask(path: Path, question: bytes) -> Any:
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    async with asyncio.timeout(10):
+        writer.write(question + b"\n")
+        answer = await reader.readline()
+        writer.close()
+    return json.loads(answer)
 
 
 async def test_it_is_its_owners_alone(door: Path) -> None:
@@ -65,40 +63,65 @@ async def test_it_is_its_owners_alone(door: Path) -> None:
     assert stat.S_IMODE(door.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("target", ["/check", "/renew", "/revoke"])
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"identifiers": 7, "names": 7, "force": 7}', b"{}",
-     b'{"identifiers": [{}], "names": ["known"], "force": "yes"}'],
+    "question",
+    [b"", b"{", b"[]", b"null", b"7", b"\xff\xfe", b"[" * 100_000, b"{}", b'{"ask": 7}', b'{"ask": "shutdown"}',
+     b'{"ask": "check"}', b'{"ask": "check", "identifiers": 7}', b'{"ask": "check", "identifiers": [{}]}',
+     b'{"ask": "renew", "names": ["known"], "force": "yes"}', b'{"ask": "revoke", "name": "known", "reason": 99}',
+     b"GET /status HTTP/1.1", b'{"ask": "check", "identifiers": ["other"]}',
+     b'{"ask": "renew", "names": ["other"], "force": true}', b'{"ask": "revoke", "name": "other", "reason": 0}',
+     b'{"ask": "status", "x": "' + b"y" * LONGEST_QUESTION + b'"}'],
 )  # fmt: skip
-async def test_garbage_is_refused(door: Path, target: str, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """With a sentence, and without a traceback."""
+async def test_what_cannot_be_answered_is_refused(
+    door: Path, question: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a sentence, and without a traceback: garbage, what is unknown, what is too large."""
     with caplog.at_level(logging.ERROR):
-        status, answer = await _ask(door, "POST", target, body)
-    assert status == 400
-    assert json.loads(answer)["error"]
+        answer = await _ask(door, question)
+    assert list(answer) == ["error"]
+    assert answer["error"]
     assert not caplog.records
 
 
-async def test_what_is_unknown_or_too_large_is_refused(door: Path) -> None:
-    """A name of somebody else, a megabyte and more, another method, another path."""
-    assert (await _ask(door, "POST", "/check", b'{"identifiers": ["other"]}'))[0] == 404
-    assert (await _ask(door, "POST", "/renew", b'{"names": ["other"], "force": true}'))[0] == 404
-    assert (await _ask(door, "POST", "/revoke", b'{"name": "other", "reason": 0}'))[0] == 404
-    assert (await _ask(door, "POST", "/check", io.BytesIO(b" " * 2_000_000)))[0] == 413
-    assert (await _ask(door, "GET", "/check"))[0] == 405
-    assert (await _ask(door, "GET", "/../status"))[0] in (200, 404)
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (b'{"ask": "status"}', {"agent": "lxc102"}),
+        (b'{"ask": "account"}', {"url": None}),
+        (b'{"ask": "check", "identifiers": []}', {"verdict": "proceed", "identifiers": [], "findings": []}),
+        (b'{"ask": "renew", "names": ["known"], "force": true}', {"certificates": [{"name": "known", "force": True}]}),
+        (b'{"ask": "revoke", "name": "known", "reason": 4}', {"name": "known", "reason": 4}),
+    ],
+)
+async def test_what_is_asked_is_answered(door: Path, question: bytes, answer: dict[str, Any]) -> None:
+    """One line for one line."""
+    assert await _ask(door, question) == answer
 
 
-async def test_half_a_request_keeps_nobody_waiting(door: Path) -> None:
-    """200 of them, and 64 KiB of headers that never end."""
+async def test_half_a_question_keeps_nobody_waiting(door: Path) -> None:
+    """200 of them; nor does somebody who is gone before the answer."""
     halves = [await asyncio.open_unix_connection(str(door)) for _ in range(200)]
     for number, (_, writer) in enumerate(halves):
-        writer.write(b"POST /check HTTP/1.1\r\nContent-Length: 100\r\n\r\n{" if number % 2 else b"GET /sta")
-    reader, writer = await asyncio.open_unix_connection(str(door))
-    writer.write(b"GET /status HTTP/1.1\r\nX: " + b"x" * 65536)
-    assert (await reader.read(64)).startswith(b"HTTP/1.0 400")
-    writer.close()
-    assert (await _ask(door, "GET", "/status"))[0] == 200
+        writer.write(b'{"ask": "sta' if number % 2 else b'{"ask": "status"}\n')
+        if number % 4 == 0:
+            writer.transport.abort()
+    assert await _ask(door, b'{"ask": "status"}') == {"agent": "lxc102"}
     for _, writer in halves:
         writer.transport.abort()
+
+
+async def test_what_fails_is_told_apart_from_no_agent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The journal has the reason, the agent goes on; and once it is gone, so is its socket."""
+
+    class Failing(_Inside):
+        async def status(self) -> dict[str, Any]:
+            raise LookupError("a defect")
+
+    path = tmp_path / "agent.sock"
+    async with open_door(path, Failing()):
+        with pytest.raises(NoAnswerError, match="journalctl"):
+            await asyncio.to_thread(ask_agent, path, "status")
+        assert await asyncio.to_thread(ask_agent, path, "account") == {"url": None}
+    assert "a defect" in caplog.text
+    with pytest.raises(NoAnswerError, match="not running"):
+        await asyncio.to_thread(ask_agent, path, "status")

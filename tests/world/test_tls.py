@@ -1,7 +1,10 @@
 """Handshakes with real servers: what is served, whether it verifies, and why not."""
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -83,3 +86,20 @@ async def test_every_failure_has_its_word(root: Path) -> None:
         async with await asyncio.start_server(behave, "127.0.0.1", 0) as server:
             seen = await probe("127.0.0.1", server.sockets[0].getsockname()[1], "a", root, 5)
         assert seen.error == error
+
+
+_AIOHTTP_TRUSTS = """
+import ssl
+from certagent.world.tls import without_system_trust
+with without_system_trust():
+    import aiohttp.connector
+contexts = (aiohttp.connector._SSL_CONTEXT_VERIFIED, ssl.create_default_context())
+print(*(context.cert_store_stats()["x509_ca"] for context in contexts))
+"""
+
+
+def test_without_the_systems_trust_only_what_is_made_meanwhile_trusts_nobody(root: Path) -> None:
+    """A context that is made afterwards has it again; in a process of its own, for that import happens once."""
+    script = [sys.executable, "-c", _AIOHTTP_TRUSTS]
+    told = subprocess.run(script, env={**os.environ, "SSL_CERT_FILE": str(root)}, capture_output=True, check=True)
+    assert told.stdout.split() == [b"0", b"1"]

@@ -24,10 +24,12 @@ ExecStart=/usr/bin/python3 -IS {FOLDER}/dies_at.py {FOLDER} agent --config /etc/
 RestartSec=0
 """
 _BACK = """
-tries=0
-until curl -s --unix-socket /run/certagent/agent.sock -d "$1" http://agent/renew; do
+tries=0 status=1
+while :; do
+    certagent renew "$@" --json && status=0 || status=$?
+    [ "$status" = 1 ] || exit 0
     tries=$((tries + 1))
-    [ "$tries" -lt 600 ] || { echo "the agent did not come back" >&2; exit 1; }
+    [ "$tries" -lt 300 ] || { echo "the agent did not come back" >&2; exit 1; }
     sleep 0.05
 done
 """
@@ -69,8 +71,7 @@ class Victim:
 
     def renew(self, *, force: bool) -> dict[str, Any]:
         """Ask for it, once the agent is there; what came of it."""
-        asked = json.dumps({"names": [self.certificate], "force": force})
-        (renewed,) = json.loads(self.sh(_BACK, asked))["certificates"]
+        (renewed,) = json.loads(self.sh(_BACK, self.certificate, *["--force"] * force))["certificates"]
         return dict(renewed)
 
     def points(self) -> list[str]:
@@ -93,11 +94,9 @@ class Victim:
 
     def die_at(self, point: str) -> Killed | None:
         """Renew, and be killed there. None: it did not come there."""
-        asked = json.dumps({"names": [self.certificate], "force": True})
-        ask = "curl -s --unix-socket /run/certagent/agent.sock -d"
-        renew = f'printf %s "$1" >point; {ask} "$2" http://agent/renew >/dev/null || true'
+        renew = 'printf %s "$1" >point; certagent renew --force "$2" >/dev/null 2>&1 || true'
         say = "if [ -e point ]; then rm point; echo missed; else cat killed; fi"
-        said = self.sh(f"cd {FOLDER}; {renew}; {say}", point, asked)
+        said = self.sh(f"cd {FOLDER}; {renew}; {say}", point, self.certificate)
         if said.strip() == "missed":
             return None
         run, _, report = said.strip().partition(" ")

@@ -1,0 +1,14 @@
+"""`certagent agent`: run this container's agent until it is told to stop, in as little memory as it takes."""
+
+from pathlib import Path
+
+from certagent.world.memory import share_one_arena
+from certagent.world.tls import without_system_trust
+
+
+def run_agent(path: Path) -> None:
+    """Returns after SIGTERM or SIGINT. Raises `ConfigurationError`."""
+    share_one_arena()
+    with without_system_trust():
+        from certagent.agent.app import main
+    main(path)
