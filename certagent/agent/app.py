@@ -170,6 +170,7 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         place_order=ordering.place,
         renew_unchallenged=ordering.renew,
         deploy=deploying.deploy,
+        expecting=deploying.expecting,
         preflight=preflight,
         reporter=reporter,
         policy=policy,

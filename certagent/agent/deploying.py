@@ -1,7 +1,8 @@
 """Deployments for the renewal: every target of a certificate, each proven at its own endpoints."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cryptography import x509
@@ -32,6 +33,16 @@ class Deploying:
         pem = await asyncio.to_thread(self._root.read_bytes)
         deployer = Deployer(certificate.identifiers, tuple(x509.load_pem_x509_certificates(pem)), self._clock)
         return [await self._deploy_to(deployer, certificate, target, generation) for target in certificate.deploy]
+
+    @contextmanager
+    def expecting(self, certificate: CertificateSection) -> Iterator[None]:
+        """While it is renewed: a reload of its targets' services, for others, may wait for it."""
+        with ExitStack() as stack:
+            for settings in certificate.deploy:
+                service = make_target(certificate.name, settings, self._turns).service
+                if service is not None:
+                    stack.enter_context(self._turns.expecting(service, certificate.name))
+            yield
 
     async def faults(self, certificate: CertificateSection) -> list[Fault]:
         """What would keep the certificate's targets from being written, before anything is ordered. Changes nothing."""

@@ -1,6 +1,7 @@
 """One renewal: order, deploy, prove, report. What a killed one left is finished by the next start."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -28,6 +29,7 @@ SETTLE_LOOK_SECONDS = 2.0
 
 PlaceOrder = Callable[[CertificateSection, CertificateFolder], Awaitable[OrderOutcome]]
 Deploy = Callable[[CertificateSection, Generation], Awaitable[list[Deployment]]]
+Expecting = Callable[[CertificateSection], AbstractContextManager[None]]
 
 
 class Need(StrEnum):
@@ -60,6 +62,7 @@ class Renewal:
         place_order: PlaceOrder,
         renew_unchallenged: RenewUnchallenged,
         deploy: Deploy,
+        expecting: Expecting,
         preflight: Preflight,
         reporter: Reporter,
         policy: Policy,
@@ -70,6 +73,7 @@ class Renewal:
         self._place_order = place_order
         self._keeping = Keeping(node, renew_unchallenged, policy.renewal, clock)
         self._deploy = deploy
+        self._expecting = expecting
         self._preflight = preflight
         self._reporter = reporter
         self._policy = policy
@@ -111,7 +115,8 @@ class Renewal:
         need: Need,
     ) -> Renewed:
         """From the verdict to the proof. Always ends in a report; what preflight warned of is shown with the result."""
-        renewed = await self._run(certificate, judgements, trigger, need)
+        with self._expecting(certificate):
+            renewed = await self._run(certificate, judgements, trigger, need)
         seen = [finding for judgement in judgements for finding in judgement.findings]
         warnings = tuple(finding for finding in seen if finding.severity.at_least(Severity.WARN))
         return msgspec.structs.replace(renewed, findings=(*renewed.findings, *warnings))

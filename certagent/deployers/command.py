@@ -7,8 +7,6 @@ from certagent.domain.deployments import Fault, Generation, Proof
 from certagent.world.files import UnknownOwnerError, find_user
 from certagent.world.turns import Turns
 
-APART_SECONDS = 1.0
-
 
 class Command(LinkedPair):
     """A pair of files and an argument list; an empty one for a service that notices by itself. Implements `Target`."""
@@ -16,8 +14,9 @@ class Command(LinkedPair):
     kind = "command"
 
     def __init__(self, name: str, settings: CommandTarget, turns: Turns) -> None:
-        self._service = (settings.command, settings.user)
-        super().__init__(name, settings, turns.files_of(self._service))
+        self._who = name
+        self.service = (settings.command, settings.user)
+        super().__init__(name, settings, turns.files_of(self.service))
         self.name = f"command {settings.certificate}"
         self._settings = settings
         self._turns = turns
@@ -30,7 +29,7 @@ class Command(LinkedPair):
         """Run the command, once for all who wait for the same."""
         if not self._settings.command:
             return None
-        return await self._turns.take(self._service, self._run, apart=APART_SECONDS, reads=self.files)
+        return await self._turns.reload(self.service, self._who, self._run)
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
         """What the service is, nobody knows here."""

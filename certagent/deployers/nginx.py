@@ -17,7 +17,6 @@ from certagent.world.turns import Turns
 
 TEST_SECONDS = 20.0
 RELOAD_SECONDS = 30.0
-APART_SECONDS = 1.0
 LOAD_SECONDS = 5.0
 """How long nginx may take to read its configuration, once told to, until its new workers are there."""
 _LOOK_EVERY = 0.02
@@ -42,7 +41,9 @@ class Nginx(LinkedPair):
     kind = "nginx"
 
     def __init__(self, name: str, settings: NginxTarget, turns: Turns) -> None:
-        super().__init__(name, settings, turns.files_of(_SERVICE))
+        self.service = _SERVICE
+        self._who = name
+        super().__init__(name, settings, turns.files_of(self.service))
         self.name = f"nginx {settings.certificate}"
         self._reload = _BY_SYSTEMD if _BOOTED_BY_SYSTEMD.is_dir() else _BY_SIGNAL
         self._turns = turns
@@ -54,8 +55,7 @@ class Nginx(LinkedPair):
 
     async def reload(self) -> Fault | None:
         """Through systemd where it runs the machine, else by nginx's own signal; once for all who wait for it."""
-        reload = self._reload_once
-        self._reloaded = await self._turns.take(self._reload, reload, apart=APART_SECONDS, reads=self.files)
+        self._reloaded = await self._turns.reload(self.service, self._who, self._reload_once)
         return self._reloaded.fault
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:

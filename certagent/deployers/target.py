@@ -1,5 +1,6 @@
 """What a target must be able to do. The procedure in `deploy` is the only one who calls it."""
 
+from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,11 @@ class Target(Protocol):
     name: str
     """For people: "nginx /etc/nginx/ssl/gateway.crt"."""
     kind: str
+
+    @property
+    def service(self) -> Hashable:
+        """What is reloaded for it, and for all targets of the same; None where nothing is."""
+        ...
 
     def reader(self) -> str | None:
         """The user as whom the service reads the pair; None where nobody knows."""

@@ -26,6 +26,7 @@ class Traefik:
     """A certificate that Traefik loads by its file provider. Implements `Target`."""
 
     kind = "traefik"
+    service = None
 
     def __init__(self, name: str, settings: TraefikTarget) -> None:
         self._certificates = settings.certificates or settings.dynamic.parent / "certagent"

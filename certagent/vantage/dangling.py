@@ -35,7 +35,7 @@ def find_dangling(nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK
 
 def _in_nginx(path: Path) -> Iterator[Cause]:
     yield from _missing_includes(path)
-    for directive in _walk(read_nginx(path)[1]):
+    for directive in _walk(read_nginx(path)):
         if directive.name in _FILES and directive.args and not directive.args[0].startswith(_NOT_FILES):
             file = path.parent / directive.args[0]
             if "$" not in directive.args[0] and not _may_exist(file):

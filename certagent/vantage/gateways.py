@@ -5,7 +5,7 @@ the rehearsal decides, and this only explains it.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,6 +19,8 @@ from certagent.vantage.services import NGINX, TRAEFIK
 _LONGEST_TEXT = 200
 _LARGEST_FILE = 1024 * 1024
 _MOST_FILES = 200
+_INCLUDE = re.compile(r"""\binclude\s+["']?([^;"'\s]+)""")
+_GLOB = re.compile(r"[*?[]")
 _SECRET = re.compile(r"(authorization|token|secret|password|api[-_]?key)", re.IGNORECASE)
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -48,33 +50,48 @@ class Gateways:
 
     def _read_nginx(self) -> tuple[Directive, ...]:
         stamp, directives = self._nginx
-        if not stamp or stamp != _stamp([Path(path) for path, _, _ in stamp], self._nginx_path.parent):
-            files, directives = read_nginx(self._nginx_path)
-            self._nginx = (_stamp(files, self._nginx_path.parent), directives)
+        if not stamp or stamp != _stamp(Path(path) for path, _, _ in stamp):
+            stamp = _stamp(_decided_by(self._nginx_path))  # before it is read: what changes meanwhile is read again
+            directives = read_nginx(self._nginx_path)
+            self._nginx = (stamp, directives)
         return directives
 
     def _read_traefik(self) -> Configuration | None:
         static = next((path for path in self._traefik_paths if path.is_file()), None)
         if static is None:
             return None
-        stamp = _stamp([static, *_dynamic_files(load_yaml(static))], static.parent)
+        below = (path for path in static.parent.iterdir() if path.is_dir())
+        stamp = _stamp([static, *_dynamic_files(load_yaml(static)), static.parent, *below])
         if stamp != self._traefik[0]:
             self._traefik = (stamp, read_traefik(static))
         return self._traefik[1]
 
 
-def read_nginx(path: Path) -> tuple[list[Path], tuple[Directive, ...]]:
-    """(files read, directives with includes in their places)."""
+def read_nginx(path: Path) -> tuple[Directive, ...]:
+    """Its directives, with includes in their places."""
     import crossplane
 
     try:
         parsed = crossplane.parse(str(path), combine=True, catch_errors=True)
     except (OSError, ValueError):
-        return [path], ()
+        return ()
     texts: dict[str, list[str]] = {}
     blocks = [block for file in parsed["config"] for block in file["parsed"]]
-    directives = tuple(_directives(blocks, texts))
-    return [path, *map(Path, texts)], directives
+    return tuple(_directives(blocks, texts))
+
+
+def _decided_by(nginx: Path) -> list[Path]:
+    """The file and all that it includes, and the folders in which more of them may come. A pair of nginx's is none of
+    them: it changes with every renewal, and the configuration does not."""
+    files, folders = [nginx], []
+    for file in files:  # which grows meanwhile
+        for pattern in _INCLUDE.findall("\n".join(line.partition("#")[0] for line in _lines(file))):
+            path = nginx.parent / pattern
+            folder = next(one for one in path.parents if not _GLOB.search(str(one)))
+            found = folder.glob(str(path.relative_to(folder)))
+            files += [one for one in found if one not in files][: max(0, _MOST_FILES - len(files))]
+            folders.append(folder)
+    return [*files, *folders]
 
 
 def _directives(blocks: Sequence[Mapping[str, Any]], texts: dict[str, list[str]]) -> Iterator[Directive]:
@@ -254,14 +271,14 @@ def _shown(line: str) -> str:
     return "(not shown: it may hold a secret)" if _SECRET.search(text) else text
 
 
-def _stamp(files: Sequence[Path], folder: Path) -> Stamp:
-    """What changes when any of the files does, or when one comes or goes in the folder and those below it."""
-    folders = [folder, *(path for path in folder.iterdir() if path.is_dir())] if folder.is_dir() else []
+def _stamp(paths: Iterable[Path]) -> Stamp:
+    """What changes when any of the files does, or when one comes or goes in any of the folders."""
     stamps = []
-    for path in dict.fromkeys((*files, *folders)):
+    for path in dict.fromkeys(paths):
         try:
             status = path.stat()
         except OSError:
-            continue
-        stamps.append((str(path), status.st_mtime_ns, status.st_size))
+            stamps.append((str(path), 0, 0))
+        else:
+            stamps.append((str(path), status.st_mtime_ns, status.st_size))
     return tuple(stamps)

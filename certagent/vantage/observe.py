@@ -3,10 +3,11 @@
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -21,6 +22,10 @@ from certagent.world.turns import Turns
 
 RESPONDING_FOR = timedelta(seconds=2)
 LIBC_FOR = timedelta(seconds=3.3)  # as long as a silent nameserver costs anywhere
+
+_LOOKS_APART = 0.2
+"""Seconds between two looks at the same thing, where there is a crowd of those who want one."""
+_Seen = TypeVar("_Seen")
 
 _ROLES = (("step-ca", "authority"), ("traefik", "traefik"), ("nginx", "gateway"))
 _COLLECTOR = "collector"
@@ -77,7 +82,7 @@ class NodeVantage:
 
     async def look(self, identifier: str, authority: str) -> NodeLook:
         """This node's own view of an identifier of it, and of the CA's name. Never raises; bounded."""
-        files, _ = await asyncio.to_thread(read_files, self._root, self._proc)
+        files, _ = await self._once_for_all("files", partial(read_files, self._root, self._proc))
         async with Desk(files, self._nameservers) as desk, asyncio.TaskGroup() as group:
             resolution = group.create_task(desk.resolve(identifier), name=f"resolve {identifier} here")
             authority_resolution = group.create_task(desk.resolve(authority), name=f"resolve {authority} here")
@@ -89,7 +94,7 @@ class NodeVantage:
             libc=libc.result(),
             authority=authority_resolution.result(),
             authority_libc=authority_libc.result(),
-            listeners=await self._turns.take("listeners", partial(asyncio.to_thread, self.listeners)),
+            listeners=await self._once_for_all("listeners", self.listeners),
         )
 
     async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
@@ -108,6 +113,10 @@ class NodeVantage:
             own_addresses=await asyncio.to_thread(self.addresses),
             left_out=max(0, len(names) - MOST_NAMES),
         )
+
+    async def _once_for_all(self, what: str, look: Callable[[], _Seen]) -> _Seen:
+        """A look that is the same for every identifier: it begins after this call, and is shared with all who wait."""
+        return await self._turns.take(what, partial(asyncio.to_thread, look), apart=_LOOKS_APART)
 
     def _listening(self) -> list[tuple["_Socket", Process | None]]:
         sockets = [_Socket(one.address, one.port, one.inode) for one in self._proc.sockets("listen")]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import crossplane
 import pytest
 
 from certagent.domain.looks import Deed, GatewayLook
@@ -122,6 +123,39 @@ def test_an_included_file_that_changes_is_read_again(tmp_path: Path) -> None:
     assert gateways.look(NAME)[0].target == "404"
     (tmp_path / "conf.d" / "a.conf").write_text("server { listen 80; return 4100; }\n")
     assert gateways.look(NAME)[0].target == "4100"
+
+
+def test_what_comes_into_an_included_folder_is_read(tmp_path: Path) -> None:
+    """Which was empty before, or was not there; and what an included file includes."""
+    path = tmp_path / "nginx.conf"
+    path.write_text(
+        "events {}\nhttp { include none.conf; include sites/*.conf;\n"
+        "# include other/*;\n include 'more/*/site.conf'; }\n"
+    )
+    gateways = Gateways(path, ())
+    assert gateways.look(NAME) == ()
+    (tmp_path / "sites").mkdir()
+    assert gateways.look(NAME) == ()
+    (tmp_path / "sites" / "a.conf").write_text("include sites/inner;")
+    (tmp_path / "sites" / "inner").write_text("server { listen 80; return 404; }")
+    (look,) = gateways.look(NAME)
+    assert look.target == "404"
+    (tmp_path / "sites" / "inner").write_text("server { listen 80; return 4040; }")
+    (look,) = gateways.look(NAME)
+    assert look.target == "4040"
+
+
+def test_a_new_pair_is_no_reason_to_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred renewals change a hundred files below nginx's folder, and none that it is configured by."""
+    path = tmp_path / "nginx.conf"
+    path.write_text("events {}\nhttp { server { listen 80; return 404; } }\n")
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    gateways = Gateways(path, ())
+    before = gateways.look(NAME)
+    monkeypatch.setattr(crossplane, "parse", None)
+    (pairs / "1.crt").write_text("a pair")
+    assert gateways.look(NAME) == before
 
 
 def test_a_file_that_is_none_is_left_out(tmp_path: Path) -> None:

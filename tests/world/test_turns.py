@@ -1,10 +1,11 @@
 """Turns: what many want of one service is done once, after all of them asked, and not too often."""
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
-from certagent.world.turns import Turns
+from certagent.world.turns import APART_SECONDS, PATIENCE_SECONDS, Turns
 from tests.clock import FakeClock
 
 
@@ -43,6 +44,44 @@ async def test_two_begin_apart() -> None:
         await turns.take("nginx", service.reload, apart=1.0)
     await turns.take("haproxy", service.reload, apart=1.0)
     assert [seconds for seconds in clock.slept if seconds] == [1.0, 1.0]
+
+
+async def test_a_reload_waits_for_who_is_expected() -> None:
+    """Once there was one: the first who comes is served at once, and then it is one for all who are on the way."""
+    clock, service = FakeClock(), _Service()
+    service.go_on.set()
+    turns = Turns(clock)
+    with ExitStack() as stack:
+        for who in "abcd":
+            stack.enter_context(turns.expecting("nginx", who))
+        assert await turns.reload("nginx", "a", service.reload) == 1
+        assert clock.slept == [0.0]
+        second = asyncio.create_task(turns.reload("nginx", "b", service.reload), name="b")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not second.done()
+        with turns.expecting("haproxy", "d"):
+            pass  # is another service's
+        third = asyncio.create_task(turns.reload("nginx", "c", service.reload), name="c")
+        await asyncio.sleep(0)
+        assert not second.done()
+        fourth = asyncio.create_task(turns.reload("nginx", "d", service.reload), name="d")
+        assert await asyncio.gather(second, third, fourth) == [2, 2, 2]
+    assert APART_SECONDS <= sum(clock.slept) < PATIENCE_SECONDS
+
+
+async def test_a_reload_does_not_wait_for_ever() -> None:
+    """Who is expected may be held up by a CA that is down; or give up, and is expected no more."""
+    clock, service = FakeClock(), _Service()
+    service.go_on.set()
+    turns = Turns(clock)
+    with turns.expecting("nginx", "late"):
+        for _ in range(2):
+            await turns.reload("nginx", "early", service.reload)
+        assert PATIENCE_SECONDS <= sum(clock.slept) < PATIENCE_SECONDS + 0.1
+    before = sum(clock.slept)
+    await turns.reload("nginx", "early", service.reload)
+    assert sum(clock.slept) == pytest.approx(before + APART_SECONDS)
 
 
 async def test_what_goes_wrong_goes_wrong_once() -> None:

@@ -42,6 +42,7 @@ echo address=/$1/10.0.0.153 > /etc/dnsmasq.d/many.conf
 systemctl restart dnsmasq nginx
 """
 _CLEAN = f"""
+systemctl stop certagent-agent
 cp -a /root/agent.toml /etc/certagent/agent.toml
 rm -rf /etc/nginx/many /etc/nginx/conf.d/many.conf /etc/dnsmasq.d/many.conf {STATE}/n*
 systemctl restart dnsmasq nginx certagent-agent
