@@ -14,18 +14,25 @@ class NoAnswerError(Exception):
 
 def ask_agent(path: Path, ask: str, **details: Any) -> dict[str, Any]:
     """The answer; `{"error": sentence}` where the question was wrong. Raises `NoAnswerError`."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(LONGEST_ANSWER_SECONDS)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(LONGEST_ANSWER_SECONDS)
             connection.connect(str(path))
-        except (ConnectionError, FileNotFoundError) as error:
-            reason = f"the agent is not running (nobody answers on {path}): systemctl start certagent-agent"
-            raise NoAnswerError(reason) from error
-        try:
-            connection.sendall(json.dumps({"ask": ask, **details}).encode() + b"\n")
-            answer = connection.makefile("rb").readline()
-        except ConnectionError:
-            answer = b""
+            answer = _exchange(connection, json.dumps({"ask": ask, **details}).encode() + b"\n")
+    except (ConnectionRefusedError, FileNotFoundError) as error:
+        reason = f"the agent is not running (nobody answers on {path}): systemctl start certagent-agent"
+        raise NoAnswerError(reason) from error
+    except OSError as error:
+        raise NoAnswerError(f"the agent cannot be asked on {path}: {error.strerror or error}") from error
     if not answer.endswith(b"\n"):
         raise NoAnswerError("the agent gave no answer; it says why: journalctl -u certagent-agent")
     return dict(json.loads(answer))
+
+
+def _exchange(connection: socket.socket, question: bytes) -> bytes:
+    """The answer as far as it came."""
+    try:
+        connection.sendall(question)
+        return connection.makefile("rb").readline()
+    except ConnectionError:
+        return b""

@@ -125,3 +125,9 @@ async def test_what_fails_is_told_apart_from_no_agent(tmp_path: Path, caplog: py
     assert "a defect" in caplog.text
     with pytest.raises(NoAnswerError, match="not running"):
         await asyncio.to_thread(ask_agent, path, "status")
+
+
+def test_who_may_not_ask_is_told(tmp_path: Path) -> None:
+    """In a sentence, as anything else that the kernel may say of a socket."""
+    with pytest.raises(NoAnswerError, match=r"cannot be asked on .*: AF_UNIX path too long"):
+        ask_agent(tmp_path / ("x" * 200), "status")
