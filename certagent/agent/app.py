@@ -100,6 +100,25 @@ class _Link(msgspec.Struct, frozen=True, kw_only=True):
     watch: CollectorWatch
 
 
+class _Ground(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parts are made with."""
+
+    settings: AgentSettings
+    policy: Policy
+    clock: Clock
+    state: State
+    node: NodeVantage
+    beside: "AuthorityVantage | None"
+    link: _Link | None
+    reporter: Reporter
+    schedule: Schedule
+
+    @property
+    def name(self) -> str:
+        """This agent's."""
+        return self.settings.agent.name
+
+
 class _Wired(msgspec.Struct, frozen=True, kw_only=True):
     """The parts that run."""
 
@@ -139,111 +158,139 @@ async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
 
 
 async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: AsyncExitStack) -> _Wired:
-    name = settings.agent.name
     state = await asyncio.to_thread(State, settings.agent.state)
-    node = NodeVantage(settings.dns.nameservers, settings.dns.zones)
-    beside = _beside_authority(settings, clock)
     link = await _link(settings, settings.collector, state, policy, clock, stack) if settings.collector else None
-    reporter = Reporter(name, link.spool if link else None, clock)
+    ground = _Ground(
+        settings=settings,
+        policy=policy,
+        clock=clock,
+        state=state,
+        node=NodeVantage(settings.dns.nameservers, settings.dns.zones),
+        beside=_beside_authority(settings, clock),
+        link=link,
+        reporter=Reporter(settings.agent.name, link.spool if link else None, clock),
+        schedule=Schedule(settings.agent.name, policy.renewal),
+    )
     binding = await asyncio.to_thread(read_binding, settings.authority, settings.agent.state)
     solvers = await open_solvers(settings, state, clock, stack)
     ordering = await stack.enter_async_context(Ordering(settings.authority, solvers, state, clock, binding))
     prover = Prover(settings.authority.root, clock)
     deploying = Deploying(prover, settings.authority.root, policy.proof, clock)
-    schedule = Schedule(name, policy.renewal)
-    looks = Looks(settings, node, state, schedule.due_at)
-    preflight = Preflight(
-        name,
-        node.addresses,
-        responders=_responders(settings, solvers),
-        ask=through_collector(link.client, clock) if link else None,
-        check_directory=_directory_check(settings.authority),
-        find_faults=_fault_finder(settings, deploying),
-        looking=looks,
-        impact_on=looks.impact_on,
+    preflight = _preflight(ground, solvers, deploying)
+    renewal = _renewal(ground, ordering, deploying, preflight)
+    serving = _serving(ground, prover, deploying)
+    stock = _stock(ground, renewal, serving)
+    nameserver = Nameserver()
+    lifecycle = Lifecycle(
+        ground.name,
+        settings.certificate,
+        authority=(urlsplit(settings.authority.directory).hostname or "").rstrip("."),
+        preflight=preflight,
+        renewal=renewal,
+        files=_file_runs(ground, nameserver),
+        stock=stock,
+        revoking=Revoking(state, ordering),
+        schedule=ground.schedule,
+        attention=Attention(policy.preflight),
+        claims=stack.enter_context(Claims(ground.name, state, deploying.lock_files)),
+        own=link.watch.findings if link else list,
         policy=policy,
+        reporter=ground.reporter,
         clock=clock,
     )
-    renewal = Renewal(
-        name,
+    return _Wired(
+        lifecycle=lifecycle,
+        advising=_advising(ground, renewal, lifecycle),
+        stock=stock,
+        serving=serving,
+        reporter=ground.reporter,
         state=state,
+        nameserver=nameserver,
+        link=link,
+        channel=_channel(link, ground, lifecycle) if link is not None else None,
+    )
+
+
+def _preflight(ground: _Ground, solvers: Mapping[str, Answering], deploying: Deploying) -> Preflight:
+    looks = Looks(ground.settings, ground.node, ground.state, ground.schedule.due_at)
+    return Preflight(
+        ground.name,
+        ground.node.addresses,
+        responders=_responders(ground.settings, solvers),
+        ask=through_collector(ground.link.client, ground.clock) if ground.link else None,
+        check_directory=_directory_check(ground.settings.authority),
+        find_faults=_fault_finder(ground.settings, deploying),
+        looking=looks,
+        impact_on=looks.impact_on,
+        policy=ground.policy,
+        clock=ground.clock,
+    )
+
+
+def _renewal(ground: _Ground, ordering: Ordering, deploying: Deploying, preflight: Preflight) -> Renewal:
+    return Renewal(
+        ground.name,
+        state=ground.state,
         place_order=ordering.place,
         renew_unchallenged=ordering.renew,
         deploy=deploying.deploy,
         expecting=deploying.expecting,
         preflight=preflight,
-        reporter=reporter,
-        policy=policy,
-        clock=clock,
+        reporter=ground.reporter,
+        policy=ground.policy,
+        clock=ground.clock,
     )
-    serving = ServingRuns(
-        settings.certificate,
+
+
+def _serving(ground: _Ground, prover: Prover, deploying: Deploying) -> ServingRuns:
+    return ServingRuns(
+        ground.settings.certificate,
         live=deploying.live,
         configured=Configured(),
         prover=prover,
-        state=state,
-        reporter=reporter,
-        policy=policy,
-        clock=clock,
+        state=ground.state,
+        reporter=ground.reporter,
+        policy=ground.policy,
+        clock=ground.clock,
     )
-    stock = Stock(
-        settings,
-        looking=node,
+
+
+def _stock(ground: _Ground, renewal: Renewal, serving: ServingRuns) -> Stock:
+    return Stock(
+        ground.settings,
+        looking=ground.node,
         facts=renewal.facts,
         serving=serving,
-        state=state,
-        due_at=schedule.due_at,
-        reporter=reporter,
-        clock=clock,
+        state=ground.state,
+        due_at=ground.schedule.due_at,
+        reporter=ground.reporter,
+        clock=ground.clock,
     )
-    inspect = beside.inspect_files if beside is not None else node.inspect_files
-    nameserver = Nameserver()
-    lifecycle = Lifecycle(
-        name,
-        settings.certificate,
-        authority=(urlsplit(settings.authority.directory).hostname or "").rstrip("."),
-        preflight=preflight,
-        renewal=renewal,
-        files=FileRuns(
-            name,
-            inspect,
-            is_authority=beside is not None,
-            zones=settings.dns.zones,
-            look_at_nameserver=nameserver.look,
-            policy=policy,
-            reporter=reporter,
-            clock=clock,
-        ),
-        stock=stock,
-        revoking=Revoking(state, ordering),
-        schedule=schedule,
-        attention=Attention(policy.preflight),
-        claims=stack.enter_context(Claims(name, state, deploying.lock_files)),
-        own=link.watch.findings if link else list,
-        policy=policy,
-        reporter=reporter,
-        clock=clock,
+
+
+def _file_runs(ground: _Ground, nameserver: Nameserver) -> FileRuns:
+    return FileRuns(
+        ground.name,
+        ground.beside.inspect_files if ground.beside is not None else ground.node.inspect_files,
+        is_authority=ground.beside is not None,
+        zones=ground.settings.dns.zones,
+        look_at_nameserver=nameserver.look,
+        policy=ground.policy,
+        reporter=ground.reporter,
+        clock=ground.clock,
     )
-    certificates = {one.name: one for one in settings.certificate if one.manage}
-    advisor = Advisor(settings.authority.directory, settings.authority.root, settings.authority.addresses)
-    advising = Advising(
+
+
+def _advising(ground: _Ground, renewal: Renewal, lifecycle: Lifecycle) -> Advising:
+    authority = ground.settings.authority
+    certificates = {one.name: one for one in ground.settings.certificate if one.manage}
+    return Advising(
         tuple(certificates),
         standing=lambda one: renewal.standing(certificates[one]),
-        ask=advisor.ask,
-        schedule=schedule,
+        ask=Advisor(authority.directory, authority.root, authority.addresses).ask,
+        schedule=ground.schedule,
         wake=lifecycle.wake,
-        clock=clock,
-    )
-    return _Wired(
-        lifecycle=lifecycle,
-        advising=advising,
-        stock=stock,
-        serving=serving,
-        reporter=reporter,
-        state=state,
-        nameserver=nameserver,
-        link=link,
-        channel=_channel(link, clock, beside, lifecycle, policy, reporter) if link is not None else None,
+        clock=ground.clock,
     )
 
 
@@ -304,31 +351,23 @@ def _fault_finder(settings: AgentSettings, deploying: Deploying) -> FindFaults:
     return find
 
 
-def _channel(
-    link: _Link,
-    clock: Clock,
-    beside: "AuthorityVantage | None",
-    lifecycle: Lifecycle,
-    policy: Policy,
-    reporter: Reporter,
-) -> Channel:
+def _channel(link: _Link, ground: _Ground, lifecycle: Lifecycle) -> Channel:
     def report_refused(refused: Refused) -> None:
         finding = Finding(
             code="channel.refused_question",
             vantage=Vantage.PEER,
-            reporter=reporter.agent,
+            reporter=ground.name,
             explanation=f"The collector asked for what this agent does not do: {refused.reason}",
             culprit=Culprit(role="collector"),
             fix="See whether the collector is newer than this agent, or not what it seems.",
         )
-        run = reporter.begin(RunKind.INVENTORY, Trigger.REQUEST)
-        reporter.end(run, Outcome.FOUND, findings=[policy.grade(finding)])
+        run = ground.reporter.begin(RunKind.INVENTORY, Trigger.REQUEST)
+        ground.reporter.end(run, Outcome.FOUND, findings=[ground.policy.grade(finding)])
 
-    rehearse = beside.rehearse if beside is not None else None
     return Channel(
         link.client,
-        clock,
-        rehearse=rehearse,
+        ground.clock,
+        rehearse=ground.beside.rehearse if ground.beside is not None else None,
         judge_again=lifecycle.judge_again,
         refused=report_refused,
         contact=link.watch,

@@ -121,9 +121,7 @@ def _a_hundred() -> Iterator[Row]:
 def _all_due_at_once(count: int) -> tuple[float, list[float]]:
     """(seconds until all are proven, moments of nginx's reloads)."""
     os.sync()
-    time.sleep(
-        61
-    )  # ext4 gives nobody the inode of a file that was deleted within the last minute, and searches instead
+    time.sleep(61)  # ext4 gives nobody the inode of a file that was deleted within the last minute, and searches
     with _stopped_with_many(count):
         before = len(reloads())
         began_at = time.perf_counter()
