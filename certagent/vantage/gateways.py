@@ -87,11 +87,17 @@ def _decided_by(nginx: Path) -> list[Path]:
     for file in files:  # which grows meanwhile
         for pattern in _INCLUDE.findall("\n".join(line.partition("#")[0] for line in _lines(file))):
             path = nginx.parent / pattern
-            folder = next(one for one in path.parents if not _GLOB.search(str(one)))
-            found = folder.glob(str(path.relative_to(folder)))
-            files += [one for one in found if one not in files][: max(0, _MOST_FILES - len(files))]
+            folder = next((one for one in path.parents if not _GLOB.search(str(one))), path)
+            files += [one for one in _matching(path, folder) if one not in files][: max(0, _MOST_FILES - len(files))]
             folders.append(folder)
     return [*files, *folders]
+
+
+def _matching(path: Path, folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.glob(str(path.relative_to(folder))))
+    except (OSError, ValueError, IndexError):  # what pathlib does not take for a pattern, nginx may take for a name
+        return []
 
 
 def _directives(blocks: Sequence[Mapping[str, Any]], texts: dict[str, list[str]]) -> Iterator[Directive]:

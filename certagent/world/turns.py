@@ -46,7 +46,6 @@ class Turns:
         """As `take`; of many who come one after the other, the last do not wait because one reload just missed them."""
         expected = self._expected[service]
         expected.discard(who)
-
         return await self.take(service, act, apart=APART_SECONDS, reads=self.files_of(service), awaits=expected)
 
     async def take(

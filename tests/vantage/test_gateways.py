@@ -129,7 +129,7 @@ def test_what_comes_into_an_included_folder_is_read(tmp_path: Path) -> None:
     """Which was empty before, or was not there; and what an included file includes."""
     path = tmp_path / "nginx.conf"
     path.write_text(
-        "events {}\nhttp { include none.conf; include sites/*.conf;\n"
+        "events {}\nhttp { include none.conf; include /; include a**; include sites/*.conf;\n"
         "# include other/*;\n include 'more/*/site.conf'; }\n"
     )
     gateways = Gateways(path, ())
