@@ -1,9 +1,10 @@
 """One certificate by the RFC 8555 flow, numbered. Says no by value; raises only when the CA cannot be talked to.
 
 A killed order is taken up again where it was: its URL and the certificate's key are kept as soon as it is placed,
-before anything is finalized, and nothing is finalized twice. One that was killed while it was placed is placed anew;
-what the CA has of it expires. The account's list of orders (RFC 8555 section 7.1.2.1) is never asked for: a step-ca
-that finds no pending one stores a list that it cannot read, and then answers 500 to every order of that account.
+before anything is finalized, and nothing is finalized twice. One that was killed while it was placed is placed anew,
+and so is one whose certificate would be old by now; what the CA has of it expires. The account's list of orders (RFC
+8555 section 7.1.2.1) is never asked for: a step-ca that finds no pending one stores a list that it cannot read, and then
+answers 500 to every order of that account.
 """
 
 import asyncio
@@ -184,7 +185,8 @@ class Orderer:
             if is_passing(error.problem):
                 raise
             order = None
-        if order is None or order.status is Status.INVALID:
+        age = self._clock.now() - pending.placed_at
+        if order is None or order.status is Status.INVALID or not order.is_worth_taking_up(age):
             self._store.forget_order()
             return None
         return pending, order

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 import pytest
 from cryptography import x509
@@ -172,6 +173,31 @@ async def test_an_order_killed_while_it_was_placed_is_placed_anew(
             assert isinstance(await Orderer(authority, listener, orders, SystemClock()).obtain(WANTED), Issued)
             orders.forget_order()
     assert step_ca.count("finalize") - finalized == 3
+
+
+class Later(SystemClock):
+    """So much later."""
+
+    def __init__(self, by: timedelta) -> None:
+        self._by = by
+
+    def now(self) -> datetime:
+        """See `Clock`."""
+        return super().now() + self._by
+
+
+@pytest.mark.parametrize(("hours", "anew"), [(11, False), (13, True), (25, True)])
+async def test_an_order_whose_certificate_would_be_old_is_placed_anew(
+    authority: Authority, listener: Listener, orders: MemoryOrders, hours: int, anew: bool
+) -> None:
+    """step-ca fixes the certificate's day when the order is placed, and fails inside once that is over."""
+    with pytest.raises(KilledError):
+        await Orderer(authority, DiesPresenting("127.0.0.1:1", SystemClock()), orders, SystemClock()).obtain(WANTED)
+    assert orders.order is not None
+    placed = orders.order.url
+    issued = await Orderer(authority, listener, orders, Later(timedelta(hours=hours))).obtain(WANTED)
+    assert isinstance(issued, Issued)
+    assert (issued.order_url != placed) is anew
 
 
 async def test_an_order_that_the_ca_forgot_is_placed_anew(
