@@ -3,8 +3,8 @@
 A killed order is taken up again where it was: its URL and the certificate's key are kept as soon as it is placed,
 before anything is finalized, and nothing is finalized twice. One that was killed while it was placed is placed anew,
 and so is one whose certificate would be old by now; what the CA has of it expires. The account's list of orders (RFC
-8555 section 7.1.2.1) is never asked for: a step-ca that finds no pending one stores a list that it cannot read, and then
-answers 500 to every order of that account.
+8555 section 7.1.2.1) is never asked for: a step-ca that finds no pending one stores a list that it cannot read, and
+then answers 500 to every order of that account.
 """
 
 import asyncio

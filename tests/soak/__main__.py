@@ -35,8 +35,8 @@ def main() -> int:
         fleet.bring_up()
     with ground.prepared():
         record = soak(arguments.seed, 60 * arguments.minutes)
-    complaints = judge(record)
-    keep(arguments.out, arguments.seed, arguments.minutes, record, complaints)
+        complaints = judge(record)  # and kept, before the fleet is made as it was: it may not get there
+        keep(arguments.out, arguments.seed, arguments.minutes, record, complaints)
     told = summary(arguments.seed, arguments.minutes, record, complaints)
     if arguments.results is not None:
         arguments.results.mkdir(exist_ok=True)
