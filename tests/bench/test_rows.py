@@ -1,5 +1,7 @@
 """The bench's table: what is met, what is not, and what flatters us least."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -70,3 +72,13 @@ def test_the_document_says_ratio_and_verdict() -> None:
     document = as_document(against(row(1), "lego", [2.0], "it", 0.4))
     assert (document["ratio"], document["met"]) == (0.5, False)
     assert msgspec.json.encode(document)
+
+
+def test_the_readme_quotes_the_latest_table() -> None:
+    """Every figure and the machine, as they were measured; and what flatters us least."""
+    here = Path(__file__)
+    readme = (here.parents[2] / "README.md").read_text().splitlines()
+    latest = max((here.parent / "results").glob("*.md")).read_text()
+    told = [line for line in latest.partition("## What is inside")[0].splitlines() if line.startswith(("|", "-"))]
+    assert len(told) > 20
+    assert [line for line in told if line not in readme] == []
