@@ -99,9 +99,9 @@ def _written_to_open() -> Iterator[Row]:
 
 
 def _opened(begin: str, end: str) -> float:
-    """Seconds from the write to the incident's own opening time; all nodes share one clock."""
+    """Seconds from just before the write to the incident's own opening time; all nodes share one clock."""
     until("nothing is open", 60, lambda: not witness.open_incidents())
-    written = float(witness.inside("lxc103", "sh", "-euc", f"{begin}; date +%s.%N").stdout.split()[-1])
+    written = float(witness.inside("lxc103", "sh", "-euc", f"date +%s.%N; {begin}").stdout.split()[0])
     incident = until("an incident is open", 30, lambda: next(iter(witness.open_incidents()), None))
     witness.inside("lxc103", "sh", "-euc", end)
     witness.inside("lxc103", "sh", "-c", MEND)
