@@ -22,7 +22,6 @@ LOAD_SECONDS = 5.0
 _LOOK_EVERY = 0.02
 
 _BOOTED_BY_SYSTEMD = Path("/run/systemd/system")
-_SERVICE = "nginx"
 _TEST = ("nginx", "-t", "-q")
 _BY_SYSTEMD = ("systemctl", "reload", "nginx")
 _BY_SIGNAL = ("nginx", "-s", "reload")
@@ -39,9 +38,9 @@ class Nginx(LinkedPair):
     """A pair of files that nginx reads. Implements `Target`."""
 
     kind = "nginx"
+    service = "nginx"
 
     def __init__(self, name: str, settings: NginxTarget, turns: Turns) -> None:
-        self.service = _SERVICE
         self._who = name
         super().__init__(name, settings, turns.files_of(self.service))
         self.name = f"nginx {settings.certificate}"

@@ -11,8 +11,8 @@ from cryptography import x509
 
 from certagent.domain.certificates import CertificateFacts, read_facts
 from certagent.domain.conclusions.unowned import Pair, Resolver
-from certagent.vantage.gateways import load_yaml, place_of, table_of
-from certagent.vantage.services import NGINX, TRAEFIK, find_nginx, find_traefik
+from certagent.vantage.gateways import place_of, table_of
+from certagent.vantage.services import NGINX, TRAEFIK, find_nginx, find_traefik, load_yaml
 
 
 class Configured:

@@ -14,10 +14,9 @@ from certagent.domain.gateways import nginx, traefik
 from certagent.domain.gateways.nginx import Directive
 from certagent.domain.gateways.traefik import Configuration, EntryPoint, Middleware, Named, Router
 from certagent.domain.looks import GatewayLook, Place
-from certagent.vantage.services import NGINX, TRAEFIK
+from certagent.vantage.services import LARGEST_FILE, NGINX, TRAEFIK, load_yaml
 
 _LONGEST_TEXT = 200
-_LARGEST_FILE = 1024 * 1024
 _MOST_FILES = 200
 _INCLUDE = re.compile(r"""\binclude\s+["']?([^;"'\s]+)""")
 _GLOB = re.compile(r"[*?[]")
@@ -250,23 +249,9 @@ def _dynamic_files(static: Any) -> list[Path]:
     return sorted(Path(str(provider["directory"])).glob("**/*.y*ml"))[:_MOST_FILES]
 
 
-def load_yaml(path: Path) -> Any:
-    """The document with its lines; an empty one where it cannot be read: Traefik cannot read it either."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            return {}
-        document = YAML(typ="rt").load(path)
-    except (OSError, YAMLError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(errors="replace").splitlines() if path.stat().st_size <= _LARGEST_FILE else []
+        return path.read_text(errors="replace").splitlines() if path.stat().st_size <= LARGEST_FILE else []
     except OSError:
         return []
 

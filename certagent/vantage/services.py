@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 NGINX = Path("/etc/nginx/nginx.conf")
+LARGEST_FILE = 1024 * 1024
 TRAEFIK = (Path("/etc/traefik/traefik.yml"), Path("/etc/traefik/traefik.yaml"))
 
 _HOST_RULE = re.compile(r"Host\(([^)]*)\)")
@@ -55,7 +56,7 @@ def find_nginx(configuration: Path = NGINX) -> list[NginxPair]:
 def find_traefik(configurations: tuple[Path, ...] = TRAEFIK) -> TraefikProvider | None:
     """The file provider of the first configuration there is; None without one."""
     for path in configurations:
-        static = _read_yaml(path)
+        static = load_yaml(path)
         directory = static.get("providers", {}).get("file", {}).get("directory")
         if directory:
             folder = Path(directory)
@@ -80,18 +81,22 @@ def _beside(configuration: Path, arguments: list[str]) -> Path:
 
 
 def _hosts(path: Path) -> list[str]:
-    routers = (_read_yaml(path).get("http") or {}).get("routers") or {}
+    routers = (load_yaml(path).get("http") or {}).get("routers") or {}
     rules = [str(router.get("rule", "")) for router in routers.values()]
     return [name for rule in rules for names in _HOST_RULE.findall(rule) for name in _QUOTED.findall(names)]
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path) -> Any:
+    """The document with its lines; an empty one where it cannot be read: Traefik cannot read it either."""
     if not path.is_file():
         return {}
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        return YAML(typ="safe").load(path) or {}
-    except (OSError, YAMLError):
+        if path.stat().st_size > LARGEST_FILE:
+            return {}
+        document = YAML(typ="rt").load(path)
+    except (OSError, YAMLError, ValueError):
         return {}
+    return document if isinstance(document, dict) else {}

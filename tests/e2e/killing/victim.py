@@ -24,7 +24,7 @@ ExecStart=/usr/bin/python3 -IS {FOLDER}/dies_at.py {FOLDER} agent --config /etc/
 RestartSec=0
 """
 _BACK = """
-tries=0 status=1
+tries=0
 while :; do
     certagent renew "$@" --json && status=0 || status=$?
     [ "$status" = 1 ] || exit 0
