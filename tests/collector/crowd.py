@@ -7,6 +7,7 @@ then every agent reports at once that its own name is led astray by the same fil
 """
 
 import asyncio
+import gc
 import json
 import re
 import ssl
@@ -116,6 +117,7 @@ async def live(members: list[Member], session: aiohttp.ClientSession) -> None:
     gate, begun = asyncio.Semaphore(AT_ONCE), time.perf_counter()
     await asyncio.gather(*(member.join(session, gate) for member in members))
     print(json.dumps({"joined": time.perf_counter() - begun, "put_off": sum(m.put_off for m in members)}), flush=True)
+    gc.freeze()  # looking through all members again is no part of what an agent does
     await asyncio.to_thread(sys.stdin.readline)
     begun = time.perf_counter()
     took = sorted(await asyncio.gather(*(member.accuse() for member in members)))
