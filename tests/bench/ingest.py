@@ -71,7 +71,7 @@ async def measure(agents: int, seconds: float, store: str | None) -> dict[str, A
                 post_for(collector, agent, token, begun + seconds, number, took)
                 for number, (agent, token) in enumerate(members)
             )
-            gc.freeze()  # the clients' garbage collector stopped them for up to 165 ms, which counted as the collector's
+            gc.freeze()  # pauses of the clients would count as the collector's: up to 165 ms were seen
             await asyncio.gather(*posting)
             lasted = time.perf_counter() - begun
             size = len(msgspec.json.encode(batch_of(Agent("n0"), "n0.fleet.internal", broken=False))) / BATCH
