@@ -186,7 +186,7 @@ class Later(SystemClock):
         return super().now() + self._by
 
 
-@pytest.mark.parametrize(("hours", "anew"), [(11, False), (13, True), (25, True)])
+@pytest.mark.parametrize(("hours", "anew"), [(11, False), (13, True), (25, True), (-13, True)])
 async def test_an_order_whose_certificate_would_be_old_is_placed_anew(
     authority: Authority, listener: Listener, orders: MemoryOrders, hours: int, anew: bool
 ) -> None:
