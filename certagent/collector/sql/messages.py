@@ -4,7 +4,9 @@ A message that is not due yet is taken back together with the one that would con
 anybody was told is not mentioned. Messages about one incident leave in their order.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, insert, select, update
 
@@ -30,20 +32,16 @@ def announce(
     connection: Connection, incident: Incident, kind: TransitionKind, number: int, alerting: Alerting, now: datetime
 ) -> None:
     """Put the transition of that number into the outbox, for everybody who is told of such an incident."""
-    due_at = alerting.due_at(incident, now.astimezone())
-    told = alerting.rule_for(incident.code).channels(alerting.channels)
+    told = _told(incident, alerting)
     back = {name for name in told if _take_back(connection, incident, kind, name, now)}
-    rows = [
-        {"transition": number, "channel": channel, "attempts": 0, "due_at": due_at, "given_up": False}
-        for channel in told
-        if channel not in back
-    ]
-    if rows:
-        connection.execute(insert(outbox), rows)
+    _put(connection, incident, number, [name for name in told if name not in back], alerting, now)
 
 
 def remind(connection: Connection, alerting: Alerting, now: datetime) -> int:
-    """Say again what nobody has acknowledged for as long as its rule says; answers of how many incidents."""
+    """Say again what nobody has acknowledged for as long as its rule says; answers of how many incidents.
+
+    Only where nothing about it waits to be sent: nobody wants what was said in vain ten times over.
+    """
     spoken = (*OPENINGS, TransitionKind.REMINDED)
     latest = (
         select(transitions.c.incident, func.max(transitions.c.at).label("at"))
@@ -60,11 +58,30 @@ def remind(connection: Connection, alerting: Alerting, now: datetime) -> int:
     for row in connection.execute(query).all():
         incident = decode_incident(row.document)
         pause = alerting.rule_for(incident.code).repeat_every
-        if pause and now - row.at >= pause:
+        if not pause or now - row.at < pause:
+            continue
+        told = [name for name in _told(incident, alerting) if not _waiting(connection, incident, name)]
+        if told:
             number = record_transition(connection, incident, TransitionKind.REMINDED, None, now)
-            announce(connection, incident, TransitionKind.REMINDED, number, alerting, now)
+            _put(connection, incident, number, told, alerting, now)
             count += 1
     return count
+
+
+def _told(incident: Incident, alerting: Alerting) -> Sequence[str]:
+    return alerting.rule_for(incident.code).channels(alerting.channels)
+
+
+def _put(
+    connection: Connection, incident: Incident, number: int, told: Sequence[str], alerting: Alerting, now: datetime
+) -> None:
+    due_at = alerting.due_at(incident, now.astimezone())
+    rows = [
+        {"transition": number, "channel": channel, "attempts": 0, "due_at": due_at, "given_up": False}
+        for channel in told
+    ]
+    if rows:
+        connection.execute(insert(outbox), rows)
 
 
 def pending(channel: str) -> Select[tuple[object, ...]]:
@@ -88,18 +105,27 @@ def _waits(columns: object) -> ColumnElement[bool]:
 
 
 def _take_back(connection: Connection, incident: Incident, kind: TransitionKind, channel: str, now: datetime) -> bool:
-    """Whether a message that says the contrary was still waiting for its time; then it is gone."""
-    contrary = (TransitionKind.RESOLVED,) if kind in OPENINGS else (*OPENINGS, TransitionKind.REMINDED)
-    if kind is TransitionKind.REMINDED:
-        return False
-    query = (
-        select(outbox.c.number)
-        .join(transitions, transitions.c.number == outbox.c.transition)
-        .where(transitions.c.incident == incident.id, transitions.c.kind.in_(contrary))
-        .where(outbox.c.channel == channel, _waits(outbox.c), outbox.c.attempts == 0, outbox.c.due_at > now)
-    )
-    numbers = list(connection.execute(query).scalars())
-    if numbers:
-        statement = update(outbox).where(outbox.c.number.in_(numbers))
+    """Whether a message that this one contradicts was still waiting for its time, and both need not be sent.
+
+    A reminder goes as well; but who was told of the opening itself is told of the end.
+    """
+    contrary = (TransitionKind.RESOLVED,) if kind in OPENINGS else OPENINGS
+    waiting = [
+        row
+        for row in _waiting(connection, incident, channel)
+        if row.kind in (*contrary, TransitionKind.REMINDED) and row.attempts == 0 and row.due_at > now
+    ]
+    if waiting:
+        statement = update(outbox).where(outbox.c.number.in_([row.number for row in waiting]))
         connection.execute(statement.values(given_up=True, failure=_TAKEN_BACK))
-    return bool(numbers)
+    return any(row.kind in contrary for row in waiting)
+
+
+def _waiting(connection: Connection, incident: Incident, channel: str) -> Sequence[Any]:
+    """The messages about the incident that the channel has not had."""
+    query = (
+        select(outbox.c.number, outbox.c.attempts, outbox.c.due_at, transitions.c.kind)
+        .join(transitions, transitions.c.number == outbox.c.transition)
+        .where(transitions.c.incident == incident.id, outbox.c.channel == channel, _waits(outbox.c))
+    )
+    return connection.execute(query).all()
