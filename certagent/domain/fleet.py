@@ -16,6 +16,7 @@ from certagent.domain.rehearsals import AddressOwner, Hop, RehearsalOutcome
 
 VANISHED = frozenset({"dns.nxdomain", "dns.nodata"})
 DISAGREED = "preflight.disagreed"
+SILENT = "agent.silent"
 NO_WAY = frozenset({"timeout", "no_route"})
 _REPORTER = "collector"
 _SUSPECT_AFTER = 0.7  # of the time after which an agent counts as silent
@@ -68,7 +69,7 @@ def _every_agent_is_heard(look: FleetLook, silent: dict[str, datetime], suspect_
     suspects = sum(sign.last_seen < suspect_before for sign in look.signs)
     if silent and suspects >= 3 and suspects * 2 >= len(look.signs):
         yield _finding(
-            "agent.silent",
+            SILENT,
             None,
             f"{suspects} of {len(look.signs)} agents have not been heard since {_clock(max(silent.values()))}.",
             Culprit(),
@@ -83,7 +84,7 @@ def _every_agent_is_heard(look: FleetLook, silent: dict[str, datetime], suspect_
         fix = f"On {node}: systemctl status certagent-agent; does the container run, and does it reach the collector?"
         identifiers: list[str | None] = [*sorted(names.get(node, ()))]
         for identifier in identifiers or [None]:
-            yield _finding("agent.silent", identifier, said, Culprit(node=node), fix)
+            yield _finding(SILENT, identifier, said, Culprit(node=node), fix)
 
 
 def _every_certificate_is_renewed(
@@ -217,6 +218,13 @@ def _clock(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def heard_since(signs: Iterable[Sign], started_at: datetime) -> tuple[Sign, ...]:
-    """The signs as a collector may count them that was not there before `started_at` to hear any."""
-    return tuple(Sign(sign.node, max(sign.last_seen, started_at)) for sign in signs)
+def heard_since(signs: Iterable[Sign], started_at: datetime, found: Iterable[Finding] = ()) -> tuple[Sign, ...]:
+    """The signs as a collector may count them that was not there before `started_at` to hear any.
+
+    What is `found` silent by now was so for somebody who was there: it stays silent until it is heard.
+    """
+    silent = {one.culprit.node for one in found if one.code == SILENT and one.culprit is not None}
+    return tuple(
+        sign if sign.node in silent or None in silent else Sign(sign.node, max(sign.last_seen, started_at))
+        for sign in signs
+    )

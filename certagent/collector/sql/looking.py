@@ -25,7 +25,7 @@ from certagent.collector.sql.schema import (
 from certagent.collector.sql.statements import chunks
 from certagent.collector.sql.touched import Touched
 from certagent.domain.findings import Finding
-from certagent.domain.fleet import DISAGREED, FleetLook, Held, Sign, heard_since
+from certagent.domain.fleet import DISAGREED, SILENT, FleetLook, Held, Sign, heard_since
 from certagent.domain.incidents import COLLECTOR, KnownRehearsal
 from certagent.domain.paths import addresses_met
 from certagent.domain.rehearsals import Rehearsal
@@ -33,18 +33,19 @@ from certagent.domain.rehearsals import Rehearsal
 _SCOPE = "fleet"
 _ENOUGH = 200  # rehearsals that passed
 
+_decode_finding = msgspec.json.Decoder(Finding).decode
 _decode_rehearsal = msgspec.json.Decoder(Rehearsal).decode
 
 
 def gather(connection: Connection, since: datetime) -> FleetLook:
-    """The facts. A collector that runs only `since` then counts nobody's silence before."""
+    """The facts. A collector that runs only `since` then counts no silence before that is not known."""
     signs = [Sign(row.name, row.last_seen) for row in connection.execute(select(agents.c.name, agents.c.last_seen))]
     telling = findings.c.is_grave & findings.c.key.startswith("code:") | findings.c.key.contains(f":{DISAGREED}:")
     of_agents = telling & (findings.c.agent != COLLECTOR)
     known = _rehearsals(connection)
     met = {address for one in known for address in addresses_met(one.rehearsal)}
     return FleetLook(
-        signs=heard_since(signs, since),
+        signs=heard_since(signs, since, _silences(connection)),
         held=tuple(_held(connection)),
         sightings=tuple(facts.sighting_of(row) for row in connection.execute(select(findings).where(of_agents))),
         rehearsals=tuple(known),
@@ -80,6 +81,12 @@ def _forget_revoked(connection: Connection, before: datetime, touched: Touched) 
         connection.execute(delete(agents).where(agents.c.name == name))
         touched.agents.add(name)
         touched.all = True
+
+
+def _silences(connection: Connection) -> Iterator[Finding]:
+    known = (findings.c.agent == COLLECTOR) & findings.c.key.endswith(f":{SILENT}")
+    for document in connection.execute(select(findings.c.document).where(known)).scalars():
+        yield _decode_finding(document)
 
 
 def _rehearsals(connection: Connection) -> list[KnownRehearsal]:
