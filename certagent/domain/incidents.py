@@ -202,6 +202,8 @@ def follow(
     key: str, known: Incident | None, case: Case | None, now: datetime
 ) -> tuple[Incident | None, TransitionKind | None]:
     """The incident as it now stands, and its transition if it made one."""
+    if case is not None and _is_mere_accusation(known, case):
+        case = None
     if case is None:
         if known is None or known.state is IncidentState.RESOLVED:
             return known, None
@@ -212,6 +214,11 @@ def follow(
     identity, flaps = (known.id, known.flaps + 1) if known is not None and back_soon else (_identity(key, now), 0)
     opened = Incident(id=identity, state=IncidentState.OPEN, opened_at=now, flaps=flaps, **msgspec.structs.asdict(case))
     return opened, TransitionKind.REOPENED if back_soon else TransitionKind.OPENED
+
+
+def _is_mere_accusation(known: Incident | None, case: Case) -> bool:
+    """What was borne out and no longer is: it is over, and somebody's word alone neither keeps it open nor pages."""
+    return known is not None and known.state is not IncidentState.RESOLVED and known.confirmed and not case.confirmed
 
 
 def acknowledge(incident: Incident, by: str, now: datetime) -> Incident:
@@ -260,28 +267,29 @@ def _saw(rehearsal: Rehearsal, culprit: Culprit, fleet: Fleet) -> bool:
 
 
 def _describe(group: list[Sighting], fleet: Fleet) -> Case:
-    first = min(group, key=lambda sighting: _precedence(sighting, fleet))
+    """In the words of those who may accuse, if there are any; whoever says the same is a victim all the same."""
+    borne_out = [sighting for sighting in group if is_borne_out(sighting, fleet)]
+    first = min(borne_out or group, key=lambda sighting: _precedence(sighting, fleet))
     leading = first.finding
     owners = {a: fleet.owners[a] for a in sorted(addresses_in(leading)) if a in fleet.owners}
     return Case(
         code=leading.code,
         severity=effective_severity(first, fleet),
         culprit=_enrich(leading.culprit or Culprit(), accused_by(first.agent, leading), fleet),
-        lines=_lines(group),
+        lines=_lines(borne_out or group),
         victims=_victims(group, fleet),
         explanation=_explain(leading, owners),
         fix=leading.fix,
-        confirmed=is_borne_out(first, fleet),
+        confirmed=bool(borne_out),
         reporters=tuple(sorted({sighting.agent for sighting in group})),
         owners=owners,
     )
 
 
 def _precedence(sighting: Sighting, fleet: Fleet) -> tuple[object, ...]:
-    """Who speaks for the group: borne out before mere accusation, worst first, the culprit's own node first."""
+    """Who speaks for the group: worst first, the culprit's own node first."""
     finding = sighting.finding
     return (
-        not is_borne_out(sighting, fleet),
         effective_severity(sighting, fleet).rank,
         accused_by(sighting.agent, finding) != sighting.agent,
         finding.culprit.line or 0 if finding.culprit is not None else 0,

@@ -100,7 +100,7 @@ def test_a_victims_own_finding_joins_the_incident_of_the_file() -> None:
 
 def test_a_line_that_moved_is_shown_once_where_it_was_seen_last() -> None:
     """The same text is the same line."""
-    moved = seen(shadow(line=9), agent="lxc102", at=AT + timedelta(seconds=1))
+    moved = seen(shadow(line=9), scope=f"identifier:{TRAEFIK}", at=AT + timedelta(seconds=1))
     assert [line.line for line in only(gather([seen(), moved], FLEET)).lines] == [9]
 
 
@@ -138,6 +138,30 @@ def test_a_passed_rehearsal_says_nothing_about_a_deployment() -> None:
 def test_a_stranger_may_accuse_but_is_not_believed() -> None:
     """Rule 11: the reporter is kept apart from the culprit."""
     assert not only(gather([seen(agent="lxc101")], FLEET)).confirmed
+
+
+def test_a_strangers_word_changes_nothing_of_what_is_borne_out() -> None:
+    """Neither its lines nor its advice; it is believed to be a victim, no more."""
+    said = msgspec.structs.replace(shadow(line=9), fix="Run this.", severity=Severity.FATAL)
+    said = msgspec.structs.replace(said, culprit=Culprit(node="lxc103", file="/etc/hosts", line=9, text="mine"))
+    case = only(gather([seen(), seen(said, agent="lxc101", at=AT + timedelta(seconds=1))], FLEET))
+    assert ([line.line for line in case.lines], case.fix, case.confirmed) == ([7], shadow().fix, True)
+
+
+def test_a_strangers_word_alone_does_not_hold_open_what_was_borne_out() -> None:
+    """It is over when the culprit's own node takes it back; the accusation opens for itself, unconfirmed."""
+    both, left = gather([seen(), seen(agent="lxc101")], FLEET), gather([seen(agent="lxc101")], FLEET)
+    incident, _ = follow("key", None, only(both), AT)
+    incident, transition = follow("key", incident, only(left), AT)
+    assert incident is not None
+    assert (incident.state, incident.confirmed, transition) == (
+        IncidentState.RESOLVED,
+        True,
+        TransitionKind.RESOLVED,
+    )
+    incident, transition = follow("key", incident, only(left), AT)
+    assert incident is not None
+    assert (incident.confirmed, transition) == (False, TransitionKind.REOPENED)
 
 
 def test_a_brokered_rehearsal_bears_an_accusation_out_if_it_met_the_culprit() -> None:
