@@ -28,7 +28,8 @@ async def _break(collector: Collector) -> str:
     """The founding failure, rehearsed, with a script in every word that an agent may choose; the incident's id."""
     await collector.introduce()
     failed = rehearsal(RehearsalOutcome.FAILED, poisoned=True)
-    await collector.report(collector.cast.traefik.preflight(rehearsals=(failed,), verdicts={TRAEFIK: "block"}))
+    for agent in (collector.cast.traefik, collector.cast.authority):
+        await collector.report(agent.preflight(rehearsals=(failed,), verdicts={TRAEFIK: "block"}))
     nasty = msgspec.structs.replace(shadow(), fix=NASTY, detail={"note": NASTY, "list": [NASTY], NASTY: {"x": NASTY}})
     await collector.report(collector.cast.authority.watch(nasty))
     return str((await collector.incidents())[0]["id"])

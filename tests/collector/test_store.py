@@ -23,7 +23,7 @@ from certagent.domain.incidents import IncidentState, TransitionKind
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
 from certagent.world.clock import SystemClock
-from tests.collector.cast import NGINX, TRAEFIK, Agent, Cast, certificate, now, refused, rehearsal, shadow
+from tests.collector.cast import TRAEFIK, Agent, Cast, certificate, now, refused, rehearsal, shadow
 
 Opening = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -209,15 +209,18 @@ async def test_a_symptom_takes_over_when_its_cause_is_gone(store: Store) -> None
     assert sorted(await states(store)) == ["open", "resolved"]
 
 
-async def test_a_reported_rehearsal_counts_for_the_reporters_own_identifiers(store: Store) -> None:
-    """A stranger cannot clear what it does not own, nor speak from the future."""
+async def test_a_reported_rehearsal_is_the_authoritys_own(store: Store) -> None:
+    """Nobody else clears by its own word what stands, not even whose identifier it is: anybody may claim one. And
+    nothing comes from the future."""
     cast = Cast()
     await introduce(store, cast)
     await take(store, cast.authority, cast.authority.watch(shadow()))
     passed = rehearsal(RehearsalOutcome.PASSED, at=now() + timedelta(days=300))
-    await take(store, cast.gateway, cast.gateway.preflight(identifier=NGINX, rehearsals=(passed,)))
-    assert await states(store) == ["open"]
+    claimed = cast.gateway.inventory("10.0.0.153", "nginx", certificate("mine", TRAEFIK))
+    await take(store, cast.gateway, claimed, cast.gateway.preflight(rehearsals=(passed,)))
     await take(store, cast.traefik, cast.traefik.preflight(rehearsals=(passed,)))
+    assert await states(store) == ["open"]
+    await take(store, cast.authority, cast.authority.preflight(rehearsals=(passed,)))
     assert await states(store) == ["resolved"]
     known, _, _ = await store.path_facts(TRAEFIK)
     assert known is not None

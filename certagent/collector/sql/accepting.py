@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
-from certagent.collector.sql.inventories import accept_inventory, identifiers_of_all
+from certagent.collector.sql.inventories import accept_inventory
 from certagent.collector.sql.schema import agents, changes, findings, rehearsals, reports, scopes
 from certagent.collector.sql.statements import chunks, delete_by, text_of, upsert
 from certagent.collector.sql.touched import Touched
@@ -138,7 +138,7 @@ def _take_their_word(
     _replace_findings(connection, newest, now, touched)
     rehearsed = [(caller, report) for caller, report in fresh if report.rehearsals]
     if rehearsed:
-        keep_rehearsals(connection, _believable(connection, rehearsed), now, touched, brokered=False)
+        keep_rehearsals(connection, _believable(rehearsed), now, touched, brokered=False)
 
 
 def _newest_by_scope(
@@ -223,17 +223,12 @@ def _is_grave(finding: Finding) -> bool:
     return finding.severity.at_least(Severity.ERROR)
 
 
-def _believable(connection: Connection, rehearsed: Sequence[tuple[Caller, Report]]) -> list[Rehearsal]:
-    """Rehearsals that came to something, of the reporter's own identifiers (the authority's: of any)."""
-    own = identifiers_of_all(connection, {caller.name for caller, _ in rehearsed if not _may_speak_of_all(caller)})
+def _believable(rehearsed: Sequence[tuple[Caller, Report]]) -> list[Rehearsal]:
+    """The authority's own that came to something. Everybody else's went through the broker, or are nobody's word: an
+    agent could claim an identifier and clear what stands against it."""
     return [
         rehearsal
         for caller, report in rehearsed
         for rehearsal in report.rehearsals
-        if (_may_speak_of_all(caller) or (caller.name, rehearsal.identifier) in own)
-        and rehearsal.outcome is not RehearsalOutcome.UNAVAILABLE
+        if caller.role is TokenRole.AUTHORITY and rehearsal.outcome is not RehearsalOutcome.UNAVAILABLE
     ]
-
-
-def _may_speak_of_all(caller: Caller) -> bool:
-    return caller.role is TokenRole.AUTHORITY

@@ -1,13 +1,12 @@
 """Inventories into tables: whose address, whose certificate. An inventory that says nothing new changes nothing."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from certagent.collector.sql.schema import addresses, agents, certificates, identifiers
-from certagent.collector.sql.statements import chunks, text_of
+from certagent.collector.sql.statements import text_of
 from certagent.collector.sql.touched import Touched
 from certagent.domain.reports import CertificateState, Inventory
 
@@ -36,15 +35,6 @@ def identifiers_of(connection: Connection, agent: str) -> frozenset[str]:
     """The identifiers of the agent's certificates."""
     query = select(identifiers.c.identifier).where(identifiers.c.agent == agent)
     return frozenset(connection.execute(query).scalars())
-
-
-def identifiers_of_all(connection: Connection, names: Iterable[str]) -> set[tuple[str, str]]:
-    """(agent, identifier) of all those agents' certificates."""
-    found: set[tuple[str, str]] = set()
-    for piece in chunks(names):
-        query = select(identifiers.c.agent, identifiers.c.identifier).where(identifiers.c.agent.in_(piece))
-        found |= {(row[0], row[1]) for row in connection.execute(query).all()}
-    return found
 
 
 def _replace_addresses(connection: Connection, agent: str, inventory: Inventory) -> None:
