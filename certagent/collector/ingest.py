@@ -150,7 +150,7 @@ def _complaints(report: Report, agent: str) -> Iterator[str]:
     for kind, name in _names(report):
         if not name or len(name) > _LONGEST_NAME[kind] or not name.isprintable():
             yield f"{kind}: empty, too long, or not printable"
-    if any(moment.tzinfo is None for moment in _moments(report)):
+    if any(moment is not None and moment.tzinfo is None for moment in _moments(report)):
         yield "a time has no zone"
 
 
@@ -182,9 +182,14 @@ def _names_in(finding: Finding) -> Iterator[tuple[str, str]]:
         yield "node", finding.culprit.node
 
 
-def _moments(report: Report) -> Iterator[datetime]:
+def _moments(report: Report) -> Iterator[datetime | None]:
     yield from (report.started_at, report.finished_at)
-    yield from (rehearsal.at for rehearsal in report.rehearsals)
+    for rehearsal in report.rehearsals:
+        yield from (rehearsal.at, rehearsal.settles_at)
+    for finding in report.findings:
+        if finding.impact is not None:
+            yield from (finding.impact.due_at, finding.impact.expires_at)
     for certificate in report.inventory.certificates if report.inventory is not None else ():
+        yield from (certificate.due_at, certificate.last_outcome_at)
         if certificate.on_disk is not None:
             yield from (certificate.on_disk.not_before, certificate.on_disk.not_after)

@@ -8,10 +8,20 @@ import pytest
 
 from certagent.collector.ingest import read_reports
 from certagent.collector.problems import Problem
+from certagent.domain.findings import Impact
+from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
-from tests.collector.cast import Agent, Cast, certificate, shadow
+from tests.collector.cast import Agent, Cast, certificate, rehearsal, shadow
 
 GOOD = Agent("lxc102").preflight()
+NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001
+
+
+def _holding(**times: datetime) -> Report:
+    """An inventory with a certificate that has those times."""
+    one = msgspec.structs.replace(certificate("site", "x"), **times)
+    return Agent("lxc102").inventory("10.0.0.12", "x", one)
+
 
 BAD: dict[str, Callable[[Report], Report]] = {
     "another agent": lambda report: msgspec.structs.replace(report, agent="lxc103"),
@@ -21,7 +31,15 @@ BAD: dict[str, Callable[[Report], Report]] = {
     "no id": lambda report: msgspec.structs.replace(report, id=""),
     "an id that breaks lines": lambda report: msgspec.structs.replace(report, id="a\nb"),
     "an endless scope": lambda report: msgspec.structs.replace(report, scopes=("x" * 5_000,)),
-    "a naive time": lambda report: msgspec.structs.replace(report, finished_at=datetime(2026, 1, 1)),  # noqa: DTZ001
+    "a naive time": lambda report: msgspec.structs.replace(report, finished_at=NAIVE),
+    "due at a naive time": lambda _: msgspec.structs.replace(_holding(due_at=NAIVE), id="bad"),
+    "an outcome at a naive time": lambda _: msgspec.structs.replace(_holding(last_outcome_at=NAIVE), id="bad"),
+    "an impact at a naive time": lambda report: msgspec.structs.replace(
+        report, findings=(msgspec.structs.replace(shadow(), impact=Impact(certificate="x", expires_at=NAIVE)),)
+    ),
+    "a rehearsal that settles at a naive time": lambda report: msgspec.structs.replace(
+        report, rehearsals=(msgspec.structs.replace(rehearsal(RehearsalOutcome.PASSED), settles_at=NAIVE),)
+    ),
     "a sequence below zero": lambda report: msgspec.structs.replace(report, sequence=-1),
     "too many findings": lambda report: msgspec.structs.replace(report, findings=(shadow(),) * 1_001),
     "a nameless certificate": lambda report: msgspec.structs.replace(
