@@ -180,13 +180,20 @@ def _credentials_of(request: web.Request) -> list[Credential]:
 
 
 def _proven_identifiers(request: web.Request) -> list[Credential]:
-    """The DNS names of the client's certificate; the handshake has verified it by `server.client_root`."""
+    """The DNS names of the client's certificate; the handshake has verified it by `server.client_root`.
+
+    A browser shows it to the collector whoever's page makes it ask.
+    """
     proven = request.get_extra_info("peercert")
     if not proven:
         return []
     names = sorted(name.lower() for kind, name in proven.get("subjectAltName", ()) if kind == "DNS")
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(proven["notAfter"]), UTC)
-    return [Credential(certificate_digest_of(name), name, expires_at=ends) for name in names]
+    by_browser = "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
+    return [
+        Credential(certificate_digest_of(name), f"{name} {proven.get('serialNumber')}", by_browser, ends)
+        for name in names
+    ]
 
 
 def _who_are_you(request: web.Request) -> Exception:

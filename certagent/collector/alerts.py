@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from certagent.collector.channels import Deliverer, Keeper
 from certagent.collector.channels.message import word
-from certagent.collector.store import Delivery, Store, StoreFailed
+from certagent.collector.store import Delivery, Overloaded, Store, StoreFailed
 from certagent.domain.incidents import TransitionKind
 from certagent.domain.ports import Clock
 from certagent.world.webhook import PermanentFailure, TransientFailure
@@ -44,8 +44,8 @@ class Courier:
             self._wanted.clear()
             try:
                 rest = await self._work()
-            except StoreFailed as error:
-                log.error("channel %s: %s", self.name, error)
+            except (StoreFailed, Overloaded) as error:
+                log.error("channel %s: %s", self.name, str(error) or "too much waits to be written")
                 rest = LOOK_AGAIN
             if rest > timedelta(0):
                 await self._rest(rest)

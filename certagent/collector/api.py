@@ -195,13 +195,13 @@ class Api:
         await response.prepare(request)
         with self._events.watch() as queue:
             message: bytes | None = b"retry: 1000\n\n"
-            while message is not None:
+            while message is not None and await self._access.still_holds(credential, caller):
                 await response.write(message)
                 try:
                     async with asyncio.timeout(_KEEP_ALIVE_SECONDS):
                         message = await queue.get()
                 except TimeoutError:
-                    message = b": still here\n\n" if await self._access.still_holds(credential, caller) else None
+                    message = b": still here\n\n"
         return response
 
     async def show_metrics(self, request: web.Request) -> web.Response:

@@ -9,7 +9,7 @@ import msgspec
 
 from certagent.collector.channel import AgentChannel, ChannelClosed, Channels, new_id
 from certagent.collector.problems import Problem
-from certagent.collector.store import Caller, Store, TokenRole
+from certagent.collector.store import Caller, Store, StoreFailed, TokenRole
 from certagent.domain.channel import Answer, JudgeAgain, Rehearse, Rehearsed
 from certagent.domain.conclusions.nameserver import OF_NAMESERVERS
 from certagent.domain.paths import addresses_met
@@ -116,3 +116,5 @@ async def _tell(channel: AgentChannel, identifiers: frozenset[str], slots: async
             await channel.tell(JudgeAgain(id=new_id(), identifiers=tuple(sorted(identifiers))))
         except ChannelClosed:
             log.info("%s went away before it could be asked to judge again", channel.caller.name)
+        except StoreFailed as error:  # whether its token holds cannot be seen now; it judges by its timer
+            log.warning("%s was not asked to judge again: %s", channel.caller.name, error)

@@ -178,6 +178,25 @@ async def test_a_certificate_speaks_as_the_agent_it_was_given_to(tmp_path: Path)
             assert await eventually(ended)
 
 
+async def test_another_sites_page_changes_nothing_by_an_operators_certificate(tmp_path: Path) -> None:
+    """A browser shows it to the collector whoever asks; a program says nothing of any page, and may."""
+    root = Authority("Clients")
+    async with _asking_for_certificates(tmp_path, root) as collector:
+        add_certificate(collector.store, "lxc102", TokenRole.OPERATOR, CERTIFICATE, now())
+        await collector.report(collector.cast.authority.watch(shadow()))
+        (incident,) = await collector.incidents()
+        pair = (tmp_path / "client.crt", tmp_path / "client.key")
+        _write_pair(pair, root, (CERTIFICATE,))
+        context, url = collector.trust(), f"https://127.0.0.1:{collector.port}"
+        context.load_cert_chain(*pair)
+        own = {"Origin": url, "Sec-Fetch-Site": "same-origin"}
+        foreign = ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.test"})
+        async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(ssl=context)) as session:
+            for headers, expected in ((foreign[0], 403), (foreign[1], 403), (own, 200), ({}, 200)):
+                async with session.post(f"/v1/incidents/{incident['id']}/ack", headers=headers) as answer:
+                    assert answer.status == expected, headers
+
+
 async def test_a_channel_ends_with_the_certificate_that_opened_it(tmp_path: Path) -> None:
     """And a connection that was kept open serves nobody any more; the new certificate opens another one."""
     root = Authority("Clients")

@@ -9,7 +9,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from tests.collector.cast import NGINX, TRAEFIK, certificate, shadow
+from certagent.collector.tokens import revoke_tokens
+from tests.collector.cast import NGINX, TRAEFIK, certificate, now, shadow
 from tests.collector.process import Collector, eventually
 
 
@@ -155,6 +156,23 @@ async def test_watchers_hear_of_each_change(collector: Collector) -> None:
                 line = (await response.content.readline()).decode().strip()
                 if line.startswith("event: "):
                     seen.add(line.removeprefix("event: "))
+
+
+async def test_a_watcher_whose_token_is_revoked_hears_no_more(collector: Collector) -> None:
+    """However much happens."""
+
+    async def happen() -> None:
+        while True:
+            await collector.report(collector.cast.authority.watch(shadow()))
+            await collector.report(collector.cast.authority.watch())
+
+    async with collector.session("ops") as session, session.get("/v1/events") as response:
+        happening = asyncio.create_task(happen())
+        assert b"event: " in await response.content.readuntil(b"event: ")
+        revoke_tokens(collector.store, "ops", now())
+        async with asyncio.timeout(10):
+            await response.content.read()  # to its end
+        happening.cancel()
 
 
 async def test_metrics_and_description(collector: Collector) -> None:

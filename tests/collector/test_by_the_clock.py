@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
+from certagent.collector.alerts import Courier
 from certagent.collector.sql.store import open_store
-from certagent.collector.store import Store, TokenRole
+from certagent.collector.store import Overloaded, Store, TokenRole
 from certagent.collector.tokens import add_token, revoke_tokens
 from certagent.config import load_policy
 from certagent.domain.alert_rules import AlertRule, Duration
@@ -18,13 +19,14 @@ from certagent.domain.incidents import IncidentState
 from certagent.domain.reports import FileChange
 from tests.clock import FakeClock
 from tests.collector.cast import HOSTS, LINE, TRAEFIK, Agent, Cast, now, refused, shadow
+from tests.collector.process import eventually
 from tests.collector.test_store import introduce, states, take
 
 POLICY = load_policy(None)
 HOUR = timedelta(hours=1)
 RULES = {
     "all": AlertRule(to=("hook",), repeat_every=Duration(hours=4)),
-    "slow": AlertRule(codes=("net.*",), to=("h*", "mail"), after=Duration(minutes=2)),
+    "slow": AlertRule(codes=("net.*",), to=("h*", "mail"), after=Duration(minutes=2), repeat_every=Duration(hours=4)),
 }
 
 
@@ -80,6 +82,32 @@ async def test_an_agent_that_falls_silent_is_an_incident_with_its_certificates(w
     await world.look("lxc101", "lxc103")
     assert await world.found() == {"agent.silent": "resolved"}
     assert await world.said() == ["opened", "resolved"]
+
+
+async def test_who_is_silent_by_now_stays_so_when_the_collector_starts_again(world: World) -> None:
+    """It does not count its own absence, but what was found before it stands: nobody is told that it is over."""
+    await introduce(world.store, world.cast)
+    world.clock.move(timedelta(minutes=6))
+    await world.look("lxc101", "lxc103")
+    (incident,) = (await world.store.incidents(None, 9)).items
+    await world.store.acknowledge(incident.id, "ops")
+    for _ in range(2):  # or another collector on the same database, beside the first
+        world.since = world.clock.now()
+        await world.look("lxc101", "lxc103")
+    assert await world.found() == {"agent.silent": "acknowledged"}
+    assert await world.said() == ["opened"]
+
+
+async def test_all_silent_stay_so_when_the_collector_starts_again(world: World) -> None:
+    """What was said once for all of them, too; who comes back is heard."""
+    await introduce(world.store, world.cast)
+    world.clock.move(timedelta(minutes=6))
+    await world.look("lxc103")
+    world.since = world.clock.now()
+    await world.look("lxc103")
+    assert await world.found() == {"agent.silent": "open"}
+    await world.look("lxc101", "lxc102", "lxc103")
+    assert await world.found() == {"agent.silent": "resolved"}
 
 
 async def test_nobody_was_silent_while_the_collector_was_away(world: World) -> None:
@@ -270,6 +298,33 @@ async def test_it_reminds_until_somebody_acknowledges(world: World) -> None:
     assert await world.store.remind() == 0
 
 
+async def test_who_was_told_of_the_opening_is_told_of_the_end_although_a_reminder_waits(world: World) -> None:
+    """The reminder is taken back, the end is not."""
+    agent = world.cast.authority
+    await take(world.store, agent, agent.preflight(refused(), at=world.clock.now()))
+    world.clock.move(timedelta(minutes=3))
+    assert await world.said() == ["opened"]
+    world.clock.move(4 * HOUR)
+    assert await world.store.remind() == 1
+    await take(world.store, agent, agent.preflight(at=world.clock.now()))
+    world.clock.move(HOUR)
+    assert await world.said() == ["resolved"]
+
+
+async def test_reminders_do_not_pile_up_while_the_channel_takes_none(world: World) -> None:
+    """What waits already says it."""
+    await world.watch(shadow())
+    delivery = await world.store.next_delivery("hook")
+    assert delivery is not None
+    for _ in range(3):
+        world.clock.move(5 * HOUR)
+        await world.store.settle_delivery(delivery.number, failure="HTTP 503", retry_at=world.clock.now())
+        assert await world.store.remind() == 0
+    assert await world.said() == ["opened"]
+    assert await world.store.remind() == 1
+    assert await world.said() == ["reminded"]
+
+
 async def test_flapping_is_damped(world: World) -> None:
     """Ten times within minutes: a few messages, then silence until it has stayed as it is."""
     for _ in range(10):
@@ -302,6 +357,35 @@ async def test_messages_about_one_incident_keep_their_order_and_hold_up_no_other
     again = await world.store.next_delivery("hook")
     assert again is not None
     assert again.number == first.number
+
+
+async def test_a_courier_goes_on_when_too_much_waits_to_be_written(world: World, monkeypatch) -> None:
+    """The message has left, and that cannot be written down now: it leaves again, and nothing ends."""
+    left: list[str] = []
+
+    class Deliverer:
+        async def deliver(self, message) -> None:
+            left.append(message.title)
+
+    settle = world.store.settle_delivery
+
+    async def refuse_once(*numbers, **options) -> None:
+        monkeypatch.setattr(world.store, "settle_delivery", settle)
+        raise Overloaded
+
+    monkeypatch.setattr(world.store, "settle_delivery", refuse_once)
+    await world.watch(shadow())
+    courier = Courier("hook", Deliverer(), world.store, world.clock, "https://collector.test")
+    running = asyncio.create_task(courier.run())
+
+    async def is_told_again() -> bool:
+        return len(left) > 1 or running.done()
+
+    await eventually(is_told_again)
+    ended, _ = await asyncio.wait({running}, timeout=0.5)
+    assert (len(left), ended) == (2, set())
+    assert await world.store.next_delivery("hook") is None
+    running.cancel()
 
 
 async def test_what_a_channel_was_told_stands_until_it_is_resolved(world: World) -> None:

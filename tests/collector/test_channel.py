@@ -6,9 +6,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
+import aiohttp.web
 import msgspec
 import pytest
 
+from certagent.collector.channel import AgentChannel, Channels
+from certagent.collector.rehearsals import tell_to_judge_again
+from certagent.collector.store import Caller, StoreFailed, TokenRole
 from certagent.collector.tokens import revoke_tokens
 from certagent.domain.channel import Accepted, JudgeAgain, Rehearse, Rehearsed, decode_ask, encode
 from certagent.domain.findings import Culprit
@@ -266,3 +270,15 @@ async def test_a_flood_of_questions_is_refused_and_harms_no_other(collector: Col
     assert {status for status, _ in answers} == {200, 429}
     other = msgspec.structs.replace(REQUEST, identifier=NGINX)
     assert (await collector.post("/v1/rehearsals", other, "lxc101"))[0] == 200
+
+
+async def test_nothing_ends_when_the_store_cannot_say_whether_an_agent_may_be_asked() -> None:
+    """It is told to judge again by its own timer."""
+
+    async def fail() -> bool:
+        raise StoreFailed("the server was restarted")
+
+    channels = Channels(lambda _: None)
+    await channels.admit(AgentChannel(Caller("lxc102", TokenRole.AGENT), aiohttp.web.WebSocketResponse(), fail))
+    await tell_to_judge_again(channels, {"lxc102": frozenset({TRAEFIK})})
+    assert channels.names() == {"lxc102"}
