@@ -110,7 +110,7 @@ class _Attempt:
             self._faults.append(fault_of(error, self._target))
 
     async def _bring_live(self) -> Proof | None:
-        """Validate, reload, prove; None when the service does not accept what is live."""
+        """Validate, reload, prove; None when the service does not accept what is live, or cannot be told of it."""
         with self._step("validate"):
             refused = await self._target.validate()
         if refused is not None:
@@ -120,6 +120,9 @@ class _Attempt:
             trouble = await self._target.reload()
         with self._step("prove"):
             proof = await self._prove(self._generation.facts.fingerprint)
+        if trouble is not None and not proof.endpoints:  # no evidence, but here there is no other
+            self._faults.append(trouble)
+            return None
         if proof.missing:
             self._faults += [trouble] if trouble else []
             self._faults += await self._target.explain(self._generation, proof)

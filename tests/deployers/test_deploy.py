@@ -260,6 +260,16 @@ async def test_without_an_endpoint_it_is_in_place_but_unproven(place: Place) -> 
     assert place.certificate.read_bytes() == job.generation.chain_pem
 
 
+async def test_without_an_endpoint_a_failed_command_is_a_failure(place: Place) -> None:
+    """There is nothing else to judge by: the pair from before is back, and the next attempt may do better."""
+    for command in (("false",), ("sleep", "60"), ("certagent-has-no-such-program",)):
+        deployment = await deploy(place.job(prove=(), command=command, timeout=0.2))
+        assert (deployment.outcome, deployment.is_good) == (DeploymentOutcome.ROLLED_BACK, False)
+        assert _codes(deployment) == ["deploy.reload_failed", "deploy.rolled_back"]
+        assert place.certificate.read_bytes() == place.old.chain_pem
+    assert (await deploy(place.job(prove=()))).outcome is DeploymentOutcome.UNPROVEN
+
+
 async def test_key_and_certificate_may_lie_apart(place: Place) -> None:
     """Then the key's link is absolute."""
     (place.folder / "private").mkdir()
