@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from cryptography import x509
 
-from certagent.domain.certificates import CertificateFacts, read_facts
+from certagent.domain.certificates import CertificateFacts, read_leaf
 from certagent.domain.deployments import Generation
 from certagent.domain.fixes import Fix
 from certagent.domain.orders import Account, PendingOrder
@@ -307,8 +306,7 @@ class CertificateFolder:
 
 
 def _generation(number: int, key_pem: bytes, chain_pem: bytes) -> Generation:
-    leaf = x509.load_pem_x509_certificate(chain_pem)
-    return Generation(number=number, key_pem=key_pem, chain_pem=chain_pem, facts=read_facts(leaf))
+    return Generation(number=number, key_pem=key_pem, chain_pem=chain_pem, facts=read_leaf(chain_pem))
 
 
 def _backup_name(file: str) -> str:

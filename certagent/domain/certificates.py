@@ -7,6 +7,9 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+UNREADABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What `cryptography` raises for a certificate that it cannot read, at once or with a look inside."""
+
 
 class CertificateFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A leaf certificate in short. `fingerprint` is the SHA-256 of its DER form in lower-case hexadecimal."""
@@ -56,7 +59,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_facts(certificate: x509.Certificate) -> CertificateFacts:
-    """The facts of a parsed certificate: DNS names and IP addresses of its SAN are its identifiers."""
+    """The facts of a parsed certificate: DNS names and IP addresses of its SAN are its identifiers. Raises what is
+    `UNREADABLE`."""
     return CertificateFacts(
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
         serial=f"{certificate.serial_number:x}",
@@ -67,9 +71,17 @@ def read_facts(certificate: x509.Certificate) -> CertificateFacts:
     )
 
 
+def read_leaf(chain_pem: bytes) -> CertificateFacts:
+    """The facts of a chain's first. Raises ValueError when there is none, or none that can be read."""
+    try:
+        return read_facts(x509.load_pem_x509_certificate(chain_pem))
+    except UNREADABLE as error:
+        raise ValueError(str(error)) from error
+
+
 def fingerprint_of(chain_pem: bytes) -> str:
-    """Of the leaf, which is a chain's first. Raises ValueError when there is none."""
-    return read_facts(x509.load_pem_x509_certificate(chain_pem)).fingerprint
+    """Of the leaf. Raises as `read_leaf` does."""
+    return read_leaf(chain_pem).fingerprint
 
 
 def _subject_alternative_names(certificate: x509.Certificate) -> tuple[str, ...]:

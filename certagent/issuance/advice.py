@@ -11,6 +11,7 @@ import msgspec
 from cryptography import x509
 
 from certagent.domain.certificates import Window, renewal_identifier
+from certagent.issuance.documents import decode
 from certagent.issuance.patience import seconds_of
 from certagent.world.pinned import PinnedClient
 
@@ -57,7 +58,7 @@ class Advisor:
         parts = urlsplit(self._directory)
         try:
             async with PinnedClient(f"{parts.scheme}://{parts.netloc}", self._root, self._addresses, {}) as client:
-                directory = msgspec.json.decode((await _get(client, parts.path))[0], type=_Directory)
+                directory = decode((await _get(client, parts.path))[0], _Directory)
                 if directory.renewal_info is None:
                     return [Advice(window=None, again_in=LONGEST) for _ in chains]
                 path = urlsplit(directory.renewal_info).path
@@ -79,7 +80,7 @@ async def _about(client: PinnedClient, path: str, chain_pem: bytes) -> Advice:
 def _advice(answer: bytes, pause: float | None) -> Advice:
     again_in = USUAL if pause is None else min(max(timedelta(seconds=pause), SHORTEST), LONGEST)
     try:
-        seen = msgspec.json.decode(answer, type=_RenewalInfo).suggested_window
+        seen = decode(answer, _RenewalInfo).suggested_window
         is_window = seen.start.tzinfo is not None and seen.end.tzinfo is not None and seen.start < seen.end
     except msgspec.MsgspecError:
         return Advice(window=None, again_in=USUAL)

@@ -4,7 +4,8 @@ import msgspec
 import requests
 
 from certagent.domain.orders import Authorization, Order, Problem
-from certagent.issuance.patience import seconds_of
+from certagent.issuance.documents import decode
+from certagent.issuance.patience import AuthorityUnreachableError, seconds_of
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -29,10 +30,18 @@ def retry_after_of(response: requests.Response) -> float | None:
     return seconds_of(response.headers.get("Retry-After"), response.headers.get("Date"))
 
 
+def location_of(response: requests.Response) -> str:
+    """Where that is which the CA has made (RFC 8555 sections 7.3 and 7.4). Raises `AuthorityUnreachableError`."""
+    location = response.headers.get("Location")
+    if location is None:
+        raise AuthorityUnreachableError(f"{response.url} does not speak ACME: it answered without a Location")
+    return location
+
+
 def read_problem(response: requests.Response) -> Problem:
     """The CA's problem document, or what stands for one."""
     try:
-        problem = msgspec.json.decode(response.content, type=Problem)
+        problem = decode(response.content, Problem)
     except msgspec.MsgspecError:
         problem = Problem(detail=f"HTTP {response.status_code} without a problem document")
     return msgspec.structs.replace(problem, status=response.status_code)
@@ -41,8 +50,8 @@ def read_problem(response: requests.Response) -> Problem:
 def read_order(response: requests.Response, url: str = "") -> Order:
     """RFC 8555 section 7.1.3, with what the headers say."""
     return msgspec.structs.replace(
-        msgspec.json.decode(response.content, type=Order),
-        url=url or response.headers["Location"],
+        decode(response.content, Order),
+        url=url or location_of(response),
         retry_after=retry_after_of(response),
     )
 
@@ -50,7 +59,7 @@ def read_order(response: requests.Response, url: str = "") -> Order:
 def read_authorization(response: requests.Response, url: str) -> Authorization:
     """RFC 8555 section 7.1.4, likewise."""
     return msgspec.structs.replace(
-        msgspec.json.decode(response.content, type=Authorization),
+        decode(response.content, Authorization),
         url=url,
         retry_after=retry_after_of(response),
     )

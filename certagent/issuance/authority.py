@@ -41,11 +41,13 @@ from certagent.domain.ports import Clock
 from certagent.issuance.accounts import AccountStore, ensure_account, thumbprint
 from certagent.issuance.answers import (
     Directory,
+    location_of,
     read_authorization,
     read_order,
     read_problem,
     retry_after_of,
 )
+from certagent.issuance.documents import decode
 from certagent.issuance.patience import AuthorityUnreachableError, ProblemError, Retries
 from certagent.issuance.transport import PinnedAdapter
 
@@ -136,7 +138,7 @@ class Authority:
                 response = net.send(challenge.url, HTTP01Response(), timeout=(CONNECT_SECONDS, CHALLENGE_SECONDS))
             except requests.exceptions.ReadTimeout:
                 return None
-            return msgspec.json.decode(response.content, type=Challenge)
+            return decode(response.content, Challenge)
 
         return await self._call(Resource.CHALLENGE, post)
 
@@ -199,7 +201,7 @@ class Authority:
             self._account = ensure_account(self._accounts)
             self._network = _Network(self._account, PinnedAdapter(self._root, self._addresses), self._root)
             response = self._network.get(self.directory)
-            self._resources = msgspec.json.decode(response.content, type=Directory)
+            self._resources = decode(response.content, Directory)
             self._network.new_nonce = self._resources.new_nonce
         return self._network, self._resources
 
@@ -209,7 +211,7 @@ class Authority:
             network.use(None)
             bound = _bound(self._account, self._binding, resources) if self._binding else None
             message = acme.messages.NewRegistration(terms_of_service_agreed=True, external_account_binding=bound)
-            url = network.send(resources.new_account, message).headers["Location"]
+            url = location_of(network.send(resources.new_account, message))
             self._account = msgspec.structs.replace(self._account, url=url)
             self._accounts.save(self._account)
         network.use(self._account.url)

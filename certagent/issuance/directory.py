@@ -14,6 +14,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from certagent.domain.certificates import UNREADABLE
 from certagent.domain.conclusions.evidence import DirectoryCheck
 from certagent.world.tls import describe, distrust_kind, error_kind, trust_for_looks
 
@@ -78,7 +79,7 @@ async def _with_offered_root(check: DirectoryCheck, root: Path) -> DirectoryChec
         async with asyncio.timeout(CHECK_SECONDS):
             status, body, _ = await _get(check, root, "/roots.pem", trust=_unverified())
         offered = _fingerprints_of(body)
-    except (OSError, ValueError, TimeoutError):
+    except (OSError, TimeoutError, *UNREADABLE):
         return check
     if status != 200 or not offered or offered & pinned:
         return check
@@ -136,7 +137,7 @@ def _ahead(date: str) -> float | None:
 def _is_directory(body: bytes) -> bool:
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and {"newNonce", "newAccount", "newOrder"} <= document.keys()
 

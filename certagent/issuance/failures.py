@@ -35,6 +35,12 @@ def not_offered(order: Order, authorization: Authorization, kind: str) -> Failed
     return Failed(code="ca.challenge_not_offered", problems=(problem,), order_url=order.url)
 
 
+def no_certificate(order: Order, why: ValueError) -> Failed:
+    """The CA gave something else in its place, and would again."""
+    problem = Problem(detail=f"what it gave as the certificate is none: {why}", resource=Resource.CERTIFICATE)
+    return Failed(code="acme.failed", problems=(problem,), order_url=order.url)
+
+
 def lost(order: Order) -> Failed:
     """The order came to an end without a certificate."""
     problem = order.error or Problem(detail=f"the order is {order.status}, and the CA does not say why")

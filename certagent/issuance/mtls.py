@@ -17,9 +17,11 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from certagent.domain.certificates import fingerprint_of
 from certagent.domain.deployments import Generation
 from certagent.domain.orders import Failed, Issued, OrderOutcome, Problem, Resource, code_of
 from certagent.domain.ports import Clock
+from certagent.issuance.documents import decode
 from certagent.issuance.keys import certificate_request, make_key
 from certagent.issuance.patience import ProblemError, Retries
 from certagent.world.pinned import PinnedClient
@@ -102,7 +104,7 @@ class MtlsRenewal:
         while True:
             status, answer = await client.request("POST", path, timeout=ANSWER_SECONDS, data=body)
             if status in (200, 201):
-                return "".join(msgspec.json.decode(answer, type=_Signed).cert_chain).encode()
+                return _chain(answer)
             if status == 404 and may_be_unknown:
                 return None
             await retries.wait_or_raise(ProblemError(_problem(status, answer)))
@@ -111,9 +113,19 @@ class MtlsRenewal:
         return Issued(order_url=self._url + path, key_pem=key_pem, chain_pem=chain_pem, took=timedelta())
 
 
+def _chain(answer: bytes) -> bytes:
+    """PEM, leaf first. Raises `msgspec.DecodeError` for an answer that holds no certificate."""
+    chain = "".join(decode(answer, _Signed).cert_chain).encode()
+    try:
+        fingerprint_of(chain)
+    except ValueError as error:
+        raise msgspec.DecodeError(f"what it gave as the certificate is none: {error}") from error
+    return chain
+
+
 def _problem(status: int, answer: bytes) -> Problem:
     try:
-        said = msgspec.json.decode(answer, type=_Said).message
+        said = decode(answer, _Said).message
     except msgspec.MsgspecError:
         said = ""
     return Problem(detail=f"HTTP {status}: {said or 'without a reason'}", status=status, resource=Resource.CERTIFICATE)

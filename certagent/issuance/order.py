@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 from cryptography import x509
 
+from certagent.domain.certificates import fingerprint_of
 from certagent.domain.orders import (
     Authorization,
     Challenge,
@@ -33,7 +34,7 @@ from certagent.domain.orders import (
     code_of,
 )
 from certagent.domain.ports import Clock
-from certagent.issuance.failures import failed_by, lost, not_offered
+from certagent.issuance.failures import failed_by, lost, no_certificate, not_offered
 from certagent.issuance.keys import certificate_request, make_key
 from certagent.issuance.patience import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
 
@@ -167,6 +168,10 @@ class Orderer:
         if order.status is not Status.VALID or order.certificate is None:
             return lost(order)
         chain_pem = await self._authority.certificate(order.certificate)  # 4. the chain
+        try:
+            fingerprint_of(chain_pem)
+        except ValueError as error:
+            return no_certificate(order, error)
         return Issued(order_url=pending.url, key_pem=pending.key_pem.encode(), chain_pem=chain_pem, took=timedelta())
 
     async def _take_up(self, wanted: Wanted) -> tuple[PendingOrder, Order] | None:

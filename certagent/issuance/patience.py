@@ -8,6 +8,7 @@ from certagent.domain.ports import Clock
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_RETRY_AFTER = 10.0  # seconds; what asks for more is for the schedule, not for this order
+_LONGEST_SECONDS = 366 * 86400.0  # what is longer says as much
 _PASSING = {"badNonce", "accountDoesNotExist"}
 
 
@@ -63,17 +64,17 @@ def seconds_of(retry_after: str | None, date: str | None = None) -> float | None
     clock may not be ours; without one, 1 s stands for it."""
     if retry_after is None:
         return None
-    if retry_after.isdigit():
-        return float(retry_after)
+    if retry_after.isdecimal():
+        return min(float(retry_after), _LONGEST_SECONDS)
     until = _parsed(retry_after)
     since = _parsed(date) if date is not None else None
     if until is None:
         return None
-    return max((until - since).total_seconds(), 0.0) if since is not None else 1.0
+    return min(max((until - since).total_seconds(), 0.0), _LONGEST_SECONDS) if since is not None else 1.0
 
 
 def _parsed(date: str) -> datetime | None:
     try:
         return parsedate_to_datetime(date).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

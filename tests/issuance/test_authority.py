@@ -157,6 +157,9 @@ async def test_patience_is_bounded_and_obeys_the_ca() -> None:
         ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:26:30 GMT", 90.0),
         ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:29:00 GMT", 0.0),
         ("soon", None, None),
+        ("\xb2", None, None),
+        ("9" * 40, None, 366 * 86400.0),
+        ("Fri, 31 Dec 9999 23:59:00 -1200", None, None),
     ],
 )
 def test_retry_after_in_its_forms(header: str | None, date: str | None, seconds: float | None) -> None:

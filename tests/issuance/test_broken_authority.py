@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from certagent.domain.certificates import read_facts
+from certagent.domain.deployments import Generation
 from certagent.domain.orders import Failed, Issued, PendingOrder
 from certagent.issuance.authority import Authority
+from certagent.issuance.directory import check_directory
+from certagent.issuance.mtls import MtlsRenewal
 from certagent.issuance.order import AuthorityUnreachableError, Orderer, Wanted
 from certagent.issuance.solvers.listener import Listener
 from certagent.world.clock import SystemClock
@@ -31,9 +35,20 @@ GARBAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\nConnection: close\r\n\r\n<h
 HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n{"
 
 
+WITHOUT_A_PLACE = (
+    b"""{"status": "pending", "identifiers": [], "authorizations": [], "finalize": "https://localhost/"}"""
+)
+
+
+def _answered(head: str, body: bytes) -> bytes:
+    """With a nonce, as a CA would."""
+    head = f"HTTP/1.1 {head}\r\nReplay-Nonce: bm9uY2U\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
+
+
 class Front:
     """Stands before the CA on a port of its own, with a certificate of another root. `answer`: to every request whose
-    path ends in `only` (None: handed on)."""
+    path has `only` in it (None: handed on)."""
 
     def __init__(self, ca: StepCa, root: Path) -> None:
         self.answer: bytes | None = None
@@ -70,7 +85,7 @@ class Front:
     ) -> None:
         request = await _message(reader)
         path = request.split(b" ")[1].decode()
-        if self.answer is not None and path.endswith(self.only):
+        if self.answer is not None and self.only in path:
             self.asked += 1
             writer.write(self.answer)
             await writer.drain()
@@ -161,7 +176,11 @@ async def test_a_ca_that_breaks_in_the_middle_has_the_same_order_finished(
     assert (step_ca.count("new-order") - placed, step_ca.count("finalize") - finalized) == (1, 1)
 
 
-@pytest.mark.parametrize("answer", [GARBAGE, HALF, b""], ids=["garbage", "half an answer", "nothing"])
+@pytest.mark.parametrize(
+    "answer",
+    [GARBAGE, HALF, b"", _answered("201 Created", WITHOUT_A_PLACE), _answered("201 Created", b'{"status": "\xe9"}')],
+    ids=["garbage", "half an answer", "nothing", "no Location", "no UTF-8"],
+)
 async def test_what_is_no_answer_is_no_refusal(
     front: Front, through: Authority, listener: Listener, orders: MemoryOrders, answer: bytes
 ) -> None:
@@ -172,3 +191,53 @@ async def test_what_is_no_answer_is_no_refusal(
         await orderer.obtain(WANTED)
     front.answer = None
     assert isinstance(await orderer.obtain(WANTED), Issued)
+
+
+@pytest.mark.parametrize("said", [b'{"detail": "f\xfcr sp\xe4ter"}', b'{"subproblems": [' * 5000])
+async def test_a_refusal_in_no_words_is_a_refusal(
+    front: Front, through: Authority, listener: Listener, orders: MemoryOrders, said: bytes
+) -> None:
+    """A problem document that cannot be read is as good as none."""
+    front.answer, front.only = _answered("403 Forbidden", said), "/new-order"
+    failed = await Orderer(through, listener, orders, SystemClock()).obtain(WANTED)
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.problems[0].detail) == ("acme.failed", "HTTP 403 without a problem document")
+
+
+@pytest.mark.parametrize("given", [b"<html>patience</html>", b"", b"not PEM \xff"])
+async def test_something_else_than_the_certificate_loses_the_order(
+    front: Front, through: Authority, listener: Listener, orders: MemoryOrders, given: bytes
+) -> None:
+    """It is not taken up again only to be given the same: the next attempt places another one."""
+    front.answer, front.only = _answered("200 OK", given), "/certificate/"
+    failed = await Orderer(through, listener, orders, SystemClock()).obtain(WANTED)
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.can_retry, orders.order) == ("acme.failed", False, None)
+    assert "what it gave as the certificate is none" in failed.problems[0].detail
+    front.answer = None
+    assert isinstance(await Orderer(through, listener, orders, SystemClock()).obtain(WANTED), Issued)
+
+
+@pytest.mark.parametrize(
+    "given", [b'{"certChain": []}', b'{"certChain": ["<html>"]}', b'{"certChain": ["\xe9"]}', b"<html></html>"]
+)
+async def test_something_else_than_a_renewed_certificate_is_a_failure(front: Front, given: bytes) -> None:
+    """By mTLS: by value, and in words; a refusal that is no UTF-8 is one, too."""
+    pair = PrivateAuthority().issue("localhost")
+    current = Generation(number=1, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=read_facts(pair.certificate))
+    renewal = MtlsRenewal(front.directory, front.root, (), SystemClock())
+    front.answer, front.only = _answered("201 Created", given), "/1.0/"
+    failed = await renewal.renew(current, "ecdsa-p256")
+    assert isinstance(failed, Failed)
+    assert failed.code == "ca.unreachable"
+    front.answer = _answered("401 Unauthorized", given)
+    failed = await renewal.renew(current, "ecdsa-p256")
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.problems[0].detail) == ("renewal.forbidden", "HTTP 401: without a reason")
+
+
+async def test_brackets_without_end_are_no_directory(front: Front) -> None:
+    """Nor the end of the agent."""
+    front.answer, front.only = _answered("200 OK", b"[" * 60_000), "/directory"
+    checks = await check_directory(front.directory, front.root, ())
+    assert {(check.error, check.status) for check in checks if check.address == "127.0.0.1"} == {("http_status", 200)}
