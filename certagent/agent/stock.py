@@ -83,7 +83,11 @@ class Stock:
     async def _report(self, trigger: Trigger) -> None:
         run = self._reporter.begin(RunKind.INVENTORY, trigger)
         names, self._wanted = self._wanted, set()
-        looks = await self._look([name for name in self._certificates if name in names])
+        try:
+            looks = await self._look([name for name in self._certificates if name in names])
+        except BaseException:
+            self._wanted |= names  # whoever shares this turn asked for them as well
+            raise
         self._states |= {one.name: self._state_of(self._certificates[one.name], one) for one in looks}
         inventory = Inventory(
             node=self._node,

@@ -61,12 +61,14 @@ class Turns:
         changes the files that it `reads` meanwhile.
 
         Two never run at once, and begin at least `apart` seconds after each other; more, up to `PATIENCE_SECONDS`,
-        while `awaits` is not empty. Raises what `act` raises.
+        while `awaits` is not empty. Raises what `act` raises. When who leads is cancelled, another of them leads.
         """
         queue = self._queues.setdefault(key, _Queue())
-        if queue.next is not None:
-            shared: _Result = await asyncio.shield(queue.next)
-            return shared
+        while (shared := queue.next) is not None:
+            await asyncio.wait([shared])
+            if not shared.cancelled():
+                result: _Result = shared.result()
+                return result
         queue.next = turn = asyncio.get_running_loop().create_future()
         try:
             async with queue.busy:
@@ -77,12 +79,21 @@ class Turns:
                     queue.next = None  # whoever comes from here on has changed something that this turn may not see
                     queue.began = self._clock.monotonic()
                     result = await act()
-        except BaseException:
+        except BaseException as error:
             queue.next = None if queue.next is turn else queue.next
-            turn.cancel()
+            _fail(turn, error)
             raise
         turn.set_result(result)
         return result
+
+
+def _fail(turn: asyncio.Future[Any], error: BaseException) -> None:
+    """Trouble is shared; that its leader goes away concerns nobody else."""
+    if isinstance(error, Exception):
+        turn.set_exception(error)
+        turn.exception()  # there may be nobody to share it
+    else:
+        turn.cancel()
 
 
 class _Queue:

@@ -96,3 +96,42 @@ async def test_what_goes_wrong_goes_wrong_once() -> None:
     service = _Service()
     service.go_on.set()
     assert await turns.take("nginx", service.reload) == 1
+
+
+async def test_who_shares_a_turn_whose_leader_is_cancelled_takes_another() -> None:
+    """Before it begins and while it runs; they share one again. Who is cancelled himself is so, and nobody else."""
+    service, turns = _Service(), Turns(FakeClock())
+    running = asyncio.create_task(turns.take("nginx", service.reload), name="running")
+    await _pause()
+    leader, *sharers = (asyncio.create_task(turns.take("nginx", service.reload), name=f"late {n}") for n in range(4))
+    await _pause()
+    leader.cancel()
+    await _pause()
+    sharers[2].cancel()
+    running.cancel()
+    await _pause()
+    service.go_on.set()
+    ended = await asyncio.gather(running, leader, *sharers, return_exceptions=True)
+    assert [type(one) for one in (ended[0], ended[1], ended[4])] == [asyncio.CancelledError] * 3
+    assert ended[2:4] == [2, 2]
+
+
+async def test_trouble_is_shared_as_well() -> None:
+    """It is the same for all who asked before."""
+    service, turns = _Service(), Turns(FakeClock())
+
+    async def fail() -> int:
+        raise OSError("no")
+
+    running = asyncio.create_task(turns.take("nginx", service.reload), name="running")
+    await _pause()
+    late = [asyncio.create_task(turns.take("nginx", fail), name=f"late {n}") for n in range(3)]
+    await _pause()
+    service.go_on.set()
+    assert await running == 1
+    assert [type(one) for one in await asyncio.gather(*late, return_exceptions=True)] == [OSError] * 3
+
+
+async def _pause() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
