@@ -3,7 +3,8 @@
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -149,15 +150,16 @@ class Lifecycle:
         return await self._judge(identifiers or self._own_identifiers(), Trigger.REQUEST)
 
     async def renew_named(self, names: Sequence[str], *, force: bool) -> list[dict[str, Any]]:
-        """Renew what is due (or all, by force), each on its own; waits for all of them."""
+        """Renew what is due (or all, by force), each on its own; waits for all of them, then raises what any raised."""
         wanted = [name for name in names or self._certificates if self._certificates[name].manage]
         await self._begun.wait()
-        async with asyncio.TaskGroup() as group:
-            tasks = {
-                name: group.create_task(self._renew(name, Trigger.REQUEST, force=force), name=f"renew {name}")
-                for name in self._schedule.by_urgency(wanted)
-            }
-        return [msgspec.to_builtins(tasks[name].result()) for name in wanted]
+        urgent_first = self._schedule.by_urgency(wanted)
+        renewals = (self._renew(name, Trigger.REQUEST, force=force) for name in urgent_first)
+        ended = dict(zip(urgent_first, await asyncio.gather(*renewals, return_exceptions=True), strict=True))
+        for result in ended.values():
+            if isinstance(result, BaseException):
+                raise result
+        return [msgspec.to_builtins(ended[name]) for name in wanted]
 
     async def revoke(self, name: str, reason: int) -> dict[str, Any]:
         """Have the CA revoke what is served, then renew it, for it is due now. The document of `certagent revoke`."""
@@ -240,12 +242,22 @@ class Lifecycle:
                 self._schedule.postpone(name, self._renewal.facts(name), now)
                 self._woken.set()
                 return Renewed(name=name, outcome="not_due", note="the CA cannot be had")
-            self._schedule.take(name)
-            certificate = self._certificates[name]
-            renewed = await self._renew_owned(certificate, trigger, need)
-            self._plan_next(name, renewed)
+            with self._taken(name):
+                renewed = await self._renew_owned(self._certificates[name], trigger, need)
+                self._plan_next(name, renewed)
         await self._stock.report(trigger, [name])
         return renewed
+
+    @contextmanager
+    def _taken(self, name: str) -> Iterator[None]:
+        """Out of the schedule while it is worked on; whatever is raised meanwhile, it is tried again."""
+        self._schedule.take(name)
+        try:
+            yield
+        except BaseException:
+            self._schedule.postpone(name, None, self._clock.now())
+            self._woken.set()
+            raise
 
     async def _renew_owned(self, certificate: CertificateSection, trigger: Trigger, need: Need) -> Renewed:
         """Preflight and renewal, where this agent owns the certificate and can keep what comes of it."""
