@@ -7,7 +7,13 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
+
+UNREADABLE_NAMES = (
+    b"\x30\x08\x82\x06caf\xe9.x",  # a DNS name in Latin-1 (RFC 5280 section 4.2.1.6 wants ASCII)
+    b"\x30\x05\x87\x03\x0a\x00\x01",  # an IP address of three bytes
+)
+"""What a SAN may hold that nobody can read; OpenSSL serves it all the same."""
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -45,8 +51,9 @@ class Authority:
         *names: str,
         not_before: datetime | None = None,
         lifetime: timedelta = timedelta(hours=24),
+        names_der: bytes | None = None,
     ) -> Pair:
-        """A leaf for DNS names and IP addresses."""
+        """A leaf for DNS names and IP addresses. `names_der`: what its SAN holds instead."""
         key = ec.generate_private_key(ec.SECP256R1())
         start = not_before or datetime.now(UTC) - timedelta(minutes=1)
         certificate = (
@@ -57,7 +64,7 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(start)
             .not_valid_after(start + lifetime)
-            .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
+            .add_extension(_alternative_names(names, names_der), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -68,6 +75,12 @@ class Authority:
             chain_pem=certificate.public_bytes(serialization.Encoding.PEM) + self.root_pem,
             certificate=certificate,
         )
+
+
+def _alternative_names(names: tuple[str, ...], der: bytes | None) -> x509.ExtensionType:
+    if der is not None:
+        return x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, der)
+    return x509.SubjectAlternativeName([_general_name(name) for name in names])
 
 
 def _general_name(name: str) -> x509.GeneralName:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from certagent.domain.certificates import read_facts
+from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_facts
 from certagent.domain.deployments import LivePair
 from certagent.world.files import Owner
 from certagent.world.processes import run
@@ -27,7 +28,7 @@ def look_at_pair(shown: Path, certificate: Path, key: Path) -> LivePair:
     return LivePair(
         file=str(shown),
         key_file=str(key),
-        facts=read_facts(leaf) if leaf is not None else None,
+        facts=_facts(leaf) if leaf is not None else None,
         key_fits=leaf is None or _fits(_read(key), leaf),
         is_open=_is_open(key),
         changed_at=changed_at,
@@ -55,16 +56,23 @@ def _read(path: Path) -> bytes | None:
 def _leaf(chain: bytes) -> x509.Certificate | None:
     try:
         return x509.load_pem_x509_certificate(chain)
-    except ValueError:
+    except UNREADABLE:
+        return None
+
+
+def _facts(leaf: x509.Certificate) -> CertificateFacts | None:
+    try:
+        return read_facts(leaf)
+    except UNREADABLE:
         return None
 
 
 def _fits(key_pem: bytes | None, leaf: x509.Certificate) -> bool:
     try:
         key = load_pem_private_key(key_pem or b"", password=None)
-    except (ValueError, TypeError):
+        return key.public_key().public_bytes(*_FORM) == leaf.public_key().public_bytes(*_FORM)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         return False
-    return key.public_key().public_bytes(*_FORM) == leaf.public_key().public_bytes(*_FORM)
 
 
 def _is_open(key: Path) -> bool:

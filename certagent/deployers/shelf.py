@@ -15,6 +15,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from certagent.domain.certificates import UNREADABLE
 from certagent.domain.deployments import Generation
 from certagent.world.files import (
     FileContent,
@@ -126,5 +127,5 @@ def fingerprint_in(folder: Path) -> str | None:
     pair = read_pair(folder)
     try:
         return x509.load_pem_x509_certificate(pair[1]).fingerprint(hashes.SHA256()).hex() if pair else None
-    except ValueError:
+    except UNREADABLE:
         return None

@@ -1,7 +1,8 @@
 """Certificates as values: what a certificate says about itself, and when it is due. Nothing here opens a file."""
 
 import base64
-from datetime import datetime, timedelta
+import hashlib
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from cryptography import x509
@@ -77,6 +78,22 @@ def read_leaf(chain_pem: bytes) -> CertificateFacts:
         return read_facts(x509.load_pem_x509_certificate(chain_pem))
     except UNREADABLE as error:
         raise ValueError(str(error)) from error
+
+
+def read_shown(der: bytes) -> CertificateFacts:
+    """The facts of what somebody shows, whatever it is. What cannot be read is for nobody and has but a fingerprint; of
+    its validity nothing is known."""
+    try:
+        return read_facts(x509.load_der_x509_certificate(der))
+    except UNREADABLE:
+        return CertificateFacts(
+            fingerprint=hashlib.sha256(der).hexdigest(),
+            serial="",
+            identifiers=(),
+            not_before=datetime.min.replace(tzinfo=UTC),
+            not_after=datetime.max.replace(tzinfo=UTC),
+            issuer="",
+        )
 
 
 def fingerprint_of(chain_pem: bytes) -> str:

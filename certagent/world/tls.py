@@ -12,9 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import msgspec
-from cryptography import x509
 
-from certagent.domain.certificates import CertificateFacts, read_facts
+from certagent.domain.certificates import CertificateFacts, read_shown
 
 _NO_ROUTE = {  # the last three: a black hole and a prohibition among this node's own routes, and its own filter
     errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL, errno.EACCES, errno.EPERM,
@@ -113,7 +112,7 @@ async def _handshake(seen: Handshake, context: ssl.SSLContext) -> CertificateFac
         der = tls.getpeercert(binary_form=True)
     finally:
         writer.transport.abort()
-    return read_facts(x509.load_der_x509_certificate(der)) if der else None
+    return read_shown(der) if der else None
 
 
 def _trusting() -> ssl.SSLContext:

@@ -24,7 +24,7 @@ from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation, Proof
 from certagent.proof import Prover
 from certagent.world.clock import SystemClock
-from tests.certificates import Authority, Pair
+from tests.certificates import UNREADABLE_NAMES, Authority, Pair
 from tests.deployers.dies_at import Job, deploy
 from tests.deployers.turns import TURNS
 from tests.tls_servers import TlsServer, tls_server
@@ -250,6 +250,22 @@ async def test_half_a_pair_is_kept_aside(place: Place) -> None:
     place.certificate.unlink()
     assert (await deploy(place.job())).is_good
     assert (place.folder / ".certagent-web" / "before.web.key").read_bytes() == place.old.key_pem
+
+
+@pytest.mark.parametrize("names", UNREADABLE_NAMES)
+async def test_a_certificate_that_cannot_be_read_is_replaced_or_gone_back_to(place: Place, names: bytes) -> None:
+    """Somebody put it there, and it is served: it has no facts, its key fits, and it is proven by its fingerprint."""
+    theirs = place.private.issue(NAME, names_der=names)
+    place.certificate.write_bytes(theirs.chain_pem)
+    place.key.write_bytes(theirs.key_pem)
+    place.reload()
+    live = _command(place.job().settings).live()
+    assert (live.facts, live.key_fits) == (None, True)
+    deployment = await deploy(place.job(command=("true",), within=SHORT))
+    assert _codes(deployment) == ["deploy.served_old", "deploy.rolled_back"]
+    assert deployment.restored is not None
+    assert deployment.restored.is_proven
+    assert (await deploy(place.job())).outcome is DeploymentOutcome.PROVEN
 
 
 async def test_without_an_endpoint_it_is_in_place_but_unproven(place: Place) -> None:

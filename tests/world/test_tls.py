@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 
 from certagent.world.tls import Handshake, probe
-from tests.certificates import Authority, Pair
+from tests.certificates import UNREADABLE_NAMES, Authority, Pair
 from tests.tls_servers import tls_server
 
 
@@ -63,6 +64,16 @@ async def test_a_bad_certificate_is_still_named(private: Authority, root: Path, 
     assert (seen.distrust, seen.is_verified, seen.error) == (distrust, False, None)
     assert seen.fingerprint is not None
     assert seen.detail
+
+
+@pytest.mark.parametrize("names", UNREADABLE_NAMES)
+async def test_what_cannot_be_read_is_another_certificate(private: Authority, root: Path, names: bytes) -> None:
+    """Known by its fingerprint; it is for nobody."""
+    pair = private.issue("traefik.internal", names_der=names)
+    seen = await _look(pair, "traefik.internal", root)
+    assert seen.leaf is not None
+    assert (seen.error, seen.leaf.identifiers) == (None, ())
+    assert seen.fingerprint == pair.certificate.fingerprint(hashes.SHA256()).hex()
 
 
 async def test_every_failure_has_its_word(root: Path) -> None:
