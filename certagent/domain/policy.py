@@ -43,7 +43,11 @@ OWN_INABILITY = frozenset(
 NO_ORDER = frozenset({"ca.provisioner_missing", "ca.challenge_not_offered", "ca.policy_denies"})
 """What blocks although the path may be good: the CA's configuration, as its process has read it, refuses the order."""
 
-NO_RENEWAL = OWN_INABILITY - {"http01.responder_absent", "alpn.responder_absent", *TROUBLE_CODES.values()}
+NO_RENEWAL = OWN_INABILITY - {
+    "http01.responder_absent",
+    "alpn.responder_absent",
+    *(code for code in TROUBLE_CODES.values() if code != "deploy.unwritable"),
+}
 """What blocks a renewal without a challenge as well: the CA is not to be had, or the target cannot be written."""
 
 

@@ -14,6 +14,7 @@ TROUBLE_CODES = {
     "refused": "dns01.update_refused",
     "tsig": "dns01.tsig",
     "hook": "dns01.hook_failed",
+    "journal": "deploy.unwritable",
 }
 """The codes of what keeps a record from being written."""
 
@@ -62,8 +63,9 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
     `trouble`: null once the primary has taken it, else "unreachable" (nobody answers on TCP), "zone_not_found",
     "wrong_zone" (the name is in `zone`, which is not the configured one), "refused" (`rcode` says how), "tsig"
-    (`rcode` is "BADKEY", "BADSIG", "BADTIME" or "BADTRUNC") or "hook" (`server` is then the program
-    that failed). `serial`: the zone's after the change.
+    (`rcode` is "BADKEY", "BADSIG", "BADTIME" or "BADTRUNC"), "hook" (`server` is then the program
+    that failed) or "journal" (the agent cannot note it down, in `file` as far as that is known, and so writes nothing).
+    `serial`: the zone's after the change.
     """
 
     server: str
@@ -75,10 +77,17 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str | None = None
     rcode: str | None = None
     detail: str = ""
+    file: str | None = None
     serial: int | None = None
     servers: tuple[TxtAnswer, ...] = ()
     strangers: int = 0  # records at that name that are not ours
     removed: int = 0  # records of an earlier run of this agent, taken away before
+
+    def unkept(self, error: OSError) -> "Publication":
+        """Nothing was written: what has to be taken away again could not be noted down first."""
+        file = str(error.filename) if error.filename is not None else None
+        detail = f"{file or 'the state'} cannot be written: {error.strerror or error}"
+        return msgspec.structs.replace(self, trouble="journal", detail=detail, file=file)
 
     @property
     def missing(self) -> tuple[TxtAnswer, ...]:

@@ -85,6 +85,7 @@ def test_a_record_that_the_ca_finds_says_nothing() -> None:
 
 KEY_FILE = Culprit(node="lxc102", file="/etc/certagent/tsig", text="certagent")
 SERVER = Culprit(node="client", address=PRIMARY)
+STATE = Culprit(node="lxc102")
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,7 @@ SERVER = Culprit(node="client", address=PRIMARY)
         ("tsig", "BADKEY", "dns01.tsig", "certagent (BADKEY): it knows no key of that name", KEY_FILE),
         ("tsig", "BADSIG", "dns01.tsig", "(BADSIG): its secret for that key is another one", KEY_FILE),
         ("tsig", "BADTIME", "dns01.tsig", "(BADTIME): its clock and this node's are too far apart", SERVER),
+        ("journal", None, "deploy.unwritable", "could not be noted down that it has to be taken away again", STATE),
     ],
 )
 def test_what_cannot_be_written_blocks_by_itself(

@@ -1,6 +1,7 @@
 """The solvers that listen nowhere: a web server's folder, a thumbprint in its configuration, a program for DNS."""
 
 import asyncio
+import errno
 import functools
 import hashlib
 import http.server
@@ -17,17 +18,21 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
 
-from certagent.config import HookSolver
+from certagent.config import HookSolver, Rfc2136Solver
 from certagent.domain.orders import Account, Challenge, Failed, Issued, Status
 from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest
-from certagent.domain.txt import text_of
+from certagent.domain.txt import TxtAnswer, text_of
 from certagent.issuance.accounts import ensure_account, thumbprint
 from certagent.issuance.authority import Authority
 from certagent.issuance.order import NotPresentedError, Orderer, Wanted
+from certagent.issuance.solvers import rfc2136
 from certagent.issuance.solvers.hook import Hook, HookRecord
+from certagent.issuance.solvers.rfc2136 import ZoneWriter
 from certagent.issuance.solvers.stateless import Stateless, snippet
 from certagent.issuance.solvers.webroot import Webroot
 from certagent.world.clock import SystemClock
+from certagent.world.records import UpdateAnswer
+from certagent.world.zones import ZoneAnswer
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa
 
 WANTED = Wanted(identifiers=("localhost", "127.0.0.1"), key_type="ecdsa-p256")
@@ -38,6 +43,7 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self.records: tuple[Any, ...] = ()
+        self.is_full = False
 
     def load(self) -> tuple[Any, ...]:
         """See `Journal`."""
@@ -45,6 +51,8 @@ class MemoryJournal:
 
     def save(self, records: tuple[Any, ...]) -> None:
         """See `Journal`."""
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
         self.records = records
 
 
@@ -289,3 +297,91 @@ async def test_an_order_says_which_program_failed(authority: Authority, orders: 
     failed = await Orderer(authority, _hook(tmp_path, MemoryJournal(), 1), orders, SystemClock()).obtain(wanted)
     assert isinstance(failed, Failed)
     assert (failed.code, failed.can_retry) == ("dns01.hook_failed", True)
+
+
+async def test_what_cannot_be_noted_down_is_not_presented(tmp_path: Path) -> None:
+    """And so not cleaned up either; a rehearsal is withheld, an order told."""
+    journal = MemoryJournal()
+    hook = _hook(tmp_path, journal)
+    journal.is_full = True
+    with pytest.raises(NotPresentedError, match="the state cannot be written: No space left on device") as raised:
+        await hook.present("app.internal", _challenge("token"), "body")
+    assert raised.value.code == "deploy.unwritable"
+    await hook.clean_up("app.internal", _challenge("token"))
+    await _withheld(hook)
+    assert not (tmp_path / "log").exists()
+
+
+async def test_what_was_presented_is_cleaned_up_on_a_full_disk(tmp_path: Path) -> None:
+    """Once; that it was, the journal says when it can be written again."""
+    journal = MemoryJournal()
+    hook = _hook(tmp_path, journal)
+    await hook.present("app.internal", _challenge("token"), "body")
+    journal.is_full = True
+    for _ in range(2):
+        await hook.clean_up("app.internal", _challenge("token"))
+    assert [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()] == ["present", "cleanup"]
+    journal.is_full = False
+    await hook.present("app.internal", _challenge("next"), "body")
+    assert len(journal.records) == 1
+
+
+async def _withheld(solver: Hook | ZoneWriter) -> None:
+    request = _request("app.internal", "other", solver.rehearsed("other"), "dns-01")
+    await solver.show(request, solver.rehearsed("other"))
+    check = await solver.answers(request)
+    await solver.withdraw(request)
+    assert check.withheld
+    assert check.publication is not None
+    assert check.publication.trouble == "journal"
+
+
+# --- rfc2136 ------------------------------------------------------------------------------------------------------
+
+
+class Primary:
+    """A zone's server that takes every change."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.changes: list[Any] = []
+        for name in ("find_zone", "servers_of", "ask_txt", "update_txt"):
+            monkeypatch.setattr(rfc2136, name, getattr(self, name))
+
+    async def find_zone(self, *_: Any) -> ZoneAnswer:
+        """See `certagent.world.zones`."""
+        return ZoneAnswer(status="ok", zone="internal.", is_own=True)
+
+    async def servers_of(self, *_: Any) -> tuple[str, ...]:
+        """Likewise: none beside it."""
+        return ("127.0.0.1",)
+
+    async def ask_txt(self, server: str, name: str, *_: Any, **__: Any) -> TxtAnswer:
+        """See `certagent.world.records`."""
+        return TxtAnswer(nameserver=server, name=name, status="ok", records=1, matched=True)
+
+    async def update_txt(self, server: str, zone: str, name: str, change: Any, **_: Any) -> UpdateAnswer:
+        """Likewise."""
+        self.changes.append(change)
+        return UpdateAnswer()
+
+
+async def test_a_record_that_cannot_be_noted_down_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so not taken away; what was written before is, whatever the journal says of it."""
+    primary, journal = Primary(monkeypatch), MemoryJournal()
+    (tmp_path / "tsig").write_text("c2VjcmV0")
+    settings = Rfc2136Solver(server="127.0.0.1", key_name="certagent", key_file=tmp_path / "tsig")
+    writer = ZoneWriter(settings, journal, SystemClock())
+    await writer.present("app.internal", _challenge("before"), "before")
+    assert len(primary.changes) == 1
+    journal.is_full = True
+    with pytest.raises(NotPresentedError, match="the state cannot be written: No space left on device") as raised:
+        await writer.present("app.internal", _challenge("token"), "body")
+    assert raised.value.code == "deploy.unwritable"
+    await writer.clean_up("app.internal", _challenge("token"))
+    await _withheld(writer)
+    assert len(primary.changes) == 1
+    await writer.clean_up("app.internal", _challenge("before"))
+    await writer.clean_up("app.internal", _challenge("before"))
+    assert len(primary.changes) == 2

@@ -21,7 +21,8 @@ _TSIG_FIXES = {
 
 
 def record_cannot_be_written(evidence: Evidence) -> Iterator[Finding]:
-    """dns01.server_unreachable, zone_not_found, wrong_zone, update_refused, tsig, hook_failed: nobody takes it."""
+    """dns01.server_unreachable, zone_not_found, wrong_zone, update_refused, tsig, hook_failed: nobody takes it;
+    deploy.unwritable: nobody was asked to."""
     publication = _publication(evidence)
     if publication is None or publication.trouble is None:
         return
@@ -32,6 +33,8 @@ def record_cannot_be_written(evidence: Evidence) -> Iterator[Finding]:
         culprit = Culprit(node=evidence.node, file=publication.key_file, text=publication.key_name)
     if publication.trouble == "hook":
         culprit = Culprit(node=evidence.node, file=publication.server)
+    if publication.trouble == "journal":
+        culprit = Culprit(node=evidence.node, file=publication.file)
     yield evidence.own_finding(
         TROUBLE_CODES[publication.trouble],
         f"{evidence.node} cannot write the record {_bare(publication.name)} for {evidence.identifier}: {words}.",
@@ -158,6 +161,14 @@ def _hook(publication: Publication, place: str) -> tuple[str, str]:
     )
 
 
+def _journal(publication: Publication, place: str) -> tuple[str, str]:
+    del place
+    return (
+        f"it could not be noted down that it has to be taken away again ({publication.detail})",
+        "Make room on the file system of the agent's state, or let it be written; it is tried again by itself.",
+    )
+
+
 _TROUBLES = {
     "unreachable": _unreachable,
     "zone_not_found": _zone_not_found,
@@ -165,6 +176,7 @@ _TROUBLES = {
     "refused": _refused,
     "tsig": _tsig,
     "hook": _hook,
+    "journal": _journal,
 }
 
 

@@ -58,14 +58,14 @@ class Hook:
         self._journal = journal
         self._left_over: tuple[HookRecord, ...] | None = None
         self._presented: dict[str, HookRecord] = {}  # by token
-        self._troubles: dict[str, str] = {}  # of rehearsals, by token
+        self._published: dict[str, Publication] = {}  # of rehearsals, by token
         self._lock = asyncio.Lock()
 
     async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
         """See `certagent.issuance.order.Solver`: visible when the program says so, by ending well."""
-        trouble = await self._present(challenge.token, identifier, key_authorization)
-        if trouble:
-            raise NotPresentedError(TROUBLE_CODES["hook"], trouble)
+        publication = await self._publish(challenge.token, identifier, key_authorization)
+        if publication.trouble is not None:
+            raise NotPresentedError(TROUBLE_CODES[publication.trouble], publication.detail)
 
     async def clean_up(self, identifier: str, challenge: Challenge) -> None:
         """See `certagent.issuance.order.Solver`."""
@@ -74,38 +74,37 @@ class Hook:
 
     async def show(self, request: RehearsalRequest, body: str) -> None:
         """Present the record of a rehearsal; `answers` says what became of it."""
-        self._troubles[request.token] = await self._present(request.token, request.identifier, body)
+        self._published[request.token] = await self._publish(request.token, request.identifier, body)
 
     async def withdraw(self, request: RehearsalRequest) -> None:
         """Have it cleaned up."""
-        self._troubles.pop(request.token, None)
+        self._published.pop(request.token, None)
         await self._clean_up(request.token)
 
     async def answers(self, request: RehearsalRequest) -> ResponderCheck:
         """What became of the record of that rehearsal."""
-        trouble = self._troubles[request.token]
-        publication = Publication(
-            server=self._command[0],
-            name=record_name(request.identifier.rstrip(".")) + ".",
-            trouble="hook" if trouble else None,
-            detail=trouble,
-        )
+        publication = self._published[request.token]
         return ResponderCheck(
             listen=self._command[0],
-            answered=not trouble,
-            detail=trouble,
+            answered=publication.trouble is None,
+            detail=publication.detail,
             challenge=self.challenge_type,
             publication=publication,
-            withheld="the record could not be presented" if trouble else "",
+            withheld="" if publication.trouble is None else "the record could not be presented",
         )
 
-    async def _present(self, token: str, identifier: str, body: str) -> str:
-        """Have it presented; or what went wrong, in words."""
+    async def _publish(self, token: str, identifier: str, body: str) -> Publication:
+        """Have it presented, once it is noted down."""
         record = HookRecord(record_name(identifier.rstrip(".")), text_of(hashlib.sha256(body.encode()).digest()))
+        begun = Publication(server=self._command[0], name=f"{record.name}.")
         async with self._lock:
-            await self._clear()
-            await self._keep({**self._presented, token: record})
-        return await self._run("present", record)
+            try:
+                await self._clear()
+                await self._keep({**self._presented, token: record})
+            except OSError as error:
+                return begun.unkept(error)
+        trouble = await self._run("present", record)
+        return msgspec.structs.replace(begun, trouble="hook", detail=trouble) if trouble else begun
 
     async def _clean_up(self, token: str) -> None:
         record = self._presented.get(token)
@@ -116,7 +115,11 @@ class Hook:
             if trouble:
                 log.warning("%s could not be cleaned up: %s", record.name, trouble)
                 self._left_over = (*(self._left_over or ()), record)
-            await self._keep({name: one for name, one in self._presented.items() if name != token})
+            self._presented = {name: one for name, one in self._presented.items() if name != token}
+            try:
+                await self._keep(self._presented)
+            except OSError as error:
+                log.warning("it cannot be noted down that %s is cleaned up: %s", record.name, error.strerror or error)
 
     async def _clear(self) -> None:
         """What earlier runs left."""
@@ -125,8 +128,8 @@ class Hook:
         self._left_over = tuple([one for one in self._left_over if await self._run("cleanup", one)])
 
     async def _keep(self, presented: dict[str, HookRecord]) -> None:
-        self._presented = presented
         await asyncio.to_thread(self._journal.save, (*(self._left_over or ()), *presented.values()))
+        self._presented = presented
 
     async def _run(self, what: str, record: HookRecord) -> str:
         command = (*self._command, what, record.name, record.text)

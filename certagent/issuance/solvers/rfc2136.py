@@ -115,9 +115,12 @@ class ZoneWriter:
             return publication
         async with self._lock:
             zone = publication.zone or ""
-            publication = msgspec.structs.replace(publication, removed=await self._clear(zone))
             record = WrittenRecord(self._settings.server, zone, name, text)
-            await self._keep({**self._written, token: record})
+            try:
+                publication = msgspec.structs.replace(publication, removed=await self._clear(zone))
+                await self._keep({**self._written, token: record})
+            except OSError as error:
+                return publication.unkept(error)
         answer = await self._update(record, add=True)
         if answer.error is not None:
             return _refused(publication, answer)
@@ -173,7 +176,11 @@ class ZoneWriter:
             if answer.error is not None:
                 log.warning("%s could not be taken away (%s)", record.name, answer.rcode or answer.detail)
                 self._left_over = (*(self._left_over or ()), record)
-            await self._keep({name: one for name, one in self._written.items() if name != token})
+            self._written = {name: one for name, one in self._written.items() if name != token}
+            try:
+                await self._keep(self._written)
+            except OSError as error:
+                log.warning("it cannot be noted down that %s is taken away: %s", record.name, error.strerror or error)
 
     async def _clear(self, zone: str) -> int:
         """Remove what earlier runs left in that zone; how many."""
@@ -185,8 +192,8 @@ class ZoneWriter:
         return len(gone)
 
     async def _keep(self, written: dict[str, WrittenRecord]) -> None:
-        self._written = written
         await asyncio.to_thread(self._journal.save, (*(self._left_over or ()), *written.values()))
+        self._written = written
 
     async def _update(self, record: WrittenRecord, *, add: bool) -> UpdateAnswer:
         settings = self._settings
