@@ -206,6 +206,30 @@ def test_it_refuses_one_port_for_plain_http_and_tls(tmp_path: Path, good: str) -
     assert _message(tmp_path, good + second + 'challenge = "tls-alpn-01"\n') == expected
 
 
+LINKED = """
+[[certificate.deploy]]
+kind = "{kind}"
+certificate = "{folder}/{name}.crt"
+key = "{folder}/{name}.key"
+"""
+
+
+@pytest.mark.parametrize("kind", ["nginx", "command"])
+def test_it_refuses_two_targets_in_one_folder(tmp_path: Path, good: str, kind: str) -> None:
+    """Of one certificate: a roll-back at one would put the other back, too. By whatever path the folder is named."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").symlink_to("one")
+    first = LINKED.format(kind="nginx", folder=tmp_path / "one", name="a")
+    (tmp_path / "agent.toml").write_text(good + first + LINKED.format(kind=kind, folder=tmp_path, name="b"))
+    assert len(load_agent(tmp_path / "agent.toml").certificate[0].deploy) == 3
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        expected = (
+            f"certificate[0].deploy[2].certificate: {folder}/b.crt and {tmp_path}/one/a.crt are of one certificate and"
+            " in one folder; give each a folder of its own"
+        )
+        assert _message(tmp_path, good + first + LINKED.format(kind=kind, folder=folder, name="b")) == expected
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "said"),
     [

@@ -124,6 +124,20 @@ def _check_certificate(path: Path, where: str, certificate: CertificateSection) 
     for index, target in enumerate(certificate.deploy):
         _check_endpoints(path, f"{where}.deploy[{index}].prove", target.prove)
         _check_target(path, f"{where}.deploy[{index}]", target)
+    _check_folders(path, where, certificate)
+
+
+def _check_folders(path: Path, where: str, certificate: CertificateSection) -> None:
+    """What is live in a folder is one link of the certificate's, so one target cannot go back without the other."""
+    seen: dict[Path, Path] = {}
+    for index, target in enumerate(certificate.deploy):
+        if isinstance(target, TraefikTarget):
+            continue
+        folder, file = target.certificate.parent.resolve(), target.certificate
+        if folder in seen:
+            said = f"{file} and {seen[folder]} are of one certificate and in one folder; give each a folder of its own"
+            raise ConfigurationError(path, f"{where}.deploy[{index}].certificate: {said}")
+        seen[folder] = file
 
 
 def _check_target(path: Path, where: str, target: DeployTarget) -> None:
