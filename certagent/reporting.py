@@ -8,6 +8,7 @@ import asyncio
 import errno
 import gzip
 import logging
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,7 +47,10 @@ class Spool:
         self._delivered = folder / "delivered.json"
         self._in_flight: frozenset[int] = frozenset()
         self.arrived = asyncio.Event()
+        self._is_reserved = self._reserve.is_file() and self._reserve.stat().st_size == RESERVED_BYTES
         self._restore_reserve()
+        if not self._is_reserved:
+            log.warning("no room to reserve %d bytes for reports", RESERVED_BYTES)
         self._last = max([0, *self.waiting()[-1:], *_numbers_in(self.dead_folder)[-1:], *self._last_delivered()])
 
     def append(self, report: Report) -> Report:
@@ -60,6 +64,7 @@ class Spool:
         self._last = kept.sequence
         self.arrived.set()
         self._trim()
+        self._restore_reserve()
         return kept
 
     def waiting(self) -> list[int]:
@@ -85,6 +90,7 @@ class Spool:
                 self._path(sequence).replace(self._delivered)  # which takes no room, if the disk is full
             else:
                 self._path(sequence).unlink()
+        self._restore_reserve()
 
     def bury(self, sequence: int, reason: str) -> None:
         """Refused for good: kept in `dead/` for a person to read."""
@@ -127,6 +133,7 @@ class Spool:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             self._reserve.unlink(missing_ok=True)
+            self._is_reserved = False
             write_file(path, FileContent(content=content))
 
     def _trim(self) -> None:
@@ -144,12 +151,14 @@ class Spool:
                 path.unlink()
 
     def _restore_reserve(self) -> None:
-        if self._reserve.is_file() and self._reserve.stat().st_size == RESERVED_BYTES:
+        """Once it was given up, as soon as there is clearly more room than that."""
+        if self._is_reserved:
             return
-        try:
-            write_file(self._reserve, FileContent(content=b"\0" * RESERVED_BYTES))
-        except OSError as error:
-            log.warning("no room to reserve %d bytes for reports: %s", RESERVED_BYTES, error.strerror)
+        with suppress(OSError):
+            found = os.statvfs(self._folder)
+            if found.f_bavail * found.f_frsize >= 2 * RESERVED_BYTES:
+                write_file(self._reserve, FileContent(content=b"\0" * RESERVED_BYTES))
+                self._is_reserved = True
 
 
 def _numbers_in(folder: Path) -> list[int]:

@@ -4,7 +4,9 @@ import asyncio
 import errno
 import gzip
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from certagent.domain.reports import FileChange, Outcome, Report, RunKind, Trigger
-from certagent.reporting import Spool, Uplink
+from certagent.reporting import RESERVED_BYTES, Spool, Uplink
 from certagent.world.clock import SystemClock
 from certagent.world.files import FileContent
 from certagent.world.pinned import PinnedClient
@@ -240,6 +242,43 @@ def test_a_full_disk_can_still_be_reported(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(reporting, "write_file", full)
     spool.append(_report("r0"))
     assert [report.id for report in spool.take(1)] == ["r0"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 4 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_start_does_not_fill_the_disk(small_disk: Path) -> None:
+    """With less room than the reserve, or hardly more; it is made as soon as a report finds room for it."""
+    (small_disk / "theirs").write_bytes(b"x" * (3 * RESERVED_BYTES + 500_000))
+    spool = Spool(small_disk / "spool")
+    reserve = small_disk / "spool" / "reserved"
+    spool.append(_report("r0"))
+    assert [path.name for path in small_disk.rglob("*reserved*")] == []
+    (small_disk / "theirs").unlink()
+    spool.append(_report("r1"))
+    assert reserve.stat().st_size == RESERVED_BYTES
+
+
+def test_the_reserve_comes_back_when_there_is_room_again(small_disk: Path) -> None:
+    """Given up for a report, it is made again once something is written or delivered."""
+    spool = Spool(small_disk / "spool")
+    reserve = small_disk / "spool" / "reserved"
+    with suppress(OSError):
+        (small_disk / "theirs").write_bytes(b"x" * 4 * RESERVED_BYTES)
+    kept = spool.append(_report("r0"))
+    assert not reserve.exists()
+    spool.append(_report("r1"))
+    assert not reserve.exists()
+    (small_disk / "theirs").unlink()
+    spool.remove(kept.sequence)
+    assert reserve.stat().st_size == RESERVED_BYTES
 
 
 def test_an_unreadable_report_is_put_aside(tmp_path: Path) -> None:

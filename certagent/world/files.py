@@ -229,16 +229,22 @@ def _overwrite(path: Path, content: bytes) -> None:
 
 
 def _create(path: Path, file: FileContent) -> None:
-    """A new file, in place of whatever a killed run left under that name."""
+    """A new file, in place of whatever a killed run left under that name. None is left when it cannot be whole."""
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(path, flags, PRIVATE_FILE), "wb") as opened:
-        if file.owner is not None:
-            os.fchown(opened.fileno(), file.owner.uid, file.owner.gid)
-        os.fchmod(opened.fileno(), file.mode)
-        opened.write(file.content)
-        opened.flush()
-        os.fsync(opened.fileno())
+    descriptor = os.open(path, flags, PRIVATE_FILE)
+    try:
+        with open(descriptor, "wb") as opened:
+            if file.owner is not None:
+                os.fchown(opened.fileno(), file.owner.uid, file.owner.gid)
+            os.fchmod(opened.fileno(), file.mode)
+            opened.write(file.content)
+            opened.flush()
+            os.fsync(opened.fileno())
+    except OSError:
+        with suppress(OSError):
+            path.unlink()  # half of it only fills a full disk
+        raise
 
 
 def _number(name: str, kind: str) -> int:

@@ -59,6 +59,23 @@ def test_what_a_killed_run_left_does_not_matter(tmp_path: Path) -> None:
     assert _mode(tmp_path / "folder") == 0o700
 
 
+def test_what_cannot_be_whole_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a file takes the room that a full disk does not have."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    for write in (
+        lambda: files.write_file(tmp_path / "file", FileContent(content=b"new")),
+        lambda: files.rewrite_file(tmp_path / "file", b"new"),
+    ):
+        with pytest.raises(OSError, match="No space left"):
+            write()
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"old")]
+
+
 def test_links_are_not_followed(tmp_path: Path) -> None:
     """Reading a link is an error, a link is no folder."""
     (tmp_path / "secret").write_bytes(b"secret")
