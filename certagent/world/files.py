@@ -114,15 +114,19 @@ def lock_file(path: Path, holder: str) -> Iterator[None]:
     """Be the only process that holds this file, until the end or until this process ends, however it does. Raises
     `LockedError`, and OSError. `holder` is what others are told."""
     # Held for reading: a file system that has to become read-only must not find it busy.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
+    flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, PRIVATE_FILE)
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             said = os.pread(descriptor, _LONGEST_HOLDER, 0).decode("utf-8", "replace").strip()
             raise LockedError(said or "another process") from error
         with suppress(OSError):
-            path.write_text(holder[:_LONGEST_HOLDER], encoding="utf-8")
+            # this very file, whatever the path leads to by now
+            Path(f"/proc/self/fd/{descriptor}").write_text(holder[:_LONGEST_HOLDER], encoding="utf-8")
         yield
     finally:
         os.close(descriptor)

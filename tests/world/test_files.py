@@ -1,8 +1,10 @@
 """Files are changed whole or not at all."""
 
 import errno
+import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,41 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "folder-link").symlink_to("folder")
     with pytest.raises(NotADirectoryError):
         files.make_folder(tmp_path / "folder-link")
+
+
+def test_a_lock_is_a_regular_file(tmp_path: Path) -> None:
+    """Neither a link's target, nor a pipe, whose other end nobody may ever open."""
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "link").symlink_to("precious")
+    os.mkfifo(tmp_path / "pipe")
+    for name, said in (("link", "symbolic links"), ("pipe", "no regular file")):
+        with pytest.raises(OSError, match=said), files.lock_file(tmp_path / name, "us"):
+            pass
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+def test_a_locks_holder_is_written_into_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although somebody puts a link in its place just then; and nothing holds the file for writing."""
+    lock, real = tmp_path / "lock", fcntl.flock
+    (tmp_path / "precious").write_bytes(b"precious")
+
+    def swap(descriptor: int, operation: int) -> None:
+        real(descriptor, operation)
+        lock.rename(tmp_path / "moved")
+        lock.symlink_to("precious")
+
+    monkeypatch.setattr(fcntl, "flock", swap)
+    with files.lock_file(lock, "us"):
+        assert (tmp_path / "precious").read_bytes() == b"precious"
+        assert (tmp_path / "moved").read_bytes() == b"us"
+        held = [Path("/proc/self/fdinfo", fd.name) for fd in Path("/proc/self/fd").iterdir() if _leads_to(fd, "moved")]
+        assert [int(info.read_text().split()[3], 8) & os.O_ACCMODE for info in held] == [os.O_RDONLY]
+
+
+def _leads_to(descriptor: Path, name: str) -> bool:
+    with suppress(FileNotFoundError):
+        return descriptor.readlink().name == name
+    return False
 
 
 def test_a_link_is_swapped_in_one_rename(tmp_path: Path) -> None:
