@@ -30,6 +30,10 @@ class Claims:
     def __exit__(self, *_: object) -> None:
         self._held.close()
 
+    def holds(self, name: str) -> bool:
+        """Whether this agent looks after that certificate."""
+        return name in self._names
+
     def take(self, certificate: CertificateSection) -> Finding | None:
         """Hold it from now on; who holds it already, as a finding (cert.two_owners), if that is another. Blocks."""
         if certificate.name in self._names:

@@ -296,9 +296,11 @@ class Lifecycle:
 
     def _plan(self, name: str, trigger: Trigger) -> None:
         """By what is on disk."""
-        self._schedule.set(name, self._standing(name), self._clock.now())
-        if not self._schedule.is_due(name, self._clock.now()):
-            self._renewal.take_back(self._certificates[name], trigger)
+        now = self._clock.now()
+        self._schedule.set(name, self._standing(name), now)
+        is_good = self._claims.holds(name) and not self._schedule.is_due(name, now)
+        if is_good and not self._renewal.take_back(self._certificates[name], trigger):
+            self._schedule.postpone(name, self._renewal.facts(name), now)
 
     def _plan_next(self, name: str, renewed: Renewed) -> None:
         now = self._clock.now()

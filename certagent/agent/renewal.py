@@ -1,5 +1,6 @@
 """One renewal: order, deploy, prove, report. What a killed one left is finished by the next start."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
@@ -24,6 +25,8 @@ from certagent.domain.rehearsals import Rehearsal
 from certagent.domain.reports import Outcome, RunKind, Trigger
 from certagent.state import CertificateFolder, Last, State
 from certagent.state import Run as Journal
+
+log = logging.getLogger(__name__)
 
 SETTLE_LOOK_SECONDS = 2.0
 
@@ -98,13 +101,25 @@ class Renewal:
         is_last = self._unproven(folder, certificate) is None and not folder.is_revoked(generation)
         return generation if is_last else None
 
-    def take_back(self, certificate: CertificateSection, trigger: Trigger) -> None:
-        """The certificate stands and is not due: what the last run complained of is no trouble any more."""
-        last = self._state.certificate(certificate.name).last()
-        if last is not None and last.outcome in (Outcome.FAILED, Outcome.BLOCKED):
+    def take_back(self, certificate: CertificateSection, trigger: Trigger) -> bool:
+        """The certificate stands and is not due: what the last run complained of is no trouble any more, nor is one
+        that broke off because it could not write the state. False as long as that cannot be written."""
+        folder = self._state.certificate(certificate.name)
+        last, broken_off = folder.last(), folder.run()
+        try:
+            if broken_off is not None:
+                folder.save_run(broken_off)  # what cannot be written is no better yet
+            elif last is None or last.outcome not in (Outcome.FAILED, Outcome.BLOCKED):
+                return True
             run = self._reporter.begin(RunKind.RENEWAL, trigger)
             scope = f"certificate:{certificate.name}"
             self._reporter.end(run, Outcome.DONE, scopes=[scope], certificate=certificate.name)
+            if broken_off is not None:
+                folder.end_run(Last(outcome=Outcome.DONE, at=self._clock.now()))
+        except OSError as error:
+            log.warning("what a run of %s left in the state stays: %s", certificate.name, error.strerror)
+            return False
+        return True
 
     async def run(
         self,

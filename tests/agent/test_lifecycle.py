@@ -37,9 +37,12 @@ class _Node:
     def __init__(self, *names: str) -> None:
         self.clock = _Clock()
         self.schedule = Schedule("x", POLICY.renewal)
+        self.of_others: set[str] = set()
         self.broken: dict[str, BaseException] = {}
         self.go_on = asyncio.Event()
         self.again_at = None
+        self.taken_back: list[str] = []
+        self.tries_to_take_back = 0
         pair = Authority().issue(*names, not_before=self.clock.now())
         facts = read_facts(pair.certificate)
         self._good = Generation(number=1, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=facts)
@@ -84,11 +87,17 @@ class _Node:
         """Likewise."""
         return False
 
-    def take_back(self, *_: Any) -> None:
-        """Likewise: nothing was said."""
+    def take_back(self, certificate: CertificateSection, _: Trigger) -> bool:
+        """Likewise: over at once, or at the next try."""
+        self.taken_back.append(certificate.name)
+        return self.taken_back.count(certificate.name) > self.tries_to_take_back
 
     def take(self, _: CertificateSection) -> None:
         """Of `Claims`: nobody else has it."""
+
+    def holds(self, name: str) -> bool:
+        """Likewise, or somebody has."""
+        return name not in self.of_others
 
     async def judge(self, _: Sequence[str]) -> list[Judgement]:
         """Of `Preflight`."""
@@ -137,3 +146,16 @@ async def test_a_renewal_that_is_given_up_is_tried_again(node: _Node) -> None:
     with pytest.raises(asyncio.CancelledError):
         await asked
     assert node.schedule.ready(node.clock.now() + POLICY.renewal.retry_first) == ["a"]
+
+
+async def test_what_cannot_be_taken_back_now_is_tried_again_soon(node: _Node) -> None:
+    """The state cannot be written yet. Of a certificate that another agent looks after, nothing is."""
+    await node.lifecycle.renew_named((), force=False)
+    node.taken_back.clear()
+    node.tries_to_take_back, node.of_others = 2, {"b"}
+    for is_soon in (True, True, False):
+        (renewed, _) = await node.lifecycle.renew_named(("a", "b"), force=False)
+        assert renewed["outcome"] == "not_due"
+        soon = node.schedule.ready(node.clock.now() + POLICY.renewal.retry_first)
+        assert soon == (["a"] if is_soon else [])
+    assert node.taken_back == ["a"] * 3

@@ -1,5 +1,6 @@
 """One renewal: what is ordered, what is withheld, what is finished after a kill. The state folder is a real one."""
 
+import errno
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import timedelta
@@ -350,6 +351,34 @@ async def test_a_complaint_is_taken_back_when_nothing_is_wanted_any_more(house: 
     house.renewal.take_back(CERTIFICATE, Trigger.TIMER)
     assert house.reported()[-1] == (Outcome.DONE, [])
     assert house.spool.take(100)[-1].scopes == ("certificate:traefik",)
+
+
+async def test_a_run_that_could_not_write_its_end_is_over_when_it_can(
+    house: _House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was reported as done, and then as a state that is full: nothing is left of that, nor for the next start."""
+    folder = house.state.certificate("traefik")
+
+    def full(path: Path, _: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CertificateFolder, "end_run", full)
+        with pytest.raises(OSError, match="No space left"):
+            await house.renew()
+    assert house.renewal.standing(CERTIFICATE) is not None
+    said = len(house.reported())
+    with monkeypatch.context() as patch:
+        patch.setattr("certagent.state.write_file", full)
+        assert not house.renewal.take_back(CERTIFICATE, Trigger.TIMER)
+    assert len(house.reported()) == said
+    assert house.renewal.take_back(CERTIFICATE, Trigger.TIMER)
+    assert house.reported()[said:] == [(Outcome.DONE, [])]
+    assert house.spool.take(100)[-1].scopes == ("certificate:traefik",)
+    assert folder.run() is None
+    await house.renewal.finish_interrupted(CERTIFICATE)
+    assert house.renewal.take_back(CERTIFICATE, Trigger.TIMER)
+    assert len(house.reported()) == said + 1
 
 
 async def test_a_killed_run_is_reported_under_its_id_and_finished(house: _House) -> None:
