@@ -142,6 +142,7 @@ def kind_of(error: OSError) -> str:
 
 
 _Task = asyncio.Task[tuple[Trial, socket.socket | None]]
+_Racer = asyncio.Task[tuple[socket.socket | None, tuple[Trial, ...]]]
 
 
 async def _race(tasks: dict[str, _Task], last_words: tuple[str, ...]) -> tuple[socket.socket | None, tuple[Trial, ...]]:
@@ -152,17 +153,26 @@ async def _race(tasks: dict[str, _Task], last_words: tuple[str, ...]) -> tuple[s
         primary = group.create_task(_in_turn(primaries, last_words), name="dial primaries")
         fallback = group.create_task(_in_turn(fallbacks, last_words), name="dial fallbacks")
         await asyncio.wait((primary,), timeout=FALL_BACK_AFTER.total_seconds() if fallbacks else None)
-        if not (primary.done() and primary.result()[0]):
+        if not _has_won(primary):
             await asyncio.wait((primary, fallback), return_when=asyncio.FIRST_COMPLETED)
-            if not any(racer.done() and racer.result()[0] for racer in (primary, fallback)):
+            if not (_has_won(primary) or _has_won(fallback)):
                 await asyncio.wait((primary, fallback))
-        winners = [racer for racer in (primary, fallback) if racer.done() and racer.result()[0]]
+        winners = [racer for racer in (primary, fallback) if _has_won(racer)]
         primary.cancel()
         fallback.cancel()
     if primary in winners:
         return primary.result()
     tried = [trial for racer in (primary, fallback) if not racer.cancelled() for trial in racer.result()[1]]
     return (fallback.result()[0] if winners else None), tuple(tried)
+
+
+def _has_won(racer: _Racer) -> bool:
+    """Whether it has a connection, or has come to where Go would have one and a rehearsal must not look: the other
+    family has lost either way."""
+    if not racer.done():
+        return False
+    connection, trials = racer.result()
+    return connection is not None or (bool(trials) and trials[-1].error == "forbidden")
 
 
 async def _in_turn(tasks: list[_Task], last_words: tuple[str, ...]) -> tuple[socket.socket | None, tuple[Trial, ...]]:

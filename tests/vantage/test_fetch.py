@@ -284,6 +284,30 @@ async def test_a_silent_ipv4_address_gives_way_to_ipv6(town: Town, blackhole: li
     assert outcome(attempts) is RehearsalOutcome.PASSED
 
 
+async def test_a_forbidden_address_hands_over_to_no_other_family(town: Town) -> None:
+    """The CA would be connected there: that the other family would have been right says nothing."""
+    await town.serve(GOOD, "127.0.0.2")
+    attempts = await town.fetch("::1", "127.0.0.2", may_connect=lambda address: address != "::1")
+    assert [attempt.hops[0].error for attempt in attempts] == ["forbidden"]
+    assert outcome(attempts) is RehearsalOutcome.UNAVAILABLE
+    assert town.requests == []
+
+
+async def test_a_forbidden_fall_back_wins_where_the_first_family_is_slow(
+    town: Town, blackhole: list[socket.socket]
+) -> None:
+    """After 300 ms its turn has come, and the CA would be connected at once; the first address comes after a second."""
+    port = await town.serve(GOOD, "127.0.0.2")
+    silent(blackhole, port)
+    asyncio.get_running_loop().call_later(0.35, lambda: blackhole.append(blackhole[0].accept()[0]))
+    town.fetching_for = 2
+    attempts = await town.fetch("127.0.0.3", "::1", connecting_for=1.5, may_connect=lambda address: address != "::1")
+    for one in blackhole:
+        one.close()
+    assert attempts[-1].hops[0].error == "forbidden"
+    assert outcome(attempts) is RehearsalOutcome.UNAVAILABLE
+
+
 async def test_a_redirect_whose_end_serves_the_token_passes(town: Town) -> None:
     """Every hop is told, and its name was resolved anew."""
     end = await town.serve(GOOD, "127.0.0.5")
