@@ -44,7 +44,7 @@ from certagent.state import FixFolder, State
 from certagent.vantage.files import FileObservation
 from certagent.vantage.observe import NodeVantage
 from certagent.world.files import rewrite_file
-from certagent.world.linux import Proc, read_within
+from certagent.world.linux import LARGEST_FILE, Proc, read_within
 
 _ROOT = Path("/")
 
@@ -68,7 +68,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def fix(settings: AgentSettings, incident: str | None = None, *, apply: bool, root: Path = _ROOT) -> dict[str, Any]:
     """`{"node", "incident", "edits", "refusals", "notes", "diff", "applied": Fix | null, "backup": path | null}`.
 
-    Raises `UnableError`: the incident is another node's, a file changed meanwhile, or could not be written.
+    Raises `UnableError`: the incident is another node's, a file is too long to be read whole, changed meanwhile, or
+    could not be written.
     """
     pointer = _read_incident(settings, incident) if incident is not None else None
     plan = asyncio.run(make_plan(settings, root))
@@ -94,7 +95,7 @@ def fix(settings: AgentSettings, incident: str | None = None, *, apply: bool, ro
 def undo(settings: AgentSettings, root: Path = _ROOT) -> dict[str, Any]:
     """`{"node", "undone": Fix | null}`: the latest fix, every file byte by byte as it was before.
 
-    Raises `UnableError` when a file is no longer what the fix made of it; then nothing is changed.
+    Raises `UnableError` when a file is no longer what the fix made of it, or too long to tell; then nothing is changed.
     """
     fixes = _fixes(settings)
     latest = fixes.latest()
@@ -222,6 +223,10 @@ def _read_incident(settings: AgentSettings, incident: str) -> dict[str, Any]:
 
 def _read_text(root: Path, file: str) -> Text:
     state = read_within(root, file)
+    if not state.is_whole:
+        raise UnableError(
+            f"{file} is longer than the {LARGEST_FILE >> 20} MiB that certagent reads of it: edit it by hand"
+        )
     content = state.content or b""
     name = file.rpartition("/")[2]
     surroundings = Surroundings(

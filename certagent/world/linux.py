@@ -15,8 +15,9 @@ import msgspec
 
 from certagent.world.addresses import socket_address
 
+LARGEST_FILE = 4 * 1024 * 1024
+
 _MOST_LINKS = 40  # as the kernel's own bound
-_LARGEST_FILE = 4 * 1024 * 1024
 _TCP_STATES = {"established": "01", "listen": "0A"}
 
 
@@ -42,10 +43,12 @@ class TcpSocket(msgspec.Struct, frozen=True):
 class FileState(msgspec.Struct, frozen=True, kw_only=True):
     """A file as one look found it. `content` is None when it is absent or no file; `target` where a link leads to.
 
+    `is_whole`: the file ends within `LARGEST_FILE` bytes; no more of it is read.
     `changed_at` is the latest ctime on the way (the file's, and that of every link): unlike mtime nobody can set it.
     """
 
     content: bytes | None = None
+    is_whole: bool = True
     target: str | None = None
     modified_at: datetime | None = None
     changed_at: datetime | None = None
@@ -220,9 +223,11 @@ def source_address(address: str) -> str | None:
 def _read_file(path: Path, target: str | None, changed: list[float]) -> FileState:
     with open(path, "rb", opener=_open_without_waiting) as file:
         status = os.fstat(file.fileno())
-        content = file.read(_LARGEST_FILE) or b""
+        content = file.read(LARGEST_FILE) or b""
+        is_whole = not file.read(1)
     return FileState(
         content=content,
+        is_whole=is_whole,
         target=target,
         modified_at=_instant(status.st_mtime),
         changed_at=_instant(max(status.st_ctime, *changed) if changed else status.st_ctime),

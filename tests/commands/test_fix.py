@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from certagent.commands import UnableError
-from certagent.commands.fix import Plan, _read_text, apply_plan, exit_status, narrowed, render, undo
+from certagent.commands.fix import Plan, _read_text, apply_plan, exit_status, fix, narrowed, render, undo
 from certagent.domain.fixes import Edit, Fix, Refusal, refuse
 from certagent.state import FixFolder, State
 from tests.commands.resolver import BROKEN, HEALTHY, LINE, make_root, plan_for, settings_for
@@ -70,6 +70,24 @@ def test_a_file_that_changed_since_is_not_written(root: Path) -> None:
     with pytest.raises(UnableError, match="changed since"):
         undo(settings_for(root), root)
     assert (root / "etc/hosts").read_text() == "127.0.0.1 mine\n"
+
+
+def test_a_file_that_is_not_read_whole_is_not_written(root: Path) -> None:
+    """What lies beyond the bound would be lost, from the file and from its backup: no plan, no edit, no way back."""
+    plan, hosts, tail = plan_for(root), root / "etc/hosts", "# a long tale\n" * 320_000
+    hosts.write_text(BROKEN + tail)
+    with pytest.raises(UnableError, match="/etc/hosts is longer than the 4 MiB"):
+        fix(settings_for(root), apply=True, root=root)
+    with pytest.raises(UnableError, match="/etc/hosts is longer than the 4 MiB"):
+        apply_plan(_fixes(root), plan, plan.after(), None, root)
+    assert _fixes(root).latest() is None
+    assert hosts.read_text() == BROKEN + tail
+    hosts.write_text(BROKEN)
+    _apply(root)
+    hosts.write_text(HEALTHY + tail)
+    with pytest.raises(UnableError, match="/etc/hosts is longer than the 4 MiB"):
+        undo(settings_for(root), root)
+    assert hosts.read_text() == HEALTHY + tail
 
 
 def test_a_backup_that_is_not_what_was_kept_is_not_restored(root: Path) -> None:
