@@ -122,12 +122,13 @@ def outcome(attempts: tuple[Attempt, ...]) -> RehearsalOutcome:
 
 
 async def test_a_planted_token_comes_back(town: Town) -> None:
-    """With the Host, the path and the status of the real thing."""
+    """With the Host, the agent, the path and the status of the real thing."""
     await town.serve(GOOD)
     (attempt,) = await town.fetch()
     assert attempt.matched
     assert (attempt.hops[0].status, attempt.hops[0].server) == (200, "responder")
     assert town.requests[0].startswith(f"GET /.well-known/acme-challenge/{TOKEN} HTTP/1.1\r\nHost: {NAME}:")
+    assert "\r\nUser-Agent: Go-http-client/1.1\r\n" in town.requests[0]
     assert "Connection: close" in town.requests[0]
     assert outcome((attempt,)) is RehearsalOutcome.PASSED
 
