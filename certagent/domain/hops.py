@@ -16,6 +16,7 @@ _ERRORS = {
     "tls": "speaks TLS, not HTTP",
     "protocol": "does not speak HTTP",
     "redirect_offsite": "redirects off the fleet: not followed",
+    "redirect_proxied": "redirects to where the CA goes through its HTTPS_PROXY: not followed",
     "redirect_loop": "redirects in a circle",
     "unresolved": "redirects to a name without an address",
 }

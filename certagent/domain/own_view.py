@@ -20,6 +20,7 @@ RESPONDER = "certagent"
 _NOT_ASKED = {
     "forbidden": "leads to this node itself or its own link: not asked",
     "redirect_offsite": "redirects off the fleet: not followed",
+    "redirect_proxied": "redirects to where the CA goes through its HTTPS_PROXY: not followed",
 }
 
 

@@ -113,9 +113,9 @@ class AlpnAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
     """One fetch of the chain. `error` is null, or one of: "refused", "timeout", "no_route", "reset", "tls",
-    "protocol", "redirect_offsite", "redirect_loop", "unresolved", "no_protocol" (tls-alpn-01: the handshake was ended
-    because of the protocol); `errno` its symbolic name where there is one. `is_local`: the node that asks keeps its own
-    packets back, by a route or by a filter."""
+    "protocol", "redirect_offsite", "redirect_proxied" (the CA goes on through its HTTPS_PROXY), "redirect_loop",
+    "unresolved", "no_protocol" (tls-alpn-01: the handshake was ended because of the protocol); `errno` its symbolic
+    name where there is one. `is_local`: the node that asks keeps its own packets back, by a route or by a filter."""
 
     url: str
     name: str

@@ -27,7 +27,8 @@ CACHED_FOR = timedelta(seconds=5)  # Go keeps hosts, resolv.conf and nsswitch.co
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 _KEPT_VARIABLES = (*proxy.VARIABLES, "GODEBUG", "REQUEST_METHOD")
 _SWITCHES = ("acme-strict-fqdn",)
-_UNIT_WORDS = ("--acme-http-port", "--acme-tls-port", "--acme-strict-fqdn", "--resolver", "HTTP_PROXY=", "http_proxy=")
+_UNIT_FLAGS = ("--acme-http-port", "--acme-tls-port", "--acme-strict-fqdn", "--resolver")
+_UNIT_VARIABLES = ("HTTP_PROXY=", "http_proxy=", "HTTPS_PROXY=", "https_proxy=")
 _VALUES = ("acme-http-port", "acme-tls-port", "resolver")
 
 
@@ -122,7 +123,7 @@ class Authority:
             connections=self._connections(process),
             settles_at=self._settles_at(process, states),
             provisioner=read_provisioner(self._proc, process, self._provisioner),
-            started_by=read_unit(self._proc, process, _UNIT_WORDS),
+            started_by=read_unit(self._proc, process, (*_UNIT_FLAGS, *_UNIT_VARIABLES)),
             unseen_names=self._unseen_names(process, files, states[HOSTS_FILE]),
         )
 

@@ -50,8 +50,9 @@ class Manner(msgspec.Struct, frozen=True):
 class Fetch:
     """One rehearsal's fetch, within `fetching_for` from now. `look_up` resolves each hop's name as the CA would.
 
-    `proxy_for` gives the proxy that the CA uses for an URL, or None; it is dialled by `proxy_dialer`, because it is the
-    CA's own setting, and nobody's who asked.
+    `proxy_for` gives the proxy that the CA uses for a name, a port and a scheme, or None; it is dialled by
+    `proxy_dialer`, because it is the CA's own setting, and nobody's who asked. A redirect to https is not followed
+    through one: that would be a tunnel.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Fetch:
         rules: Rules,
         dialer: Dialer,
         fetching_for: timedelta = FETCHING_FOR,
-        proxy_for: Callable[[str, int], str | None] = lambda _name, _port: None,
+        proxy_for: Callable[[str, int, str], str | None] = lambda _name, _port, _scheme: None,
         proxy_dialer: Dialer | None = None,
     ) -> None:
         self._proxy_for = proxy_for
@@ -82,10 +83,8 @@ class Fetch:
             objection = self._objection(target, len(hops))
             if objection is not None:
                 hops[-1] = msgspec.structs.replace(hops[-1], error=objection)
-                if objection == "redirect_offsite" and not (lookup := await self._look_up(_name(target))).addresses:
-                    hops.append(
-                        _hop(target, error="unresolved", errno=lookup.error)
-                    )  # the CA does not get there either
+                if objection == "redirect_offsite" and (missing := await self._missing(target)) is not None:
+                    hops.append(missing)
                 return (*before, Attempt(hops=tuple(hops)))
             hop, reply = await self._follow(target)
             hops.append(hop)
@@ -105,12 +104,24 @@ class Fetch:
             return "protocol"
         if not self._rules.allows(parts.hostname) or _port(parts) not in self._rules.ports:
             return "redirect_offsite"
-        return "redirect_loop" if requests >= MOST_REQUESTS else None
+        if requests >= MOST_REQUESTS:
+            return "redirect_loop"
+        return "redirect_proxied" if parts.scheme == "https" and self._proxy(parts) is not None else None
+
+    async def _missing(self, url: str) -> Hop | None:
+        """The hop that ends at a name without an address: the CA does not get there either, unless by a proxy."""
+        if self._proxy(urlsplit(url)) is not None:
+            return None
+        lookup = await self._look_up(_name(url))
+        return None if lookup.addresses else _hop(url, error="unresolved", errno=lookup.error)
+
+    def _proxy(self, parts: SplitResult) -> str | None:
+        return self._proxy_for(parts.hostname or "", _port(parts), parts.scheme)
 
     async def _get(self, url: str, lookup: Lookup) -> tuple[list[Hop], Hop | None, http.Reply | None]:
         """(addresses that failed, the hop of the one that was connected, its reply)."""
         parts = urlsplit(url)
-        proxy = self._proxy_for(parts.hostname or "", _port(parts)) if parts.scheme == "http" else None
+        proxy = self._proxy(parts)
         through = urlsplit(proxy) if proxy is not None else None
         if through is not None:
             lookup = await self._look_up(through.hostname or "")

@@ -1,4 +1,4 @@
-"""Which proxy the CA would use: Go's reading of HTTP_PROXY and NO_PROXY. Pure.
+"""Which proxy the CA would use: Go's reading of HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Pure.
 
 Facts: golang.org/x/net/http/httpproxy. Credentials never leave this module.
 """
@@ -12,9 +12,10 @@ from certagent.domain.resolution.text import parse_address
 VARIABLES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
 
-def proxy_for(environment: Mapping[str, str], name: str, port: int = 80) -> str | None:
-    """The proxy through which `http://name:port/` is fetched, without credentials; None for the straight way."""
-    proxy = environment.get("HTTP_PROXY") or environment.get("http_proxy")
+def proxy_for(environment: Mapping[str, str], name: str, port: int = 80, scheme: str = "http") -> str | None:
+    """The proxy through which `scheme://name:port/` is fetched, without credentials; None for the straight way."""
+    variable = f"{scheme}_proxy"
+    proxy = environment.get(variable.upper()) or environment.get(variable)
     exceptions = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
     bare = name.lower().removesuffix(".")
     if not proxy or bare == "localhost" or _is_loopback(bare):

@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -156,7 +157,7 @@ class AuthorityVantage:
             desk.look_up,
             self._rules,
             Dialer(self._rules.may_connect, self._listens),
-            proxy_for=lambda name, port: proxy.proxy_for(environment, name, port),
+            proxy_for=partial(proxy.proxy_for, environment),
             proxy_dialer=Dialer(lambda _address: True),
         )
 
@@ -189,6 +190,7 @@ def judge(attempts: tuple[Attempt, ...], *, needs_password: bool = False) -> tup
 
 _REASONS = {
     "redirect_offsite": "the challenge is redirected to where the allow-list does not reach",
+    "redirect_proxied": "the CA follows this redirect through its HTTPS_PROXY, where a rehearsal does not go",
     "forbidden": "the name leads to this node itself or to its own link, where a rehearsal must not connect",
 }
 

@@ -4,6 +4,7 @@ It cannot prove that a challenge gets through: for that somebody has to plant on
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -57,7 +58,7 @@ async def survey(
                 desk.look_up,
                 rules,
                 Dialer(rules.may_connect),
-                proxy_for=lambda asked, port: proxy.proxy_for(environment, asked, port),
+                proxy_for=partial(proxy.proxy_for, environment),
                 proxy_dialer=Dialer(lambda _address: True),
             )
             attempts = await fetch.attempts(request, lookup, manner)

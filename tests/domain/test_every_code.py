@@ -479,6 +479,17 @@ def test_the_line_that_leads_to_the_wrong_ca_is_named() -> None:
     assert (culprit.node, culprit.file, culprit.line, culprit.address) == (NODE, "/etc/hosts", 9, OTHER)
 
 
+def test_a_proxy_that_a_redirect_goes_through_is_blamed_on_its_line() -> None:
+    """ca.uses_proxy: HTTPS_PROXY is another variable than HTTP_PROXY."""
+    unit = Origin(source="unit", file="/etc/systemd/system/step-ca.service", line=12, text="Environment=HTTPS_PROXY=x")
+    redirect = hop(OWN, 301, location="https://x.test/", error="redirect_proxied")
+    evidence = scene(GOOD, redirect, outcome=RehearsalOutcome.UNAVAILABLE, started_by=(("HTTPS_PROXY=", unit),))
+    (found,) = (one for one in conclude(evidence) if one.code == "ca.uses_proxy")
+    assert "https://x.test/" in found.explanation
+    assert found.culprit is not None
+    assert (found.culprit.node, found.culprit.file, found.culprit.line) == ("lxc103", unit.file, 12)
+
+
 def test_a_proxy_of_the_ca_that_the_unit_names_is_blamed_on_its_line() -> None:
     """ca.uses_proxy, ca.port_override: file and line of the unit."""
     unit = Origin(source="unit", file="/etc/systemd/system/step-ca.service", line=12, text="Environment=HTTP_PROXY=x")

@@ -68,6 +68,7 @@ def hop(address: str = TRAEFIK, **seen: object) -> Hop:
         (look(hop(error="refused")), True),
         (look(hop(error="forbidden")), False),
         (look(hop(status=301, error="redirect_offsite")), False),
+        (look(hop(status=301, error="redirect_proxied")), False),
         (look(hop(status=301, error="redirect_loop")), True),
         (look(told=None), True),
         (look(hop(GATEWAY, status=404, server="certagent"), hosts=GATEWAY), True),  # another node's responder

@@ -5,9 +5,10 @@ import gzip
 import hashlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from certagent.domain.rehearsals import Attempt, Origin, RehearsalOutcome, Rehea
 from certagent.domain.resolution.go import Lookup
 from certagent.vantage.dial import Dialer
 from certagent.vantage.fetch import Fetch, Manner
+from certagent.vantage.proxy import proxy_for
 from certagent.vantage.rehearse import judge
 from certagent.vantage.rules import Rules
 from tests.certificates import Authority
@@ -93,14 +95,14 @@ class Town:
         may_connect: Callable[[str], bool] = lambda _address: True,
         listens: Callable[[str, int], bool] = lambda _address, _port: True,
         connecting_for: float = 0.5,
-        proxy: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> tuple[Attempt, ...]:
         """Rehearse `NAME`, which leads to these addresses."""
         self.names[NAME] = addresses or ("127.0.0.1",)
         rules = Rules(allow=("*.internal.thinkheads.ai",), ports=frozenset(self.ports), may_connect=may_connect)
         dialer = Dialer(may_connect, listens, timedelta(seconds=connecting_for))
         bound = timedelta(seconds=self.fetching_for)
-        fetch = Fetch(self.look_up, rules, dialer, bound, proxy_for=lambda _name, _port: proxy)
+        fetch = Fetch(self.look_up, rules, dialer, bound, proxy_for=partial(proxy_for, environment or {}))
         return await fetch.attempts(REQUEST, await self.look_up(NAME), Manner(self.http_port, strict_fqdn))
 
 
@@ -323,15 +325,20 @@ async def test_a_redirect_whose_end_serves_the_token_passes(town: Town) -> None:
     assert outcome(attempts) is RehearsalOutcome.PASSED
 
 
-async def test_a_redirect_to_tls_is_followed_unverified_and_told(town: Town, tmp_path: Path) -> None:
-    """The names of the certificate that was met there stand in the hop."""
-    pair = Authority().issue("somebody.else.example")
-    (tmp_path / "pair.pem").write_bytes(pair.key_pem + pair.chain_pem)
+async def redirect_to_tls(town: Town, folder: Path, certificate_name: str = OTHER) -> None:
+    """The challenge is redirected to https, and the token is there."""
+    pair = Authority().issue(certificate_name)
+    (folder / "pair.pem").write_bytes(pair.key_pem + pair.chain_pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "pair.pem")
+    context.load_cert_chain(folder / "pair.pem")
     port = await town.serve(GOOD, "127.0.0.2", tls=context)
     await town.serve(reply("308 Permanent Redirect", Location=f"https://{OTHER}:{port}/"))
     town.names[OTHER] = ("127.0.0.2",)
+
+
+async def test_a_redirect_to_tls_is_followed_unverified_and_told(town: Town, tmp_path: Path) -> None:
+    """The names of the certificate that was met there stand in the hop."""
+    await redirect_to_tls(town, tmp_path, "somebody.else.example")
     (attempt,) = await town.fetch()
     assert attempt.matched
     assert attempt.hops[1].certificate_names == ("somebody.else.example",)
@@ -389,7 +396,7 @@ async def test_the_cas_proxy_is_asked_in_its_place(town: Town) -> None:
     """The absolute form of the target, and the name's own Host; whatever the proxy says is what the CA gets."""
     await town.serve(lambda request: reply("200 OK", BODY) if request.startswith(f"GET http://{NAME}") else b"")
     town.names["proxy.lan.test"] = ("127.0.0.1",)
-    attempts = await town.fetch(proxy=f"http://proxy.lan.test:{town.http_port}")
+    attempts = await town.fetch(environment={"HTTP_PROXY": f"http://proxy.lan.test:{town.http_port}"})
     assert outcome(attempts) is RehearsalOutcome.PASSED
     assert f"\r\nHost: {NAME}" in town.requests[0]
 
@@ -397,9 +404,35 @@ async def test_the_cas_proxy_is_asked_in_its_place(town: Town) -> None:
 async def test_a_proxy_that_is_not_there_fails(town: Town) -> None:
     """As it does for the CA."""
     town.names["proxy.lan.test"] = ("127.0.0.1",)
-    attempts = await town.fetch(proxy="http://proxy.lan.test:9")
+    attempts = await town.fetch(environment={"HTTP_PROXY": "http://proxy.lan.test:9"})
     assert [attempt.hops[0].error for attempt in attempts] == ["refused"]
     assert outcome(attempts) is RehearsalOutcome.FAILED
+
+
+async def test_a_redirect_that_the_ca_follows_through_its_https_proxy_is_left_open(town: Town, tmp_path: Path) -> None:
+    """What the straight way would have come to says nothing of the proxy's."""
+    await redirect_to_tls(town, tmp_path)
+    attempts = await town.fetch(environment={"HTTPS_PROXY": "http://proxy.lan.test:9"})
+    assert [hop.error for hop in attempts[0].hops] == ["redirect_proxied"]
+    assert judge(attempts) == (
+        RehearsalOutcome.UNAVAILABLE,
+        "the CA follows this redirect through its HTTPS_PROXY, where a rehearsal does not go",
+    )
+
+
+async def test_a_redirect_that_no_proxy_leaves_out_is_followed(town: Town, tmp_path: Path) -> None:
+    """As the CA does then."""
+    await redirect_to_tls(town, tmp_path)
+    attempts = await town.fetch(environment={"HTTPS_PROXY": "http://proxy.lan.test:9", "NO_PROXY": OTHER})
+    assert outcome(attempts) is RehearsalOutcome.PASSED
+
+
+async def test_a_name_that_only_the_proxy_has_to_know_is_not_missing(town: Town) -> None:
+    """Off the allow-list it is not followed; the CA itself would not look it up."""
+    await town.serve(reply("302 Found", Location="https://nowhere.example/"))
+    attempts = await town.fetch(environment={"HTTPS_PROXY": "http://proxy.lan.test:9"})
+    assert [hop.error for hop in attempts[0].hops] == ["redirect_offsite"]
+    assert outcome(attempts) is RehearsalOutcome.UNAVAILABLE
 
 
 @pytest.mark.parametrize("location", ["gopher://x/", "http://[::bad/", "http://", "http://a:99999/"])

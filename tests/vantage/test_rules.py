@@ -110,3 +110,18 @@ def test_a_bucket_empties_and_fills_again() -> None:
 def test_the_proxy_is_go_s_and_has_no_credentials(environment: dict[str, str], expected: str | None) -> None:
     """HTTP_PROXY and NO_PROXY as golang.org/x/net/http/httpproxy reads them."""
     assert proxy_for(environment, "a.internal.thinkheads.ai") == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"HTTP_PROXY": "http://proxy:1"}, None),
+        ({"HTTPS_PROXY": "http://user:secret@proxy:1"}, "http://proxy:1"),
+        ({"https_proxy": "proxy:1"}, "http://proxy:1"),
+        ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "internal.thinkheads.ai"}, None),
+        ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "a.internal.thinkheads.ai:80"}, "http://proxy:1"),
+    ],
+)
+def test_https_has_a_proxy_of_its_own(environment: dict[str, str], expected: str | None) -> None:
+    """What is left out of the one is left out of the other."""
+    assert proxy_for(environment, "a.internal.thinkheads.ai", 443, "https") == expected

@@ -197,6 +197,14 @@ def _proxy(evidence: Evidence) -> Iterator[Finding]:
             "Take HTTP_PROXY out of the CA's environment, or put the fleet's zones into NO_PROXY.",
             proxy=rehearsal.proxy,
         )
+    hops = attempt.hops if (attempt := evidence.attempt()) is not None else ()
+    if hops and hops[-1].error == "redirect_proxied":
+        yield evidence.finding(
+            "ca.uses_proxy",
+            f"The CA follows the redirect to {hops[-1].location} through the proxy of its HTTPS_PROXY.",
+            _started(evidence, "HTTPS_PROXY", "https_proxy"),
+            "Take HTTPS_PROXY out of the CA's environment, or put the fleet's zones into NO_PROXY.",
+        )
 
 
 def _started(evidence: Evidence, *words: str) -> Culprit:
