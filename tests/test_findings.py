@@ -76,6 +76,10 @@ FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a 
     "ca.vantage_missing": (_SEEN, "test_without_anybody_beside_the_ca_preflight_is_blind"),
     "dns.aaaa_dead": (_SEEN, "test_an_aaaa_of_another_box_is_named"),
     "dns.aaaa_wrong_host": (_SEEN, "test_an_aaaa_of_another_box_is_named"),
+    "dns.file_unreadable": (
+        "tests/vantage/test_authority.py",
+        "test_what_the_ca_s_user_may_not_read_is_absent_to_it",
+    ),
     "dns.zone_gone": (_SEEN, "test_a_zone_that_is_gone_is_one_incident"),
     "dns.flapping": (_SEEN, "test_a_name_that_leads_here_and_there_is_flapping"),
     "dns.servfail": ("tests/vantage/test_dns.py", "test_a_nameservers_answer_becomes_a_finding"),

@@ -8,6 +8,7 @@ from typing import Protocol
 from certagent.agent.reporter import Reporter
 from certagent.domain.conclusions.nameserver import private_addresses_are_filtered, zone_is_overridden
 from certagent.domain.conclusions.resolution import (
+    file_is_unreadable,
     resolver_is_missing,
     shadows_at_a_client,
     shadows_at_the_authority,
@@ -107,6 +108,8 @@ class FileRuns:
 
     def _conclude(self, seen: FileObservation) -> list[Finding]:
         missing = resolver_is_missing(self._node, seen.files.resolv_conf) if seen.files else None
+        if missing is not None and seen.files is not None and RESOLV_CONF_FILE in seen.files.unreadable:
+            missing = file_is_unreadable(self._node, RESOLV_CONF_FILE)
         if self._is_authority:
             shadows = shadows_at_the_authority(seen.resolutions, self._node, seen.own_addresses)
         else:

@@ -180,7 +180,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     (the proxy is not to blame for what fails either way). `settles_at`: until then the CA may still use what it read
     before (hosts cache of 5 s). `stale`: connections of the CA to addresses that the name no longer leads to.
     `unseen_file`: a file that says something else of the name than before although neither its size nor its time
-    moved: the CA keeps what it had read of it.
+    moved: the CA keeps what it had read of it. `unreadable`: resolver files that the CA's user may not read.
     `owners` is filled in by the collector, whose inventory knows the whole fleet, and so is `testimony`: what agents
     found in files of their own nodes and said of this identifier. Not `planted`: it cannot pass, and it has failed only
     where nobody answered at all.
@@ -205,6 +205,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     started_by: tuple[tuple[str, Origin], ...] = ()  # a flag or variable of the CA, and the line of its unit
     provisioner: Provisioner | None = None
     unseen_file: str | None = None
+    unreadable: tuple[str, ...] = ()
     owners: dict[str, AddressOwner] = {}
     testimony: tuple[Finding, ...] = ()
 

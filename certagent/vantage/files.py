@@ -44,8 +44,12 @@ class FileObservation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_files(root: Path, proc: Proc, pid: int | None = None) -> tuple[ResolverFiles, Snapshot]:
-    """The resolver's files below `root`, parsed and as found; `pid` is whose world that is, ours by default."""
+    """The resolver's files below `root`, parsed and as found; `pid` is whose world that is, ours by default. What that
+    process may not read is absent to it."""
     states = {path: read_within(root, path) for path in RESOLVER_FILES}
+    reader = proc.reader(pid) if pid is not None else None
+    unreadable = tuple(path for path, state in states.items() if reader is not None and not reader.may_read(state))
+    seen = {path: None if path in unreadable else state.content for path, state in states.items()}
     around = {
         path: Surroundings(
             pve_ignored=is_left_alone(root, path),
@@ -55,14 +59,14 @@ def read_files(root: Path, proc: Proc, pid: int | None = None) -> tuple[Resolver
         for path in (HOSTS_FILE, RESOLV_CONF_FILE)
     }
     files = parse_files(
-        states[HOSTS_FILE].content,
-        states[RESOLV_CONF_FILE].content,
-        states[NSSWITCH_FILE].content,
+        seen[HOSTS_FILE],
+        seen[RESOLV_CONF_FILE],
+        seen[NSSWITCH_FILE],
         socket.gethostname(),
         around[HOSTS_FILE],
     )
-    managers = find_managers(states[RESOLV_CONF_FILE].content or b"", around[RESOLV_CONF_FILE])
-    return msgspec.structs.replace(files, resolv_conf_managers=managers), states
+    managers = find_managers(seen[RESOLV_CONF_FILE] or b"", around[RESOLV_CONF_FILE])
+    return msgspec.structs.replace(files, resolv_conf_managers=managers, unreadable=unreadable), states
 
 
 def is_left_alone(root: Path, path: str) -> bool:

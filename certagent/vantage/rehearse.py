@@ -130,6 +130,7 @@ class AuthorityVantage:
             proxy=used_proxy,
             started_by=world.started_by,
             provisioner=world.provisioner,
+            unreadable=world.files.unreadable,
             unseen_file=HOSTS_FILE if request.identifier.lower() in world.unseen_names else None,
             libc=libc,
         )

@@ -6,6 +6,7 @@ raises PermissionError, because blindness has to be said.
 
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from certagent.world.addresses import socket_address
 LARGEST_FILE = 4 * 1024 * 1024
 
 _MOST_LINKS = 40  # as the kernel's own bound
+_MAY_READ_ALL = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 _TCP_STATES = {"established": "01", "listen": "0A"}
 
 
@@ -52,6 +54,26 @@ class FileState(msgspec.Struct, frozen=True, kw_only=True):
     target: str | None = None
     modified_at: datetime | None = None
     changed_at: datetime | None = None
+    owner: int | None = None
+    group: int | None = None
+    mode: int | None = None
+
+
+class Reader(msgspec.Struct, frozen=True):
+    """Whom the kernel takes a process for when it opens a file: its file system user and groups, by number."""
+
+    user: int
+    groups: frozenset[int]
+    may_read_all: bool = False
+
+    def may_read(self, state: FileState) -> bool:
+        """Whether owner, group and mode let it read that file; what is absent it may. Lists for access (ACL) and the
+        folders on the way are not looked at."""
+        if state.mode is None or self.may_read_all:
+            return True
+        if state.owner == self.user:
+            return bool(state.mode & stat.S_IRUSR)
+        return bool(state.mode & (stat.S_IRGRP if state.group in self.groups else stat.S_IROTH))
 
 
 class Proc:
@@ -90,6 +112,13 @@ class Proc:
             return (self._root / str(pid)).stat().st_uid
         except (FileNotFoundError, ProcessLookupError):
             return None
+
+    def reader(self, pid: int) -> Reader:
+        """Whom the process reads files as. Raises FileNotFoundError when it has ended."""
+        lines = (self._root / str(pid) / "status").read_text(errors="replace").splitlines()
+        fields = {name: values.split() for name, _, values in (line.partition(":") for line in lines)}
+        groups = frozenset(map(int, (fields["Gid"][3], *fields["Groups"])))
+        return Reader(int(fields["Uid"][3]), groups, bool(int(fields["CapEff"][0], 16) & _MAY_READ_ALL))
 
     def unit_of(self, pid: int) -> str | None:
         """The systemd service that the process belongs to, by its control group; None outside of one."""
@@ -231,6 +260,9 @@ def _read_file(path: Path, target: str | None, changed: list[float]) -> FileStat
         target=target,
         modified_at=_instant(status.st_mtime),
         changed_at=_instant(max(status.st_ctime, *changed) if changed else status.st_ctime),
+        owner=status.st_uid,
+        group=status.st_gid,
+        mode=stat.S_IMODE(status.st_mode),
     )
 
 

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import msgspec
 
-from certagent.agent.files import FileRuns, _said_once
+from certagent.agent.files import FileRuns, Inspecting, _said_once
 from certagent.agent.reporter import Reporter
 from certagent.config import load_policy
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
 from certagent.domain.reports import Outcome, Report, Trigger
+from certagent.domain.resolution.files import ResolverFiles
+from certagent.domain.resolution.resolv_conf import ResolvConf
 from certagent.reporting import Spool
+from certagent.vantage.files import FileObservation, Snapshot
 from certagent.vantage.observe import NodeVantage
 from tests.clock import FakeClock
 
@@ -21,12 +24,15 @@ async def _report(tmp_path: Path, hosts: str, resolv_conf: str) -> Report:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/hosts").write_text(hosts)
     (tmp_path / "etc/resolv.conf").write_text(resolv_conf)
+    return await _run(tmp_path, NodeVantage(zones=("internal.test",), root=tmp_path).inspect_files)
+
+
+async def _run(tmp_path: Path, inspect: Inspecting, *, is_authority: bool = False) -> Report:
     spool = Spool(tmp_path / "spool")
-    node = NodeVantage(zones=("internal.test",), root=tmp_path)
     runs = FileRuns(
         "lxc102",
-        node.inspect_files,
-        is_authority=False,
+        inspect,
+        is_authority=is_authority,
         zones=("internal.test",),
         policy=load_policy(None),
         reporter=Reporter("lxc102", spool, FakeClock()),
@@ -54,6 +60,17 @@ async def test_hand_edits_and_public_nameservers_are_warnings(tmp_path: Path) ->
     lines = {code: (one.culprit.file, one.culprit.line) for code, one in found.items() if one.culprit is not None}
     assert lines == {"dns.managed_file": ("/etc/hosts", 2), "dns.resolver_public": ("/etc/resolv.conf", 2)}
     assert msgspec.json.encode(report)
+
+
+async def test_a_resolv_conf_that_the_ca_may_not_read_is_not_said_to_be_absent(tmp_path: Path) -> None:
+    """There is one, and it may be a good one: its mode is what to change."""
+    files = ResolverFiles(resolv_conf=ResolvConf(exists=False), unreadable=("/etc/resolv.conf",))
+
+    async def inspect(before: Snapshot | None = None) -> FileObservation:
+        return FileObservation(snapshot=before or {}, files=files)
+
+    report = await _run(tmp_path, inspect, is_authority=True)
+    assert [finding.code for finding in report.findings] == ["dns.file_unreadable"]
 
 
 def test_a_line_that_the_nameserver_serves_is_not_said_as_this_nodes_own_as_well() -> None:

@@ -100,6 +100,10 @@ SEEN: dict[str, tuple[Evidence, Evidence]] = {
     ),
     "dns.hosts_duplicate": (scene(names(hosts=(pinned(OWN), pinned(OWN, 10)))), scene(names(hosts=(pinned(OWN),)))),
     "dns.hosts_edit_unseen": (scene(unseen_file="/etc/hosts"), scene(unseen_file=None)),
+    "dns.file_unreadable": (
+        scene(nowhere("unreachable"), unreadable=("/etc/resolv.conf",)),
+        scene(GOOD, hop(OWN, 404), unreadable=("/etc/resolv.conf", "/etc/nsswitch.conf")),
+    ),
     "dns.nxdomain": (scene(nowhere("nxdomain")), scene(names(dns=(said(OWN), said(status="nxdomain", record="AAAA"))))),
     "dns.nodata": (scene(nowhere("nodata")), scene(names(dns=(said(OWN), said(record="AAAA"))))),
     "dns.servfail": (
@@ -429,6 +433,16 @@ def test_an_unseen_edit_or_a_clock_blocks_nothing_by_itself() -> None:
     for code in ("dns.hosts_edit_unseen", "ca.clock_skew", "ca.circular", "dns.flapping", "http01.flaky"):
         shown, _ = SEEN[code]
         assert judged(load_policy(None), NAME, conclude(shown), shown.rehearsal).verdict is Verdict.WARN
+
+
+def test_a_file_that_the_ca_may_not_read_is_blamed_before_what_it_asks_instead() -> None:
+    """Go's default servers are nobody's fault; an nsswitch.conf that it cannot read changes nothing."""
+    shown, _ = SEEN["dns.file_unreadable"]
+    first = judged(load_policy(None), NAME, conclude(shown), shown.rehearsal).findings[0]
+    assert first.culprit is not None
+    assert (first.code, first.culprit.node, first.culprit.file) == ("dns.file_unreadable", "lxc103", "/etc/resolv.conf")
+    unmoved = scene(nowhere("nxdomain"), unreadable=("/etc/nsswitch.conf",))
+    assert "dns.file_unreadable" not in _codes(conclude(unmoved))
 
 
 def test_nameservers_that_differ_lead_only_where_the_ca_went_elsewhere() -> None:

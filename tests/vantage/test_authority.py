@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,9 +27,10 @@ from certagent.domain.rehearsals import (
 from certagent.vantage.authority import CACHED_FOR, Authority, BlindError, read_flags
 from certagent.vantage.rehearse import AuthorityVantage, judge, stale_connections
 from certagent.world.clock import SystemClock
-from certagent.world.linux import Proc, read_within
+from certagent.world.linux import FileState, Proc, Reader, read_within
 
 NAME = "certagent-test-ca"  # longer than the 15 characters that the kernel keeps
+NOBODY = 65534
 FLAGS = ["ca.json", "--insecure", "--acme-strict-fqdn", "--acme-http-port", "8080", "-resolver=10.0.0.1:53"]
 SECTION = VantageSection(allow=("*.internal.thinkheads.ai",), process=NAME)
 
@@ -63,6 +65,19 @@ def ca(tmp_path: Path, server: socket.socket) -> Iterator[subprocess.Popen[bytes
         assert process.stdout.readline() == b"ready\n"
         yield process
         process.kill()
+
+
+@pytest.fixture
+def ca_of_nobody() -> Iterator[subprocess.Popen[bytes]]:
+    """A process with the CA's name that has no rights."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become nobody")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        program = shutil.copy("/bin/sleep", Path(folder, NAME))
+        with subprocess.Popen([program, "600"], user=NOBODY, group=NOBODY, extra_groups=[]) as process:
+            yield process
+            process.kill()
 
 
 def test_the_ca_s_world_is_seen(ca: subprocess.Popen[bytes], server: socket.socket) -> None:
@@ -196,6 +211,42 @@ def test_an_edit_that_keeps_size_and_time_stays_unseen_until_touched(
     assert look_at("10.0.0.153 a.internal # y\n", 1_000) == set()
     assert look_at("10.0.0.12  a.internal # y\n", 1_000) == {"a.internal"}
     assert look_at("10.0.0.12  a.internal # y\n", 2_000) == set()
+
+
+def test_what_the_ca_s_user_may_not_read_is_absent_to_it(
+    ca_of_nobody: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """dns.file_unreadable: root sees the files, the CA has Go's defaults in their place."""
+    etc = tmp_path / "root" / "etc"
+    etc.mkdir(parents=True)
+    (etc / "hosts").write_text("10.0.0.12 a.internal\n")
+    (etc / "resolv.conf").write_text("nameserver 10.0.0.153\n")
+    monkeypatch.setattr(Proc, "root_of", lambda _self, _pid: tmp_path / "root")
+    authority = Authority(SECTION, SystemClock())
+    assert authority.look().files.unreadable == ()
+    for name in ("hosts", "resolv.conf"):
+        (etc / name).chmod(0o640)
+    world = authority.look()
+    assert world.process.pid == ca_of_nobody.pid
+    assert world.files.unreadable == ("/etc/hosts", "/etc/resolv.conf")
+    assert world.files.in_hosts("a.internal") == ()
+    assert world.files.resolv_conf.asked() == ("127.0.0.1", "::1")
+    assert world.states["/etc/hosts"].content == b"10.0.0.12 a.internal\n"
+    os.chown(etc / "hosts", 0, NOBODY)
+    os.chown(etc / "resolv.conf", NOBODY, 0)
+    assert authority.look().files.unreadable == ()
+
+
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "is_readable"),
+    [(7, 0, 0o400, True), (7, 8, 0o044, False), (0, 8, 0o040, True), (0, 8, 0o604, False), (0, 0, 0o004, True),
+     (0, 9, 0o440, True), (0, 0, 0o660, False)],
+)  # fmt: skip
+def test_a_file_is_read_as_owner_or_as_group_or_as_others(owner: int, group: int, mode: int, is_readable: bool) -> None:
+    """One of the three, as the kernel does it; none for who may read all."""
+    state = FileState(content=b"", owner=owner, group=group, mode=mode)
+    assert Reader(7, frozenset({8, 9})).may_read(state) is is_readable
+    assert Reader(7, frozenset(), may_read_all=True).may_read(state)
 
 
 def test_a_ca_that_started_after_the_change_has_read_it(ca: subprocess.Popen[bytes]) -> None:

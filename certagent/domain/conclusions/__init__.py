@@ -38,6 +38,7 @@ TABLE: tuple[Conclusion, ...] = (
     resolution.name_leads_elsewhere,
     sides.nameservers_mislead,
     nameserver.filter_keeps_the_address_back,
+    resolution.files_are_unreadable,
     resolution.name_has_no_address,
     sides.libc_knows_better,
     authority.process_moves_the_goalposts,

@@ -7,6 +7,8 @@ import msgspec
 from certagent.domain.conclusions.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.rehearsals import Origin, Resolution, ResolvedAddress
+from certagent.domain.resolution.hosts import HOSTS_FILE
+from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE, ResolvConf
 
 _REASONS = {
@@ -49,6 +51,30 @@ def name_has_no_address(evidence: Evidence) -> Iterator[Finding]:
         _culprit_without_address(resolution, evidence),
         _fix_without_address(resolution, evidence),
         nameservers=asked,
+    )
+
+
+def files_are_unreadable(evidence: Evidence) -> Iterator[Finding]:
+    """dns.file_unreadable: there is a file, but not for the CA, and the CA did not come to this node. An nsswitch.conf
+    does not matter: without one Go goes by the order that nearly all of them have."""
+    if not evidence.has_failed or evidence.rehearsal is None or evidence.reaches_this_node():
+        return
+    for file in evidence.rehearsal.unreadable:
+        if file != NSSWITCH_FILE:
+            unreadable = file_is_unreadable(evidence.looker or "", file)
+            yield msgspec.structs.replace(unreadable, identifier=evidence.identifier)
+
+
+def file_is_unreadable(node: str, file: str) -> Finding:
+    """dns.file_unreadable: of a resolver file beside the CA. Go takes a hosts file for unchanged by size and time."""
+    touch = f", and touch {file}: else the CA does not look again" if file == HOSTS_FILE else ""
+    return Finding(
+        code="dns.file_unreadable",
+        vantage=Vantage.AUTHORITY,
+        reporter=node,
+        explanation=f"The user that the CA on {node} runs as may not read {file}: to the CA there is no such file.",
+        culprit=Culprit(node=node, file=file, role="authority"),
+        fix=f"On {node}: chmod a+r {file}{touch}.",
     )
 
 

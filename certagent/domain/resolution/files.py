@@ -12,7 +12,10 @@ RESOLVER_FILES = (HOSTS_FILE, RESOLV_CONF_FILE, NSSWITCH_FILE)
 
 
 class ResolverFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides how a name is resolved. `hostname` is the node's own: its domain is the default search list."""
+    """What decides how a name is resolved. `hostname` is the node's own: its domain is the default search list.
+
+    `unreadable` are files that are there, but not for who resolves: to Go they are absent.
+    """
 
     hosts: Hosts = Hosts()
     resolv_conf: ResolvConf = ResolvConf()
@@ -20,6 +23,7 @@ class ResolverFiles(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str = ""
     managers: dict[int, Manager] = {}  # of the lines of the hosts file
     resolv_conf_managers: dict[int, Manager] = {}
+    unreadable: tuple[str, ...] = ()
 
     def nameserver_lines(self) -> tuple[Origin, ...]:
         """The lines that name the nameservers that are asked."""
