@@ -435,6 +435,15 @@ def test_an_unseen_edit_or_a_clock_blocks_nothing_by_itself() -> None:
         assert judged(load_policy(None), NAME, conclude(shown), shown.rehearsal).verdict is Verdict.WARN
 
 
+@pytest.mark.parametrize("line", [b"no-hosts\t# ours", b"no-hosts #", b"  no-hosts\x0b# ours", b"no-hosts"])
+def test_a_comment_of_dnsmasq_s_begins_behind_any_white_space(line: bytes) -> None:
+    """At the first such `#`; one within a word is the word's."""
+    (found,) = read_settings(b"# ours\n\t# port=5353\n" + line, "/etc/dnsmasq.conf")
+    assert (found.key, found.line) == ("no-hosts", 3)
+    (found,) = read_settings(b"address=/#/10.0.0.1", "/etc/dnsmasq.conf")
+    assert found.value == "/#/10.0.0.1"
+
+
 def test_a_file_that_the_ca_may_not_read_is_blamed_before_what_it_asks_instead() -> None:
     """Go's default servers are nobody's fault; an nsswitch.conf that it cannot read changes nothing."""
     shown, _ = SEEN["dns.file_unreadable"]

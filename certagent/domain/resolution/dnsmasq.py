@@ -3,11 +3,14 @@
 Facts: dnsmasq(8). An option stands one to a line, long name without dashes; later lines of the same kind add.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from certagent.domain.resolution.text import parse_address, show
+
+_COMMENT = re.compile(rb"(?:^|\s)#")
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +70,9 @@ class Dnsmasq(msgspec.Struct, frozen=True, kw_only=True):
 def read_settings(content: bytes, file: str) -> Iterator[Setting]:
     """The settings of one file."""
     for number, raw in enumerate(content.split(b"\n"), 1):
-        text = show(raw.strip())
-        bare = text if text.startswith("#") else text.partition(" #")[0].strip()
-        if bare and not bare.startswith("#"):
-            yield _setting(bare, text, file, number)
+        bare = show(_COMMENT.split(raw, maxsplit=1)[0].strip())
+        if bare:
+            yield _setting(bare, show(raw.strip()), file, number)
 
 
 def read_arguments(arguments: Iterable[str]) -> Iterator[Setting]:
