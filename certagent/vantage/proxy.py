@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from certagent.domain.resolution.text import parse_address
+from certagent.domain.resolution.text import parse_address, without_scope
 
 VARIABLES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
@@ -65,4 +65,4 @@ def _is_in_network(entry: str, name: str) -> bool:
 
 def _is_loopback(name: str) -> bool:
     address = parse_address(name)
-    return address is not None and ipaddress.ip_address(address).is_loopback
+    return address is not None and without_scope(address).is_loopback

@@ -8,6 +8,7 @@ import msgspec
 
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import REHEARSAL_MARK, RehearsalRequest, digest_for
+from certagent.domain.resolution.text import without_scope
 
 CHALLENGES = ("http-01", "tls-alpn-01", "dns-01")
 CHALLENGE_PORTS = frozenset({80, 443})
@@ -30,7 +31,7 @@ def is_on_the_network(address: str) -> bool:
 
 def leads_to_this_node(address: str) -> bool:
     """Whether a connection there ends at this node whatever the network is (0.0.0.0 does, too)."""
-    parsed = ipaddress.ip_address(address)
+    parsed = without_scope(address)
     return parsed.is_loopback or parsed.is_unspecified
 
 

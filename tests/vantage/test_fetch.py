@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from certagent.domain.rehearsals import Attempt, Origin, RehearsalOutcome, RehearsalRequest, ResolvedAddress, body_for
+from certagent.domain.resolution.address_order import in_order_of_trial
 from certagent.domain.resolution.go import Lookup
+from certagent.domain.resolution.text import parse_address
 from certagent.vantage.dial import Dialer
 from certagent.vantage.fetch import Fetch, Manner
 from certagent.vantage.proxy import proxy_for
 from certagent.vantage.rehearse import judge
-from certagent.vantage.rules import Rules
+from certagent.vantage.rules import Rules, is_on_the_network
 from tests.certificates import Authority
 
 NAME, OTHER = "traefik.internal.thinkheads.ai", "other.internal.thinkheads.ai"
@@ -470,6 +472,16 @@ async def test_loopback_with_a_listener_is_left_open(town: Town) -> None:
     assert attempts[0].hops[0].error == "forbidden"
     assert outcome(attempts) is RehearsalOutcome.UNAVAILABLE
     assert town.requests == []
+
+
+async def test_an_address_with_a_strange_scope_is_left_open(town: Town) -> None:
+    """Go takes any scope for one, so the line counts, and the rehearsal has to bear it."""
+    await town.serve(GOOD)
+    assert parse_address("fe80::1%%eth0") == "fe80::1%%eth0"
+    assert in_order_of_trial(("fe80::1%%eth0", "10.0.0.12"), {"10.0.0.12": "10.0.0.10"})[-1] == "fe80::1%%eth0"
+    attempts = await town.fetch("fe80::1%%eth0", "127.0.0.1", may_connect=is_on_the_network)
+    assert [attempt.hops[0].error for attempt in attempts] == ["forbidden"]
+    assert outcome(attempts) is RehearsalOutcome.UNAVAILABLE
 
 
 async def test_a_strict_ca_asks_with_the_final_dot(town: Town) -> None:

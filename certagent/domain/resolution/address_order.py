@@ -9,6 +9,8 @@ import ipaddress
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from certagent.domain.resolution.text import without_scope
+
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _LINK_LOCAL, _SITE_LOCAL, _GLOBAL = 0x2, 0x5, 0xE
@@ -39,7 +41,7 @@ class _Candidate(NamedTuple):
 def in_order_of_trial(addresses: tuple[str, ...], sources: Mapping[str, str | None]) -> tuple[str, ...]:
     """The addresses as Go's dialer gets them. `sources` has the local address that the kernel would use for each;
     None (or absent) where there is no route: those come last."""
-    candidates = [_Candidate(address, _parse(address), _source(sources.get(address))) for address in addresses]
+    candidates = [_Candidate(address, without_scope(address), _source(sources.get(address))) for address in addresses]
     ordered = sorted(candidates, key=functools.cmp_to_key(_compare))
     return tuple(candidate.address for candidate in ordered)
 
@@ -76,9 +78,7 @@ def _common_bits(candidate: _Candidate) -> int:
 
 
 def _policy(address: _IP) -> tuple[int, int]:
-    mapped = (
-        ipaddress.IPv6Address(f"::ffff:{address}") if isinstance(address, ipaddress.IPv4Address) else _unscoped(address)
-    )
+    mapped = ipaddress.IPv6Address(f"::ffff:{address}") if isinstance(address, ipaddress.IPv4Address) else address
     return next((precedence, label) for prefix, precedence, label in _POLICIES if mapped in prefix)
 
 
@@ -93,13 +93,5 @@ def _scope(address: _IP) -> int:
     return _GLOBAL
 
 
-def _parse(address: str) -> _IP:
-    return ipaddress.ip_address(address)
-
-
 def _source(address: str | None) -> _IP | None:
-    return None if address is None else _parse(address)
-
-
-def _unscoped(address: ipaddress.IPv6Address) -> ipaddress.IPv6Address:
-    return ipaddress.IPv6Address(int(address))
+    return None if address is None else without_scope(address)

@@ -56,6 +56,12 @@ def absolute(name: str) -> str:
     return name + "." if "." in name and not name.endswith(".") else name
 
 
+def without_scope(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The number of an address that `parse_address` knows. To Go any scope is one, to `ipaddress` none with a `%` in
+    it (`fe80::1%%eth0`)."""
+    return ipaddress.ip_address(address.partition("%")[0])
+
+
 def parse_address(text: str) -> str | None:
     """An address in its normal form, or None. An IPv4 address in IPv6 clothes is IPv4, as it is to Go's dialer."""
     host, has_scope, scope = text.partition("%")
