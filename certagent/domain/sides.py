@@ -39,7 +39,7 @@ def stray_lines(resolution: Resolution, own: Collection[str]) -> tuple[ResolvedA
     told = told_by_dns(resolution)
     is_own = bool(told & set(own))
     return tuple(
-        line for line in resolution.hosts if told and line.address not in told and not (is_own and _loops(line.address))
+        line for line in resolution.hosts if told and line.address not in told and not (is_own and loops(line.address))
     )
 
 
@@ -94,7 +94,7 @@ def _among_nameservers(resolution: Resolution) -> Iterator[Disagreement]:
 def _libc_against_go(resolution: Resolution, libc: LibcAnswer) -> Iterator[Disagreement]:
     to_libc = {parse_address(address) or address for address in libc.addresses}
     to_go = {found.address for found in resolution.addresses}
-    if to_libc == to_go or (to_libc and to_go and all(map(_loops, to_libc | to_go))):
+    if to_libc == to_go or (to_libc and to_go and all(map(loops, to_libc | to_go))):
         return
     yield Disagreement(
         between=("libc", "go"),
@@ -103,7 +103,8 @@ def _libc_against_go(resolution: Resolution, libc: LibcAnswer) -> Iterator[Disag
     )
 
 
-def _loops(address: str) -> bool:
+def loops(address: str) -> bool:
+    """Whether it is a loopback address."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

@@ -256,6 +256,19 @@ def test_the_cas_own_name_on_loopback_is_silent() -> None:
     assert shadows_at_the_authority((own,), "lxc103", (CA,)) == []
 
 
+def test_the_cas_own_name_at_another_node_is_not_silent() -> None:
+    """Its own name may lead to loopback there, and nowhere else."""
+    own = Resolution(
+        name="ca.internal.thinkheads.ai",
+        addresses=(ResolvedAddress(address=GATEWAY, origin=LINE),),
+        dns=(_answer(CA),),
+    )
+    (finding,) = shadows_at_the_authority((own,), "lxc103", (CA,))
+    assert finding.code == "dns.hosts_shadow.authority"
+    (finding,) = shadows_at_a_client((own,), "lxc103", (CA,))
+    assert finding.code == "dns.hosts_shadow.client"
+
+
 def test_a_line_that_nsswitch_overrules_is_silent() -> None:
     """`hosts: dns files`: DNS decides, the line lies idle."""
     idle = msgspec.structs.replace(HEALTHY, hosts=(ResolvedAddress(address=GATEWAY, origin=LINE),))

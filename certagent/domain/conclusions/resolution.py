@@ -10,6 +10,7 @@ from certagent.domain.rehearsals import Origin, Resolution, ResolvedAddress
 from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE, ResolvConf
+from certagent.domain.sides import loops, told_by_dns
 
 _REASONS = {
     "nxdomain": "does not exist in DNS",
@@ -178,8 +179,8 @@ def shadows_at_the_authority(resolutions: tuple[Resolution, ...], node: str, own
     for resolution in resolutions:
         evidence = Evidence(identifier=resolution.name, node=node, addresses=own, looked_up=resolution)
         line = evidence.deciding_line()
-        told = {answer for reply in resolution.dns for answer in reply.addresses}
-        if line is not None and not told & set(own):
+        is_own = bool(told_by_dns(resolution) & set(own))
+        if line is not None and not (is_own and loops(line.address)):
             concluded.append(shadowing(resolution, line, evidence))
     return concluded
 
