@@ -1,5 +1,7 @@
 """The record of a dns-01 challenge, looked up as the CA does it. No record's text leaves this module."""
 
+from datetime import timedelta
+
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.domain.resolution.txt import look_up_txt
 from certagent.domain.txt import TxtAnswer, TxtLookup, record_name, text_of
@@ -8,21 +10,23 @@ from certagent.world.records import ask_txt
 
 
 async def look_up_record(identifier: str, digest: bytes, files: ResolverFiles, *, strict_fqdn: bool) -> TxtLookup:
-    """What the CA finds at the identifier's record. A nameserver that kept silent once is not asked again."""
+    """What the CA finds at the identifier's record. A nameserver is asked again, as Go does, until it has kept
+    silent for the bound."""
     name = record_name(identifier) + "." * (strict_fqdn and not identifier.endswith("."))
     machine = look_up_txt(name, files)
-    silent: set[str] = set()
+    timeout = min(ASKING_FOR, files.resolv_conf.timeout_for)
+    waited: dict[str, timedelta] = {}
     try:
         question = next(machine)
         while True:
-            if question.nameserver in silent:
+            if waited.get(question.nameserver, timedelta()) >= ASKING_FOR:
                 answer = TxtAnswer(nameserver=question.nameserver, name=question.name, status="timeout")
             else:
                 address, port = endpoint(question.nameserver)
                 use_tcp = files.resolv_conf.use_tcp
-                answer = await ask_txt(address, question.name, text_of(digest), ASKING_FOR, port=port, use_tcp=use_tcp)
+                answer = await ask_txt(address, question.name, text_of(digest), timeout, port=port, use_tcp=use_tcp)
             if answer.status == "timeout":
-                silent.add(question.nameserver)
+                waited[question.nameserver] = waited.get(question.nameserver, timedelta()) + timeout
             question = machine.send(answer)
     except StopIteration as end:
         result: TxtLookup = end.value

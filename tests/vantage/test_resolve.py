@@ -3,11 +3,13 @@
 import asyncio
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from certagent.domain.rehearsals import DnsAnswer
 from certagent.domain.resolution.files import parse_files
-from certagent.vantage import resolve
+from certagent.domain.txt import TxtAnswer
+from certagent.vantage import resolve, txt
 from certagent.vantage.resolve import Desk
 
 NAME = "traefik.internal.thinkheads.ai"
@@ -77,6 +79,47 @@ async def test_a_silent_nameserver_costs_its_bound_once(wire: Wire) -> None:
         found = await asyncio.gather(*(desk.resolve(f"n{number}.example") for number in range(100)))
     assert asyncio.get_running_loop().time() - began_at < 0.6
     assert {one.error for one in found} == {"timeout"}
+
+
+@pytest.mark.parametrize(("timeout", "needs", "error"), [(5, 0.15, None), (0.1, 0.15, "timeout"), (0.1, 0.05, None)])
+async def test_a_slow_nameserver_has_as_long_as_the_ca_gives_it(
+    wire: Wire, timeout: float, needs: float, error: str | None
+) -> None:
+    """`options timeout:1` is less than our own bound; who needs longer is mute to the CA, which asks it twice."""
+    asked = []
+
+    async def ask(
+        nameserver: str, name: str, record: str, timeout: timedelta, port: int = 53, use_tcp: bool = False
+    ) -> DnsAnswer:
+        asked.append(record)
+        await asyncio.sleep(min(needs, timeout.total_seconds()))
+        if needs > timeout.total_seconds():
+            return DnsAnswer(nameserver=nameserver, name=name, record=record, status="timeout")
+        return await wire.ask(nameserver, name, record, timeout, port, use_tcp)
+
+    files = parse_files(None, f"nameserver {CA}\n".encode(), None)
+    slow = msgspec.structs.replace(files.resolv_conf, timeout_for=timedelta(seconds=timeout))
+    async with Desk(msgspec.structs.replace(files, resolv_conf=slow), (), ask) as desk:
+        found = await desk.resolve(NAME)
+    assert found.error == error
+    assert asked.count("A") == (1 if error is None else 2)
+
+
+@pytest.mark.parametrize(("options", "waited"), [("ndots:1", [2]), ("timeout:1", [1, 1])])
+async def test_a_record_is_waited_for_as_long_as_the_ca_waits(
+    options: str, waited: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dns-01: each time, and all in all within our bound."""
+    seen = []
+
+    async def ask(nameserver: str, name: str, _digest: str, timeout: timedelta, **_: object) -> TxtAnswer:
+        seen.append(timeout.total_seconds())
+        return TxtAnswer(nameserver=nameserver, name=name, status="timeout")
+
+    monkeypatch.setattr(txt, "ask_txt", ask)
+    files = parse_files(None, f"nameserver {SILENT}\noptions {options}\n".encode(), None)
+    found = await txt.look_up_record(NAME, b"", files, strict_fqdn=True)
+    assert (found.error, seen) == ("timeout", waited)
 
 
 async def test_a_refusal_is_every_question_s(wire: Wire) -> None:
