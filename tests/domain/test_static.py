@@ -164,6 +164,13 @@ def test_lines_of_a_resolv_conf(resolv_conf: bytes | None, expected: list[tuple[
     assert found(look(resolv_conf=resolv_conf)) == expected
 
 
+def test_a_resolv_conf_that_go_never_reads_again_is_warned_of() -> None:
+    """`no-reload` is an option that Go has, too: after an edit the CA has to be restarted."""
+    finding = only(look(resolv_conf=b"nameserver 10.0.0.1\noptions no-reload\n"))
+    assert (finding.code, finding.severity) == ("dns.resolv_conf_ignored", Severity.WARN)
+    assert "before it is restarted" in finding.explanation
+
+
 def test_a_public_nameserver_is_nothing_where_no_zone_is_known() -> None:
     """A machine without zones of its own may ask whom it likes. In files alone it is a warning: nobody was asked."""
     public = b"nameserver 9.9.9.9\n"

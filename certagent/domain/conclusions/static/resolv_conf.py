@@ -16,7 +16,8 @@ _MOST_DOTS = 15
 _NUMBERS = {"ndots": 0, "timeout": 1, "attempts": 1}
 _SWITCHES = {"rotate", "single-request", "single-request-reopen", "use-vc", "usevc", "tcp", "trust-ad", "edns0"}
 _OF_LIBC = {"debug", "inet6", "ip6-bytestring", "ip6-dotint", "no-ip6-dotint", "no-check-names", "no-tld-query"}
-_OF_LIBC |= {"no-reload", "no-aaaa"}
+_OF_LIBC |= {"no-aaaa"}
+_NO_RELOAD = "no-reload"
 _KEYWORDS = {"nameserver", "domain", "search", "options"}
 
 Objection = tuple[str, str]
@@ -175,6 +176,8 @@ def _option(value: str) -> Objection | None:
     name, colon, number = value.partition(":")
     if colon and name in _NUMBERS:
         return _number(name, number)
+    if value == _NO_RELOAD:
+        return _IGNORED, f"sets {value}: no later edit of this file has an effect on the CA before it is restarted"
     if value in _OF_LIBC:
         return _DIFFERS, f"sets {value}, which a Go program does not know"
     return None if value in _SWITCHES else (_IGNORED, f"has an option that nobody knows: {short(value)!r}")
