@@ -13,7 +13,7 @@ from certagent.domain.rehearsals import Origin, Provisioner
 from certagent.world.linux import Proc, Process, read_within
 
 _UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
-_CREDENTIALS = re.compile(r"//[^@/\s]*@")
+_CREDENTIALS = re.compile(r"(//|_proxy=)[^@/\s]*@", re.IGNORECASE)  # Go takes a proxy without a scheme, too
 _DEFAULT_POLICY: Mapping[str, Any] = {}
 
 
@@ -63,7 +63,7 @@ def read_unit(proc: Proc, process: Process, words: tuple[str, ...]) -> tuple[tup
         for number, line in enumerate(content.splitlines(), 1):
             for word in words:
                 if word in line and not line.lstrip().startswith(("#", ";")):
-                    text = _CREDENTIALS.sub("//", line.strip())
+                    text = _CREDENTIALS.sub(r"\1", line.strip())
                     found[word] = Origin(source="unit", file=path, line=number, text=text)
     return tuple(found.items())
 

@@ -100,5 +100,8 @@ def test_a_units_line_is_found_and_its_password_is_not(tmp_path: Path) -> None:
     )
     assert (found["HTTP_PROXY="].line, found["HTTP_PROXY="].text) == (3, "Environment=HTTP_PROXY=http://10.0.0.5:3128")
     assert "--resolver" not in found
+    drop_in.write_text('[Service]\nEnvironment="HTTPS_PROXY=me:pw@10.0.0.5:3128"\n')
+    (found_line,) = dict(read_unit(Proc(tmp_path), process, ("HTTPS_PROXY=",))).values()
+    assert found_line.text == 'Environment="HTTPS_PROXY=10.0.0.5:3128"'
     (tmp_path / str(PID) / "cgroup").write_text("0::/user.slice\n")
     assert read_unit(Proc(tmp_path), process, ("--acme-http-port",)) == ()
