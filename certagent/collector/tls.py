@@ -4,9 +4,7 @@ import logging
 import ssl
 from pathlib import Path
 
-from cryptography import x509
-
-from certagent.domain.certificates import read_facts
+from certagent.domain.certificates import read_leaf
 from certagent.domain.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -74,12 +72,12 @@ class Pair:
         try:
             context = self._new_context()
             context.load_cert_chain(self._certificate, self._key, password="")  # never ask on a terminal
-            leaf = x509.load_pem_x509_certificates(self._certificate.read_bytes())[0]
+            names = frozenset(read_leaf(self._certificate.read_bytes()).identifiers)
         except (OSError, ValueError) as error:
             return f"{self._certificate} and {self._key}: {error}"
         if self._current is None:
             self.context.load_cert_chain(self._certificate, self._key, password="")  # never ask on a terminal
-        self._names, self._current, self._stamp = frozenset(read_facts(leaf).identifiers), context, stamp
+        self._names, self._current, self._stamp = names, context, stamp
         return None
 
     def _switch(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:

@@ -200,8 +200,15 @@ def test_a_process_that_grows_when_it_is_warm(grown: dict[str, int], words: str)
     (first,) = good().samples
     warm = [msgspec.structs.replace(first, at=BEGAN + seconds) for seconds in (0, 301, 500)]
     assert changed(samples=warm) == []
-    grew = msgspec.structs.replace(first, at=BEGAN + 600, **grown)
-    assert any(words in complaint for complaint in changed(samples=[*warm, grew]))
+    grew = [msgspec.structs.replace(first, at=BEGAN + seconds, **grown) for seconds in (600, 615, 630)]
+    assert any(words in complaint for complaint in changed(samples=[*warm, *grew]))
+
+
+def test_descriptors_of_a_moment_are_no_leak() -> None:
+    """The last look may meet the agent while it proves what is served."""
+    (first,) = good().samples
+    looks = [msgspec.structs.replace(first, at=BEGAN + seconds) for seconds in (0, 301, 500)]
+    assert changed(samples=[*looks, msgspec.structs.replace(first, at=BEGAN + 515, descriptors=40)]) == []
 
 
 def test_the_plan_is_the_seeds() -> None:

@@ -156,12 +156,18 @@ def _stopped() -> list[Way]:
             f"stopped:{node}",
             (node,),
             partial(containers.stop, find(node)),
-            partial(containers.start, find(node)),
+            partial(_start, node),
             (10, 35),
             *found.get(node, (None, ())),
         )
         for node in AGENTS
     ]
+
+
+def _start(node: str) -> None:
+    """Until its systemd takes orders: the next trouble may follow at once."""
+    containers.start(find(node))
+    shell(node, "for _ in $(seq 100); do systemctl list-jobs >/dev/null 2>&1 && exit 0; sleep 0.1; done; exit 1")
 
 
 def _frozen() -> list[Way]:
