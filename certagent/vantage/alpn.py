@@ -11,10 +11,9 @@ import ssl
 from datetime import timedelta
 
 import msgspec
-from cryptography import x509
 
 from certagent.domain.alpn import judge_certificate, server_name
-from certagent.domain.certificates import read_facts
+from certagent.domain.certificates import read_shown
 from certagent.domain.rehearsals import ACME_TLS, AlpnAnswer, Attempt, Hop, RehearsalRequest
 from certagent.domain.resolution.go import Lookup
 from certagent.vantage.dial import Dialer, kind_of
@@ -71,7 +70,7 @@ class Handshakes:
         answer = _judged(protocol, der, request)
         if answer is None:
             return msgspec.structs.replace(hop, error="tls", errno="NO_CERTIFICATE")
-        return msgspec.structs.replace(hop, alpn=answer, certificate_names=_names(der))
+        return msgspec.structs.replace(hop, alpn=answer, certificate_names=read_shown(der).identifiers)
 
 
 async def _names_without_protocol(hop: Hop, name: str) -> tuple[str, ...]:
@@ -79,7 +78,7 @@ async def _names_without_protocol(hop: Hop, name: str) -> tuple[str, ...]:
     try:
         async with asyncio.timeout(NAMING_FOR.total_seconds()):
             connection = await http.connect(hop.address or "", hop.port)
-            return _names((await served_certificate(connection, name))[1])
+            return read_shown((await served_certificate(connection, name))[1]).identifiers
     except (NoProtocolError, OSError):
         return ()
 
@@ -89,10 +88,3 @@ def _judged(protocol: str | None, der: bytes, request: RehearsalRequest) -> Alpn
         return judge_certificate(protocol, der, request.identifier, bytes.fromhex(request.digest))
     except ValueError:
         return None
-
-
-def _names(der: bytes) -> tuple[str, ...]:
-    try:
-        return read_facts(x509.load_der_x509_certificate(der)).identifiers
-    except ValueError:
-        return ()

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-
-from certagent.domain.certificates import CertificateFacts, read_facts
+from certagent.domain.certificates import CertificateFacts, read_leaf
 from certagent.domain.conclusions.unowned import Pair, Resolver
 from certagent.vantage.gateways import place_of, table_of
 from certagent.vantage.services import NGINX, TRAEFIK, find_nginx, find_traefik, load_yaml
@@ -70,6 +68,6 @@ def _named_in(file: Path) -> Iterator[Pair]:
 
 def _facts(path: Path) -> CertificateFacts | None:
     try:
-        return read_facts(x509.load_pem_x509_certificate(path.read_bytes()))
+        return read_leaf(path.read_bytes())
     except (OSError, ValueError):
         return None

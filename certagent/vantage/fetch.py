@@ -15,9 +15,8 @@ from datetime import timedelta
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import msgspec
-from cryptography import x509
 
-from certagent.domain.certificates import read_facts
+from certagent.domain.certificates import read_shown
 from certagent.domain.rehearsals import ACME_TLS_PORT, CHALLENGE_PATH, Attempt, Hop, RehearsalRequest
 from certagent.domain.resolution.go import Lookup
 from certagent.vantage.dial import Dialer, Trial, kind_of
@@ -204,12 +203,7 @@ def _answered(hop: Hop, reply: http.Reply | None) -> Hop:
 
 
 def _names(certificate: bytes | None) -> tuple[str, ...]:
-    if certificate is None:
-        return ()
-    try:
-        return read_facts(x509.load_der_x509_certificate(certificate)).identifiers
-    except ValueError:
-        return ()
+    return read_shown(certificate).identifiers if certificate is not None else ()
 
 
 def _hop(

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from cryptography import x509
 
-from certagent.domain.certificates import read_facts
+from certagent.domain.certificates import read_leaf
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _NEEDS_A_SHELL = re.compile(r"[|&;<>()$`\\\"'*?\[#~%\n]")
@@ -159,7 +158,7 @@ def _command(hook: str | None) -> dict[str, Any]:
 def _names_in(*paths: Path) -> tuple[str, ...]:
     for path in paths:
         try:
-            return read_facts(x509.load_pem_x509_certificate(path.read_bytes())).identifiers
+            return read_leaf(path.read_bytes()).identifiers
         except (OSError, ValueError):
             continue
     return ()
