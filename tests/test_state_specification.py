@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from certagent.config import CommandTarget
+from certagent.agent.alone import alone
+from certagent.config import AgentSection, CommandTarget
 from certagent.deployers import make_target
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Generation
@@ -88,7 +89,8 @@ def _report(number: int) -> Report:
 def used(tmp_path: Path) -> Path:
     """A state in which everything has happened that leaves something, by the parts that write there."""
     root = tmp_path / "state"
-    state = State(root)
+    with alone(AgentSection(name="lxc101", state=root, socket=tmp_path / "agent.sock")):
+        state = State(root)
     state.account("https://ca/directory").save(Account(key_pem="PEM"))
     folder = state.certificate("web")
     with folder.lock("the agent lxc101"):

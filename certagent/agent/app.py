@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 
 from certagent.agent.advising import Advising
+from certagent.agent.alone import alone
 from certagent.agent.attention import Attention
 from certagent.agent.channel import Channel
 from certagent.agent.claims import Claims
@@ -71,11 +72,12 @@ MOST_ORDERS_AT_ONCE = 4
 
 
 def main(path: Path) -> None:
-    """Run until SIGTERM or SIGINT. Raises `ConfigurationError`."""
+    """Run until SIGTERM or SIGINT. Raises `ConfigurationError`, and `LockedError` beside another agent."""
     settings = load_agent(path)
     policy = load_policy(settings.agent.policy)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    asyncio.run(_until_signalled(settings, policy, SystemClock()))
+    with alone(settings.agent):
+        asyncio.run(_until_signalled(settings, policy, SystemClock()))
 
 
 async def _until_signalled(settings: AgentSettings, policy: Policy, clock: Clock) -> None:

@@ -84,7 +84,8 @@ _decoder: msgspec.json.Decoder[_Question] = msgspec.json.Decoder(_Question)
 
 @asynccontextmanager
 async def open_door(path: Path, inside: Inside) -> AsyncIterator[None]:
-    """Serve on the socket; gone at the end. A socket that a killed agent left behind is replaced."""
+    """Serve on the socket; gone at the end, if it is still this one. A socket that a killed agent left behind is
+    replaced."""
     visits: set[asyncio.Task[None]] = set()
 
     async def visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -106,13 +107,15 @@ async def open_door(path: Path, inside: Inside) -> AsyncIterator[None]:
         server = await asyncio.start_unix_server(visit, path, limit=LONGEST_QUESTION)
     finally:
         os.umask(mask)
+    ours = _identity(path)
     try:
         yield
     finally:
         server.close()
         for one in visits:
             one.cancel()
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        if _identity(path) == ours:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
 def worst_verdict(judgements: Sequence[Judgement]) -> Verdict:
@@ -124,6 +127,15 @@ def worst_verdict(judgements: Sequence[Judgement]) -> Verdict:
 def _make_way(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file has that path; None when there is none."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 async def _answer(reader: asyncio.StreamReader, inside: Inside) -> bytes:

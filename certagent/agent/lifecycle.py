@@ -22,7 +22,7 @@ from certagent.agent.schedule import Schedule
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.conclusions.ordering import state_refused
-from certagent.domain.findings import Finding, Severity, Verdict
+from certagent.domain.findings import Finding, Severity, Verdict, worst_first
 from certagent.domain.policy import Judgement, Policy
 from certagent.domain.ports import Clock
 from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
@@ -41,8 +41,8 @@ class Taking(Protocol):
         """One inventory report, with a look at those certificates (default: all)."""
         ...
 
-    async def states(self) -> list[Any]:
-        """`certagent.domain.reports.CertificateState` of each certificate."""
+    async def states(self) -> tuple[list[Any], list[Finding]]:
+        """`certagent.domain.reports.CertificateState` of each certificate, and what is wrong with them, graded."""
         ...
 
 
@@ -181,11 +181,13 @@ class Lifecycle:
 
     async def status(self) -> dict[str, Any]:
         """The document of `certagent status`."""
+        certificates, found = await self._stock.states()
         return {
             "agent": self._node,
-            "certificates": await self._stock.states(),
+            "at": self._clock.now(),
+            "certificates": certificates,
             "reports_waiting": self._reporter.waiting(),
-            "findings": await self.findings(),
+            "findings": worst_first([*found, *await self.findings()]),
         }
 
     # --- the steps ------------------------------------------------------------------------------------------------

@@ -102,8 +102,7 @@ class ServingRuns:
         may be from before, and who renews has it looked at again."""
         well = []
         for serving in looks:
-            folder = self._state.certificate(serving.name)
-            if folder.run() is not None or _ended_at(folder) != serving.after:
+            if not self._is_settled(serving):
                 continue
             seen = await asyncio.to_thread(self._note, serving)
             findings = conclude_serving(msgspec.structs.replace(serving, seen=seen))
@@ -114,6 +113,11 @@ class ServingRuns:
         for at in range(0, len(well), _MOST_SCOPES):
             run = self._reporter.begin(RunKind.SERVING, trigger)
             self._reporter.end(run, Outcome.DONE, scopes=well[at : at + _MOST_SCOPES])
+
+    def findings(self, looks: Sequence[Serving]) -> list[Finding]:
+        """What is wrong with them now, graded; told already or not, and likewise nothing while a renewal is at work."""
+        found = [finding for one in looks if self._is_settled(one) for finding in conclude_serving(one)]
+        return [self._policy.grade(finding) for finding in found]
 
     async def look_around(self, trigger: Trigger) -> None:
         """What this node's web servers serve beside what is configured here; seldom, for it is read from many files,
@@ -152,6 +156,11 @@ class ServingRuns:
         if not wanted or all(one.served_as is ServedAs.PROVEN for one in seen):
             return seen
         return (await self._prover.prove(wanted, endpoints, certificate.identifiers, SECOND_LOOK)).endpoints
+
+    def _is_settled(self, serving: Serving) -> bool:
+        """Whether no renewal is at work on it, or was since the look began."""
+        folder = self._state.certificate(serving.name)
+        return folder.run() is None and _ended_at(folder) == serving.after
 
     def _note(self, serving: Serving) -> tuple[CertificateFacts, ...]:
         """Remember what somebody else has issued, and when; of our own the state tells."""

@@ -12,6 +12,7 @@ from certagent.agent.serving import ServingRuns
 from certagent.config import AgentSettings, CertificateSection
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.conclusions.serving import Serving
+from certagent.domain.findings import Finding
 from certagent.domain.ports import Clock
 from certagent.domain.reports import CertificateState, Inventory, Outcome, Resolver, RunKind, Trigger
 from certagent.state import State
@@ -76,9 +77,11 @@ class Stock:
             await self._clock.sleep(every.total_seconds())
             await self.report(Trigger.TIMER)
 
-    async def states(self) -> list[CertificateState]:
-        """Each certificate: on disk, served on every address, due, last outcome."""
-        return [self._state_of(self._certificates[one.name], one) for one in await self._look(self._certificates)]
+    async def states(self) -> tuple[list[CertificateState], list[Finding]]:
+        """Each certificate: on disk, served on every address, due, last outcome; and what is wrong, graded."""
+        looks = await self._look(self._certificates)
+        states = [self._state_of(self._certificates[one.name], one) for one in looks]
+        return states, await asyncio.to_thread(self._serving.findings, looks)
 
     async def _report(self, trigger: Trigger) -> None:
         run = self._reporter.begin(RunKind.INVENTORY, trigger)

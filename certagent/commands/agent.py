@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
+from certagent.commands import UnableError
+from certagent.world.files import LockedError
 from certagent.world.memory import share_one_arena
 from certagent.world.tls import without_system_trust
 
 
 def run_agent(path: Path) -> None:
-    """Returns after SIGTERM or SIGINT. Raises `ConfigurationError`."""
+    """Returns after SIGTERM or SIGINT. Raises `ConfigurationError`, and `UnableError` beside another agent."""
     share_one_arena()
     with without_system_trust():
         from certagent.agent.app import main
-    main(path)
+    try:
+        main(path)
+    except LockedError as error:
+        raise UnableError(str(error)) from error

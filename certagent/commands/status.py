@@ -1,5 +1,6 @@
 """`certagent status`: certificates as they are on disk and as they are served, by the running agent."""
 
+from datetime import datetime
 from typing import Any
 
 from certagent.commands.findings import lines_of, status_of
@@ -8,15 +9,16 @@ from certagent.world.agent_socket import ask_agent
 
 
 def status(settings: AgentSettings) -> dict[str, Any]:
-    """`{"agent", "certificates": [CertificateState], "reports_waiting", "findings": [Finding]}`."""
+    """`{"agent", "at", "certificates": [CertificateState], "reports_waiting", "findings": [Finding]}`: findings about
+    what is served and on disk, and about the agent itself, worst first."""
     return ask_agent(settings.agent.socket, "status")
 
 
 def exit_status(document: dict[str, Any]) -> int:
-    """3 when a certificate is missing or served otherwise than it lies on disk, or there is a warning about the agent
-    itself, such as that its collector is gone; 4 for worse ones; else 0."""
-    served = all(_is_served(one) for one in document["certificates"])
-    return max(0 if served else 3, status_of(document["findings"]))
+    """4 when a certificate has expired, its last run was blocked or failed, or there are findings of `error` and above;
+    3 when one is missing or served otherwise than it lies on disk, or with warnings; else 0."""
+    statuses = (_status_of(one, document["at"]) for one in document["certificates"])
+    return max(status_of(document["findings"]), *statuses, 0)
 
 
 def render(document: dict[str, Any]) -> str:
@@ -24,7 +26,8 @@ def render(document: dict[str, Any]) -> str:
     lines = [f"agent {document['agent']}, {document['reports_waiting']} reports waiting"]
     for one in document["certificates"]:
         on_disk = one["on_disk"]
-        until = f"valid until {on_disk['not_after']}{_due(one)}" if on_disk else "no certificate yet"
+        life = "EXPIRED" if _is_expired(one, document["at"]) else "valid until"
+        until = f"{life} {on_disk['not_after']}{_due(one)}" if on_disk else "no certificate yet"
         last = f"last outcome {one['last_outcome'] or 'none'}" if one["manage"] else "somebody else renews it"
         lines.append(f"{one['name']}: {until}; {last}")
         for endpoint, fingerprint in one["served"].items():
@@ -32,6 +35,18 @@ def render(document: dict[str, Any]) -> str:
             lines.append(f"  {endpoint} serves {'it' if same else fingerprint or 'nothing'}")
     lines += [line for finding in document["findings"] for line in lines_of(finding)]
     return "\n".join(lines)
+
+
+def _status_of(certificate: dict[str, Any], at: str) -> int:
+    has_failed = certificate["manage"] and certificate["last_outcome"] in ("blocked", "failed")
+    if has_failed or _is_expired(certificate, at):
+        return 4
+    return 0 if _is_served(certificate) else 3
+
+
+def _is_expired(certificate: dict[str, Any], at: str) -> bool:
+    on_disk = certificate["on_disk"]
+    return on_disk is not None and datetime.fromisoformat(on_disk["not_after"]) <= datetime.fromisoformat(at)
 
 
 def _is_served(certificate: dict[str, Any]) -> bool:

@@ -127,6 +127,15 @@ async def test_what_fails_is_told_apart_from_no_agent(tmp_path: Path, caplog: py
         await asyncio.to_thread(ask_agent, path, "status")
 
 
+async def test_only_its_own_socket_goes_with_it(tmp_path: Path) -> None:
+    """What another one has put there meanwhile stays."""
+    path = tmp_path / "agent.sock"
+    async with open_door(path, _Inside()):
+        path.unlink()
+        path.touch()
+    assert path.exists()
+
+
 def test_who_may_not_ask_is_told(tmp_path: Path) -> None:
     """In a sentence, as anything else that the kernel may say of a socket."""
     with pytest.raises(NoAnswerError, match=r"cannot be asked on .*: AF_UNIX path too long"):

@@ -14,6 +14,7 @@ from certagent.config import CertificateSection, ListenerSolver, load_policy
 from certagent.domain.conclusions.serving import LiveTarget
 from certagent.domain.conclusions.unowned import Pair, Resolver
 from certagent.domain.deployments import EndpointProof, Generation, LivePair
+from certagent.domain.findings import Severity
 from certagent.domain.reports import Outcome, Report, Trigger
 from certagent.reporting import Spool
 from certagent.state import Last, Run, State
@@ -130,6 +131,17 @@ async def test_a_look_while_a_renewal_is_at_work_is_not_told(house: _House) -> N
     """It will look by itself."""
     house.live = house.renew()
     assert await house.told() == []
+
+
+async def test_what_is_wrong_now_is_found_again_and_again(house: _House) -> None:
+    """Graded, for whoever asks, although it was told; nothing while a renewal is at work."""
+    house.live = house.renew()
+    assert house.runs.findings([await house.runs.look(CERTIFICATE)]) == []
+    house.folder.end_run(Last(outcome=Outcome.FAILED, at=house.clock.now()))
+    await house.told()
+    for _ in range(2):
+        (finding,) = house.runs.findings([await house.runs.look(CERTIFICATE)])
+        assert (finding.code, finding.severity) == ("deploy.drift", Severity.ERROR)
 
 
 async def test_what_is_told_of_a_web_server_is_looked_at_until_it_is_mended(house: _House) -> None:
