@@ -300,12 +300,14 @@ def _precedence(sighting: Sighting, fleet: Fleet) -> tuple[object, ...]:
 
 
 def _enrich(culprit: Culprit, node: str, fleet: Fleet) -> Culprit:
-    """The culprit with its node, and the role of whose address it is (of the node, where no address is in play)."""
+    """The culprit with its node, and the role of whose address it is (of the node, where no address is in play). An
+    address of nobody's that is known has no node: least of all that of who speaks of it."""
     owner = fleet.owners.get(culprit.address or "")
     role = owner.role if owner is not None else culprit.role
     if role is None and culprit.address is None:
         role = fleet.roles.get(node)
-    return msgspec.structs.replace(culprit, node=node, role=role)
+    is_strange = culprit.address is not None and culprit.node is None
+    return msgspec.structs.replace(culprit, node=None if is_strange else node, role=role)
 
 
 def _explain(finding: Finding, owners: Mapping[str, AddressOwner]) -> str:

@@ -182,6 +182,13 @@ def test_a_box_that_the_rehearsal_met_may_be_accused() -> None:
     assert only(gather([seen(finding, agent="lxc102")], met)).confirmed
 
 
+def test_an_address_of_nobodys_is_not_the_node_that_speaks_of_it() -> None:
+    """The incident has the address, and no node."""
+    finding = msgspec.structs.replace(refused(), culprit=Culprit(address="10.0.0.99"))
+    case = only(gather([seen(finding, agent="lxc102")], FLEET))
+    assert (case.culprit.node, case.culprit.address) == (None, "10.0.0.99")
+
+
 def life_of(
     *cases: Case | None, step: timedelta = timedelta(minutes=1)
 ) -> list[tuple[Incident, TransitionKind | None]]:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from certagent.config import load_policy
@@ -94,6 +95,20 @@ def test_the_founding_line_is_the_culprit() -> None:
     assert (path.culprit.text, path.culprit.address) == (f"{GATEWAY} {NAME}", GATEWAY)
     assert [one.culprit for one in path.actual] == [False, True, False, False]
     assert path.intended[2].address == TRAEFIK
+
+
+@pytest.mark.parametrize(("asked", "node"), [(GATEWAY, None), ("10.0.0.10", "lxc103"), ("127.0.0.53", "lxc103")])
+def test_a_nameserver_of_nobodys_is_not_blamed_on_who_asked(asked: str, node: str | None) -> None:
+    """Its address is known here, and its node is not; one on loopback is this node's own."""
+    alone = look(told=None)
+    assert alone.seen.resolution is not None
+    resolution = msgspec.structs.replace(
+        alone.seen.resolution, nameservers=(Origin(source="resolv.conf", nameserver=asked),)
+    )
+    seen = msgspec.structs.replace(alone.seen, resolution=resolution)
+    path = view(msgspec.structs.replace(alone, seen=seen), POLICY)
+    assert path.culprit is not None
+    assert (path.culprit.node, path.culprit.address) == (node, asked)
 
 
 def test_a_client_does_not_speak_for_the_ca() -> None:

@@ -116,8 +116,14 @@ def _culprit_without_address(resolution: Resolution, evidence: Evidence) -> Culp
     if misled is not None:
         return _line_of(misled, evidence)
     asked = next((one.nameserver for one in resolution.nameservers), None)
+    if asked is None or _is_loopback(asked):
+        return Culprit(node=evidence.looker, address=asked)
     node, role = evidence.owner(asked)
-    return Culprit(node=node or evidence.looker, address=asked, role=role)
+    return Culprit(node=node, address=asked, role=role)
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.") or address == "::1"
 
 
 def _line_past_the_right_one(resolution: Resolution) -> Origin | None:
@@ -154,11 +160,10 @@ def shadowing(resolution: Resolution, line: ResolvedAddress, evidence: Evidence)
     """The finding that a hosts line beside the CA decides (`evidence.looker` is the CA's node)."""
     told = tuple(dict.fromkeys(answer for reply in resolution.dns for answer in reply.addresses))
     says = f"says {', '.join(evidence.place(answer) for answer in told)}" if told else "has no address for it"
-    loopback = line.address.startswith("127.") or line.address == "::1"
     origin = line.origin
     culprit = evidence.path_culprit(line.address)
     return evidence.finding(
-        "dns.loopback" if loopback else "dns.hosts_shadow.authority",
+        "dns.loopback" if _is_loopback(line.address) else "dns.hosts_shadow.authority",
         f"The CA on {culprit.node} goes to {evidence.place(line.address)} for {resolution.name}, because line"
         f" {origin.line} of {origin.file} there says so; DNS {says}.",
         culprit,
