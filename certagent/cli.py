@@ -429,10 +429,11 @@ def _usage() -> Iterator[None]:
 
 
 def _settings_if_any(path: Path) -> "AgentSettings | None":
-    """What works alone works without a configuration, too; but one that is named has to be there."""
+    """What works alone works without a configuration, too, and without its secrets; but one that is named has to be
+    there."""
     from certagent.config import load_agent
 
-    return load_agent(path) if path != DEFAULT_AGENT_PATH or path.exists() else None
+    return load_agent(path, with_secrets=False) if path != DEFAULT_AGENT_PATH or path.exists() else None
 
 
 def _finish(document: dict[str, Any], render: Callable[[dict[str, Any]], str], exit_status: int, as_json: bool) -> None:

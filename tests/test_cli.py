@@ -1,5 +1,6 @@
 """The command line as a person meets it: one sentence, and the right exit status."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,23 @@ def test_an_agent_that_does_not_run_is_said_so(configuration: Path) -> None:
     assert done.returncode == 1
     assert "the agent is not running" in done.stderr
     assert "systemctl start certagent-agent" in done.stderr
+
+
+def test_what_works_alone_needs_no_token(configuration: Path) -> None:
+    """Nor does it fail because of one that cannot be used: `trace` goes by what this node sees, and says why."""
+    with configuration.open("a") as file:
+        file.write(f'[collector]\nurl = "https://127.0.0.1:1"\ntoken_file = "{configuration.parent}/nowhere"\n')
+    more = ("--config", str(configuration), "--json")
+    hosts = configuration.parent / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n")
+    for words in (("resolve", "localhost"), ("lint",), ("whatif", "localhost", "--hosts", str(hosts))):
+        done = _certagent(*words, *more)
+        assert done.returncode in (0, 3, 4), done.stderr
+        assert json.loads(done.stdout)
+    traced = json.loads(_certagent("trace", "localhost", *more).stdout)
+    assert traced["source"]["kind"] == "node"
+    assert "collector.token_file" in traced["source"]["reason"]
+    assert _certagent("check", *more).returncode == 2
 
 
 def test_an_unknown_command_is_usage() -> None:

@@ -1,10 +1,12 @@
 """Configuration: each mistake is one message with its key path."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from certagent.config import ConfigurationError, Rfc2136Solver, load_agent, load_collector, load_policy
+from certagent.config import ConfigurationError, Rfc2136Solver, load_agent, load_collector, load_policy, read_token
 
 GOOD = """
 [agent]
@@ -86,6 +88,43 @@ def test_it_refuses_a_token_that_others_can_read(tmp_path: Path, good: str) -> N
     (tmp_path / "token").chmod(0o644)
     token = tmp_path / "token"
     assert _message(tmp_path, good) == f"collector.token_file: {token} can be read by others; chmod 600 it"
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Whoever may not read root's files."""
+    before = os.geteuid()
+    os.seteuid(65534 if before == 0 else before)
+    yield
+    os.seteuid(before)
+
+
+def test_a_token_that_may_not_be_read_is_said_so(tmp_path: Path, good: str, nobody: None) -> None:
+    """In a sentence, to whoever is not root."""
+    token = tmp_path / "token"
+    if os.getuid() != 0:
+        token.chmod(0)
+    with pytest.raises(ConfigurationError) as caught:
+        read_token(token, Path("agent.toml"))
+    assert str(caught.value) == f"agent.toml: collector.token_file: {token} cannot be read: Permission denied"
+
+
+def test_a_token_that_is_no_text_is_said_so(tmp_path: Path, good: str) -> None:
+    """It never was one."""
+    (tmp_path / "token").write_bytes(b"\xff\xfe")
+    assert _message(tmp_path, good) == f"collector.token_file: {tmp_path / 'token'} is not text"
+
+
+def test_secrets_are_read_on_demand(tmp_path: Path, good: str, by_update: str) -> None:
+    """Who asks neither the collector nor a zone's server needs none; all else is checked as ever."""
+    path = tmp_path / "agent.toml"
+    path.write_text(by_update)
+    (tmp_path / "token").unlink()
+    (tmp_path / "tsig").unlink()
+    assert load_agent(path, with_secrets=False).certificate
+    path.write_text(good.replace('name = "traefik"', 'name = "a b"'))
+    with pytest.raises(ConfigurationError, match=r"certificate\[0\]\.name"):
+        load_agent(path, with_secrets=False)
 
 
 def test_it_misses_the_root(tmp_path: Path, good: str) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from certagent.commands import UnableError
 from certagent.commands.fleet import ask_collector
-from certagent.config import AgentSettings, load_policy
+from certagent.config import AgentSettings, ConfigurationError, load_policy
 from certagent.domain.findings import Culprit, Vantage
 from certagent.domain.hops import HopState, PathHop
 from certagent.domain.own_view import OwnLook, view
@@ -51,7 +51,7 @@ def trace(settings: AgentSettings | None, name: str) -> dict[str, Any]:
     identifier = name.lower().removesuffix(".")
     try:
         path, source = _ask(settings, identifier)
-    except UnableError as error:
+    except (ConfigurationError, UnableError) as error:  # no token of ours that can be read, or no collector
         path, source = asyncio.run(_look(settings, identifier, str(error)))
     return {**msgspec.to_builtins(path), "source": msgspec.to_builtins(source)}
 

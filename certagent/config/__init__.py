@@ -16,6 +16,7 @@ from certagent.config.checks import (
     ConfigurationError,
     check_agent,
     check_collector,
+    check_secrets,
     read_binding,
     read_credential,
     read_private,
@@ -94,10 +95,13 @@ DEFAULT_AGENT_PATH = Path("/etc/certagent/agent.toml")
 DEFAULT_COLLECTOR_PATH = Path("/etc/certagent/collector.toml")
 
 
-def load_agent(path: Path) -> AgentSettings:
-    """The settings of `agent.toml`, with everything checked that can be checked without the network."""
+def load_agent(path: Path, *, with_secrets: bool = True) -> AgentSettings:
+    """The settings of `agent.toml`, with everything checked that can be checked without the network; the files with
+    secrets, which not everybody may read, only on demand."""
     settings = _load(path, AgentSettings)
     check_agent(path, settings)
+    if with_secrets:
+        check_secrets(path, settings)
     return settings
 
 

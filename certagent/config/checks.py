@@ -17,9 +17,8 @@ from certagent.config.settings import (
     CommandTarget,
     DeployTarget,
     TraefikTarget,
-    WebhookSection,
 )
-from certagent.config.solvers import check_shared_ports, check_solver
+from certagent.config.solvers import check_key_file, check_shared_ports, check_solver
 from certagent.domain.orders import Binding
 
 _HTTP = ("http://", "https://")
@@ -28,6 +27,7 @@ __all__ = [
     "ConfigurationError",
     "check_agent",
     "check_collector",
+    "check_secrets",
     "read_binding",
     "read_credential",
     "read_private",
@@ -43,11 +43,16 @@ def read_token(path: Path, configuration: Path) -> str:
 
 def read_private(path: Path, configuration: Path, key: str) -> str:
     """The secret in a file of its own, which `key` of the configuration names. Refused if others can read it."""
-    if not path.is_file():
-        raise ConfigurationError(configuration, f"{key}: {path} does not exist")
-    if path.stat().st_mode & 0o077:
-        raise ConfigurationError(configuration, f"{key}: {path} can be read by others; chmod 600 it")
-    secret = path.read_text(encoding="utf-8").strip()
+    try:
+        if not path.is_file():
+            raise ConfigurationError(configuration, f"{key}: {path} does not exist")
+        if path.stat().st_mode & 0o077:
+            raise ConfigurationError(configuration, f"{key}: {path} can be read by others; chmod 600 it")
+        secret = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigurationError(configuration, f"{key}: {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(configuration, f"{key}: {path} is not text") from error
     if not secret:
         raise ConfigurationError(configuration, f"{key}: {path} is empty")
     return secret
@@ -79,14 +84,12 @@ def check_agent(path: Path, settings: AgentSettings) -> None:
     if not settings.authority.root.is_file():
         raise ConfigurationError(path, f"authority.root: {settings.authority.root} does not exist")
     _check_addresses(path, "authority.addresses", settings.authority.addresses)
-    read_binding(settings.authority, path)
     _check_addresses(path, "dns.nameservers", settings.dns.nameservers)
     if settings.agent.policy is not None and not settings.agent.policy.is_file():
         raise ConfigurationError(path, f"agent.policy: {settings.agent.policy} does not exist")
     if settings.collector is not None:
         _check_addresses(path, "collector.addresses", settings.collector.addresses)
-        _check_credential(path, settings.collector)
-        _check_webhook(path, settings.collector.webhook)
+        _check_collector_section(path, settings.collector)
     names = [certificate.name for certificate in settings.certificate]
     for index, certificate in enumerate(settings.certificate):
         where = f"certificate[{index}]"
@@ -96,21 +99,24 @@ def check_agent(path: Path, settings: AgentSettings) -> None:
     check_shared_ports(path, settings.certificate)
 
 
-def _check_credential(path: Path, section: CollectorSection) -> None:
-    """A token, or a pair; the pair may not be there yet: it can be the one that this agent is to get."""
+def check_secrets(path: Path, settings: AgentSettings) -> None:
+    """Raise `ConfigurationError` for a file with a secret that cannot be used. The collector's pair may not be there
+    yet: it can be the one that this agent is to get."""
+    read_binding(settings.authority, path)
+    section = settings.collector
+    if section is not None and section.certificate is None:
+        read_token(section.token_file, path)
+    if section is not None and section.webhook is not None and section.webhook.secret_file is not None:
+        read_private(section.webhook.secret_file, path, "collector.webhook.secret_file")
+    for index, certificate in enumerate(settings.certificate):
+        check_key_file(path, f"certificate[{index}]", certificate)
+
+
+def _check_collector_section(path: Path, section: CollectorSection) -> None:
     if (section.certificate is None) != (section.key is None):
         raise ConfigurationError(path, "collector.certificate: goes together with collector.key")
-    if section.certificate is None:
-        read_token(section.token_file, path)
-
-
-def _check_webhook(path: Path, section: WebhookSection | None) -> None:
-    if section is None:
-        return
-    if not section.url.startswith(_HTTP):
+    if section.webhook is not None and not section.webhook.url.startswith(_HTTP):
         raise ConfigurationError(path, "collector.webhook.url: must be an http or https URL")
-    if section.secret_file is not None:
-        read_private(section.secret_file, path, "collector.webhook.secret_file")
 
 
 def _check_certificate(path: Path, where: str, certificate: CertificateSection) -> None:

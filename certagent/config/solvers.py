@@ -67,6 +67,12 @@ def check_shared_ports(path: Path, certificates: Sequence[CertificateSection]) -
             raise ConfigurationError(path, f"certificate[{index}].solver.listen: {message}")
 
 
+def check_key_file(path: Path, where: str, certificate: CertificateSection) -> None:
+    """Raise `ConfigurationError` for a TSIG key that cannot be used, or that others can read."""
+    if isinstance(certificate.solver, Rfc2136Solver):
+        _check_secret(path, f"{where}.solver.key_file", certificate.solver.key_file)
+
+
 def read_secret(path: Path) -> bytes:
     """The TSIG secret in that file. Raises OSError, and ValueError (in words) for what is not base64."""
     text = path.read_text(encoding="ascii", errors="replace").strip()
@@ -121,10 +127,9 @@ def _check_rfc2136(path: Path, where: str, solver: Rfc2136Solver, identifiers: S
     for identifier in identifiers:
         if solver.zone is not None and not _is_below(identifier, solver.zone):
             raise ConfigurationError(path, f"{where}.zone: {identifier!r} is not in the zone {solver.zone!r}")
-    _check_key_file(path, f"{where}.key_file", solver.key_file)
 
 
-def _check_key_file(path: Path, where: str, key_file: Path) -> None:
+def _check_secret(path: Path, where: str, key_file: Path) -> None:
     if not key_file.is_file():
         raise ConfigurationError(path, f"{where}: {key_file} does not exist")
     if key_file.stat().st_mode & 0o077:
