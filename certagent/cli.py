@@ -440,23 +440,43 @@ def _finish(document: dict[str, Any], render: Callable[[dict[str, Any]], str], e
     from certagent.domain.redaction import without_secrets
 
     told = without_secrets(document)  # what a command looked at itself has met no policy yet
-    click.echo(json.dumps(told, indent=2, ensure_ascii=False) if as_json else render(told))
+    click.echo(_as_text(told) if as_json else render(told))
     sys.exit(exit_status)
 
 
+def _as_text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
 def main() -> None:
-    """The entry point: what can go wrong for a known reason is one sentence and an exit status."""
+    """The entry point: what can go wrong for a known reason is one sentence, with --json a document, too, and an exit
+    status."""
     from certagent.commands import UnableError
     from certagent.world.agent_socket import NoAnswerError
 
+    words = sys.argv[1:]
     try:
-        commands()
-    except ConfigurationError as error:
-        click.echo(f"certagent: {error}", err=True)
-        sys.exit(2)
-    except (NoAnswerError, UnableError) as error:
-        click.echo(f"certagent: {error}", err=True)
-        sys.exit(1)
+        _require_text(words)
+        sys.exit(commands(words, standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        status, sentence = error.exit_code, error.format_message()
+    except click.Abort:
+        status, sentence = 1, "interrupted"
+        click.echo(f"certagent: {sentence}", err=True)
+    except (ConfigurationError, NoAnswerError, UnableError) as error:
+        status, sentence = 2 if isinstance(error, ConfigurationError) else 1, str(error)
+        click.echo(f"certagent: {sentence}", err=True)
+    if "--json" in words:
+        click.echo(_as_text({"error": sentence}))
+    sys.exit(status)
+
+
+def _require_text(words: list[str]) -> None:
+    """What is no text can be no name, and stands in no document."""
+    for word in words:
+        if any("\ud800" <= one <= "\udfff" for one in word):
+            raise click.UsageError(f"{word!a} is not UTF-8")
 
 
 if __name__ == "__main__":

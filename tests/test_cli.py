@@ -84,6 +84,37 @@ def test_what_works_alone_needs_no_token(configuration: Path) -> None:
     assert _certagent("check", *more).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["check"], 1),
+        (["fix", "nosuchincident"], 1),
+        (["resolve", "localhost", "--fleet"], 1),
+        (["resolve"], 2),
+        (["resolve", "a\udcffb"], 2),
+        (["check", "a\udcffb"], 2),
+        (["status", "--nosuch"], 2),
+        (["fix", "--undo", "--apply"], 2),
+        (["whatif", "localhost"], 2),
+        (["init", "--write"], 2),
+        (["status", "--config", "/nowhere/agent.toml"], 2),
+        (["renw"], 2),
+    ],
+    ids=lambda value: ascii(" ".join(value)) if isinstance(value, list) else None,
+)
+def test_with_json_a_failure_is_a_document_too(configuration: Path, words: list[str], status: int) -> None:
+    """Its sentence, which a person is told on standard error; without --json nothing is on standard output."""
+    config = [] if "--config" in words else ["--config", str(configuration)]
+    done = _certagent(*words, *config, "--json")
+    assert done.returncode == status, done.stderr
+    document = json.loads(done.stdout)
+    assert list(document) == ["error"]
+    assert document["error"] in done.stderr
+    assert "Traceback" not in done.stderr
+    plain = _certagent(*words, *config)
+    assert (plain.returncode, plain.stdout) == (status, "")
+
+
 def test_an_unknown_command_is_usage() -> None:
     """2, as everywhere."""
     assert _certagent("renw").returncode == 2
