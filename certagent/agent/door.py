@@ -28,7 +28,8 @@ class Inside(Protocol):
     """What the door leads to."""
 
     def unknown(self, *, identifiers: Sequence[str] = (), names: Sequence[str] = ()) -> str | None:
-        """A sentence about the first identifier or certificate that is not this node's, else None."""
+        """A sentence about the first identifier that is not this node's, or certificate that is not its to renew, else
+        None."""
         ...
 
     async def check(self, identifiers: Sequence[str]) -> list[Judgement]:

@@ -135,13 +135,16 @@ class Lifecycle:
     # --- request --------------------------------------------------------------------------------------------------
 
     def unknown(self, *, identifiers: Sequence[str] = (), names: Sequence[str] = ()) -> str | None:
-        """A sentence about the first identifier or certificate that is not this node's, else None."""
+        """A sentence about the first identifier that is not this node's, or certificate that is not its to renew, else
+        None."""
         for identifier in identifiers:
             if identifier not in self._own_identifiers():
                 return f"{identifier} is none of this node's identifiers: {', '.join(self._own_identifiers())}"
         for name in names:
             if name not in self._certificates:
                 return f"{name} is none of this node's certificates: {', '.join(self._certificates)}"
+            if not self._certificates[name].manage:
+                return f"{name} is renewed by somebody else (manage = false)"
         return None
 
     async def check(self, identifiers: Sequence[str]) -> list[Judgement]:

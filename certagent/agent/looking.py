@@ -32,6 +32,7 @@ class Looks:
         self._certificates = {
             identifier: certificate.name
             for certificate in settings.certificate
+            if certificate.manage
             for identifier in certificate.identifiers
         }
 
@@ -44,7 +45,7 @@ class Looks:
         return await asyncio.to_thread(self._gateways.look, identifier)
 
     def impact_on(self, identifier: str) -> Impact | None:
-        """What a trouble with the identifier will cost; None when it is in no certificate of this node."""
+        """What a trouble with the identifier will cost; None when it is in no certificate that is renewed here."""
         name = self._certificates.get(identifier)
         if name is None:
             return None

@@ -9,12 +9,13 @@ _STATUS = {"done": 0, "not_due": 0, "found": 3, "kept": 3, "blocked": 4, "failed
 
 
 def renew(settings: AgentSettings, names: tuple[str, ...], *, force: bool) -> dict[str, Any]:
-    """`{"certificates": [{"name", "outcome", "findings", ...}]}`; `{"error": ...}` for an unknown name."""
+    """`{"certificates": [{"name", "outcome", "findings", ...}]}`; `{"error": ...}` for an unknown name, or
+    one that somebody else renews."""
     return ask_agent(settings.agent.socket, "renew", names=names, force=force)
 
 
 def exit_status(document: dict[str, Any]) -> int:
-    """The worst of all certificates: 4 blocked or failed, 3 done with warnings, 2 for an unknown name, else 0."""
+    """The worst of all certificates: 4 blocked or failed, 3 done with warnings, 2 for a wrong name, else 0."""
     if "error" in document:
         return 2
     return max((_status_of(one) for one in document["certificates"]), default=0)
@@ -39,4 +40,4 @@ def render(document: dict[str, Any]) -> str:
         for finding in one["findings"]:
             lines += [f"  {finding['severity']:5} {finding['code']}", f"        {finding['explanation']}"]
             lines += [f"        fix: {finding['fix']}"] if finding.get("fix") else []
-    return "\n".join(lines) or "this node has no certificates"
+    return "\n".join(lines) or "this node has no certificates to renew"

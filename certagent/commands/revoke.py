@@ -12,7 +12,7 @@ REASONS = {"unspecified": 0, "key-compromise": 1, "affiliation-changed": 3, "sup
 
 def revoke(settings: AgentSettings, name: str, reason: str) -> dict[str, Any]:
     """`{"name", "revoked": fingerprint | null, "problem": str | null, "renewed": ... | null}`; `{"error": ...}` for an
-    unknown name, or one without a certificate."""
+    unknown name, or one that somebody else renews."""
     return ask_agent(settings.agent.socket, "revoke", name=name, reason=REASONS[reason])
 
 
