@@ -63,6 +63,18 @@ def test_every_command_of_the_table_exists_and_every_command_is_in_it() -> None:
     assert named == set(commands.commands)
 
 
+def test_the_first_container_needs_nothing_that_no_step_makes() -> None:
+    """Each token file comes from a step before; the root is confirmed without a terminal."""
+    steps = README.partition("in ten minutes\n")[2].partition("\n**Upgrading")[0]
+    made: set[str] = set()
+    for line in steps.splitlines():
+        assert set(re.findall(r"--token (\S+)", line)) <= made, line
+        made |= set(re.findall(r"> (token-\w+)", line))
+    assert made == {"token-lxc102", "token-lxc103", "token-lxc104"}
+    assert re.search(r"certagent init [^#]*--fingerprint HEX --write\n", steps)
+    assert steps.index("certagent init") < steps.index("complete `[collector]`") < steps.index("102 --role agent")
+
+
 def test_the_pictures_are_there_and_small() -> None:
     """Taken by tests/e2e/screenshots/run; each has words for who cannot see it."""
     pictures = re.findall(r"!\[(.+)\]\((.+)\)", README)

@@ -73,7 +73,7 @@ def init(wish: Wish, confirm: Confirm, *, write: bool) -> dict[str, Any]:
         ],
         "configuration": configuration,
         "changes": msgspec.to_builtins(changes),
-        "by_hand": [*notes, *_by_hand(pairs, traefik, renewals)],
+        "by_hand": [*notes, *_by_hand(pairs, traefik, renewals), _collector_by_hand(wish)],
     }
 
 
@@ -153,6 +153,13 @@ def _by_hand(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, renewa
     renewers = sorted({one.renewer for one in renewals if one.renewer is not None})
     told += [f"before a certificate of {one}'s is set to manage = true: end {one}'s own renewals" for one in renewers]
     return told
+
+
+def _collector_by_hand(wish: Wish) -> str:
+    return (
+        f"in {wish.configuration}: complete [collector] (url, addresses), before the service is started; without it"
+        " nothing is reported, and no rehearsal is to be had"
+    )
 
 
 def _change(file: Path, content: str) -> _Change:

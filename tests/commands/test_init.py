@@ -64,6 +64,7 @@ def test_it_says_what_it_would_make_and_makes_nothing(house: Path) -> None:
         ("certagent-challenge.yml", False, False),
     ]
     assert "include snippets/certagent-challenge.conf" in document["by_hand"][0]
+    assert "complete [collector] (url, addresses)" in document["by_hand"][-1]
     assert "proxy_pass http://127.0.0.1:5002" in document["changes"][1]["content"]
     assert json.dumps(document)
     assert "agent.toml: would be written" in command.render(document)
