@@ -236,6 +236,7 @@ def init(
 
     Only new files are ever written; what has to be edited is said.
     """
+    from certagent.commands import UnableError
     from certagent.commands import init as command
 
     def confirm(found: str) -> bool:
@@ -245,10 +246,12 @@ def init(
     wish = command.Wish(directory=directory, root=root, configuration=path, fingerprint=fingerprint, imports=imports)
     try:
         document = command.init(wish, confirm, write=write)
-    except FileExistsError as error:
-        raise click.UsageError(f"{error.args[0]}; certagent init overwrites nothing") from error
+    except command.ExistsError as error:
+        raise click.UsageError(f"{error}; certagent init overwrites nothing") from error
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise UnableError(f"{error.filename or path} cannot be used: {error.strerror or error}") from error
     _finish(document, command.render, 0, as_json)
 
 

@@ -84,6 +84,21 @@ def test_what_works_alone_needs_no_token(configuration: Path) -> None:
     assert _certagent("check", *more).returncode == 2
 
 
+def test_what_init_cannot_read_or_write_is_said(configuration: Path) -> None:
+    """With the file and the reason; what is there already is another matter, and usage."""
+    folder, more = configuration.parent, ("--root", str(configuration.parent / "none.crt"))
+    authority = ("--directory", "https://127.0.0.1:1/acme/directory")
+    below_a_file = _certagent("init", "--write", "--config", f"{configuration}/a.toml", *more, *authority)
+    assert (below_a_file.returncode, below_a_file.stdout) == (1, "")
+    assert below_a_file.stderr == f"certagent: {configuration} cannot be used: File exists\n"
+    a_folder = _certagent("init", "--root", str(folder), "--config", str(folder / "new.toml"))
+    assert (a_folder.returncode, a_folder.stdout) == (1, "")
+    assert a_folder.stderr == f"certagent: {folder} cannot be used: Is a directory\n"
+    there = _certagent("init", "--write", "--config", str(configuration), *more, *authority)
+    assert there.returncode == 2
+    assert f"{configuration} exists; certagent init overwrites nothing" in there.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "status"),
     [

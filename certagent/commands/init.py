@@ -28,6 +28,10 @@ Confirm = Callable[[str], bool]
 """Whether a person takes a root with that fingerprint for the CA's own."""
 
 
+class ExistsError(Exception):
+    """The configuration that is to be written is there already; the message names it."""
+
+
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What the person said. `imports`: other tools' renewals; `fingerprint`: the CA's root's, known from elsewhere."""
 
@@ -50,8 +54,8 @@ class _Change(msgspec.Struct, kw_only=True):
 def init(wish: Wish, confirm: Confirm, *, write: bool) -> dict[str, Any]:
     """`{"found": [...], "configuration": str, "changes": [{"file", "content", "exists", "done"}], "by_hand": [...]}`.
 
-    Raises FileExistsError when the configuration is to be written and is there already, ValueError for an import that
-    cannot be read, OSError for a file that cannot be written.
+    Raises `ExistsError` when the configuration is to be written and is there already, ValueError for an import that
+    cannot be read, OSError for a file that cannot be read or written.
     """
     pairs, traefik = find_nginx(), find_traefik()
     renewals = [renewal for path in wish.imports for renewal in read_renewals(path)]
@@ -169,7 +173,8 @@ def _change(file: Path, content: str) -> _Change:
 def _write(wish: Wish, changes: Sequence[_Change]) -> None:
     """New files only. The configuration comes last: whoever finds it finds what it names."""
     if os.path.lexists(wish.configuration):
-        raise FileExistsError(f"{wish.configuration} exists")
+        raise ExistsError(f"{wish.configuration} exists")
+    wish.configuration.parent.mkdir(parents=True, exist_ok=True)  # nothing is written where it cannot be
     for change in reversed(changes):
         if change.exists:
             continue

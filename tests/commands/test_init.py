@@ -83,7 +83,7 @@ def test_what_it_writes_is_a_configuration_and_overwrites_nothing(house: Path) -
     assert traefik.identifiers == ("portainer.internal", "portainer.phoenix")
     assert (house / "snippets" / "certagent-challenge.conf").read_text() == "mine"
     assert [one["done"] for one in document["changes"]] == [True, False, True]
-    with pytest.raises(FileExistsError):
+    with pytest.raises(command.ExistsError):
         command.init(_wish(house), _nobody, write=True)
 
 
