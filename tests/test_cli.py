@@ -1,6 +1,7 @@
 """The command line as a person meets it: one sentence, and the right exit status."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,19 @@ def test_with_json_a_failure_is_a_document_too(configuration: Path, words: list[
     assert "Traceback" not in done.stderr
     plain = _certagent(*words, *config)
     assert (plain.returncode, plain.stdout) == (status, "")
+
+
+def test_a_port_that_is_taken_is_said_so(tmp_path: Path) -> None:
+    """By the collector that cannot listen there: one sentence, exit status 1."""
+    path = tmp_path / "collector.toml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        path.write_text(f'[server]\nlisten = "{listen}"\n[store]\nurl = "sqlite:///{tmp_path}/collector.db"\n')
+        done = _certagent("collector", "--config", str(path))
+    assert done.returncode == 1
+    assert f"certagent: the collector cannot listen on {listen}: " in done.stderr
+    assert "address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unknown_command_is_usage() -> None:

@@ -41,8 +41,12 @@ _FAREWELL_SECONDS = 5.0
 _IDLE_SECONDS = 1.0  # without a request; an agent keeps it for less. Beside the channel it needs none, of 40 KiB each
 
 
+class ListenFailed(Exception):
+    """Its own address cannot be listened on; the message is a sentence."""
+
+
 async def run(settings: CollectorSettings, policy: Policy, clock: Clock) -> None:
-    """Collect until SIGTERM or SIGINT. SIGHUP loads the certificate again."""
+    """Collect until SIGTERM or SIGINT. SIGHUP loads the certificate again. Raises `ListenFailed`, in a group."""
     logging.getLogger("aiohttp.server").addFilter(say_less)
     gc.freeze()  # what is there by now stays
     stopping = asyncio.Event()
@@ -127,7 +131,11 @@ async def _serve(
     try:
         context = pair.context if pair is not None else None
         site = web.TCPSite(runner, host, port, ssl_context=context, backlog=_BACKLOG)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            reason = f"the collector cannot listen on {settings.server.listen}: {error.strerror or error}"
+            raise ListenFailed(reason) from error
         log.info("listening on %s", settings.server.listen)
         if pair is not None:
             await pair.follow()

@@ -4,11 +4,14 @@ import asyncio
 import gc
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvloop
 
-from certagent.collector.app import run
+from certagent.collector.app import ListenFailed, run
+from certagent.commands import UnableError
 from certagent.commands.storage import store_within_reach
 from certagent.config import load_collector, load_collector_policy
 from certagent.world.clock import SystemClock
@@ -21,12 +24,27 @@ _SWITCH_SECONDS = 0.0002
 
 
 def run_collector(path: Path) -> None:
-    """Returns after SIGTERM or SIGINT. Raises `ConfigurationError`, and `UnableError` without its database."""
+    """Returns after SIGTERM or SIGINT. Raises `ConfigurationError`, and `UnableError` without its database or port."""
     settings = load_collector(path)
     policy = load_collector_policy(path, settings)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     gc.set_threshold(_OBJECTS, 20, 20)
     sys.setswitchinterval(_SWITCH_SECONDS)
     keep_large_apart()
-    with store_within_reach(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with _port_within_reach(), store_within_reach(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings, policy, SystemClock()))
+
+
+@contextmanager
+def _port_within_reach() -> Iterator[None]:
+    """Turns `ListenFailed`, however deep in groups, into `UnableError`; whatever else went wrong stays as it is."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        failed, others = group.split(ListenFailed)
+        if failed is None or others is not None:
+            raise
+        first: Exception = failed
+        while isinstance(first, ExceptionGroup):
+            first = first.exceptions[0]
+        raise UnableError(str(first)) from first

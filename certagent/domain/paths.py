@@ -21,7 +21,6 @@ from certagent.domain.hops import (
 )
 from certagent.domain.rehearsals import (
     CHALLENGE_PATH,
-    AddressOwner,
     Rehearsal,
     RehearsalOutcome,
     Resolution,
@@ -86,17 +85,17 @@ def _intended(facts: PathFacts) -> tuple[PathHop, ...]:
     resolution = facts.rehearsal.resolution if facts.rehearsal is not None else None
     replies = resolution.dns if resolution is not None else ()
     nameserver = next((reply.nameserver for reply in replies if address in reply.addresses), None)
-    server = owner_of(facts, address) or AddressOwner(
-        node=facts.responder or "its node", role=role_of(facts, facts.responder)
-    )
+    owner = owner_of(facts, address)
+    node = owner.node if owner is not None else facts.responder
+    role = owner.role if owner is not None else role_of(facts, facts.responder)
     return (
         authority_hop(facts),
         dns_hop(facts, nameserver, f"{facts.identifier} is {address or 'known there'}"),
         PathHop(
             kind="server",
-            label=server.role or server.node,
-            node=server.node,
-            role=server.role,
+            label=role or node or "its node",
+            node=node,
+            role=role,
             address=address,
             detail=f"port 80 passes {CHALLENGE_PATH}",
         ),

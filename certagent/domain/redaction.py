@@ -18,7 +18,7 @@ _SECRETS = re.compile(
     (?P<user>(?<=//)[^\s/@"\\]+(?=@))                                         # http://name:password@host
   | (?P<pem>-----BEGIN[A-Z ]*\ PRIVATE\ KEY-----(?:[^"\\]|\\.)*            # a key, to the end of the string, and
       (?:"\s*,\s*"[\s#;]*[A-Za-z0-9+/=]+(?="\s*[],]))*)                      # the lines of it that follow in a list
-  | (?P<scheme>\bauthorization(?:\\?["'])?[\s:=]+(?:\\?["'])?\w+\s+)[^\s"'\\;]{{3,}}
+  | (?P<scheme>\bauthorization(?:\\?["'])?[\s:=]+(?:\\?["'])?\w+\s+)(?![.)])[^\s"'\\;]{{3,}}
   | (?P<name>\b(?:\w*[_-])?(?:{_NAMES})(?:\\?["'])?
       (?:\s*[=:]\s*|\s+(?=(?:\\?["'])?[^\s"]*\d))(?:\\?["'])?){_PART}{{3,}}
   | (?P<hash>\$(?:apr1|2[aby]|5|6|y)\$[./A-Za-z0-9$]+)                        # crypt(3), htpasswd

@@ -34,6 +34,12 @@ def test_a_healthy_path_is_as_intended() -> None:
     assert path.culprit is None
 
 
+def test_a_node_that_nobody_knows_is_null_and_named_in_words_alone() -> None:
+    """A script reads `node`, a person the label."""
+    path = trace(PathFacts(identifier="stranger.internal"))
+    assert [(hop.label, hop.node) for hop in path.intended if hop.kind == "server"] == [("its node", None)]
+
+
 def test_the_founding_failure_leads_through_the_hosts_line_to_the_gateway() -> None:
     """From the rehearsal: the line is the culprit, the gateway is where it ends, the responder is not reached."""
     failed = rehearsal(RehearsalOutcome.FAILED, poisoned=True)

@@ -66,6 +66,7 @@ def test_a_secret_of_a_line_is_withheld_wherever_the_line_is_quoted(line: str) -
         "ssl_certificate_key /etc/nginx/ssl/gateway.key;",
         "/etc/certagent/token can be read by others; chmod 600 it",
         "Environment=HTTP_PROXY=http://10.0.0.50:3128",
+        "the collector refuses us (401: a valid token is needed: Authorization: Bearer ...): whether it gets through",
     ],
 )
 def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
