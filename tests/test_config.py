@@ -269,6 +269,13 @@ def test_it_refuses_two_targets_in_one_folder(tmp_path: Path, good: str, kind: s
         assert _message(tmp_path, good + first + LINKED.format(kind=kind, folder=folder, name="b")) == expected
 
 
+def test_two_services_may_read_one_pair(tmp_path: Path, good: str) -> None:
+    """They go back together, and should."""
+    both = [LINKED.format(kind=kind, folder=tmp_path, name="a") for kind in ("nginx", "command")]
+    (tmp_path / "agent.toml").write_text(good + "".join(both))
+    assert len(load_agent(tmp_path / "agent.toml").certificate[0].deploy) == 3
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "said"),
     [

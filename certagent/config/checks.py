@@ -16,6 +16,7 @@ from certagent.config.settings import (
     CollectorSettings,
     CommandTarget,
     DeployTarget,
+    NginxTarget,
     TraefikTarget,
 )
 from certagent.config.solvers import check_key_file, check_shared_ports, check_solver
@@ -134,16 +135,17 @@ def _check_certificate(path: Path, where: str, certificate: CertificateSection) 
 
 
 def _check_folders(path: Path, where: str, certificate: CertificateSection) -> None:
-    """What is live in a folder is one link of the certificate's, so one target cannot go back without the other."""
-    seen: dict[Path, Path] = {}
+    """What is live in a folder is one link of the certificate's, so one target cannot go back without the other; unless
+    it is the same pair, which two services read."""
+    seen: dict[Path, NginxTarget | CommandTarget] = {}
     for index, target in enumerate(certificate.deploy):
         if isinstance(target, TraefikTarget):
             continue
-        folder, file = target.certificate.parent.resolve(), target.certificate
-        if folder in seen:
-            said = f"{file} and {seen[folder]} are of one certificate and in one folder; give each a folder of its own"
+        other = seen.setdefault(target.certificate.parent.resolve(), target)
+        if (target.certificate, target.key) != (other.certificate, other.key):
+            files = f"{target.certificate} and {other.certificate}"
+            said = f"{files} are of one certificate and in one folder; give each a folder of its own"
             raise ConfigurationError(path, f"{where}.deploy[{index}].certificate: {said}")
-        seen[folder] = file
 
 
 def _check_target(path: Path, where: str, target: DeployTarget) -> None:
