@@ -114,8 +114,7 @@ class Renewal:
             run = self._reporter.begin(RunKind.RENEWAL, trigger)
             scope = f"certificate:{certificate.name}"
             self._reporter.end(run, Outcome.DONE, scopes=[scope], certificate=certificate.name)
-            if broken_off is not None:
-                folder.end_run(Last(outcome=Outcome.DONE, at=self._clock.now()))
+            folder.end_run(Last(outcome=Outcome.DONE, at=self._clock.now()))
         except OSError as error:
             log.warning("what a run of %s left in the state stays: %s", certificate.name, error.strerror)
             return False

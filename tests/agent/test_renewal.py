@@ -351,6 +351,12 @@ async def test_a_complaint_is_taken_back_when_nothing_is_wanted_any_more(house: 
     house.renewal.take_back(CERTIFICATE, Trigger.TIMER)
     assert house.reported()[-1] == (Outcome.DONE, [])
     assert house.spool.take(100)[-1].scopes == ("certificate:traefik",)
+    last = house.state.certificate("traefik").last()
+    assert last is not None
+    assert last.outcome == Outcome.DONE  # which is what status says, too
+    said = len(house.reported())
+    house.renewal.take_back(CERTIFICATE, Trigger.START)
+    assert len(house.reported()) == said
 
 
 async def test_a_run_that_could_not_write_its_end_is_over_when_it_can(

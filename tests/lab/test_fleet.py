@@ -1,6 +1,7 @@
 """The fleet's table and the nodes' files say the same: addresses, names, units, configurations."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import TypeVar
@@ -93,3 +94,11 @@ def test_nothing_in_the_lab_is_named_after_this_machine() -> None:
 def _read(text: str, kind: type[Settings]) -> Settings:
     """The keys and types; whether files exist is asked on the node."""
     return msgspec.convert(tomllib.loads(text), kind, dec_hook=lambda wanted, value: wanted(value))
+
+
+@pytest.mark.parametrize("words", [(), ("lxc101",), ("lxc101", "--")])
+def test_exec_without_a_command_says_how_it_is_used(words: tuple[str, ...]) -> None:
+    """Whether the lab is up or not."""
+    done = subprocess.run([LAB / "run", "exec", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "usage: deploy/lab/run exec NODE -- CMD...\n"
