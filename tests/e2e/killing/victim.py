@@ -26,8 +26,8 @@ RestartSec=0
 _BACK = """
 tries=0
 while :; do
-    certagent renew "$@" --json && status=0 || status=$?
-    [ "$status" = 1 ] || exit 0
+    said=$(certagent renew "$@" --json) && status=0 || status=$?
+    [ "$status" = 1 ] || { printf '%s' "$said"; exit 0; }
     tries=$((tries + 1))
     [ "$tries" -lt 300 ] || { echo "the agent did not come back" >&2; exit 1; }
     sleep 0.05
