@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 LAB = Path(__file__).resolve().parents[1] / "lab" / "run"
+_UNABLE = 1
 
 _FINGERPRINT = """
 import hashlib, socket, ssl, sys
@@ -109,9 +110,8 @@ def changed_at(node: str, path: str) -> datetime:
 
 
 def certagent(node: str, *words: str) -> tuple[int, dict[str, Any]]:
-    """(exit status, document) of a certagent command in a node."""
+    """(exit status, document) of a certagent command in a node. Raises `Unseen` if it could not do its work."""
     done = inside(node, "certagent", *words, "--json", check=False)
-    try:
-        return done.returncode, json.loads(done.stdout)
-    except json.JSONDecodeError as error:
-        raise Unseen(f"certagent {' '.join(words)} on {node}: {done.stderr or done.stdout}") from error
+    if done.returncode == _UNABLE:
+        raise Unseen(f"certagent {' '.join(words)} on {node}: {done.stderr or done.stdout}")
+    return done.returncode, json.loads(done.stdout)
