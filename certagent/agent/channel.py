@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import aiohttp
@@ -74,7 +74,7 @@ class Channel:
         waiting: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             slots = asyncio.Semaphore(MOST_QUESTIONS_AT_ONCE)
-            async for message in socket:
+            async for message in _messages_of(socket):
                 if message.type is aiohttp.WSMsgType.ERROR:  # of the way, as a rule: that is no fault of the collector
                     break
                 if message.type is not aiohttp.WSMsgType.TEXT:
@@ -110,3 +110,10 @@ class Channel:
                 return Accepted(id=ask.id)
             case Refused():
                 return ask
+
+
+async def _messages_of(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[aiohttp.WSMessage]:
+    """Until the channel closes. aiohttp answers a ping by itself, and raises when the way has just broken."""
+    with suppress(ConnectionError):
+        async for message in socket:
+            yield message

@@ -74,14 +74,15 @@ class AgentChannel:
             await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"the certificate expired")
 
     async def _take_answers(self) -> None:
-        async for message in self.socket:
-            if message.type is not WSMsgType.TEXT or not await self._check():
-                break
-            try:
-                self._receive(decode_answer(redact(message.data)))  # an older agent may not have done it
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                log.warning("%s sent what is no answer: %s", self.caller.name, error)
-                await self.socket.close(code=WSCloseCode.INVALID_TEXT, message=b"not an answer")
+        with suppress(ConnectionError):  # of a pong that aiohttp sends by itself, when the way has just broken
+            async for message in self.socket:
+                if message.type is not WSMsgType.TEXT or not await self._check():
+                    break
+                try:
+                    self._receive(decode_answer(redact(message.data)))  # an older agent may not have done it
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                    log.warning("%s sent what is no answer: %s", self.caller.name, error)
+                    await self.socket.close(code=WSCloseCode.INVALID_TEXT, message=b"not an answer")
 
     async def _check(self) -> bool:
         if await self._is_valid():

@@ -112,3 +112,52 @@ async def test_a_way_that_broke_is_no_nonsense() -> None:
         while client.opened < 2:
             await asyncio.sleep(0.01)
     assert reported == []
+
+
+class _Breaking(_Client):
+    """Its first channel breaks after a ping has come and before it is answered."""
+
+    async def open_channel(self, path: str, *, heartbeat: float) -> aiohttp.ClientWebSocketResponse:
+        socket = await super().open_channel(path, heartbeat=30)
+        if self.opened == 1:
+            while not socket._reader._buffer:
+                await asyncio.sleep(0.01)
+            assert socket._conn is not None
+            socket._conn.transport.close()
+        return socket
+
+
+async def test_a_channel_that_breaks_over_a_ping_is_opened_again() -> None:
+    """aiohttp answers pings while it waits for messages, and raises when it cannot."""
+
+    async def talk(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.ping()
+        async for _ in socket:
+            pass
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/v1/channel", talk)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with aiohttp.ClientSession() as session:
+        client = _Breaking(f"http://127.0.0.1:{runner.addresses[0][1]}", session)
+        channel = Channel(
+            client,  # type: ignore[arg-type]  # as above
+            SystemClock(),
+            rehearse=None,
+            judge_again=lambda _identifiers: None,
+            refused=lambda _refused: None,
+            contact=Nobody(),
+        )
+        running = asyncio.create_task(channel.run())
+        async with asyncio.timeout(10):
+            while client.opened < 2 and not running.done():
+                await asyncio.sleep(0.02)
+        assert (client.opened, running.done()) == (2, False)
+        running.cancel()
+        await asyncio.wait([running])
+    await runner.cleanup()

@@ -189,7 +189,7 @@ def _no_report_was_lost(record: Record) -> Iterator[str]:
 
 
 def _processes_stay_small(samples: Sequence[Sample]) -> Iterator[str]:
-    for (node, unit, pid), life in _lives(samples).items():
+    for (node, unit, pid), life in _lives(samples):
         most = max(sample.kibibytes for sample in life)
         if most > _MOST_MEMORY:
             yield f"{unit} on {node} (process {pid}) took {most / 1024:.0f} MiB"
@@ -209,11 +209,14 @@ def _kept_open(samples: Iterable[Sample]) -> int:
     return min(sample.descriptors for sample in samples)
 
 
-def _lives(samples: Iterable[Sample]) -> Mapping[tuple[str, str, int], list[Sample]]:
-    lives: dict[tuple[str, str, int], list[Sample]] = {}
+def _lives(samples: Iterable[Sample]) -> Iterator[tuple[tuple[str, str, int], list[Sample]]]:
+    """Each process by itself: a number that comes again after another is another process."""
+    by_unit: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
-        lives.setdefault((sample.node, sample.unit, sample.pid), []).append(sample)
-    return lives
+        by_unit.setdefault((sample.node, sample.unit), []).append(sample)
+    for (node, unit), seen in by_unit.items():
+        for pid, life in itertools.groupby(seen, key=lambda sample: sample.pid):
+            yield (node, unit, pid), list(life)
 
 
 def _way(name: str) -> ways.Way:

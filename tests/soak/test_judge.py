@@ -204,6 +204,15 @@ def test_a_process_that_grows_when_it_is_warm(grown: dict[str, int], words: str)
     assert any(words in complaint for complaint in changed(samples=[*warm, *grew]))
 
 
+def test_a_number_that_comes_again_is_another_process() -> None:
+    """After the node was started again; between the two there was another one."""
+    (first,) = good().samples
+    others = [msgspec.structs.replace(first, at=BEGAN + 100, pid=8)]
+    late = [msgspec.structs.replace(first, at=BEGAN + seconds, kibibytes=36_000) for seconds in (900, 915, 930)]
+    grown = [msgspec.structs.replace(first, at=BEGAN + 945)]
+    assert changed(samples=[first, *others, *late, *grown]) == []
+
+
 def test_descriptors_of_a_moment_are_no_leak() -> None:
     """The last look may meet the agent while it proves what is served."""
     (first,) = good().samples
