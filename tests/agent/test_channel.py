@@ -42,15 +42,16 @@ class _Client:
 
 @asynccontextmanager
 async def asked(
-    messages: Sequence[str], *, is_deaf: bool = False
+    messages: Sequence[str], *, is_deaf: bool = False, opening: type[_Client] = _Client
 ) -> AsyncIterator[tuple[list[Refused], list[Any], _Client]]:
-    """A channel to a collector that says all this, once, and waits: (reported, answers, client)."""
+    """A channel to a collector that pings, says all this, once, and waits: (reported, answers, client)."""
     answers: list[Any] = []
     reported: list[Refused] = []
 
     async def talk(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(autoping=not is_deaf)
         await socket.prepare(request)
+        await socket.ping()
         for message in messages:
             await socket.send_str(message)
         async for answer in socket:
@@ -66,7 +67,7 @@ async def asked(
     await site.start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     async with aiohttp.ClientSession() as session:
-        client = _Client(url, session)
+        client = opening(url, session)
         channel = Channel(
             client,  # type: ignore[arg-type]  # the pinned client's one method that a channel needs
             SystemClock(),
@@ -129,35 +130,6 @@ class _Breaking(_Client):
 
 async def test_a_channel_that_breaks_over_a_ping_is_opened_again() -> None:
     """aiohttp answers pings while it waits for messages, and raises when it cannot."""
-
-    async def talk(request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        await socket.ping()
-        async for _ in socket:
-            pass
-        return socket
-
-    app = web.Application()
-    app.router.add_get("/v1/channel", talk)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with aiohttp.ClientSession() as session:
-        client = _Breaking(f"http://127.0.0.1:{runner.addresses[0][1]}", session)
-        channel = Channel(
-            client,  # type: ignore[arg-type]  # as above
-            SystemClock(),
-            rehearse=None,
-            judge_again=lambda _identifiers: None,
-            refused=lambda _refused: None,
-            contact=Nobody(),
-        )
-        running = asyncio.create_task(channel.run())
-        async with asyncio.timeout(10):
-            while client.opened < 2 and not running.done():
-                await asyncio.sleep(0.02)
-        assert (client.opened, running.done()) == (2, False)
-        running.cancel()
-        await asyncio.wait([running])
-    await runner.cleanup()
+    async with asked([], opening=_Breaking) as (_, _, client), asyncio.timeout(10):
+        while client.opened < 2:
+            await asyncio.sleep(0.02)

@@ -116,14 +116,10 @@ def _culprit_without_address(resolution: Resolution, evidence: Evidence) -> Culp
     if misled is not None:
         return _line_of(misled, evidence)
     asked = next((one.nameserver for one in resolution.nameservers), None)
-    if asked is None or _is_loopback(asked):
+    if asked is None or asked.startswith(("127.", "::1")):  # of the node itself, at whatever port
         return Culprit(node=evidence.looker, address=asked)
     node, role = evidence.owner(asked)
     return Culprit(node=node, address=asked, role=role)
-
-
-def _is_loopback(address: str) -> bool:
-    return address.startswith("127.") or address == "::1"
 
 
 def _line_past_the_right_one(resolution: Resolution) -> Origin | None:
@@ -163,7 +159,7 @@ def shadowing(resolution: Resolution, line: ResolvedAddress, evidence: Evidence)
     origin = line.origin
     culprit = evidence.path_culprit(line.address)
     return evidence.finding(
-        "dns.loopback" if _is_loopback(line.address) else "dns.hosts_shadow.authority",
+        "dns.loopback" if loops(line.address) else "dns.hosts_shadow.authority",
         f"The CA on {culprit.node} goes to {evidence.place(line.address)} for {resolution.name}, because line"
         f" {origin.line} of {origin.file} there says so; DNS {says}.",
         culprit,

@@ -41,7 +41,6 @@ class ResolvConf(msgspec.Struct, frozen=True):
     single_request: bool = False
     use_tcp: bool = False
     trust_ad: bool = False
-    no_reload: bool = False  # a process that has read the file never looks at it again
     exists: bool = True
 
     def asked(self) -> tuple[str, ...]:
@@ -114,5 +113,4 @@ _SWITCHES = {
     "usevc": "use_tcp",
     "tcp": "use_tcp",
     "trust-ad": "trust_ad",
-    "no-reload": "no_reload",
 }

@@ -143,12 +143,6 @@ def test_resolv_conf_is_read_as_go_reads_it() -> None:
     assert conf.single_request
 
 
-def test_no_reload_is_an_option_of_go_s() -> None:
-    """Go 1.26, net/dnsconfig_unix.go: what was read once is what counts."""
-    assert parse_resolv_conf(b"nameserver 10.0.0.1\noptions no-reload\n").no_reload
-    assert not parse_resolv_conf(b"nameserver 10.0.0.1\noptions no-reload:1\n").no_reload
-
-
 def test_without_nameservers_this_machine_is_asked() -> None:
     """Go's default; and it is known that the file names nobody."""
     assert parse_resolv_conf(b"# empty\n").asked() == ("127.0.0.1", "::1")
