@@ -10,6 +10,7 @@ import msgspec
 
 from tests.e2e.campaign.rows import is_named
 from tests.soak import ways
+from tests.soak.ends import Mishap
 from tests.soak.injector import Entry
 from tests.soak.meter import Sample
 from tests.soak.prober import EVERY, Probe
@@ -39,6 +40,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     journal: list[Entry]
     probes: list[Probe]
     samples: list[Sample]
+    mishaps: list[Mishap]
     reports: list[dict[str, Any]]
     incidents: list[dict[str, Any]]
     numbered: dict[str, tuple[int, int]]
@@ -65,6 +67,7 @@ def judge(record: Record) -> list[str]:
         *_none_expired_between_two_looks(record.probes),
         *_nothing_was_away_without_a_cause(record, spans),
         *_probes_were_made(record),
+        *_nothing_failed_by_itself(record, spans),
         *_nothing_was_made_up(record),
         *_no_report_was_lost(record),
         *_processes_stay_small(record.samples),
@@ -129,7 +132,7 @@ def _only_good_certificates_were_served(probes: Iterable[Probe], spans: Sequence
     """But for Traefik's own, which it serves before it has read any file, where it was just started again."""
     starts = [one for one in spans if one.way in _STARTS_TRAEFIK]
     for probe in probes:
-        is_starting = _DEFAULT in (probe.subject or "") and _has_cause(probe, starts)
+        is_starting = _DEFAULT in (probe.subject or "") and _has_cause(probe.node, probe.at, starts)
         if probe.verdict not in (None, "0 (ok)") and not is_starting:
             yield f"{probe.name} at {_clock(probe.at)}: {probe.verdict} ({probe.fingerprint}, until {probe.ends})"
 
@@ -149,13 +152,20 @@ def _nothing_was_away_without_a_cause(record: Record, spans: Sequence[Span]) -> 
     for probe in record.probes:
         if probe.verdict is not None:
             continue
-        if not _has_cause(probe, spans):
+        if not _has_cause(probe.node, probe.at, spans):
             yield f"{probe.name} did not answer at {_clock(probe.at)}, and nothing was done to {probe.node} then"
 
 
-def _has_cause(probe: Probe, spans: Sequence[Span]) -> bool:
-    causes = (one for one in spans if probe.node in _way(one.way).nodes)
-    return any(one.begun_at - 1 <= probe.at <= one.ended_at + BACK_WITHIN for one in causes)
+def _has_cause(node: str, at: float, spans: Sequence[Span]) -> bool:
+    causes = (one for one in spans if node in _way(one.way).nodes)
+    return any(one.begun_at - 1 <= at <= one.ended_at + BACK_WITHIN for one in causes)
+
+
+def _nothing_failed_by_itself(record: Record, spans: Sequence[Span]) -> Iterator[str]:
+    """A kill is somebody's, where somebody was at work. systemd starts it again: no other look would tell."""
+    for one in record.mishaps:
+        if not (one.killed and _has_cause(one.node, one.at, spans)):
+            yield f"{one.unit} on {one.node} at {_clock(one.at)}: {one.said}"
 
 
 def _probes_were_made(record: Record) -> Iterator[str]:

@@ -1,13 +1,14 @@
 """The soak's own judgement: whatever would be a loss is a complaint, and a good soak has none."""
 
 import itertools
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.soak import plan, ways
+from tests.soak import ends, plan, ways
 from tests.soak.injector import Entry
 from tests.soak.judge import Record, judge
 from tests.soak.meter import Sample
@@ -51,6 +52,7 @@ def good() -> Record:
         journal=in_from(SHADOW, 20, 50),
         probes=[probe for seconds in range(0, 101, 10) for probe in probes(seconds)],
         samples=[Sample(at=BEGAN, node="lxc102", unit="certagent-agent", pid=7, kibibytes=45_000, descriptors=20)],
+        mishaps=[],
         reports=[report(1, 1), report(2, 30, {"code": "dns.hosts_shadow.authority", "culprit": CULPRIT})],
         incidents=[],
         numbered={"lxc102": (0, 2)},
@@ -144,6 +146,44 @@ def test_an_endpoint_that_is_away_needs_a_cause() -> None:
     assert "did not answer" in complaint
     stopped = [*good().journal, *in_from("stopped:lxc102", 60, 65)]
     assert changed(probes=sorted(seen, key=lambda one: one.at), journal=stopped) == []
+
+
+def journal_line(seconds: float, message: str, **fields: str) -> str:
+    """What journalctl prints of one entry."""
+    entry = {"__REALTIME_TIMESTAMP": f"{(BEGAN + seconds) * 1e6:.0f}", "UNIT": "certagent-agent.service"}
+    return json.dumps({**entry, "MESSAGE": message, **fields})
+
+
+@pytest.mark.parametrize(
+    ("message", "fields", "is_good"),
+    [
+        ("Main process exited, code=exited, status=1/FAILURE", {"EXIT_CODE": "exited", "EXIT_STATUS": "1"}, False),
+        ("Main process exited, code=dumped, status=6/ABRT", {"EXIT_CODE": "dumped", "EXIT_STATUS": "6"}, False),
+        ("Traceback (most recent call last):", {}, False),
+        ("Main process exited, code=killed, status=9/KILL", {"EXIT_CODE": "killed", "EXIT_STATUS": "9"}, True),
+        ("Main process exited, code=killed, status=15/TERM", {"EXIT_CODE": "killed", "EXIT_STATUS": "15"}, True),
+        ("Main process exited, code=exited, status=0/SUCCESS", {"EXIT_CODE": "exited", "EXIT_STATUS": "0"}, True),
+    ],
+)
+def test_a_process_that_fails_by_itself(message: str, fields: dict[str, str], is_good: bool) -> None:
+    """Even where something was just done to its node: none of it should end a process, but a signal to it."""
+    lines = "\n".join(
+        (
+            journal_line(0, "Main process exited", EXIT_CODE="exited", EXIT_STATUS="0"),
+            journal_line(70, message, **fields),
+        )
+    )
+    killed = [*good().journal, *in_from("killed:lxc102:certagent-agent", 70, 75)]
+    said = changed(mishaps=list(ends.parse("lxc102", lines)), journal=killed)
+    assert said == [] if is_good else [message in one for one in said] == [True]
+
+
+def test_a_kill_that_nobody_sent() -> None:
+    """The kernel's own, say; a kill on another node does not explain it."""
+    line = journal_line(70, "Main process exited", EXIT_CODE="killed", EXIT_STATUS="9")
+    other = [*good().journal, *in_from("killed:lxc101:certagent-agent", 70, 75)]
+    (complaint,) = changed(mishaps=list(ends.parse("lxc102", line)), journal=other)
+    assert "certagent-agent on lxc102" in complaint
 
 
 def test_what_nobody_did_may_not_be_told() -> None:
