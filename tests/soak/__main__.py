@@ -17,7 +17,7 @@ import msgspec
 from deploy.lab import places
 from deploy.story import witness
 from tests.e2e import fleet
-from tests.soak import ends, ground, meter, plan
+from tests.soak import ground, meter, mishaps, plan
 from tests.soak.injector import Entry
 from tests.soak.judge import Record, judge
 from tests.soak.prober import Probe
@@ -74,7 +74,7 @@ def soak(seed: int, seconds: float) -> Record:
             journal=_read(folder / "journal", Entry),
             probes=_read(folder / "probes", Probe),
             samples=samples,
-            mishaps=ends.read(began_at),
+            mishaps=mishaps.read(began_at),
             reports=_reports(before, after),
             incidents=[witness.collector(f"/v1/incidents/{one['id']}") for one in witness.items("/v1/incidents")],
             numbered={agent: (before[agent][0], after[agent][0]) for agent in after},

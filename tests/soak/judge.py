@@ -10,9 +10,9 @@ import msgspec
 
 from tests.e2e.campaign.rows import is_named
 from tests.soak import ways
-from tests.soak.ends import Mishap
 from tests.soak.injector import Entry
 from tests.soak.meter import Sample
+from tests.soak.mishaps import Mishap
 from tests.soak.prober import EVERY, Probe
 
 BACK_WITHIN = 20.0
@@ -68,6 +68,7 @@ def judge(record: Record) -> list[str]:
         *_nothing_was_away_without_a_cause(record, spans),
         *_probes_were_made(record),
         *_nothing_failed_by_itself(record, spans),
+        *_kills_were_seen(record, spans),
         *_nothing_was_made_up(record),
         *_no_report_was_lost(record),
         *_processes_stay_small(record.samples),
@@ -162,10 +163,24 @@ def _has_cause(node: str, at: float, spans: Sequence[Span]) -> bool:
 
 
 def _nothing_failed_by_itself(record: Record, spans: Sequence[Span]) -> Iterator[str]:
-    """A kill is somebody's, where somebody was at work. systemd starts it again: no other look would tell."""
+    """Only a kill is somebody's, of whom was killed or starved. systemd starts it again: no other look would tell."""
     for one in record.mishaps:
-        if not (one.killed and _has_cause(one.node, one.at, spans)):
+        kills = [
+            span for span in spans if span.way in (f"{how}:{one.node}:{one.unit}" for how in ("killed", "starved"))
+        ]
+        if not (one.killed and _has_cause(one.node, one.at, kills)):
             yield f"{one.unit} on {one.node} at {_clock(one.at)}: {one.said}"
+
+
+def _kills_were_seen(record: Record, spans: Iterable[Span]) -> Iterator[str]:
+    """Who does not find those in the journals would not find any failure there."""
+    for span in spans:
+        kind, *victim = span.way.split(":")
+        seen = (
+            [one.node, one.unit] == victim and span.begun_at - 1 <= one.at <= span.ended_at for one in record.mishaps
+        )
+        if kind == "killed" and span.was_in and not any(seen):
+            yield f"{span.way} at {_clock(span.begun_at)} is not in the journal of {victim[0]}"
 
 
 def _probes_were_made(record: Record) -> Iterator[str]:

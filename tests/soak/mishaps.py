@@ -9,13 +9,9 @@ from deploy.story import witness
 from tests.soak.ways import AGENTS
 
 _KILL, _TERM = 9, 15
-_READ = """
-units='certagent-agent.service certagent-collector.service'
-for unit in $units; do
-    journalctl -q -o json --since @{since:.0f} --case-sensitive=yes --grep '^Traceback|: Main process exited' \\
-        UNIT=$unit + _SYSTEMD_UNIT=$unit || [ $? = 1 ]  # nothing found
-done
-"""
+_JOURNAL = ("journalctl", "-q", "-o", "json", "--all")
+_FIELDS = "--output-fields=MESSAGE,UNIT,_SYSTEMD_UNIT,EXIT_CODE,EXIT_STATUS"
+_UNITS = ("certagent-agent.service", "certagent-collector.service")
 
 
 class Mishap(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,25 +26,24 @@ class Mishap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(since: float) -> list[Mishap]:
-    """Every one since then."""
-    return [
-        one
-        for node in AGENTS
-        for one in parse(node, witness.inside(node, "sh", "-c", _READ.format(since=since)).stdout)
-    ]
+    """Every one since then. Raises `Unseen` when a journal cannot be read."""
+    either = " + ".join(f"UNIT={unit} + _SYSTEMD_UNIT={unit}" for unit in _UNITS).split()
+    words = (*_JOURNAL, _FIELDS, f"--since=@{since:.0f}", *either)
+    return [one for node in AGENTS for one in parse(node, witness.inside(node, *words).stdout)]
 
 
 def parse(node: str, lines: str) -> Iterator[Mishap]:
     """From journalctl's JSON, a document a line. systemd tells a number for the signal, too."""
     for line in lines.splitlines():
         entry = json.loads(line)
-        code, status = entry.get("EXIT_CODE"), int(entry.get("EXIT_STATUS", -1))
-        if (code, status) == ("exited", 0) or (code, status) == ("killed", _TERM):
+        said, code, status = str(entry["MESSAGE"]), entry.get("EXIT_CODE"), int(entry.get("EXIT_STATUS", -1))
+        ended_well = (code, status) in (("exited", 0), ("killed", _TERM))
+        if ended_well or (code is None and not said.startswith("Traceback")):
             continue
         yield Mishap(
             at=int(entry["__REALTIME_TIMESTAMP"]) / 1e6,
             node=node,
             unit=(entry.get("UNIT") or entry["_SYSTEMD_UNIT"]).removesuffix(".service"),
-            said=entry["MESSAGE"],
+            said=said,
             killed=(code, status) == ("killed", _KILL),
         )
