@@ -15,7 +15,7 @@ from certagent.world.pinned import PinnedClient
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 20.0
+HEARTBEAT_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 5.0
 MOST_QUESTIONS_AT_ONCE = 16

@@ -31,7 +31,7 @@ from certagent.watch import ChangeSet
 log = logging.getLogger(__name__)
 
 MOST_JUDGED_AT_ONCE = 8
-_LONGEST_WAIT_SECONDS = 15.0  # a clock that was set, or a suspend, costs no more than this
+_LONGEST_WAIT_SECONDS = 30.0  # a clock that was set, or a suspend, costs no more than this; each waking costs the node
 
 
 class Taking(Protocol):

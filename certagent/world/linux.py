@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -18,6 +19,7 @@ from certagent.world.addresses import socket_address
 
 LARGEST_FILE = 4 * 1024 * 1024
 
+_PIECE = 64 * 1024
 _MOST_LINKS = 40  # as the kernel's own bound
 _MAY_READ_ALL = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 _TCP_STATES = {"established": "01", "listen": "0A"}
@@ -249,14 +251,23 @@ def source_address(address: str) -> str | None:
         return None
 
 
+def _read_bounded(file: BinaryIO) -> bytes:
+    """A little more than `LARGEST_FILE` at most, in small pieces: a look every half minute shall not ask the kernel for
+    4 MiB to read 200 bytes."""
+    pieces, size = [], 0
+    while size <= LARGEST_FILE and (piece := file.read(_PIECE)):  # None: a pipe with nothing in it
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
+
+
 def _read_file(path: Path, target: str | None, changed: list[float]) -> FileState:
     with open(path, "rb", opener=_open_without_waiting) as file:
         status = os.fstat(file.fileno())
-        content = file.read(LARGEST_FILE) or b""
-        is_whole = not file.read(1)
+        content = _read_bounded(file)
     return FileState(
-        content=content,
-        is_whole=is_whole,
+        content=content[:LARGEST_FILE],
+        is_whole=len(content) <= LARGEST_FILE,
         target=target,
         modified_at=_instant(status.st_mtime),
         changed_at=_instant(max(status.st_ctime, *changed) if changed else status.st_ctime),

@@ -17,8 +17,9 @@ def notify(state: str) -> None:
 
 
 async def feed_watchdog(clock: Clock) -> None:
-    """Tell the service manager that this process lives, as often as it wants to hear it; never returns if it does."""
+    """Tell the service manager that this process lives, twice in the time after which it would end it (as
+    sd_watchdog_enabled(3) advises); never returns if there is such a time."""
     microseconds = int(os.environ.get("WATCHDOG_USEC", "0"))
     while microseconds:
         notify("WATCHDOG=1")
-        await clock.sleep(microseconds / 3e6)
+        await clock.sleep(microseconds / 2e6)

@@ -1,5 +1,8 @@
 """An agent alone on the machine: memory before and after renewals, processor time when nothing is to be done, start."""
 
+import json
+import os
+import statistics
 import time
 from collections.abc import Iterator
 
@@ -43,6 +46,9 @@ def measure() -> Iterator[Row]:
     time.sleep(_REST)
     idle, _ = _busy("true")
     yield of("agent's processor time, idle", "%", [idle], f"of one core, {SECONDS:.0f} s", bar=0.1)
+    warm, woken = _woken()
+    inside = f"a fixed piece of Python, {1e3 * warm:.2g} ms when it goes on and on: what this machine asks of who rests"
+    yield of("the same work after a second's rest", "x", [woken / warm], inside)
     busy, told = _busy(_LOOK_UP.format(seconds=SECONDS))
     rate = int(told) / SECONDS
     assert rate >= 50, f"the node looked up only {rate:.0f} names a second"
@@ -68,6 +74,23 @@ def _start() -> float:
 def mebibytes() -> float:
     """The agent's proportional share of memory."""
     return int(_sh(_PSS)) / 1024
+
+
+def _woken() -> tuple[float, float]:
+    """Processor seconds of one and the same piece of work: begun right after itself, and after a second's rest."""
+    return _work_after(0.0, 200), _work_after(1.0, 10)
+
+
+def _work_after(rest: float, times: int) -> float:
+    took = []
+    for _ in range(times):
+        time.sleep(rest)
+        began_at = time.thread_time()
+        for _ in range(20):
+            json.loads(json.dumps({"numbers": list(range(60))}))
+            os.stat("/etc")
+        took.append(time.thread_time() - began_at)
+    return statistics.median(took)
 
 
 def _busy(meanwhile: str) -> tuple[float, str]:
