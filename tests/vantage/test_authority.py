@@ -27,7 +27,7 @@ from certagent.domain.rehearsals import (
 from certagent.vantage.authority import CACHED_FOR, Authority, BlindError, read_flags
 from certagent.vantage.rehearse import AuthorityVantage, judge, stale_connections
 from certagent.world.clock import SystemClock
-from certagent.world.linux import FileState, Proc, Reader, read_within
+from certagent.world.linux import LARGEST_FILE, FileState, Proc, Reader, read_within
 
 NAME = "certagent-test-ca"  # longer than the 15 characters that the kernel keeps
 NOBODY = 65534
@@ -294,6 +294,15 @@ def test_what_is_no_file_is_none(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert read_within(tmp_path, "/hosts").content is None
     assert read_within(tmp_path, "/pipe").content in (None, b"")
+
+
+@pytest.mark.parametrize("size", [0, 200, LARGEST_FILE, LARGEST_FILE + 1])
+def test_a_file_is_read_up_to_its_bound(size: int, tmp_path: Path) -> None:
+    """What is longer is told from what ends there."""
+    (tmp_path / "hosts").write_bytes(b"x" * size)
+    found = read_within(tmp_path, "/hosts")
+    assert len(found.content or b"") == min(size, LARGEST_FILE)
+    assert found.is_whole == (size <= LARGEST_FILE)
 
 
 def test_sockets_of_both_families_are_told_apart(server: socket.socket) -> None:
