@@ -7,7 +7,8 @@ them. Where inotify is not to be had, the slow comparison goes on alone, faster,
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -124,9 +125,7 @@ class Watch:
         anew under the same name."""
         if self._observer is None:
             return
-        wanted: dict[Path, _Identity] = {}
-        for path in self._paths:
-            wanted |= _deciding_folders(path)
+        wanted = _deciding_folders(self._paths)
         for folder in [one for one, (identity, _) in self._folders.items() if wanted.get(one) != identity]:
             self._observer.unschedule(self._folders.pop(folder)[1])
         try:
@@ -190,16 +189,25 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def _deciding_folders(path: Path) -> dict[Path, _Identity]:
-    """The folders in which a rename or a write changes what `path` holds; for one that is missing, the nearest above
+def _deciding_folders(paths: Sequence[Path]) -> dict[Path, _Identity]:
+    """The folders in which a rename or a write changes what the paths hold; for one that is missing, the nearest above
     it. Each with the identity that tells it from one made anew under the same name."""
-    folders = {}
-    with suppress(OSError):  # something went meanwhile: there will be an event of it
-        for _ in range(_LONGEST_LINK_CHAIN):
-            folder = next(one for one in path.parents if one.is_dir()).resolve()
-            status = folder.stat()
-            folders[folder] = (status.st_dev, status.st_ino)
-            if not path.is_symlink():
-                break
-            path = path.parent / path.readlink()
-    return folders
+    nearest: dict[str, tuple[Path, _Identity]] = {}
+    for path in map(str, paths):
+        with suppress(OSError):  # something went meanwhile: there will be an event of it
+            for _ in range(_LONGEST_LINK_CHAIN):
+                folder = os.path.dirname(path)
+                if folder not in nearest:
+                    nearest[folder] = _nearest(folder)
+                if not os.path.islink(path):
+                    break
+                path = os.path.join(folder, os.readlink(path))
+    return dict(nearest.values())
+
+
+def _nearest(folder: str) -> tuple[Path, _Identity]:
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    found = os.path.realpath(folder)
+    status = os.stat(found)
+    return Path(found), (status.st_dev, status.st_ino)

@@ -145,12 +145,15 @@ def make_folder(path: Path, mode: int = PRIVATE_FOLDER) -> None:
     """A folder with that mode, made if need be (its parent exists). Raises NotADirectoryError for anything else,
     links included."""
     try:
-        path.mkdir(mode)
-        sync_folder(path.parent)
-    except FileExistsError:
-        if not stat.S_ISDIR(path.lstat().st_mode):
-            raise NotADirectoryError(f"{path} is not a folder") from None
-    if stat.S_IMODE(path.lstat().st_mode) != mode:
+        found = path.lstat()
+    except FileNotFoundError:
+        with suppress(FileExistsError):  # somebody else was faster
+            path.mkdir(mode)
+            sync_folder(path.parent)
+        found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(f"{path} is not a folder")
+    if stat.S_IMODE(found.st_mode) != mode:
         path.chmod(mode)
 
 
