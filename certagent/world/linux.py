@@ -146,16 +146,16 @@ class Proc:
 
     def socket_inodes(self, pid: int) -> frozenset[int]:
         """The sockets that the process holds open."""
-        links = (_link(entry) for entry in (self._root / str(pid) / "fd").iterdir())
-        return frozenset(int(link[8:-1]) for link in links if link is not None and link.startswith("socket:["))
+        links = _links_in(self._root / str(pid) / "fd")
+        return frozenset(int(link[8:-1]) for link in links if link.startswith("socket:["))
 
     def open_files(self, pid: int) -> frozenset[str]:
         """The paths of the files that the process holds open; empty where we may not look."""
         try:
-            links = [_link(entry) for entry in (self._root / str(pid) / "fd").iterdir()]
+            links = _links_in(self._root / str(pid) / "fd")
         except (PermissionError, FileNotFoundError, ProcessLookupError):
             return frozenset()
-        return frozenset(link for link in links if link is not None and link.startswith("/"))
+        return frozenset(link for link in links if link.startswith("/"))
 
     def listener(self, address: str, port: int) -> Process | None:
         """Who takes connections to that address and port in our network namespace, as far as we may see."""
@@ -225,7 +225,7 @@ def read_within(root: Path, path: str) -> FileState:
                 continue
             walked = walked / part if part != ".." else (walked.parent if walked != root else root)
             status = walked.lstat()
-            if not walked.is_symlink():
+            if not stat.S_ISLNK(status.st_mode):
                 continue
             links += 1
             if links > _MOST_LINKS:
@@ -291,7 +291,14 @@ def _after_name(stat: str) -> list[str]:
     return stat[stat.rindex(")") + 2 :].split()
 
 
-def _link(path: Path) -> str | None:
+def _links_in(folder: Path) -> list[str]:
+    """Where the links in a folder lead to; one that went meanwhile is left out. Raises what listing it raises."""
+    where = str(folder)  # there may be thousands in it: a path object for each would be most of the work
+    links = (_link(f"{where}/{name}") for name in os.listdir(where))
+    return [link for link in links if link is not None]
+
+
+def _link(path: Path | str) -> str | None:
     try:
         return os.readlink(path)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
