@@ -1,6 +1,7 @@
 """The collector with many agents, many incidents, much history: a real process, on loopback, over TLS."""
 
 import asyncio
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +12,7 @@ import uvloop
 
 from certagent.domain.reports import Report
 from tests.bench import ingest, page
-from tests.bench.rows import Row, of
+from tests.bench.rows import Row, against, of
 from tests.collector.cast import Agent, certificate, refused, shadow
 from tests.collector.crowd import ZONE
 from tests.collector.process import Collector, eventually, running
@@ -52,14 +53,18 @@ async def _taken_in() -> list[Row]:
 async def _connected() -> list[Row]:
     runs = [await _a_crowd() for _ in range(RUNS)]
     memory, idle, joined, message, whole = (list(one) for one in zip(*runs, strict=True))
+    bare_joined, answered = (list(one) for one in zip(*[await _a_bare_crowd() for _ in range(RUNS)], strict=True))
     channels = f"{MANY} channels over TLS, each with its token and inventory"
     posts = "from the first report on; every agent posts at once, its processes on the same machine"
+    back = of(f"{MANY} agents back", "s", joined, f"all at once to a new process: {channels}", bar=30)
+    all_in = of(f"{MANY} victims, all in one incident", "s", whole, f"the last one, too; {posts}", bar=5)
+    floor = "the same crowd before aiohttp and uvloop, which open and answer everything and keep nothing: the floor"
     return [
         of(f"{MANY} agents connected, memory", "MiB", memory, f"PSS of the collector; {channels}", bar=300),
         of(f"{MANY} agents connected, idle", "%", idle, f"of one core, {IDLE:.0f} s", bar=5),
-        of(f"{MANY} agents back", "s", joined, f"all at once to a new process: {channels}", bar=30),
+        against(back, "the libraries alone", bare_joined, floor),
         of(f"{MANY} victims, the message", "s", message, f"one, at the receiver; {posts}", bar=5),
-        of(f"{MANY} victims, all in one incident", "s", whole, f"the last one, too; {posts}", bar=5),
+        against(all_in, "the libraries alone", answered, floor),
     ]
 
 
@@ -88,6 +93,25 @@ async def _a_crowd() -> tuple[float, ...]:
             await crowd.hear()
             await eventually(lambda: _is_whole(collector), within=60)
             return memory, idle, joined["joined"], message, time.monotonic() - begun
+
+
+async def _a_bare_crowd() -> tuple[float, float]:
+    """Seconds until all were there, and until all posts were answered, at a server that does nothing with them."""
+    with tempfile.TemporaryDirectory() as folder:
+        collector = Collector(Path(folder))
+        collector.promote()
+        words = ("-m", "tests.bench.bare", str(collector.port), str(collector.certificate), str(collector.key))
+        process = await asyncio.create_subprocess_exec(sys.executable, *words)
+        try:
+            await eventually(collector.is_up)
+            async with crowd_of(collector, MANY) as crowd:
+                joined = await crowd.hear()
+                await eventually(lambda: _is_idle(process.pid), within=60)
+                crowd.go_on()
+                return joined["joined"], (await crowd.hear())["accused"]
+        finally:
+            process.kill()
+            await process.wait()
 
 
 async def _is_idle(pid: int) -> bool:

@@ -5,13 +5,15 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import msgspec
 
 from deploy.lab import faults, places
 from deploy.lab.processes import run
@@ -40,13 +42,14 @@ _OURS = (
 def measure() -> Iterator[Row]:
     """All of it; the hundred names are there only meanwhile, and each time they are new."""
     with _stopped_with_many(COUNT):
-        yield from _acme_part()
-    yield from _a_hundred()
+        lego = yield from _acme_part()
+    yield from _a_hundred(lego)
     yield from _due_to_served()
     yield from _mended_to_renewed()
 
 
-def _acme_part() -> Iterator[Row]:
+def _acme_part() -> Generator[Row, None, float]:
+    """Answers lego's seconds for a hundred."""
     ours = _measure_ours()
     warm = of("one renewal, ACME part, agent warm", "s", ours["warm"], _OURS)
     cold = of("the first renewal of an agent, ACME part", "s", [ours["first"]], _OURS + "; and the import of acme, TLS,"
@@ -60,6 +63,7 @@ def _acme_part() -> Iterator[Row]:
     lego = _measure_peer(known["lego"], count)
     row = of(f"{count} at once, ACME part", "s", [ours["all"]], f"{count} orders, four at a time, as in an agent")
     yield against(row, known["lego"].name, [sum(lego)], f"{count} processes, one after the other", 0.25)
+    return sum(lego)
 
 
 def _measure_ours() -> dict[str, Any]:
@@ -103,31 +107,50 @@ def _stopped_with_many(count: int) -> Iterator[None]:
         yield
 
 
-def _a_hundred() -> Iterator[Row]:
+def _a_hundred(lego: float) -> Iterator[Row]:
     began_at = datetime.now(UTC).timestamp()
     few, *runs = [_all_due_at_once(count) for count in (COUNT // 10, *[COUNT] * _OF_HUNDRED)]
-    inside = "start of the agent, rehearsals, orders, deployment to nginx, reloads, proof by handshake of every one"
-    yield of(f"{COUNT} due at once, deployed and proven", "s", [took for took, _ in runs], inside, bar=8)
-    apart = [later - earlier for _, told in runs for earlier, later in pairwise(told)]
+    inside = (
+        "start of the agent, rehearsals, orders, deployment to nginx, reloads, proof by handshake of every one; the"
+        f" whole fleet on this one machine, {median(one.busy for one in runs):.0f} % of its processor time in use"
+    )
+    row = of(f"{COUNT} due at once, deployed and proven", "s", [one.seconds for one in runs], inside, bar=8)
+    yield against(row, "lego", [lego], f"{COUNT} processes, one after the other: the ACME part alone")
+    apart = [later - earlier for one in runs for earlier, later in pairwise(one.reloads)]
     inside = f"the shortest of {len(apart)}, by systemd's journal"
     yield of("from one reload to the next meanwhile", "s", [min(apart)], inside, bar=1, at_least=True)
     journal = sh(f"journalctl -u certagent-agent -o cat --no-pager --since @{began_at:.0f}")
     yield of("failed renewals meanwhile", "", [journal.count("(timer): failed")], "by the agent's journal", bar=0)
-    growth = median(took for took, _ in runs) / few[0]
+    growth = median(one.seconds for one in runs) / few.seconds
     yield of("growth with certificates: all due at once", "x", [growth], "10 and 100; 10 is linear", bar=10)
     yield from _a_thousand()
 
 
-def _all_due_at_once(count: int) -> tuple[float, list[float]]:
-    """(seconds until all are proven, moments of nginx's reloads)."""
+class _Due(msgspec.Struct, frozen=True):
+    """Seconds until all are proven, moments of nginx's reloads, per cent of all processors' time in use meanwhile."""
+
+    seconds: float
+    reloads: list[float]
+    busy: float
+
+
+def _all_due_at_once(count: int) -> _Due:
     os.sync()
     time.sleep(61)  # ext4 gives nobody the inode of a file that was deleted within the last minute, and searches
     with _stopped_with_many(count):
         before = len(reloads())
-        began_at = time.perf_counter()
+        began_at, rest, whole = time.perf_counter(), *_processors()
         sh("systemctl restart certagent-agent")
         until("all are proven", 240, lambda: are_all_proven(count))
-        return time.perf_counter() - began_at, reloads()[before:]
+        seconds, rest_now, whole_now = time.perf_counter() - began_at, *_processors()
+        busy = 100 * (1 - (rest_now - rest) / (whole_now - whole))
+        return _Due(seconds, reloads()[before:], busy)
+
+
+def _processors() -> tuple[int, int]:
+    """(ticks at rest, all ticks) of this machine's processors."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    return ticks[3] + ticks[4], sum(ticks[:8])
 
 
 def _a_thousand() -> Iterator[Row]:
