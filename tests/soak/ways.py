@@ -171,7 +171,8 @@ def _start(node: str) -> None:
 
 
 def _frozen() -> list[Way]:
-    """A process that lives and does nothing: SIGSTOP, shorter than systemd's watchdog."""
+    """A process that lives and does nothing: SIGSTOP, shorter than two thirds of systemd's watchdog, after which it
+    may strike."""
     silent = {node: Expected(("agent.silent",), ({"node": node},), by_collector=True) for node in AGENTS}
     units = [(node, "certagent-agent", silent[node], _SILENCE) for node in AGENTS]
     return [
