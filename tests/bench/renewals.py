@@ -115,7 +115,8 @@ def _a_hundred(lego: float) -> Iterator[Row]:
         f" whole fleet on this one machine, {median(one.busy for one in runs):.0f} % of its processor time in use"
     )
     row = of(f"{COUNT} due at once, deployed and proven", "s", [one.seconds for one in runs], inside, bar=8)
-    yield against(row, "lego", [lego], f"{COUNT} processes, one after the other: the ACME part alone")
+    in_sequence = f"{COUNT} processes, one after the other: the ACME part alone"
+    yield against(row, peers.ensure()["lego"].name, [lego], in_sequence)
     apart = [later - earlier for one in runs for earlier, later in pairwise(one.reloads)]
     inside = f"the shortest of {len(apart)}, by systemd's journal"
     yield of("from one reload to the next meanwhile", "s", [min(apart)], inside, bar=1, at_least=True)
