@@ -98,7 +98,7 @@ def test_without_root_one_sentence() -> None:
 
 def _begin_up(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [RUN, "up", *words],
+        ["env", "--default-signal=INT", RUN, "up", *words],  # Ctrl-C counts, wherever these tests are run from
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
