@@ -30,7 +30,7 @@ NGINX = "nginx.internal.thinkheads.ai"
 COUNT = 100
 ROUNDS = 5
 _OF_CERTBOT = 3
-_OF_HUNDRED = 3
+_OF_HUNDRED = 9  # the machine is full meanwhile: single runs lie up to a second apart
 _ALWAYS_DUE = "[renewal]\ndue_after = 0.0001\njitter = 0.0\nunchallenged_in_a_row = 0\n"
 _ALL_AGAIN = "certagent renew --force >/dev/null || [ $? = 3 ]"
 _OURS = (
