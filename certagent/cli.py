@@ -243,9 +243,11 @@ def init(
         asked = f"The CA gives this root: sha256 {found}. Is it the one on the CA's node?"
         return not as_json and sys.stdin.isatty() and click.confirm(asked, err=True)
 
-    wish = command.Wish(directory=directory, root=root, configuration=path, fingerprint=fingerprint, imports=imports)
+    request = command.InitRequest(
+        directory=directory, root=root, configuration=path, fingerprint=fingerprint, imports=imports
+    )
     try:
-        document = command.init(wish, confirm, write=write)
+        document = command.init(request, confirm, write=write)
     except command.ExistsError as error:
         raise click.UsageError(f"{error}; certagent init overwrites nothing") from error
     except ValueError as error:
@@ -455,7 +457,7 @@ def main() -> None:
     """The entry point: what can go wrong for a known reason is one sentence, with --json a document, too, and an exit
     status."""
     from certagent.commands import UnableError
-    from certagent.world.agent_socket import NoAnswerError
+    from certagent.system.control_client import NoAnswerError
 
     words = sys.argv[1:]
     try:

@@ -10,8 +10,8 @@ import msgspec
 from certagent.config import split_endpoint
 from certagent.domain.deployments import EndpointProof, Proof, ServedAs
 from certagent.domain.ports import Clock
-from certagent.world import tls
-from certagent.world.tls import Handshake
+from certagent.system import tls
+from certagent.system.tls import Handshake
 
 LOOK_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.01

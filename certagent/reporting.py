@@ -15,10 +15,10 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from certagent.domain.ports import Clock, Contact
+from certagent.domain.ports import Clock, CollectorContactLog
 from certagent.domain.reports import Report
-from certagent.world.files import FileContent, write_file
-from certagent.world.pinned import PinnedClient
+from certagent.system.files import FileContent, write_file
+from certagent.system.pinned_http import PinnedClient
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ def _numbers_in(folder: Path) -> list[int]:
 class Uplink:
     """Delivers what the spool holds. `run` never ends by itself; a collector that is away is an ordinary state."""
 
-    def __init__(self, spool: Spool, client: PinnedClient, clock: Clock, contact: Contact) -> None:
+    def __init__(self, spool: Spool, client: PinnedClient, clock: Clock, contact: CollectorContactLog) -> None:
         self._contact = contact
         self._spool = spool
         self._client = client

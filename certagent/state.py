@@ -28,7 +28,7 @@ from certagent.domain.deployments import Generation
 from certagent.domain.fixes import Fix
 from certagent.domain.orders import Account, PendingOrder
 from certagent.domain.reports import Outcome, Trigger
-from certagent.world.files import (
+from certagent.system.files import (
     FileContent,
     lock_file,
     make_folder,
@@ -52,7 +52,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _Value = TypeVar("_Value")
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A renewal under way. Found at a start, it was killed: it is reported as interrupted under the same id, and a
     `generation` that it names is deployed to the end without a new order."""
 
@@ -284,11 +284,11 @@ class CertificateFolder:
         """A challenge was passed."""
         remove_file(self._folder / "unchallenged.json")
 
-    def run(self) -> Run | None:
+    def run(self) -> RunRecord | None:
         """The run under way; at a start: the one that was killed."""
-        return _read(self._folder / "run.json", Run)
+        return _read(self._folder / "run.json", RunRecord)
 
-    def save_run(self, run: Run) -> None:
+    def save_run(self, run: RunRecord) -> None:
         """Say how far it is."""
         _write(self._folder / "run.json", run)
 

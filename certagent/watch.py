@@ -29,10 +29,10 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
-from certagent.domain.changes import Contents, compare
+from certagent.domain.file_diff import Contents, compare
 from certagent.domain.reports import FileChange
-from certagent.world.linux import read_within
-from certagent.world.mounts import telling_of_mounts
+from certagent.system.mounts import telling_of_mounts
+from certagent.system.procfs import read_within
 
 ChangeSet = tuple[FileChange, ...]
 _Identity = tuple[int, int]  # device and inode

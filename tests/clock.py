@@ -33,7 +33,7 @@ class FakeClock:
 
 
 class Nobody:
-    """Implements `certagent.domain.ports.Contact`, and keeps nothing of it."""
+    """Implements `certagent.domain.ports.CollectorContactLog`, and keeps nothing of it."""
 
     def reached(self, way: str) -> None:
         """See `Contact`."""

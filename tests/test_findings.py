@@ -77,7 +77,7 @@ FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a 
     "dns.aaaa_dead": (_SEEN, "test_an_aaaa_of_another_box_is_named"),
     "dns.aaaa_wrong_host": (_SEEN, "test_an_aaaa_of_another_box_is_named"),
     "dns.file_unreadable": (
-        "tests/vantage/test_authority.py",
+        "tests/vantage/test_ca_process.py",
         "test_what_the_ca_s_user_may_not_read_is_absent_to_it",
     ),
     "dns.zone_gone": (_SEEN, "test_a_zone_that_is_gone_is_one_incident"),

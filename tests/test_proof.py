@@ -11,8 +11,8 @@ import pytest
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import ServedAs
 from certagent.proof import MOST_AT_ONCE, Prover
-from certagent.world.clock import SystemClock
-from certagent.world.tls import Handshake, probe
+from certagent.system.clock import SystemClock
+from certagent.system.tls import Handshake, probe
 from tests.certificates import Authority, Pair
 from tests.tls_servers import TlsServer, tls_server
 

@@ -16,9 +16,9 @@ from aiohttp import web
 
 from certagent.domain.reports import FileChange, Outcome, Report, RunKind, Trigger
 from certagent.reporting import RESERVED_BYTES, Spool, Uplink
-from certagent.world.clock import SystemClock
-from certagent.world.files import FileContent
-from certagent.world.pinned import PinnedClient
+from certagent.system.clock import SystemClock
+from certagent.system.files import FileContent
+from certagent.system.pinned_http import PinnedClient
 from tests.certificates import Authority
 from tests.clock import Nobody
 

@@ -8,8 +8,8 @@ import pytest
 
 from certagent.domain.orders import Account, PendingOrder
 from certagent.domain.reports import Outcome, Trigger
-from certagent.state import CertificateFolder, Last, Run, State
-from certagent.world.files import LockedError
+from certagent.state import CertificateFolder, Last, RunRecord, State
+from certagent.system.files import LockedError
 from tests.certificates import Authority, Pair
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -99,7 +99,9 @@ def test_the_order_under_way_survives(folder: CertificateFolder, tmp_path: Path)
 
 def test_a_killed_run_is_found_with_its_id_and_generation(folder: CertificateFolder, tmp_path: Path) -> None:
     """Until it has ended."""
-    run = Run(id="run-1", certificate="traefik", trigger=Trigger.TIMER, step="deploy", started_at=NOW, generation=3)
+    run = RunRecord(
+        id="run-1", certificate="traefik", trigger=Trigger.TIMER, step="deploy", started_at=NOW, generation=3
+    )
     folder.save_run(run)
     assert _again(tmp_path).run() == run
     assert folder.last() is None

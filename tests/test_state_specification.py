@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.agent.alone import alone
+from certagent.agent.instance_lock import hold_instance_lock
 from certagent.config import AgentSection, CommandTarget
 from certagent.deployers import make_target
 from certagent.domain.certificates import read_facts
@@ -18,7 +18,7 @@ from certagent.domain.fixes import Fix, FixedFile
 from certagent.domain.orders import Account, PendingOrder
 from certagent.domain.reports import Outcome, Report, RunKind, Trigger
 from certagent.reporting import Spool
-from certagent.state import Last, Run, State
+from certagent.state import Last, RunRecord, State
 from tests.certificates import Authority
 from tests.deployers.turns import TURNS
 
@@ -89,7 +89,7 @@ def _report(number: int) -> Report:
 def used(tmp_path: Path) -> Path:
     """A state in which everything has happened that leaves something, by the parts that write there."""
     root = tmp_path / "state"
-    with alone(AgentSection(name="lxc101", state=root, socket=tmp_path / "agent.sock")):
+    with hold_instance_lock(AgentSection(name="lxc101", state=root, socket=tmp_path / "agent.sock")):
         state = State(root)
     state.account("https://ca/directory").save(Account(key_pem="PEM"))
     folder = state.certificate("web")
@@ -107,7 +107,7 @@ def used(tmp_path: Path) -> Path:
             placed_at=NOW,
         )
     )
-    run = Run(id="run", certificate="web", trigger=Trigger.TIMER, step="order", started_at=NOW)
+    run = RunRecord(id="run", certificate="web", trigger=Trigger.TIMER, step="order", started_at=NOW)
     folder.save_run(run)
     folder.end_run(Last(outcome=Outcome.DONE, at=NOW))
     folder.save_run(run)

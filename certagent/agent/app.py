@@ -14,30 +14,30 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from certagent.agent.advising import Advising
-from certagent.agent.alone import alone
-from certagent.agent.attention import Attention
-from certagent.agent.channel import Channel
-from certagent.agent.claims import Claims
-from certagent.agent.contact import CollectorWatch
-from certagent.agent.deploying import Deploying
-from certagent.agent.door import open_door
-from certagent.agent.files import FileRuns
-from certagent.agent.leaving import take_leave
+from certagent.agent.certificate_locks import CertificateLocks
+from certagent.agent.collector_health import CollectorHealth
+from certagent.agent.collector_link import CollectorLink
+from certagent.agent.control_socket import serve
+from certagent.agent.deployment import DeploymentService
+from certagent.agent.drift import DriftMonitor, watch_live_files
+from certagent.agent.instance_lock import hold_instance_lock
+from certagent.agent.inventory import InventoryReporter
 from certagent.agent.lifecycle import Lifecycle
-from certagent.agent.looking import Looks
-from certagent.agent.ordering import Ordering
+from certagent.agent.local_observer import LocalObserver
+from certagent.agent.local_webhook import LocalWebhook
+from certagent.agent.orders import OrderPlacer
 from certagent.agent.preflight import CheckDirectory, FindFaults, Preflight
+from certagent.agent.recheck import RecheckSchedule
 from certagent.agent.rehearsal import through_collector
-from certagent.agent.renewal import Renewal
+from certagent.agent.removed_config import report_removed
+from certagent.agent.renewal import RenewalRunner
+from certagent.agent.renewal_info import RenewalInfoPoller
 from certagent.agent.reporter import Reporter
-from certagent.agent.revoking import Revoking
+from certagent.agent.resolver_changes import ResolverChangeHandler
+from certagent.agent.resolver_watch import watch_resolver_files
+from certagent.agent.revocation import Revoker
 from certagent.agent.schedule import Schedule
-from certagent.agent.serving import ServingRuns, watch_live_files
-from certagent.agent.solving import Answering, open_solvers
-from certagent.agent.stock import Stock
-from certagent.agent.telling import OwnWebhook
-from certagent.agent.watching import watch_files
+from certagent.agent.solvers import ChallengeResponder, open_solvers
 from certagent.config import (
     AgentSettings,
     AuthoritySection,
@@ -47,26 +47,26 @@ from certagent.config import (
     read_binding,
     read_credential,
 )
-from certagent.domain.channel import Refused
 from certagent.domain.deployments import Fault
 from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.link_messages import Refused
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.domain.reports import Outcome, RunKind, Trigger
-from certagent.issuance.advice import Advisor
 from certagent.issuance.directory import check_directory
+from certagent.issuance.renewal_info import RenewalInfoClient
 from certagent.proof import Prover
 from certagent.reporting import Spool, Uplink
 from certagent.state import State
-from certagent.vantage.configured import Configured
-from certagent.vantage.nameserver import Nameserver
-from certagent.vantage.observe import NodeVantage
-from certagent.world.clock import SystemClock
-from certagent.world.notify import feed_watchdog, notify
-from certagent.world.pinned import PinnedClient
+from certagent.system.clock import SystemClock
+from certagent.system.pinned_http import PinnedClient
+from certagent.system.systemd import feed_watchdog, notify
+from certagent.vantage.configured_certificates import ConfiguredCertificates
+from certagent.vantage.nameserver_config import NameserverObserver
+from certagent.vantage.node_vantage import NodeVantage
 
 if TYPE_CHECKING:
-    from certagent.vantage.rehearse import AuthorityVantage
+    from certagent.vantage.authority_vantage import AuthorityVantage
 
 MOST_ORDERS_AT_ONCE = 4
 
@@ -76,7 +76,7 @@ def main(path: Path) -> None:
     settings = load_agent(path)
     policy = load_policy(settings.agent.policy)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    with alone(settings.agent):
+    with hold_instance_lock(settings.agent):
         asyncio.run(_until_signalled(settings, policy, SystemClock()))
 
 
@@ -99,7 +99,7 @@ class _Link(msgspec.Struct, frozen=True, kw_only=True):
 
     client: PinnedClient
     spool: Spool
-    watch: CollectorWatch
+    watch: CollectorHealth
 
 
 class _Ground(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,14 +125,14 @@ class _Wired(msgspec.Struct, frozen=True, kw_only=True):
     """The parts that run."""
 
     lifecycle: Lifecycle
-    advising: Advising
-    stock: Stock
-    serving: ServingRuns
+    advising: RenewalInfoPoller
+    stock: InventoryReporter
+    serving: DriftMonitor
     reporter: Reporter
     state: State
-    nameserver: Nameserver
+    nameserver: NameserverObserver
     link: _Link | None
-    channel: Channel | None
+    channel: CollectorLink | None
 
 
 async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
@@ -140,12 +140,12 @@ async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
     async with AsyncExitStack() as stack:
         wired = await _wire(settings, policy, clock, stack)
         stack.callback(wired.reporter.flush)
-        await asyncio.to_thread(take_leave, settings, wired.state, wired.reporter)
-        await stack.enter_async_context(open_door(settings.agent.socket, wired.lifecycle))
+        await asyncio.to_thread(report_removed, settings, wired.state, wired.reporter)
+        await stack.enter_async_context(serve(settings.agent.socket, wired.lifecycle))
         async with asyncio.TaskGroup() as group:
             group.create_task(wired.lifecycle.run(), name="lifecycle")
             others = await asyncio.to_thread(_files_of, wired.nameserver)
-            watch = watch_files(wired.lifecycle.files_changed, policy, wired.reporter, wired.state, others)
+            watch = watch_resolver_files(wired.lifecycle.files_changed, policy, wired.reporter, wired.state, others)
             group.create_task(watch, name="watch")
             group.create_task(wired.stock.keep(policy.proof.look_every), name="stock")
             group.create_task(wired.advising.run(), name="advising")
@@ -175,14 +175,14 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
     )
     binding = await asyncio.to_thread(read_binding, settings.authority, settings.agent.state)
     solvers = await open_solvers(settings, state, clock, stack)
-    ordering = await stack.enter_async_context(Ordering(settings.authority, solvers, state, clock, binding))
+    ordering = await stack.enter_async_context(OrderPlacer(settings.authority, solvers, state, clock, binding))
     prover = Prover(settings.authority.root, clock)
-    deploying = Deploying(prover, settings.authority.root, policy.proof, clock)
+    deploying = DeploymentService(prover, settings.authority.root, policy.proof, clock)
     preflight = _preflight(ground, solvers, deploying)
     renewal = _renewal(ground, ordering, deploying, preflight)
     serving = _serving(ground, prover, deploying)
     stock = _stock(ground, renewal, serving)
-    nameserver = Nameserver()
+    nameserver = NameserverObserver()
     lifecycle = Lifecycle(
         ground.name,
         settings.certificate,
@@ -191,10 +191,10 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
         renewal=renewal,
         files=_file_runs(ground, nameserver),
         stock=stock,
-        revoking=Revoking(state, ordering),
+        revoking=Revoker(state, ordering),
         schedule=ground.schedule,
-        attention=Attention(policy.preflight),
-        claims=stack.enter_context(Claims(ground.name, state, deploying.lock_files)),
+        attention=RecheckSchedule(policy.preflight),
+        claims=stack.enter_context(CertificateLocks(ground.name, state, deploying.lock_files)),
         own=link.watch.findings if link else list,
         policy=policy,
         reporter=ground.reporter,
@@ -213,8 +213,8 @@ async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: As
     )
 
 
-def _preflight(ground: _Ground, solvers: Mapping[str, Answering], deploying: Deploying) -> Preflight:
-    looks = Looks(ground.settings, ground.node, ground.state, ground.schedule.due_at)
+def _preflight(ground: _Ground, solvers: Mapping[str, ChallengeResponder], deploying: DeploymentService) -> Preflight:
+    looks = LocalObserver(ground.settings, ground.node, ground.state, ground.schedule.due_at)
     return Preflight(
         ground.name,
         ground.node.addresses,
@@ -229,8 +229,10 @@ def _preflight(ground: _Ground, solvers: Mapping[str, Answering], deploying: Dep
     )
 
 
-def _renewal(ground: _Ground, ordering: Ordering, deploying: Deploying, preflight: Preflight) -> Renewal:
-    return Renewal(
+def _renewal(
+    ground: _Ground, ordering: OrderPlacer, deploying: DeploymentService, preflight: Preflight
+) -> RenewalRunner:
+    return RenewalRunner(
         ground.name,
         state=ground.state,
         place_order=ordering.place,
@@ -244,11 +246,11 @@ def _renewal(ground: _Ground, ordering: Ordering, deploying: Deploying, prefligh
     )
 
 
-def _serving(ground: _Ground, prover: Prover, deploying: Deploying) -> ServingRuns:
-    return ServingRuns(
+def _serving(ground: _Ground, prover: Prover, deploying: DeploymentService) -> DriftMonitor:
+    return DriftMonitor(
         ground.settings.certificate,
         live=deploying.live,
-        configured=Configured(),
+        configured=ConfiguredCertificates(),
         prover=prover,
         state=ground.state,
         reporter=ground.reporter,
@@ -257,8 +259,8 @@ def _serving(ground: _Ground, prover: Prover, deploying: Deploying) -> ServingRu
     )
 
 
-def _stock(ground: _Ground, renewal: Renewal, serving: ServingRuns) -> Stock:
-    return Stock(
+def _stock(ground: _Ground, renewal: RenewalRunner, serving: DriftMonitor) -> InventoryReporter:
+    return InventoryReporter(
         ground.settings,
         looking=ground.node,
         facts=renewal.facts,
@@ -270,8 +272,8 @@ def _stock(ground: _Ground, renewal: Renewal, serving: ServingRuns) -> Stock:
     )
 
 
-def _file_runs(ground: _Ground, nameserver: Nameserver) -> FileRuns:
-    return FileRuns(
+def _file_runs(ground: _Ground, nameserver: NameserverObserver) -> ResolverChangeHandler:
+    return ResolverChangeHandler(
         ground.name,
         ground.beside.inspect_files if ground.beside is not None else ground.node.inspect_files,
         is_authority=ground.beside is not None,
@@ -283,13 +285,13 @@ def _file_runs(ground: _Ground, nameserver: Nameserver) -> FileRuns:
     )
 
 
-def _advising(ground: _Ground, renewal: Renewal, lifecycle: Lifecycle) -> Advising:
+def _advising(ground: _Ground, renewal: RenewalRunner, lifecycle: Lifecycle) -> RenewalInfoPoller:
     authority = ground.settings.authority
     certificates = {one.name: one for one in ground.settings.certificate if one.manage}
-    return Advising(
+    return RenewalInfoPoller(
         tuple(certificates),
         standing=lambda one: renewal.standing(certificates[one]),
-        ask=Advisor(authority.directory, authority.root, authority.addresses).ask,
+        ask=RenewalInfoClient(authority.directory, authority.root, authority.addresses).ask,
         schedule=ground.schedule,
         wake=lifecycle.wake,
         clock=ground.clock,
@@ -312,25 +314,27 @@ async def _link(
     if section.webhook is not None:
         trust = await asyncio.to_thread(ssl.create_default_context)
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust))
-        tell = OwnWebhook(section.webhook, await stack.enter_async_context(session))
-    watch = CollectorWatch(settings.agent.name, client, spool=spool, state=state, tell=tell, policy=policy, clock=clock)
+        tell = LocalWebhook(section.webhook, await stack.enter_async_context(session))
+    watch = CollectorHealth(
+        settings.agent.name, client, spool=spool, state=state, tell=tell, policy=policy, clock=clock
+    )
     return _Link(client=await stack.enter_async_context(client), spool=spool, watch=watch)
 
 
 def _beside_authority(settings: AgentSettings, clock: Clock) -> "AuthorityVantage | None":
     if settings.vantage is None:
         return None
-    from certagent.vantage.rehearse import AuthorityVantage
+    from certagent.vantage.authority_vantage import AuthorityVantage
 
     return AuthorityVantage(settings, settings.vantage, clock)
 
 
-def _files_of(nameserver: Nameserver) -> tuple[str, ...]:
+def _files_of(nameserver: NameserverObserver) -> tuple[str, ...]:
     look = nameserver.look()
     return look.files() if look is not None else ()
 
 
-def _responders(settings: AgentSettings, solvers: Mapping[str, Answering]) -> dict[str, Answering]:
+def _responders(settings: AgentSettings, solvers: Mapping[str, ChallengeResponder]) -> dict[str, ChallengeResponder]:
     return {
         identifier: solvers[certificate.name]
         for certificate in settings.certificate
@@ -343,7 +347,7 @@ def _directory_check(section: AuthoritySection) -> CheckDirectory:
     return partial(check_directory, section.directory, section.root, section.addresses)
 
 
-def _fault_finder(settings: AgentSettings, deploying: Deploying) -> FindFaults:
+def _fault_finder(settings: AgentSettings, deploying: DeploymentService) -> FindFaults:
     certificates = {identifier: one for one in settings.certificate for identifier in one.identifiers if one.manage}
 
     async def find(identifier: str) -> list[Fault]:
@@ -353,7 +357,7 @@ def _fault_finder(settings: AgentSettings, deploying: Deploying) -> FindFaults:
     return find
 
 
-def _channel(link: _Link, ground: _Ground, lifecycle: Lifecycle) -> Channel:
+def _channel(link: _Link, ground: _Ground, lifecycle: Lifecycle) -> CollectorLink:
     def report_refused(refused: Refused) -> None:
         finding = Finding(
             code="channel.refused_question",
@@ -366,7 +370,7 @@ def _channel(link: _Link, ground: _Ground, lifecycle: Lifecycle) -> Channel:
         run = ground.reporter.begin(RunKind.INVENTORY, Trigger.REQUEST)
         ground.reporter.end(run, Outcome.FOUND, findings=[ground.policy.grade(finding)])
 
-    return Channel(
+    return CollectorLink(
         link.client,
         ground.clock,
         rehearse=ground.beside.rehearse if ground.beside is not None else None,

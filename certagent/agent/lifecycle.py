@@ -10,18 +10,18 @@ from typing import Any, Protocol
 
 import msgspec
 
-from certagent.agent.attention import Attention
-from certagent.agent.claims import Claims
-from certagent.agent.files import FileRuns
-from certagent.agent.outage import Outage
+from certagent.agent.ca_outage import CaOutage
+from certagent.agent.certificate_locks import CertificateLocks
 from certagent.agent.preflight import Preflight
-from certagent.agent.renewal import Need, Renewal, Renewed
+from certagent.agent.recheck import RecheckSchedule
+from certagent.agent.renewal import Need, RenewalRunner, Renewed
 from certagent.agent.reporter import Reporter, Run
-from certagent.agent.revoking import Revoking
+from certagent.agent.resolver_changes import ResolverChangeHandler
+from certagent.agent.revocation import Revoker
 from certagent.agent.schedule import Schedule
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
-from certagent.domain.conclusions.ordering import state_refused
+from certagent.domain.diagnosis.order_result import state_refused
 from certagent.domain.findings import Finding, Severity, Verdict, worst_first
 from certagent.domain.policy import Judgement, Policy
 from certagent.domain.ports import Clock
@@ -57,13 +57,13 @@ class Lifecycle:
         *,
         authority: str,
         preflight: Preflight,
-        renewal: Renewal,
-        files: FileRuns,
+        renewal: RenewalRunner,
+        files: ResolverChangeHandler,
         stock: Taking,
-        revoking: Revoking,
+        revoking: Revoker,
         schedule: Schedule,
-        attention: Attention,
-        claims: Claims,
+        attention: RecheckSchedule,
+        claims: CertificateLocks,
         own: Callable[[], Sequence[Finding]],
         policy: Policy,
         reporter: Reporter,
@@ -84,7 +84,7 @@ class Lifecycle:
         self._claims = claims
         self._own = own
         self._policy = policy
-        self._outage = Outage()
+        self._outage = CaOutage()
         self._again: set[str] = set()
         self._woken = asyncio.Event()
         self._begun = asyncio.Event()

@@ -6,15 +6,15 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from certagent.agent.memory import Memory
 from certagent.agent.rehearsal import Ask, Plantable, planted, unavailable, unplanted
-from certagent.domain.conclusions import conclude
-from certagent.domain.conclusions.evidence import DirectoryCheck, Evidence, ResponderCheck
-from certagent.domain.conclusions.ordering import fault_found
-from certagent.domain.conclusions.unsteady import settled_later
+from certagent.agent.rehearsal_history import RehearsalHistory
 from certagent.domain.deployments import Fault
+from certagent.domain.diagnosis import conclude
+from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, ResponderCheck
+from certagent.domain.diagnosis.flapping import settled_later
+from certagent.domain.diagnosis.order_result import fault_found
 from certagent.domain.findings import Impact
-from certagent.domain.looks import GatewayLook, NodeLook
+from certagent.domain.observations import NodeObservation, WebServerObservation
 from certagent.domain.policy import Judgement, Policy, judged, with_impact
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import Rehearsal, RehearsalRequest
@@ -33,14 +33,14 @@ FindFaults = Callable[[str], Awaitable[Sequence[Fault]]]
 CheckDirectory = Callable[[], Awaitable[Sequence[DirectoryCheck]]]
 
 
-class Looking(Protocol):
+class PreflightObserver(Protocol):
     """This node, looked at for one identifier."""
 
-    async def look_here(self, identifier: str) -> NodeLook | None:
+    async def look_here(self, identifier: str) -> NodeObservation | None:
         """Names, listeners; None where there is nothing to say."""
         ...
 
-    async def look_at_gateways(self, identifier: str) -> Sequence[GatewayLook]:
+    async def look_at_gateways(self, identifier: str) -> Sequence[WebServerObservation]:
         """What the web servers here do with the challenge of that identifier."""
         ...
 
@@ -62,7 +62,7 @@ class Preflight:
         ask: Ask | None,
         check_directory: CheckDirectory,
         find_faults: FindFaults,
-        looking: Looking,
+        looking: PreflightObserver,
         impact_on: ImpactOn,
         policy: Policy,
         clock: Clock,
@@ -77,7 +77,7 @@ class Preflight:
         self._impact_on = impact_on
         self._policy = policy
         self._clock = clock
-        self._memory = Memory()
+        self._memory = RehearsalHistory()
 
     async def judge(self, identifiers: Sequence[str]) -> list[Judgement]:
         """All at once, in their order. The CA's directory is looked at once for all of them."""

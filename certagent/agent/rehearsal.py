@@ -18,7 +18,7 @@ from certagent.domain.rehearsals import (
     RehearsalRequest,
     digest_for,
 )
-from certagent.world.pinned import PinnedClient
+from certagent.system.pinned_http import PinnedClient
 
 ANSWER_SECONDS = 38.0  # the fetch as long as the CA's own, and the way there and back
 

@@ -8,15 +8,15 @@ from enum import StrEnum
 
 import msgspec
 
-from certagent.agent.keeping import Keeping, RenewUnchallenged
+from certagent.agent.mtls_fallback import MtlsFallback, RenewUnchallenged
 from certagent.agent.preflight import Preflight
 from certagent.agent.reporter import Reporter, Run
 from certagent.agent.schedule import bounded
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts, fingerprint_of
-from certagent.domain.conclusions.lifetimes import renewal_is_impossible
-from certagent.domain.conclusions.ordering import agreement, deployment_failed, order_failed
 from certagent.domain.deployments import Deployment, Generation
+from certagent.domain.diagnosis.lifetimes import renewal_is_impossible
+from certagent.domain.diagnosis.order_result import agreement, deployment_failed, order_failed
 from certagent.domain.findings import Finding, Severity, Verdict, worst_first
 from certagent.domain.orders import Failed, Issued, OrderOutcome
 from certagent.domain.policy import OWN_INABILITY, Judgement, Policy
@@ -24,7 +24,7 @@ from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import Rehearsal
 from certagent.domain.reports import Outcome, RunKind, Trigger
 from certagent.state import CertificateFolder, Last, State
-from certagent.state import Run as Journal
+from certagent.state import RunRecord as Journal
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Renewed(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
-class Renewal:
+class RenewalRunner:
     """Renews one certificate at a time; whoever calls sees to it that no certificate is worked on twice."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Renewal:
         self._node = node
         self._state = state
         self._place_order = place_order
-        self._keeping = Keeping(node, renew_unchallenged, policy.renewal, clock)
+        self._keeping = MtlsFallback(node, renew_unchallenged, policy.renewal, clock)
         self._deploy = deploy
         self._expecting = expecting
         self._preflight = preflight

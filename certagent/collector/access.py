@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from certagent.collector.problems import Handler, Problem
+from certagent.collector.problems import Handler, HttpProblem
 from certagent.collector.store import Caller, Store, TokenRole
 from certagent.collector.tokens import certificate_digest_of, digest_of, session_digest_of
 from certagent.domain.ports import Clock
@@ -132,15 +132,15 @@ class Access:
         reached = transport.get_extra_info("sockname")[0] if transport is not None else None
         if host == reached or _is_loopback(host):
             return
-        raise Problem(421, "Misdirected Request", f"this collector does not answer for {host!r}")
+        raise HttpProblem(421, "Misdirected Request", f"this collector does not answer for {host!r}")
 
 
 def caller_of(request: web.Request, *roles: TokenRole) -> Caller:
-    """The caller, who must have one of these roles. Raises `Problem` 403."""
+    """The caller, who must have one of these roles. Raises `HttpProblem` 403."""
     caller = request[caller_key]
     if caller.role not in roles:
         wanted = " or ".join(sorted(roles))
-        raise Problem(403, "Forbidden", f"this needs the role {wanted}, not {caller.role}")
+        raise HttpProblem(403, "Forbidden", f"this needs the role {wanted}, not {caller.role}")
     return caller
 
 
@@ -155,17 +155,17 @@ def form_token_of(request: web.Request) -> str:
 
 
 def check_form_token(request: web.Request, sent: object) -> None:
-    """Raises `Problem` 403 unless the form is one of ours."""
+    """Raises `HttpProblem` 403 unless the form is one of ours."""
     if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), form_token_of(request).encode()):
-        raise Problem(403, "Forbidden", "this form is not one of this page, or is too old: load the page again")
+        raise HttpProblem(403, "Forbidden", "this form is not one of this page, or is too old: load the page again")
 
 
 def check_same_origin(request: web.Request) -> None:
-    """Raises `Problem` 403 unless the browser says that the request comes from the collector's own page."""
+    """Raises `HttpProblem` 403 unless the browser says that the request comes from the collector's own page."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site == "same-origin" or (site is None and origin is not None and urlsplit(origin).netloc == request.host):
         return
-    raise Problem(403, "Forbidden", "a change with a browser's credentials must come from the collector's own page")
+    raise HttpProblem(403, "Forbidden", "a change with a browser's credentials must come from the collector's own page")
 
 
 def _credentials_of(request: web.Request) -> list[Credential]:
@@ -202,7 +202,7 @@ def _who_are_you(request: web.Request) -> Exception:
     if is_page and request.method == "GET":
         return web.HTTPSeeOther(f"/login?next={quote(request.rel_url.raw_path_qs, safe='')}")
     challenge = {"WWW-Authenticate": 'Bearer realm="certagent"'}
-    return Problem(401, "Unauthorized", "a valid token is needed: Authorization: Bearer ...", headers=challenge)
+    return HttpProblem(401, "Unauthorized", "a valid token is needed: Authorization: Bearer ...", headers=challenge)
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,12 +7,12 @@ import asyncio
 import logging
 from datetime import timedelta
 
-from certagent.collector.channels import Deliverer, Keeper
-from certagent.collector.channels.message import word
+from certagent.collector.notifiers import AlertReminder, Deliverer
+from certagent.collector.notifiers.alert_text import word
 from certagent.collector.store import Delivery, Overloaded, Store, StoreFailed
 from certagent.domain.incidents import TransitionKind
 from certagent.domain.ports import Clock
-from certagent.world.webhook import PermanentFailure, TransientFailure
+from certagent.system.webhook import PermanentFailure, TransientFailure
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ KEEP_UP_EVERY = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(minutes=5)
 
 
-class Courier:
+class Sender:
     """Empties one channel's part of the outbox. `url` is the collector's own, for the links in messages."""
 
     def __init__(self, name: str, deliverer: Deliverer, store: Store, clock: Clock, url: str) -> None:
@@ -75,7 +75,7 @@ class Courier:
     async def _keep_up(self) -> None:
         """Tell receivers that forget; what fails now is told in a minute."""
         now = self._clock.now()
-        if not isinstance(self._deliverer, Keeper) or now < self._keep_up_at:
+        if not isinstance(self._deliverer, AlertReminder) or now < self._keep_up_at:
             return
         self._keep_up_at = now + KEEP_UP_EVERY
         standing = await self._store.standing(self.name)

@@ -9,12 +9,12 @@ import msgspec
 from aiohttp import web
 
 from certagent.collector.access import AGENTS, READERS, Access, caller_of, credential_key
-from certagent.collector.channel import CLOSE_SECONDS, LARGEST_ANSWER, AgentChannel, Channels, heartbeat_for
+from certagent.collector.agent_link import CLOSE_SECONDS, LARGEST_ANSWER, AgentLink, AgentLinks, heartbeat_for
 from certagent.collector.events import Events
 from certagent.collector.ingest import Intake, read_reports
 from certagent.collector.metrics import Metrics
 from certagent.collector.openapi import describe_api
-from certagent.collector.problems import Problem
+from certagent.collector.problems import HttpProblem
 from certagent.collector.rehearsals import LONGEST_WAIT_SECONDS, Broker, tell_to_judge_again
 from certagent.collector.store import Overloaded, Page, Store, TokenRole
 from certagent.collector.views import show_agent, show_certificate, show_evidence, trace_path
@@ -39,7 +39,7 @@ class Api:
         self,
         store: Store,
         access: Access,
-        channels: Channels,
+        channels: AgentLinks,
         broker: Broker,
         events: Events,
         metrics: Metrics,
@@ -80,19 +80,19 @@ class Api:
         caller = caller_of(request, *AGENTS)
         async with self._intake.body_of(request, caller.name) as body:
             if not body:
-                raise Problem(400, "Bad Request", "there is no report")
+                raise HttpProblem(400, "Bad Request", "there is no report")
             reports, refused = read_reports(body, caller.name)
             try:
                 answer = await self._store.accept(caller, reports)
             except Overloaded:
                 retry = {"Retry-After": "1"}
-                raise Problem(429, "Too Many Requests", "too much waits to be written", headers=retry) from None
+                raise HttpProblem(429, "Too Many Requests", "too much waits to be written", headers=retry) from None
         self._metrics.count_reports(answer.accepted, answer.duplicates, len(refused))
         if answer.accepted:
             self._metrics.count_verdicts(reports)
         counts = msgspec.structs.asdict(answer)
         if refused:
-            raise Problem(422, "Unprocessable Content", f"{len(refused)} refused", **counts, refused=refused)
+            raise HttpProblem(422, "Unprocessable Content", f"{len(refused)} refused", **counts, refused=refused)
         return _json(counts)
 
     async def list_reports(self, request: web.Request) -> web.Response:
@@ -165,7 +165,7 @@ class Api:
             if not 0 <= wait < math.inf:
                 raise ValueError("timeout: from 0 seconds")
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise Problem(400, "Bad Request", str(error)) from error
+            raise HttpProblem(400, "Bad Request", str(error)) from error
         return _json(await self._broker.rehearse(caller, asked, wait))
 
     async def open_channel(self, request: web.Request) -> web.WebSocketResponse:
@@ -177,7 +177,7 @@ class Api:
         )
         await socket.prepare(request)
         credential = request[credential_key]
-        channel = AgentChannel(caller, socket, lambda: self._access.still_holds(credential, caller))
+        channel = AgentLink(caller, socket, lambda: self._access.still_holds(credential, caller))
         await self._store.greet(caller)
         await self._channels.admit(channel)
         try:
@@ -228,11 +228,11 @@ def _state_of(word: str) -> IncidentState:
     try:
         return IncidentState(word)
     except ValueError as error:
-        raise Problem(400, "Bad Request", f"state: {word!r} is none of {', '.join(IncidentState)}") from error
+        raise HttpProblem(400, "Bad Request", f"state: {word!r} is none of {', '.join(IncidentState)}") from error
 
 
-def _no_such(kind: str, name: str) -> Problem:
-    return Problem(404, "Not Found", f"there is no {kind} {name!r}, or it is not for you")
+def _no_such(kind: str, name: str) -> HttpProblem:
+    return HttpProblem(404, "Not Found", f"there is no {kind} {name!r}, or it is not for you")
 
 
 async def _list(request: web.Request, read: Any, show: Callable[[Any], object] = lambda item: item) -> web.Response:
@@ -243,5 +243,5 @@ async def _list(request: web.Request, read: Any, show: Callable[[Any], object] =
             raise ValueError(f"limit: from 1 to {_LARGEST_LIMIT}")
         page: Page = await read(request.query.get("cursor"), limit)
     except ValueError as error:
-        raise Problem(400, "Bad Request", str(error)) from error
+        raise HttpProblem(400, "Bad Request", str(error)) from error
     return _json({"items": [show(item) for item in page.items], "next": page.next})

@@ -12,27 +12,27 @@ import aiohttp
 from aiohttp import web
 
 from certagent.collector.access import Access
-from certagent.collector.alerts import Courier
-from certagent.collector.announcing import Announcer
+from certagent.collector.agent_link import AgentLinks
+from certagent.collector.alerts import Sender
 from certagent.collector.api import Api
-from certagent.collector.channel import Channels
-from certagent.collector.channels import KINDS
-from certagent.collector.dashboard import Dashboard, Entrance, Renderer
+from certagent.collector.change_dispatcher import ChangeDispatcher
+from certagent.collector.dashboard import Dashboard, Login, Renderer
 from certagent.collector.events import Events
 from certagent.collector.heartbeat import Heartbeat
+from certagent.collector.housekeeping import Housekeeping
 from certagent.collector.ingest import LARGEST_BODY
 from certagent.collector.metrics import Metrics
+from certagent.collector.notifiers import KINDS
 from certagent.collector.problems import answer_problems, say_less
 from certagent.collector.rehearsals import Broker
 from certagent.collector.sql.store import open_store
 from certagent.collector.store import Store
-from certagent.collector.tls import Pair
-from certagent.collector.watchman import Watchman
+from certagent.collector.tls import ServerCertificate
 from certagent.config import CollectorSettings, split_endpoint
 from certagent.domain.alerting import Alerting
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
-from certagent.world.notify import feed_watchdog, notify
+from certagent.system.systemd import feed_watchdog, notify
 
 log = logging.getLogger(__name__)
 
@@ -76,26 +76,26 @@ async def _serving(
     policy: Policy,
     store: Store,
     session: aiohttp.ClientSession,
-    pair: Pair | None,
+    pair: ServerCertificate | None,
     clock: Clock,
 ) -> AsyncIterator[None]:
     """Everything that runs beside the store; at the end each is ended and waited for."""
     events = Events()
-    channels = Channels(lambda name: announcer.note_agent(name))
+    channels = AgentLinks(lambda name: announcer.note_agent(name))
     couriers = [
-        Courier(section.name, KINDS[section.kind](section, session), store, clock, _url_of(settings))
+        Sender(section.name, KINDS[section.kind](section, session), store, clock, _url_of(settings))
         for section in settings.channel
     ]
     pulse = settings.heartbeat
     heartbeat = Heartbeat(pulse, session, policy.collector.heartbeat_every) if pulse is not None else None
-    watchman = Watchman(store, channels, policy, clock, heartbeat)
-    announcer = Announcer(store, channels, events, couriers)
+    watchman = Housekeeping(store, channels, policy, clock, heartbeat)
+    announcer = ChangeDispatcher(store, channels, events, couriers)
     access = Access(store, clock, _names_of(settings))
     application = web.Application(middlewares=[answer_problems, access.middleware()], client_max_size=LARGEST_BODY)
     api = Api(store, access, channels, Broker(store, channels, clock), events, Metrics(store, channels, clock), clock)
     renderer = Renderer(clock)
     pages = Dashboard(store, channels, renderer, clock).routes()
-    application.add_routes([*api.routes(), *pages, *Entrance(store, access, renderer, clock).routes()])
+    application.add_routes([*api.routes(), *pages, *Login(store, access, renderer, clock).routes()])
     async with asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(_serve(settings, application, access, pair, channels, events), name="server"),
@@ -115,8 +115,8 @@ async def _serve(
     settings: CollectorSettings,
     application: web.Application,
     access: Access,
-    pair: Pair | None,
-    channels: Channels,
+    pair: ServerCertificate | None,
+    channels: AgentLinks,
     events: Events,
 ) -> None:
     """Wait for the certificate, listen, and follow the certificate's changes until cancelled."""
@@ -146,11 +146,11 @@ async def _serve(
         await runner.cleanup()
 
 
-def _pair_of(settings: CollectorSettings, clock: Clock) -> Pair | None:
+def _pair_of(settings: CollectorSettings, clock: Clock) -> ServerCertificate | None:
     server = settings.server
     if server.certificate is None or server.key is None:
         return None
-    return Pair(server.certificate, server.key, clock, server.client_root)
+    return ServerCertificate(server.certificate, server.key, clock, server.client_root)
 
 
 def _url_of(settings: CollectorSettings) -> str:

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 import aiohttp
 import msgspec
 
-from certagent.collector.channels.alertmanager import JSON, alerts_url
+from certagent.collector.notifiers.alertmanager import JSON, alerts_url
 from certagent.config import HeartbeatSection
-from certagent.world.webhook import PermanentFailure, TransientFailure, post
+from certagent.system.webhook import PermanentFailure, TransientFailure, post
 
 log = logging.getLogger(__name__)
 

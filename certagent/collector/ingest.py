@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 from aiohttp import web
 
-from certagent.collector.problems import Problem
+from certagent.collector.problems import HttpProblem
 from certagent.domain.findings import Finding
 from certagent.domain.redaction import redact
 from certagent.domain.reports import Report
@@ -43,7 +43,7 @@ class _Named(msgspec.Struct):
     id: str = ""
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class ReportRefusal(msgspec.Struct, frozen=True):
     """A report that will not be taken, however often it is sent."""
 
     id: str
@@ -62,7 +62,7 @@ class Intake:
 
     @asynccontextmanager
     async def body_of(self, request: web.Request, agent: str) -> AsyncIterator[bytes]:
-        """The body; its room is free again after the block. Raises `Problem` 408, 413, 429."""
+        """The body; its room is free again after the block. Raises `HttpProblem` 408, 413, 429."""
         size = _size_of(request)
         if self._posts[agent] >= _MOST_OF_ONE:
             raise _come_again(f"{agent} has {_MOST_OF_ONE} posts under way already")
@@ -76,7 +76,7 @@ class Intake:
             yield body
         except TimeoutError:
             detail = f"the body did not come within {_LONGEST_READING:.0f} s"
-            raise Problem(408, "Request Timeout", detail, headers={"Connection": "close"}) from None
+            raise HttpProblem(408, "Request Timeout", detail, headers={"Connection": "close"}) from None
         finally:
             self._taken -= size
             self._posts[agent] -= 1
@@ -88,35 +88,35 @@ def _size_of(request: web.Request) -> int:
     """What the body may come to, as far as it can be known before it is read."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding not in _ENCODINGS:
-        raise Problem(415, "Unsupported Media Type", f"a body may be packed by gzip, not by {encoding!r}")
+        raise HttpProblem(415, "Unsupported Media Type", f"a body may be packed by gzip, not by {encoding!r}")
     announced = request.content_length
     if announced is not None and announced > LARGEST_BODY:
         detail = f"more than {LARGEST_BODY} bytes"
-        raise Problem(413, "Content Too Large", detail, headers={"Connection": "close"})
+        raise HttpProblem(413, "Content Too Large", detail, headers={"Connection": "close"})
     if announced is None:
         return LARGEST_BODY
     return min(announced * _UNPACKS_TO, LARGEST_BODY) if encoding != "identity" else announced
 
 
-def _come_again(why: str) -> Problem:
-    return Problem(429, "Too Many Requests", why, headers={"Retry-After": "1"})
+def _come_again(why: str) -> HttpProblem:
+    return HttpProblem(429, "Too Many Requests", why, headers={"Retry-After": "1"})
 
 
-def read_reports(body: bytes, agent: str) -> tuple[list[Report], list[Refusal]]:
-    """The reports that the agent may make, and those it may not. Raises `Problem` if it is no list of documents."""
+def read_reports(body: bytes, agent: str) -> tuple[list[Report], list[ReportRefusal]]:
+    """The reports that the agent may make, and those it may not. Raises `HttpProblem` if it is no list of documents."""
     good: list[Report] = []
-    refused: list[Refusal] = []
+    refused: list[ReportRefusal] = []
     for raw in _split(body):
         try:
             report = _decode_report(redact(bytes(raw).decode()))  # an older agent may not have done it
             complaint = next(_complaints(report, agent), None)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            refused.append(Refusal(_identity(raw), str(error)))
+            refused.append(ReportRefusal(_identity(raw), str(error)))
             continue
         if complaint is None:
             good.append(report)
         else:
-            refused.append(Refusal(report.id, complaint))
+            refused.append(ReportRefusal(report.id, complaint))
     return good, refused
 
 
@@ -124,9 +124,11 @@ def _split(body: bytes) -> Sequence[msgspec.Raw]:
     try:
         pieces = _decode_array(body) if body.lstrip()[:1] == b"[" else _decode_lines(body)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Problem(400, "Bad Request", f"neither a JSON array nor one JSON document per line: {error}") from error
+        raise HttpProblem(
+            400, "Bad Request", f"neither a JSON array nor one JSON document per line: {error}"
+        ) from error
     if len(pieces) > _LONGEST_BATCH:
-        raise Problem(413, "Content Too Large", f"more than {_LONGEST_BATCH} reports at once")
+        raise HttpProblem(413, "Content Too Large", f"more than {_LONGEST_BATCH} reports at once")
     return pieces
 
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
-from certagent.collector.channel import Channels
+from certagent.collector.agent_link import AgentLinks
 from certagent.collector.store import Counts, Store
 from certagent.domain.ports import Clock
 from certagent.domain.reports import Report
-from certagent.domain.survival import Life, survive
+from certagent.domain.survival import CertificateLife, survive
 
 VERDICTS = {"preflight.agreed": "agreed", "preflight.disagreed": "disagreed"}
 
@@ -16,7 +16,7 @@ VERDICTS = {"preflight.agreed": "agreed", "preflight.disagreed": "disagreed"}
 class Metrics:
     """The collector's own registry. A certificate's expiry stays after it has expired."""
 
-    def __init__(self, store: Store, channels: Channels, clock: Clock) -> None:
+    def __init__(self, store: Store, channels: AgentLinks, clock: Clock) -> None:
         self._store = store
         self._channels = channels
         self._clock = clock
@@ -69,7 +69,7 @@ class Metrics:
         for node, at in counts.last_seen.items():
             self._seen.labels(node).set(at.timestamp())
 
-    def _show_lives(self, lives: Sequence[Life]) -> None:
+    def _show_lives(self, lives: Sequence[CertificateLife]) -> None:
         self._expiry.clear()
         self._survival.clear()
         for life in lives:

@@ -8,7 +8,7 @@ from certagent import __version__
 from certagent.collector.store import Acceptance, Transition
 from certagent.collector.views import AgentView, CertificateView, EvidenceView
 from certagent.domain.incidents import Incident, IncidentState
-from certagent.domain.paths import Path
+from certagent.domain.path_trace import Path
 from certagent.domain.rehearsals import Rehearsal, RehearsalRequest
 from certagent.domain.reports import Report
 from certagent.domain.survival import Survival

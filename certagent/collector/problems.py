@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Problem(Exception):
+class HttpProblem(Exception):
     """What the caller did wrong, or what the collector cannot do now. `extra` are members of the document's own."""
 
     def __init__(self, status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any):
@@ -49,21 +49,21 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     """Turn every refusal into its document; aiohttp's own, too."""
     try:
         return await handler(request)
-    except Problem as problem:
+    except HttpProblem as problem:
         return problem.response()
     except StoreFailed as error:
         log.error("%s %s: %s", request.method, request.path, error)
         retry = {"Retry-After": "5"}
-        return Problem(503, "Service Unavailable", "the store cannot do its work now", headers=retry).response()
+        return HttpProblem(503, "Service Unavailable", "the store cannot do its work now", headers=retry).response()
     except web.HTTPException as error:
         if error.status < 400:
             raise
         allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        return Problem(error.status, error.reason, error.text or error.reason, headers=allowed).response()
+        return HttpProblem(error.status, error.reason, error.text or error.reason, headers=allowed).response()
     except web.RequestPayloadError as error:
-        return Problem(400, "Bad Request", f"the body cannot be read: {error}").response()
+        return HttpProblem(400, "Bad Request", f"the body cannot be read: {error}").response()
     except (ConnectionError, TimeoutError):
         raise  # nobody is there to be told
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return Problem(500, "Internal Server Error", "the collector failed; its log says how").response()
+        return HttpProblem(500, "Internal Server Error", "the collector failed; its log says how").response()

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from certagent.collector.channel import AgentChannel, ChannelClosed, Channels, new_id
-from certagent.collector.problems import Problem
+from certagent.collector.agent_link import AgentLink, AgentLinks, LinkClosed, new_id
+from certagent.collector.problems import HttpProblem
 from certagent.collector.store import Caller, Store, StoreFailed, TokenRole
-from certagent.domain.channel import Answer, JudgeAgain, Rehearse, Rehearsed
-from certagent.domain.conclusions.nameserver import OF_NAMESERVERS
-from certagent.domain.paths import addresses_met
+from certagent.domain.diagnosis.nameserver import OF_NAMESERVERS
+from certagent.domain.link_messages import Answer, JudgeAgain, Rehearse, Rehearsed
+from certagent.domain.path_trace import addresses_met
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome, RehearsalRequest
 
@@ -27,7 +27,7 @@ _TELL_AT_ONCE = 64
 class Broker:
     """Passes rehearsals on. What it brokered is recorded: nobody's word is needed for it."""
 
-    def __init__(self, store: Store, channels: Channels, clock: Clock) -> None:
+    def __init__(self, store: Store, channels: AgentLinks, clock: Clock) -> None:
         self._store = store
         self._channels = channels
         self._clock = clock
@@ -36,7 +36,7 @@ class Broker:
     async def rehearse(self, caller: Caller, request: RehearsalRequest, wait_seconds: float) -> Rehearsal:
         """What the agent beside the CA saw; `unavailable` with the reason if there is none to be had.
 
-        Raises `Problem` 403 for an identifier that is not the caller's, 429 for too many.
+        Raises `HttpProblem` 403 for an identifier that is not the caller's, 429 for too many.
         """
         await self._check(caller, request)
         rehearsal = await self._ask(caller, request, min(wait_seconds, LONGEST_WAIT_SECONDS))
@@ -47,13 +47,13 @@ class Broker:
         is_operator = caller.role is TokenRole.OPERATOR
         if not is_operator and request.identifier not in await self._store.identifiers_of(caller.name):
             detail = f"{request.identifier!r} is in none of the certificates that {caller.name} reported"
-            raise Problem(403, "Forbidden", detail)
+            raise HttpProblem(403, "Forbidden", detail)
         now, asked = self._clock.monotonic(), self._asked.setdefault(caller.name, deque())
         while asked and now - asked[0] > _RATE_SECONDS:
             asked.popleft()
         if len(asked) >= _RATE_MOST:
             wait = f"{asked[0] + _RATE_SECONDS - now:.0f}"
-            raise Problem(429, "Too Many Requests", "too many rehearsals", headers={"Retry-After": wait})
+            raise HttpProblem(429, "Too Many Requests", "too many rehearsals", headers={"Retry-After": wait})
         asked.append(now)
 
     async def _ask(self, caller: Caller, request: RehearsalRequest, seconds: float) -> Rehearsal:
@@ -67,7 +67,7 @@ class Broker:
                 answer = await self._put(channel, request)
         except TimeoutError:
             return self._unavailable(request, f"{node} did not answer within {seconds:.0f} s")
-        except ChannelClosed:
+        except LinkClosed:
             return self._unavailable(request, f"{node} lost its connection to the collector")
         if not isinstance(answer, Rehearsed) or answer.rehearsal.identifier != request.identifier:
             reason = getattr(answer, "reason", "an answer to another question")
@@ -81,11 +81,11 @@ class Broker:
         )
         return msgspec.structs.replace(answer.rehearsal, node=node, owners=owners, testimony=others)
 
-    async def _put(self, channel: AgentChannel, request: RehearsalRequest) -> Answer:
+    async def _put(self, channel: AgentLink, request: RehearsalRequest) -> Answer:
         """A channel that is lost meanwhile is as a rule there again at once: then the question is put once more."""
         try:
             return await channel.ask(Rehearse(id=new_id(), request=request))
-        except ChannelClosed:
+        except LinkClosed:
             again = await self._channels.authority()
             if again is None:
                 raise
@@ -100,7 +100,7 @@ class Broker:
         )
 
 
-async def tell_to_judge_again(channels: Channels, wanted: Mapping[str, frozenset[str]]) -> None:
+async def tell_to_judge_again(channels: AgentLinks, wanted: Mapping[str, frozenset[str]]) -> None:
     """Ask those agents to judge those identifiers again. Who is not connected is asked when it connects."""
     slots = asyncio.Semaphore(_TELL_AT_ONCE)
     async with asyncio.TaskGroup() as group:
@@ -110,11 +110,11 @@ async def tell_to_judge_again(channels: Channels, wanted: Mapping[str, frozenset
                 group.create_task(_tell(channel, identifiers, slots), name=f"judge again: {agent}")
 
 
-async def _tell(channel: AgentChannel, identifiers: frozenset[str], slots: asyncio.Semaphore) -> None:
+async def _tell(channel: AgentLink, identifiers: frozenset[str], slots: asyncio.Semaphore) -> None:
     async with slots:
         try:
             await channel.tell(JudgeAgain(id=new_id(), identifiers=tuple(sorted(identifiers))))
-        except ChannelClosed:
+        except LinkClosed:
             log.info("%s went away before it could be asked to judge again", channel.caller.name)
         except StoreFailed as error:  # whether its token holds cannot be seen now; it judges by its timer
             log.warning("%s was not asked to judge again: %s", channel.caller.name, error)

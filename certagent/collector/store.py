@@ -16,7 +16,7 @@ from certagent.domain.incidents import Fleet, Incident, KnownRehearsal, Sighting
 from certagent.domain.policy import Policy
 from certagent.domain.rehearsals import AddressOwner, Rehearsal
 from certagent.domain.reports import CertificateState, FileChange, Inventory, Report
-from certagent.domain.survival import Life
+from certagent.domain.survival import CertificateLife
 
 
 class TokenRole(StrEnum):
@@ -67,7 +67,7 @@ class KnownCertificate(msgspec.Struct, frozen=True, kw_only=True):
     certificate: CertificateState
 
 
-class Stock(msgspec.Struct, frozen=True, kw_only=True):
+class FleetTotals(msgspec.Struct, frozen=True, kw_only=True):
     """How many nodes and certificates there are, whether anything lies on disk or not."""
 
     nodes: int
@@ -129,7 +129,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: datetime | None
 
 
-class KnownPerson(msgspec.Struct, frozen=True, kw_only=True):
+class KnownUser(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody who may log in; `password` is what is kept of it."""
 
     name: str
@@ -201,7 +201,7 @@ class Store(Protocol):
         """Whose valid token, certificate or session that is, by what is kept of it (`collector.tokens`)."""
         ...
 
-    async def person(self, name: str) -> KnownPerson | None:
+    async def person(self, name: str) -> KnownUser | None:
         """Who has that name."""
         ...
 
@@ -225,7 +225,7 @@ class Store(Protocol):
         """`KnownCertificate`s by node and name, or those that die first on top."""
         ...
 
-    async def lives(self) -> Sequence[Life]:
+    async def lives(self) -> Sequence[CertificateLife]:
         """Of every certificate on disk, how long it lives; one that has expired stays."""
         ...
 
@@ -247,7 +247,7 @@ class Store(Protocol):
         """One incident with its history and the findings that now speak for it."""
         ...
 
-    async def stock(self) -> Stock:
+    async def stock(self) -> FleetTotals:
         """How much there is."""
         ...
 

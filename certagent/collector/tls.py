@@ -15,7 +15,7 @@ LOOK_SECONDS = 1.0
 _Stamp = tuple[int, ...]
 
 
-class Pair:
+class ServerCertificate:
     """A certificate chain and its key on disk. `context` always serves the newest good pair.
 
     A client may show a certificate; one that `client_root` does not vouch for ends the handshake.

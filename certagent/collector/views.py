@@ -8,9 +8,8 @@ import msgspec
 
 from certagent.collector.store import KnownAgent, KnownCertificate, TokenRole
 from certagent.domain.findings import Finding, Severity
-from certagent.domain.hops import PathFacts
 from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, effective_severity
-from certagent.domain.paths import Path, trace
+from certagent.domain.path_trace import Path, PathFacts, trace
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Resolver
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from certagent.config import AgentSettings
-from certagent.world.agent_socket import ask_agent
+from certagent.system.control_client import ask_agent
 
 
 def account(settings: AgentSettings) -> dict[str, Any]:

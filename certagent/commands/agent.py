@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from certagent.commands import UnableError
-from certagent.world.files import LockedError
-from certagent.world.memory import share_one_arena
-from certagent.world.tls import without_system_trust
+from certagent.system.files import LockedError
+from certagent.system.malloc import share_one_arena
+from certagent.system.tls import without_system_trust
 
 
 def run_agent(path: Path) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import aiohttp
 
-from certagent.collector.channels import KINDS
-from certagent.collector.channels.message import Message
+from certagent.collector.notifiers import KINDS
+from certagent.collector.notifiers.alert_text import Message
 from certagent.config import ChannelSection, CollectorSettings
 from certagent.domain.findings import Culprit, Severity
 from certagent.domain.incidents import Incident, IncidentState
-from certagent.world.webhook import PermanentFailure, TransientFailure
+from certagent.system.webhook import PermanentFailure, TransientFailure
 
 
 def test(settings: CollectorSettings, name: str) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from certagent.commands.findings import lines_of, status_of
+from certagent.commands.finding_output import lines_of, status_of
 from certagent.config import AgentSettings
-from certagent.world.agent_socket import ask_agent
+from certagent.system.control_client import ask_agent
 
 
 def check(settings: AgentSettings, identifiers: tuple[str, ...]) -> dict[str, Any]:

@@ -12,10 +12,10 @@ import uvloop
 
 from certagent.collector.app import ListenFailed, run
 from certagent.commands import UnableError
-from certagent.commands.storage import store_within_reach
+from certagent.commands.store_errors import store_within_reach
 from certagent.config import load_collector, load_collector_policy
-from certagent.world.clock import SystemClock
-from certagent.world.memory import keep_large_apart
+from certagent.system.clock import SystemClock
+from certagent.system.malloc import keep_large_apart
 
 _OBJECTS = 100_000
 """Between two looks for garbage: thousands of connections are a million objects, and each look goes through many."""

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from certagent.commands import UnableError
-from certagent.commands.fleet import ask_collector
+from certagent.commands.collector_client import ask_collector
 from certagent.config import AgentSettings
-from certagent.domain.conclusions.resolution import (
+from certagent.domain.diagnosis.name_resolution import (
     resolver_is_missing,
     shadows_at_a_client,
     shadows_at_the_authority,
@@ -26,7 +26,7 @@ from certagent.domain.fixes import (
     Edit,
     Fix,
     FixedFile,
-    Refusal,
+    FixRefusal,
     Text,
     as_diff,
     drop_names,
@@ -37,14 +37,14 @@ from certagent.domain.fixes import (
 from certagent.domain.redaction import without_secrets
 from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.domain.resolution.hosts import HOSTS_FILE
-from certagent.domain.resolution.ownership import Surroundings, find_managers
+from certagent.domain.resolution.managed_files import Surroundings, find_managers
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
-from certagent.domain.sides import stray_lines
+from certagent.domain.resolver_agreement import stray_lines
 from certagent.state import FixFolder, State
-from certagent.vantage.files import FileObservation
-from certagent.vantage.observe import NodeVantage
-from certagent.world.files import rewrite_file
-from certagent.world.linux import LARGEST_FILE, Proc, read_within
+from certagent.system.files import rewrite_file
+from certagent.system.procfs import LARGEST_FILE, ProcFs, read_within
+from certagent.vantage.node_vantage import NodeVantage
+from certagent.vantage.resolver_observation import FileObservation
 
 _ROOT = Path("/")
 
@@ -53,7 +53,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be done. `texts` are the files that the edits were derived from; `notes` what a person should know."""
 
     edits: tuple[Edit, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[FixRefusal, ...] = ()
     texts: Mapping[str, Text] = {}
     notes: tuple[str, ...] = ()
 
@@ -158,7 +158,7 @@ def narrowed(plan: Plan, incident: Mapping[str, Any]) -> Plan:
     file = incident["culprit"]["file"]
     texts = {line["text"] for line in incident["lines"] if line["text"] is not None}
 
-    def is_meant(one: Edit | Refusal) -> bool:
+    def is_meant(one: Edit | FixRefusal) -> bool:
         return one.file == file and (not texts or one.text is None or without_secrets(one.text) in texts)
 
     edits, refusals = tuple(filter(is_meant, plan.edits)), tuple(filter(is_meant, plan.refusals))
@@ -205,8 +205,8 @@ def _edits(settings: AgentSettings, seen: FileObservation, texts: Mapping[str, T
     return edits
 
 
-def _by_hand(finding: Finding) -> Refusal:
-    return Refusal(file=RESOLV_CONF_FILE, line=None, text=None, code=finding.code, reason=finding.fix or "")
+def _by_hand(finding: Finding) -> FixRefusal:
+    return FixRefusal(file=RESOLV_CONF_FILE, line=None, text=None, code=finding.code, reason=finding.fix or "")
 
 
 def _read_incident(settings: AgentSettings, incident: str) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def _read_text(root: Path, file: str) -> Text:
     surroundings = Surroundings(
         pve_ignored=read_within(root, f"/etc/.pve-ignore.{name}").content is not None,
         target=state.target,
-        mounted_from=Proc().mounted_from(None, file) if root == _ROOT else None,
+        mounted_from=ProcFs().mounted_from(None, file) if root == _ROOT else None,
     )
     real = _real(root, file)
     outside = None if real.is_relative_to(root / "etc") else f"/{real.relative_to(root)}"

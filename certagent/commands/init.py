@@ -15,11 +15,11 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from certagent.commands import configuring
-from certagent.vantage.observe import NodeVantage
-from certagent.vantage.renewals import Renewal, read_renewals
-from certagent.vantage.roots import fetch_roots
-from certagent.vantage.services import NginxPair, TraefikProvider, find_nginx, find_traefik
+from certagent.commands import config_template
+from certagent.vantage.ca_roots import fetch_roots
+from certagent.vantage.imported_renewals import ImportedRenewal, read_renewals
+from certagent.vantage.node_vantage import NodeVantage
+from certagent.vantage.tls_services import NginxPair, TraefikProvider, find_nginx, find_traefik
 
 SNIPPET = Path("/etc/nginx/snippets/certagent-challenge.conf")
 CHALLENGE_YAML = "certagent-challenge.yml"
@@ -32,7 +32,7 @@ class ExistsError(Exception):
     """The configuration that is to be written is there already; the message names it."""
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class InitRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What the person said. `imports`: other tools' renewals; `fingerprint`: the CA's root's, known from elsewhere."""
 
     directory: str
@@ -51,7 +51,7 @@ class _Change(msgspec.Struct, kw_only=True):
     done: bool = False
 
 
-def init(wish: Wish, confirm: Confirm, *, write: bool) -> dict[str, Any]:
+def init(wish: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, Any]:
     """`{"found": [...], "configuration": str, "changes": [{"file", "content", "exists", "done"}], "by_hand": [...]}`.
 
     Raises `ExistsError` when the configuration is to be written and is there already, ValueError for an import that
@@ -92,7 +92,7 @@ def render(document: dict[str, Any]) -> str:
     return "\n".join([*lines, "" if is_written else document["configuration"]])
 
 
-def _root(wish: Wish, confirm: Confirm) -> tuple[bytes | None, list[str]]:
+def _root(wish: InitRequest, confirm: Confirm) -> tuple[bytes | None, list[str]]:
     """(the CA's root, what to tell): the file that is there, or what the CA gives once its fingerprint is confirmed."""
     if wish.root.exists():
         return wish.root.read_bytes(), []
@@ -111,27 +111,27 @@ def _root(wish: Wish, confirm: Confirm) -> tuple[bytes | None, list[str]]:
 
 
 def _configuration(
-    wish: Wish,
+    wish: InitRequest,
     root: bytes | None,
     pairs: Sequence[NginxPair],
     traefik: TraefikProvider | None,
-    renewals: Sequence[Renewal],
+    renewals: Sequence[ImportedRenewal],
 ) -> str:
     prove = [f"{address}:443" for address in NodeVantage().addresses() if ":" not in address]
     fingerprint = _fingerprint(root) if root is not None else None
-    sections = [configuring.head(socket.gethostname(), wish.directory, wish.root, fingerprint, _nameservers())]
+    sections = [config_template.head(socket.gethostname(), wish.directory, wish.root, fingerprint, _nameservers())]
     by_path = {pair.certificate: pair for pair in pairs}
     for renewal in renewals:
-        target = configuring.target_of(renewal, is_nginx=by_path.pop(renewal.certificate, None) is not None)
-        sections.append(configuring.certificate(renewal.name, renewal.identifiers, target, prove, renewal.renewer))
+        target = config_template.target_of(renewal, is_nginx=by_path.pop(renewal.certificate, None) is not None)
+        sections.append(config_template.certificate(renewal.name, renewal.identifiers, target, prove, renewal.renewer))
     for index, pair in enumerate(by_path.values()):
         name = "nginx" if index == 0 else f"nginx-{index + 1}"
         target = ['kind = "nginx"', f'certificate = "{pair.certificate}"', f'key = "{pair.key}"']
-        sections.append(configuring.certificate(name, pair.names, target, prove, None))
+        sections.append(config_template.certificate(name, pair.names, target, prove, None))
     if traefik is not None:
         target = ['kind = "traefik"', f'dynamic = "{traefik.dynamic}"']
         renewer = "Traefik's own ACME" if traefik.has_own_acme else None
-        sections.append(configuring.certificate("traefik", traefik.names, target, prove, renewer))
+        sections.append(config_template.certificate("traefik", traefik.names, target, prove, renewer))
     return "".join(sections)
 
 
@@ -142,7 +142,9 @@ def _found(pairs: Sequence[NginxPair], traefik: TraefikProvider | None) -> list[
     return found
 
 
-def _by_hand(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, renewals: Sequence[Renewal]) -> list[str]:
+def _by_hand(
+    pairs: Sequence[NginxPair], traefik: TraefikProvider | None, renewals: Sequence[ImportedRenewal]
+) -> list[str]:
     told = []
     names = list(dict.fromkeys(name for pair in pairs for name in pair.names))
     if pairs:
@@ -159,7 +161,7 @@ def _by_hand(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, renewa
     return told
 
 
-def _collector_by_hand(wish: Wish) -> str:
+def _collector_by_hand(wish: InitRequest) -> str:
     return (
         f"in {wish.configuration}: complete [collector] (url, addresses), before the service is started; without it"
         " nothing is reported, and no rehearsal is to be had"
@@ -170,7 +172,7 @@ def _change(file: Path, content: str) -> _Change:
     return _Change(file=str(file), content=content, exists=os.path.lexists(file))
 
 
-def _write(wish: Wish, changes: Sequence[_Change]) -> None:
+def _write(wish: InitRequest, changes: Sequence[_Change]) -> None:
     """New files only. The configuration comes last: whoever finds it finds what it names."""
     if os.path.lexists(wish.configuration):
         raise ExistsError(f"{wish.configuration} exists")

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 
 from certagent.commands import UnableError
-from certagent.commands.findings import status_of
+from certagent.commands.finding_output import status_of
 from certagent.config import AgentSettings, load_policy
-from certagent.domain.conclusions.static import StaticLook, conclude_statically
+from certagent.domain.diagnosis.static import StaticObservation, conclude_statically
 from certagent.domain.findings import worst_first
-from certagent.vantage.dangling import find_configurations
-from certagent.vantage.static import look_at_files
-from certagent.world.files import read_given
+from certagent.system.files import read_given
+from certagent.vantage.broken_references import find_configurations
+from certagent.vantage.resolver_files import look_at_files
 
 MOST_FINDINGS = 200
 
@@ -55,7 +55,7 @@ def render(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _file(look: StaticLook, live: str) -> dict[str, Any]:
+def _file(look: StaticObservation, live: str) -> dict[str, Any]:
     content = look.contents[live]
     return {
         "path": look.shown.get(live, live),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from certagent.config import AgentSettings
-from certagent.world.agent_socket import ask_agent
+from certagent.system.control_client import ask_agent
 
 _STATUS = {"done": 0, "not_due": 0, "found": 3, "kept": 3, "blocked": 4, "failed": 4, "interrupted": 4}
 

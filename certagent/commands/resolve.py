@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 
-from certagent.commands.fleet import ask_collector
+from certagent.commands.collector_client import ask_collector
 from certagent.config import AgentSettings
 from certagent.domain.rehearsals import LibcAnswer, Resolution, ResolvedAddress
-from certagent.domain.sides import disagreements, verdicts
-from certagent.vantage.observe import NodeVantage, ask_libc
-from certagent.world.libc import name_libc
+from certagent.domain.resolver_agreement import disagreements, verdicts
+from certagent.system.libc import name_libc
+from certagent.vantage.node_vantage import NodeVantage, ask_libc
 
 _WIDTH = 22
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from certagent.commands import renew
 from certagent.config import AgentSettings
-from certagent.world.agent_socket import ask_agent
+from certagent.system.control_client import ask_agent
 
 REASONS = {"unspecified": 0, "key-compromise": 1, "affiliation-changed": 3, "superseded": 4, "cessation": 5}
 """RFC 5280 section 5.3.1, as much of it as an ACME client may say."""

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Any
 
-from certagent.commands.findings import lines_of, status_of
+from certagent.commands.finding_output import lines_of, status_of
 from certagent.config import AgentSettings
-from certagent.world.agent_socket import ask_agent
+from certagent.system.control_client import ask_agent
 
 
 def status(settings: AgentSettings) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from certagent.collector.sql.copying import NotEmpty, back_up, restore
+from certagent.collector.sql.backup import NotEmpty, back_up, restore
 from certagent.commands import UnableError
-from certagent.commands.storage import store_within_reach
+from certagent.commands.store_errors import store_within_reach
 from certagent.config import CollectorSettings
 
 

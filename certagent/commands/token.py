@@ -5,7 +5,7 @@ from typing import Any
 
 from certagent.collector.store import TokenRole
 from certagent.collector.tokens import add_certificate, add_token, list_tokens, revoke_tokens
-from certagent.commands.storage import store_within_reach
+from certagent.commands.store_errors import store_within_reach
 from certagent.config import CollectorSettings
 
 

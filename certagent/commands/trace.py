@@ -15,20 +15,20 @@ from urllib.parse import urlsplit
 import msgspec
 
 from certagent.commands import UnableError
-from certagent.commands.fleet import ask_collector
+from certagent.commands.collector_client import ask_collector
 from certagent.config import AgentSettings, ConfigurationError, load_policy
 from certagent.domain.findings import Culprit, Vantage
-from certagent.domain.hops import HopState, PathHop
-from certagent.domain.own_view import OwnLook, view
-from certagent.domain.paths import Path, to_mermaid
+from certagent.domain.local_path import LocalObservation, trace_locally
+from certagent.domain.mermaid import to_mermaid
+from certagent.domain.path_trace import HopState, Path, PathHop
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
-from certagent.vantage.authority import Authority, AuthorityWorld, BlindError
-from certagent.vantage.files import read_files
-from certagent.vantage.observe import NodeVantage
+from certagent.system.clock import SystemClock
+from certagent.system.procfs import ProcFs
+from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess
+from certagent.vantage.node_vantage import NodeVantage
 from certagent.vantage.proxy import proxy_for
-from certagent.vantage.survey import rules_for, survey
-from certagent.world.clock import SystemClock
-from certagent.world.linux import Proc
+from certagent.vantage.resolver_observation import read_files
+from certagent.vantage.unplanted_probe import probe_unplanted, rules_for
 
 _ROOT = File("/")
 _STATES = {HopState.OK: "ok", HopState.BROKEN: "BROKEN", HopState.UNKNOWN: "not known"}
@@ -102,7 +102,7 @@ async def _look(settings: AgentSettings | None, identifier: str, reason: str) ->
     vantage = Vantage.CLIENT if world is None else Vantage.AUTHORITY
     node = settings.agent.name if settings is not None else socket.gethostname()
     here = NodeVantage()
-    look = OwnLook(
+    look = LocalObservation(
         node=node,
         vantage=vantage,
         role=await asyncio.to_thread(here.role),
@@ -112,24 +112,22 @@ async def _look(settings: AgentSettings | None, identifier: str, reason: str) ->
     )
     policy = load_policy(settings.agent.policy if settings is not None else None)
     reasons = "; ".join(part for part in (reason, blindness) if part)
-    return view(look, policy), Source(kind="node", node=node, vantage=vantage, reason=reasons)
+    return trace_locally(look, policy), Source(kind="node", node=node, vantage=vantage, reason=reasons)
 
 
-def _world_of_authority(settings: AgentSettings | None) -> tuple[AuthorityWorld | None, str | None]:
+def _world_of_authority(settings: AgentSettings | None) -> tuple[CaEnvironment | None, str | None]:
     """The CA's world on its own node, else None; and why not, where there should be one."""
     if settings is None or settings.vantage is None:
         return None, None
     try:
-        return Authority(settings.vantage, SystemClock()).look(), None
+        return CaProcess(settings.vantage, SystemClock()).look(), None
     except BlindError as error:
         return None, f"the CA's own view is not to be had: {error}"
 
 
-async def _survey(
-    settings: AgentSettings | None, identifier: str, node: str, world: AuthorityWorld | None
-) -> Rehearsal:
-    files = world.files if world is not None else (await asyncio.to_thread(read_files, _ROOT, Proc()))[0]
-    seen = await survey(
+async def _survey(settings: AgentSettings | None, identifier: str, node: str, world: CaEnvironment | None) -> Rehearsal:
+    files = world.files if world is not None else (await asyncio.to_thread(read_files, _ROOT, ProcFs()))[0]
+    seen = await probe_unplanted(
         identifier,
         files,
         settings.dns.nameservers if settings is not None else (),

@@ -3,16 +3,16 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from certagent.collector.people import add_person, list_people, remove_person, set_password
 from certagent.collector.store import TokenRole
-from certagent.commands.storage import store_within_reach
+from certagent.collector.users import add_user, list_users, remove_user, set_password
+from certagent.commands.store_errors import store_within_reach
 from certagent.config import CollectorSettings
 
 
 def add(settings: CollectorSettings, name: str, role: str, password: str) -> dict[str, Any]:
     """`{"name", "role"}`. Raises ValueError: the name is taken or not one, the password too short."""
     with store_within_reach():
-        add_person(settings.store.url, name, TokenRole(role), password, datetime.now(UTC))
+        add_user(settings.store.url, name, TokenRole(role), password, datetime.now(UTC))
     return {"name": name, "role": role}
 
 
@@ -25,13 +25,13 @@ def passwd(settings: CollectorSettings, name: str, password: str) -> dict[str, A
 def list_(settings: CollectorSettings) -> dict[str, Any]:
     """`{"people": [{"name", "role"}]}`."""
     with store_within_reach():
-        return {"people": [{"name": one.name, "role": str(one.role)} for one in list_people(settings.store.url)]}
+        return {"people": [{"name": one.name, "role": str(one.role)} for one in list_users(settings.store.url)]}
 
 
 def remove(settings: CollectorSettings, name: str) -> dict[str, Any]:
     """`{"name", "removed"}`."""
     with store_within_reach():
-        return {"name": name, "removed": remove_person(settings.store.url, name)}
+        return {"name": name, "removed": remove_user(settings.store.url, name)}
 
 
 def exit_status(document: dict[str, Any]) -> int:

@@ -19,13 +19,13 @@ from certagent.domain.resolution.files import ResolverFiles, parse_files
 from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
-from certagent.vantage.files import Snapshot, read_files
-from certagent.vantage.observe import ask_libc
-from certagent.vantage.proposal import NoNamespaceError, ask_libc_under
-from certagent.vantage.survey import Survey, rules_for, survey
-from certagent.world.files import read_given
-from certagent.world.libc import name_libc
-from certagent.world.linux import Proc
+from certagent.system.files import read_given
+from certagent.system.libc import name_libc
+from certagent.system.procfs import ProcFs
+from certagent.vantage.node_vantage import ask_libc
+from certagent.vantage.private_namespace import NoNamespaceError, ask_libc_under
+from certagent.vantage.resolver_observation import Snapshot, read_files
+from certagent.vantage.unplanted_probe import UnplantedProbe, probe_unplanted, rules_for
 
 _ROOT = Path("/")
 _RESOLVED = "resolve"
@@ -68,15 +68,19 @@ def render(document: dict[str, Any]) -> str:
 async def _compare(
     settings: AgentSettings | None, name: str, contents: Mapping[str, bytes], shown: Mapping[str, str]
 ) -> dict[str, Any]:
-    files, states = await asyncio.to_thread(read_files, _ROOT, Proc())
+    files, states = await asyncio.to_thread(read_files, _ROOT, ProcFs())
     replaced = _replace(files, states, contents)
     nameservers = settings.dns.nameservers if settings is not None else ()
     rules, token = rules_for(settings, name), secrets.token_urlsafe(32)
     async with asyncio.TaskGroup() as group:
         libc_before = group.create_task(ask_libc(name), name="ask libc")
         libc_after = group.create_task(_ask_libc(contents, name), name="ask libc in a namespace of its own")
-        before = group.create_task(survey(name, files, nameservers, rules, token), name="survey the live files")
-        after = group.create_task(survey(name, replaced, nameservers, rules, token), name="survey the proposed files")
+        before = group.create_task(
+            probe_unplanted(name, files, nameservers, rules, token), name="survey the live files"
+        )
+        after = group.create_task(
+            probe_unplanted(name, replaced, nameservers, rules, token), name="survey the proposed files"
+        )
     answer, note = libc_after.result()
     if note is None and _RESOLVED in files.nsswitch.sources:
         note = "libc asks systemd-resolved, which goes on with the live files: see Go's line"
@@ -111,7 +115,7 @@ def _replace(files: ResolverFiles, states: Snapshot, contents: Mapping[str, byte
     return parse_files(now[HOSTS_FILE], now[RESOLV_CONF_FILE], now[NSSWITCH_FILE], files.hostname)
 
 
-def _side(libc: LibcAnswer | None, seen: Survey) -> dict[str, Any]:
+def _side(libc: LibcAnswer | None, seen: UnplantedProbe) -> dict[str, Any]:
     used = seen.resolution.addresses
     answer = None if libc is None else {"libc": name_libc(), "addresses": libc.addresses, "error": libc.error}
     side = {

@@ -48,7 +48,7 @@ from certagent.config.settings import (
     WebhookSection,
     WebrootSolver,
 )
-from certagent.config.solvers import read_secret
+from certagent.config.solver_checks import read_secret
 from certagent.domain.alert_rules import Duration, read_span
 from certagent.domain.policy import Policy, overlay, read_policy
 

@@ -19,7 +19,7 @@ from certagent.config.settings import (
     NginxTarget,
     TraefikTarget,
 )
-from certagent.config.solvers import check_key_file, check_shared_ports, check_solver
+from certagent.config.solver_checks import check_key_file, check_shared_ports, check_solver
 from certagent.domain.orders import Binding
 
 _HTTP = ("http://", "https://")

@@ -1,19 +1,19 @@
 """Any other service: two configured files, and a command that makes the service read them."""
 
 from certagent.config import CommandTarget
-from certagent.deployers.linked import LinkedPair
-from certagent.deployers.programs import attempt
+from certagent.deployers.service_commands import attempt
+from certagent.deployers.symlinked_pair import SymlinkedPair
 from certagent.domain.deployments import Fault, Generation, Proof
-from certagent.world.files import UnknownOwnerError, find_user
-from certagent.world.turns import Turns
+from certagent.system.files import UnknownOwnerError, find_user
+from certagent.system.reload_coordinator import ReloadCoordinator
 
 
-class Command(LinkedPair):
+class CommandService(SymlinkedPair):
     """A pair of files and an argument list; an empty one for a service that notices by itself. Implements `Target`."""
 
     kind = "command"
 
-    def __init__(self, name: str, settings: CommandTarget, turns: Turns) -> None:
+    def __init__(self, name: str, settings: CommandTarget, turns: ReloadCoordinator) -> None:
         self._who = name
         self.service = (settings.command, settings.user)
         super().__init__(name, settings, turns.files_of(self.service))

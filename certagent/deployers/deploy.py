@@ -11,9 +11,9 @@ from datetime import timedelta
 from cryptography import x509
 
 from certagent.deployers.faults import fault_about, fault_of, rolled_back, unreadable
-from certagent.deployers.live import may_read
-from certagent.deployers.pair import check_pair
-from certagent.deployers.shelf import KEY
+from certagent.deployers.generation_store import KEY
+from certagent.deployers.pair_inspection import may_read
+from certagent.deployers.pair_validation import check_pair
 from certagent.deployers.target import Target
 from certagent.domain.deployments import (
     Deployment,
@@ -24,7 +24,7 @@ from certagent.domain.deployments import (
     Step,
 )
 from certagent.domain.ports import Clock
-from certagent.world.files import UnknownOwnerError, find_user
+from certagent.system.files import UnknownOwnerError, find_user
 
 Prove = Callable[[str], Awaitable[Proof]]
 """Look at this target's endpoints until the certificate with this fingerprint is served there, or time is up."""

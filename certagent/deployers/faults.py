@@ -8,8 +8,8 @@ import msgspec
 from certagent.config import split_endpoint
 from certagent.deployers.target import Target
 from certagent.domain.deployments import EndpointProof, Fault, Proof, ServedAs
-from certagent.world.files import UnknownOwnerError
-from certagent.world.linux import Proc
+from certagent.system.files import UnknownOwnerError
+from certagent.system.procfs import ProcFs
 
 OVERFLOW_ID = 65534
 """Whom a file belongs to, as it is shown, whose real owner lies outside the container's id map (FACTS)."""
@@ -98,7 +98,7 @@ def fault_about(seen: EndpointProof, target: Target) -> Fault:
 def _listener_at(endpoint: str) -> str | None:
     """`nginx (process 51)`; None when it is not on this node, or cannot be seen."""
     address, port = split_endpoint(endpoint)
-    proc = Proc()
+    proc = ProcFs()
     try:
         is_here = address.startswith("127.") or address == "::1" or address in proc.addresses()
         process = proc.listener(address, port) if is_here else None

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 
 from certagent.config import NginxTarget
-from certagent.deployers.linked import LinkedPair
-from certagent.deployers.programs import attempt
-from certagent.deployers.workers import Workers, find_workers
+from certagent.deployers.nginx_processes import NginxProcesses, find_workers
+from certagent.deployers.service_commands import attempt
+from certagent.deployers.symlinked_pair import SymlinkedPair
 from certagent.domain.deployments import Fault, Generation, Proof
-from certagent.world.turns import Turns
+from certagent.system.reload_coordinator import ReloadCoordinator
 
 TEST_SECONDS = 20.0
 RELOAD_SECONDS = 30.0
@@ -31,16 +31,16 @@ class _Reloaded(msgspec.Struct, frozen=True):
     """What a reload came to, and nginx's processes just before it."""
 
     fault: Fault | None
-    before: Workers | None
+    before: NginxProcesses | None
 
 
-class Nginx(LinkedPair):
+class Nginx(SymlinkedPair):
     """A pair of files that nginx reads. Implements `Target`."""
 
     kind = "nginx"
     service = "nginx"
 
-    def __init__(self, name: str, settings: NginxTarget, turns: Turns) -> None:
+    def __init__(self, name: str, settings: NginxTarget, turns: ReloadCoordinator) -> None:
         self._who = name
         super().__init__(name, settings, turns.files_of(self.service))
         self.name = f"nginx {settings.certificate}"
@@ -81,7 +81,7 @@ async def _test() -> Fault | None:
     return await attempt(_TEST, TEST_SECONDS, "deploy.validate_failed", "nginx does not accept its configuration")
 
 
-async def _until_loaded(before: Workers) -> None:
+async def _until_loaded(before: NginxProcesses) -> None:
     for _ in range(int(LOAD_SECONDS / _LOOK_EVERY)):
         now = await asyncio.to_thread(find_workers)
         if now is None or not before.were_kept(now):
@@ -89,7 +89,9 @@ async def _until_loaded(before: Workers) -> None:
         await asyncio.sleep(_LOOK_EVERY)
 
 
-def _no_effect(name: str, before: Workers, now: Workers | None, log: str | None, said: str | None) -> Fault:
+def _no_effect(
+    name: str, before: NginxProcesses, now: NginxProcesses | None, log: str | None, said: str | None
+) -> Fault:
     kept = ", ".join(map(str, sorted(before.workers)))
     what = f"kept its old workers (processes {kept})" if now is not None else "runs no longer"
     return Fault(

@@ -5,14 +5,14 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from certagent.domain.deployments import Fault, Generation, LivePair, Proof, Restored
+from certagent.domain.deployments import Fault, Generation, LivePair, Proof, RollbackResult
 
 
 class Target(Protocol):
     """One service that serves one certificate.
 
     The methods that are not coroutines change files and block: they raise OSError (what the disk or the kernel said)
-    and `certagent.world.files.UnknownOwnerError`. Each MUST be harmless when repeated, and MUST leave, wherever it is
+    and `certagent.system.files.UnknownOwnerError`. Each MUST be harmless when repeated, and MUST leave, wherever it is
     killed, either the pair from before in place or the new one, never a mixture.
     """
 
@@ -65,7 +65,7 @@ class Target(Protocol):
         """Why the generation is not served everywhere although all went well, as far as the service itself shows it."""
         ...
 
-    def roll_back(self) -> Restored | None:
+    def roll_back(self) -> RollbackResult | None:
         """Go back to the pair that was last settled (or was there before certagent); says what that is.
 
         None: there is nothing else to go back to, and nothing was changed.

@@ -14,12 +14,12 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
 from certagent.config import TraefikTarget
-from certagent.deployers.live import look_at_pair
-from certagent.deployers.shelf import CHAIN, FOLDER_MODE, KEY, Ownership, Shelf, fingerprint_in
+from certagent.deployers.generation_store import CHAIN, FOLDER_MODE, KEY, GenerationStore, Ownership, fingerprint_in
+from certagent.deployers.pair_inspection import look_at_pair
 from certagent.deployers.traefik_api import Loaded, loaded_certificates
-from certagent.domain.deployments import Fault, Generation, LivePair, Proof, Restored
-from certagent.world.files import FileContent, make_folder, read_file, remove_file, require_writable, write_file
-from certagent.world.linux import Proc
+from certagent.domain.deployments import Fault, Generation, LivePair, Proof, RollbackResult
+from certagent.system.files import FileContent, make_folder, read_file, remove_file, require_writable, write_file
+from certagent.system.procfs import ProcFs
 
 
 class Traefik:
@@ -34,14 +34,14 @@ class Traefik:
         self._api = settings.api
         self._reader = settings.reader
         self._ownership = Ownership(settings.owner, settings.group, settings.mode)
-        self._shelf = Shelf(self._certificates / name)
+        self._shelf = GenerationStore(self._certificates / name)
         self.name = f"traefik {self._yaml}"
 
     def reader(self) -> str | None:
         """As configured, else whom the running Traefik runs as."""
         if self._reader is not None:
             return self._reader
-        proc = Proc()
+        proc = ProcFs()
         users = [proc.user_of(one.pid) for one in proc.processes("traefik") if proc.shares(one.pid, "pid")]
         return next((str(user) for user in users if user is not None), None)
 
@@ -95,7 +95,7 @@ class Traefik:
         rivals = [one for one in others if set(one.sans) & set(generation.facts.identifiers)]
         return [_rivalled(self.name, self._yaml, rivals)] if rivals else []
 
-    def roll_back(self) -> Restored | None:
+    def roll_back(self) -> RollbackResult | None:
         """See `Target`. Before the first settled generation there was no YAML of ours: then it goes away again."""
         folder = self._shelf.proven()
         live = read_file(self._yaml)
@@ -103,9 +103,9 @@ class Traefik:
             return None
         if folder is None:
             remove_file(self._yaml)
-            return Restored(None)
+            return RollbackResult(None)
         self._name(folder)
-        return Restored(fingerprint_in(folder))
+        return RollbackResult(fingerprint_in(folder))
 
     def settle(self, generation: Generation) -> None:
         """See `Target`."""

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from certagent.world.http import FetchError, connect, fetch
+from certagent.system.http import FetchError, connect, fetch
 
 ANSWER_SECONDS = 5.0
 _PAGE = 50  # of about 600 bytes each: a page stays within what is read of an answer

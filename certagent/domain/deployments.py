@@ -46,7 +46,7 @@ class ServedAs(StrEnum):
 class EndpointProof(msgspec.Struct, frozen=True, kw_only=True):
     """The last look at one endpoint (`address:port`) under one name. `took` is from the start of the proof.
 
-    `error` and `distrust` are those of `certagent.world.tls.Handshake`.
+    `error` and `distrust` are those of `certagent.system.tls.Handshake`.
     """
 
     endpoint: str
@@ -78,7 +78,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(one for one in self.endpoints if one.served_as is not ServedAs.PROVEN)
 
 
-class Restored(msgspec.Struct, frozen=True):
+class RollbackResult(msgspec.Struct, frozen=True):
     """What a roll-back went back to; `fingerprint` is None where that was no certificate, or none to be read."""
 
     fingerprint: str | None

@@ -12,7 +12,7 @@ import msgspec
 from certagent.domain.findings import Finding
 from certagent.domain.rehearsals import ResolvedAddress
 from certagent.domain.resolution.hosts import HOSTS_FILE
-from certagent.domain.resolution.ownership import Manager
+from certagent.domain.resolution.managed_files import Manager
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
 from certagent.domain.resolution.text import absolute, lower, show
 
@@ -55,7 +55,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True):
     explanation: str
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+class FixRefusal(msgspec.Struct, frozen=True, kw_only=True):
     """A line, or a file, that certagent does not change; `reason` says why, and where to change it instead."""
 
     file: str
@@ -124,7 +124,7 @@ def name_nameservers(finding: Finding, nameservers: Sequence[str]) -> Iterator[E
         )
 
 
-def refuse(edit: Edit, text: Text) -> Refusal | None:
+def refuse(edit: Edit, text: Text) -> FixRefusal | None:
     """Why this edit is not certagent's to make; None when it is."""
     manager = text.managers.get(edit.line or 1)
     if text.leads_to is not None:
@@ -134,7 +134,7 @@ def refuse(edit: Edit, text: Text) -> Refusal | None:
         reason = f"{manager} rewrites it: change it {where}."
     else:
         return None
-    return Refusal(file=edit.file, line=edit.line, text=edit.text, code=edit.code, reason=reason)
+    return FixRefusal(file=edit.file, line=edit.line, text=edit.text, code=edit.code, reason=reason)
 
 
 def edited(content: bytes, edits: Sequence[Edit]) -> bytes:

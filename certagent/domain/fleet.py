@@ -23,14 +23,14 @@ _SUSPECT_AFTER = 0.7  # of the time after which an agent counts as silent
 _MOST_NAMED = 3
 
 
-class Sign(msgspec.Struct, frozen=True):
+class LastSeen(msgspec.Struct, frozen=True):
     """An agent, and when it was heard last."""
 
     node: str
     last_seen: datetime
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class FleetCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate as its node's inventory knows it on disk."""
 
     node: str
@@ -40,18 +40,18 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     not_after: datetime
 
 
-class FleetLook(msgspec.Struct, frozen=True, kw_only=True):
+class FleetSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of one moment. `sightings`: grave ones of the agents that name no file, and orders that went otherwise
     than foreseen. `owners`: of addresses that the rehearsals met."""
 
-    signs: tuple[Sign, ...] = ()
-    held: tuple[Held, ...] = ()
+    signs: tuple[LastSeen, ...] = ()
+    held: tuple[FleetCertificate, ...] = ()
     sightings: tuple[Sighting, ...] = ()
     rehearsals: tuple[KnownRehearsal, ...] = ()  # if one failed, also some that passed
     owners: dict[str, AddressOwner] = {}
 
 
-def conclude(look: FleetLook, policy: CollectorPolicy, now: datetime) -> list[Finding]:
+def conclude(look: FleetSnapshot, policy: CollectorPolicy, now: datetime) -> list[Finding]:
     """Everything that the collector itself finds."""
     silent = {sign.node: sign.last_seen for sign in look.signs if now - sign.last_seen > policy.silent_after}
     return [
@@ -64,7 +64,9 @@ def conclude(look: FleetLook, policy: CollectorPolicy, now: datetime) -> list[Fi
     ]
 
 
-def _every_agent_is_heard(look: FleetLook, silent: dict[str, datetime], suspect_before: datetime) -> Iterator[Finding]:
+def _every_agent_is_heard(
+    look: FleetSnapshot, silent: dict[str, datetime], suspect_before: datetime
+) -> Iterator[Finding]:
     """agent.silent: of one node, or once for all if it is most of them."""
     suspects = sum(sign.last_seen < suspect_before for sign in look.signs)
     if silent and suspects >= 3 and suspects * 2 >= len(look.signs):
@@ -88,7 +90,7 @@ def _every_agent_is_heard(look: FleetLook, silent: dict[str, datetime], suspect_
 
 
 def _every_certificate_is_renewed(
-    look: FleetLook, silent: dict[str, datetime], fraction: float, now: datetime
+    look: FleetSnapshot, silent: dict[str, datetime], fraction: float, now: datetime
 ) -> Iterator[Finding]:
     """cert.expiring, cert.expired: where no agent is left to say so; one that says so itself knows more."""
     told = {(one.agent, one.finding.identifier) for one in look.sightings if one.finding.code in LIFETIME}
@@ -107,7 +109,7 @@ def _every_certificate_is_renewed(
             yield _finding(code, identifier, said, Culprit(node=held.node), fix)
 
 
-def _names_of_a_zone_exist(look: FleetLook) -> Iterator[Finding]:
+def _names_of_a_zone_exist(look: FleetSnapshot) -> Iterator[Finding]:
     """dns.zone_gone: (nearly) every managed name of a zone vanished."""
     gone: dict[str, dict[str, Finding]] = {}
     for one in look.sightings:
@@ -124,7 +126,7 @@ def _names_of_a_zone_exist(look: FleetLook) -> Iterator[Finding]:
             yield _finding("dns.zone_gone", identifier, said, culprit, fix, zone=zone)
 
 
-def _the_authority_can_be_used(look: FleetLook) -> Iterator[Finding]:
+def _the_authority_can_be_used(look: FleetSnapshot) -> Iterator[Finding]:
     """ca.root_changed, ca.unreachable and their like: what at least half of the agents say of the CA is no accusation.
 
     One of them alone may be wrong about its own way there (DESIGN, rule 11).
@@ -142,7 +144,7 @@ def _the_authority_can_be_used(look: FleetLook) -> Iterator[Finding]:
             yield _finding(code, None, words, culprit, first.fix, agents=_some(voices))
 
 
-def _both_ways_are_open(look: FleetLook, silent: dict[str, datetime]) -> Iterator[Finding]:
+def _both_ways_are_open(look: FleetSnapshot, silent: dict[str, datetime]) -> Iterator[Finding]:
     """net.asymmetric: a node reaches CA and collector, the CA reaches others, but not that node."""
     reached = sorted({node for known in look.rehearsals for node in _nodes_met(look, known, answered=True)})
     cut_off = {one.agent for one in look.sightings if one.finding.code.startswith("ca.")} | silent.keys()
@@ -162,7 +164,7 @@ def _both_ways_are_open(look: FleetLook, silent: dict[str, datetime]) -> Iterato
             yield _finding("net.asymmetric", rehearsal.identifier, said, Culprit(node=node, address=address), fix)
 
 
-def _verdicts_agree_with_the_authority(look: FleetLook) -> Iterator[Finding]:
+def _verdicts_agree_with_the_authority(look: FleetSnapshot) -> Iterator[Finding]:
     """preflight.disagreed: an order's fate was another than the verdict before it. The collector's policy may make it
     an incident; the agent's own does not stand in the way."""
     for one in look.sightings:
@@ -170,7 +172,7 @@ def _verdicts_agree_with_the_authority(look: FleetLook) -> Iterator[Finding]:
             yield _finding(DISAGREED, one.finding.identifier, one.finding.explanation, Culprit(node=one.agent), None)
 
 
-def _nodes_met(look: FleetLook, known: KnownRehearsal, *, answered: bool) -> dict[str, str]:
+def _nodes_met(look: FleetSnapshot, known: KnownRehearsal, *, answered: bool) -> dict[str, str]:
     """Node -> address of those where the CA was answered, or not let through, at the node's own address."""
     met = {}
     for attempt in known.rehearsal.attempts:
@@ -218,13 +220,13 @@ def _clock(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def heard_since(signs: Iterable[Sign], started_at: datetime, found: Iterable[Finding] = ()) -> tuple[Sign, ...]:
+def heard_since(signs: Iterable[LastSeen], started_at: datetime, found: Iterable[Finding] = ()) -> tuple[LastSeen, ...]:
     """The signs as a collector may count them that was not there before `started_at` to hear any.
 
     What is `found` silent by now was so for somebody who was there: it stays silent until it is heard.
     """
     silent = {one.culprit.node for one in found if one.code == SILENT and one.culprit is not None}
     return tuple(
-        sign if sign.node in silent or None in silent else Sign(sign.node, max(sign.last_seen, started_at))
+        sign if sign.node in silent or None in silent else LastSeen(sign.node, max(sign.last_seen, started_at))
         for sign in signs
     )

@@ -12,8 +12,8 @@ from enum import StrEnum
 
 import msgspec
 
+from certagent.domain.address_labels import addresses_in, describe_owner, name_owners
 from certagent.domain.findings import Culprit, Finding, Severity
-from certagent.domain.owners import addresses_in, describe_owner, name_owners
 from certagent.domain.policy import is_about_path
 from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
 
@@ -50,7 +50,7 @@ class TransitionKind(StrEnum):
     RESOLVED = "resolved"
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class CulpritLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the culprit file, as it stood when it was last reported."""
 
     line: int | None
@@ -76,13 +76,13 @@ class PrecedingChange(msgspec.Struct, frozen=True, kw_only=True):
     added: tuple[str, ...] = ()
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """What the facts say about one culprit now. `confirmed`: somebody who may accuse bears it out (rule 11)."""
 
     code: str
     severity: Severity
     culprit: Culprit
-    lines: tuple[Line, ...]
+    lines: tuple[CulpritLine, ...]
     victims: tuple[Victim, ...]
     explanation: str
     fix: str | None
@@ -103,7 +103,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     severity: Severity
     culprit: Culprit
-    lines: tuple[Line, ...]
+    lines: tuple[CulpritLine, ...]
     victims: tuple[Victim, ...]
     explanation: str
     fix: str | None
@@ -187,7 +187,7 @@ def is_borne_out(sighting: Sighting, fleet: Fleet) -> bool:
     return _saw(known.rehearsal, sighting.finding.culprit or Culprit(), fleet)
 
 
-def gather(sightings: Iterable[Sighting], fleet: Fleet) -> dict[str, Case]:
+def group_findings(sightings: Iterable[Sighting], fleet: Fleet) -> dict[str, Candidate]:
     """The cases that the findings make, by key. Give every finding about an identifier, or none."""
     standing = [s for s in sightings if effective_severity(s, fleet).at_least(Severity.ERROR)]
     explained = {s.finding.identifier for s in standing if _explains(s.finding)} - {None}
@@ -198,8 +198,8 @@ def gather(sightings: Iterable[Sighting], fleet: Fleet) -> dict[str, Case]:
     return {key: _describe(group, fleet) for key, group in groups.items()}
 
 
-def follow(
-    key: str, known: Incident | None, case: Case | None, now: datetime
+def transition_incident(
+    key: str, known: Incident | None, case: Candidate | None, now: datetime
 ) -> tuple[Incident | None, TransitionKind | None]:
     """The incident as it now stands, and its transition if it made one."""
     if case is not None and _is_mere_accusation(known, case):
@@ -216,7 +216,7 @@ def follow(
     return opened, TransitionKind.REOPENED if back_soon else TransitionKind.OPENED
 
 
-def _is_mere_accusation(known: Incident | None, case: Case) -> bool:
+def _is_mere_accusation(known: Incident | None, case: Candidate) -> bool:
     """What was borne out and no longer is: it is over, and somebody's word alone neither keeps it open nor pages."""
     return known is not None and known.state is not IncidentState.RESOLVED and known.confirmed and not case.confirmed
 
@@ -266,13 +266,13 @@ def _saw(rehearsal: Rehearsal, culprit: Culprit, fleet: Fleet) -> bool:
     return culprit.node in boxes | {rehearsal.node}
 
 
-def _describe(group: list[Sighting], fleet: Fleet) -> Case:
+def _describe(group: list[Sighting], fleet: Fleet) -> Candidate:
     """In the words of those who may accuse, if there are any; whoever says the same is a victim all the same."""
     borne_out = [sighting for sighting in group if is_borne_out(sighting, fleet)]
     first = min(borne_out or group, key=lambda sighting: _precedence(sighting, fleet))
     leading = first.finding
     owners = {a: fleet.owners[a] for a in sorted(addresses_in(leading)) if a in fleet.owners}
-    return Case(
+    return Candidate(
         code=leading.code,
         severity=effective_severity(first, fleet),
         culprit=_enrich(leading.culprit or Culprit(), accused_by(first.agent, leading), fleet),
@@ -318,14 +318,14 @@ def _explain(finding: Finding, owners: Mapping[str, AddressOwner]) -> str:
     return text
 
 
-def _lines(group: Sequence[Sighting]) -> tuple[Line, ...]:
+def _lines(group: Sequence[Sighting]) -> tuple[CulpritLine, ...]:
     """The culprit's lines, each text once, numbered as last reported."""
     latest: dict[str | None, int | None] = {}
     for sighting in sorted(group, key=lambda s: s.at):
         culprit = sighting.finding.culprit
         if culprit is not None and (culprit.line is not None or culprit.text is not None):
             latest[culprit.text] = culprit.line
-    lines = (Line(line=number, text=text) for text, number in latest.items())
+    lines = (CulpritLine(line=number, text=text) for text, number in latest.items())
     return tuple(sorted(lines, key=lambda line: (line.line or 0, line.text or "")))
 
 

@@ -150,7 +150,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
         return f"Binding(key_id={self.key_id!r})"
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class OrderOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What an order asks for beside its identifiers: how long to live from now, a profile of the CA's, and which
     certificate it replaces (RFC 9773 section 4.1). A profile and a predecessor are named only where the directory
     offers them."""

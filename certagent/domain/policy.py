@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from certagent.domain.alert_rules import AlertRule, Duration, read_span
+from certagent.domain.dns01_record import TROUBLE_CODES
 from certagent.domain.findings import Finding, Impact, Severity, Vantage, Verdict, worst_first
 from certagent.domain.redaction import without_secrets
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
-from certagent.domain.txt import TROUBLE_CODES
 
 PATH_LAYERS = ("dns.", "net.", "http01.", "alpn.", "dns01.", "ca.uses_proxy", "ca.port_override")
 """Findings about the challenge's path: a passed rehearsal caps them at `warn`."""

@@ -1,10 +1,10 @@
-"""The ports: what the decisions need from outside, as protocols. `certagent.world` has the real ones."""
+"""The ports: what the decisions need from outside, as protocols. `certagent.system` has the real ones."""
 
 from datetime import datetime
 from typing import Protocol
 
 
-class Contact(Protocol):
+class CollectorContactLog(Protocol):
     """Whoever wants to know how tries to reach the collector went."""
 
     def reached(self, way: str) -> None:

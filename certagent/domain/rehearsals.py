@@ -7,8 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from certagent.domain.dns01_record import TxtLookup
 from certagent.domain.findings import Finding
-from certagent.domain.txt import TxtLookup
 
 ACME_TLS = "acme-tls/1"
 ACME_TLS_PORT = 443

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 
-class Life(msgspec.Struct, frozen=True, kw_only=True, order=True):
+class CertificateLife(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """How long one certificate on disk lives."""
 
     expires_at: datetime
@@ -22,17 +22,17 @@ class Survival(msgspec.Struct, frozen=True, kw_only=True):
 
     living: int
     expired: int
-    first: Life | None = None
+    first: CertificateLife | None = None
     half_at: datetime | None = None
     last_at: datetime | None = None
 
 
-def living_of(lives: Iterable[Life], now: datetime) -> list[Life]:
+def living_of(lives: Iterable[CertificateLife], now: datetime) -> list[CertificateLife]:
     """Those that live now, the first to die on top."""
     return sorted(life for life in lives if life.expires_at > now)
 
 
-def survive(lives: Iterable[Life], now: datetime) -> Survival:
+def survive(lives: Iterable[CertificateLife], now: datetime) -> Survival:
     """The clock as it stands now."""
     known = list(lives)
     living = living_of(known, now)

@@ -15,8 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from certagent.domain.certificates import UNREADABLE
-from certagent.domain.conclusions.evidence import DirectoryCheck
-from certagent.world.tls import describe, distrust_kind, error_kind, trust_for_looks
+from certagent.domain.diagnosis.evidence import DirectoryCheck
+from certagent.system.tls import describe, distrust_kind, error_kind, trust_for_looks
 
 CHECK_SECONDS = 2.5
 LARGEST_ANSWER = 64 * 1024

@@ -23,9 +23,9 @@ from certagent.domain.orders import Failed, Issued, OrderOutcome, Problem, Resou
 from certagent.domain.ports import Clock
 from certagent.issuance.documents import decode
 from certagent.issuance.keys import certificate_request, make_key
-from certagent.issuance.patience import ProblemError, Retries
-from certagent.world.pinned import PinnedClient
-from certagent.world.tls import presenting
+from certagent.issuance.retry import ProblemError, RetryPolicy
+from certagent.system.pinned_http import PinnedClient
+from certagent.system.tls import presenting
 
 ANSWER_SECONDS = 20.0
 ATTEMPTS = 3
@@ -99,7 +99,7 @@ class MtlsRenewal:
         self, client: PinnedClient, path: str, document: object, *, may_be_unknown: bool = False
     ) -> bytes | None:
         """The chain, PEM; None where the CA does not know the path and that is allowed. Raises `ProblemError`."""
-        retries = Retries(self._clock, ATTEMPTS)
+        retries = RetryPolicy(self._clock, ATTEMPTS)
         body = b"" if document is None else msgspec.json.encode(document)
         while True:
             status, answer = await client.request("POST", path, timeout=ANSWER_SECONDS, data=body)

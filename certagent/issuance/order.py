@@ -25,20 +25,20 @@ from certagent.domain.orders import (
     Identifier,
     Issued,
     Order,
+    OrderOptions,
     OrderOutcome,
     PendingOrder,
     Problem,
     Resource,
     Status,
-    Terms,
     code_of,
 )
 from certagent.domain.ports import Clock
 from certagent.issuance.failures import failed_by, lost, no_certificate, not_offered
 from certagent.issuance.keys import certificate_request, make_key
-from certagent.issuance.patience import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
+from certagent.issuance.retry import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
 
-__all__ = ["AuthorityUnreachableError", "NotPresentedError", "Orderer", "Solver", "Wanted"]
+__all__ = ["AuthorityUnreachableError", "NotPresentedError", "OrderProcedure", "Solver", "CertificateRequest"]
 
 VALIDATION_SECONDS = 40.0  # the CA's own patience is 30 s
 ISSUANCE_SECONDS = 60.0
@@ -73,11 +73,11 @@ class NotPresentedError(Exception):
 
 
 class AuthorityPort(Protocol):
-    """The CA, as the flow needs it; see `certagent.issuance.authority.Authority`, which also says what is raised."""
+    """The CA, as the flow needs it; see `certagent.issuance.acme_client.AcmeClient`, which also says what is raised."""
 
     directory: str
 
-    async def new_order(self, identifiers: Sequence[Identifier], terms: Terms) -> Order: ...
+    async def new_order(self, identifiers: Sequence[Identifier], terms: OrderOptions) -> Order: ...
 
     async def order(self, url: str) -> Order: ...
 
@@ -108,19 +108,19 @@ class OrderStore(Protocol):
         ...
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What the certificate is to be for, and which kind of key it is to have (as the configuration says), or which."""
 
     identifiers: tuple[str, ...]
     key_type: str
     key_pem: bytes | None = None
-    terms: Terms = Terms()
+    terms: OrderOptions = OrderOptions()
 
     def __repr__(self) -> str:
         return f"Wanted(identifiers={self.identifiers!r}, key_type={self.key_type!r}, terms={self.terms!r})"
 
 
-class Orderer:
+class OrderProcedure:
     """Places and follows orders of one certificate, one at a time."""
 
     def __init__(self, authority: AuthorityPort, solver: Solver, store: OrderStore, clock: Clock) -> None:
@@ -129,7 +129,7 @@ class Orderer:
         self._store = store
         self._clock = clock
 
-    async def obtain(self, wanted: Wanted) -> OrderOutcome:
+    async def obtain(self, wanted: CertificateRequest) -> OrderOutcome:
         """Take up the order under way, or place one, and follow it to its end.
 
         Once issued, the order is still kept: whoever has the pair on disk calls `forget_order`. Raises
@@ -147,7 +147,7 @@ class Orderer:
             self._store.forget_order()
         return msgspec.structs.replace(outcome, took=timedelta(seconds=self._clock.monotonic() - started))
 
-    def _refused(self, error: ProblemError, wanted: Wanted) -> Failed:
+    def _refused(self, error: ProblemError, wanted: CertificateRequest) -> Failed:
         """The CA's no. step-ca fails inside, and says no more, over a lifetime that its claims do not allow."""
         problem, lifetime = error.problem, wanted.terms.lifetime
         is_finalizing = problem.resource is Resource.FINALIZE and (problem.status or 0) >= 500
@@ -158,7 +158,7 @@ class Orderer:
         retry_after = timedelta(seconds=error.retry_after) if error.retry_after is not None else None
         return Failed(code=code_of(problem), problems=(problem,), can_retry=can_retry, retry_after=retry_after)
 
-    async def _obtain(self, wanted: Wanted) -> OrderOutcome:
+    async def _obtain(self, wanted: CertificateRequest) -> OrderOutcome:
         pending, order = await self._take_up(wanted) or await self._place(wanted)  # 1. the order, kept before all else
         if order.status is Status.PENDING:
             failed = await self._authorize(order)  # 2. every authorization, by its challenge
@@ -174,7 +174,7 @@ class Orderer:
             return no_certificate(order, error)
         return Issued(order_url=pending.url, key_pem=pending.key_pem.encode(), chain_pem=chain_pem, took=timedelta())
 
-    async def _take_up(self, wanted: Wanted) -> tuple[PendingOrder, Order] | None:
+    async def _take_up(self, wanted: CertificateRequest) -> tuple[PendingOrder, Order] | None:
         """The order that an earlier attempt left, if it still leads to what is wanted."""
         pending = self._store.pending_order()
         if pending is None:
@@ -196,7 +196,7 @@ class Orderer:
             return None
         return pending, order
 
-    async def _place(self, wanted: Wanted) -> tuple[PendingOrder, Order]:
+    async def _place(self, wanted: CertificateRequest) -> tuple[PendingOrder, Order]:
         key_pem = wanted.key_pem if wanted.key_pem is not None else await asyncio.to_thread(make_key, wanted.key_type)
         order = await self._new_order(wanted)
         pending = PendingOrder(
@@ -210,7 +210,7 @@ class Orderer:
         self._store.save_order(pending)
         return pending, order
 
-    async def _new_order(self, wanted: Wanted) -> Order:
+    async def _new_order(self, wanted: CertificateRequest) -> Order:
         """Without the predecessor where the CA does not want to hear of it (RFC 9773 section 5)."""
         identifiers = [_identifier(name) for name in wanted.identifiers]
         try:

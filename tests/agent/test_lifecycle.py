@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from certagent.agent.attention import Attention
 from certagent.agent.lifecycle import Lifecycle
+from certagent.agent.recheck import RecheckSchedule
 from certagent.agent.renewal import Renewed
 from certagent.agent.reporter import Reporter
 from certagent.agent.schedule import Schedule
@@ -57,7 +57,7 @@ class _Node:
             stock=around,
             revoking=around,
             schedule=self.schedule,
-            attention=Attention(POLICY.preflight),
+            attention=RecheckSchedule(POLICY.preflight),
             claims=around,
             own=lambda: (),
             policy=POLICY,

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from certagent.agent.lifecycle import Lifecycle
-from certagent.agent.looking import Looks
+from certagent.agent.local_observer import LocalObserver
 from certagent.config import AgentSection, AgentSettings, AuthoritySection, CertificateSection, ListenerSolver
 from certagent.domain.findings import Impact
 from certagent.state import State
-from certagent.vantage.observe import NodeVantage
+from certagent.vantage.node_vantage import NodeVantage
 
 OURS = CertificateSection(
     name="web", identifiers=("web.internal",), solver=ListenerSolver(listen="127.0.0.1:5002"), deploy=()
@@ -36,6 +36,6 @@ def test_no_renewal_of_ours_is_said_to_break(tmp_path: Path) -> None:
         authority=AuthoritySection(directory="https://ca.internal/acme/directory"),
         certificate=(OURS, OTHERS),
     )
-    looks = Looks(settings, NodeVantage((), ()), State(tmp_path), lambda _, facts: facts.not_after)
+    looks = LocalObserver(settings, NodeVantage((), ()), State(tmp_path), lambda _, facts: facts.not_after)
     assert looks.impact_on("old.internal") is None
     assert looks.impact_on("web.internal") == Impact(certificate="web")

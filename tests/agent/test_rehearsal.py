@@ -9,8 +9,8 @@ from aiohttp import web
 
 from certagent.agent.rehearsal import through_collector
 from certagent.domain.rehearsals import RehearsalOutcome, RehearsalRequest, digest_for
-from certagent.world.clock import SystemClock
-from certagent.world.pinned import PinnedClient
+from certagent.system.clock import SystemClock
+from certagent.system.pinned_http import PinnedClient
 from tests.bounds import at_most
 from tests.certificates import Authority
 

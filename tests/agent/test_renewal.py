@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from certagent.agent.renewal import Need, Renewal
+from certagent.agent.renewal import Need, RenewalRunner
 from certagent.agent.reporter import Reporter
 from certagent.config import CertificateSection, ListenerSolver, load_policy
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation
@@ -19,7 +19,7 @@ from certagent.domain.policy import Judgement
 from certagent.domain.rehearsals import Connection, Rehearsal, RehearsalOutcome
 from certagent.domain.reports import Outcome, Trigger
 from certagent.reporting import Spool
-from certagent.state import CertificateFolder, Run, State
+from certagent.state import CertificateFolder, RunRecord, State
 from tests.certificates import Authority
 from tests.clock import FakeClock
 
@@ -105,7 +105,7 @@ class _House:
         self.preflight = _Preflight(self.clock)
         self.state = State(root / "state")
         self.spool = Spool(root / "spool")
-        self.renewal = Renewal(
+        self.renewal = RenewalRunner(
             "lxc102",
             state=self.state,
             place_order=self.ca.place,
@@ -393,7 +393,7 @@ async def test_a_killed_run_is_reported_under_its_id_and_finished(house: _House)
     folder = house.state.certificate("traefik")
     generation = folder.add_generation(pair.key_pem, pair.chain_pem)
     folder.save_run(
-        Run(
+        RunRecord(
             id="killed",
             certificate="traefik",
             trigger=Trigger.TIMER,

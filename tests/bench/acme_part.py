@@ -11,12 +11,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from certagent.agent.app import MOST_ORDERS_AT_ONCE
-from certagent.agent.ordering import Ordering
-from certagent.agent.solving import open_solvers
+from certagent.agent.orders import OrderPlacer
+from certagent.agent.solvers import open_solvers
 from certagent.config import CertificateSection, load_agent
 from certagent.domain.orders import Issued
 from certagent.state import State
-from certagent.world.clock import SystemClock
+from certagent.system.clock import SystemClock
 
 ONE_BY_ONE = 20
 
@@ -27,7 +27,7 @@ async def main(path: Path) -> None:
     state, clock = State(settings.agent.state), SystemClock()
     async with AsyncExitStack() as stack:
         solvers = await open_solvers(settings, state, clock, stack)
-        ordering = await stack.enter_async_context(Ordering(settings.authority, solvers, state, clock))
+        ordering = await stack.enter_async_context(OrderPlacer(settings.authority, solvers, state, clock))
         slots = asyncio.Semaphore(MOST_ORDERS_AT_ONCE)
 
         issued: set[bytes] = set()

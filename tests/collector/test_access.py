@@ -21,7 +21,7 @@ from certagent.collector.tokens import (
     revoke_tokens,
 )
 from certagent.domain.findings import Culprit
-from certagent.world.pinned import PinnedClient
+from certagent.system.pinned_http import PinnedClient
 from tests.certificates import Authority
 from tests.collector.cast import TRAEFIK, Agent, now, shadow
 from tests.collector.process import Collector, eventually, running

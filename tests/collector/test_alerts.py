@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from certagent.collector.channels.message import word
-from certagent.domain.incidents import Fleet, Sighting, TransitionKind, Victim, follow, gather
-from certagent.world.webhook import as_header
+from certagent.collector.notifiers.alert_text import word
+from certagent.domain.incidents import Fleet, Sighting, TransitionKind, Victim, group_findings, transition_incident
+from certagent.system.webhook import as_header
 from tests.collector.cast import HOSTS, LINE, TRAEFIK, now, shadow
 from tests.collector.process import Collector, eventually, free_port, running
 
@@ -161,8 +161,10 @@ async def test_a_permanent_failure_is_given_up_and_holds_up_nobody(tmp_path: Pat
 def test_titles_are_one_line_of_ascii(text: str) -> None:
     """RFC 2047 for what is not; no header can be smuggled in."""
     finding = msgspec.structs.replace(shadow(), culprit=msgspec.structs.replace(shadow().culprit, file=text))
-    case = next(iter(gather([Sighting(agent="lxc103", scope=HOSTS, at=now(), finding=finding)], Fleet()).values()))
-    incident, kind = follow("key", None, case, now())
+    case = next(
+        iter(group_findings([Sighting(agent="lxc103", scope=HOSTS, at=now(), finding=finding)], Fleet()).values())
+    )
+    incident, kind = transition_incident("key", None, case, now())
     assert incident is not None
     assert kind is not None
     title = as_header(word(incident, kind, "https://collector.test", now()).title)
@@ -179,7 +181,7 @@ def test_many_victims_make_one_short_message() -> None:
     )
     sighting = Sighting(agent="lxc103", scope=HOSTS, at=now(), finding=shadow())
     fleet = Fleet(authorities=frozenset({"lxc103"}), victims={TRAEFIK: victims})
-    incident, _ = follow("key", None, next(iter(gather([sighting], fleet).values())), now())
+    incident, _ = transition_incident("key", None, next(iter(group_findings([sighting], fleet).values())), now())
     assert incident is not None
     message = word(incident, TransitionKind.OPENED, "https://collector.test", now())
     assert "5000 certificates at risk" in message.title

@@ -7,14 +7,14 @@ import msgspec
 import pytest
 from sqlalchemy import create_engine, select
 
-from certagent.collector.sql.copying import NotEmpty, back_up, restore
+from certagent.collector.sql.backup import NotEmpty, back_up, restore
 from certagent.collector.sql.database import writing
 from certagent.collector.sql.schema import metadata
 from certagent.collector.sql.store import open_store
 from certagent.collector.store import StoreFailed, TokenRole
 from certagent.collector.tokens import add_token, digest_of
 from certagent.domain.alerting import Alerting
-from certagent.world.clock import SystemClock
+from certagent.system.clock import SystemClock
 from tests.collector.cast import Cast, now, shadow
 from tests.collector.test_store import introduce, states, take
 

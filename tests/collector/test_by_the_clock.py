@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from certagent.collector.alerts import Courier
+from certagent.collector.alerts import Sender
 from certagent.collector.sql.store import open_store
 from certagent.collector.store import Overloaded, Store, TokenRole
 from certagent.collector.tokens import add_token, revoke_tokens
@@ -375,7 +375,7 @@ async def test_a_courier_goes_on_when_too_much_waits_to_be_written(world: World,
 
     monkeypatch.setattr(world.store, "settle_delivery", refuse_once)
     await world.watch(shadow())
-    courier = Courier("hook", Deliverer(), world.store, world.clock, "https://collector.test")
+    courier = Sender("hook", Deliverer(), world.store, world.clock, "https://collector.test")
     running = asyncio.create_task(courier.run())
 
     async def is_told_again() -> bool:

@@ -16,7 +16,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from aiohttp import web
 
-from certagent.collector.channels import KINDS
+from certagent.collector.notifiers import KINDS
 from certagent.config import ChannelSection
 from tests.collector.alertmanager import running_alertmanager
 from tests.collector.cast import shadow

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from certagent.collector.channel import Channels
+from certagent.collector.agent_link import AgentLinks
 from certagent.collector.metrics import Metrics
 from certagent.collector.sql.store import open_store
 from certagent.domain.alerting import Alerting
-from certagent.world.clock import SystemClock
+from certagent.system.clock import SystemClock
 from tests.collector.cast import Cast, shadow
 from tests.collector.test_store import introduce, take
 
@@ -29,7 +29,7 @@ async def shown(folder: Path) -> str:
         cast = Cast()
         await introduce(store, cast)
         await take(store, cast.authority, cast.authority.watch(shadow()))
-        metrics = Metrics(store, Channels(lambda _: None), clock)
+        metrics = Metrics(store, AgentLinks(lambda _: None), clock)
         metrics.count_reports(1, 1, 1)
         return (await metrics.render())[0].decode()
 

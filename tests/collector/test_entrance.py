@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from certagent.collector.people import add_person, is_password, list_people, remove_person, set_password
 from certagent.collector.store import TokenRole
+from certagent.collector.users import add_user, is_password, list_users, remove_user, set_password
 from tests.collector.cast import now, shadow
 from tests.collector.process import Collector, eventually
 from tests.e2e.chromium import chromium, visiting
@@ -24,8 +24,8 @@ PAGE = {"Accept": "text/html"}
 @pytest.fixture
 async def person(collector: Collector) -> AsyncIterator[aiohttp.ClientSession]:
     """A browser's session of its own; `ada` is an operator, `vic` a viewer."""
-    add_person(collector.store, "ada", TokenRole.OPERATOR, PASSWORD, now())
-    add_person(collector.store, "vic", TokenRole.VIEWER, PASSWORD, now())
+    add_user(collector.store, "ada", TokenRole.OPERATOR, PASSWORD, now())
+    add_user(collector.store, "vic", TokenRole.VIEWER, PASSWORD, now())
     async with aiohttp.ClientSession(
         f"https://127.0.0.1:{collector.port}",
         connector=aiohttp.TCPConnector(ssl=collector.trust()),
@@ -124,7 +124,7 @@ async def test_another_password_ends_all_sessions_and_so_does_removal(
     assert await eventually(is_outside)
     assert [(await _log_in(person, "ada", password))[0] for password in (PASSWORD, new)] == [403, 303]
     assert await _status(person) == 200
-    assert remove_person(collector.store, "ada")
+    assert remove_user(collector.store, "ada")
     assert await eventually(is_outside)
     assert (await _log_in(person, "ada", new))[0] == 403
 
@@ -132,7 +132,7 @@ async def test_another_password_ends_all_sessions_and_so_does_removal(
 def test_people_are_named_and_their_passwords_long_and_hashed(tmp_path: Path) -> None:
     """The database has no password in it."""
     url = f"sqlite:///{tmp_path}/c.db"
-    add_person(url, "ada", TokenRole.OPERATOR, PASSWORD, now())
+    add_user(url, "ada", TokenRole.OPERATOR, PASSWORD, now())
     for name, password, complaint in (
         ("ada", PASSWORD, "already"),
         ("a b", PASSWORD, "letters"),
@@ -140,11 +140,11 @@ def test_people_are_named_and_their_passwords_long_and_hashed(tmp_path: Path) ->
         ("eve", "x" * 2_000, "1024"),
     ):
         with pytest.raises(ValueError, match=complaint):
-            add_person(url, name, TokenRole.VIEWER, password, now())
-    assert [(one.name, one.role, one.password) for one in list_people(url)] == [("ada", "operator", "")]
+            add_user(url, name, TokenRole.VIEWER, password, now())
+    assert [(one.name, one.role, one.password) for one in list_users(url)] == [("ada", "operator", "")]
     assert b"".join(path.read_bytes() for path in tmp_path.iterdir()).count(PASSWORD.encode()) == 0
     assert not set_password(url, "eve", PASSWORD)
-    assert not remove_person(url, "eve")
+    assert not remove_user(url, "eve")
     assert not is_password("", None)
 
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from certagent.collector.ingest import read_reports
-from certagent.collector.problems import Problem
-from certagent.collector.sql import reading
-from certagent.collector.sql.accepting import Post, accept_posts
+from certagent.collector.problems import HttpProblem
+from certagent.collector.sql import api_queries
 from certagent.collector.sql.database import open_writer
-from certagent.collector.sql.settling import settle
-from certagent.collector.sql.touched import Touched
+from certagent.collector.sql.dirty_set import DirtySet
+from certagent.collector.sql.incident_writer import settle
+from certagent.collector.sql.ingest import Post, accept_posts
 from certagent.collector.store import Caller, TokenRole
 from certagent.domain.alerting import Alerting
 from certagent.domain.rehearsals import RehearsalOutcome
@@ -87,7 +87,7 @@ def read(body: bytes) -> list[Report]:
     """What is taken of it: none if it is a problem."""
     try:
         return read_reports(body, "lxc102")[0]
-    except Problem as problem:
+    except HttpProblem as problem:
         if problem.status not in (400, 413):
             raise
         return []
@@ -114,17 +114,17 @@ def test_a_report_with_anything_anywhere_is_refused_or_kept_whole(engine: Engine
     good = read(json.dumps([document]).encode())
     for expected in (len(good), 0):
         with engine.begin() as connection:
-            touched = Touched()
+            touched = DirtySet()
             (answer,) = accept_posts(connection, [Post(CALLER, good)], now(), touched)
             settle(connection, touched, Alerting(channels=("hook",)), now())
             assert answer.accepted == expected
     with engine.begin() as connection:
-        reading.list_certificates(connection, None, 100)
-        reading.list_agents(connection, None, 100)
-        for incident in reading.list_incidents(connection, None, 100, None, ()).items:
-            assert reading.find_incident(connection, incident.id) is not None
-        reading.path_facts(connection, TRAEFIK)
-        reading.next_delivery(connection, "hook")
+        api_queries.list_certificates(connection, None, 100)
+        api_queries.list_agents(connection, None, 100)
+        for incident in api_queries.list_incidents(connection, None, 100, None, ()).items:
+            assert api_queries.find_incident(connection, incident.id) is not None
+        api_queries.path_facts(connection, TRAEFIK)
+        api_queries.next_delivery(connection, "hook")
 
 
 @settings(max_examples=300, deadline=None)

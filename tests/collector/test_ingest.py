@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from certagent.collector.ingest import read_reports
-from certagent.collector.problems import Problem
+from certagent.collector.problems import HttpProblem
 from certagent.domain.findings import Impact
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
@@ -88,7 +88,7 @@ def test_what_is_no_report_is_refused_and_not_stored(document: bytes) -> None:
 )
 def test_what_is_no_list_is_a_problem(body: bytes) -> None:
     """Half a document, no text, nesting without end."""
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(HttpProblem) as caught:
         read_reports(body, "lxc102")
     assert caught.value.status == 400
 

@@ -13,7 +13,7 @@ from certagent.collector.store import Caller, Store, StoreFailed, TokenRole
 from certagent.collector.tokens import add_token, list_tokens
 from certagent.domain.alerting import Alerting
 from certagent.domain.reports import Report
-from certagent.world.clock import SystemClock
+from certagent.system.clock import SystemClock
 from tests.collector.cast import Agent, now, shadow
 from tests.collector.postgresql import Server
 from tests.collector.process import eventually

@@ -22,7 +22,7 @@ from certagent.domain.findings import Culprit
 from certagent.domain.incidents import IncidentState, TransitionKind
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
-from certagent.world.clock import SystemClock
+from certagent.system.clock import SystemClock
 from tests.collector.cast import TRAEFIK, Agent, Cast, certificate, now, refused, rehearsal, shadow
 
 Opening = Callable[[], AbstractAsyncContextManager[Store]]

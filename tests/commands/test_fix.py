@@ -11,7 +11,7 @@ import pytest
 
 from certagent.commands import UnableError
 from certagent.commands.fix import Plan, _read_text, apply_plan, exit_status, fix, narrowed, render, undo
-from certagent.domain.fixes import Edit, Fix, Refusal, refuse
+from certagent.domain.fixes import Edit, Fix, FixRefusal, refuse
 from certagent.state import FixFolder, State
 from tests.commands.resolver import BROKEN, HEALTHY, LINE, make_root, plan_for, settings_for
 
@@ -188,7 +188,7 @@ def _document(**parts: object) -> dict[str, object]:
 def test_the_exit_status_says_what_is_left_to_do() -> None:
     """0 nothing, 3 to be done with --apply, 4 to be done by a person elsewhere."""
     edit = Edit(file="/etc/hosts", line=4, text=LINE, replacement=None, code="c", explanation="why")
-    refusal = Refusal(file="/etc/hosts", line=4, text=LINE, code="c", reason="proxmox rewrites it")
+    refusal = FixRefusal(file="/etc/hosts", line=4, text=LINE, code="c", reason="proxmox rewrites it")
     assert exit_status(_document()) == 0
     assert exit_status(_document(edits=[edit])) == 3
     assert exit_status(_document(edits=[edit], applied={"id": "x"})) == 0

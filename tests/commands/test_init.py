@@ -7,8 +7,8 @@ import pytest
 
 from certagent.commands import init as command
 from certagent.config import CommandTarget, NginxTarget, load_agent
-from certagent.vantage import services
-from certagent.vantage.renewals import read_renewals
+from certagent.vantage import tls_services
+from certagent.vantage.imported_renewals import read_renewals
 from tests.certificates import Authority
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -30,14 +30,14 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "dynamic" / "portainer.yml").write_text(router)
     (tmp_path / "traefik.yml").write_text(f"providers: {{file: {{directory: {tmp_path}/dynamic}}}}")
     (tmp_path / "root.crt").write_bytes(Authority().root_pem)
-    monkeypatch.setattr(command, "find_nginx", lambda: services.find_nginx(tmp_path / "nginx.conf"))
-    monkeypatch.setattr(command, "find_traefik", lambda: services.find_traefik((tmp_path / "traefik.yml",)))
+    monkeypatch.setattr(command, "find_nginx", lambda: tls_services.find_nginx(tmp_path / "nginx.conf"))
+    monkeypatch.setattr(command, "find_traefik", lambda: tls_services.find_traefik((tmp_path / "traefik.yml",)))
     monkeypatch.setattr(command, "SNIPPET", tmp_path / "snippets" / "certagent-challenge.conf")
     return tmp_path
 
 
-def _wish(house: Path, **more: object) -> command.Wish:
-    return command.Wish(
+def _wish(house: Path, **more: object) -> command.InitRequest:
+    return command.InitRequest(
         directory="https://ca:9000/acme/acme/directory",
         root=house / "root.crt",
         configuration=house / "agent.toml",

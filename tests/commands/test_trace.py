@@ -7,8 +7,7 @@ import pytest
 
 from certagent.commands.trace import Source, exit_status, render, render_mermaid
 from certagent.domain.findings import Vantage
-from certagent.domain.hops import PathFacts
-from certagent.domain.paths import trace
+from certagent.domain.path_trace import PathFacts, trace
 from certagent.domain.rehearsals import RehearsalOutcome
 from tests.collector.cast import LINE, TRAEFIK, rehearsal, shadow
 

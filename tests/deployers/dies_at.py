@@ -16,10 +16,10 @@ import msgspec
 from certagent.config import CommandTarget
 from certagent.deployers import make_target
 from certagent.deployers.deploy import Deployer
-from certagent.deployers.pair import read_roots
+from certagent.deployers.pair_validation import read_roots
 from certagent.domain.deployments import Deployment, Generation, Proof
 from certagent.proof import Prover
-from certagent.world.clock import SystemClock
+from certagent.system.clock import SystemClock
 from tests.deployers.turns import TURNS
 
 

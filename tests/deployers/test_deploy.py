@@ -17,13 +17,13 @@ import msgspec
 import pytest
 
 from certagent.config import CommandTarget
-from certagent.deployers.command import Command
+from certagent.deployers.command import CommandService
 from certagent.deployers.deploy import Deployer
-from certagent.deployers.pair import read_roots
+from certagent.deployers.pair_validation import read_roots
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation, Proof
 from certagent.proof import Prover
-from certagent.world.clock import SystemClock
+from certagent.system.clock import SystemClock
 from tests.certificates import UNREADABLE_NAMES, Authority, Pair
 from tests.deployers.dies_at import Job, deploy
 from tests.deployers.turns import TURNS
@@ -214,11 +214,11 @@ async def test_a_service_that_refuses_its_configuration_keeps_the_old_pair(place
     assert place.certificate.read_bytes() == place.old.chain_pem
 
 
-def _command(settings: CommandTarget) -> Command:
-    return Command("web", settings, TURNS)
+def _command(settings: CommandTarget) -> CommandService:
+    return CommandService("web", settings, TURNS)
 
 
-class Refusing(Command):
+class Refusing(CommandService):
     """A service that does not accept what is live."""
 
     async def validate(self) -> Fault | None:

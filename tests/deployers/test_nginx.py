@@ -8,10 +8,10 @@ import pytest
 
 from certagent.config import CommandTarget, NginxTarget
 from certagent.deployers import make_target
+from certagent.deployers.nginx_processes import NginxProcesses
 from certagent.deployers.target import Target
-from certagent.deployers.workers import Workers
-from certagent.world.clock import SystemClock
-from certagent.world.turns import Turns
+from certagent.system.clock import SystemClock
+from certagent.system.reload_coordinator import ReloadCoordinator
 from tests.clock import FakeClock
 
 SAID = """nginx: [warn] conflicting server name "a" on 0.0.0.0:80, ignored
@@ -27,7 +27,7 @@ def target(tmp_path: Path) -> Target:
 
 def _target(folder: Path) -> Target:
     settings = NginxTarget(certificate=folder / "gateway.crt", key=folder / "gateway.key")
-    return make_target("gateway", settings, Turns(SystemClock()))
+    return make_target("gateway", settings, ReloadCoordinator(SystemClock()))
 
 
 def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> Path:
@@ -87,7 +87,7 @@ async def test_many_deployments_share_a_test_and_a_reload(tmp_path: Path, monkey
     """Twenty certificates of one nginx, at once."""
     monkeypatch.setattr("certagent.deployers.nginx._BOOTED_BY_SYSTEMD", tmp_path)
     asked = _program(tmp_path, monkeypatch, status=0)
-    turns = Turns(FakeClock())
+    turns = ReloadCoordinator(FakeClock())
     settings = NginxTarget(certificate=tmp_path / "a.crt", key=tmp_path / "a.key")
     targets = [make_target(f"n{number}", settings, turns) for number in range(20)]
     await asyncio.gather(*(target.validate() for target in targets))
@@ -106,7 +106,7 @@ async def test_no_pair_changes_while_nginx_reads_all_of_them(
         program.write_text(f"#!/bin/sh\ntouch {tmp_path}/reads\nuntil [ -e {tmp_path}/end ]; do sleep 0.01; done\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    turns = Turns(SystemClock())
+    turns = ReloadCoordinator(SystemClock())
     settings = NginxTarget(certificate=tmp_path / "a.crt", key=tmp_path / "a.key")
     one, other = (make_target(name, settings, turns) for name in ("one", "other"))
     elsewhere = CommandTarget(certificate=tmp_path / "b.crt", key=tmp_path / "b.key", command=("true",))
@@ -132,7 +132,7 @@ def test_what_an_error_log_says_of_requests_is_not_told(tmp_path: Path) -> None:
     """Only what nginx says of itself, since the moment before the reload."""
     log = tmp_path / "error.log"
     log.write_text("2026/01/01 [emerg] 1#1: from before\n")
-    before = Workers(frozenset({7, 8}), {str(log): log.stat().st_size})
+    before = NginxProcesses(frozenset({7, 8}), {str(log): log.stat().st_size})
     with log.open("a") as file:
         file.write("2026/01/01 [error] 7#7: *1 open() failed, client: 10.0.0.50, request: GET /?token=x\n")
     assert before.said_since() == (str(log), None)
@@ -141,5 +141,5 @@ def test_what_an_error_log_says_of_requests_is_not_told(tmp_path: Path) -> None:
     said = before.said_since()[1]
     assert said is not None
     assert said.endswith("bind() to 0.0.0.0:81 failed (98: Address already in use)")
-    assert before.were_kept(Workers(frozenset({7}), {}))
-    assert not before.were_kept(Workers(frozenset({7, 8, 9}), {}))
+    assert before.were_kept(NginxProcesses(frozenset({7}), {}))
+    assert not before.were_kept(NginxProcesses(frozenset({7, 8, 9}), {}))

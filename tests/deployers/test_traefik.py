@@ -10,7 +10,7 @@ from certagent.config import TraefikTarget
 from certagent.deployers import make_target
 from certagent.deployers.target import Target
 from certagent.domain.certificates import read_facts
-from certagent.domain.deployments import Generation, Restored
+from certagent.domain.deployments import Generation, RollbackResult
 from tests.certificates import Authority
 from tests.deployers.turns import TURNS
 
@@ -71,7 +71,7 @@ def test_it_goes_back_to_what_was_settled(target: Target, dynamic: Path, generat
     assert target.roll_back() is None
     target.stage(generations[0])
     target.promote(generations[0])
-    assert target.roll_back() == Restored(None)
+    assert target.roll_back() == RollbackResult(None)
     assert not list(dynamic.iterdir())
     for generation in generations[:2]:
         target.stage(generation)
@@ -80,7 +80,7 @@ def test_it_goes_back_to_what_was_settled(target: Target, dynamic: Path, generat
     assert target.roll_back() is None
     target.stage(generations[2])
     target.promote(generations[2])
-    assert target.roll_back() == Restored(generations[1].facts.fingerprint)
+    assert target.roll_back() == RollbackResult(generations[1].facts.fingerprint)
     assert _named(dynamic)["certFile"].endswith("/2/fullchain.pem")
 
 

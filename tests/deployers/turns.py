@@ -1,6 +1,6 @@
 """For targets that a test makes one by one: nobody waits for anybody."""
 
-from certagent.world.clock import SystemClock
-from certagent.world.turns import Turns
+from certagent.system.clock import SystemClock
+from certagent.system.reload_coordinator import ReloadCoordinator
 
-TURNS = Turns(SystemClock())
+TURNS = ReloadCoordinator(SystemClock())

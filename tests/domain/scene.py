@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from certagent.domain.conclusions.evidence import DirectoryCheck, Evidence, ResponderCheck
-from certagent.domain.looks import GatewayLook, Listener, NodeLook, PastLook
+from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, ResponderCheck
+from certagent.domain.dns01_record import Publication, TxtAnswer, TxtLookup
+from certagent.domain.observations import ListeningSocket, NodeObservation, PastRehearsal, WebServerObservation
 from certagent.domain.rehearsals import (
     AddressOwner,
     Attempt,
@@ -18,7 +19,6 @@ from certagent.domain.rehearsals import (
     Resolution,
     ResolvedAddress,
 )
-from certagent.domain.txt import Publication, TxtAnswer, TxtLookup
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 NAME, NODE = "app.lan.test", "lxc102"
@@ -112,20 +112,20 @@ def directory(error: str | None, **changes: object) -> tuple[DirectoryCheck, ...
 
 def gateway(**changes: object) -> Evidence:
     """A failed rehearsal at this node, and what its web server's configuration says."""
-    return scene(GOOD, hop(OWN, 404), gateways=(GatewayLook(**{"server": "nginx", **changes}),))  # type: ignore[arg-type]
+    return scene(GOOD, hop(OWN, 404), gateways=(WebServerObservation(**{"server": "nginx", **changes}),))  # type: ignore[arg-type]
 
 
 def responder(port: int = 5002, *, answered: bool = False, ours: bool = False) -> Evidence:
     """The responder of this node, and who listens on a port here."""
-    here = NodeLook(listeners=(Listener("127.0.0.1", port, "python3", ours),))
+    here = NodeObservation(listeners=(ListeningSocket("127.0.0.1", port, "python3", ours),))
     check = ResponderCheck(listen="127.0.0.1:5002", answered=answered)
     return scene(here=here, responder=check, **({} if answered else {"passed": False}))  # type: ignore[arg-type]
 
 
-def looks(*seen: tuple[str, str | None], apart: timedelta = timedelta(seconds=5)) -> tuple[PastLook, ...]:
+def looks(*seen: tuple[str, str | None], apart: timedelta = timedelta(seconds=5)) -> tuple[PastRehearsal, ...]:
     """The last rehearsals: (address, trouble) of each."""
     return tuple(
-        PastLook(at=NOW + number * apart, addresses=(address,), trouble=trouble)
+        PastRehearsal(at=NOW + number * apart, addresses=(address,), trouble=trouble)
         for number, (address, trouble) in enumerate(seen)
     )
 

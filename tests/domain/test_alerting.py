@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 
 from certagent.domain.alert_rules import AlertRule, DailySpan, Duration, read_daily_span
 from certagent.domain.alerting import Alerting
-from certagent.domain.incidents import Fleet, Incident, IncidentState, Sighting, Victim, follow, gather
-from certagent.domain.survival import Life, Survival, survive
+from certagent.domain.incidents import (
+    Fleet,
+    Incident,
+    IncidentState,
+    Sighting,
+    Victim,
+    group_findings,
+    transition_incident,
+)
+from certagent.domain.survival import CertificateLife, Survival, survive
 from tests.collector.cast import HOSTS, TRAEFIK, shadow
 
 NIGHT = read_daily_span("22:00-07:00")
@@ -21,8 +29,8 @@ def incident(*, dies_in: timedelta = timedelta(hours=20), flaps: int = 0) -> Inc
     """The founding failure, with a certificate that lives so long."""
     victim = Victim(identifier=TRAEFIK, node="lxc102", certificate="traefik", expires_at=AT + dies_in)
     fleet = Fleet(authorities=frozenset({"lxc103"}), victims={TRAEFIK: (victim,)})
-    case = next(iter(gather([Sighting(agent="lxc103", scope=HOSTS, at=AT, finding=shadow())], fleet).values()))
-    made, _ = follow("key", None, case, AT)
+    case = next(iter(group_findings([Sighting(agent="lxc103", scope=HOSTS, at=AT, finding=shadow())], fleet).values()))
+    made, _ = transition_incident("key", None, case, AT)
     assert made is not None
     return msgspec.structs.replace(made, flaps=flaps)
 
@@ -81,9 +89,9 @@ def test_a_wrong_time_of_day_is_said_so(text: object) -> None:
         read_daily_span(text)
 
 
-def life(hours: float, name: str = "x") -> Life:
+def life(hours: float, name: str = "x") -> CertificateLife:
     """Dies in so many hours."""
-    return Life(expires_at=AT + timedelta(hours=hours), node=f"lxc{name}", certificate=name)
+    return CertificateLife(expires_at=AT + timedelta(hours=hours), node=f"lxc{name}", certificate=name)
 
 
 def test_the_survival_clock_says_who_dies_first_and_when_half_are_dead() -> None:

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from certagent.config import load_policy
-from certagent.domain.conclusions import conclude
-from certagent.domain.conclusions.evidence import DirectoryCheck, Evidence, ResponderCheck
-from certagent.domain.conclusions.resolution import shadows_at_a_client, shadows_at_the_authority
+from certagent.domain.diagnosis import conclude
+from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, ResponderCheck
+from certagent.domain.diagnosis.name_resolution import shadows_at_a_client, shadows_at_the_authority
 from certagent.domain.findings import Severity, Verdict
-from certagent.domain.looks import NodeLook
+from certagent.domain.observations import NodeObservation
 from certagent.domain.policy import Judgement, judged
 from certagent.domain.rehearsals import (
     AddressOwner,
@@ -222,7 +222,7 @@ def test_a_nameserver_that_does_not_answer_for_the_cas_name_is_named(status: str
         DirectoryCheck(url="https://ca", address=CA, by_address=True),
     )
     said = tuple(DnsAnswer(nameserver=GATEWAY, name="ca", record=one, status=status) for one in ("A", "AAAA"))
-    here = NodeLook(authority=Resolution(name="ca", dns=said, error=status))
+    here = NodeObservation(authority=Resolution(name="ca", dns=said, error=status))
     judgement = _judge(_rehearsal(HEALTHY, _hop(TRAEFIK, 200), matched=True), directory=checks, here=here)
     (finding,) = (one for one in judgement.findings if one.code == "ca.name_leads_elsewhere")
     assert finding.culprit is not None

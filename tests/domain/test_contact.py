@@ -2,7 +2,7 @@
 
 import pytest
 
-from certagent.domain.conclusions.contact import Contact, conclude_contact
+from certagent.domain.diagnosis.collector_health import CollectorContact, conclude_contact
 
 
 @pytest.mark.parametrize(
@@ -11,7 +11,7 @@ from certagent.domain.conclusions.contact import Contact, conclude_contact
 )
 def test_a_minute_between_the_clocks_is_forgiven(ahead: float | None, who: str | None) -> None:
     """Beyond it the finding says who is ahead."""
-    contact = Contact(url="https://c", silence=None, waiting=3, dead=0, dead_folder="/x", ahead_seconds=ahead)
+    contact = CollectorContact(url="https://c", silence=None, waiting=3, dead=0, dead_folder="/x", ahead_seconds=ahead)
     findings = list(conclude_contact("lxc102", contact))
     assert [one.code for one in findings] == (["agent.clock"] if who else [])
     assert all(who in one.explanation for one in findings if who)

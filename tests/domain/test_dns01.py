@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from certagent.config import load_policy
-from certagent.domain.conclusions import conclude
-from certagent.domain.conclusions.evidence import Evidence, ResponderCheck
+from certagent.domain.diagnosis import conclude
+from certagent.domain.diagnosis.evidence import Evidence, ResponderCheck
+from certagent.domain.dns01_record import Publication, TxtAnswer, TxtLookup, record_name, text_of
 from certagent.domain.findings import Culprit, Finding, Severity, Verdict
 from certagent.domain.policy import Judgement, judged
 from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
-from certagent.domain.txt import Publication, TxtAnswer, TxtLookup, record_name, text_of
 
 NAME = "app.dyn.internal.thinkheads.ai"
 RECORD = "_acme-challenge.app.dyn.internal.thinkheads.ai."

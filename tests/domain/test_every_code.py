@@ -7,13 +7,13 @@ import msgspec
 import pytest
 
 from certagent.config import load_policy
-from certagent.domain.conclusions import conclude
-from certagent.domain.conclusions.evidence import Evidence, ResponderCheck
-from certagent.domain.conclusions.nameserver import private_addresses_are_filtered, zone_is_overridden
-from certagent.domain.conclusions.ordering import agreement, order_failed
-from certagent.domain.conclusions.resolution import resolver_is_missing
+from certagent.domain.diagnosis import conclude
+from certagent.domain.diagnosis.evidence import Evidence, ResponderCheck
+from certagent.domain.diagnosis.name_resolution import resolver_is_missing
+from certagent.domain.diagnosis.nameserver import private_addresses_are_filtered, zone_is_overridden
+from certagent.domain.diagnosis.order_result import agreement, order_failed
 from certagent.domain.findings import Culprit, Finding, Vantage, Verdict
-from certagent.domain.looks import Cause, Deed, Listener, NodeLook, Place
+from certagent.domain.observations import ListeningSocket, Misconfiguration, NodeObservation, Place, ServerAction
 from certagent.domain.orders import Failed, Problem, Resource, code_of
 from certagent.domain.policy import Judgement, judged
 from certagent.domain.rehearsals import ACME_TLS, AlpnAnswer, Connection, LibcAnswer, Origin, RehearsalOutcome
@@ -59,7 +59,7 @@ def _known(**changes: object) -> object:
 
 
 def _caused(code: str) -> Evidence:
-    return gateway(causes=(Cause(code=code, place=PLACE, what="it is so"),))
+    return gateway(causes=(Misconfiguration(code=code, place=PLACE, what="it is so"),))
 
 
 def _alpn(**changes: object) -> AlpnAnswer:
@@ -74,9 +74,9 @@ def _filtering(node: str = "lxc101", **detail: object) -> tuple[Finding, ...]:
     return (msgspec.structs.replace(told_of, detail={**told_of.detail, **detail}),)
 
 
-def _ca_at(address: str, *dns: str) -> NodeLook:
+def _ca_at(address: str, *dns: str) -> NodeObservation:
     """This node's own hosts file leads to another CA than DNS does."""
-    return NodeLook(authority=names(addresses=(pinned(address),), dns=(said(*dns),)))
+    return NodeObservation(authority=names(addresses=(pinned(address),), dns=(said(*dns),)))
 
 
 BY_ADDRESS = msgspec.structs.replace(GOOD_CA, by_address=True)
@@ -218,7 +218,10 @@ SEEN: dict[str, tuple[Evidence, Evidence]] = {
     ),
     "ca.circular": (
         scene(directory=directory(None, address=OWN)),
-        scene(directory=directory(None, address=OWN), here=NodeLook(listeners=(Listener(OWN, 9000, "step-ca"),))),
+        scene(
+            directory=directory(None, address=OWN),
+            here=NodeObservation(listeners=(ListeningSocket(OWN, 9000, "step-ca"),)),
+        ),
     ),
     "ca.provisioner_missing": (
         scene(provisioner=_known(exists=False)),
@@ -284,16 +287,18 @@ SEEN: dict[str, tuple[Evidence, Evidence]] = {
     "http01.wrong_entrypoint": (_caused("http01.wrong_entrypoint"), scene()),
     "http01.traefik_acme_router": (_caused("http01.traefik_acme_router"), scene()),
     "http01.webroot_mismatch": (
-        gateway(deed=Deed.SERVES, place=PLACE, target="/var/www"),
-        gateway(deed=Deed.DENIES, place=PLACE),
+        gateway(deed=ServerAction.SERVES, place=PLACE, target="/var/www"),
+        gateway(deed=ServerAction.DENIES, place=PLACE),
     ),
     "http01.host_rewritten": (
-        gateway(deed=Deed.PASSES, place=PLACE, target="http://127.0.0.1:8081", host=PLACE),
-        gateway(deed=Deed.PASSES, place=PLACE, target="http://127.0.0.1:5002", host=PLACE),  # the responder's own
+        gateway(deed=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:8081", host=PLACE),
+        gateway(
+            deed=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:5002", host=PLACE
+        ),  # the responder's own
     ),
     "http01.upstream_scheme": (
-        gateway(deed=Deed.PASSES, place=PLACE, target="https://127.0.0.1:5002"),
-        gateway(deed=Deed.PASSES, place=PLACE, target="http://127.0.0.1:5002"),
+        gateway(deed=ServerAction.PASSES, place=PLACE, target="https://127.0.0.1:5002"),
+        gateway(deed=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:5002"),
     ),
     # --- tls-alpn-01
     "alpn.responder_absent": (handshake(hop(error="refused"), LOST), handshake(hop(alpn=_alpn()))),

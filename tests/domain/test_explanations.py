@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from certagent.config import load_policy
-from certagent.domain.conclusions import conclude
-from certagent.domain.conclusions.evidence import DirectoryCheck, Evidence, ResponderCheck
+from certagent.domain.diagnosis import conclude
+from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, ResponderCheck
 from certagent.domain.findings import Culprit, Finding, Verdict
-from certagent.domain.looks import Cause, Deed, GatewayLook, NodeLook, Place
+from certagent.domain.observations import Misconfiguration, NodeObservation, Place, ServerAction, WebServerObservation
 from certagent.domain.policy import judged
 from certagent.domain.rehearsals import (
     AddressOwner,
@@ -230,11 +230,11 @@ def test_libc_may_know_what_the_ca_does_not() -> None:
 def test_this_nodes_own_hosts_line_is_a_warning() -> None:
     """For the identifier or for the CA's name; the CA's own view is what decides."""
     shadowed = Resolution(name="ca.lan.test", addresses=(_hosts(4, OTHER),), dns=(_said(DNS, "10.0.0.10"),))
-    finding = _found(_evidence(here=NodeLook(authority=shadowed)))["dns.hosts_shadow.client"]
+    finding = _found(_evidence(here=NodeObservation(authority=shadowed)))["dns.hosts_shadow.client"]
     assert finding.culprit is not None
     assert (finding.culprit.node, finding.culprit.line) == (NODE, 4)
     own = msgspec.structs.replace(shadowed, addresses=(_hosts(4, "127.0.1.1"),))
-    assert "dns.hosts_shadow.client" not in _found(_evidence(here=NodeLook(authority=own)))
+    assert "dns.hosts_shadow.client" not in _found(_evidence(here=NodeObservation(authority=own)))
 
 
 CONFIGURED = Provisioner(file="/etc/ca.json", lines={"provisioners": 11, "allow": 8, "names": 6})
@@ -272,21 +272,27 @@ SNIPPET = Place(file="/etc/nginx/snippets/c.conf", line=5, text="proxy_pass http
 @pytest.mark.parametrize(
     ("look", "code"),
     [
-        (GatewayLook(server="nginx", deed=Deed.ANSWERS, place=SNIPPET), "http01.not_found"),
-        (GatewayLook(server="nginx", deed=Deed.SERVES, place=SNIPPET, target="/var/www"), "http01.webroot_mismatch"),
+        (WebServerObservation(server="nginx", deed=ServerAction.ANSWERS, place=SNIPPET), "http01.not_found"),
         (
-            GatewayLook(server="nginx", deed=Deed.PASSES, place=SNIPPET, target="https://127.0.0.1:5002"),
+            WebServerObservation(server="nginx", deed=ServerAction.SERVES, place=SNIPPET, target="/var/www"),
+            "http01.webroot_mismatch",
+        ),
+        (
+            WebServerObservation(
+                server="nginx", deed=ServerAction.PASSES, place=SNIPPET, target="https://127.0.0.1:5002"
+            ),
             "http01.upstream_scheme",
         ),
         (
-            GatewayLook(
-                server="traefik", causes=(Cause(code="http01.wrong_entrypoint", place=SNIPPET, what="it is on 443"),)
+            WebServerObservation(
+                server="traefik",
+                causes=(Misconfiguration(code="http01.wrong_entrypoint", place=SNIPPET, what="it is on 443"),),
             ),
             "http01.wrong_entrypoint",
         ),
     ],
 )
-def test_the_web_servers_line_leads(look: GatewayLook, code: str) -> None:
+def test_the_web_servers_line_leads(look: WebServerObservation, code: str) -> None:
     """Node, file, line and text of what has to be changed; nothing of it where the rehearsal passed."""
     responder = ResponderCheck(listen="127.0.0.1:5002", answered=True)
     evidence = _evidence(outcome=RehearsalOutcome.FAILED, gateways=(look,), responder=responder)

@@ -7,7 +7,7 @@ import pytest
 
 from certagent.config import load_policy
 from certagent.domain.findings import Culprit, Finding
-from certagent.domain.fleet import FleetLook, Held, Sign, conclude, heard_since
+from certagent.domain.fleet import FleetCertificate, FleetSnapshot, LastSeen, conclude, heard_since
 from certagent.domain.incidents import KnownRehearsal, Sighting
 from certagent.domain.rehearsals import AddressOwner, Attempt, Hop, Rehearsal, RehearsalOutcome
 from tests.collector.cast import now, refused
@@ -18,10 +18,10 @@ ZONE = "internal.thinkheads.ai"
 OWNERS = {f"10.0.0.{n}": AddressOwner(node=f"n{n}") for n in range(9)}
 
 
-def held(number: int, *, left: float = 20.0, zone: str = ZONE) -> Held:
+def held(number: int, *, left: float = 20.0, zone: str = ZONE) -> FleetCertificate:
     """A day's certificate that lives so many hours more."""
     ends = AT + timedelta(hours=left)
-    return Held(
+    return FleetCertificate(
         node=f"n{number}",
         name="site",
         identifiers=(f"n{number}.{zone}",),
@@ -49,7 +49,7 @@ def rehearsed(number: int, *, error: str | None) -> KnownRehearsal:
 
 def found(**facts) -> list[Finding]:
     """What is concluded."""
-    return conclude(FleetLook(**facts), POLICY, AT)
+    return conclude(FleetSnapshot(**facts), POLICY, AT)
 
 
 def codes(findings: list[Finding]) -> list[tuple[str, str | None]]:
@@ -57,9 +57,9 @@ def codes(findings: list[Finding]) -> list[tuple[str, str | None]]:
     return [(finding.code, finding.identifier) for finding in findings]
 
 
-def heard(*minutes: float) -> tuple[Sign, ...]:
+def heard(*minutes: float) -> tuple[LastSeen, ...]:
     """Agents that were heard so many minutes ago."""
-    return tuple(Sign(f"n{number}", AT - timedelta(minutes=ago)) for number, ago in enumerate(minutes))
+    return tuple(LastSeen(f"n{number}", AT - timedelta(minutes=ago)) for number, ago in enumerate(minutes))
 
 
 def test_a_healthy_fleet_says_nothing() -> None:

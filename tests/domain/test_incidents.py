@@ -5,10 +5,11 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from certagent.domain.address_labels import name_owners
 from certagent.domain.findings import Culprit, Severity
 from certagent.domain.incidents import (
     REOPEN_WITHIN,
-    Case,
+    Candidate,
     Fleet,
     Incident,
     IncidentState,
@@ -18,11 +19,10 @@ from certagent.domain.incidents import (
     Victim,
     acknowledge,
     effective_severity,
-    follow,
-    gather,
+    group_findings,
     key_of,
+    transition_incident,
 )
-from certagent.domain.owners import name_owners
 from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
 from tests.collector.cast import HOSTS, NGINX, TRAEFIK, now, refused, rehearsal, shadow
 
@@ -50,7 +50,7 @@ def with_rehearsal(outcome: RehearsalOutcome, *, after: float, brokered: bool = 
     return msgspec.structs.replace(FLEET, rehearsals={TRAEFIK: known})
 
 
-def only(cases: dict[str, Case]) -> Case:
+def only(cases: dict[str, Candidate]) -> Candidate:
     """The single case."""
     assert len(cases) == 1, cases.keys()
     return next(iter(cases.values()))
@@ -58,7 +58,7 @@ def only(cases: dict[str, Case]) -> Case:
 
 def test_it_names_the_owner_of_the_address_and_its_role() -> None:
     """The founding sentence: 10.0.0.153 is lxc101, the gateway."""
-    case = only(gather([seen()], FLEET))
+    case = only(group_findings([seen()], FLEET))
     assert "10.0.0.153 (lxc101, gateway)" in case.explanation
     assert case.culprit.role == "gateway"
     assert (case.culprit.node, case.culprit.file, case.culprit.line) == ("lxc103", "/etc/hosts", 7)
@@ -69,7 +69,9 @@ def test_it_names_the_owner_of_the_address_and_its_role() -> None:
 def test_it_says_whose_address_it_is_even_if_the_explanation_does_not_mention_it() -> None:
     """A finding may carry the address in its culprit only."""
     silent = msgspec.structs.replace(shadow(), explanation="A line is wrong.")
-    assert only(gather([seen(silent)], FLEET)).explanation.endswith("The address is 10.0.0.153 (lxc101, gateway).")
+    assert only(group_findings([seen(silent)], FLEET)).explanation.endswith(
+        "The address is 10.0.0.153 (lxc101, gateway)."
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,25 +90,25 @@ def test_owners_are_named_once_and_only_behind_their_own_address(text: str, expe
 
 def test_a_file_makes_one_incident_whatever_its_lines() -> None:
     """Keyed on (node, file), never on a line number."""
-    case = only(gather([seen(), seen(shadow(NGINX, line=9))], FLEET))
+    case = only(group_findings([seen(), seen(shadow(NGINX, line=9))], FLEET))
     assert [line.line for line in case.lines] == [7, 9]
 
 
 def test_a_victims_own_finding_joins_the_incident_of_the_file() -> None:
     """The rehearsal of the victim blames the same line."""
     own = seen(agent="lxc102", scope=f"identifier:{TRAEFIK}")
-    assert only(gather([seen(), own], FLEET)).reporters == ("lxc102", "lxc103")
+    assert only(group_findings([seen(), own], FLEET)).reporters == ("lxc102", "lxc103")
 
 
 def test_a_line_that_moved_is_shown_once_where_it_was_seen_last() -> None:
     """The same text is the same line."""
     moved = seen(shadow(line=9), scope=f"identifier:{TRAEFIK}", at=AT + timedelta(seconds=1))
-    assert [line.line for line in only(gather([seen(), moved], FLEET)).lines] == [9]
+    assert [line.line for line in only(group_findings([seen(), moved], FLEET)).lines] == [9]
 
 
 def test_a_symptom_makes_no_incident_of_its_own_beside_its_cause() -> None:
     """Somebody refused because the name led there: one culprit."""
-    case = only(gather([seen(), seen(refused(), agent="lxc102")], FLEET))
+    case = only(group_findings([seen(), seen(refused(), agent="lxc102")], FLEET))
     assert case.culprit.file == "/etc/hosts"
 
 
@@ -118,14 +120,14 @@ def test_without_a_file_node_code_and_identifier_make_the_incident() -> None:
 
 def test_warnings_make_no_incident() -> None:
     """Uninvolved nodes stay green."""
-    assert gather([seen(msgspec.structs.replace(shadow(), severity=Severity.WARN))], FLEET) == {}
+    assert group_findings([seen(msgspec.structs.replace(shadow(), severity=Severity.WARN))], FLEET) == {}
 
 
 def test_a_later_rehearsal_that_passed_caps_what_concerns_the_path() -> None:
     """DESIGN, rule 1: the rehearsal decides, findings explain."""
-    assert gather([seen()], with_rehearsal(RehearsalOutcome.PASSED, after=1)) == {}
-    assert gather([seen()], with_rehearsal(RehearsalOutcome.PASSED, after=-1)) != {}
-    assert gather([seen()], with_rehearsal(RehearsalOutcome.FAILED, after=1)) != {}
+    assert group_findings([seen()], with_rehearsal(RehearsalOutcome.PASSED, after=1)) == {}
+    assert group_findings([seen()], with_rehearsal(RehearsalOutcome.PASSED, after=-1)) != {}
+    assert group_findings([seen()], with_rehearsal(RehearsalOutcome.FAILED, after=1)) != {}
 
 
 def test_a_passed_rehearsal_says_nothing_about_a_deployment() -> None:
@@ -137,29 +139,29 @@ def test_a_passed_rehearsal_says_nothing_about_a_deployment() -> None:
 
 def test_a_stranger_may_accuse_but_is_not_believed() -> None:
     """Rule 11: the reporter is kept apart from the culprit."""
-    assert not only(gather([seen(agent="lxc101")], FLEET)).confirmed
+    assert not only(group_findings([seen(agent="lxc101")], FLEET)).confirmed
 
 
 def test_a_strangers_word_changes_nothing_of_what_is_borne_out() -> None:
     """Neither its lines nor its advice; it is believed to be a victim, no more."""
     said = msgspec.structs.replace(shadow(line=9), fix="Run this.", severity=Severity.FATAL)
     said = msgspec.structs.replace(said, culprit=Culprit(node="lxc103", file="/etc/hosts", line=9, text="mine"))
-    case = only(gather([seen(), seen(said, agent="lxc101", at=AT + timedelta(seconds=1))], FLEET))
+    case = only(group_findings([seen(), seen(said, agent="lxc101", at=AT + timedelta(seconds=1))], FLEET))
     assert ([line.line for line in case.lines], case.fix, case.confirmed) == ([7], shadow().fix, True)
 
 
 def test_a_strangers_word_alone_does_not_hold_open_what_was_borne_out() -> None:
     """It is over when the culprit's own node takes it back; the accusation opens for itself, unconfirmed."""
-    both, left = gather([seen(), seen(agent="lxc101")], FLEET), gather([seen(agent="lxc101")], FLEET)
-    incident, _ = follow("key", None, only(both), AT)
-    incident, transition = follow("key", incident, only(left), AT)
+    both, left = group_findings([seen(), seen(agent="lxc101")], FLEET), group_findings([seen(agent="lxc101")], FLEET)
+    incident, _ = transition_incident("key", None, only(both), AT)
+    incident, transition = transition_incident("key", incident, only(left), AT)
     assert incident is not None
     assert (incident.state, incident.confirmed, transition) == (
         IncidentState.RESOLVED,
         True,
         TransitionKind.RESOLVED,
     )
-    incident, transition = follow("key", incident, only(left), AT)
+    incident, transition = transition_incident("key", incident, only(left), AT)
     assert incident is not None
     assert (incident.confirmed, transition) == (False, TransitionKind.REOPENED)
 
@@ -170,32 +172,32 @@ def test_a_brokered_rehearsal_bears_an_accusation_out_if_it_met_the_culprit() ->
     met = with_rehearsal(RehearsalOutcome.FAILED, after=-1, poisoned=True)
     elsewhere = with_rehearsal(RehearsalOutcome.FAILED, after=-1)
     told = with_rehearsal(RehearsalOutcome.FAILED, after=-1, poisoned=True, brokered=False)
-    assert only(gather([stranger], met)).confirmed
-    assert not only(gather([stranger], elsewhere)).confirmed
-    assert not only(gather([stranger], told)).confirmed
+    assert only(group_findings([stranger], met)).confirmed
+    assert not only(group_findings([stranger], elsewhere)).confirmed
+    assert not only(group_findings([stranger], told)).confirmed
 
 
 def test_a_box_that_the_rehearsal_met_may_be_accused() -> None:
     """No file is known, but the address is the culprit's."""
     finding = msgspec.structs.replace(refused(), culprit=Culprit(node="lxc101", address="10.0.0.153"))
     met = with_rehearsal(RehearsalOutcome.FAILED, after=-1, poisoned=True)
-    assert only(gather([seen(finding, agent="lxc102")], met)).confirmed
+    assert only(group_findings([seen(finding, agent="lxc102")], met)).confirmed
 
 
 def test_an_address_of_nobodys_is_not_the_node_that_speaks_of_it() -> None:
     """The incident has the address, and no node."""
     finding = msgspec.structs.replace(refused(), culprit=Culprit(address="10.0.0.99"))
-    case = only(gather([seen(finding, agent="lxc102")], FLEET))
+    case = only(group_findings([seen(finding, agent="lxc102")], FLEET))
     assert (case.culprit.node, case.culprit.address) == (None, "10.0.0.99")
 
 
 def life_of(
-    *cases: Case | None, step: timedelta = timedelta(minutes=1)
+    *cases: Candidate | None, step: timedelta = timedelta(minutes=1)
 ) -> list[tuple[Incident, TransitionKind | None]]:
     """What becomes of one incident when the facts say one after the other."""
     incident, lived = None, []
     for number, case in enumerate(cases):
-        incident, transition = follow("key", incident, case, AT + number * step)
+        incident, transition = transition_incident("key", incident, case, AT + number * step)
         assert incident is not None
         lived.append((incident, transition))
     return lived
@@ -203,7 +205,7 @@ def life_of(
 
 def test_an_incident_opens_resolves_by_itself_and_reopens_with_the_same_id() -> None:
     """State is computed from facts."""
-    case = only(gather([seen()], FLEET))
+    case = only(group_findings([seen()], FLEET))
     lived = life_of(case, case, None, case)
     assert [kind for _, kind in lived] == [
         TransitionKind.OPENED,
@@ -218,7 +220,7 @@ def test_an_incident_opens_resolves_by_itself_and_reopens_with_the_same_id() -> 
 
 def test_a_culprit_that_comes_back_late_is_a_new_incident() -> None:
     """What happened last week is another story."""
-    case = only(gather([seen()], FLEET))
+    case = only(group_findings([seen()], FLEET))
     lived = life_of(case, None, case, step=2 * REOPEN_WITHIN)
     assert lived[2][1] is TransitionKind.OPENED
     assert lived[2][0].id != lived[0][0].id
@@ -226,18 +228,18 @@ def test_a_culprit_that_comes_back_late_is_a_new_incident() -> None:
 
 def test_a_resolved_incident_keeps_what_it_said() -> None:
     """History is not rewritten."""
-    case = only(gather([seen()], FLEET))
+    case = only(group_findings([seen()], FLEET))
     resolved = life_of(case, None)[1][0]
     assert (resolved.state, resolved.explanation) == (IncidentState.RESOLVED, case.explanation)
 
 
 def test_an_acknowledged_incident_stays_so_until_it_resolves() -> None:
     """New victims do not take the name off."""
-    case = only(gather([seen()], FLEET))
-    incident, _ = follow("key", None, case, AT)
+    case = only(group_findings([seen()], FLEET))
+    incident, _ = transition_incident("key", None, case, AT)
     assert incident is not None
     named = acknowledge(incident, "ops", AT)
-    later, transition = follow("key", named, msgspec.structs.replace(case, victims=()), AT)
+    later, transition = transition_incident("key", named, msgspec.structs.replace(case, victims=()), AT)
     assert later is not None
     assert (later.state, later.acknowledged_by, transition) == (IncidentState.ACKNOWLEDGED, "ops", None)
     assert acknowledge(named, "another", AT) is named

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from certagent.domain.conclusions.ordering import order_failed
+from certagent.domain.diagnosis.order_result import order_failed
 from certagent.domain.findings import Culprit, Finding, Vantage, Verdict
 from certagent.domain.orders import Failed, Identifier, Problem, Resource
 from certagent.domain.policy import Judgement

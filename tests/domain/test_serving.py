@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from certagent.domain.certificates import CertificateFacts
-from certagent.domain.conclusions.serving import LiveTarget, Serving, conclude_serving
-from certagent.domain.conclusions.unowned import Pair, Resolver, nobody_owns, renews_too_late
 from certagent.domain.deployments import EndpointProof, LivePair, ServedAs
+from certagent.domain.diagnosis.drift import LiveTarget, Serving, conclude_serving
+from certagent.domain.diagnosis.unmanaged import CertResolver, ConfiguredPair, nobody_owns, renews_too_late
 from certagent.domain.findings import Culprit
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -157,7 +157,7 @@ def test_a_loop_is_over_when_no_other_comes(since: timedelta, expected: list[str
 
 def test_what_nobody_owns() -> None:
     """By path or by name it would be owned; it says until when."""
-    pair = Pair(server="nginx", certificate="/etc/ssl/wiki.crt", names=("wiki.internal",), facts=OURS)
+    pair = ConfiguredPair(server="nginx", certificate="/etc/ssl/wiki.crt", names=("wiki.internal",), facts=OURS)
     (finding,) = nobody_owns("lxc101", [pair], frozenset({FILE, NAME}))
     assert (finding.code, finding.identifier) == ("cert.unmanaged", "wiki.internal")
     assert "it expires 2026-11-25" in finding.explanation
@@ -176,7 +176,7 @@ def test_what_nobody_owns() -> None:
 )
 def test_traefik_renews_too_late(directory: str | None, hours: int | None, is_late: bool) -> None:
     """Only where it asks a private CA and was not told how long its certificates live."""
-    resolver = Resolver(name="step", file="/etc/traefik/traefik.yml", line=12, directory=directory, hours=hours)
+    resolver = CertResolver(name="step", file="/etc/traefik/traefik.yml", line=12, directory=directory, hours=hours)
     found = renews_too_late("lxc102", resolver)
     assert (found is not None) is is_late
     if found is not None:

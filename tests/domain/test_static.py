@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certagent.config import load_policy
-from certagent.domain.conclusions.static import (
+from certagent.domain.diagnosis.static import (
     MOST_OF_A_KIND,
     TABLE,
-    StaticLook,
+    StaticObservation,
     conclude_statically,
     conclude_while_watching,
 )
 from certagent.domain.findings import Finding, Severity, Vantage
-from certagent.domain.looks import Cause, Place
+from certagent.domain.observations import Misconfiguration, Place
 from certagent.domain.resolution.files import parse_files
 from certagent.domain.resolution.hosts import HOSTS_FILE
+from certagent.domain.resolution.managed_files import Surroundings, find_managers
 from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
-from certagent.domain.resolution.ownership import Surroundings, find_managers
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
 
 POLICY = load_policy(None)
@@ -45,10 +45,10 @@ def look(
     nsswitch: bytes | None = NSSWITCH,
     surroundings: Surroundings | None = None,
     **more: Any,
-) -> StaticLook:
+) -> StaticObservation:
     """The CA's node with those files."""
     around = surroundings or Surroundings()
-    looked = StaticLook(
+    looked = StaticObservation(
         node="lxc103",
         files=parse_files(hosts, resolv_conf, nsswitch, "lxc103", around),
         contents={HOSTS_FILE: hosts, RESOLV_CONF_FILE: resolv_conf, NSSWITCH_FILE: nsswitch},
@@ -60,12 +60,12 @@ def look(
     return msgspec.structs.replace(looked, **more)
 
 
-def found(looked: StaticLook) -> list[tuple[str, int | None]]:
+def found(looked: StaticObservation) -> list[tuple[str, int | None]]:
     """(code, line) of everything that is concluded."""
     return [(one.code, one.culprit.line if one.culprit else None) for one in conclude_statically(looked)]
 
 
-def only(looked: StaticLook) -> Finding:
+def only(looked: StaticObservation) -> Finding:
     """The one finding, graded."""
     (finding,) = conclude_statically(looked)
     return POLICY.grade(finding)
@@ -245,14 +245,14 @@ def test_a_hand_edit_in_a_managed_section_is_named_with_where_to_make_it() -> No
         (look(resolv_conf=RESOLV_CONF + b"options ndots:2\n"), []),
     ],
 )
-def test_who_rewrites_what(looked: StaticLook, expected: list[tuple[str, int]]) -> None:
+def test_who_rewrites_what(looked: StaticObservation, expected: list[tuple[str, int]]) -> None:
     """What a manager itself writes is no edit; what it was told to leave alone stays."""
     assert found(looked) == expected
 
 
 def test_what_a_web_server_names_in_vain_is_said_with_its_line() -> None:
     """As the gateway's files show it."""
-    cause = Cause(
+    cause = Misconfiguration(
         code="deploy.dangling_reference",
         place=Place(file="/etc/traefik/dynamic/a.yml", line=5, text="service: gone"),
         what="the router a names the service 'gone', which nobody defines",

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from certagent.domain.conclusions import conclude
-from certagent.domain.conclusions.evidence import Evidence
+from certagent.domain.diagnosis import conclude
+from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
 from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
 from tests.collector.cast import TRAEFIK, rehearsal

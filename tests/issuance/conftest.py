@@ -18,9 +18,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from certagent.domain.orders import Account, PendingOrder
-from certagent.issuance.authority import Authority
-from certagent.issuance.solvers.listener import Listener
-from certagent.world.clock import SystemClock
+from certagent.issuance.acme_client import AcmeClient
+from certagent.issuance.solvers.http01_responder import Http01Responder
+from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 
 START_SECONDS = 30.0
@@ -161,16 +161,16 @@ def orders() -> MemoryOrders:
 
 
 @pytest.fixture
-async def authority(step_ca: StepCa, accounts: MemoryAccounts) -> AsyncIterator[Authority]:
+async def authority(step_ca: StepCa, accounts: MemoryAccounts) -> AsyncIterator[AcmeClient]:
     """The CA, with an account that registers at the first order."""
-    async with Authority(step_ca.directory, step_ca.root, (), accounts, SystemClock()) as opened:
+    async with AcmeClient(step_ca.directory, step_ca.root, (), accounts, SystemClock()) as opened:
         yield opened
 
 
 @pytest.fixture
-async def listener(step_ca: StepCa) -> AsyncIterator[Listener]:
+async def listener(step_ca: StepCa) -> AsyncIterator[Http01Responder]:
     """The responder, on the port that the CA asks."""
-    async with Listener(f"127.0.0.1:{step_ca.challenge_port}", SystemClock()) as opened:
+    async with Http01Responder(f"127.0.0.1:{step_ca.challenge_port}", SystemClock()) as opened:
         yield opened
 
 

@@ -14,18 +14,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certagent.agent.rehearsal import planted
-from certagent.domain.alpn import ACME_IDENTIFIER, OBSOLETE_IDENTIFIER
+from certagent.domain.alpn_certificate import ACME_IDENTIFIER, OBSOLETE_IDENTIFIER
 from certagent.domain.orders import Challenge, Failed, Issued, Status
 from certagent.domain.rehearsals import ACME_TLS, Attempt, Origin, RehearsalRequest, ResolvedAddress, body_for
 from certagent.domain.resolution.go import Lookup
-from certagent.issuance.authority import Authority
-from certagent.issuance.order import Orderer, Wanted
-from certagent.issuance.solvers.alpn import AlpnListener
-from certagent.issuance.solvers.listening import MOST_CONNECTIONS
-from certagent.vantage.alpn import Handshakes
-from certagent.vantage.dial import Dialer
-from certagent.world.clock import SystemClock
-from certagent.world.tls import serving
+from certagent.issuance.acme_client import AcmeClient
+from certagent.issuance.order import CertificateRequest, OrderProcedure
+from certagent.issuance.solvers.alpn_responder import TlsAlpn01Responder
+from certagent.issuance.solvers.responder_server import MOST_CONNECTIONS
+from certagent.system.clock import SystemClock
+from certagent.system.tls import serving
+from certagent.vantage.dialer import Dialer
+from certagent.vantage.tls_alpn01_probe import TlsAlpn01Probe
 from tests.clock import FakeClock
 from tests.issuance.conftest import MemoryOrders, StepCa, free_port
 
@@ -33,7 +33,7 @@ NAME = "localhost"
 TOKEN = "t" * 43
 DIGEST = hashlib.sha256(body_for(TOKEN).encode()).digest()
 REQUEST = RehearsalRequest(identifier=NAME, challenge="tls-alpn-01", token=TOKEN, digest=DIGEST.hex())
-WANTED = Wanted(identifiers=(NAME,), key_type="ecdsa-p256")
+WANTED = CertificateRequest(identifiers=(NAME,), key_type="ecdsa-p256")
 
 MakeContext = Callable[[bytes], ssl.SSLContext]
 """A server's context for the digest that a challenge wants."""
@@ -44,7 +44,7 @@ async def _rehearse(port: int, request: RehearsalRequest = REQUEST, *addresses: 
     found = tuple(ResolvedAddress(address=one, origin=Origin(source="literal")) for one in addresses or ("127.0.0.1",))
     lookup = Lookup(name=request.identifier, order=("files",), addresses=found)
     dialer = Dialer(lambda _address: True, is_silence_final=False)
-    return (await Handshakes(dialer).attempts(request, lookup, port))[-1]
+    return (await TlsAlpn01Probe(dialer).attempts(request, lookup, port))[-1]
 
 
 def _pair(*names: str, extension: tuple[x509.ObjectIdentifier, bytes, bool] | None = None) -> tuple[bytes, bytes]:
@@ -135,7 +135,7 @@ class Presenting:
 
 @pytest.mark.parametrize("case", CASES)
 async def test_the_rehearsal_says_what_the_ca_does(
-    case: str, authority: Authority, orders: MemoryOrders, step_ca: StepCa
+    case: str, authority: AcmeClient, orders: MemoryOrders, step_ca: StepCa
 ) -> None:
     """The same certificate, once with the rehearsal's digest and once with the order's."""
     make, expected = CASES[case]
@@ -144,7 +144,7 @@ async def test_the_rehearsal_says_what_the_ca_does(
     answer = attempt.hops[0].alpn
     assert answer is not None
     assert (answer.protocol, answer.is_alone, answer.extension) == expected
-    outcome = await Orderer(authority, Presenting(step_ca.tls_port, make), orders, SystemClock()).obtain(WANTED)
+    outcome = await OrderProcedure(authority, Presenting(step_ca.tls_port, make), orders, SystemClock()).obtain(WANTED)
     assert isinstance(outcome, Issued) is attempt.matched
 
 
@@ -170,20 +170,20 @@ async def test_nobody_there_and_plain_http_there(step_ca: StepCa) -> None:
     assert (hop.error, hop.alpn) == ("tls", None)
 
 
-async def test_an_order_comes_through(authority: Authority, orders: MemoryOrders, step_ca: StepCa) -> None:
+async def test_an_order_comes_through(authority: AcmeClient, orders: MemoryOrders, step_ca: StepCa) -> None:
     """A name and an address (RFC 8738), by the agent's own responder."""
-    wanted = Wanted(identifiers=(NAME, "127.0.0.1"), key_type="ecdsa-p256")
-    async with AlpnListener(f"127.0.0.1:{step_ca.tls_port}", SystemClock()) as responder:
-        outcome = await Orderer(authority, responder, orders, SystemClock()).obtain(wanted)
+    wanted = CertificateRequest(identifiers=(NAME, "127.0.0.1"), key_type="ecdsa-p256")
+    async with TlsAlpn01Responder(f"127.0.0.1:{step_ca.tls_port}", SystemClock()) as responder:
+        outcome = await OrderProcedure(authority, responder, orders, SystemClock()).obtain(wanted)
         assert isinstance(outcome, Issued)
         assert (await _rehearse(step_ca.tls_port)).hops[0].error == "reset"  # nothing is presented any more
 
 
-async def test_a_wrong_answer_is_final(authority: Authority, orders: MemoryOrders, step_ca: StepCa) -> None:
+async def test_a_wrong_answer_is_final(authority: AcmeClient, orders: MemoryOrders, step_ca: StepCa) -> None:
     """The order is lost, and the CA's own words are kept."""
-    outcome = await Orderer(authority, Presenting(step_ca.tls_port, _of_another(NAME)), orders, SystemClock()).obtain(
-        WANTED
-    )
+    outcome = await OrderProcedure(
+        authority, Presenting(step_ca.tls_port, _of_another(NAME)), orders, SystemClock()
+    ).obtain(WANTED)
     assert isinstance(outcome, Failed)
     assert (outcome.code, outcome.can_retry) == ("acme.mismatch_final", False)
 
@@ -191,7 +191,7 @@ async def test_a_wrong_answer_is_final(authority: Authority, orders: MemoryOrder
 @pytest.mark.parametrize("identifier", [NAME, "127.0.0.1"])
 async def test_what_is_planted_passes_the_rehearsal(identifier: str, step_ca: StepCa) -> None:
     """From planting to the handshake beside the CA, and gone afterwards."""
-    async with AlpnListener(f"127.0.0.1:{step_ca.tls_port}", SystemClock()) as responder:
+    async with TlsAlpn01Responder(f"127.0.0.1:{step_ca.tls_port}", SystemClock()) as responder:
         async with planted(responder, identifier) as request:
             check = await responder.answers(request)
             assert (check.answered, check.challenge, check.withheld) == (True, "tls-alpn-01", "")
@@ -203,7 +203,7 @@ async def test_what_is_planted_passes_the_rehearsal(identifier: str, step_ca: St
 async def test_an_order_goes_before_a_rehearsal(step_ca: StepCa) -> None:
     """A rehearsal in the middle of an order must not take its certificate away: there the CA's no is final."""
     challenge = Challenge(type="tls-alpn-01", url="", status=Status.PENDING, token="order")
-    async with AlpnListener(f"127.0.0.1:{step_ca.tls_port}", SystemClock()) as responder:
+    async with TlsAlpn01Responder(f"127.0.0.1:{step_ca.tls_port}", SystemClock()) as responder:
         await responder.present(NAME, challenge, "order.thumbprint")
         async with planted(responder, NAME) as request:
             assert (await responder.answers(request)).withheld == "an order for that name is under way"
@@ -217,7 +217,7 @@ async def test_an_order_goes_before_a_rehearsal(step_ca: StepCa) -> None:
 async def test_what_was_planted_is_forgotten_in_time(step_ca: StepCa) -> None:
     """A rehearsal's certificate lives for a minute at most, whoever forgets to withdraw it."""
     clock = FakeClock()
-    async with AlpnListener(f"127.0.0.1:{step_ca.tls_port}", clock) as responder:
+    async with TlsAlpn01Responder(f"127.0.0.1:{step_ca.tls_port}", clock) as responder:
         await responder.show(REQUEST, body_for(TOKEN))
         assert (await _rehearse(step_ca.tls_port)).matched
         clock.move(timedelta(seconds=61))
@@ -227,7 +227,7 @@ async def test_what_was_planted_is_forgotten_in_time(step_ca: StepCa) -> None:
 async def test_a_port_that_is_taken_is_said_and_tried_again(step_ca: StepCa) -> None:
     """The agent works on; the check says why, and finds the port free later."""
     taken = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", step_ca.tls_port)
-    async with AlpnListener(f"127.0.0.1:{step_ca.tls_port}", SystemClock()) as responder:
+    async with TlsAlpn01Responder(f"127.0.0.1:{step_ca.tls_port}", SystemClock()) as responder:
         await responder.show(REQUEST, body_for(TOKEN))
         check = await responder.answers(REQUEST)
         assert (check.answered, "address already in use" in check.detail.lower()) == (False, True)
@@ -239,7 +239,7 @@ async def test_a_port_that_is_taken_is_said_and_tried_again(step_ca: StepCa) -> 
 async def test_who_keeps_silent_keeps_nobody_out() -> None:
     """Twice as many connections as are held, none of which shakes hands: a bounded number of descriptors, and the
     CA's own is answered at once."""
-    async with AlpnListener(f"127.0.0.1:{free_port()}", SystemClock()) as listener, AsyncExitStack() as stack:
+    async with TlsAlpn01Responder(f"127.0.0.1:{free_port()}", SystemClock()) as listener, AsyncExitStack() as stack:
         host, port = listener.listen.split(":")
         before = len(os.listdir("/proc/self/fd"))
         silent = [await asyncio.open_connection(host, int(port)) for _ in range(2 * MOST_CONNECTIONS)]

@@ -15,19 +15,19 @@ import pytest
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Generation
 from certagent.domain.orders import Failed, Issued, PendingOrder
-from certagent.issuance.authority import Authority
+from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.directory import check_directory
 from certagent.issuance.mtls import MtlsRenewal
-from certagent.issuance.order import AuthorityUnreachableError, Orderer, Wanted
-from certagent.issuance.solvers.listener import Listener
-from certagent.world.clock import SystemClock
+from certagent.issuance.order import AuthorityUnreachableError, CertificateRequest, OrderProcedure
+from certagent.issuance.solvers.http01_responder import Http01Responder
+from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa
 from tests.tls_servers import context_of
 
 pytestmark = pytest.mark.slow
 
-WANTED = Wanted(identifiers=("localhost",), key_type="ecdsa-p256")
+WANTED = CertificateRequest(identifiers=("localhost",), key_type="ecdsa-p256")
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 120\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 BROKEN = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\nConnection: close\r\n\r\noops"
@@ -123,22 +123,22 @@ async def front(step_ca: StepCa, tmp_path: Path) -> AsyncIterator[Front]:
 
 
 @pytest.fixture
-async def through(front: Front) -> AsyncIterator[Authority]:
+async def through(front: Front) -> AsyncIterator[AcmeClient]:
     """An account at the CA, through the front. Its directory follows the Host header, so all requests come here."""
-    async with Authority(front.directory, front.root, (), MemoryAccounts(), SystemClock()) as authority:
+    async with AcmeClient(front.directory, front.root, (), MemoryAccounts(), SystemClock()) as authority:
         yield authority
 
 
-async def test_whole_it_issues(through: Authority, listener: Listener, orders: MemoryOrders) -> None:
+async def test_whole_it_issues(through: AcmeClient, listener: Http01Responder, orders: MemoryOrders) -> None:
     """The front itself is in nobody's way."""
-    assert isinstance(await Orderer(through, listener, orders, SystemClock()).obtain(WANTED), Issued)
+    assert isinstance(await OrderProcedure(through, listener, orders, SystemClock()).obtain(WANTED), Issued)
 
 
 async def test_a_busy_ca_says_when_to_come_back(
-    front: Front, through: Authority, listener: Listener, orders: MemoryOrders
+    front: Front, through: AcmeClient, listener: Http01Responder, orders: MemoryOrders
 ) -> None:
     """Two minutes are for the schedule, not for this order: asked once, and the wish is handed on."""
-    orderer = Orderer(through, listener, orders, SystemClock())
+    orderer = OrderProcedure(through, listener, orders, SystemClock())
     front.answer, front.only = BUSY, "/new-order"
     failed = await orderer.obtain(WANTED)
     assert isinstance(failed, Failed)
@@ -162,11 +162,11 @@ class BreaksWhenSaved(MemoryOrders):
 
 
 async def test_a_ca_that_breaks_in_the_middle_has_the_same_order_finished(
-    front: Front, through: Authority, listener: Listener, step_ca: StepCa
+    front: Front, through: AcmeClient, listener: Http01Responder, step_ca: StepCa
 ) -> None:
     """500 to everything, from there on: tried for a moment, the order kept, and taken up when it works again."""
     orders = BreaksWhenSaved(front)
-    orderer = Orderer(through, listener, orders, SystemClock())
+    orderer = OrderProcedure(through, listener, orders, SystemClock())
     placed, finalized = step_ca.count("new-order"), step_ca.count("finalize")
     failed = await orderer.obtain(WANTED)
     assert isinstance(failed, Failed)
@@ -182,10 +182,10 @@ async def test_a_ca_that_breaks_in_the_middle_has_the_same_order_finished(
     ids=["garbage", "half an answer", "nothing", "no Location", "no UTF-8"],
 )
 async def test_what_is_no_answer_is_no_refusal(
-    front: Front, through: Authority, listener: Listener, orders: MemoryOrders, answer: bytes
+    front: Front, through: AcmeClient, listener: Http01Responder, orders: MemoryOrders, answer: bytes
 ) -> None:
     """An exception that says where; what was begun is kept, and the next try ends well."""
-    orderer = Orderer(through, listener, orders, SystemClock())
+    orderer = OrderProcedure(through, listener, orders, SystemClock())
     front.answer, front.only = answer, "/new-order"
     with pytest.raises(AuthorityUnreachableError, match="localhost"):
         await orderer.obtain(WANTED)
@@ -195,27 +195,27 @@ async def test_what_is_no_answer_is_no_refusal(
 
 @pytest.mark.parametrize("said", [b'{"detail": "f\xfcr sp\xe4ter"}', b'{"subproblems": [' * 5000])
 async def test_a_refusal_in_no_words_is_a_refusal(
-    front: Front, through: Authority, listener: Listener, orders: MemoryOrders, said: bytes
+    front: Front, through: AcmeClient, listener: Http01Responder, orders: MemoryOrders, said: bytes
 ) -> None:
     """A problem document that cannot be read is as good as none."""
     front.answer, front.only = _answered("403 Forbidden", said), "/new-order"
-    failed = await Orderer(through, listener, orders, SystemClock()).obtain(WANTED)
+    failed = await OrderProcedure(through, listener, orders, SystemClock()).obtain(WANTED)
     assert isinstance(failed, Failed)
     assert (failed.code, failed.problems[0].detail) == ("acme.failed", "HTTP 403 without a problem document")
 
 
 @pytest.mark.parametrize("given", [b"<html>patience</html>", b"", b"not PEM \xff"])
 async def test_something_else_than_the_certificate_loses_the_order(
-    front: Front, through: Authority, listener: Listener, orders: MemoryOrders, given: bytes
+    front: Front, through: AcmeClient, listener: Http01Responder, orders: MemoryOrders, given: bytes
 ) -> None:
     """It is not taken up again only to be given the same: the next attempt places another one."""
     front.answer, front.only = _answered("200 OK", given), "/certificate/"
-    failed = await Orderer(through, listener, orders, SystemClock()).obtain(WANTED)
+    failed = await OrderProcedure(through, listener, orders, SystemClock()).obtain(WANTED)
     assert isinstance(failed, Failed)
     assert (failed.code, failed.can_retry, orders.order) == ("acme.failed", False, None)
     assert "what it gave as the certificate is none" in failed.problems[0].detail
     front.answer = None
-    assert isinstance(await Orderer(through, listener, orders, SystemClock()).obtain(WANTED), Issued)
+    assert isinstance(await OrderProcedure(through, listener, orders, SystemClock()).obtain(WANTED), Issued)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from certagent.domain.conclusions import conclude
+from certagent.domain.diagnosis import conclude
 from certagent.domain.findings import Finding
 from certagent.domain.orders import Order, Status
 from certagent.issuance.directory import check_directory
 from certagent.issuance.failures import lost
-from certagent.world.clock import SystemClock
+from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 from tests.domain.scene import scene
 from tests.tls_servers import context_of

@@ -12,10 +12,10 @@ import pytest
 
 from certagent.agent.rehearsal import planted
 from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest, body_for
-from certagent.issuance.solvers.listener import LARGEST_REQUEST, Listener
-from certagent.issuance.solvers.listening import MOST_CONNECTIONS
-from certagent.world.clock import SystemClock
-from certagent.world.http import Reply, connect, fetch
+from certagent.issuance.solvers.http01_responder import LARGEST_REQUEST, Http01Responder
+from certagent.issuance.solvers.responder_server import MOST_CONNECTIONS
+from certagent.system.clock import SystemClock
+from certagent.system.http import Reply, connect, fetch
 from tests.issuance.conftest import free_port
 
 
@@ -36,18 +36,18 @@ def clock() -> TurnedClock:
 
 
 @pytest.fixture
-async def listener(clock: TurnedClock) -> AsyncIterator[Listener]:
+async def listener(clock: TurnedClock) -> AsyncIterator[Http01Responder]:
     """On some port of loopback."""
-    async with Listener(f"127.0.0.1:{free_port()}", clock) as opened:
+    async with Http01Responder(f"127.0.0.1:{free_port()}", clock) as opened:
         yield opened
 
 
-async def _get(listener: Listener, path: str) -> Reply:
+async def _get(listener: Http01Responder, path: str) -> Reply:
     host, port = listener.listen.split(":")
     return await fetch(await connect(host, int(port)), "localhost", path, "test")
 
 
-async def test_it_serves_what_is_planted_until_it_is_removed(listener: Listener) -> None:
+async def test_it_serves_what_is_planted_until_it_is_removed(listener: Http01Responder) -> None:
     """Beside other tokens, under the challenge path only, and closes each connection."""
     listener.plant("one", "body of one", 60)
     listener.plant("two", "body of two", 60)
@@ -60,7 +60,7 @@ async def test_it_serves_what_is_planted_until_it_is_removed(listener: Listener)
     assert (await _get(listener, CHALLENGE_PATH + "two")).body == b"body of two"
 
 
-async def test_what_is_planted_does_not_outlive_its_time(listener: Listener, clock: TurnedClock) -> None:
+async def test_what_is_planted_does_not_outlive_its_time(listener: Http01Responder, clock: TurnedClock) -> None:
     """Even if nobody removes it."""
     listener.plant("one", "body", 60)
     clock.turned = 59.9
@@ -69,7 +69,7 @@ async def test_what_is_planted_does_not_outlive_its_time(listener: Listener, clo
     assert (await _get(listener, CHALLENGE_PATH + "one")).status == 404
 
 
-async def test_it_checks_itself_over_the_network(listener: Listener) -> None:
+async def test_it_checks_itself_over_the_network(listener: Http01Responder) -> None:
     """By what is planted, not by being there."""
     body = body_for("token")
     request = RehearsalRequest(
@@ -81,13 +81,13 @@ async def test_it_checks_itself_over_the_network(listener: Listener) -> None:
     assert (await listener.answers(request)).answered
 
 
-async def test_a_taken_port_is_one_clear_sentence_and_is_tried_again(listener: Listener) -> None:
+async def test_a_taken_port_is_one_clear_sentence_and_is_tried_again(listener: Http01Responder) -> None:
     """The finding says who cannot listen where; once the port is free, the next check is good."""
     body = body_for("token")
     request = RehearsalRequest(
         identifier="traefik.internal", token="token", digest=hashlib.sha256(body.encode()).hexdigest()
     )
-    async with Listener(listener.listen, SystemClock()) as late:
+    async with Http01Responder(listener.listen, SystemClock()) as late:
         late.plant("token", body, 60)
         check = await late.answers(request)
         assert not check.answered
@@ -107,7 +107,9 @@ async def test_a_taken_port_is_one_clear_sentence_and_is_tried_again(listener: L
         (b"x" * (LARGEST_REQUEST + 1), b""),
     ],
 )
-async def test_strange_requests_get_short_answers(listener: Listener, request_bytes: bytes, starts: bytes) -> None:
+async def test_strange_requests_get_short_answers(
+    listener: Http01Responder, request_bytes: bytes, starts: bytes
+) -> None:
     """No body to HEAD, 405 to what is no GET, nothing at all to what does not end."""
     listener.plant("one", "body", 60)
     host, port = listener.listen.split(":")
@@ -125,7 +127,7 @@ async def test_strange_requests_get_short_answers(listener: Listener, request_by
 
 async def test_it_ends_with_connections_open() -> None:
     """Somebody who says nothing does not keep the agent from stopping."""
-    listener = Listener(f"127.0.0.1:{free_port()}", SystemClock())
+    listener = Http01Responder(f"127.0.0.1:{free_port()}", SystemClock())
     async with asyncio.timeout(5):
         async with listener:
             host, port = listener.listen.split(":")
@@ -136,7 +138,7 @@ async def test_it_ends_with_connections_open() -> None:
         writer.close()
 
 
-async def _say(listener: Listener, said: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _say(listener: Http01Responder, said: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, port = listener.listen.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(said)
@@ -147,7 +149,7 @@ def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-async def test_who_keeps_silent_keeps_nobody_out(listener: Listener) -> None:
+async def test_who_keeps_silent_keeps_nobody_out(listener: Http01Responder) -> None:
     """Twice as many connections as are held, each with half a request: the CA's own is answered at once."""
     listener.plant("one", "body of one", 60)
     silent = [await _say(listener, b"GET /.well-known/") for _ in range(2 * MOST_CONNECTIONS)]
@@ -156,7 +158,7 @@ async def test_who_keeps_silent_keeps_nobody_out(listener: Listener) -> None:
         writer.transport.abort()
 
 
-async def test_10_000_connections_cost_a_bounded_number_of_descriptors(listener: Listener) -> None:
+async def test_10_000_connections_cost_a_bounded_number_of_descriptors(listener: Http01Responder) -> None:
     """From a program of its own, in rounds; afterwards the responder answers as before."""
     listener.plant("one", "body of one", 60)
     host, port = listener.listen.split(":")
@@ -203,14 +205,14 @@ for number in range(10_000):
         "/",
     ],
 )
-async def test_other_paths_and_others_tokens_get_the_same_answer(listener: Listener, path: str) -> None:
+async def test_other_paths_and_others_tokens_get_the_same_answer(listener: Http01Responder, path: str) -> None:
     """Nothing tells a token that nearly is one from one that never was."""
     listener.plant("one", "body of one", 60)
     answer = await _get(listener, path)
     assert (answer.status, answer.body) == (404, b"no such token here\n")
 
 
-async def test_what_a_rehearsal_plants_is_no_key_authorization(listener: Listener) -> None:
+async def test_what_a_rehearsal_plants_is_no_key_authorization(listener: Http01Responder) -> None:
     """Nothing of what is asked for from outside is ever in it: token and body are made here (DESIGN, rule 8)."""
     async with planted(listener, "traefik.internal") as request:
         body = (await _get(listener, CHALLENGE_PATH + request.token)).body.decode()

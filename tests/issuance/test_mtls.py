@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives import serialization
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Generation
 from certagent.domain.orders import Failed, Issued
-from certagent.issuance.authority import Authority
+from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.mtls import MtlsRenewal
-from certagent.issuance.order import Orderer, Wanted
-from certagent.issuance.solvers.listener import Listener
-from certagent.world.clock import SystemClock
+from certagent.issuance.order import CertificateRequest, OrderProcedure
+from certagent.issuance.solvers.http01_responder import Http01Responder
+from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa, free_port
 
@@ -25,11 +25,11 @@ async def _first(ca: StepCa, key_type: str = "ecdsa-p256") -> Generation:
     """A certificate by a challenge."""
     clock = SystemClock()
     async with (
-        Listener(f"127.0.0.1:{ca.challenge_port}", clock) as listener,
-        Authority(ca.directory, ca.root, (), MemoryAccounts(), clock) as authority,
+        Http01Responder(f"127.0.0.1:{ca.challenge_port}", clock) as listener,
+        AcmeClient(ca.directory, ca.root, (), MemoryAccounts(), clock) as authority,
     ):
-        wanted = Wanted(identifiers=NAMES, key_type=key_type)
-        issued = await Orderer(authority, listener, MemoryOrders(), clock).obtain(wanted)
+        wanted = CertificateRequest(identifiers=NAMES, key_type=key_type)
+        issued = await OrderProcedure(authority, listener, MemoryOrders(), clock).obtain(wanted)
     assert isinstance(issued, Issued)
     return _generation(issued.key_pem, issued.chain_pem)
 

@@ -10,8 +10,8 @@ from certagent.commands import init as command
 from tests.issuance.conftest import StepCa
 
 
-def _wish(ca: StepCa, folder: Path, fingerprint: str | None = None) -> command.Wish:
-    return command.Wish(
+def _wish(ca: StepCa, folder: Path, fingerprint: str | None = None) -> command.InitRequest:
+    return command.InitRequest(
         directory=ca.directory, root=folder / "root.crt", configuration=folder / "agent.toml", fingerprint=fingerprint
     )
 
@@ -57,7 +57,7 @@ def test_else_a_person_is_asked(step_ca: StepCa, tmp_path: Path, fingerprint: st
 
 def test_a_ca_that_does_not_answer_is_said(tmp_path: Path) -> None:
     """The rest is done all the same."""
-    wish = command.Wish(
+    wish = command.InitRequest(
         directory="https://127.0.0.1:1/acme/acme/directory", root=tmp_path / "r", configuration=tmp_path / "agent.toml"
     )
     document = command.init(wish, _nobody, write=True)

@@ -19,23 +19,23 @@ from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
 
 from certagent.config import HookSolver, Rfc2136Solver
+from certagent.domain.dns01_record import TxtAnswer, text_of
 from certagent.domain.orders import Account, Challenge, Failed, Issued, Status
 from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest
-from certagent.domain.txt import TxtAnswer, text_of
 from certagent.issuance.accounts import ensure_account, thumbprint
-from certagent.issuance.authority import Authority
-from certagent.issuance.order import NotPresentedError, Orderer, Wanted
-from certagent.issuance.solvers import rfc2136
-from certagent.issuance.solvers.hook import Hook, HookRecord
-from certagent.issuance.solvers.rfc2136 import ZoneWriter
+from certagent.issuance.acme_client import AcmeClient
+from certagent.issuance.order import CertificateRequest, NotPresentedError, OrderProcedure
+from certagent.issuance.solvers import dns01_update
+from certagent.issuance.solvers.dns01_program import Dns01Program, HookRecord
+from certagent.issuance.solvers.dns01_update import Dns01Updater
 from certagent.issuance.solvers.stateless import Stateless, snippet
 from certagent.issuance.solvers.webroot import Webroot
-from certagent.world.clock import SystemClock
-from certagent.world.records import UpdateAnswer
-from certagent.world.zones import ZoneAnswer
+from certagent.system.clock import SystemClock
+from certagent.system.dns_update import UpdateAnswer
+from certagent.system.zones import ZoneAnswer
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa
 
-WANTED = Wanted(identifiers=("localhost", "127.0.0.1"), key_type="ecdsa-p256")
+WANTED = CertificateRequest(identifiers=("localhost", "127.0.0.1"), key_type="ecdsa-p256")
 
 
 class MemoryJournal:
@@ -82,10 +82,10 @@ def served(step_ca: StepCa, tmp_path: Path) -> Iterator[Path]:
         thread.join()
 
 
-async def test_a_web_servers_folder_answers_the_ca(authority: Authority, orders: MemoryOrders, served: Path) -> None:
+async def test_a_web_servers_folder_answers_the_ca(authority: AcmeClient, orders: MemoryOrders, served: Path) -> None:
     """A name and an address; nothing is left in the folder, nor in the journal."""
     journal = MemoryJournal()
-    issued = await Orderer(authority, Webroot(served, journal), orders, SystemClock()).obtain(WANTED)
+    issued = await OrderProcedure(authority, Webroot(served, journal), orders, SystemClock()).obtain(WANTED)
     assert isinstance(issued, Issued)
     assert list((served / CHALLENGE_PATH.strip("/")).iterdir()) == []
     assert journal.records == ()
@@ -168,12 +168,12 @@ async def _as_nginx(text: str, port: int) -> asyncio.Server:
 
 
 async def test_a_thumbprint_answers_every_challenge(
-    authority: Authority, accounts: MemoryAccounts, orders: MemoryOrders, step_ca: StepCa
+    authority: AcmeClient, accounts: MemoryAccounts, orders: MemoryOrders, step_ca: StepCa
 ) -> None:
     """Known before the CA knows the account; nothing is presented."""
     mark = thumbprint(ensure_account(accounts))
     async with await _as_nginx(snippet(mark), step_ca.challenge_port):
-        issued = await Orderer(authority, Stateless(None, mark), orders, SystemClock()).obtain(WANTED)
+        issued = await OrderProcedure(authority, Stateless(None, mark), orders, SystemClock()).obtain(WANTED)
     assert isinstance(issued, Issued)
 
 
@@ -222,9 +222,9 @@ def _program(tmp_path: Path, status: int = 0, body: str = HOOK) -> Path:
     return path
 
 
-def _hook(tmp_path: Path, journal: MemoryJournal, status: int = 0, **more: Any) -> Hook:
+def _hook(tmp_path: Path, journal: MemoryJournal, status: int = 0, **more: Any) -> Dns01Program:
     command = (str(_program(tmp_path, status)), "--zone", "$(reboot) internal")
-    return Hook(HookSolver(command=command, **more), journal)
+    return Dns01Program(HookSolver(command=command, **more), journal)
 
 
 async def test_a_program_presents_the_record_and_cleans_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,10 +265,12 @@ async def test_a_program_runs_as_the_user_that_is_named() -> None:
     """In that user's groups, with nothing of ours; one that is not there is said before anything is run."""
     command = ("/bin/sh", "-c", '[ "$(id -un) $(id -Gn)" = "daemon daemon" ]')
     challenge = _challenge("token")
-    await Hook(HookSolver(command=command, user="daemon"), MemoryJournal()).present("app.internal", challenge, "body")
+    await Dns01Program(HookSolver(command=command, user="daemon"), MemoryJournal()).present(
+        "app.internal", challenge, "body"
+    )
     with pytest.raises(NotPresentedError, match="sh present ended with status 1"):
-        await Hook(HookSolver(command=command), MemoryJournal()).present("app.internal", challenge, "body")
-    stranger = Hook(HookSolver(command=command, user="nobody-here"), MemoryJournal())
+        await Dns01Program(HookSolver(command=command), MemoryJournal()).present("app.internal", challenge, "body")
+    stranger = Dns01Program(HookSolver(command=command, user="nobody-here"), MemoryJournal())
     with pytest.raises(NotPresentedError, match="there is no user 'nobody-here' on this machine"):
         await stranger.present("app.internal", challenge, "body")
 
@@ -276,7 +278,7 @@ async def test_a_program_runs_as_the_user_that_is_named() -> None:
 async def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
     """Bounded, with its children."""
     program = _program(tmp_path, body="#!/bin/sh\nsleep 600\n")
-    hook = Hook(HookSolver(command=(str(program),), timeout=0.3), MemoryJournal())
+    hook = Dns01Program(HookSolver(command=(str(program),), timeout=0.3), MemoryJournal())
     with pytest.raises(NotPresentedError, match="did not end within"):
         await hook.present("app.internal", _challenge("token"), "body")
 
@@ -291,10 +293,10 @@ async def test_what_a_killed_agent_presented_is_cleaned_up(tmp_path: Path) -> No
     assert len(journal.records) == 1
 
 
-async def test_an_order_says_which_program_failed(authority: Authority, orders: MemoryOrders, tmp_path: Path) -> None:
+async def test_an_order_says_which_program_failed(authority: AcmeClient, orders: MemoryOrders, tmp_path: Path) -> None:
     """By value; the order stays for the next time."""
-    wanted = Wanted(identifiers=("localhost",), key_type="ecdsa-p256")
-    failed = await Orderer(authority, _hook(tmp_path, MemoryJournal(), 1), orders, SystemClock()).obtain(wanted)
+    wanted = CertificateRequest(identifiers=("localhost",), key_type="ecdsa-p256")
+    failed = await OrderProcedure(authority, _hook(tmp_path, MemoryJournal(), 1), orders, SystemClock()).obtain(wanted)
     assert isinstance(failed, Failed)
     assert (failed.code, failed.can_retry) == ("dns01.hook_failed", True)
 
@@ -326,7 +328,7 @@ async def test_what_was_presented_is_cleaned_up_on_a_full_disk(tmp_path: Path) -
     assert len(journal.records) == 1
 
 
-async def _withheld(solver: Hook | ZoneWriter) -> None:
+async def _withheld(solver: Dns01Program | Dns01Updater) -> None:
     request = _request("app.internal", "other", solver.rehearsed("other"), "dns-01")
     await solver.show(request, solver.rehearsed("other"))
     check = await solver.answers(request)
@@ -345,10 +347,10 @@ class Primary:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.changes: list[Any] = []
         for name in ("find_zone", "servers_of", "ask_txt", "update_txt"):
-            monkeypatch.setattr(rfc2136, name, getattr(self, name))
+            monkeypatch.setattr(dns01_update, name, getattr(self, name))
 
     async def find_zone(self, *_: Any) -> ZoneAnswer:
-        """See `certagent.world.zones`."""
+        """See `certagent.system.zones`."""
         return ZoneAnswer(status="ok", zone="internal.", is_own=True)
 
     async def servers_of(self, *_: Any) -> tuple[str, ...]:
@@ -356,7 +358,7 @@ class Primary:
         return ("127.0.0.1",)
 
     async def ask_txt(self, server: str, name: str, *_: Any, **__: Any) -> TxtAnswer:
-        """See `certagent.world.records`."""
+        """See `certagent.system.dns_update`."""
         return TxtAnswer(nameserver=server, name=name, status="ok", records=1, matched=True)
 
     async def update_txt(self, server: str, zone: str, name: str, change: Any, **_: Any) -> UpdateAnswer:
@@ -372,7 +374,7 @@ async def test_a_record_that_cannot_be_noted_down_is_not_written(
     primary, journal = Primary(monkeypatch), MemoryJournal()
     (tmp_path / "tsig").write_text("c2VjcmV0")
     settings = Rfc2136Solver(server="127.0.0.1", key_name="certagent", key_file=tmp_path / "tsig")
-    writer = ZoneWriter(settings, journal, SystemClock())
+    writer = Dns01Updater(settings, journal, SystemClock())
     await writer.present("app.internal", _challenge("before"), "before")
     assert len(primary.changes) == 1
     journal.is_full = True

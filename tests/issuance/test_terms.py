@@ -10,26 +10,26 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from certagent.domain.certificates import CertificateFacts, read_facts, renewal_identifier
 from certagent.domain.deployments import Generation
-from certagent.domain.orders import Binding, Failed, Issued, OrderOutcome, Terms
-from certagent.issuance.advice import Advisor
-from certagent.issuance.authority import Authority
+from certagent.domain.orders import Binding, Failed, Issued, OrderOptions, OrderOutcome
+from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.keys import is_of_type, make_key
 from certagent.issuance.mtls import MtlsRenewal
-from certagent.issuance.order import Orderer, Wanted
-from certagent.issuance.patience import ProblemError
-from certagent.issuance.solvers.listener import Listener
-from certagent.world.clock import SystemClock
+from certagent.issuance.order import CertificateRequest, OrderProcedure
+from certagent.issuance.renewal_info import RenewalInfoClient
+from certagent.issuance.retry import ProblemError
+from certagent.issuance.solvers.http01_responder import Http01Responder
+from certagent.system.clock import SystemClock
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, Pebble, StepCa
 
 pytestmark = pytest.mark.slow
 
-WANTED = Wanted(identifiers=("localhost",), key_type="ecdsa-p256")
+WANTED = CertificateRequest(identifiers=("localhost",), key_type="ecdsa-p256")
 HMAC_KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 
 
-async def _obtain(authority: Authority, listener: Listener, **wanted: object) -> OrderOutcome:
+async def _obtain(authority: AcmeClient, listener: Http01Responder, **wanted: object) -> OrderOutcome:
     asked = msgspec.structs.replace(WANTED, **wanted)
-    return await Orderer(authority, listener, MemoryOrders(), SystemClock()).obtain(asked)
+    return await OrderProcedure(authority, listener, MemoryOrders(), SystemClock()).obtain(asked)
 
 
 def _leaf(outcome: OrderOutcome) -> x509.Certificate:
@@ -44,32 +44,32 @@ def _facts(outcome: OrderOutcome) -> CertificateFacts:
 # --- the real step-ca ---------------------------------------------------------------------------------------------
 
 
-async def test_a_lifetime_is_asked_for_and_given(authority: Authority, listener: Listener) -> None:
+async def test_a_lifetime_is_asked_for_and_given(authority: AcmeClient, listener: Http01Responder) -> None:
     """Ten minutes from now; the CA begins a minute ago."""
-    issued = await _obtain(authority, listener, terms=Terms(lifetime=timedelta(minutes=10)))
+    issued = await _obtain(authority, listener, terms=OrderOptions(lifetime=timedelta(minutes=10)))
     assert timedelta(minutes=10) <= _facts(issued).lifetime() <= timedelta(minutes=12)
 
 
 async def test_a_lifetime_that_the_ca_does_not_allow_has_a_name(
-    authority: Authority, listener: Listener, orders: MemoryOrders
+    authority: AcmeClient, listener: Http01Responder, orders: MemoryOrders
 ) -> None:
     """step-ca fails inside over it, and would for ever: the order is given up, not kept."""
-    wanted = msgspec.structs.replace(WANTED, terms=Terms(lifetime=timedelta(days=9)))
-    failed = await Orderer(authority, listener, orders, SystemClock()).obtain(wanted)
+    wanted = msgspec.structs.replace(WANTED, terms=OrderOptions(lifetime=timedelta(days=9)))
+    failed = await OrderProcedure(authority, listener, orders, SystemClock()).obtain(wanted)
     assert isinstance(failed, Failed)
     assert (failed.code, failed.can_retry) == ("ca.lifetime_denied", False)
     assert orders.order is None
     assert "9 days" in failed.problems[0].detail
 
 
-async def test_ed25519_is_issued(authority: Authority, listener: Listener) -> None:
+async def test_ed25519_is_issued(authority: AcmeClient, listener: Http01Responder) -> None:
     """The CA takes it; so does its renewal without a challenge."""
     issued = await _obtain(authority, listener, key_type="ed25519")
     assert isinstance(issued, Issued)
     assert is_of_type(issued.key_pem, "ed25519")
 
 
-async def test_a_key_may_stay(authority: Authority, listener: Listener) -> None:
+async def test_a_key_may_stay(authority: AcmeClient, listener: Http01Responder) -> None:
     """The next certificate is for the same one."""
     first = await _obtain(authority, listener)
     assert isinstance(first, Issued)
@@ -89,7 +89,7 @@ def test_a_key_is_known_by_its_type(key_type: str) -> None:
 
 @pytest.mark.parametrize("key_type", ["ecdsa-p256", "ecdsa-p384", "rsa-2048", "ed25519"])
 async def test_what_is_revoked_cannot_be_renewed(
-    authority: Authority, listener: Listener, step_ca: StepCa, key_type: str
+    authority: AcmeClient, listener: Http01Responder, step_ca: StepCa, key_type: str
 ) -> None:
     """Signed with the certificate's own key, or by the account where that cannot be; twice is no mistake."""
     issued = await _obtain(authority, listener, key_type=key_type)
@@ -102,7 +102,9 @@ async def test_what_is_revoked_cannot_be_renewed(
     assert renewed.code == "renewal.forbidden"
 
 
-async def test_what_mtls_renewed_can_be_revoked(authority: Authority, listener: Listener, step_ca: StepCa) -> None:
+async def test_what_mtls_renewed_can_be_revoked(
+    authority: AcmeClient, listener: Http01Responder, step_ca: StepCa
+) -> None:
     """No order led to it, so the CA refuses that over ACME; the certificate speaks for itself."""
     issued = await _obtain(authority, listener)
     assert isinstance(issued, Issued)
@@ -117,7 +119,7 @@ async def test_what_mtls_renewed_can_be_revoked(authority: Authority, listener: 
     assert isinstance(await by_mtls.renew(after, "ecdsa-p256"), Failed)
 
 
-async def test_somebody_elses_certificate_is_not_revoked(authority: Authority, listener: Listener) -> None:
+async def test_somebody_elses_certificate_is_not_revoked(authority: AcmeClient, listener: Http01Responder) -> None:
     """The key does not fit: the CA says no."""
     issued = await _obtain(authority, listener)
     assert isinstance(issued, Issued)
@@ -131,19 +133,19 @@ async def test_an_account_that_has_to_be_bound_is_named(
     """Before anything is ordered."""
     ca = start_step_ca(options={"requireEAB": True})
     async with (
-        Authority(ca.directory, ca.root, (), accounts, SystemClock()) as authority,
-        Listener(f"127.0.0.1:{ca.challenge_port}", SystemClock()) as listener,
+        AcmeClient(ca.directory, ca.root, (), accounts, SystemClock()) as authority,
+        Http01Responder(f"127.0.0.1:{ca.challenge_port}", SystemClock()) as listener,
     ):
         failed = await _obtain(authority, listener)
     assert isinstance(failed, Failed)
     assert failed.code == "ca.eab_required"
 
 
-async def test_step_ca_advises_nothing(authority: Authority, listener: Listener, step_ca: StepCa) -> None:
+async def test_step_ca_advises_nothing(authority: AcmeClient, listener: Http01Responder, step_ca: StepCa) -> None:
     """Its directory offers no ARI: asked once a day whether it does by now."""
     issued = await _obtain(authority, listener)
     assert isinstance(issued, Issued)
-    (advice,) = await Advisor(step_ca.directory, step_ca.root, ()).ask([issued.chain_pem])
+    (advice,) = await RenewalInfoClient(step_ca.directory, step_ca.root, ()).ask([issued.chain_pem])
     assert advice.window is None
     assert advice.again_in == timedelta(days=1)
 
@@ -158,64 +160,68 @@ def pebble(start_pebble: Callable[..., Pebble]) -> Pebble:
 
 
 @pytest.fixture
-async def elsewhere(pebble: Pebble) -> AsyncIterator[Authority]:
+async def elsewhere(pebble: Pebble) -> AsyncIterator[AcmeClient]:
     """An account at it."""
-    async with Authority(pebble.directory, pebble.root, (), MemoryAccounts(), SystemClock()) as authority:
+    async with AcmeClient(pebble.directory, pebble.root, (), MemoryAccounts(), SystemClock()) as authority:
         yield authority
 
 
 @pytest.fixture
-async def answering(pebble: Pebble) -> AsyncIterator[Listener]:
+async def answering(pebble: Pebble) -> AsyncIterator[Http01Responder]:
     """The responder that it asks."""
-    async with Listener(f"127.0.0.1:{pebble.challenge_port}", SystemClock()) as listener:
+    async with Http01Responder(f"127.0.0.1:{pebble.challenge_port}", SystemClock()) as listener:
         yield listener
 
 
-async def test_a_ca_of_another_make_issues_as_well(elsewhere: Authority, answering: Listener) -> None:
+async def test_a_ca_of_another_make_issues_as_well(elsewhere: AcmeClient, answering: Http01Responder) -> None:
     """It refuses nonces at random, validates when it likes, and says when to ask again."""
     for _ in range(3):
         assert isinstance(await _obtain(elsewhere, answering), Issued)
 
 
-async def test_a_profile_is_asked_for_where_there_are_profiles(elsewhere: Authority, answering: Listener) -> None:
+async def test_a_profile_is_asked_for_where_there_are_profiles(
+    elsewhere: AcmeClient, answering: Http01Responder
+) -> None:
     """And one that the CA does not have is its no, by value."""
-    issued = await _obtain(elsewhere, answering, terms=Terms(profile="shortlived"))
+    issued = await _obtain(elsewhere, answering, terms=OrderOptions(profile="shortlived"))
     assert _facts(issued).lifetime() < timedelta(days=7)
-    failed = await _obtain(elsewhere, answering, terms=Terms(profile="nonsense"))
+    failed = await _obtain(elsewhere, answering, terms=OrderOptions(profile="nonsense"))
     assert isinstance(failed, Failed)
     assert failed.code == "ca.policy_denies"
 
 
-async def test_the_ca_says_when_to_renew(elsewhere: Authority, answering: Listener, pebble: Pebble) -> None:
+async def test_the_ca_says_when_to_renew(elsewhere: AcmeClient, answering: Http01Responder, pebble: Pebble) -> None:
     """RFC 9773: a window inside the certificate's life, and when to ask again."""
     issued = await _obtain(elsewhere, answering)
     assert isinstance(issued, Issued)
-    (advice,) = await Advisor(pebble.directory, pebble.root, ()).ask([issued.chain_pem])
+    (advice,) = await RenewalInfoClient(pebble.directory, pebble.root, ()).ask([issued.chain_pem])
     assert advice.window is not None
     facts = _facts(issued)
     assert facts.not_before < advice.window.start < advice.window.end < facts.not_after
     assert timedelta(minutes=1) <= advice.again_in <= timedelta(days=1)
 
 
-async def test_a_renewal_names_its_predecessor_once(elsewhere: Authority, answering: Listener) -> None:
+async def test_a_renewal_names_its_predecessor_once(elsewhere: AcmeClient, answering: Http01Responder) -> None:
     """RFC 9773 section 5: a second successor is refused, and ordered without."""
     first = _leaf(await _obtain(elsewhere, answering))
-    terms = Terms(replaces=renewal_identifier(first))
+    terms = OrderOptions(replaces=renewal_identifier(first))
     assert terms.replaces is not None
     for _ in range(2):
         assert isinstance(await _obtain(elsewhere, answering, terms=terms), Issued)
 
 
 async def test_a_predecessor_that_the_ca_does_not_know_is_no_hindrance(
-    elsewhere: Authority, answering: Listener, authority: Authority, listener: Listener
+    elsewhere: AcmeClient, answering: Http01Responder, authority: AcmeClient, listener: Http01Responder
 ) -> None:
     """The node has moved from one CA to another."""
     stranger = _leaf(await _obtain(authority, listener))
-    assert isinstance(await _obtain(elsewhere, answering, terms=Terms(replaces=renewal_identifier(stranger))), Issued)
+    assert isinstance(
+        await _obtain(elsewhere, answering, terms=OrderOptions(replaces=renewal_identifier(stranger))), Issued
+    )
 
 
 @pytest.mark.parametrize("key_type", ["ecdsa-p256", "rsa-2048"])
-async def test_it_revokes_as_well(elsewhere: Authority, answering: Listener, key_type: str) -> None:
+async def test_it_revokes_as_well(elsewhere: AcmeClient, answering: Http01Responder, key_type: str) -> None:
     """By the certificate's key; once more is no mistake."""
     issued = await _obtain(elsewhere, answering, key_type=key_type)
     assert isinstance(issued, Issued)
@@ -231,12 +237,12 @@ async def test_an_account_is_bound_to_another_one(
     binding = Binding(key_id="kid-1", hmac_key=HMAC_KEY)
     assert HMAC_KEY not in repr(binding)
     wrong = Binding(key_id="kid-1", hmac_key=HMAC_KEY[::-1])
-    async with Listener(f"127.0.0.1:{ca.challenge_port}", SystemClock()) as listener:
+    async with Http01Responder(f"127.0.0.1:{ca.challenge_port}", SystemClock()) as listener:
         for bound in (None, wrong):
-            async with Authority(ca.directory, ca.root, (), MemoryAccounts(), SystemClock(), bound) as authority:
+            async with AcmeClient(ca.directory, ca.root, (), MemoryAccounts(), SystemClock(), bound) as authority:
                 failed = await _obtain(authority, listener)
             assert isinstance(failed, Failed)
-        async with Authority(ca.directory, ca.root, (), accounts, SystemClock(), binding) as authority:
+        async with AcmeClient(ca.directory, ca.root, (), accounts, SystemClock(), binding) as authority:
             assert isinstance(await _obtain(authority, listener), Issued)
 
 

@@ -25,9 +25,9 @@ import msgspec
 
 from certagent.config import AgentSection, AgentSettings, AuthoritySection, DnsSection, VantageSection
 from certagent.domain.rehearsals import Rehearsal, RehearsalRequest, body_for
-from certagent.vantage.observe import NodeVantage
-from certagent.vantage.rehearse import AuthorityVantage
-from certagent.world.clock import SystemClock
+from certagent.system.clock import SystemClock
+from certagent.vantage.authority_vantage import AuthorityVantage
+from certagent.vantage.node_vantage import NodeVantage
 
 NAME = "traefik.internal.thinkheads.ai"
 CA_NAME = "ca.internal.thinkheads.ai"

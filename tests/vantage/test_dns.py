@@ -13,12 +13,12 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from certagent.domain.conclusions import conclude
+from certagent.domain.diagnosis import conclude
 from certagent.domain.rehearsals import DnsAnswer
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.domain.resolution.resolv_conf import Nameserver, ResolvConf
-from certagent.vantage.resolve import Desk
-from certagent.world.dns import ask
+from certagent.system.dns import ask
+from certagent.vantage.ca_resolver import ResolverSession
 from tests.domain.scene import scene
 
 NAME = "app.lan.test."
@@ -208,6 +208,6 @@ async def test_a_nameservers_answer_becomes_a_finding(rcode: int, code: str) -> 
     """From the wire to the code: looked up as the CA does it, and concluded."""
     async with nameserver(lambda query: [reply(query, rcode=rcode)]) as port:
         only = Nameserver(2, "nameserver 127.0.0.1", f"127.0.0.1:{port}")
-        async with Desk(ResolverFiles(resolv_conf=ResolvConf(nameservers=(only,)))) as desk:
+        async with ResolverSession(ResolverFiles(resolv_conf=ResolvConf(nameservers=(only,)))) as desk:
             resolution = await desk.resolve(NAME)
     assert [finding.code for finding in conclude(scene(resolution))] == [code]

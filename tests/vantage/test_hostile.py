@@ -27,14 +27,14 @@ from certagent.domain.rehearsals import (
 )
 from certagent.domain.resolution.files import parse_files
 from certagent.domain.resolution.go import Lookup
-from certagent.vantage.dial import Dialer
-from certagent.vantage.fetch import Fetch, Manner
-from certagent.vantage.rehearse import AuthorityVantage, judge
-from certagent.vantage.resolve import MOST_ADDRESSES, Desk
-from certagent.vantage.rules import Rules, is_on_the_network
-from certagent.world.clock import SystemClock
-from certagent.world.dns import ask
-from certagent.world.linux import Proc
+from certagent.system.clock import SystemClock
+from certagent.system.dns import ask
+from certagent.system.procfs import ProcFs
+from certagent.vantage.authority_vantage import AuthorityVantage, judge
+from certagent.vantage.ca_resolver import MOST_ADDRESSES, ResolverSession
+from certagent.vantage.dialer import Dialer
+from certagent.vantage.http01_probe import FetchOptions, Http01Probe
+from certagent.vantage.rehearsal_limits import RehearsalLimits, is_on_the_network
 from tests.bounds import MEBIBYTE, at_most
 from tests.vantage.test_dns import NAME as ASKED
 from tests.vantage.test_dns import nameserver, reply
@@ -105,9 +105,11 @@ async def _fetch(
         found = (ResolvedAddress(address=leads[name], origin=origin),) if name in leads else ()
         return Lookup(name=name, order=("files", "dns"), addresses=found)
 
-    rules = Rules(allow=("*.internal.thinkheads.ai",), ports=frozenset({port, *ports}), may_connect=may_connect)
-    fetch = Fetch(look_up, rules, Dialer(may_connect), timedelta(seconds=FETCHING_FOR))
-    attempts = await fetch.attempts(REQUEST, await look_up(NAME), Manner(port))
+    rules = RehearsalLimits(
+        allow=("*.internal.thinkheads.ai",), ports=frozenset({port, *ports}), may_connect=may_connect
+    )
+    fetch = Http01Probe(look_up, rules, Dialer(may_connect), timedelta(seconds=FETCHING_FOR))
+    attempts = await fetch.attempts(REQUEST, await look_up(NAME), FetchOptions(port))
     return judge(attempts)[0], attempts[-1].hops[-1].error
 
 
@@ -288,7 +290,7 @@ async def test_thousands_of_addresses_are_cut() -> None:
         return DnsAnswer(nameserver=nameserver, name=name, record=record, status="ok", addresses=many)
 
     with at_most(seconds=10, mebibytes=32):
-        async with Desk(files, (), say) as desk:
+        async with ResolverSession(files, (), say) as desk:
             resolution = await desk.resolve("many.test")
     assert len(resolution.addresses) == len(resolution.hosts) == MOST_ADDRESSES
     assert all(len(answer.addresses) <= MOST_ADDRESSES for answer in resolution.dns)
@@ -297,7 +299,7 @@ async def test_thousands_of_addresses_are_cut() -> None:
 # --- agents
 
 
-def _vantage(proc: Proc | None = None) -> AuthorityVantage:
+def _vantage(proc: ProcFs | None = None) -> AuthorityVantage:
     settings = AgentSettings(
         agent=AgentSection(name="lxc103"),
         authority=AuthoritySection(directory="https://ca.x:9000/acme/acme/directory", root=Path("/nowhere")),
@@ -307,7 +309,7 @@ def _vantage(proc: Proc | None = None) -> AuthorityVantage:
 
 async def test_10_000_requests_of_an_agent_are_refused_but_for_a_few(tmp_path: Path) -> None:
     """Of one name, of 10,000 names, and of names that are nobody's."""
-    vantage = _vantage(Proc(tmp_path))
+    vantage = _vantage(ProcFs(tmp_path))
     with at_most(seconds=60, mebibytes=32):
         for identifiers in (["a.x"] * 10_000, [f"n{at}.x" for at in range(10_000)], ["evil.example"] * 10_000):
             requests = [RehearsalRequest(identifier=one, token=TOKEN, digest=digest_for(TOKEN)) for one in identifiers]

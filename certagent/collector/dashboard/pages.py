@@ -9,10 +9,10 @@ import msgspec
 from aiohttp import web
 
 from certagent.collector.access import READERS, caller_of, check_form_token, credential_key, form_token_of
-from certagent.collector.channel import Channels
+from certagent.collector.agent_link import AgentLinks
 from certagent.collector.dashboard.rendering import Renderer
-from certagent.collector.dashboard.words import Side, name_deed, sides_of
-from certagent.collector.problems import Handler, Problem
+from certagent.collector.dashboard.timeline_text import Side, sides_of, timeline_entry
+from certagent.collector.problems import Handler, HttpProblem
 from certagent.collector.store import KnownAgent, KnownCertificate, Page, Store, TokenRole
 from certagent.collector.views import (
     AgentView,
@@ -23,7 +23,8 @@ from certagent.collector.views import (
     trace_path,
 )
 from certagent.domain.incidents import Incident, IncidentState
-from certagent.domain.paths import Path, to_mermaid
+from certagent.domain.mermaid import to_mermaid
+from certagent.domain.path_trace import Path
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.resolution.files import RESOLVER_FILES
@@ -48,7 +49,7 @@ class Way(msgspec.Struct, frozen=True):
 class Dashboard:
     """The handlers of the pages, all for people: operators and viewers."""
 
-    def __init__(self, store: Store, channels: Channels, renderer: Renderer, clock: Clock) -> None:
+    def __init__(self, store: Store, channels: AgentLinks, renderer: Renderer, clock: Clock) -> None:
         self._store = store
         self._channels = channels
         self._renderer = renderer
@@ -131,7 +132,7 @@ class Dashboard:
         name = request.match_info["node"]
         facts = await self._store.node(name)
         if facts is None:
-            raise Problem(404, "Not Found", f"there is no node {name!r}")
+            raise HttpProblem(404, "Not Found", f"there is no node {name!r}")
         standing = await self._store.incidents(None, _MOST_INCIDENTS, party=name, states=_STANDING)
         (agent,) = self._show_agents([facts.agent])
         return self._render(
@@ -152,7 +153,7 @@ class Dashboard:
         found: Sequence[KnownCertificate] = facts.certificates if facts is not None else ()
         known = next((one for one in found if one.certificate.name == name), None)
         if known is None:
-            raise Problem(404, "Not Found", f"there is no certificate {name!r} on {node!r}")
+            raise HttpProblem(404, "Not Found", f"there is no certificate {name!r} on {node!r}")
         certificate = show_certificate(known)
         standing = await self._store.incidents(None, _MOST_INCIDENTS, party=node, states=_STANDING)
         deeds = await self._store.deeds(node, name, certificate.identifiers, _MOST_DEEDS)
@@ -161,14 +162,14 @@ class Dashboard:
             "certificate.html",
             certificate=certificate,
             incidents=[one for one in standing.items if (node, name) in _endangered([one])],
-            deeds=[name_deed(one) for one in deeds],
+            deeds=[timeline_entry(one) for one in deeds],
         )
 
     async def show_incident(self, request: web.Request) -> web.Response:
         """One incident: culprit, fix, victims, evidence of every vantage, path, history."""
         found = await self._store.incident(request.match_info["id"])
         if found is None:
-            raise Problem(404, "Not Found", f"there is no incident {request.match_info['id']!r}")
+            raise HttpProblem(404, "Not Found", f"there is no incident {request.match_info['id']!r}")
         incident, history, sightings = found
         return self._render(
             request,
@@ -186,7 +187,7 @@ class Dashboard:
         check_form_token(request, form.get("token"))
         incident = await self._store.acknowledge(request.match_info["id"], caller.name)
         if incident is None:
-            raise Problem(404, "Not Found", f"there is no incident {request.match_info['id']!r}")
+            raise HttpProblem(404, "Not Found", f"there is no incident {request.match_info['id']!r}")
         raise web.HTTPSeeOther(f"/incidents/{incident.id}")
 
     async def find_path(self, request: web.Request) -> web.Response:
@@ -209,7 +210,7 @@ class Dashboard:
         identifier = request.match_info["identifier"].lower()
         way = await self._way_to(identifier)
         if way is None:
-            raise Problem(404, "Not Found", f"nothing is known of {identifier!r}")
+            raise HttpProblem(404, "Not Found", f"nothing is known of {identifier!r}")
         return way
 
     async def _way_to(self, identifier: str) -> Way | None:
@@ -237,7 +238,7 @@ class Dashboard:
             caller_of(request, *READERS)
             try:
                 return await handler(request)
-            except Problem as problem:
+            except HttpProblem as problem:
                 return self._render(request, "problem.html", status=problem.status, problem=problem.document)
 
         return show
@@ -261,7 +262,7 @@ async def _page_of(request: web.Request, read: Callable[[str | None, int], Await
     try:
         return await read(request.query.get("cursor"), _MANY_ROWS)
     except ValueError as error:
-        raise Problem(400, "Bad Request", str(error)) from error
+        raise HttpProblem(400, "Bad Request", str(error)) from error
 
 
 def _endangered(incidents: Sequence[Incident]) -> frozenset[tuple[str, str]]:

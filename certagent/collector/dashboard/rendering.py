@@ -13,11 +13,11 @@ import jinja2
 from aiohttp import web
 from markupsafe import Markup
 
-from certagent.collector.dashboard.curve import draw_curve
-from certagent.collector.dashboard.picture import draw
+from certagent.collector.dashboard.path_diagram import draw
+from certagent.collector.dashboard.survival_chart import draw_survival
+from certagent.collector.formatting import place_of, remaining, span
 from certagent.collector.views import CertificateView
-from certagent.collector.wording import place_of, remaining, span
-from certagent.domain.owners import describe_owner
+from certagent.domain.address_labels import describe_owner
 from certagent.domain.ports import Clock
 
 _HERE = FilePath(__file__).parent
@@ -97,7 +97,7 @@ def _templates(clock: Clock, assets: Mapping[str, bytes]) -> jinja2.Environment:
     }
     environment.globals |= {
         "draw": draw,
-        "draw_curve": draw_curve,
+        "draw_curve": draw_survival,
         "life": lambda certificate: life_left(certificate, clock.now()),
         "low": _LOW,
     }

@@ -5,15 +5,15 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
+from certagent.collector.sql.dirty_set import DirtySet
 from certagent.collector.sql.schema import addresses, agents, certificates, identifiers
 from certagent.collector.sql.statements import text_of
-from certagent.collector.sql.touched import Touched
 from certagent.domain.reports import CertificateState, Inventory
 
 _decode = msgspec.json.Decoder(Inventory).decode
 
 
-def accept_inventory(connection: Connection, agent: str, inventory: Inventory, touched: Touched) -> None:
+def accept_inventory(connection: Connection, agent: str, inventory: Inventory, touched: DirtySet) -> None:
     """Let the inventory replace the agent's earlier one."""
     stored = connection.execute(select(agents.c.inventory).where(agents.c.name == agent)).scalar()
     document = text_of(inventory)

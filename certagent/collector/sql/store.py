@@ -10,18 +10,18 @@ from typing import TypeVar, cast
 from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import DBAPIError
 
-from certagent.collector.sql import counting, entering, facts, reading, showing
-from certagent.collector.sql.accepting import Post, accept_posts, keep_rehearsals, note_seen
+from certagent.collector.sql import api_queries, auth_queries, fleet_queries, metrics_queries, page_queries
 from certagent.collector.sql.database import open_readers, open_writer
-from certagent.collector.sql.duties import Duties
+from certagent.collector.sql.dirty_set import DirtySet
+from certagent.collector.sql.fleet_sweep import fleet_snapshot, replace_found, sweep
+from certagent.collector.sql.incident_writer import settle
+from certagent.collector.sql.ingest import Post, accept_posts, keep_rehearsals, note_seen
 from certagent.collector.sql.inventories import identifiers_of
-from certagent.collector.sql.looking import call_the_roll, gather, replace_found
-from certagent.collector.sql.messages import record_transition, remind
+from certagent.collector.sql.leases import Leases
+from certagent.collector.sql.outbox import record_transition, remind
 from certagent.collector.sql.pruning import is_finished, prune_incidents, prune_reports
 from certagent.collector.sql.schema import incidents, outbox
-from certagent.collector.sql.settling import settle
 from certagent.collector.sql.statements import decode_incident, text_of
-from certagent.collector.sql.touched import Touched
 from certagent.collector.sql.writer import Writer
 from certagent.collector.store import (
     Acceptance,
@@ -29,11 +29,11 @@ from certagent.collector.store import (
     Changes,
     Counts,
     Delivery,
+    FleetTotals,
     KnownAgent,
-    KnownPerson,
+    KnownUser,
     NodeFacts,
     Page,
-    Stock,
     StoreFailed,
     Transition,
 )
@@ -45,10 +45,10 @@ from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
 from certagent.domain.reports import Report
-from certagent.domain.survival import Life
+from certagent.domain.survival import CertificateLife
 
 Result = TypeVar("Result")
-_Change = Callable[[Connection, Touched], object]
+_Change = Callable[[Connection, DirtySet], object]
 
 _LONG = 0.05  # seconds of concluding, after which others are let in for so many times as long, and no longer than that
 _REST = 3
@@ -58,7 +58,7 @@ _LONGEST_REST = 0.5
 class SqlStore:
     """Implements `certagent.collector.store.Store`. Made by `open_store`."""
 
-    def __init__(self, writer: Engine, readers: Engine, duties: Duties, alerting: Alerting, clock: Clock) -> None:
+    def __init__(self, writer: Engine, readers: Engine, duties: Leases, alerting: Alerting, clock: Clock) -> None:
         self._readers = readers
         self._duties = duties
         self._alerting = alerting
@@ -103,8 +103,8 @@ class SqlStore:
     async def look(self, connected: Collection[str], policy: Policy, since: datetime) -> None:
         """See `Store`."""
         now, after = self._clock.now(), policy.collector.silent_after
-        await self.writer.submit(lambda connection, touched: call_the_roll(connection, connected, after, now, touched))
-        seen = await self._read(lambda connection: gather(connection, since))
+        await self.writer.submit(lambda connection, touched: sweep(connection, connected, after, now, touched))
+        seen = await self._read(lambda connection: fleet_snapshot(connection, since))
         found = await asyncio.to_thread(lambda: [policy.grade(one) for one in conclude(seen, policy.collector, now)])
         await self.writer.submit(lambda connection, touched: replace_found(connection, found, now, touched))
 
@@ -132,70 +132,72 @@ class SqlStore:
 
     async def caller(self, digest: str) -> Caller | None:
         """See `Store`."""
-        return await self._read(lambda connection: entering.find_caller(connection, digest, self._clock.now()))
+        return await self._read(lambda connection: auth_queries.find_caller(connection, digest, self._clock.now()))
 
-    async def person(self, name: str) -> KnownPerson | None:
+    async def person(self, name: str) -> KnownUser | None:
         """See `Store`."""
-        return await self._read(lambda connection: entering.find_person(connection, name))
+        return await self._read(lambda connection: auth_queries.find_user(connection, name))
 
     async def open_session(self, person: str, digest: str, expires_at: datetime) -> None:
         """See `Store`."""
         now = self._clock.now()
         await self.writer.submit(
-            lambda connection, _: entering.open_session(connection, person, digest, now, expires_at)
+            lambda connection, _: auth_queries.open_session(connection, person, digest, now, expires_at)
         )
 
     async def end_session(self, digest: str) -> None:
         """See `Store`."""
-        await self.writer.submit(lambda connection, _: entering.end_session(connection, digest))
+        await self.writer.submit(lambda connection, _: auth_queries.end_session(connection, digest))
 
     async def agents(self, after: str | None, limit: int, *, silent_first: bool = False) -> Page:
         """See `Store`."""
-        listing = showing.list_silent if silent_first else reading.list_agents
+        listing = page_queries.list_silent if silent_first else api_queries.list_agents
         return await self._read(lambda connection: listing(connection, after, limit))
 
     async def agent(self, name: str) -> KnownAgent | None:
         """See `Store`."""
-        return await self._read(lambda connection: reading.find_agent(connection, name))
+        return await self._read(lambda connection: api_queries.find_agent(connection, name))
 
     async def certificates(self, after: str | None, limit: int, *, soonest_first: bool = False) -> Page:
         """See `Store`."""
-        listing = showing.list_soonest if soonest_first else reading.list_certificates
+        listing = page_queries.list_soonest if soonest_first else api_queries.list_certificates
         return await self._read(lambda connection: listing(connection, after, limit))
 
-    async def lives(self) -> Sequence[Life]:
+    async def lives(self) -> Sequence[CertificateLife]:
         """See `Store`."""
-        return await self._read(counting.lives)
+        return await self._read(metrics_queries.certificate_lives)
 
     async def counts(self) -> Counts:
         """See `Store`."""
-        return await self._read(counting.counts)
+        return await self._read(metrics_queries.counts)
 
     async def incidents(
         self, after: str | None, limit: int, *, party: str | None = None, states: Sequence[str] = ()
     ) -> Page:
         """See `Store`."""
-        return await self._read(lambda connection: reading.list_incidents(connection, after, limit, party, states))
+        return await self._read(lambda connection: api_queries.list_incidents(connection, after, limit, party, states))
 
     async def reports(self, after: str | None, limit: int, *, agent: str | None = None) -> Page:
         """See `Store`."""
-        return await self._read(lambda connection: reading.list_reports(connection, after, limit, agent))
+        return await self._read(lambda connection: api_queries.list_reports(connection, after, limit, agent))
 
     async def incident(self, identity: str) -> tuple[Incident, Sequence[Transition], Sequence[Sighting]] | None:
         """See `Store`."""
-        return await self._read(lambda connection: reading.find_incident(connection, identity))
+        return await self._read(lambda connection: api_queries.find_incident(connection, identity))
 
-    async def stock(self) -> Stock:
+    async def stock(self) -> FleetTotals:
         """See `Store`."""
-        return await self._read(showing.take_stock)
+        return await self._read(page_queries.fleet_totals)
 
     async def node(self, name: str) -> NodeFacts | None:
         """See `Store`."""
-        return await self._read(lambda connection: showing.find_node(connection, name))
+        return await self._read(lambda connection: page_queries.find_node(connection, name))
 
     async def deeds(self, agent: str, certificate: str, names: Sequence[str], limit: int) -> Sequence[Report]:
         """See `Store`."""
-        return await self._read(lambda connection: showing.list_deeds(connection, agent, certificate, names, limit))
+        return await self._read(
+            lambda connection: page_queries.list_timeline(connection, agent, certificate, names, limit)
+        )
 
     async def identifiers_of(self, agent: str) -> frozenset[str]:
         """See `Store`."""
@@ -203,19 +205,19 @@ class SqlStore:
 
     async def owners(self, addresses: frozenset[str]) -> dict[str, AddressOwner]:
         """See `Store`."""
-        return await self._read(lambda connection: facts.owners_of(connection, addresses))
+        return await self._read(lambda connection: fleet_queries.owners_of(connection, addresses))
 
     async def testimony(self, identifier: str) -> tuple[Finding, ...]:
         """See `Store`."""
-        return await self._read(lambda connection: facts.testimony_about(connection, identifier))
+        return await self._read(lambda connection: fleet_queries.testimony_about(connection, identifier))
 
     async def path_facts(self, identifier: str) -> tuple[KnownRehearsal | None, Sequence[Sighting], Fleet]:
         """See `Store`."""
-        return await self._read(lambda connection: reading.path_facts(connection, identifier))
+        return await self._read(lambda connection: api_queries.path_facts(connection, identifier))
 
     async def stale_identifiers_of(self, agent: str) -> frozenset[str]:
         """See `Store`."""
-        return await self._read(lambda connection: reading.stale_identifiers(connection, agent))
+        return await self._read(lambda connection: api_queries.stale_identifiers(connection, agent))
 
     async def takes(self, duty: str) -> bool:
         """See `Store`."""
@@ -223,11 +225,11 @@ class SqlStore:
 
     async def next_delivery(self, channel: str) -> Delivery | None:
         """See `Store`."""
-        return await self._read(lambda connection: reading.next_delivery(connection, channel))
+        return await self._read(lambda connection: api_queries.next_delivery(connection, channel))
 
     async def standing(self, channel: str) -> Sequence[Incident]:
         """See `Store`."""
-        return await self._read(lambda connection: reading.standing(connection, channel))
+        return await self._read(lambda connection: api_queries.standing(connection, channel))
 
     async def settle_delivery(self, number: int, *, failure: str | None, retry_at: datetime | None) -> None:
         """See `Store`."""
@@ -253,9 +255,9 @@ class SqlStore:
             raise StoreFailed(str(error)) from error
 
     def _list_callers(self, connection: Connection) -> Mapping[str, Caller]:
-        edition = entering.edition_of_tokens(connection)
+        edition = auth_queries.token_revision(connection)
         if edition != self._callers[0]:
-            self._callers = edition, entering.list_callers(connection)
+            self._callers = edition, auth_queries.list_callers(connection)
         return self._callers[1]
 
     def _perform(self, connection: Connection, items: Sequence[Post | _Change]) -> tuple[list[object], Changes, float]:
@@ -264,7 +266,7 @@ class SqlStore:
         In a storm each conclusion looks at all that the storm is about: few for many posts are done sooner than many
         for few.
         """
-        now, touched = self._clock.now(), Touched()
+        now, touched = self._clock.now(), DirtySet()
         posts = [item for item in items if isinstance(item, Post)]
         answers = iter(accept_posts(connection, posts, now, touched) if posts else ())
         results = [next(answers) if isinstance(item, Post) else item(connection, touched) for item in items]
@@ -285,7 +287,7 @@ async def open_store(url: str, alerting: Alerting, clock: Clock) -> AsyncIterato
 
     `alerting` says who is told of transitions.
     """
-    writer, readers, duties = await asyncio.to_thread(open_writer, url), open_readers(url), Duties(url)
+    writer, readers, duties = await asyncio.to_thread(open_writer, url), open_readers(url), Leases(url)
     try:
         store = SqlStore(writer, readers, duties, alerting, clock)
         async with asyncio.TaskGroup() as tasks:
@@ -300,7 +302,7 @@ async def open_store(url: str, alerting: Alerting, clock: Clock) -> AsyncIterato
         writer.dispose()
 
 
-def _prune(step: Callable[[Connection, datetime], int], before: datetime, connection: Connection, _: Touched) -> int:
+def _prune(step: Callable[[Connection, datetime], int], before: datetime, connection: Connection, _: DirtySet) -> int:
     return step(connection, before)
 
 

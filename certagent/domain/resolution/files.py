@@ -4,8 +4,8 @@ import msgspec
 
 from certagent.domain.rehearsals import Origin, ResolvedAddress
 from certagent.domain.resolution.hosts import HOSTS_FILE, Hosts, parse_hosts
+from certagent.domain.resolution.managed_files import NOWHERE_SPECIAL, Manager, Surroundings, find_managers
 from certagent.domain.resolution.nsswitch import NSSWITCH_FILE, NameServiceSwitch, parse_nsswitch
-from certagent.domain.resolution.ownership import NOWHERE_SPECIAL, Manager, Surroundings, find_managers
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE, ResolvConf, parse_resolv_conf
 
 RESOLVER_FILES = (HOSTS_FILE, RESOLV_CONF_FILE, NSSWITCH_FILE)

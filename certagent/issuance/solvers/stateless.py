@@ -8,10 +8,10 @@ out; and the request carries its SHA-256 alone, as always.
 import asyncio
 from pathlib import Path
 
-from certagent.domain.conclusions.evidence import ResponderCheck
+from certagent.domain.diagnosis.evidence import ResponderCheck
 from certagent.domain.orders import Challenge
 from certagent.domain.rehearsals import RehearsalRequest
-from certagent.world.files import read_file
+from certagent.system.files import read_file
 
 _SNIPPET = """\
 # certagent's http-01 challenge without a responder. Include it in the port-80 `server` of every name whose certificate

@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from certagent.domain.conclusions.evidence import ResponderCheck
+from certagent.domain.diagnosis.evidence import ResponderCheck
 from certagent.domain.orders import Challenge
 from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest, body_for
 from certagent.issuance.order import NotPresentedError
-from certagent.world.files import FileContent, read_file, remove_file, write_file
+from certagent.system.files import FileContent, read_file, remove_file, write_file
 
 log = logging.getLogger(__name__)
 

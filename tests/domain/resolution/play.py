@@ -13,7 +13,7 @@ from pathlib import Path
 
 from certagent.domain.resolution.files import parse_files
 from certagent.domain.resolution.go import Lookup, look_up
-from certagent.vantage.resolve import in_order
+from certagent.vantage.ca_resolver import in_order
 from tests.domain.resolution.nameservers import said, serving
 from tests.domain.resolution.triples import Triple, generate
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from certagent.domain.resolution.files import parse_files
 from certagent.domain.resolution.hosts import HostsProblem, parse_hosts
+from certagent.domain.resolution.managed_files import Manager, Surroundings, find_managers
 from certagent.domain.resolution.nsswitch import parse_nsswitch
-from certagent.domain.resolution.ownership import Manager, Surroundings, find_managers
 from certagent.domain.resolution.resolv_conf import parse_resolv_conf
 from certagent.domain.resolution.text import parse_address, read_lines, show
 from tests.bounds import at_most

@@ -1,0 +1,68 @@
+"""The survival clock as a picture: how many certificates still live, and until when, without the CA. Draws only."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from markupsafe import Markup
+
+from certagent.collector.formatting import span
+
+_WIDTH, _HEIGHT = 640, 148
+_LEFT, _RIGHT, _TOP, _FOOT = 44, 14, 10, 118
+_STEPS = tuple(
+    timedelta(seconds=seconds)
+    for seconds in (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 7 * 86400, 30 * 86400, 90 * 86400)
+)
+_MOST_TICKS = 6
+
+
+def draw_survival(ends: Sequence[datetime], now: datetime) -> Markup:
+    """Steps down from all to none; `ends` are the instants of death, the soonest first."""
+    longest = 1.04 * max(ends[-1] - now, timedelta(minutes=1)) if ends else timedelta(hours=1)
+    return Markup(
+        '<svg class="curve" viewBox="0 0 {width} {height}" role="img" aria-label="{text}">'
+        '<path class="grid" d="M{left} {top} H{end} M{left} {middle} H{end} M{left} {foot} H{end}"/>{scale}'
+        '<path class="area" d="{line} L{left} {foot} Z"/><path class="line" d="{line}"/>{ticks}</svg>'
+    ).format(
+        width=_WIDTH,
+        height=_HEIGHT,
+        left=_LEFT,
+        top=_TOP,
+        middle=(_TOP + _FOOT) // 2,
+        foot=_FOOT,
+        end=_WIDTH - _RIGHT,
+        text=f"Of {len(ends)} certificates, how many still live if no renewal succeeds, from now to {span(longest)}",
+        scale=_scale(len(ends)),
+        line=f"{_line(ends, now, longest)} H{_WIDTH - _RIGHT}",
+        ticks=_ticks(longest),
+    )
+
+
+def _line(ends: Sequence[datetime], now: datetime, longest: timedelta) -> str:
+    dead, steps = 0, [f"M{_LEFT} {_TOP}"]
+    for x, group in groupby(ends, key=lambda end: _across(max(end - now, timedelta(0)), longest)):
+        dead += sum(1 for _ in group)
+        steps.append(f"H{x:.0f} V{_TOP + (_FOOT - _TOP) * dead / len(ends):.1f}")
+    return " ".join(steps)
+
+
+def _scale(most: int) -> Markup:
+    marks = ((_TOP, str(most)), (_FOOT, "0"))
+    return Markup("").join(
+        Markup('<text class="number" x="{}" y="{}">{}</text>').format(_LEFT - 10, y + 4, text) for y, text in marks
+    )
+
+
+def _ticks(longest: timedelta) -> Markup:
+    step = next((one for one in _STEPS if longest / one <= _MOST_TICKS), longest)
+    marks = [(_across(step * number, longest), span(step * number)) for number in range(1, int(longest / step) + 1)]
+    named = [(_LEFT, "now"), *((x, text.removesuffix(" 0 min").removesuffix(" 0 h")) for x, text in marks)]
+    return Markup("").join(
+        Markup('<text class="tick" x="{:.0f}" y="{}">{}</text>').format(min(x, _WIDTH - 24), _FOOT + 22, text)
+        for x, text in named
+    )
+
+
+def _across(after: timedelta, longest: timedelta) -> float:
+    return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * min(1.0, after / longest))

@@ -1,0 +1,124 @@
+"""What a channel delivers. Wording only; sends nothing."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from certagent.collector.formatting import place_of, remaining, span
+from certagent.domain.address_labels import describe_owner
+from certagent.domain.incidents import Incident, TransitionKind
+
+_MOST_VICTIMS = 12
+_MOST_LINES = 8
+_LONGEST_BODY = 3_800  # bytes; ntfy turns more than 4,096 into an attachment
+_URGENT_BELOW = timedelta(hours=4)
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One transition, worded for a person. `priority` is 1 to 5, as ntfy counts.
+
+    `delivery` is the same when it is sent again: a receiver that wants to can tell.
+    """
+
+    title: str
+    body: str
+    priority: int
+    tags: tuple[str, ...]
+    click: str
+    incident: Incident
+    delivery: str
+    sent_at: datetime
+
+
+class Deliverer(Protocol):
+    """A channel's way out."""
+
+    async def deliver(self, message: Message) -> None:
+        """Return once the message is taken over. Raises `TransientFailure` or `PermanentFailure`."""
+        ...
+
+
+@runtime_checkable
+class AlertReminder(Protocol):
+    """A deliverer whose receiver forgets what it is not told again."""
+
+    async def keep_up(self, messages: Sequence[Message]) -> None:
+        """Tell again of everything that stands, each as it is now. Raises as `deliver` does."""
+        ...
+
+
+def word(incident: Incident, kind: TransitionKind, url: str, now: datetime, delivery: str = "") -> Message:
+    """The message about that transition; `url` is the collector's own."""
+    resolved = kind is TransitionKind.RESOLVED
+    return Message(
+        title=_title(incident, kind),
+        body=_bounded(_resolved_body(incident) if resolved else _open_body(incident, now)),
+        priority=_priority(incident, resolved, now),
+        tags=("white_check_mark" if resolved else "rotating_light", incident.code),
+        click=f"{url.rstrip('/')}/incidents/{incident.id}",
+        incident=incident,
+        delivery=delivery,
+        sent_at=now,
+    )
+
+
+def _title(incident: Incident, kind: TransitionKind) -> str:
+    if kind is TransitionKind.RESOLVED:
+        return f"Resolved: {place_of(incident)}"
+    count = len({(victim.node, victim.certificate) for victim in incident.victims})
+    risk = f" puts {count} certificate{'s' if count > 1 else ''} at risk" if count else ""
+    again = {TransitionKind.REMINDED: "Still: ", TransitionKind.REOPENED: "Again: "}.get(kind, "")
+    return f"{again}{place_of(incident)}{risk or ': ' + incident.code}"
+
+
+def _open_body(incident: Incident, now: datetime) -> str:
+    culprit, lines = incident.culprit, [incident.explanation, "", f"Culprit: {place_of(incident)}"]
+    lines += [
+        f"    {line.line}: {line.text}" if line.line is not None else f"    {line.text}" for line in incident.lines
+    ]
+    if culprit.address is not None:
+        owner = incident.owners.get(culprit.address)
+        lines.append(f"Address: {culprit.address}" + (f" ({describe_owner(owner)})" if owner else ""))
+    lines += [f"Fix: {incident.fix}"] if incident.fix else []
+    lines += _change_before(incident)
+    if incident.victims:
+        lines += ["", "Cannot be renewed:"]
+        lines += [
+            f"- {one.identifier} on {one.node} (certificate {one.certificate}): {remaining(one.expires_at, now)}"
+            for one in incident.victims[:_MOST_VICTIMS]
+        ]
+        more = len(incident.victims) - _MOST_VICTIMS
+        lines += [f"- and {more} more"] if more > 0 else []
+    return "\n".join(lines)
+
+
+def _change_before(incident: Incident) -> list[str]:
+    """What changed on the culprit's node before, unless that is just the line that is named already."""
+    change = incident.change
+    if change is None or (not change.removed and {line.text for line in incident.lines} >= set(change.added)):
+        return []
+    shown = [*(f"    - {line}" for line in change.removed), *(f"    + {line}" for line in change.added)]
+    return [f"Before: {change.node}:{change.file} changed at {change.at:%Y-%m-%d %H:%M:%S} UTC", *shown[:_MOST_LINES]]
+
+
+def _resolved_body(incident: Incident) -> str:
+    opened, resolved = incident.opened_at, incident.resolved_at
+    lasted = f" It lasted {span(resolved - opened)}." if resolved is not None else ""
+    names = ", ".join(dict.fromkeys(victim.identifier for victim in incident.victims[:_MOST_VICTIMS]))
+    freed = f"\nCan be renewed again: {names}" if names else ""
+    mended = f"{place_of(incident)} is mended: nothing speaks against it any more."
+    return f"{mended}{lasted}{freed}\nIt was: {incident.explanation}"
+
+
+def _priority(incident: Incident, resolved: bool, now: datetime) -> int:
+    if resolved:
+        return 3
+    ends = [victim.expires_at for victim in incident.victims if victim.expires_at is not None]
+    return 5 if ends and min(ends) - now < _URGENT_BELOW else 4
+
+
+def _bounded(text: str) -> str:
+    raw = text.encode()
+    return text if len(raw) <= _LONGEST_BODY else raw[:_LONGEST_BODY].decode(errors="ignore") + " ..."

@@ -1,0 +1,34 @@
+"""Apprise (https://appriseit.com): its URLs lead to most services that notify people. Needs `certagent[notify]`."""
+
+import asyncio
+import logging
+
+import aiohttp
+
+from certagent.collector.notifiers.alert_text import Message
+from certagent.config import ChannelSection
+from certagent.domain.incidents import IncidentState
+from certagent.system.webhook import PermanentFailure, TransientFailure
+
+log = logging.getLogger(__name__)
+
+
+class AppriseChannel:
+    """Implements `Deliverer`. Apprise says only whether it worked, so all but a URL it does not know is transient."""
+
+    def __init__(self, section: ChannelSection, _: aiohttp.ClientSession) -> None:
+        import apprise  # an extra, and slow to import
+
+        logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it would log parts of URLs, which hold passwords
+        self._kinds = {True: apprise.NotifyType.SUCCESS, False: apprise.NotifyType.FAILURE}
+        self._sender = apprise.Apprise()
+        self._is_known = bool(self._sender.add(section.url))
+
+    async def deliver(self, message: Message) -> None:
+        """See `Deliverer`."""
+        if not self._is_known:
+            raise PermanentFailure("Apprise knows no such URL")
+        kind = self._kinds[message.incident.state is IncidentState.RESOLVED]
+        text = f"{message.body}\n\n{message.click}"
+        if not await asyncio.to_thread(self._sender.notify, body=text, title=message.title, notify_type=kind):
+            raise TransientFailure("Apprise could not deliver it")

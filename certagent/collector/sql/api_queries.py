@@ -1,0 +1,193 @@
+"""Lists and single values out of the tables. Reads only; a cursor is the last item's position, in hexadecimal."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, select, tuple_
+
+from certagent.collector.sql import fleet_queries
+from certagent.collector.sql.outbox import OPENINGS, pending
+from certagent.collector.sql.schema import (
+    agents,
+    certificates,
+    findings,
+    identifiers,
+    incidents,
+    outbox,
+    parties,
+    reports,
+    transitions,
+)
+from certagent.collector.sql.statements import decode_incident
+from certagent.collector.store import (
+    Delivery,
+    KnownAgent,
+    KnownCertificate,
+    Page,
+    TokenRole,
+    Transition,
+)
+from certagent.domain.incidents import Fleet, Incident, IncidentState, KnownRehearsal, Sighting, TransitionKind
+from certagent.domain.path_trace import addresses_met
+from certagent.domain.reports import CertificateState, Inventory
+
+_RESOLVED = IncidentState.RESOLVED
+_MOST_EVIDENCE = 500  # findings shown with one incident
+
+_decode_inventory = msgspec.json.Decoder(Inventory).decode
+_decode_certificate = msgspec.json.Decoder(CertificateState).decode
+
+
+def list_agents(connection: Connection, after: str | None, limit: int) -> Page:
+    """See `Store.agents`."""
+    query = select(agents).order_by(agents.c.name)
+    if after is not None:
+        query = query.where(agents.c.name > cursor_of(after, str)[0])
+    return page_of(connection, query, limit, read_agent, lambda row: (row.name,))
+
+
+def find_agent(connection: Connection, name: str) -> KnownAgent | None:
+    """See `Store.agent`."""
+    row = connection.execute(select(agents).where(agents.c.name == name)).one_or_none()
+    return read_agent(row) if row is not None else None
+
+
+def list_certificates(connection: Connection, after: str | None, limit: int) -> Page:
+    """See `Store.certificates`."""
+    position = tuple_(certificates.c.agent, certificates.c.name)
+    query = select(certificates).order_by(certificates.c.agent, certificates.c.name)
+    if after is not None:
+        query = query.where(position > tuple_(*cursor_of(after, str, str)))
+    return page_of(connection, query, limit, read_certificate, lambda row: (row.agent, row.name))
+
+
+def list_incidents(
+    connection: Connection, after: str | None, limit: int, party: str | None, states: Sequence[str]
+) -> Page:
+    """See `Store.incidents`."""
+    query = select(incidents.c.opened_at, incidents.c.id, incidents.c.document)
+    query = query.order_by(incidents.c.opened_at.desc(), incidents.c.id.desc())
+    if party is not None:
+        query = query.join(parties, parties.c.incident == incidents.c.id).where(parties.c.agent == party)
+    if states:
+        query = query.where(incidents.c.state.in_(states))
+    if after is not None:
+        identity = cursor_of(after, str)[0]
+        last = select(incidents.c.opened_at).where(incidents.c.id == identity).scalar_subquery()
+        query = query.where(tuple_(incidents.c.opened_at, incidents.c.id) < tuple_(last, identity))
+    return page_of(connection, query, limit, lambda row: decode_incident(row.document), lambda row: (row.id,))
+
+
+def list_reports(connection: Connection, after: str | None, limit: int, agent: str | None) -> Page:
+    """See `Store.reports`."""
+    query = select(reports.c.number, reports.c.document).order_by(reports.c.number.desc())
+    if agent is not None:
+        query = query.where(reports.c.agent == agent)
+    if after is not None:
+        query = query.where(reports.c.number < cursor_of(after, int)[0])
+    return page_of(connection, query, limit, lambda row: msgspec.Raw(row.document.encode()), lambda row: (row.number,))
+
+
+def find_incident(
+    connection: Connection, identity: str
+) -> tuple[Incident, Sequence[Transition], Sequence[Sighting]] | None:
+    """See `Store.incident`."""
+    row = connection.execute(select(incidents).where(incidents.c.id == identity)).one_or_none()
+    if row is None:
+        return None
+    history = select(transitions).where(transitions.c.incident == identity).order_by(transitions.c.number)
+    speaking = select(findings).where(findings.c.key == row.key).order_by(findings.c.number).limit(_MOST_EVIDENCE)
+    return (
+        decode_incident(row.document),
+        [Transition(kind=TransitionKind(one.kind), at=one.at, by=one.by) for one in connection.execute(history)],
+        [fleet_queries.sighting_of(one) for one in connection.execute(speaking)] if row.state != _RESOLVED else [],
+    )
+
+
+def path_facts(connection: Connection, identifier: str) -> tuple[KnownRehearsal | None, Sequence[Sighting], Fleet]:
+    """See `Store.path_facts`."""
+    sightings = fleet_queries.sightings_about(connection, (), (identifier,))
+    fleet = fleet_queries.fleet_for(connection, sightings, (identifier,))
+    known = fleet.rehearsals.get(identifier)
+    nodes = {victim.node for victim in fleet.victims.get(identifier, ())}
+    met = addresses_met(known.rehearsal) if known is not None else set()
+    owners = fleet_queries.owners_of(
+        connection, met | set(fleet.owners) | fleet_queries.addresses_of(connection, nodes)
+    )
+    roles = fleet_queries.roles_of(connection, nodes | fleet.authorities | set(fleet.roles))
+    return known, sightings, msgspec.structs.replace(fleet, owners=owners, roles=roles)
+
+
+def stale_identifiers(connection: Connection, agent: str) -> frozenset[str]:
+    """See `Store.stale_identifiers_of`."""
+    own = select(identifiers.c.identifier).where(identifiers.c.agent == agent)
+    query = (
+        select(findings.c.identifier)
+        .join(incidents, incidents.c.key == findings.c.key)
+        .where(findings.c.identifier.in_(own), findings.c.is_grave, incidents.c.state != _RESOLVED)
+    )
+    return frozenset(connection.execute(query).scalars())
+
+
+def next_delivery(connection: Connection, channel: str) -> Delivery | None:
+    """See `Store.next_delivery`."""
+    query = pending(channel).limit(1)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    return Delivery(
+        number=row.number,
+        channel=channel,
+        kind=TransitionKind(row.kind),
+        incident=decode_incident(row.document),
+        attempts=row.attempts,
+        due_at=row.due_at,
+    )
+
+
+def standing(connection: Connection, channel: str) -> list[Incident]:
+    """See `Store.standing`."""
+    told = (
+        select(transitions.c.incident)
+        .join(outbox, outbox.c.transition == transitions.c.number)
+        .where(outbox.c.channel == channel, outbox.c.sent_at.is_not(None), transitions.c.kind.in_(OPENINGS))
+    )
+    query = select(incidents.c.document).where(incidents.c.state != _RESOLVED, incidents.c.id.in_(told))
+    return [decode_incident(document) for document in connection.execute(query).scalars()]
+
+
+def read_agent(row: Row[Any]) -> KnownAgent:
+    """A row of `agents`."""
+    return KnownAgent(
+        name=row.name,
+        token_role=TokenRole(row.token_role),
+        last_seen=row.last_seen,
+        inventory=_decode_inventory(row.inventory) if row.inventory is not None else None,
+    )
+
+
+def read_certificate(row: Row[Any]) -> KnownCertificate:
+    """A row of `certificates`."""
+    return KnownCertificate(node=row.agent, certificate=_decode_certificate(row.document))
+
+
+def page_of(
+    connection: Connection,
+    query: Select[Any],
+    limit: int,
+    read: Callable[[Row[Any]], object],
+    position: Callable[[Row[Any]], tuple[object, ...]],
+) -> Page:
+    """At most `limit` rows of the query, and the cursor of the rest."""
+    rows = connection.execute(query.limit(limit + 1)).all()
+    following = msgspec.json.encode(position(rows[limit - 1])).hex() if len(rows) > limit else None
+    return Page([read(row) for row in rows[:limit]], following)
+
+
+def cursor_of(cursor: str, *kinds: type) -> tuple[Any, ...]:
+    """The position that a cursor stands for. Raises ValueError."""
+    try:
+        return msgspec.json.decode(bytes.fromhex(cursor), type=tuple[kinds])  # type: ignore[valid-type]
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error

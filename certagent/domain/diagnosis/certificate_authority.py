@@ -1,0 +1,305 @@
+"""Conclusions about the CA itself: who looks from beside it, whether it can be used, how it was started. Pure."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, decides_against_dns
+from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.rehearsals import Provisioner, RehearsalOutcome
+
+_FLAGS = {
+    "--acme-strict-fqdn": "ca.strict_fqdn",
+    "--acme-http-port": "ca.port_override",
+    "--acme-tls-port": "ca.port_override",
+}
+_NOT_A_CA = ("refused", "timeout", "no_route", "reset", "untrusted", "root_changed", "name_mismatch", "http_status")
+_OWN_ROUTES = ("EINVAL", "ENETUNREACH", "EACCES", "EPERM")
+"""The kernel's words for a route of this very node: a black hole, none at all, a prohibition."""
+_WORDS = {
+    "refused": "nothing listens there",
+    "timeout": "no answer came in time",
+    "no_route": "there is no route to it",
+    "unresolved": "its name has no address here",
+    "reset": "the connection was cut",
+    "untrusted": "its certificate is not of the pinned root",
+    "root_changed": "it now has another root than the pinned one",
+    "expired": "its own certificate has expired",
+    "name_mismatch": "its certificate is for another name",
+    "http_status": "it does not answer with a directory",
+    "unhealthy": "it answers, and says that it fails",
+}
+_MOST_SKEW_SECONDS = 60
+_CODES = {
+    "untrusted": "ca.untrusted",
+    "root_changed": "ca.root_changed",
+    "expired": "ca.leaf_expired",
+    "name_mismatch": "ca.name_mismatch",
+    "http_status": "ca.directory_missing",
+    "unhealthy": "ca.unhealthy",
+}
+
+
+def vantage_is_missing(evidence: Evidence) -> Iterator[Finding]:
+    """ca.vantage_missing: preflight is blind, and says so."""
+    rehearsal = evidence.rehearsal
+    if rehearsal is not None and rehearsal.outcome is not RehearsalOutcome.UNAVAILABLE:
+        return
+    if evidence.responder is not None and evidence.responder.withheld:  # nobody was asked
+        return
+    if rehearsal is not None and not rehearsal.planted and rehearsal.resolution is not None:
+        return  # somebody looked, as far as one can for what another client renews
+    reason = rehearsal.reason if rehearsal and rehearsal.reason else "no collector is configured"
+    yield Finding(
+        code="ca.vantage_missing",
+        identifier=evidence.identifier,
+        vantage=Vantage.PEER,
+        reporter=evidence.node,
+        explanation=f"Nobody could look from beside the CA ({reason}): whether the challenge gets through is open.",
+        fix="Run an agent with a token of the role `authority` beside the CA, and a collector that both reach.",
+        detail={"reason": reason},
+    )
+
+
+def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
+    """ca.unreachable, untrusted, root_changed, leaf_expired, name_mismatch, directory_missing, unhealthy."""
+    if not evidence.directory or any(check.error is None for check in evidence.directory):
+        yield from _only_a_fall_back(evidence)
+        return
+    if any(name_is_not_the_cas(evidence)) and not any(check.by_address for check in evidence.directory):
+        return  # nobody looked at the CA itself
+    check = _telling(evidence.directory)
+    yield evidence.own_finding(
+        _CODES.get(check.error or "", "ca.unreachable"),
+        f"{evidence.node} cannot use the CA at {check.url}"
+        f" ({evidence.place(check.address)}): {_WORDS.get(check.error or '', check.error)}.",
+        _unusable(evidence, check),
+        "Start the CA, or mend the way to it; every order waits for this.",
+        checks=[_shown(one) for one in evidence.directory],
+    )
+
+
+def name_is_not_the_cas(evidence: Evidence) -> Iterator[Finding]:
+    """dns.authority_not_authority: the CA's name leads to a box that is not the CA, and no other way is left."""
+    if not evidence.directory or any(check.error is None for check in evidence.directory):
+        return
+    check = next((one for one in evidence.directory if not one.by_address and one.error in _NOT_A_CA), None)
+    here = evidence.here.authority if evidence.here is not None else None
+    line = decides_against_dns(here)
+    elsewhere = line is not None or any(one.by_address for one in evidence.directory)
+    if check is None or check.address is None or not elsewhere or check.address in evidence.addresses:
+        return
+    node, role = evidence.owner(check.address)
+    culprit = Culprit(node=node, address=check.address, role=role)
+    if line is not None and line.address == check.address:
+        origin = line.origin
+        culprit = Culprit(
+            node=evidence.node, file=origin.file, line=origin.line, text=origin.text, address=check.address, role=role
+        )
+    yield evidence.own_finding(
+        "dns.authority_not_authority",
+        f"{evidence.node} is led to {evidence.place(check.address)} for the CA, and that is not the CA:"
+        f" {_WORDS.get(check.error or '', check.error)}.",
+        culprit,
+        "Let the CA's name lead to the CA on this node (its hosts file, its nameserver), or give authority.addresses.",
+        checks=[_shown(one) for one in evidence.directory],
+    )
+
+
+def name_leads_in_a_circle(evidence: Evidence) -> Iterator[Finding]:
+    """ca.circular: the CA is reached through this very node, whose own certificate is wanted."""
+    looker = evidence.rehearsal.node if evidence.rehearsal is not None else None
+    check = next((one for one in evidence.directory if not one.by_address and one.address in evidence.addresses), None)
+    if check is None or looker == evidence.node or _is_ca_here(evidence, check.url):
+        return
+    line = decides_against_dns(evidence.here.authority if evidence.here is not None else None)
+    origin = line.origin if line is not None else None
+    yield evidence.own_finding(
+        "ca.circular",
+        f"{evidence.node} reaches the CA by its name through itself ({check.address}), and needs a certificate of that"
+        " CA to serve: once it has expired, neither starts without the other.",
+        Culprit(
+            node=evidence.node,
+            file=origin.file if origin else None,
+            line=origin.line if origin else None,
+            text=origin.text if origin else None,
+            address=check.address,
+        ),
+        "Let the CA's name lead straight to the CA's node here.",
+        error=check.error,
+    )
+
+
+def clocks_differ(evidence: Evidence) -> Iterator[Finding]:
+    """ca.clock_skew: the CA's Date is more than a minute off this node's clock."""
+    seen = [one for one in evidence.directory if one.error is None and one.ahead_seconds is not None]
+    if not seen or abs(seen[0].ahead_seconds or 0) <= _MOST_SKEW_SECONDS:
+        return
+    ahead = seen[0].ahead_seconds or 0
+    yield evidence.own_finding(
+        "ca.clock_skew",
+        f"The clocks of {evidence.node} and of the CA ({evidence.place(seen[0].address)}) are {abs(ahead):.0f} s apart;"
+        f" {'the CA' if ahead > 0 else evidence.node} is ahead: certificates may be not yet valid, or already expired.",
+        Culprit(node=evidence.node, role=evidence.owner(next(iter(evidence.addresses), None))[1]),
+        "See which of the two keeps time (timedatectl), and mend the other.",
+        ahead_seconds=ahead,
+    )
+
+
+def orders_are_impossible(evidence: Evidence) -> Iterator[Finding]:
+    """ca.provisioner_missing, ca.challenge_not_offered, ca.policy_denies: the CA's own configuration refuses whatever
+    is asked. Only what its process has certainly read. An account that exists needs no binding (ca.eab_required)."""
+    ca = evidence.rehearsal.provisioner if evidence.rehearsal is not None else None
+    if ca is None or not ca.is_loaded:
+        return
+    challenge = "http-01"
+    if not ca.exists:
+        what = "has no ACME provisioner of the name that the directory's address ends in"
+        yield _configured(evidence, ca, "ca.provisioner_missing", "provisioners", what)
+    if ca.challenges and challenge not in ca.challenges:
+        what = f"offers {', '.join(ca.challenges)}, and {challenge} is wanted for {evidence.identifier}"
+        yield _configured(evidence, ca, "ca.challenge_not_offered", "challenges", what)
+    if not _is_allowed(evidence.identifier, ca):
+        which = "deny" if _matches(evidence.identifier, ca.denied) else "allow"
+        what = f"has a policy that does not allow {evidence.identifier}"
+        yield _configured(evidence, ca, "ca.policy_denies", which, what)
+
+
+def process_moves_the_goalposts(evidence: Evidence) -> Iterator[Finding]:
+    """ca.strict_fqdn, ca.port_override, ca.uses_proxy: what the CA's own process was started with."""
+    for flag in evidence.rehearsal.authority_flags if evidence.rehearsal is not None else ():
+        name = flag.split("=")[0]
+        code = _FLAGS.get(name)
+        if code is not None:
+            yield evidence.finding(
+                code,
+                f"The CA was started with {flag}.",
+                _started(evidence, name),
+                f"Take {flag} off the CA's command line unless it is meant.",
+                flag=flag,
+            )
+    if not evidence.fails_without_proxy():
+        yield from _proxy(evidence)
+
+
+def proxy_is_used_besides(evidence: Evidence) -> Iterator[Finding]:
+    """ca.uses_proxy, where it is not what the challenge fails on."""
+    if evidence.fails_without_proxy():
+        yield from _proxy(evidence)
+
+
+def _proxy(evidence: Evidence) -> Iterator[Finding]:
+    rehearsal = evidence.rehearsal
+    if rehearsal is not None and rehearsal.proxy is not None:
+        yield evidence.finding(
+            "ca.uses_proxy",
+            f"The CA fetches challenges through the proxy {rehearsal.proxy}.",
+            _started(evidence, "HTTP_PROXY", "http_proxy"),
+            "Take HTTP_PROXY out of the CA's environment, or put the fleet's zones into NO_PROXY.",
+            proxy=rehearsal.proxy,
+        )
+    hops = attempt.hops if (attempt := evidence.attempt()) is not None else ()
+    if hops and hops[-1].error == "redirect_proxied":
+        yield evidence.finding(
+            "ca.uses_proxy",
+            f"The CA follows the redirect to {hops[-1].location} through the proxy of its HTTPS_PROXY.",
+            _started(evidence, "HTTPS_PROXY", "https_proxy"),
+            "Take HTTPS_PROXY out of the CA's environment, or put the fleet's zones into NO_PROXY.",
+        )
+
+
+def _started(evidence: Evidence, *words: str) -> Culprit:
+    """The line of the CA's unit that says one of the words, else its node."""
+    line = next(filter(None, map(evidence.started_by, words)), None)
+    if line is None:
+        return Culprit(node=evidence.looker, role="authority")
+    return Culprit(node=evidence.looker, file=line.file, line=line.line, text=line.text, role="authority")
+
+
+def _configured(evidence: Evidence, ca: Provisioner, code: str, key: str, what: str) -> Finding:
+    line = ca.lines.get(key) or ca.lines.get("provisioner") or ca.lines.get("provisioners")
+    return evidence.finding(
+        code,
+        f"The CA on {evidence.looker} {what} (line {line} of {ca.file}): it will refuse every such order.",
+        Culprit(node=evidence.looker, file=ca.file, line=line, role="authority"),
+        f"Change line {line} of {ca.file} on {evidence.looker}, and restart the CA.",
+    )
+
+
+def _is_allowed(identifier: str, ca: Provisioner) -> bool:
+    if _matches(identifier, ca.denied):
+        return False
+    return not ca.allowed or _matches(identifier, ca.allowed)
+
+
+def _matches(identifier: str, patterns: tuple[str, ...]) -> bool:
+    """Step-CA's policy: a name as it is, or `*.zone` for one label more."""
+    name = identifier.lower().removeprefix("*.")
+    _, _, zone = name.partition(".")
+    return any(pattern.lower() in (name, f"*.{zone}") for pattern in patterns)
+
+
+def _telling(checks: tuple[DirectoryCheck, ...]) -> DirectoryCheck:
+    """The check that says most: one that got as far as to a box, by its configured address before all."""
+    reached = [check for check in checks if check.error not in ("unresolved", "refused", "timeout", "no_route")]
+    return next((check for check in reached if check.by_address), next(iter(reached), checks[-1]))
+
+
+def _unusable(evidence: Evidence, check: DirectoryCheck) -> Culprit:
+    """The CA's node; the line of its configuration that has its names; or this node, if no packet gets through to it
+    from the CA either."""
+    rehearsal = evidence.rehearsal
+    ca = rehearsal.provisioner if rehearsal is not None else None
+    if check.error == "name_mismatch" and ca is not None and "names" in ca.lines:
+        return Culprit(
+            node=evidence.looker, file=ca.file, line=ca.lines["names"], address=check.address, role="authority"
+        )
+    attempt = evidence.attempt()
+    hop = attempt.hops[0] if attempt is not None and attempt.hops else None
+    silent = ("timeout", "no_route")
+    if hop is not None and evidence.has_no_way_out() and hop.address in evidence.addresses:
+        return Culprit(node=evidence.looker, address=hop.address)
+    if hop is not None and hop.error in silent and check.error in silent and hop.address in evidence.addresses:
+        return Culprit(node=evidence.node, address=hop.address)
+    if check.error == "no_route" and check.detail.startswith(_OWN_ROUTES):
+        return Culprit(node=evidence.node, role=evidence.owner(next(iter(evidence.addresses), None))[1])
+    node = evidence.owner(check.address)[0] or (rehearsal.node if rehearsal is not None else None)
+    return Culprit(node=node, address=check.address, role="authority")
+
+
+def _only_a_fall_back(evidence: Evidence) -> Iterator[Finding]:
+    """The name leads elsewhere, a configured address leads to the CA: it works, but somebody should know."""
+    failed = [check for check in evidence.directory if check.error is not None and not check.by_address]
+    if failed:
+        words = _WORDS.get(failed[0].error or "", failed[0].error)
+        culprit = Culprit(node=evidence.node, address=failed[0].address)
+        if failed[0].error == "unresolved" and (mute := _mute_nameservers(evidence)):
+            words = f"no nameserver answers (asked: {', '.join(mute)})"
+            culprit = Culprit(node=evidence.owner(mute[0])[0] or evidence.node, address=mute[0])
+        yield Finding(
+            code="ca.name_leads_elsewhere",
+            identifier=evidence.identifier,
+            vantage=Vantage.CLIENT,
+            reporter=evidence.node,
+            explanation=f"{evidence.node} reaches the CA by its configured address only; by name: {words}.",
+            culprit=culprit,
+            fix="Mend the CA's name on this node (its hosts file, its nameserver).",
+            detail={"checks": [_shown(check) for check in evidence.directory]},
+        )
+
+
+def _mute_nameservers(evidence: Evidence) -> list[str]:
+    """Those that were asked here for the CA's name, if not one of them answered."""
+    answers = evidence.here.authority.dns if evidence.here is not None and evidence.here.authority is not None else ()
+    are_mute = all(one.status in ("timeout", "unreachable") for one in answers)
+    return list(dict.fromkeys(one.nameserver for one in answers)) if are_mute else []
+
+
+def _is_ca_here(evidence: Evidence, url: str) -> bool:
+    """Whether the process that listens here on the directory's port is a CA, not something that passes on to one."""
+    port = urlsplit(url).port or 443
+    here = evidence.here.listeners if evidence.here is not None else ()
+    return any(one.port == port and one.process == "step-ca" for one in here)
+
+
+def _shown(check: DirectoryCheck) -> dict[str, str | int | bool | None]:
+    return {"address": check.address, "by_address": check.by_address, "error": check.error, "detail": check.detail}

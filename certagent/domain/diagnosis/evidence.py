@@ -1,0 +1,233 @@
+"""What conclusions are drawn from, and how they are worded. Pure."""
+
+from typing import Any
+
+import msgspec
+
+from certagent.domain.dns01_record import Publication
+from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.observations import NodeObservation, PastRehearsal, WebServerObservation
+from certagent.domain.rehearsals import (
+    Attempt,
+    Hop,
+    Origin,
+    Rehearsal,
+    RehearsalOutcome,
+    Resolution,
+    ResolvedAddress,
+    deciding,
+)
+
+
+class DirectoryCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """How the CA's directory answered this node, by name first, then by each configured address.
+
+    `error`: null, "refused", "timeout", "no_route", "unresolved", "reset", "untrusted", "root_changed", "expired",
+    "name_mismatch", "http_status", "unhealthy" (it answers, and says that it fails).
+    """
+
+    url: str
+    address: str | None = None  # where the connection went; null when the name had no address
+    by_address: bool = False  # a configured fall-back address, not the name's own
+    error: str | None = None
+    status: int | None = None
+    detail: str = ""
+    ahead_seconds: float | None = None  # the CA's Date less this node's clock; a second is the least that it shows
+
+
+class ResponderCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether this node's own responder answered the planted token on this node. `detail`: what came instead.
+
+    `file`: what answers in its place, where nothing of ours listens. For dns-01 `listen` is the zone's server (or the
+    program that presents the record), and `publication` what became of writing the record there. `withheld`: why
+    nobody beside the CA needs to be asked now.
+    """
+
+    listen: str
+    answered: bool
+    detail: str = ""
+    challenge: str = "http-01"
+    file: str | None = None
+    publication: Publication | None = None
+    withheld: str = ""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """All observations about one identifier. `node` concludes; `addresses` are its own.
+
+    `looked_up`: a resolution seen on this node itself, without a rehearsal (the watch beside the CA has only that).
+    `here`: how the acting node itself sees things. `gateways`: what its web servers' configurations say. `past`: the
+    last rehearsals, this one included.
+    """
+
+    identifier: str
+    node: str
+    addresses: tuple[str, ...] = ()
+    rehearsal: Rehearsal | None = None
+    looked_up: Resolution | None = None
+    responder: ResponderCheck | None = None
+    directory: tuple[DirectoryCheck, ...] = ()
+    here: NodeObservation | None = None
+    gateways: tuple[WebServerObservation, ...] = ()
+    past: tuple[PastRehearsal, ...] = ()
+
+    @property
+    def resolution(self) -> Resolution | None:
+        """The name as the CA resolves it."""
+        return self.looked_up or (self.rehearsal.resolution if self.rehearsal else None)
+
+    @property
+    def looker(self) -> str:
+        """The node that looked: the CA's where there was a rehearsal."""
+        return (self.rehearsal.node if self.rehearsal else None) or self.node
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether there was a rehearsal and it failed."""
+        return self.rehearsal is not None and self.rehearsal.outcome is RehearsalOutcome.FAILED
+
+    def attempt(self) -> Attempt | None:
+        """The fetch (http-01) that decided; past the CA's proxy, where it fails without the proxy as well."""
+        if self.rehearsal is None or self.rehearsal.challenge != "http-01":
+            return None
+        return deciding(self.rehearsal.direct if self.fails_without_proxy() else self.rehearsal.attempts)
+
+    def fails_without_proxy(self) -> bool:
+        """Whether the CA uses a proxy, and what fails through it fails without it, too."""
+        direct = self.rehearsal.direct if self.rehearsal is not None else ()
+        return bool(direct) and not direct[-1].matched
+
+    def first_address(self) -> str | None:
+        """Where the CA asked first of all, in the attempt that decided."""
+        attempt = self.attempt()
+        return attempt.hops[0].address if attempt is not None and attempt.hops else None
+
+    def reaches_this_node(self) -> bool:
+        """Whether that is an address of the acting node."""
+        return self.first_address() in self.addresses
+
+    def answered_with_success(self) -> bool:
+        """Whether the end of the deciding attempt said that all is well."""
+        attempt = self.attempt()
+        return attempt is not None and bool(attempt.hops) and (attempt.hops[-1].status or 999) < 400
+
+    def somebody_answered(self) -> bool:
+        """Whether any HTTP answer came."""
+        attempt = self.attempt()
+        return attempt is not None and bool(attempt.hops) and attempt.hops[0].status is not None
+
+    def has_no_way_out(self) -> bool:
+        """Whether the looker's own routes, or its own packet filter, keep it from the first address."""
+        attempt = self.attempt()
+        hop = attempt.hops[0] if attempt is not None and attempt.hops else None
+        return hop is not None and hop.is_local
+
+    def started_by(self, what: str) -> Origin | None:
+        """The line of the CA's unit that sets a flag or variable beginning with `what`."""
+        lines = self.rehearsal.started_by if self.rehearsal is not None else ()
+        return next((line for key, line in lines if key.startswith(what)), None)
+
+    def gateway(self) -> WebServerObservation | None:
+        """What the web server here does, where the rehearsal failed at an address of this node."""
+        if not self.has_failed or self.deciding_line() is not None or not self.somebody_answered():
+            return None
+        if not self.reaches_this_node():
+            return None
+        return next(iter(self.gateways), None)
+
+    def owner(self, address: str | None) -> tuple[str | None, str | None]:
+        """(node, role) of an address, by the fleet's inventory; (None, None) where nobody knows."""
+        owner = self.rehearsal.owners.get(address) if self.rehearsal and address else None
+        if owner is not None:
+            return owner.node, owner.role
+        return (self.node, None) if address in self.addresses else (None, None)
+
+    def place(self, address: str | None) -> str:
+        """`10.0.0.153 (lxc101, gateway)`, as much of it as is known."""
+        node, role = self.owner(address)
+        known = ", ".join(part for part in (node, role) if part)
+        return f"{address or 'nowhere'} ({known})" if known else f"{address or 'nowhere'}"
+
+    def finding(self, code: str, explanation: str, culprit: Culprit | None, fix: str | None, **detail: Any) -> Finding:
+        """A finding from beside the CA about this identifier."""
+        return Finding(
+            code=code,
+            identifier=self.identifier,
+            vantage=Vantage.AUTHORITY,
+            reporter=self.looker,
+            explanation=explanation,
+            culprit=culprit,
+            fix=fix,
+            detail=detail,
+        )
+
+    def own_finding(self, code: str, explanation: str, culprit: Culprit, fix: str, **detail: Any) -> Finding:
+        """A finding from this node's own view."""
+        return Finding(
+            code=code,
+            identifier=self.identifier,
+            vantage=Vantage.CLIENT,
+            reporter=self.node,
+            explanation=explanation,
+            culprit=culprit,
+            fix=fix,
+            detail=detail,
+        )
+
+    def deciding_line(self) -> ResolvedAddress | None:
+        """The hosts line that made the CA go elsewhere than DNS says, if one did; where DNS says nothing, one that led
+        it to another node's address, and in vain."""
+        return decides_against_dns(self.resolution) or self._line_to_another_node()
+
+    def _line_to_another_node(self) -> ResolvedAddress | None:
+        resolution = self.resolution
+        used = next(iter(resolution.addresses), None) if resolution is not None and self.has_failed else None
+        if resolution is None or used is None or used.origin.source != "hosts":
+            return None
+        is_told = any(reply.addresses for reply in resolution.dns)
+        return None if is_told or self.owner(used.address)[0] in (None, self.node) else used
+
+    def path_culprit(self, address: str | None) -> Culprit:
+        """Who is to blame for what happened at `address`: the line that led there, else the line of the web server
+        there that decides, else the node that owns it."""
+        line = self.deciding_line()
+        node, role = self.owner(address)
+        if line is None and self.has_no_way_out() and node is not None:
+            return Culprit(node=self.looker, address=address, role=role)
+        look = self.gateway()
+        if look is not None and look.place is not None and address == self.first_address():
+            place = look.place
+            return Culprit(
+                node=self.node, file=place.file, line=place.line, text=place.text, address=address, role=role
+            )
+        if line is None:
+            return Culprit(node=node, address=address, role=role)
+        return Culprit(
+            node=self.looker,
+            file=line.origin.file,
+            line=line.origin.line,
+            text=line.origin.text,
+            address=line.address,
+            role=self.owner(line.address)[1],
+        )
+
+
+def decides_against_dns(resolution: Resolution | None) -> ResolvedAddress | None:
+    """The hosts line that is used although every nameserver says otherwise."""
+    if resolution is None or not resolution.addresses or resolution.addresses[0].origin.source != "hosts":
+        return None
+    told = {answer for reply in resolution.dns for answer in reply.addresses}
+    used = resolution.addresses[0]
+    return used if told and used.address not in told else None
+
+
+def chain_of(hops: tuple[Hop, ...]) -> str:
+    """`nginx/1.22.1 at 10.0.0.153 answered 301 to https://…, then 404`: the chain in one clause."""
+    return ", then ".join(_step(hop) for hop in hops)
+
+
+def _step(hop: Hop) -> str:
+    who = f"{hop.server or 'a server'} at {hop.address}"
+    if hop.error is not None:
+        return f"{hop.name} at {hop.address} gave no answer ({hop.errno or hop.error})"
+    return f"{who} answered {hop.status}" + (f" to {hop.location}" if hop.location else "")

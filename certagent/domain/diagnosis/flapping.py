@@ -1,0 +1,116 @@
+"""Conclusions from several looks at one identifier: what comes and goes. Pure.
+
+One mend, or one new fault, is a change; only what goes to and fro is unsteady.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import msgspec
+
+from certagent.domain.diagnosis.evidence import Evidence
+from certagent.domain.findings import Culprit, Finding
+from certagent.domain.observations import PastRehearsal
+from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
+
+FLAPPING_WITHIN = timedelta(minutes=1)
+FLAKY_WITHIN = timedelta(minutes=3)
+_TURNS = 4  # there, away, there, away
+_FLAKY_TURNS = 6  # three times failed, three times passed
+_PASSING_TROUBLE = ("refused", "timeout", "reset", "5xx")
+"""What may pass by itself; a page that says 404 does not."""
+
+
+def answers_alternate(evidence: Evidence) -> Iterator[Finding]:
+    """dns.flapping: within a minute the name led here, there, here and there again."""
+    resolution = evidence.resolution
+    turns = flapping(evidence.past)
+    if resolution is None or not turns:
+        return
+    server = resolution.addresses[0].origin.nameserver if resolution.addresses else None
+    node, role = evidence.owner(server)
+    said = " and ".join(", ".join(map(evidence.place, one.addresses)) for one in turns[-2:])
+    yield evidence.finding(
+        "dns.flapping",
+        f"DNS leads the CA by turns to {said} for {evidence.identifier}: {_TURNS} times within"
+        f" {(turns[-1].at - turns[0].at).total_seconds():.0f} s. An order waits until it has been steady for a minute,"
+        " but not for ever.",
+        Culprit(node=node, address=server, role=role),
+        "See who changes the record, and whether several servers answer at that address.",
+        seen=[{"at": one.at.isoformat(), "addresses": list(one.addresses)} for one in turns],
+    )
+
+
+def path_comes_and_goes(evidence: Evidence) -> Iterator[Finding]:
+    """http01.flaky: k of n rehearsals failed, in the same way and at the same address, with passed ones between."""
+    seen = _flaky(evidence.past)
+    if not seen:
+        return
+    failed = [one for one in seen if one.trouble is not None]
+    yield evidence.finding(
+        "http01.flaky",
+        f"{len(failed)} of the last {len(seen)} rehearsals of {evidence.identifier} failed at"
+        f" {evidence.place(failed[-1].addresses[0])} ({failed[-1].trouble}), and the others passed: the path comes and"
+        " goes.",
+        Culprit(node=evidence.owner(failed[-1].addresses[0])[0], address=failed[-1].addresses[0]),
+        "See what is overloaded, restarts, or shares that address.",
+        seen=[{"at": one.at.isoformat(), "trouble": one.trouble} for one in seen],
+    )
+
+
+def look_of(rehearsal: Rehearsal) -> PastRehearsal | None:
+    """What is remembered of a rehearsal; None of one that did not come about, or whose name hosts lines decide."""
+    resolution = rehearsal.resolution
+    if rehearsal.outcome is RehearsalOutcome.UNAVAILABLE or resolution is None or rehearsal.challenge != "http-01":
+        return None
+    if any(one.origin.source != "dns" for one in resolution.addresses):
+        return None
+    addresses = tuple(sorted(one.address for one in resolution.addresses))
+    return PastRehearsal(at=rehearsal.at, addresses=addresses, trouble=_trouble_of(rehearsal))
+
+
+def steady_at(past: Sequence[PastRehearsal]) -> datetime | None:
+    """When an order may be placed, if the answers go on as they are now; None where they do not flap."""
+    turns = flapping(past)
+    return turns[-1].at + FLAPPING_WITHIN if turns else None
+
+
+def settled_later(rehearsal: Rehearsal, past: Sequence[PastRehearsal]) -> Rehearsal:
+    """The rehearsal with the date until which an order waits, put off while the name flaps."""
+    steady = steady_at(past)
+    if steady is None or (rehearsal.settles_at is not None and rehearsal.settles_at >= steady):
+        return rehearsal
+    return msgspec.structs.replace(rehearsal, settles_at=steady)
+
+
+def flapping(past: Sequence[PastRehearsal]) -> tuple[PastRehearsal, ...]:
+    """The looks at which the name led elsewhere than before, if the last of them went to and fro; else none."""
+    turns: list[PastRehearsal] = []
+    for one in past:
+        if not turns or turns[-1].addresses != one.addresses:
+            turns.append(one)
+    last = tuple(turns[-_TURNS:])
+    if len(last) < _TURNS or not all(one.addresses for one in last):
+        return ()
+    is_to_and_fro = len({one.addresses for one in last}) == 2 and last[0].addresses == last[2].addresses
+    is_quick = last[-1].at - last[0].at <= FLAPPING_WITHIN and past[-1].at - last[-1].at <= FLAPPING_WITHIN
+    return last if is_to_and_fro and is_quick else ()
+
+
+def _flaky(past: Sequence[PastRehearsal]) -> tuple[PastRehearsal, ...]:
+    recent = [one for one in past if past[-1].at - one.at <= FLAKY_WITHIN]
+    if not recent or len({one.addresses for one in recent}) != 1:
+        return ()
+    troubles = {one.trouble for one in recent if one.trouble is not None}
+    turns = 1 + sum(one.trouble != other.trouble for one, other in pairwise(recent))
+    return tuple(recent) if len(troubles) == 1 and troubles <= set(_PASSING_TROUBLE) and turns >= _FLAKY_TURNS else ()
+
+
+def _trouble_of(rehearsal: Rehearsal) -> str | None:
+    if rehearsal.outcome is RehearsalOutcome.PASSED:
+        return None
+    hop = rehearsal.attempts[-1].hops[-1] if rehearsal.attempts and rehearsal.attempts[-1].hops else None
+    if hop is None:
+        return "no answer"
+    return hop.error or ("5xx" if (hop.status or 0) >= 500 else str(hop.status))

@@ -1,0 +1,132 @@
+"""A path as one node sees it by itself: looked up and asked there, with no token planted. Pure.
+
+It shows less than a rehearsal: that the way ends at a wrong box or nowhere is seen, not that a token would come back.
+"""
+
+import msgspec
+
+from certagent.domain.diagnosis import conclude
+from certagent.domain.diagnosis.evidence import Evidence
+from certagent.domain.findings import Vantage
+from certagent.domain.path_trace import (
+    HopState,
+    Path,
+    PathFacts,
+    PathHop,
+    address_used,
+    authority_hop,
+    resolution_hop,
+    responder_hop,
+    server_hop,
+    trace,
+)
+from certagent.domain.policy import Policy, judged
+from certagent.domain.rehearsals import AddressOwner, Hop, Rehearsal, RehearsalOutcome, deciding
+from certagent.domain.resolver_agreement import stray_lines
+
+RESPONDER = "certagent"
+"""What certagent's own responder calls itself in the header Server."""
+
+_NOT_ASKED = {
+    "forbidden": "leads to this node itself or its own link: not asked",
+    "redirect_offsite": "redirects off the fleet: not followed",
+    "redirect_proxied": "redirects to where the CA goes through its HTTPS_PROXY: not followed",
+}
+
+
+class LocalObservation(msgspec.Struct, frozen=True, kw_only=True):
+    """What one node saw. `seen` holds the look-up and the fetch of a token that nobody planted, `addresses` are the
+    node's own; `responder` is the node that has the certificate, where that is known here."""
+
+    node: str
+    vantage: Vantage
+    role: str | None = None
+    addresses: tuple[str, ...] = ()
+    responder: str | None = None
+    seen: Rehearsal
+
+
+def trace_locally(look: LocalObservation, policy: Policy) -> Path:
+    """Both ways. Broken only where that is proven; hops that nothing is known of say so."""
+    facts = PathFacts(
+        identifier=look.seen.identifier,
+        authority=look.node,
+        responder=look.responder,
+        owners={address: AddressOwner(node=look.node, role=look.role) for address in look.addresses},
+        roles={look.node: look.role},
+        rehearsal=look.seen,
+    )
+    path = _broken(look, facts, policy) if is_broken(look) else _as_far_as_seen(facts, look.seen)
+    return path if look.vantage is Vantage.AUTHORITY else _by_a_client(path, look)
+
+
+def is_broken(look: LocalObservation) -> bool:
+    """Whether no token, had one been planted, could have come back this way."""
+    attempt = deciding(look.seen.attempts)
+    if attempt is None or not attempt.hops or _leads_astray(look, attempt.hops[0]):
+        return True
+    last = attempt.hops[-1]
+    if last.error is not None:
+        return last.error not in _NOT_ASKED
+    status = last.status or 0
+    return status < 300 or status in (401, 403) or status >= 500  # a responder says 404 of a token that it has not
+
+
+def _leads_astray(look: LocalObservation, first: Hop) -> bool:
+    """Whether a hosts line led there, against DNS. This node's own names may well be on loopback here."""
+    resolution = look.seen.resolution
+    used = address_used(resolution, first.address)
+    if resolution is None or used is None or used.origin.source != "hosts":
+        return False
+    return any(line.origin.line == used.origin.line for line in stray_lines(resolution, look.addresses))
+
+
+def _broken(look: LocalObservation, facts: PathFacts, policy: Policy) -> Path:
+    failed = msgspec.structs.replace(look.seen, outcome=RehearsalOutcome.FAILED, owners=dict(facts.owners))
+    evidence = Evidence(identifier=facts.identifier, node=look.node, rehearsal=failed)
+    findings = judged(policy, facts.identifier, conclude(evidence), failed).findings
+    path = trace(msgspec.structs.replace(facts, rehearsal=failed, findings=findings))
+    culprit = next((one.culprit for one in findings if one.culprit is not None), path.culprit)
+    return msgspec.structs.replace(path, broken=True, culprit=culprit)
+
+
+def _as_far_as_seen(facts: PathFacts, seen: Rehearsal) -> Path:
+    attempt = deciding(seen.attempts)
+    hops = attempt.hops if attempt is not None else ()
+    used = address_used(seen.resolution, hops[0].address if hops else None)
+    reached = bool(hops) and hops[-1].server == RESPONDER
+    end = responder_hop(
+        facts,
+        HopState.OK if reached else HopState.UNKNOWN,
+        "answers there; no token was planted" if reached else "not seen: no token was planted",
+    )
+    resolved = resolution_hop(facts, seen.resolution, used, passed=True)
+    servers = tuple(_server(facts, hop) for hop in hops)
+    return Path(
+        identifier=facts.identifier,
+        intended=trace(facts).intended,
+        actual=(authority_hop(facts), resolved, *servers, end),
+        broken=False,
+    )
+
+
+def _server(facts: PathFacts, hop: Hop) -> PathHop:
+    shown = server_hop(facts, hop, does_its_part=True)
+    unasked = _NOT_ASKED.get(hop.error or "")
+    if unasked is None:
+        return shown
+    return msgspec.structs.replace(shown, state=HopState.UNKNOWN, detail=f"port {hop.port}: {unasked}")
+
+
+def _by_a_client(path: Path, look: LocalObservation) -> Path:
+    """The CA's part in it is not seen from here, and it is this node that asks in its place."""
+    here = PathHop(
+        kind="client",
+        label="this node",
+        node=look.node,
+        role=look.role,
+        detail="asks in the CA's place: how the CA itself gets there is not seen from here",
+        state=HopState.UNKNOWN,
+    )
+    intended = msgspec.structs.replace(path.intended[0], node=None, role=None)
+    return msgspec.structs.replace(path, intended=(intended, *path.intended[1:]), actual=(here, *path.actual[1:]))

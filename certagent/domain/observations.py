@@ -1,0 +1,87 @@
+"""What the acting node sees of itself: the same name as its own files, nameservers and libc have it, and who listens.
+
+Values only. What the agent beside the CA sees is a `Rehearsal`.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from certagent.domain.rehearsals import LibcAnswer, Resolution
+from certagent.domain.resolution.files import ResolverFiles
+
+
+class ListeningSocket(msgspec.Struct, frozen=True):
+    """A listening TCP socket; `process` is its owner's name, where we may see it; `is_ours`: this agent."""
+
+    address: str
+    port: int
+    process: str | None = None
+    is_ours: bool = False
+
+
+class PastRehearsal(msgspec.Struct, frozen=True, kw_only=True):
+    """What is remembered of one rehearsal: where DNS led, and what went wrong ("timeout", "5xx", "404", ...)."""
+
+    at: datetime
+    addresses: tuple[str, ...] = ()
+    trouble: str | None = None
+
+
+class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at this node for one identifier.
+
+    `resolution` is the identifier by this node's files and every nameserver it knows (its resolv.conf's and the
+    configured ones), `libc` what programs here get for it; `authority` and `authority_libc` the same for the CA's name.
+    """
+
+    files: ResolverFiles | None = None
+    resolution: Resolution | None = None
+    libc: LibcAnswer | None = None
+    authority: Resolution | None = None
+    authority_libc: LibcAnswer | None = None
+    listeners: tuple[ListeningSocket, ...] = ()
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a configuration file, as a person finds it. `text` is that line alone, without its indentation."""
+
+    file: str
+    line: int | None = None
+    text: str | None = None
+
+
+class ServerAction(StrEnum):
+    """What a web server does with a challenge."""
+
+    PASSES = "passes"  # on to `target`, an URL
+    SERVES = "serves"  # files of the folder `target`
+    REDIRECTS = "redirects"
+    DENIES = "denies"
+    ANSWERS = "answers"  # by itself, with the status `target`
+    REWRITES = "rewrites"  # what arrives at the responder is another path
+    UNKNOWN = "unknown"  # the configuration alone does not say
+
+
+class Misconfiguration(msgspec.Struct, frozen=True, kw_only=True):
+    """A mistake that the configuration shows: a finding's code, the line, and what is wrong in one clause."""
+
+    code: str
+    place: Place
+    what: str
+
+
+class WebServerObservation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the web server on this node does on port 80 with the challenge of one identifier, by its configuration.
+
+    `place` is the line that decides. `host`: the line by which it passes on under another Host than the one asked for.
+    `causes` are mistakes that explain it, the nearest first.
+    """
+
+    server: str  # "nginx" | "traefik"
+    deed: ServerAction = ServerAction.UNKNOWN
+    place: Place | None = None
+    target: str | None = None
+    host: Place | None = None
+    causes: tuple[Misconfiguration, ...] = ()

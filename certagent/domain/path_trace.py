@@ -1,0 +1,326 @@
+"""Paths: how the CA should reach the responder of an identifier, and how it does, hop by hop. Pure.
+
+Both have four steps: the CA, how it resolves the name, the box that it asks on port 80, and the responder that holds
+the token. Redirects add boxes.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from certagent.domain.findings import Culprit, Finding
+from certagent.domain.rehearsals import (
+    CHALLENGE_PATH,
+    AddressOwner,
+    Hop,
+    Rehearsal,
+    RehearsalOutcome,
+    Resolution,
+    ResolvedAddress,
+    deciding,
+)
+
+_ERRORS = {
+    "refused": "connection refused",
+    "timeout": "no answer: packets are dropped",
+    "no_route": "no route",
+    "reset": "connection cut",
+    "tls": "speaks TLS, not HTTP",
+    "protocol": "does not speak HTTP",
+    "redirect_offsite": "redirects off the fleet: not followed",
+    "redirect_proxied": "redirects to where the CA goes through its HTTPS_PROXY: not followed",
+    "redirect_loop": "redirects in a circle",
+    "unresolved": "redirects to a name without an address",
+}
+
+
+class HopState(StrEnum):
+    """Whether a hop does its part. `UNKNOWN`: nobody has looked, or nothing got that far."""
+
+    OK = "ok"
+    BROKEN = "broken"
+    UNKNOWN = "unknown"
+
+
+class PathHop(msgspec.Struct, frozen=True, kw_only=True):
+    """One step. `kind`: "authority", "client" (who asks in its place), "hosts", "dns", "server" or "responder";
+    `detail`: what happens there."""
+
+    kind: str
+    label: str
+    node: str | None = None
+    role: str | None = None
+    address: str | None = None
+    detail: str = ""
+    state: HopState = HopState.OK
+    culprit: bool = False
+
+
+class PathFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known: `responder` is the node that has the identifier's certificate, `findings` stand now, worst first.
+
+    `rehearsal` is the latest one, or null; give none if a finding is newer than it.
+    """
+
+    identifier: str
+    authority: str | None = None
+    responder: str | None = None
+    owners: Mapping[str, AddressOwner] = {}
+    roles: Mapping[str, str | None] = {}
+    rehearsal: Rehearsal | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def authority_hop(facts: PathFacts) -> PathHop:
+    """The CA itself."""
+    return PathHop(
+        kind="authority",
+        label="CA",
+        node=facts.authority,
+        role=role_of(facts, facts.authority),
+        detail=f"asks for the challenge of {facts.identifier}",
+    )
+
+
+def dns_hop(
+    facts: PathFacts, nameserver: str | None, detail: str, state: HopState = HopState.OK, *, culprit: bool = False
+) -> PathHop:
+    """The nameserver and what it says."""
+    owner = owner_of(facts, nameserver)
+    return PathHop(
+        kind="dns",
+        label="DNS",
+        node=owner.node if owner else None,
+        role=owner.role if owner else None,
+        address=nameserver,
+        detail=detail,
+        state=state,
+        culprit=culprit,
+    )
+
+
+def responder_hop(facts: PathFacts, state: HopState, detail: str) -> PathHop:
+    """The agent that holds the token."""
+    return PathHop(
+        kind="responder",
+        label="responder",
+        node=facts.responder,
+        role=role_of(facts, facts.responder),
+        detail=detail,
+        state=state,
+    )
+
+
+def resolution_hop(
+    facts: PathFacts, resolution: Resolution | None, used: ResolvedAddress | None, passed: bool
+) -> PathHop:
+    """How the name was resolved: the hosts line or the nameserver that decided."""
+    if resolution is None or used is None:
+        error = resolution.error if resolution is not None else None
+        server = resolution.dns[0].nameserver if resolution is not None and resolution.dns else None
+        return dns_hop(facts, server, error or "no address", HopState.BROKEN, culprit=is_culprit(facts, server))
+    if used.origin.source == "hosts":
+        return _hosts_hop(facts, resolution, used, passed)
+    wrong = not passed and any(finding.code == "dns.address_not_ours" for finding in facts.findings)
+    state = HopState.BROKEN if wrong else HopState.OK
+    return dns_hop(facts, used.origin.nameserver, f"{facts.identifier} is {used.address}", state, culprit=wrong)
+
+
+def _hosts_hop(facts: PathFacts, resolution: Resolution, used: ResolvedAddress, passed: bool) -> PathHop:
+    told = {address for reply in resolution.dns for address in reply.addresses}
+    wrong = not passed and used.address not in told
+    return PathHop(
+        kind="hosts",
+        label=f"{used.origin.file}:{used.origin.line}",
+        node=facts.authority,
+        role=role_of(facts, facts.authority),
+        address=used.address,
+        detail=used.origin.text or f"{facts.identifier} is {used.address}",
+        state=HopState.BROKEN if wrong else HopState.OK,
+        culprit=wrong,
+    )
+
+
+def server_hop(facts: PathFacts, hop: Hop, does_its_part: bool) -> PathHop:
+    """A box that was asked, and what it answered."""
+    owner = owner_of(facts, hop.address)
+    said = _ERRORS.get(hop.error, hop.error) if hop.error else f"answers {hop.status}"
+    detail = f"port {hop.port}: {said} to {hop.location}" if hop.location else f"port {hop.port}: {said}"
+    served = hop.status is not None and hop.status < 300 and not does_its_part
+    return PathHop(
+        kind="server",
+        label=(owner.role or owner.node) if owner else hop.server or "unknown box",
+        node=owner.node if owner else None,
+        role=owner.role if owner else None,
+        address=hop.address,
+        detail=f"{detail} with something else" if served else detail,
+        state=HopState.OK if does_its_part else HopState.BROKEN,
+        culprit=not does_its_part and is_culprit(facts, hop.address),
+    )
+
+
+def is_culprit(facts: PathFacts, address: str | None) -> bool:
+    """Whether a standing finding blames that address, and no file."""
+    return address is not None and any(
+        finding.culprit is not None and finding.culprit.file is None and finding.culprit.address == address
+        for finding in facts.findings
+    )
+
+
+def owner_of(facts: PathFacts, address: str | None) -> AddressOwner | None:
+    """Whose address it is, by the inventories or by what came with the rehearsal."""
+    if address is None:
+        return None
+    told = facts.rehearsal.owners.get(address) if facts.rehearsal is not None else None
+    return facts.owners.get(address, told)
+
+
+def role_of(facts: PathFacts, node: str | None) -> str | None:
+    """What the node serves."""
+    return facts.roles.get(node) if node is not None else None
+
+
+class Path(msgspec.Struct, frozen=True, kw_only=True):
+    """The intended and the actual way to one identifier, and what is to be changed."""
+
+    identifier: str
+    intended: tuple[PathHop, ...]
+    actual: tuple[PathHop, ...]
+    broken: bool
+    culprit: Culprit | None = None
+
+
+def trace(facts: PathFacts) -> Path:
+    """Both ways, from the facts."""
+    intended = _intended(facts)
+    actual = _actual(facts, intended)
+    broken = any(hop.state is HopState.BROKEN for hop in actual)
+    return Path(
+        identifier=facts.identifier,
+        intended=intended,
+        actual=actual,
+        broken=broken,
+        culprit=_culprit(facts) if broken else None,
+    )
+
+
+def addresses_met(rehearsal: Rehearsal) -> set[str]:
+    """Every IP address that occurs in a rehearsal."""
+    found = {hop.address for attempt in (*rehearsal.attempts, *rehearsal.direct) for hop in attempt.hops}
+    found |= {connection.address for connection in rehearsal.stale}
+    resolution = rehearsal.resolution
+    if resolution is not None:
+        found |= {item.address for item in (*resolution.addresses, *resolution.hosts)}
+        found |= {item.origin.nameserver for item in resolution.addresses}
+        found |= {reply.nameserver for reply in resolution.dns}
+        found |= {address for reply in resolution.dns for address in reply.addresses}
+    return {address for address in found if address is not None}
+
+
+def _intended(facts: PathFacts) -> tuple[PathHop, ...]:
+    address = _intended_address(facts)
+    resolution = facts.rehearsal.resolution if facts.rehearsal is not None else None
+    replies = resolution.dns if resolution is not None else ()
+    nameserver = next((reply.nameserver for reply in replies if address in reply.addresses), None)
+    owner = owner_of(facts, address)
+    node = owner.node if owner is not None else facts.responder
+    role = owner.role if owner is not None else role_of(facts, facts.responder)
+    return (
+        authority_hop(facts),
+        dns_hop(facts, nameserver, f"{facts.identifier} is {address or 'known there'}"),
+        PathHop(
+            kind="server",
+            label=role or node or "its node",
+            node=node,
+            role=role,
+            address=address,
+            detail=f"port 80 passes {CHALLENGE_PATH}",
+        ),
+        responder_hop(facts, HopState.OK, "serves the token"),
+    )
+
+
+def _intended_address(facts: PathFacts) -> str | None:
+    """DNS's answer if it leads to the responder, or if there is nothing against it; else the responder's own."""
+    resolution = facts.rehearsal.resolution if facts.rehearsal is not None else None
+    told = [address for reply in resolution.dns for address in reply.addresses] if resolution is not None else []
+    told += [str(address) for finding in facts.findings for address in finding.detail.get("dns", ())]
+    own = sorted(address for address, owner in facts.owners.items() if owner.node == facts.responder)
+    accused = {finding.culprit.address for finding in facts.findings if finding.culprit and not finding.culprit.file}
+    leading = [address for address in told if address in own]
+    trusted = [address for address in told if address not in accused]
+    return next(iter((*leading, *trusted, *own)), None)
+
+
+def _actual(facts: PathFacts, intended: tuple[PathHop, ...]) -> tuple[PathHop, ...]:
+    if facts.rehearsal is not None and facts.rehearsal.outcome is not RehearsalOutcome.UNAVAILABLE:
+        return _rehearsed(facts, facts.rehearsal)
+    if facts.findings:
+        return _concluded(facts, intended)
+    return tuple(msgspec.structs.replace(hop, state=HopState.UNKNOWN) for hop in intended)
+
+
+def _rehearsed(facts: PathFacts, rehearsal: Rehearsal) -> tuple[PathHop, ...]:
+    """What the rehearsal went through. Once the name has led astray, no box does its part, whatever it answers."""
+    passed = rehearsal.outcome is RehearsalOutcome.PASSED
+    attempt = deciding(rehearsal.attempts)
+    hops = attempt.hops if attempt is not None else ()
+    used = address_used(rehearsal.resolution, hops[0].address if hops else None)
+    resolved = resolution_hop(facts, rehearsal.resolution, used, passed)
+    led_right = resolved.state is not HopState.BROKEN
+    servers = tuple(
+        server_hop(facts, hop, passed or (led_right and number < len(hops))) for number, hop in enumerate(hops, 1)
+    )
+    end = responder_hop(
+        facts,
+        HopState.OK if passed else HopState.UNKNOWN,
+        "the token came back" if passed else "never asked: the token did not come",
+    )
+    return (authority_hop(facts), resolved, *servers, end)
+
+
+def _concluded(facts: PathFacts, intended: tuple[PathHop, ...]) -> tuple[PathHop, ...]:
+    """No rehearsal: what the findings alone say. Behind the first broken hop nothing is known."""
+    finding = facts.findings[0]
+    culprit = finding.culprit or Culprit()
+    owner = owner_of(facts, culprit.address)
+    if culprit.file is None:
+        broken = finding.explanation
+        server = msgspec.structs.replace(intended[2], state=HopState.BROKEN, detail=broken, culprit=True)
+        return (*intended[:2], server, responder_hop(facts, HopState.UNKNOWN, "not reached"))
+    return (
+        authority_hop(facts),
+        PathHop(
+            kind="hosts",
+            label=f"{culprit.file}:{culprit.line}" if culprit.line is not None else culprit.file,
+            node=culprit.node,
+            role=role_of(facts, culprit.node),
+            address=culprit.address,
+            detail=culprit.text or finding.explanation,
+            state=HopState.BROKEN,
+            culprit=True,
+        ),
+        PathHop(
+            kind="server",
+            label=(owner.role or owner.node) if owner else "another box",
+            node=owner.node if owner else None,
+            role=owner.role if owner else None,
+            address=culprit.address,
+            detail="is asked on port 80 instead",
+            state=HopState.BROKEN,
+        ),
+        responder_hop(facts, HopState.UNKNOWN, "not reached"),
+    )
+
+
+def address_used(resolution: Resolution | None, address: str | None) -> ResolvedAddress | None:
+    """Where the address that was asked came from."""
+    addresses = resolution.addresses if resolution is not None else ()
+    return next((item for item in addresses if item.address == address), addresses[0] if addresses else None)
+
+
+def _culprit(facts: PathFacts) -> Culprit | None:
+    """The worst finding's, a file before anything else."""
+    known = [finding.culprit for finding in facts.findings if finding.culprit is not None]
+    return next((one for one in known if one.file is not None), known[0] if known else None)

@@ -1,0 +1,299 @@
+"""The CA over ACME: the only importer of `acme` and `josepy`, and of the blocking HTTP client beneath them.
+
+Import this module late: it is what makes an agent grow with its first order. Signing, nonces and message forms are
+the package's; the flow, the waiting and the patience are ours (`certagent.issuance.order`). All requests of one
+account go through one thread: step-ca answers 500 to an account that orders in parallel.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import acme.errors
+import acme.messages
+import josepy.errors
+import msgspec
+import requests
+from acme.challenges import HTTP01Response
+from acme.client import ClientNetwork
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from josepy.interfaces import JSONDeSerializable
+from josepy.jwa import ES256, ES384, RS256, JWASignature
+from josepy.jwk import JWK, JWKEC, JWKRSA
+
+from certagent import __version__
+from certagent.domain.orders import (
+    Account,
+    Authorization,
+    Binding,
+    Challenge,
+    Identifier,
+    Order,
+    OrderOptions,
+    Problem,
+    Resource,
+)
+from certagent.domain.ports import Clock
+from certagent.issuance.accounts import AccountStore, ensure_account, thumbprint
+from certagent.issuance.documents import decode
+from certagent.issuance.pinned_transport import PinnedAdapter
+from certagent.issuance.response_parsing import (
+    Directory,
+    location_of,
+    read_authorization,
+    read_order,
+    read_problem,
+    retry_after_of,
+)
+from certagent.issuance.retry import AuthorityUnreachableError, ProblemError, RetryPolicy
+
+ATTEMPTS = 5
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 20.0
+CHALLENGE_SECONDS = 2.5  # a silently dropped fetch blocks the CA's answer for 30 s: do not wait for it
+
+_NO_TERMS = OrderOptions()
+
+_Answer = TypeVar("_Answer")
+
+
+class AcmeClient:
+    """One account at one ACME directory. Use as an async context manager.
+
+    Every method raises `ProblemError` when the CA says no (the problem inside is the value), and
+    `AuthorityUnreachableError` when there is no answer. Refused nonces, server errors and rate limits of a few
+    seconds are retried; an account that the CA has forgotten is registered again under the same key.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        root: Path,
+        addresses: Sequence[str],
+        accounts: AccountStore,
+        clock: Clock,
+        binding: Binding | None = None,
+    ) -> None:
+        self.directory = directory
+        self._root = root
+        self._addresses = tuple(addresses)
+        self._accounts = accounts
+        self._clock = clock
+        self._binding = binding
+        self._lane = ThreadPoolExecutor(max_workers=1, thread_name_prefix="acme")
+        self._account = Account(key_pem="")
+        self._network: _Network | None = None
+        self._resources: Directory | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self._lane.shutdown)
+        if self._network is not None:
+            self._network.session.close()
+
+    async def new_order(self, identifiers: Sequence[Identifier], terms: OrderOptions = _NO_TERMS) -> Order:
+        """RFC 8555 section 7.4; of the terms what the directory offers (RFC 9773 section 5 for the predecessor)."""
+
+        def post(net: _Network, urls: Directory) -> Order:
+            return read_order(net.send(urls.new_order, self._new_order(identifiers, terms, urls)))
+
+        return await self._call(Resource.ORDER, post)
+
+    async def revoke(self, key_pem: bytes, chain_pem: bytes, reason: int) -> None:
+        """RFC 8555 section 7.6, signed with the certificate's own key (an EC or RSA one), whoever had it issued; with
+        another kind of key signed by the account. Harmless when it is revoked already."""
+
+        def post(net: _Network, urls: Directory) -> None:
+            if urls.revoke_cert is None:
+                raise ProblemError(Problem(detail="the CA's directory offers no revocation", status=404))
+            message = acme.messages.Revocation(certificate=x509.load_pem_x509_certificate(chain_pem), reason=reason)
+            net.send(urls.revoke_cert, message, signer=_signer(key_pem))
+
+        try:
+            await self._call(Resource.CERTIFICATE, post)
+        except ProblemError as error:
+            if error.problem.kind != "alreadyRevoked":
+                raise
+
+    async def order(self, url: str) -> Order:
+        """The order as it is now."""
+        return await self._call(Resource.ORDER, lambda net, _: read_order(net.send(url, None), url))
+
+    async def authorization(self, url: str) -> Authorization:
+        """The authorization as it is now (RFC 8555 section 7.5). This is what may be polled."""
+        return await self._call(Resource.AUTHORIZATION, lambda net, _: read_authorization(net.send(url, None), url))
+
+    async def answer(self, challenge: Challenge) -> Challenge | None:
+        """Have the CA try the challenge now (RFC 8555 section 7.5.1); None when it takes its time to say."""
+
+        def post(net: "_Network", _: Directory) -> Challenge | None:
+            try:
+                # an empty object whatever the challenge is (RFC 8555 section 7.5.1)
+                response = net.send(challenge.url, HTTP01Response(), timeout=(CONNECT_SECONDS, CHALLENGE_SECONDS))
+            except requests.exceptions.ReadTimeout:
+                return None
+            return decode(response.content, Challenge)
+
+        return await self._call(Resource.CHALLENGE, post)
+
+    async def finalize(self, order: Order, request: x509.CertificateSigningRequest) -> Order:
+        """RFC 8555 section 7.4. Done once: after a failure look at the order before trying again."""
+        message = acme.messages.CertificateRequest(csr=request)
+        return await self._call(
+            Resource.FINALIZE, lambda net, _: read_order(net.send(order.finalize, message), order.url), is_once=True
+        )
+
+    async def certificate(self, url: str) -> bytes:
+        """The chain, PEM, leaf first (RFC 8555 section 7.4.2)."""
+        return await self._call(Resource.CERTIFICATE, lambda net, _: net.send(url, None).content)
+
+    def key_authorization(self, token: str) -> str:
+        """RFC 8555 section 8.1. Only of use after a request was made, when there is an account."""
+        return f"{token}.{thumbprint(self._account)}"
+
+    def _new_order(self, identifiers: Sequence[Identifier], terms: OrderOptions, urls: Directory) -> "_Document":
+        """The message: the package's own knows no lifetime and no predecessor."""
+        listed = [{"type": one.type, "value": one.value} for one in identifiers]
+        document: dict[str, Any] = {"identifiers": listed}
+        if terms.lifetime is not None:
+            document["notAfter"] = (self._clock.now() + terms.lifetime).isoformat(timespec="seconds")
+        if terms.profile is not None and urls.meta.profiles:
+            document["profile"] = terms.profile
+        if terms.replaces is not None and urls.renewal_info is not None:
+            document["replaces"] = terms.replaces
+        return _Document(document)
+
+    async def _call(
+        self,
+        resource: Resource,
+        ask: "Callable[[_Network, Directory], _Answer]",
+        *,
+        is_once: bool = False,
+    ) -> _Answer:
+        retries = RetryPolicy(self._clock, ATTEMPTS, is_once=is_once)
+        while True:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._lane, self._ask, ask)
+            except ProblemError as error:
+                if error.problem.kind == "accountDoesNotExist" and retries.has_more:
+                    self._account = msgspec.structs.replace(self._account, url=None)
+                await retries.wait_or_raise(ProblemError(error.problem.about(resource), error.retry_after))
+
+    def _ask(self, ask: "Callable[[_Network, Directory], _Answer]") -> _Answer:
+        """In the account's thread."""
+        try:
+            network, resources = self._connect()
+            self._ensure_account(network, resources)
+            return ask(network, resources)
+        except requests.RequestException as error:
+            raise AuthorityUnreachableError(f"{self.directory}: {error}") from error
+        except (acme.errors.Error, josepy.errors.Error, msgspec.MsgspecError) as error:
+            raise AuthorityUnreachableError(f"{self.directory} does not speak ACME: {error!r}") from error
+
+    def _connect(self) -> "tuple[_Network, Directory]":
+        if self._network is None or self._resources is None:
+            self._account = ensure_account(self._accounts)
+            self._network = _Network(self._account, PinnedAdapter(self._root, self._addresses), self._root)
+            response = self._network.get(self.directory)
+            self._resources = decode(response.content, Directory)
+            self._network.new_nonce = self._resources.new_nonce
+        return self._network, self._resources
+
+    def _ensure_account(self, network: "_Network", resources: Directory) -> None:
+        """RFC 8555 section 7.3; the same key twice is the same account."""
+        if self._account.url is None:
+            network.use(None)
+            bound = _bound(self._account, self._binding, resources) if self._binding else None
+            message = acme.messages.NewRegistration(terms_of_service_agreed=True, external_account_binding=bound)
+            url = location_of(network.send(resources.new_account, message))
+            self._account = msgspec.structs.replace(self._account, url=url)
+            self._accounts.save(self._account)
+        network.use(self._account.url)
+
+
+class _Document:
+    """A message as the package signs it."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self._content = content
+
+    def json_dumps(self, **_: object) -> str:
+        """As JSON."""
+        return msgspec.json.encode(self._content).decode()
+
+
+class _Network(ClientNetwork):
+    """The package's signing and nonces over a session that trusts the pinned root and knows no proxy."""
+
+    def __init__(self, account: Account, adapter: PinnedAdapter, root: Path) -> None:
+        super().__init__(key=_key(account), alg=ES256, user_agent=f"certagent/{__version__}")
+        self.verify_ssl = str(root)  # type: ignore[assignment]  # handed on to requests, which takes a path
+        self.session.trust_env = False
+        self.session.mount("https://", adapter)
+        self.new_nonce: str | None = None
+        self._default_timeout = (CONNECT_SECONDS, ANSWER_SECONDS)  # type: ignore[assignment]  # likewise
+
+    def use(self, account_url: str | None) -> None:
+        """Sign with that account's URL from now on (without one: with the key itself)."""
+        registration = acme.messages.Registration()
+        self.account = acme.messages.RegistrationResource(body=registration, uri=account_url) if account_url else None
+
+    def send(
+        self,
+        url: str,
+        message: JSONDeSerializable | _Document | None,
+        *,
+        signer: "tuple[JWK, JWASignature] | None" = None,
+        **options: Any,
+    ) -> requests.Response:
+        """One POST, signed by the account (or by another key, in its own name); without a message a POST-as-GET."""
+        if signer is None:
+            return self._post_once(url, message, new_nonce_url=self.new_nonce, **options)
+        ours = self.key, self.alg, self.account
+        self.key, self.alg = signer
+        self.account = None
+        try:
+            return self._post_once(url, message, new_nonce_url=self.new_nonce, **options)
+        finally:
+            self.key, self.alg, self.account = ours
+
+    def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
+        """Also keeps the nonce that an error document carries (RFC 8555 section 6.5)."""
+        response = super()._send_request(method, url, *args, **kwargs)
+        if self.REPLAY_NONCE_HEADER in response.headers:
+            self._add_nonce(response)
+        return response
+
+    @classmethod
+    def _check_response(cls, response: requests.Response, content_type: str | None = None) -> requests.Response:
+        """Raise `ProblemError` with the CA's own document instead of the package's many kinds."""
+        if response.ok:
+            return response
+        raise ProblemError(read_problem(response), retry_after_of(response))
+
+
+def _bound(account: Account, binding: Binding, urls: Directory) -> dict[str, Any]:
+    """RFC 8555 section 7.3.4."""
+    where = acme.messages.Directory({"newAccount": urls.new_account})
+    public = _key(account).public_key()
+    return acme.messages.ExternalAccountBinding.from_data(public, binding.key_id, binding.hmac_key, where)
+
+
+def _signer(key_pem: bytes) -> tuple[JWK, JWASignature] | None:
+    """The certificate's key as a signer; None for a kind of key that the package does not sign with."""
+    key = serialization.load_pem_private_key(key_pem, password=None)
+    if isinstance(key, rsa.RSAPrivateKey):
+        return JWKRSA(key=key), RS256
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return JWKEC(key=key), ES384 if key.curve.name == "secp384r1" else ES256
+    return None
+
+
+def _key(account: Account) -> JWKEC:
+    return JWKEC(key=serialization.load_pem_private_key(account.key_pem.encode(), password=None))

@@ -1,0 +1,349 @@
+"""Linux as /proc shows it: processes, the world that each one sees, sockets, addresses. Reads only.
+
+A process may vanish between two reads: whatever concerns it is then absent, never an exception. What we may not see
+raises PermissionError, because blindness has to be said.
+"""
+
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from certagent.system.addresses import socket_address
+
+LARGEST_FILE = 4 * 1024 * 1024
+
+_PIECE = 64 * 1024
+_MOST_LINKS = 40  # as the kernel's own bound
+_MAY_READ_ALL = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+_TCP_STATES = {"established": "01", "listen": "0A"}
+
+
+class Process(msgspec.Struct, frozen=True):
+    """A process that runs. `command` is its argument list; `started_at` is exact to a hundredth of a second."""
+
+    pid: int
+    name: str
+    command: tuple[str, ...]
+    started_at: datetime
+
+
+class TcpSocket(msgspec.Struct, frozen=True):
+    """One TCP socket of a network namespace."""
+
+    address: str
+    port: int
+    peer_address: str
+    peer_port: int
+    inode: int
+
+
+class FileState(msgspec.Struct, frozen=True, kw_only=True):
+    """A file as one look found it. `content` is None when it is absent or no file; `target` where a link leads to.
+
+    `is_whole`: the file ends within `LARGEST_FILE` bytes; no more of it is read.
+    `changed_at` is the latest ctime on the way (the file's, and that of every link): unlike mtime nobody can set it.
+    """
+
+    content: bytes | None = None
+    is_whole: bool = True
+    target: str | None = None
+    modified_at: datetime | None = None
+    changed_at: datetime | None = None
+    owner: int | None = None
+    group: int | None = None
+    mode: int | None = None
+
+
+class Reader(msgspec.Struct, frozen=True):
+    """Whom the kernel takes a process for when it opens a file: its file system user and groups, by number."""
+
+    user: int
+    groups: frozenset[int]
+    may_read_all: bool = False
+
+    def may_read(self, state: FileState) -> bool:
+        """Whether owner, group and mode let it read that file; what is absent it may. Lists for access (ACL) and the
+        folders on the way are not looked at."""
+        if state.mode is None or self.may_read_all:
+            return True
+        if state.owner == self.user:
+            return bool(state.mode & stat.S_IRUSR)
+        return bool(state.mode & (stat.S_IRGRP if state.group in self.groups else stat.S_IROTH))
+
+
+class ProcFs:
+    """The kernel's view, at /proc."""
+
+    def __init__(self, root: Path = Path("/proc")) -> None:
+        self._root = root
+
+    def processes(self, name: str) -> tuple[Process, ...]:
+        """Those whose command name, or whose program's file name, is `name`; the oldest first."""
+        pids = sorted(int(entry.name) for entry in self._root.iterdir() if entry.name.isdigit())
+        found = (self.process(pid) for pid in pids if self._is_called(pid, name))
+        return tuple(sorted((one for one in found if one is not None), key=lambda one: (one.started_at, one.pid)))
+
+    def process(self, pid: int) -> Process | None:
+        """One process, or None when there is no such process or it is only waiting to be buried."""
+        try:
+            text = (self._root / str(pid) / "stat").read_text(errors="replace")
+            command = (self._root / str(pid) / "cmdline").read_bytes()
+            started_at = self._booted_at() + timedelta(seconds=int(_after_name(text)[19]) / os.sysconf("SC_CLK_TCK"))
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        if _after_name(text)[0] in "ZX":
+            return None
+        arguments = command.decode("utf-8", "replace").rstrip("\0").split("\0")
+        return Process(pid, text[text.index("(") + 1 : text.rindex(")")], tuple(arguments), started_at)
+
+    def environment(self, pid: int) -> dict[str, str]:
+        """The environment that the process was started with."""
+        raw = (self._root / str(pid) / "environ").read_bytes().decode("utf-8", "replace")
+        return dict(entry.split("=", 1) for entry in raw.split("\0") if "=" in entry)
+
+    def user_of(self, pid: int) -> int | None:
+        """The user that the process runs as, by number."""
+        try:
+            return (self._root / str(pid)).stat().st_uid
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+
+    def reader(self, pid: int) -> Reader:
+        """Whom the process reads files as. Raises FileNotFoundError when it has ended."""
+        lines = (self._root / str(pid) / "status").read_text(errors="replace").splitlines()
+        fields = {name: values.split() for name, _, values in (line.partition(":") for line in lines)}
+        groups = frozenset(map(int, (fields["Gid"][3], *fields["Groups"])))
+        return Reader(int(fields["Uid"][3]), groups, bool(int(fields["CapEff"][0], 16) & _MAY_READ_ALL))
+
+    def unit_of(self, pid: int) -> str | None:
+        """The systemd service that the process belongs to, by its control group; None outside of one."""
+        for line in (self._root / str(pid) / "cgroup").read_text().splitlines():
+            last = line.rpartition("/")[2]
+            if last.endswith(".service"):
+                return last
+        return None
+
+    def shares(self, pid: int, namespace: str) -> bool:
+        """Whether the process is in our own namespace of that kind ("mnt", "net")."""
+        return self._namespace(str(pid), namespace) == self._namespace("self", namespace)
+
+    def root_of(self, pid: int) -> Path:
+        """Where the process's own file system can be entered."""
+        return self._root / str(pid) / "root"
+
+    def sockets(self, state: str, pid: int | None = None) -> tuple[TcpSocket, ...]:
+        """The TCP sockets of the process's network namespace that are in that state ("listen", "established"); without
+        a process, of ours."""
+        folder = self._root / ("self" if pid is None else str(pid)) / "net"
+        return tuple(found for table in ("tcp", "tcp6") for found in _read_table(folder / table, state))
+
+    def socket_inodes(self, pid: int) -> frozenset[int]:
+        """The sockets that the process holds open."""
+        links = _links_in(self._root / str(pid) / "fd")
+        return frozenset(int(link[8:-1]) for link in links if link.startswith("socket:["))
+
+    def open_files(self, pid: int) -> frozenset[str]:
+        """The paths of the files that the process holds open; empty where we may not look."""
+        try:
+            links = _links_in(self._root / str(pid) / "fd")
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
+            return frozenset()
+        return frozenset(link for link in links if link.startswith("/"))
+
+    def listener(self, address: str, port: int) -> Process | None:
+        """Who takes connections to that address and port in our network namespace, as far as we may see."""
+        listening = [one for one in self.sockets("listen") if one.port == port]
+        exact = [one for one in listening if one.address == address]
+        wild = [one for one in listening if one.address in ("0.0.0.0", "::")]  # noqa: S104 - compared, not bound
+        chosen = frozenset(one.inode for one in exact or wild)
+        return next(iter(self.owners(chosen).values()), None) if chosen else None
+
+    def owners(self, inodes: frozenset[int]) -> dict[int, Process]:
+        """Socket inode -> the process that holds it, as far as we may see."""
+        owners: dict[int, Process] = {}
+        for entry in self._root.iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                held = self.socket_inodes(int(entry.name)) & inodes
+            except (PermissionError, FileNotFoundError, ProcessLookupError):
+                continue
+            process = self.process(int(entry.name)) if held else None
+            if process is not None:
+                owners |= dict.fromkeys(held, process)
+        return owners
+
+    def addresses(self) -> tuple[str, ...]:
+        """This node's own addresses, loopback and link-local left out."""
+        net = self._root / "self" / "net"
+        return (*_local_ipv4(net / "fib_trie"), *_local_ipv6(net / "if_inet6"))
+
+    def mounted_from(self, pid: int | None, path: str) -> str | None:
+        """The source folder of a mount that lies exactly on `path` in that process's world, or None."""
+        folder = self._root / ("self" if pid is None else str(pid))
+        for line in (folder / "mountinfo").read_text(errors="replace").splitlines():
+            fields = line.split(" ")
+            if len(fields) > 4 and fields[4] == path:
+                return fields[3]
+        return None
+
+    def _is_called(self, pid: int, name: str) -> bool:
+        folder = self._root / str(pid)
+        try:
+            if (folder / "comm").read_text(errors="replace").rstrip("\n") == name[:15]:
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        program = _link(folder / "exe")
+        return program is not None and Path(program.removesuffix(" (deleted)")).name == name
+
+    def _namespace(self, pid: str, kind: str) -> str:
+        return os.readlink(self._root / pid / "ns" / kind)
+
+    def _booted_at(self) -> datetime:
+        """From the clocks, not from /proc/stat: a container's is another file."""
+        age = timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+        return datetime.now(UTC) - age
+
+
+def read_within(root: Path, path: str) -> FileState:
+    """A file as a process sees it whose root is `root`: links lead to where they lead *there*, not here."""
+    rest, walked, changed = path.strip("/").split("/"), root, []
+    first_link: str | None = None
+    links = 0
+    try:
+        while rest:
+            part = rest.pop(0)
+            if part in ("", "."):
+                continue
+            walked = walked / part if part != ".." else (walked.parent if walked != root else root)
+            status = walked.lstat()
+            if not stat.S_ISLNK(status.st_mode):
+                continue
+            links += 1
+            if links > _MOST_LINKS:
+                return FileState(target=first_link)
+            target = os.readlink(walked)
+            changed.append(status.st_ctime)
+            first_link = first_link or target
+            rest = [*target.strip("/").split("/"), *rest]
+            walked = root if target.startswith("/") else walked.parent
+        return _read_file(walked, first_link, changed)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return FileState(target=first_link, changed_at=_instant(max(changed, default=None)))
+
+
+def source_address(address: str) -> str | None:
+    """The local address that the kernel would use towards `address`; None without a route. Sends nothing."""
+    try:
+        family, where = socket_address(address, 53)
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(where)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return None
+
+
+def _read_bounded(file: BinaryIO) -> bytes:
+    """A little more than `LARGEST_FILE` at most, in small pieces: a look every half minute shall not ask the kernel for
+    4 MiB to read 200 bytes."""
+    pieces, size = [], 0
+    while size <= LARGEST_FILE and (piece := file.read(_PIECE)):  # None: a pipe with nothing in it
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
+
+
+def _read_file(path: Path, target: str | None, changed: list[float]) -> FileState:
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        content = _read_bounded(file)
+    return FileState(
+        content=content[:LARGEST_FILE],
+        is_whole=len(content) <= LARGEST_FILE,
+        target=target,
+        modified_at=_instant(status.st_mtime),
+        changed_at=_instant(max(status.st_ctime, *changed) if changed else status.st_ctime),
+        owner=status.st_uid,
+        group=status.st_gid,
+        mode=stat.S_IMODE(status.st_mode),
+    )
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """A named pipe in the place of a file must not hold us up."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _instant(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _after_name(stat: str) -> list[str]:
+    """The fields of /proc/PID/stat behind the name, which may itself hold blanks and brackets."""
+    return stat[stat.rindex(")") + 2 :].split()
+
+
+def _links_in(folder: Path) -> list[str]:
+    """Where the links in a folder lead to; one that went meanwhile is left out. Raises what listing it raises."""
+    where = str(folder)  # there may be thousands in it: a path object for each would be most of the work
+    links = (_link(f"{where}/{name}") for name in os.listdir(where))
+    return [link for link in links if link is not None]
+
+
+def _link(path: Path | str) -> str | None:
+    try:
+        return os.readlink(path)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+
+
+def _read_table(path: Path, state: str) -> Iterator[TcpSocket]:
+    """A busy node has thousands that nobody asks for."""
+    try:
+        lines = path.read_text().splitlines()[1:]
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for line in lines:
+        fields = line.split()
+        if fields[3] == _TCP_STATES[state]:
+            address, port = _endpoint(fields[1])
+            peer_address, peer_port = _endpoint(fields[2])
+            yield TcpSocket(address, port, peer_address, peer_port, int(fields[9]))
+
+
+def _endpoint(text: str) -> tuple[str, int]:
+    """ "0100007F:0050" as ("127.0.0.1", 80): each word of four bytes is in the machine's order."""
+    host, port = text.split(":")
+    words = [bytes.fromhex(host[at : at + 8])[::-1] for at in range(0, len(host), 8)]
+    packed = b"".join(words)
+    if packed.startswith(bytes(10) + b"\xff\xff"):
+        packed = packed[12:]
+    return socket.inet_ntop(socket.AF_INET6 if len(packed) == 16 else socket.AF_INET, packed), int(port, 16)
+
+
+def _local_ipv4(path: Path) -> tuple[str, ...]:
+    """The addresses that the routing table marks as local, in their order."""
+    found: dict[str, None] = {}
+    last = ""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        text = line.strip()
+        if text.startswith("|-- "):
+            last = text[4:]
+        elif text.startswith("/32 host LOCAL") and not last.startswith("127."):
+            found[last] = None
+    return tuple(found)
+
+
+def _local_ipv6(path: Path) -> tuple[str, ...]:
+    """Those of global scope."""
+    lines = path.read_text().splitlines() if path.exists() else ()
+    entries = (line.split() for line in lines)
+    return tuple(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(entry[0])) for entry in entries if entry[3] == "00")

@@ -1,0 +1,283 @@
+"""Beside the CA: the rehearsal, and what a change of the resolver's files does. Asks, fetches, concludes nothing."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from certagent.config import AgentSettings, VantageSection
+from certagent.domain.ports import Clock
+from certagent.domain.rehearsals import (
+    Attempt,
+    Connection,
+    Rehearsal,
+    RehearsalOutcome,
+    RehearsalRequest,
+    Resolution,
+)
+from certagent.domain.resolution.go import Lookup
+from certagent.domain.resolution.hosts import HOSTS_FILE
+from certagent.system.procfs import ProcFs, TcpSocket
+from certagent.vantage import proxy
+from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess
+from certagent.vantage.ca_resolver import ResolverSession
+from certagent.vantage.dialer import Dialer
+from certagent.vantage.dns01_probe import look_up_record
+from certagent.vantage.http01_probe import Http01Probe
+from certagent.vantage.node_vantage import ask_libc
+from certagent.vantage.rehearsal_limits import CHALLENGE_PORTS, RehearsalLimits, TokenBucket
+from certagent.vantage.resolver_observation import MOST_NAMES, FileObservation, Snapshot, names_of_fleet, resolve_all
+from certagent.vantage.tls_alpn01_probe import TlsAlpn01Probe
+
+_BURST, _PER_SECOND = 200, 20.0
+_BURST_OF_ONE, _PER_SECOND_OF_ONE = 30, 2.0
+_MOST_AT_ONCE = 32
+_TOO_MANY = "too many rehearsals at once; ask again later"
+_MOST_NAMES_KNOWN = 4096
+_MOST_ADDRESSES_KNOWN = 16
+
+
+class AuthorityVantage:
+    """The agent's eyes beside the CA. One per agent: it remembers where names led, and how much was asked."""
+
+    def __init__(
+        self, settings: AgentSettings, vantage: VantageSection, clock: Clock, proc: ProcFs | None = None
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._proc = proc or ProcFs()
+        self._authority = CaProcess(vantage, clock, self._proc, _provisioner_of(settings.authority.directory))
+        self._rules = RehearsalLimits(allow=vantage.allow)
+        self._limits = _Limits(clock)
+        self._known = _KnownAddresses()
+        self._at_once = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def rehearse(self, request: RehearsalRequest) -> Rehearsal:
+        """Fetch the planted token as the CA would. Never raises: what could not be done is `unavailable`, with why."""
+        objection = self._rules.objection(request) or self._limits.objection(request.identifier)
+        if objection is not None:
+            return self._unavailable(request, objection)
+        async with self._at_once:
+            try:
+                world = await asyncio.to_thread(self._authority.look)
+            except BlindError as error:
+                return self._unavailable(request, str(error))
+            return await self._rehearse_in(world, request)
+
+    async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
+        """What the CA's resolver files now do to the fleet's names; `before` adds the names that it had."""
+        try:
+            world = await asyncio.to_thread(self._authority.look)
+        except BlindError as error:
+            return FileObservation(reason=str(error))
+        snapshots = [world.states, *([before] if before is not None else [])]
+        names = names_of_fleet(snapshots, self._settings.dns.zones, self._rules.allows)
+        async with ResolverSession(world.files, self._settings.dns.nameservers) as desk:
+            resolutions = await resolve_all(desk, names)
+        for resolution in resolutions:
+            self._known.remember(resolution)
+        return FileObservation(
+            snapshot=world.states,
+            resolutions=resolutions,
+            unread=world.files.hosts.unread,
+            files=world.files,
+            own_names=(urlsplit(self._settings.authority.directory).hostname or "",),
+            own_addresses=await asyncio.to_thread(self._proc.addresses),
+            left_out=max(0, len(names) - MOST_NAMES),
+        )
+
+    async def _rehearse_in(self, world: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
+        if request.challenge == "dns-01":
+            return await self._look_up_record(world, request)
+        is_http = request.challenge == "http-01"
+        port = world.manner.http_port if is_http else world.manner.tls_port
+        used_proxy = proxy.proxy_for(world.environment, request.identifier, port) if is_http else None
+        async with ResolverSession(world.files, self._settings.dns.nameservers) as desk:
+            lookup = await desk.look_up(_asked_name(request, world))
+            attempts: tuple[Attempt, ...] = ()
+            direct: tuple[Attempt, ...] = ()
+            if is_http and (lookup.addresses or used_proxy is not None):
+                attempts = await self._fetch(desk, world.environment).attempts(request, lookup, world.manner)
+                if used_proxy is not None and lookup.addresses and not (attempts and attempts[-1].matched):
+                    direct = await self._fetch(desk, {}).attempts(request, lookup, world.manner)
+            elif lookup.addresses:
+                attempts = await self._handshakes().attempts(request, lookup, port)
+            resolution = await desk.resolution(lookup)
+        libc = await ask_libc(request.identifier) if _libc_may_know_better(lookup, world) else None
+        outcome, reason = judge(
+            attempts, needs_password=proxy.needs_password(world.environment) and used_proxy is not None
+        )
+        if not request.planted and _somebody_answered(attempts):
+            outcome, reason, attempts = RehearsalOutcome.UNAVAILABLE, _OPEN, ()
+        known = self._known.remember(resolution)
+        ports = CHALLENGE_PORTS | {world.manner.http_port} if is_http else frozenset[int]()  # TLS is dialled afresh
+        return Rehearsal(
+            identifier=request.identifier,
+            challenge=request.challenge,
+            outcome=outcome,
+            reason=reason,
+            at=self._clock.now(),
+            node=self._settings.agent.name,
+            resolution=resolution,
+            attempts=attempts,
+            direct=direct,
+            planted=request.planted,
+            stale=stale_connections(world.connections, ports, resolution, known),
+            settles_at=world.settles_at,
+            authority_flags=world.shown_flags(),
+            proxy=used_proxy,
+            started_by=world.started_by,
+            provisioner=world.provisioner,
+            unreadable=world.files.unreadable,
+            unseen_file=HOSTS_FILE if request.identifier.lower() in world.unseen_names else None,
+            libc=libc,
+        )
+
+    async def _look_up_record(self, world: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
+        """dns-01: where the name itself leads does not matter."""
+        digest = bytes.fromhex(request.digest)
+        txt = await look_up_record(request.identifier, digest, world.files, strict_fqdn=world.manner.strict_fqdn)
+        return Rehearsal(
+            identifier=request.identifier,
+            challenge=request.challenge,
+            outcome=RehearsalOutcome.PASSED if txt.matched else RehearsalOutcome.FAILED,
+            at=self._clock.now(),
+            node=self._settings.agent.name,
+            txt=txt,
+            settles_at=world.settles_at,
+            authority_flags=world.shown_flags(),
+        )
+
+    def _handshakes(self) -> TlsAlpn01Probe:
+        return TlsAlpn01Probe(Dialer(self._rules.may_connect, self._listens, is_silence_final=False))
+
+    def _fetch(self, desk: ResolverSession, environment: Mapping[str, str]) -> Http01Probe:
+        return Http01Probe(
+            desk.look_up,
+            self._rules,
+            Dialer(self._rules.may_connect, self._listens),
+            proxy_for=partial(proxy.proxy_for, environment),
+            proxy_dialer=Dialer(lambda _address: True),
+        )
+
+    def _listens(self, address: str, port: int) -> bool:
+        return any(_takes(one, address, port) for one in self._proc.sockets("listen"))
+
+    def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
+        return Rehearsal(
+            identifier=request.identifier,
+            challenge=request.challenge,
+            outcome=RehearsalOutcome.UNAVAILABLE,
+            at=self._clock.now(),
+            node=self._settings.agent.name,
+            reason=reason,
+        )
+
+
+def judge(attempts: tuple[Attempt, ...], *, needs_password: bool = False) -> tuple[RehearsalOutcome, str | None]:
+    """The outcome, and why there is none: the last attempt is the one that the CA would end with."""
+    if needs_password:
+        return RehearsalOutcome.UNAVAILABLE, "the CA fetches through a proxy with a password of its own"
+    if not attempts:
+        return RehearsalOutcome.FAILED, None
+    last = attempts[-1]
+    if last.matched:
+        return RehearsalOutcome.PASSED, None
+    reason = _REASONS.get(last.hops[-1].error or "")
+    return (RehearsalOutcome.FAILED if reason is None else RehearsalOutcome.UNAVAILABLE), reason
+
+
+_REASONS = {
+    "redirect_offsite": "the challenge is redirected to where the allow-list does not reach",
+    "redirect_proxied": "the CA follows this redirect through its HTTPS_PROXY, where a rehearsal does not go",
+    "forbidden": "the name leads to this node itself or to its own link, where a rehearsal must not connect",
+}
+
+
+_OPEN = "somebody answers; whether rightly, only who plants the challenges could show"
+
+
+def _somebody_answered(attempts: tuple[Attempt, ...]) -> bool:
+    return any(attempt.hops and attempt.hops[0].status is not None for attempt in attempts)
+
+
+def _provisioner_of(directory: str) -> str:
+    """`https://HOST/acme/NAME/directory`: NAME (Step-CA's own form)."""
+    parts = urlsplit(directory).path.strip("/").split("/")
+    return parts[-2] if len(parts) > 1 else ""
+
+
+def _asked_name(request: RehearsalRequest, world: CaEnvironment) -> str:
+    needs_dot = world.manner.strict_fqdn and not request.identifier.endswith(".")
+    return request.identifier + "." * needs_dot
+
+
+def _libc_may_know_better(lookup: Lookup, world: CaEnvironment) -> bool:
+    """Not where DNS is out of reach and libc has no other source: it would only wait for the same nameservers."""
+    if lookup.error in ("timeout", "unreachable"):
+        return world.files.nsswitch.has_more_than_go()
+    return lookup.error is not None
+
+
+def _takes(one: TcpSocket, address: str, port: int) -> bool:
+    """Whether a connection to this loopback address would be taken by this socket, which listens."""
+    wild = ("::", "0.0.0.0")  # noqa: S104 - compared, not bound
+    return one.port == port and (one.address in (address, *wild) or address in wild)
+
+
+def stale_connections(
+    held: tuple[Connection, ...], ports: frozenset[int], resolution: Resolution, known: frozenset[str]
+) -> tuple[Connection, ...]:
+    """Those that the CA holds to challenge ports where the name once led (or one of its sides says), but leads no
+    longer. /proc does not know for which name the CA keeps them: another name's good connection may be among them."""
+    current = {found.address for found in resolution.addresses}
+    return tuple(
+        connection
+        for connection in dict.fromkeys(held)
+        if connection.port in ports and connection.address in known - current
+    )
+
+
+class _KnownAddresses:
+    """Where each name has been seen to lead, by whatever source; bounded."""
+
+    def __init__(self) -> None:
+        self._by_name: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
+
+    def remember(self, resolution: Resolution) -> frozenset[str]:
+        """Add what this resolution says; the addresses known by now."""
+        name = resolution.name.lower().removesuffix(".")
+        known = self._by_name.setdefault(name, OrderedDict())
+        self._by_name.move_to_end(name)
+        found = [one.address for one in (*resolution.addresses, *resolution.hosts)]
+        for address in (*found, *(address for answer in resolution.dns for address in answer.addresses)):
+            known[address] = None
+            known.move_to_end(address)
+        _trim(known, _MOST_ADDRESSES_KNOWN)
+        _trim(self._by_name, _MOST_NAMES_KNOWN)
+        return frozenset(known)
+
+
+class _Limits:
+    """How often may be asked: all together, and for each identifier."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._all = TokenBucket(clock, _BURST, _PER_SECOND)
+        self._by_identifier: dict[str, TokenBucket] = {}
+
+    def objection(self, identifier: str) -> str | None:
+        """Why not now, or None; then it counts."""
+        if len(self._by_identifier) >= _MOST_NAMES_KNOWN:
+            self._by_identifier = {name: one for name, one in self._by_identifier.items() if not one.is_full}
+        if len(self._by_identifier) >= _MOST_NAMES_KNOWN:
+            return _TOO_MANY
+        bucket = self._by_identifier.setdefault(identifier, TokenBucket(self._clock, _BURST_OF_ONE, _PER_SECOND_OF_ONE))
+        return None if bucket.take() and self._all.take() else _TOO_MANY
+
+
+def _trim(entries: OrderedDict[str, Any], most: int) -> None:
+    while len(entries) > most:
+        entries.popitem(last=False)

@@ -1,0 +1,191 @@
+"""The CA's own world, read from beside it: its files, its flags, its environment, its open connections. Reads only.
+
+Of the environment only the proxy's and Go's variables are kept, and of the proxy no credentials.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from certagent.config import VantageSection
+from certagent.domain.ports import Clock
+from certagent.domain.rehearsals import ACME_TLS_PORT, Connection, Origin, Provisioner
+from certagent.domain.resolution.files import ResolverFiles
+from certagent.domain.resolution.hosts import HOSTS_FILE, Hosts
+from certagent.domain.resolution.resolv_conf import Nameserver
+from certagent.domain.resolution.text import parse_address
+from certagent.system.procfs import FileState, Process, ProcFs
+from certagent.vantage import proxy
+from certagent.vantage.ca_config import read_provisioner, read_unit
+from certagent.vantage.http01_probe import FetchOptions
+from certagent.vantage.resolver_observation import Snapshot, read_files
+
+CACHED_FOR = timedelta(seconds=5)  # Go keeps hosts, resolv.conf and nsswitch.conf for so long
+
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+_KEPT_VARIABLES = (*proxy.VARIABLES, "GODEBUG", "REQUEST_METHOD")
+_SWITCHES = ("acme-strict-fqdn",)
+_UNIT_FLAGS = ("--acme-http-port", "--acme-tls-port", "--acme-strict-fqdn", "--resolver")
+_UNIT_VARIABLES = ("HTTP_PROXY=", "http_proxy=", "HTTPS_PROXY=", "https_proxy=")
+_VALUES = ("acme-http-port", "acme-tls-port", "resolver")
+
+
+class BlindError(Exception):
+    """There is no CA to look at, or we may not look: the message says which."""
+
+
+class CaEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    """The CA's process and what it sees, at one instant. `flags` maps those that move the goalposts to their values."""
+
+    process: Process
+    files: ResolverFiles
+    states: Snapshot
+    flags: Mapping[str, str]
+    environment: Mapping[str, str]
+    connections: tuple[Connection, ...]
+    settles_at: datetime | None = None
+    provisioner: Provisioner | None = None
+    started_by: tuple[tuple[str, Origin], ...] = ()
+    unseen_names: frozenset[str] = frozenset()  # of whose hosts lines the CA goes on with what it had read
+
+    @property
+    def manner(self) -> FetchOptions:
+        """How this CA asks."""
+        ports = self._port("acme-http-port", 80), self._port("acme-tls-port", ACME_TLS_PORT)
+        return FetchOptions(ports[0], "acme-strict-fqdn" in self.flags, ports[1])
+
+    def _port(self, flag: str, default: int) -> int:
+        port = self.flags.get(flag, "")
+        return int(port) if port.isdigit() and port != "0" else default
+
+    def shown_flags(self) -> tuple[str, ...]:
+        """The flags as on a command line."""
+        return tuple(f"--{name}={value}" if value else f"--{name}" for name, value in self.flags.items())
+
+
+class _HostsSeen(msgspec.Struct, frozen=True):
+    pid: int
+    size: int
+    modified_at: datetime | None
+    meaning: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class CaProcess:
+    """The CA of this node. Remembers when a file's content was seen to change: not every change moves a time."""
+
+    def __init__(
+        self, section: VantageSection, clock: Clock, proc: ProcFs | None = None, provisioner: str = "acme"
+    ) -> None:
+        self._name = section.process
+        self._provisioner = provisioner
+        self._clock = clock
+        self._proc = proc or ProcFs()
+        self._digests: dict[str, str] = {}
+        self._seen_at: dict[str, datetime] = {}
+        self._hosts_by_stamp: _HostsSeen | None = None
+
+    def look(self) -> CaEnvironment:
+        """The CA's world now. Raises BlindError."""
+        process = self._find()
+        try:
+            return self._look_at(process)
+        except PermissionError as error:
+            raise BlindError(
+                f"not allowed to look at process {process.pid} ({self._name}): {error.strerror}"
+            ) from error
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise BlindError(f"process {process.pid} ({self._name}) has just ended") from error
+
+    def _find(self) -> Process:
+        processes = self._proc.processes(self._name)
+        if not processes:
+            raise BlindError(f"no process named {self._name!r} runs on this node")
+        try:
+            ours = [process for process in processes if self._proc.shares(process.pid, "net")]
+        except (PermissionError, FileNotFoundError) as error:
+            raise BlindError(f"not allowed to look at process {processes[0].pid} ({self._name})") from error
+        if not ours:
+            raise BlindError(f"{self._name!r} runs in a network of its own, where this agent cannot look")
+        return ours[0]
+
+    def _look_at(self, process: Process) -> CaEnvironment:
+        files, states = read_files(self._proc.root_of(process.pid), self._proc, process.pid)
+        flags = read_flags(process.command)
+        environment = self._proc.environment(process.pid)
+        return CaEnvironment(
+            process=process,
+            files=_with_resolver(files, flags.get("resolver")),
+            states=states,
+            flags=flags,
+            environment={name: environment[name] for name in _KEPT_VARIABLES if name in environment},
+            connections=self._connections(process),
+            settles_at=self._settles_at(process, states),
+            provisioner=read_provisioner(self._proc, process, self._provisioner),
+            started_by=read_unit(self._proc, process, (*_UNIT_FLAGS, *_UNIT_VARIABLES)),
+            unseen_names=self._unseen_names(process, files, states[HOSTS_FILE]),
+        )
+
+    def _unseen_names(self, process: Process, files: ResolverFiles, state: FileState) -> frozenset[str]:
+        """The names of which the hosts file says something else than when a file of this size and time was first seen,
+        beside the same CA: it looks at nothing else before it reads again (FACTS, "Step-CA as an ACME server")."""
+        now = _HostsSeen(process.pid, len(state.content or b""), state.modified_at, _meaning_of(files.hosts))
+        first = self._hosts_by_stamp
+        if first is None or (first.pid, first.size, first.modified_at) != (now.pid, now.size, now.modified_at):
+            self._hosts_by_stamp = now
+            return frozenset()
+        return frozenset(name for _, names in set(first.meaning) ^ set(now.meaning) for name in names)
+
+    def _connections(self, process: Process) -> tuple[Connection, ...]:
+        held = self._proc.socket_inodes(process.pid)
+        return tuple(
+            Connection(address=one.peer_address, port=one.peer_port)
+            for one in self._proc.sockets("established", process.pid)
+            if one.inode in held
+        )
+
+    def _settles_at(self, process: Process, states: Snapshot) -> datetime | None:
+        """Until when the CA may still use what it read before; None when it has certainly read the files since."""
+        now = self._clock.now()
+        changed_at = max((self._changed_at(path, state, now) for path, state in states.items()), default=now)
+        settles_at = changed_at + CACHED_FOR
+        return settles_at if settles_at > now and process.started_at <= changed_at else None
+
+    def _changed_at(self, path: str, state: FileState, now: datetime) -> datetime:
+        """ctime, because mtime can be set (`cp -p`); and when we saw it, because a mount or an absence has neither."""
+        digest = "" if state.content is None else hashlib.sha256(state.content).hexdigest()
+        if self._digests.setdefault(path, digest) != digest:
+            self._digests[path] = digest
+            self._seen_at[path] = now
+        known = [moment for moment in (state.changed_at, self._seen_at.get(path)) if moment is not None]
+        return min(max(known, default=_LONG_AGO), now)
+
+
+def _meaning_of(hosts: Hosts) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((entry.address, tuple(map(str.lower, entry.names))) for entry in hosts.entries)
+
+
+def read_flags(command: tuple[str, ...]) -> dict[str, str]:
+    """The flags of a step-ca command line that move the goalposts; a switch has the value ""."""
+    flags: dict[str, str] = {}
+    arguments = iter(command[1:])
+    for argument in arguments:
+        if not argument.startswith("-"):
+            continue
+        name, has_value, value = argument.lstrip("-").partition("=")
+        if name in _VALUES:
+            flags[name] = value if has_value else next(arguments, "")
+        elif name in _SWITCHES and value.lower() not in ("false", "f", "0"):
+            flags[name] = ""
+    return flags
+
+
+def _with_resolver(files: ResolverFiles, resolver: str | None) -> ResolverFiles:
+    """--resolver takes the place of every nameserver; hosts file and search list stay."""
+    if not resolver:
+        return files
+    server = resolver.removesuffix(":53")
+    bare = parse_address(server.strip("[]")) or server
+    replaced = msgspec.structs.replace(files.resolv_conf, nameservers=(Nameserver(0, f"--resolver={resolver}", bare),))
+    return msgspec.structs.replace(files, resolv_conf=replaced)

@@ -1,0 +1,34 @@
+"""The CA's roots, fetched from itself without trusting it: whoever uses them compares a fingerprint first."""
+
+import asyncio
+import socket
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certagent.system.http import FetchError, connect, fetch
+
+ANSWER_SECONDS = 10.0
+
+
+async def fetch_roots(directory: str) -> list[bytes]:
+    """The certificates (PEM, each alone) that the CA of that directory gives as its roots (`GET /roots.pem`).
+
+    Raises ConnectionError in words a person can act on.
+    """
+    parts = urlsplit(directory)
+    host, port = parts.hostname or "", parts.port or 443
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            connection = await connect(str(found[0][4][0]), port)
+            reply = await fetch(connection, parts.netloc, "/roots.pem", "certagent", tls_name=host)
+    except (OSError, FetchError, TimeoutError) as error:
+        raise ConnectionError(f"the CA at {host}:{port} does not give its roots: {error or 'no answer'}") from error
+    if reply.status != 200:
+        raise ConnectionError(f"the CA at {host}:{port} does not give its roots: status {reply.status}")
+    try:
+        return [one.public_bytes(Encoding.PEM) for one in x509.load_pem_x509_certificates(reply.body)]
+    except ValueError as error:
+        raise ConnectionError(f"the CA at {host}:{port} gives something else than its roots: {error}") from error

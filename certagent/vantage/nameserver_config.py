@@ -1,0 +1,96 @@
+"""The DNS server of this node, read from beside it: what dnsmasq was told, and the hosts files that it serves.
+
+Reads only. Files are read as that process sees them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from certagent.domain.resolution.dnsmasq import Dnsmasq, Setting, read_arguments, read_settings
+from certagent.domain.resolution.hosts import HOSTS_FILE, Hosts, parse_hosts
+from certagent.system.procfs import Process, ProcFs, read_within
+
+_CONFIGURATION = "/etc/dnsmasq.conf"
+_PORT = "53"
+_MOST_FILES = 200
+_LEFT_OUT = ("~", ".dpkg-dist", ".dpkg-old", ".dpkg-new")
+
+
+class NameserverObservation(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at dnsmasq here. `hosts`: each hosts file that it answers from, parsed."""
+
+    configuration: Dnsmasq
+    hosts: tuple[tuple[str, Hosts], ...] = ()
+
+    def files(self) -> tuple[str, ...]:
+        """Every file that decides, but for the resolver's own."""
+        return (*self.configuration.files, *(path for path, _ in self.hosts if path != HOSTS_FILE))
+
+
+class NameserverObserver:
+    """The DNS server on this node. Remembers how it was started: it may be restarting while somebody looks."""
+
+    def __init__(self, proc: ProcFs | None = None, root: Path = Path("/")) -> None:
+        self._proc = proc or ProcFs()
+        self._root = root
+        self._arguments: tuple[str, ...] | None = None
+
+    def look(self) -> NameserverObservation | None:
+        """What it was told; None where no dnsmasq answers on port 53."""
+        running = next((one for one in self._proc.processes("dnsmasq") if _is_on_port(one)), None)
+        if running is not None:
+            self._arguments = running.command[1:]
+        if self._arguments is None:
+            return None
+        configuration = self._read(self._arguments)
+        return NameserverObservation(configuration=configuration, hosts=tuple(self._hosts(configuration)))
+
+    def _read(self, arguments: tuple[str, ...]) -> Dnsmasq:
+        """Its arguments, then its file, then whatever that names; each file once."""
+        found = list(read_arguments(arguments))
+        files = [one.value for one in found if one.key == "conf-file"] or [_CONFIGURATION]
+        files += [path for one in found if one.key == "conf-dir" for path in self._folder(one.value)]
+        read: list[str] = []
+        while files and len(read) < _MOST_FILES:
+            path = files.pop(0)
+            if path in read:
+                continue
+            read.append(path)
+            inside = list(read_settings(read_within(self._root, path).content or b"", path))
+            files += [more for one in inside for more in self._named_by(one)]
+            found += inside
+        return Dnsmasq(settings=tuple(found), files=tuple(read))
+
+    def _named_by(self, setting: Setting) -> list[str]:
+        if setting.key == "conf-dir":
+            return self._folder(setting.value)
+        return [setting.value] if setting.key == "conf-file" else []
+
+    def _folder(self, value: str) -> list[str]:
+        """The files of `conf-dir=FOLDER[,*.SUFFIX|,.SUFFIX...]`: with a star only those, without all but those."""
+        folder, *patterns = value.split(",")
+        only = [one[1:] for one in patterns if one.startswith("*")]
+        never = [one for one in patterns if one and not one.startswith("*")]
+        try:
+            names = sorted(one.name for one in (self._root / folder.strip("/")).iterdir() if one.is_file())
+        except OSError:
+            return []
+        return [
+            f"{folder.rstrip('/')}/{name}"
+            for name in names
+            if not name.startswith((".", "#"))
+            and not name.endswith((*_LEFT_OUT, *never))
+            and (not only or name.endswith(tuple(only)))
+        ]
+
+    def _hosts(self, configuration: Dnsmasq) -> Iterator[tuple[str, Hosts]]:
+        own = () if configuration.first("no-hosts") else (HOSTS_FILE,)
+        for path in (*own, *(one.value for one in configuration.all("addn-hosts"))):
+            yield path, parse_hosts(read_within(self._root, path).content)
+
+
+def _is_on_port(process: Process) -> bool:
+    ports = [one.value for one in read_arguments(process.command[1:]) if one.key == "port"]
+    return not ports or ports[-1] == _PORT

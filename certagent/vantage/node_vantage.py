@@ -1,0 +1,154 @@
+"""This node as it is: its addresses, who listens, what names lead to. Observations."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from certagent.domain.observations import ListeningSocket, NodeObservation
+from certagent.domain.rehearsals import LibcAnswer, Resolution
+from certagent.domain.reports import Resolver
+from certagent.system.clock import SystemClock
+from certagent.system.procfs import Process, ProcFs
+from certagent.system.reload_coordinator import ReloadCoordinator
+from certagent.vantage.ca_resolver import ResolverSession
+from certagent.vantage.resolver_observation import (
+    MOST_NAMES,
+    FileObservation,
+    Snapshot,
+    names_of_fleet,
+    read_files,
+    resolve_all,
+)
+
+RESPONDING_FOR = timedelta(seconds=2)
+LIBC_FOR = timedelta(seconds=3.3)  # as long as a silent nameserver costs anywhere
+
+_LOOKS_APART = 0.2
+"""Seconds between two looks at the same thing, where there is a crowd of those who want one."""
+_Seen = TypeVar("_Seen")
+
+_ROLES = (("step-ca", "authority"), ("traefik", "traefik"), ("nginx", "gateway"))
+_COLLECTOR = "collector"
+
+
+class NodeVantage:
+    """The node on which the agent runs. `root` is where its files are found."""
+
+    def __init__(
+        self,
+        nameservers: Sequence[str] = (),
+        zones: Sequence[str] = (),
+        proc: ProcFs | None = None,
+        root: Path = Path("/"),
+    ) -> None:
+        self._nameservers = nameservers
+        self._zones = zones
+        self._proc = proc or ProcFs()
+        self._root = root
+        self._turns = ReloadCoordinator(SystemClock())
+
+    def addresses(self) -> tuple[str, ...]:
+        """This node's own addresses, without loopback and link-local."""
+        return self._proc.addresses()
+
+    def listeners(self) -> tuple[ListeningSocket, ...]:
+        """Who listens where."""
+        own = os.getpid()
+        return tuple(
+            ListeningSocket(one.address, one.port, owner.name, owner.pid == own)
+            if owner is not None
+            else ListeningSocket(one.address, one.port)
+            for one, owner in self._listening()
+        )
+
+    def role(self) -> str | None:
+        """What the node serves, by who listens: "authority", "traefik", "gateway", "collector", or None."""
+        owners = [owner for _, owner in self._listening() if owner is not None]
+        names = {owner.name for owner in owners}
+        known = next((role for name, role in _ROLES if name in names), None)
+        return known or (_COLLECTOR if any(map(_is_collector, owners)) else None)
+
+    def resolver(self) -> Resolver:
+        """How names are resolved here."""
+        files, _ = read_files(self._root, self._proc)
+        conf = files.resolv_conf
+        return Resolver(order=files.nsswitch.order, nameservers=conf.asked(), search=conf.search)
+
+    async def resolve(self, name: str) -> Resolution:
+        """A name by this node's files and every nameserver, hosts and DNS side by side, as a Go program sees it."""
+        files, _ = await asyncio.to_thread(read_files, self._root, self._proc)
+        async with ResolverSession(files, self._nameservers) as desk:
+            return await desk.resolve(name)
+
+    async def look(self, identifier: str, authority: str) -> NodeObservation:
+        """This node's own view of an identifier of it, and of the CA's name. Never raises; bounded."""
+        files, _ = await self._once_for_all("files", partial(read_files, self._root, self._proc))
+        async with ResolverSession(files, self._nameservers) as desk, asyncio.TaskGroup() as group:
+            resolution = group.create_task(desk.resolve(identifier), name=f"resolve {identifier} here")
+            authority_resolution = group.create_task(desk.resolve(authority), name=f"resolve {authority} here")
+            libc = group.create_task(ask_libc(identifier), name=f"ask libc for {identifier}")
+            authority_libc = group.create_task(ask_libc(authority), name=f"ask libc for {authority}")
+        return NodeObservation(
+            files=files,
+            resolution=resolution.result(),
+            libc=libc.result(),
+            authority=authority_resolution.result(),
+            authority_libc=authority_libc.result(),
+            listeners=await self._once_for_all("listeners", self.listeners),
+        )
+
+    async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
+        """What this node's resolver files do to the fleet's names."""
+        files, states = await asyncio.to_thread(read_files, self._root, self._proc)
+        snapshots = [states, *([before] if before is not None else [])]
+        names = names_of_fleet(snapshots, self._zones, lambda _name: False)
+        async with ResolverSession(files, self._nameservers) as desk:
+            resolutions = await resolve_all(desk, names)
+        return FileObservation(
+            snapshot=states,
+            resolutions=resolutions,
+            unread=files.hosts.unread,
+            files=files,
+            own_names=(socket.gethostname(),),
+            own_addresses=await asyncio.to_thread(self.addresses),
+            left_out=max(0, len(names) - MOST_NAMES),
+        )
+
+    async def _once_for_all(self, what: str, look: Callable[[], _Seen]) -> _Seen:
+        """A look that is the same for every identifier: it begins after this call, and is shared with all who wait."""
+        return await self._turns.take(what, partial(asyncio.to_thread, look), apart=_LOOKS_APART)
+
+    def _listening(self) -> list[tuple["_Socket", Process | None]]:
+        sockets = [_Socket(one.address, one.port, one.inode) for one in self._proc.sockets("listen")]
+        owners = self._proc.owners(frozenset(one.inode for one in sockets))
+        return [(one, owners.get(one.inode)) for one in sockets]
+
+
+async def ask_libc(name: str) -> LibcAnswer:
+    """getaddrinfo, in a thread, bounded; the thread itself ends when libc gives up."""
+    try:
+        async with asyncio.timeout(LIBC_FOR.total_seconds()):
+            found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        return LibcAnswer(name, error="timeout")
+    except (OSError, UnicodeError) as error:
+        return LibcAnswer(name, error=str(error))
+    return LibcAnswer(name, tuple(dict.fromkeys(str(entry[4][0]) for entry in found)))
+
+
+class _Socket(msgspec.Struct, frozen=True):
+    address: str
+    port: int
+    inode: int
+
+
+def _is_collector(process: Process) -> bool:
+    names = {Path(argument).name for argument in process.command[:3]}
+    return "certagent" in names and _COLLECTOR in process.command

@@ -1,0 +1,100 @@
+"""What the rehearsal may do (DESIGN, rule 9): it is not a proxy. Pure, but for the clock that is handed in."""
+
+import ipaddress
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from certagent.domain.ports import Clock
+from certagent.domain.rehearsals import REHEARSAL_MARK, RehearsalRequest, digest_for
+from certagent.domain.resolution.text import without_scope
+
+CHALLENGES = ("http-01", "tls-alpn-01", "dns-01")
+CHALLENGE_PORTS = frozenset({80, 443})
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")  # RFC 8555 section 8.3: base64url
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def is_on_the_network(address: str) -> bool:
+    """Whether a rehearsal may connect there: not to this node itself, not to a link, not to a group."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    is_special = parsed.is_loopback or parsed.is_link_local or parsed.is_multicast or parsed.is_unspecified
+    return not is_special and str(parsed) != "255.255.255.255"
+
+
+def leads_to_this_node(address: str) -> bool:
+    """Whether a connection there ends at this node whatever the network is (0.0.0.0 does, too)."""
+    parsed = without_scope(address)
+    return parsed.is_loopback or parsed.is_unspecified
+
+
+class RehearsalLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """`allow`: names that may be asked, `*` for one or more labels. `ports`: where redirects may lead.
+
+    `may_connect` judges the address that a connection really goes to.
+    """
+
+    allow: tuple[str, ...]
+    ports: frozenset[int] = CHALLENGE_PORTS
+    may_connect: Callable[[str], bool] = is_on_the_network
+
+    def allows(self, name: str) -> bool:
+        """Whether the name is on the allow-list."""
+        bare = name.lower().removesuffix(".")
+        return any(_pattern(allowed).fullmatch(bare) for allowed in self.allow)
+
+    def objection(self, request: RehearsalRequest) -> str | None:
+        """Why the request is refused, in words; None when it is in order."""
+        if request.challenge not in CHALLENGES:
+            return f"challenge {request.challenge!r} cannot be rehearsed"
+        wildcard = "*." if request.challenge == "dns-01" else ""
+        if not self.allows(request.identifier.removeprefix(wildcard)):
+            return f"{request.identifier!r} is not on the allow-list of this node"
+        if not _TOKEN.fullmatch(request.token):
+            return "the token has not the form of one"
+        if not _DIGEST.fullmatch(request.digest):
+            return "the digest has not the form of one"
+        # So that nobody learns where a key authorization is served. A stateless responder can only answer in that
+        # form, so its rehearsal's token is one that no CA gives out.
+        is_marked = request.token.startswith(REHEARSAL_MARK)
+        if request.digest != digest_for(request.token) and not is_marked:
+            return "the digest is not that of a rehearsal's body for this token"
+        return None
+
+
+class TokenBucket:
+    """At most `burst` at once and `per_second` in the long run."""
+
+    def __init__(self, clock: Clock, burst: int, per_second: float) -> None:
+        self._clock = clock
+        self._burst = burst
+        self._per_second = per_second
+        self._left = float(burst)
+        self._filled_at = clock.monotonic()
+
+    def take(self) -> bool:
+        """Whether one more is within the limit; if so, it is taken."""
+        now = self._clock.monotonic()
+        self._left = min(self._burst, self._left + (now - self._filled_at) * self._per_second)
+        self._filled_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it would be as new by now: then it can be forgotten."""
+        return self._left + (self._clock.monotonic() - self._filled_at) * self._per_second >= self._burst
+
+
+def _pattern(allowed: str) -> re.Pattern[str]:
+    labels = (r"[^.]+(?:\.[^.]+)*" if label == "*" else re.escape(label) for label in allowed.lower().split("."))
+    return re.compile(r"\.".join(labels))

@@ -1,0 +1,135 @@
+"""The agent's end of the channel against a collector that asks for what it may not, or for nonsense."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from certagent.agent.collector_link import MOST_REFUSALS, CollectorLink
+from certagent.domain.link_messages import Refused, decode_ask
+from certagent.system.clock import SystemClock
+from tests.clock import Nobody
+
+NONSENSE = ["{", "[]", "7", "null", "[" * 100_000, '{"ask":' + "[" * 50_000, '{"ask":"renew","id":"x"}',
+            '{"ask":"judge_again","id":"\ud800"}'.encode("utf-8", "surrogatepass"), '{"ask":"plant","id":7}',
+            '{"ask":"rehearse","id":"x","request":{}}']  # fmt: skip
+
+
+@pytest.mark.parametrize("message", NONSENSE)
+def test_whatever_is_no_question_is_a_refusal(message: str | bytes) -> None:
+    """Never an exception, and of a length that may be reported."""
+    ask = decode_ask(message)
+    assert isinstance(ask, Refused)
+    assert len(ask.reason) <= 500
+
+
+class _Client:
+    """Opens channels to the collector of a test; says how often."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self.opened = 0
+        self._url = url
+        self._session = session
+
+    async def open_channel(self, path: str, *, heartbeat: float) -> aiohttp.ClientWebSocketResponse:
+        self.opened += 1
+        return await self._session.ws_connect(self._url + path, heartbeat=min(heartbeat, 0.4))
+
+
+@asynccontextmanager
+async def asked(
+    messages: Sequence[str], *, is_deaf: bool = False, opening: type[_Client] = _Client
+) -> AsyncIterator[tuple[list[Refused], list[Any], _Client]]:
+    """A channel to a collector that pings, says all this, once, and waits: (reported, answers, client)."""
+    answers: list[Any] = []
+    reported: list[Refused] = []
+
+    async def talk(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(autoping=not is_deaf)
+        await socket.prepare(request)
+        await socket.ping()
+        for message in messages:
+            await socket.send_str(message)
+        async for answer in socket:
+            if not is_deaf:
+                answers.append(answer.json())
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/v1/channel", talk)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with aiohttp.ClientSession() as session:
+        client = opening(url, session)
+        channel = CollectorLink(
+            client,  # type: ignore[arg-type]  # the pinned client's one method that a channel needs
+            SystemClock(),
+            rehearse=None,
+            judge_again=lambda _identifiers: None,
+            refused=reported.append,
+            contact=Nobody(),
+        )
+        running = asyncio.create_task(channel.run())
+        try:
+            yield reported, answers, client
+        finally:
+            assert not running.done()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await runner.cleanup()
+
+
+async def test_a_foreign_question_is_refused_reported_and_others_are_answered() -> None:
+    """Rule 10: the collector can only ask."""
+    good = '{"ask":"judge_again","id":"2","identifiers":["a"]}'
+    async with asked(['{"ask":"renew","id":"1"}', "{", good]) as (reported, answers, _), asyncio.timeout(10):
+        while len(answers) < 3:
+            await asyncio.sleep(0.01)
+    assert {one["id"]: one["answer"] for one in answers} == {"1": "refused", "": "refused", "2": "accepted"}
+    assert len(reported) == 2
+
+
+async def test_a_flood_of_nonsense_ends_the_channel_for_a_while() -> None:
+    """What is reported of it is bounded, and it is not opened again at once."""
+    async with asked([f'{{"ask":"fix","id":"{number}"}}' for number in range(5000)]) as (reported, _, client):
+        async with asyncio.timeout(10):
+            while len(reported) < MOST_REFUSALS:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
+        assert len(reported) <= MOST_REFUSALS
+        assert client.opened == 1
+
+
+async def test_a_way_that_broke_is_no_nonsense() -> None:
+    """Its pings are not answered: the channel is opened again at once, not after the pause for who talks nonsense."""
+    async with asked([], is_deaf=True) as (reported, _, client), asyncio.timeout(3):
+        while client.opened < 2:
+            await asyncio.sleep(0.01)
+    assert reported == []
+
+
+class _Breaking(_Client):
+    """Its first channel breaks after a ping has come and before it is answered."""
+
+    async def open_channel(self, path: str, *, heartbeat: float) -> aiohttp.ClientWebSocketResponse:
+        socket = await super().open_channel(path, heartbeat=30)
+        if self.opened == 1:
+            while not socket._reader._buffer:
+                await asyncio.sleep(0.01)
+            assert socket._conn is not None
+            socket._conn.transport.close()
+        return socket
+
+
+async def test_a_channel_that_breaks_over_a_ping_is_opened_again() -> None:
+    """aiohttp answers pings while it waits for messages, and raises when it cannot."""
+    async with asked([], opening=_Breaking) as (_, _, client), asyncio.timeout(10):
+        while client.opened < 2:
+            await asyncio.sleep(0.02)

@@ -1,0 +1,97 @@
+"""The watch's runs: what an agent reports of its node's files by itself."""
+
+from pathlib import Path
+
+import msgspec
+
+from certagent.agent.reporter import Reporter
+from certagent.agent.resolver_changes import Inspecting, ResolverChangeHandler, _said_once
+from certagent.config import load_policy
+from certagent.domain.findings import Culprit, Finding, Severity, Vantage
+from certagent.domain.reports import Outcome, Report, Trigger
+from certagent.domain.resolution.files import ResolverFiles
+from certagent.domain.resolution.resolv_conf import ResolvConf
+from certagent.reporting import Spool
+from certagent.vantage.node_vantage import NodeVantage
+from certagent.vantage.resolver_observation import FileObservation, Snapshot
+from tests.clock import FakeClock
+
+SECTION = "# --- BEGIN PVE ---\n{}# --- END PVE ---\n"
+
+
+async def _report(tmp_path: Path, hosts: str, resolv_conf: str) -> Report:
+    """What one run over those files came to."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/hosts").write_text(hosts)
+    (tmp_path / "etc/resolv.conf").write_text(resolv_conf)
+    return await _run(tmp_path, NodeVantage(zones=("internal.test",), root=tmp_path).inspect_files)
+
+
+async def _run(tmp_path: Path, inspect: Inspecting, *, is_authority: bool = False) -> Report:
+    spool = Spool(tmp_path / "spool")
+    runs = ResolverChangeHandler(
+        "lxc102",
+        inspect,
+        is_authority=is_authority,
+        zones=("internal.test",),
+        policy=load_policy(None),
+        reporter=Reporter("lxc102", spool, FakeClock()),
+        clock=FakeClock(),
+    )
+    await runs.run((), Trigger.START)
+    (report,) = spool.take(10)
+    return report
+
+
+async def test_a_healthy_node_has_nothing_to_report(tmp_path: Path) -> None:
+    """Proxmox's own section, a private nameserver."""
+    report = await _report(tmp_path, "127.0.0.1 localhost\n", SECTION.format("nameserver 127.0.0.1\n"))
+    assert (report.outcome, report.findings) == (Outcome.DONE, ())
+
+
+async def test_hand_edits_and_public_nameservers_are_warnings(tmp_path: Path) -> None:
+    """Reported with the line; no incident comes of a warning, and the proof of harm is the rehearsal's."""
+    hosts = SECTION.format("192.0.2.7 printer.lan\n")
+    report = await _report(tmp_path, hosts, "nameserver 127.0.0.1\nnameserver 9.9.9.9\n")
+    assert report.outcome is Outcome.FOUND
+    found = {finding.code: finding for finding in report.findings}
+    assert set(found) == {"dns.managed_file", "dns.resolver_public"}
+    assert {finding.severity for finding in report.findings} == {Severity.WARN}
+    lines = {code: (one.culprit.file, one.culprit.line) for code, one in found.items() if one.culprit is not None}
+    assert lines == {"dns.managed_file": ("/etc/hosts", 2), "dns.resolver_public": ("/etc/resolv.conf", 2)}
+    assert msgspec.json.encode(report)
+
+
+async def test_a_resolv_conf_that_the_ca_may_not_read_is_not_said_to_be_absent(tmp_path: Path) -> None:
+    """There is one, and it may be a good one: its mode is what to change."""
+    files = ResolverFiles(resolv_conf=ResolvConf(exists=False), unreadable=("/etc/resolv.conf",))
+
+    async def inspect(before: Snapshot | None = None) -> FileObservation:
+        return FileObservation(snapshot=before or {}, files=files)
+
+    report = await _run(tmp_path, inspect, is_authority=True)
+    assert [finding.code for finding in report.findings] == ["dns.file_unreadable"]
+
+
+def test_a_line_that_the_nameserver_serves_is_not_said_as_this_nodes_own_as_well() -> None:
+    """The two differ until it has read it, and the watch may come in between. Beside the CA both are true."""
+    of_everybody = _overriding("dns.hosts_shadow.nameserver", 8)
+    own, other, beside = (
+        _overriding("dns.hosts_shadow.client", 8),
+        _overriding("dns.hosts_shadow.client", 9),
+        _overriding("dns.hosts_shadow.authority", 8),
+    )
+    assert _said_once([own, other], [of_everybody]) == [other, of_everybody]
+    assert _said_once([beside], [of_everybody]) == [beside, of_everybody]
+    assert _said_once([own], []) == [own]
+
+
+def _overriding(code: str, line: int) -> Finding:
+    return Finding(
+        code=code,
+        identifier="www.internal.test",
+        vantage=Vantage.STATIC,
+        reporter="lxc101",
+        explanation="",
+        culprit=Culprit(node="lxc101", file="/etc/hosts", line=line),
+    )

@@ -1,0 +1,98 @@
+"""What nginx's and Traefik's files name and nobody defines: small files, real parsers, the line."""
+
+from pathlib import Path
+
+import pytest
+
+from certagent.vantage.broken_references import find_dangling
+
+STATIC = """entryPoints:
+  web:
+    address: ':80'
+certificatesResolvers:
+  lan: {{acme: {{}}}}
+providers:
+  file:
+    directory: {folder}
+"""
+HEALTHY = """http:
+  routers:
+    a:
+      entryPoints: [web]
+      rule: "PathPrefix(`/`)"
+      middlewares: [m, auth@docker]
+      service: s
+      tls:
+        certResolver: lan
+    b:
+      rule: "Host(`b`)"
+      service: noop@internal
+  middlewares:
+    m:
+      redirectScheme: {scheme: https}
+  services:
+    s:
+      loadBalancer:
+        servers:
+          - url: "http://127.0.0.1:1"
+"""
+
+
+def _traefik(tmp_path: Path, dynamic: str) -> list[tuple[int | None, str]]:
+    """(line, what) for that dynamic file."""
+    (tmp_path / "dynamic").mkdir(exist_ok=True)
+    (tmp_path / "dynamic" / "a.yml").write_text(dynamic)
+    static = tmp_path / "traefik.yml"
+    static.write_text(STATIC.format(folder=tmp_path / "dynamic"))
+    return [(one.place.line, one.what) for one in find_dangling(tmp_path / "nginx.conf", (static,))]
+
+
+def test_nothing_dangles_in_a_good_configuration(tmp_path: Path) -> None:
+    """Other providers' names cannot be judged, and are not."""
+    assert _traefik(tmp_path, HEALTHY) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "instead", "line", "kind"),
+    [
+        ("[web]", "[wbe]", 4, "entry point 'wbe'"),
+        ("[m, auth@docker]", "[n]", 6, "middleware 'n'"),
+        ("service: s", "service: t", 7, "service 't'"),
+        ("certResolver: lan", "certResolver: wan", 9, "certResolver 'wan'"),
+    ],
+)
+def test_a_routers_parts_are_looked_for(tmp_path: Path, word: str, instead: str, line: int, kind: str) -> None:
+    """Each with the line that names it."""
+    what = f"the router a names the {kind}, which nobody defines"
+    assert _traefik(tmp_path, HEALTHY.replace(word, instead)) == [(line, what)]
+
+
+def test_what_only_traefik_sees_is_not_judged(tmp_path: Path) -> None:
+    """A template, or a file in TOML, may define anything."""
+    assert _traefik(tmp_path, HEALTHY.replace("service: s", "service: t") + "# {{ range }}\n") == []
+    (tmp_path / "dynamic" / "b.toml").write_text("[http]\n")
+    assert _traefik(tmp_path, HEALTHY.replace("service: s", "service: t")) == []
+
+
+def test_files_that_nginx_names_and_nobody_has(tmp_path: Path) -> None:
+    """An include, a certificate, a link in a folder that is included whole; variables are not looked at."""
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    (folder / "gone.conf").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "here.crt").write_text("")
+    nginx = tmp_path / "nginx.conf"
+    nginx.write_text(
+        "events {}\nhttp {\ninclude none/*.conf;\ninclude missing.conf;\ninclude conf.d/*.conf;\n"
+        "server {\nssl_certificate here.crt;\nssl_certificate_key gone.key;\nssl_certificate $name.crt;\n}\n}\n"
+    )
+    found = {(one.place.file, one.place.line, one.what) for one in find_dangling(nginx, ())}
+    assert found == {
+        (str(nginx), 4, f"nginx is to include {tmp_path}/missing.conf, and that does not exist"),
+        (str(nginx), 8, f"nginx is to read {tmp_path}/gone.key (ssl_certificate_key), and that does not exist"),
+        (str(folder / "gone.conf"), None, f"{folder}/gone.conf is a link that leads nowhere"),
+    }
+
+
+def test_a_node_without_web_servers_has_nothing(tmp_path: Path) -> None:
+    """Neither file is there."""
+    assert find_dangling(tmp_path / "nginx.conf", (tmp_path / "traefik.yml",)) == ()
