@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from deploy.lab import places
+from deploy.lab.lock import held
 from deploy.lab.processes import Failed, marked, run
 from deploy.lab.progress import step
 
@@ -31,23 +32,31 @@ def ensure(name: str, text: str, make: Callable[[Path], None]) -> Path:
     """
     layer = places.cache() / "layers" / name
     if not layer.exists():
-        places.workshop().mkdir(parents=True, exist_ok=True)
-        layer.parent.mkdir(exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=places.workshop()))
-        partial = work / "layer"
-        with step(text):
-            _make_folder(partial)
-            make(partial)
-            partial.rename(layer)
-        shutil.rmtree(work)
+        with held(f"{name}.lock", f"another lab is making the layer {name}; waiting for it"):
+            if not layer.exists():
+                _make_layer(layer, text, make)
     os.utime(layer)
     return layer
 
 
+def _make_layer(layer: Path, text: str, make: Callable[[Path], None]) -> None:
+    places.workshop().mkdir(parents=True, exist_ok=True)
+    layer.parent.mkdir(exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{layer.name}-", dir=places.workshop()))
+    partial = work / "layer"
+    with step(text):
+        _make_folder(partial)
+        make(partial)
+        partial.rename(layer)
+    shutil.rmtree(work)
+
+
 def prune() -> None:
-    """Remove the layers that no lab was made of for a while. For when none is up."""
+    """Remove the layers that no lab was made of for a while, and that no lab of this machine lies on."""
+    mounted = Path("/proc/self/mountinfo").read_text()
     for layer in (places.cache() / "layers").iterdir():
-        if time.time() - layer.stat().st_mtime > _KEPT_FOR.total_seconds():
+        is_old = time.time() - layer.stat().st_mtime > _KEPT_FOR.total_seconds()
+        if is_old and str(layer) not in mounted:
             shutil.rmtree(layer)
 
 

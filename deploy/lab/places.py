@@ -38,10 +38,10 @@ def cache() -> Path:
 
 
 def workshop() -> Path:
-    """The folder of what is being built; everything in it is of no use after a crash."""
-    return cache() / "workshop"
+    """The folder of what this lab is building; everything in it is of no use after a crash."""
+    return cache() / "workshop" / NAME
 
 
-def lock() -> Path:
-    """Held by whoever changes the lab. In the cache, because `down` leaves nothing elsewhere."""
-    return cache() / "lab.lock"
+def lock(name: str) -> Path:
+    """The lock file of that name. In the cache, because `down` leaves nothing elsewhere."""
+    return cache() / "locks" / name

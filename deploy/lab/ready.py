@@ -1,5 +1,7 @@
 """Is the fleet up? Asked from where a user would ask: each node of itself, and the client over the network."""
 
+import json
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -76,6 +78,37 @@ def wait_until_certified() -> None:
         Failed: one is not within the bound; it is named.
     """
     _ask_from_client(CERTIFIED)
+
+
+def wait_until_rehearsed() -> None:
+    """Return when `certagent check` on every node with certificates proceeds, with a rehearsal that passed for each
+    identifier: the agent beside the CA is connected then.
+
+    Raises:
+        Failed: one does not within the bound; it is named, with what it says.
+    """
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(_wait_until_rehearsed, (node for node in FLEET if node.agent and not node.speaks_as)))
+
+
+def _wait_until_rehearsed(node: Node) -> None:
+    until = time.monotonic() + _BOUND
+    while reason := _not_rehearsed(node):
+        if time.monotonic() > until:
+            raise Failed(f"{node.name}: certagent check does not proceed: {reason}")
+
+
+def _not_rehearsed(node: Node) -> str | None:
+    """Why a certificate of the node would not be ordered without doubt now, else None."""
+    try:
+        document = json.loads(run_inside(node, "certagent", "check", "--json"))
+    except Failed as failed:
+        return str(failed)
+    for judged in document["identifiers"]:
+        rehearsal = judged["rehearsal"] or {}
+        if judged["verdict"] != "proceed" or rehearsal.get("outcome") != "passed":
+            return f"{judged['identifier']}: {judged['verdict']}, rehearsal {rehearsal.get('outcome')}"
+    return None
 
 
 def _ask_from_client(places_to_ask: Sequence[str]) -> None:

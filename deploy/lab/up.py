@@ -12,7 +12,8 @@ from deploy.lab.progress import say, step
 
 def bring_up(bare: bool) -> None:
     """Have the fleet running and answering; harmless when it already is. `bare`: without certagent."""
-    if not is_complete():
+    was_complete = is_complete()
+    if not was_complete:
         if leftovers.found():
             say("clearing what an unfinished lab left")
             leftovers.take_down()
@@ -23,6 +24,9 @@ def bring_up(bare: bool) -> None:
         page.start()
         with step("waiting until certificates are issued and served"):
             ready.wait_until_certified()
+        if not was_complete:  # one that was up may have been broken on purpose
+            with step("waiting until every certificate rehearses"):
+                ready.wait_until_rehearsed()
     places.COMPLETE.write_text(_boot_id())
 
 

@@ -25,8 +25,12 @@ def green(lab: None) -> Iterator[None]:
     yield
     if not is_up():
         return
-    heal_all()
-    wait_until_green(120)
+    try:
+        heal_all()
+        wait_until_green(120)
+    except BaseException:
+        witness.lab("down", check=False, show=True)  # the next test begins with a new one
+        raise
 
 
 @pytest.fixture(scope="module")

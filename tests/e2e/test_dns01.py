@@ -219,8 +219,8 @@ def _is_issued(identifier: str = ZONE) -> None:
 
 def _passes(identifier: str) -> bool:
     status, document = _asked("check", identifier) or (1, {})
-    rehearsal = document["identifiers"][0]["rehearsal"] if status == 0 else None
-    return bool(rehearsal) and rehearsal["outcome"] == "passed"
+    rehearsal = (document["identifiers"][0]["rehearsal"] if status == 0 else None) or {}
+    return rehearsal.get("outcome") == "passed"
 
 
 def _issued() -> dict[str, Any] | None:

@@ -13,14 +13,15 @@ import pytest
 from deploy.story import witness
 from tests.e2e.fleet import TRAEFIK, until
 from tests.e2e.killing.victim import Killed, Victim
+from tests.tiers import Tier, Tiers
 
 pytestmark = pytest.mark.lab
 
 GATEWAY = Victim("lxc101", "gateway", "10.0.0.153", "nginx.internal.thinkheads.ai", "/etc/nginx/ssl")
 PROXY = Victim("lxc102", "traefik", "10.0.0.12", TRAEFIK, "/etc/traefik/certagent")
 VICTIMS = (GATEWAY, PROXY)
-FEWEST = 60
-"""Points of both. Fewer are met only if they are not seen any more."""
+FEWEST = 40
+"""Points of each. Fewer are met only if they are not seen any more."""
 TRIES = 3
 
 
@@ -51,10 +52,12 @@ def _killed_and_recovered(victim: Victim, point: str) -> Killed:
     return run
 
 
-def _killed_everywhere(victim: Victim) -> dict[str, Killed]:
-    """Point -> the run that was killed there."""
+def _killed_everywhere(victim: Victim, tiers: Tiers) -> dict[str, Killed]:
+    """Point -> the run that was killed there; at those points that the tier chooses."""
     with victim.prepared():
-        points = victim.points()
+        seen = victim.points()
+        assert len(seen) >= FEWEST
+        points = tiers.sample(victim.certificate, seen, int(tiers.amount("tests/e2e/test_killed.py")))
         finalized, newest = victim.finalized(), victim.newest()
         killed = {point: _killed_and_recovered(victim, point) for point in points}
         assert victim.finalized() - finalized == victim.newest() - newest  # what was issued is there, and only once
@@ -71,15 +74,15 @@ def _outcomes(victim: Victim, runs: set[str]) -> dict[str, str]:
 
 
 @pytest.mark.timeout(600)
-def test_killed_at_every_point_of_a_renewal(green: None) -> None:
+def test_killed_at_every_point_of_a_renewal(green: None, tiers: Tiers) -> None:
     """A valid pair is always served, no key is left over, nothing is finalized twice, each run has one report."""
     with ThreadPoolExecutor() as pool:
-        by_victim = list(pool.map(_killed_everywhere, VICTIMS))
-    assert sum(map(len, by_victim)) >= FEWEST
+        by_victim = list(pool.map(_killed_everywhere, VICTIMS, [tiers] * len(VICTIMS)))
     for victim, killed in zip(VICTIMS, by_victim, strict=True):
         runs = {point: run for point, run in killed.items() if run.id}
         outcomes = _outcomes(victim, {run.id for run in runs.values()})
         print(f"{victim.certificate}: killed at {len(killed)} points; {Counter(outcomes.values())}")
-        assert {run.is_reported for run in runs.values()} == {True, False}
+        if tiers.tier is Tier.ALL:  # a sample may miss one of them
+            assert {run.is_reported for run in runs.values()} == {True, False}
         for point, run in runs.items():  # what has its report is over, whatever follows
             assert outcomes[run.id] == ("done" if run.is_reported else "interrupted"), point

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,8 @@ def _served() -> str:
 def _renewed() -> tuple[str, str, str | None]:
     """(outcome, first code, its file) of a renewal that is asked for."""
     (one,) = witness.certagent("lxc101", "renew", "--force")[1]["certificates"]
-    first = next(iter(one["findings"]), {"code": ""})
-    return one["outcome"], first["code"], (first.get("culprit") or {}).get("file")
+    first: dict[str, Any] = next(iter(one["findings"]), {"code": "", "culprit": None})
+    return one["outcome"], first["code"], (first["culprit"] or {}).get("file")
 
 
 @pytest.fixture

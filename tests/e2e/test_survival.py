@@ -1,5 +1,7 @@
 """What is killed, stopped or cut off: nothing is lost, and the next start ends in a proven state."""
 
+from typing import Any
+
 import pytest
 
 from deploy.story import witness
@@ -55,7 +57,7 @@ def _is_served() -> bool:
     return status == 0 and traefik["on_disk"]["fingerprint"] == witness.served("10.0.0.12", TRAEFIK)
 
 
-def _reports(node: str) -> list[dict[str, object]]:
+def _reports(node: str) -> list[dict[str, Any]]:
     return [one for one in witness.items("/v1/reports") if one["agent"] == node]
 
 

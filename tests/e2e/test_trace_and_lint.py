@@ -1,5 +1,6 @@
 """`trace` and `lint` on the real fleet: silent while all is well, and the line when it is not."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ def test_a_healthy_path_is_traced_as_intended(green: None) -> None:
     """On Traefik's node the collector knows it, once a rehearsal went through; on the CA's it is the CA's own view."""
     check_one("lxc102", TRAEFIK)
     for node, kind in VIEWS:
-        document = until("the path is seen to be good", 30, lambda node=node, kind=kind: _traced(node, kind, 0))
+        document = until("the path is seen to be good", 30, partial(_traced, node, kind, 0))
         assert (document["broken"], document["culprit"]) == (False, None)
         assert [hop["kind"] for hop in document["actual"]] == ["authority", "dns", "server", "responder"]
         assert document["actual"][2]["address"] == "10.0.0.12"
@@ -28,7 +29,7 @@ def test_a_healthy_path_is_traced_as_intended(green: None) -> None:
 def test_the_founding_line_is_the_culprit_of_the_path(fault: str) -> None:
     """Whoever asks: the broken hop, and node, file, line and text of what to change."""
     for node, kind in VIEWS:
-        document = until("the path is seen to be broken", 30, lambda node=node, kind=kind: _traced(node, kind, 4))
+        document = until("the path is seen to be broken", 30, partial(_traced, node, kind, 4))
         assert document["broken"] is True
         culprit = {key: document["culprit"][key] for key in ("node", "file", "text", "address")}
         assert culprit == {"node": "lxc103", "file": "/etc/hosts", "text": LINE, "address": "10.0.0.153"}

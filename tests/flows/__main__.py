@@ -7,6 +7,7 @@ The wiring of the processes that take part is counted too: whoever follows the f
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from datetime import datetime
@@ -139,9 +140,7 @@ def _report() -> list[str]:
 def _profile(node: str) -> None:
     put = "cat >/usr/local/bin/certagent"
     script = f"{put} && systemctl restart 'certagent-*'"
-    witness.subprocess.run(
-        [str(witness.LAB), "exec", node, "--", "sh", "-c", script], input=LAUNCHER.read_bytes(), check=True
-    )
+    subprocess.run([str(witness.LAB), "exec", node, "--", "sh", "-c", script], input=LAUNCHER.read_bytes(), check=True)
 
 
 def _reset(*services: tuple[str, str]) -> None:

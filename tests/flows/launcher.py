@@ -50,4 +50,4 @@ if sys.argv[1:2] in (["agent"], ["collector"]):
 
 from certagent.cli import main  # noqa: E402 - the path comes first
 
-sys.exit(main())
+main()

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy.lab import places
+from deploy.lab.fleet import FLEET
+from deploy.lab.processes import run
 
 RUN = Path(__file__).resolve().parents[2] / "deploy" / "lab" / "run"
 
@@ -55,10 +57,19 @@ def traces() -> list[str]:
     return found + [line for line in links.splitlines() if "ve-" in line or "fleet" in line]
 
 
-def network_namespaces() -> set[str]:
-    """Every network namespace that some process lives in or some file holds."""
+def all_network_namespaces() -> set[str]:
+    """Every network namespace of this machine that some process lives in or some file holds, by its number."""
     listed = subprocess.run(["lsns", "-t", "net", "-n", "-o", "NS"], capture_output=True, text=True, check=True)
     return set(listed.stdout.split())
+
+
+def lab_network_namespaces() -> set[str]:
+    """Those of this lab while it is up: the fleet's, and each node's."""
+    found = {str(places.NETWORK.stat().st_ino)}
+    for node in FLEET:
+        init = run(["lxc-info", "-P", places.CONTAINERS, "-n", node.name, "-p", "-H"]).strip()
+        found.add(Path(f"/proc/{init}/ns/net").readlink().name.strip("net:[]"))
+    return found
 
 
 def _uids(process: Path) -> list[str]:

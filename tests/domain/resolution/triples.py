@@ -24,10 +24,11 @@ class Triple(NamedTuple):
     @classmethod
     def from_json(cls, document: dict[str, str | None]) -> "Triple":
         """The opposite."""
-        files = (document[key] for key in ("hosts", "resolv_conf", "nsswitch"))
+        texts = (document[key] for key in ("hosts", "resolv_conf", "nsswitch"))
+        hosts, resolv_conf, nsswitch = (None if text is None else text.encode("latin-1") for text in texts)
         name = document["name"]
         assert name is not None
-        return cls(*(None if text is None else text.encode("latin-1") for text in files), name)
+        return cls(hosts, resolv_conf, nsswitch, name)
 
 
 NAMES = (

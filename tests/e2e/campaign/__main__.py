@@ -110,8 +110,9 @@ def _work(
             case = waiting.get_nowait()
             worker.stdin.write(msgspec.json.encode(case) + b"\n")
             worker.stdin.flush()
-            kind = StaleRow if case.kind == "stale" else Row
-            for row in (msgspec.json.decode(line, type=kind) for line in _until_empty(worker.stdout)):
+            kind: type[Row | StaleRow] = StaleRow if case.kind == "stale" else Row
+            for line in _until_empty(worker.stdout):
+                row = msgspec.json.decode(line, type=kind)
                 found.append(row)
                 tell(row)
     except Empty:
