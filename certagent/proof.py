@@ -8,14 +8,15 @@ from pathlib import Path
 import msgspec
 
 from certagent.config import split_endpoint
+from certagent.domain.backoff import Backoff
 from certagent.domain.deployments import EndpointProof, Proof, ServedAs
 from certagent.domain.ports import Clock
 from certagent.system import tls
 from certagent.system.tls import Handshake
 
 LOOK_SECONDS = 2.0
-FIRST_PAUSE_SECONDS = 0.01
-LONGEST_PAUSE_SECONDS = 0.25
+FIRST_PAUSE = timedelta(milliseconds=10)
+LONGEST_PAUSE = timedelta(milliseconds=250)
 STEADY_SECONDS = 0.15
 STEADY_PAUSE_SECONDS = 0.07
 MOST_AT_ONCE = 16
@@ -62,7 +63,8 @@ class Prover:
     async def _prove_one(
         self, fingerprint: str, place: tuple[str, str], started: float, deadline: float
     ) -> EndpointProof:
-        pause = FIRST_PAUSE_SECONDS
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, factor=1.5)
+        pause = backoff.next_pause().total_seconds()
         looks = 0
         good_since: float | None = None
         while True:
@@ -76,7 +78,7 @@ class Prover:
             if is_steady or now + pause > deadline:
                 return msgspec.structs.replace(judged, looks=looks, took=timedelta(seconds=now - started))
             await self._clock.sleep(STEADY_PAUSE_SECONDS if is_good else pause)
-            pause = pause if is_good else min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+            pause = pause if is_good else backoff.next_pause().total_seconds()
 
     async def _look_once(self, endpoint: str, name: str, deadline: float) -> Handshake:
         address, port = split_endpoint(endpoint)

@@ -10,11 +10,13 @@ import gzip
 import logging
 import os
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
 import msgspec
 
+from certagent.domain.backoff import Backoff
 from certagent.domain.ports import Clock, CollectorContactLog
 from certagent.domain.reports import Report
 from certagent.system.files import FileContent, write_file
@@ -27,8 +29,8 @@ LARGEST_SPOOL = 4096  # reports
 LARGEST_BATCH = 10
 MOST_DEAD = 1000  # reports, and no more than so many bytes of them
 LARGEST_DEAD = 16 * 1024 * 1024
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 10.0
+FIRST_PAUSE = timedelta(milliseconds=500)
+LONGEST_PAUSE = timedelta(seconds=10)
 POST_SECONDS = 15.0
 
 _encode = msgspec.json.Encoder().encode
@@ -176,7 +178,7 @@ class Uplink:
 
     async def run(self) -> None:
         """Deliver in order, for ever."""
-        pause = FIRST_PAUSE_SECONDS
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             self._spool.arrived.clear()
             reports = await asyncio.to_thread(self._spool.take, LARGEST_BATCH)
@@ -184,10 +186,9 @@ class Uplink:
                 await self._spool.arrived.wait()
                 continue
             if await self._deliver(reports):
-                pause = FIRST_PAUSE_SECONDS
+                backoff.reset()
             else:
-                await self._clock.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                await self._clock.sleep(backoff.next_pause().total_seconds())
 
     async def _deliver(self, reports: list[Report]) -> bool:
         """Whether the collector decided on these reports."""

@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 from cryptography import x509
 
+from certagent.domain.backoff import Backoff
 from certagent.domain.certificates import fingerprint_of
 from certagent.domain.orders import (
     Authorization,
@@ -42,8 +43,8 @@ __all__ = ["AuthorityUnreachableError", "NotPresentedError", "OrderProcedure", "
 
 VALIDATION_SECONDS = 40.0  # the CA's own patience is 30 s
 ISSUANCE_SECONDS = 60.0
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 2.0
+FIRST_PAUSE = timedelta(milliseconds=50)
+LONGEST_PAUSE = timedelta(seconds=2)
 
 
 class Solver(Protocol):
@@ -246,28 +247,31 @@ class OrderProcedure:
         if answered is not None and answered.status is Status.VALID:
             return msgspec.structs.replace(authorization, status=Status.VALID)
         deadline = self._clock.monotonic() + VALIDATION_SECONDS
-        pause = FIRST_PAUSE_SECONDS
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             authorization = await self._authority.authorization(authorization.url)
             is_undecided = authorization.state(kind) is Status.PENDING and authorization.problem(kind) is None
             if not is_undecided or self._clock.monotonic() > deadline:
                 return authorization
-            await self._clock.sleep(min(authorization.retry_after or pause, LONGEST_RETRY_AFTER))
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            await self._pause(authorization.retry_after, backoff)
 
     async def _finalize(self, order: Order, pending: PendingOrder) -> Order:
         """Finalize an order that is not yet, and follow it until it is decided."""
         request = certificate_request(pending.key_pem, pending.identifiers)
         deadline = self._clock.monotonic() + ISSUANCE_SECONDS
-        pause = FIRST_PAUSE_SECONDS
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while order.status not in (Status.VALID, Status.INVALID) and self._clock.monotonic() < deadline:
             if order.status is not Status.PROCESSING:
                 order = await self._finalize_once(order, request)
             else:
-                await self._clock.sleep(min(order.retry_after or pause, LONGEST_RETRY_AFTER))
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                await self._pause(order.retry_after, backoff)
                 order = await self._authority.order(order.url)
         return order
+
+    async def _pause(self, retry_after: float | None, backoff: Backoff) -> None:
+        """As long as the CA asks for, within reason, or a little longer each time."""
+        pause = backoff.next_pause().total_seconds()
+        await self._clock.sleep(min(retry_after or pause, LONGEST_RETRY_AFTER))
 
     async def _finalize_once(self, order: Order, request: x509.CertificateSigningRequest) -> Order:
         """A CA that failed inside may have issued all the same: the order says."""

@@ -1,12 +1,13 @@
 """Trying again: what the CA may say twice before it is believed, and how long it is waited for in between."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+from certagent.domain.backoff import Backoff
 from certagent.domain.orders import Problem
 from certagent.domain.ports import Clock
 
-FIRST_PAUSE_SECONDS = 0.1
+FIRST_PAUSE = timedelta(milliseconds=100)
 LONGEST_RETRY_AFTER = 10.0  # seconds; what asks for more is for the schedule, not for this order
 _LONGEST_SECONDS = 366 * 86400.0  # what is longer says as much
 _PASSING = {"badNonce", "accountDoesNotExist"}
@@ -33,7 +34,7 @@ class RetryPolicy:
         self._clock = clock
         self._left = attempts - 1
         self._is_once = is_once
-        self._pause = FIRST_PAUSE_SECONDS
+        self._backoff = Backoff(FIRST_PAUSE, timedelta(seconds=LONGEST_RETRY_AFTER), factor=3.0)
 
     @property
     def has_more(self) -> bool:
@@ -42,14 +43,14 @@ class RetryPolicy:
 
     async def wait_or_raise(self, error: ProblemError) -> None:
         """Return when it is worth another attempt, or raise the error."""
-        pause = self._pause if error.retry_after is None else error.retry_after
+        growing = self._backoff.next_pause().total_seconds()
+        pause = growing if error.retry_after is None else error.retry_after
         is_unseen = error.problem.kind in _PASSING
         if not self.has_more or not is_passing(error.problem) or pause > LONGEST_RETRY_AFTER:
             raise error
         if self._is_once and not is_unseen:
             raise error
         self._left -= 1
-        self._pause *= 3
         await self._clock.sleep(pause if not is_unseen else 0.0)
 
 
