@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections import deque
+import math
 from collections.abc import Mapping
+from datetime import timedelta
 
 import msgspec
 
@@ -14,13 +15,13 @@ from certagent.domain.diagnosis.nameserver import OF_NAMESERVERS
 from certagent.domain.link_messages import Answer, JudgeAgain, Rehearse, Rehearsed
 from certagent.domain.path_trace import addresses_met
 from certagent.domain.ports import Clock
+from certagent.domain.rate_limiter import RateLimiter
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome, RehearsalRequest
 
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT_SECONDS = 36.0
-_RATE_SECONDS = 10.0
-_RATE_MOST = 200  # rehearsals of one agent within that time
+_BURST, _EVERY = 200, timedelta(milliseconds=50)  # rehearsals of one caller
 _TELL_AT_ONCE = 64
 
 
@@ -31,7 +32,7 @@ class Broker:
         self._store = store
         self._channels = channels
         self._clock = clock
-        self._asked: dict[str, deque[float]] = {}
+        self._limiter = RateLimiter(clock, burst=_BURST, every=_EVERY)
 
     async def rehearse(self, caller: Caller, request: RehearsalRequest, wait_seconds: float) -> Rehearsal:
         """What the agent beside the CA saw; `unavailable` with the reason if there is none to be had.
@@ -48,13 +49,10 @@ class Broker:
         if not is_operator and request.identifier not in await self._store.identifiers_of(caller.name):
             detail = f"{request.identifier!r} is in none of the certificates that {caller.name} reported"
             raise HttpProblem(403, "Forbidden", detail)
-        now, asked = self._clock.monotonic(), self._asked.setdefault(caller.name, deque())
-        while asked and now - asked[0] > _RATE_SECONDS:
-            asked.popleft()
-        if len(asked) >= _RATE_MOST:
-            wait = f"{asked[0] + _RATE_SECONDS - now:.0f}"
-            raise HttpProblem(429, "Too Many Requests", "too many rehearsals", headers={"Retry-After": wait})
-        asked.append(now)
+        wait = self._limiter.take(caller.name)
+        if wait > 0:
+            headers = {"Retry-After": str(math.ceil(wait))}
+            raise HttpProblem(429, "Too Many Requests", "too many rehearsals", headers=headers)
 
     async def _ask(self, caller: Caller, request: RehearsalRequest, seconds: float) -> Rehearsal:
         node = "the agent beside the CA"

@@ -20,16 +20,16 @@ from certagent.collector.access import (
 from certagent.collector.dashboard.rendering import Renderer
 from certagent.collector.problems import HttpProblem
 from certagent.collector.store import Store
-from certagent.collector.throttle import Throttle
 from certagent.collector.tokens import session_digest_of
 from certagent.collector.users import is_password
 from certagent.domain.ports import Clock
+from certagent.domain.rate_limiter import RateLimiter
 
 log = logging.getLogger(__name__)
 
 SESSION_FOR = timedelta(hours=12)
-_TRIES, _TRY_EVERY_SECONDS = 5, 12.0  # of one name from one address
-_TRIES_OF_ADDRESS, _OF_ADDRESS_EVERY_SECONDS = 30, 2.0
+_TRIES, _TRY_EVERY = 5, timedelta(seconds=12)  # of one name from one address
+_ADDRESS_TRIES, _ADDRESS_TRY_EVERY = 30, timedelta(seconds=2)
 _HASHING_AT_ONCE = 2  # each takes 32 MiB
 _LARGEST_FORM = 8_192
 
@@ -42,8 +42,8 @@ class Login:
         self._access = access
         self._renderer = renderer
         self._clock = clock
-        self._by_name = Throttle(_TRIES, _TRY_EVERY_SECONDS, clock)
-        self._by_address = Throttle(_TRIES_OF_ADDRESS, _OF_ADDRESS_EVERY_SECONDS, clock)
+        self._by_name = RateLimiter(clock, burst=_TRIES, every=_TRY_EVERY)
+        self._by_address = RateLimiter(clock, burst=_ADDRESS_TRIES, every=_ADDRESS_TRY_EVERY)
         self._hashing = asyncio.Semaphore(_HASHING_AT_ONCE)
 
     def routes(self) -> list[web.RouteDef]:

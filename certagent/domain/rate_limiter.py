@@ -1,0 +1,43 @@
+"""How often something may be done: some times at once, then slowly. Pure, but for the clock that is passed in."""
+
+from collections import OrderedDict
+from datetime import timedelta
+
+from certagent.domain.ports import Clock
+
+
+class RateLimiter:
+    """A token bucket for each key: `burst` at once, and one more `every` so long.
+
+    A key whose bucket is full again is forgotten. No more than `most_keys` are known; while all of those are in use, a
+    new key has to wait.
+    """
+
+    def __init__(self, clock: Clock, *, burst: int, every: timedelta, most_keys: int = 10_000) -> None:
+        self._clock = clock
+        self._every = every.total_seconds()
+        self._capacity = burst * self._every
+        self._most_keys = most_keys
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+
+    def take(self, key: str = "") -> float:
+        """0.0 when it may be done now, and it counts; else the seconds until it may, and nothing counts."""
+        now = self._clock.monotonic()
+        if key not in self._full_at and (wait := self._make_room(now)) > 0:
+            return wait
+        full_at = max(self._full_at.get(key, now), now) + self._every
+        wait = full_at - now - self._capacity
+        if wait > 1e-9:  # what a float's sum is off by
+            return wait
+        self._full_at[key] = full_at
+        self._full_at.move_to_end(key)
+        return 0.0
+
+    def _make_room(self, now: float) -> float:
+        """Forget keys used least recently until there is room for one more; the seconds until there is."""
+        while len(self._full_at) >= self._most_keys:
+            key, full_at = next(iter(self._full_at.items()))
+            if full_at > now:
+                return full_at - now
+            del self._full_at[key]
+        return 0.0
