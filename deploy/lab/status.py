@@ -29,8 +29,8 @@ def read() -> dict[str, Any]:
 
 def read_faults() -> list[dict[str, Any]]:
     """The document of `faults --json`: what each file says, without its scripts, and whether it is in now."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(_read_fault, faults.names()))
+    found = set(faults.find_in())
+    return [_read_fault(name, is_in=name in found) for name in faults.names()]
 
 
 def as_text(document: dict[str, Any]) -> str:
@@ -48,12 +48,12 @@ def _existing(path: Path) -> str | None:
     return str(path) if path.exists() else None
 
 
-def _read_fault(name: str) -> dict[str, Any]:
+def _read_fault(name: str, *, is_in: bool) -> dict[str, Any]:
     fault = faults.load(name)
     told: dict[str, Any] = msgspec.to_builtins(fault)
     for script in ("is_in", "break", "heal"):
         del told[script]
-    return {"name": name, **told, "in": faults.is_in(fault)}
+    return {"name": name, **told, "in": is_in}
 
 
 def _read_node(node: Node) -> dict[str, Any]:

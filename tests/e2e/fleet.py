@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from deploy.lab import faults
+from deploy.lab.containers import is_running
+from deploy.lab.fleet import FLEET
+from deploy.lab.up import is_complete
 from deploy.story import witness
 
 TRAEFIK = "traefik.internal.thinkheads.ai"
@@ -21,13 +24,14 @@ _Seen = TypeVar("_Seen")
 
 def until(what: str, seconds: float, look: Callable[[], _Seen | None]) -> _Seen:
     """What `look` sees, once it is something; fails after `seconds`."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, 0.02
     while True:
         seen = look()
         if seen:
             return seen
         assert time.monotonic() < deadline, f"within {seconds} s it was not so that {what}"
-        time.sleep(0.02)
+        time.sleep(pause)  # longer each time: a look costs a process or two, and other labs want the processors, too
+        pause = min(1.2 * pause, 0.3)
 
 
 def check(node: str, *identifiers: str) -> dict[str, Any]:
@@ -58,9 +62,8 @@ def heal(name: str) -> None:
 
 def heal_all() -> None:
     """Take out whatever is in."""
-    for name in faults.names():
-        if faults.is_in(faults.load(name)):
-            heal(name)
+    for name in faults.find_in():
+        heal(name)
 
 
 def bring_up() -> None:
@@ -79,7 +82,7 @@ def bring_up() -> None:
 
 def is_up() -> bool:
     """Whether the lab runs."""
-    return bool(json.loads(witness.lab("status", "--json").stdout)["up"])
+    return is_complete() and all(is_running(node) for node in FLEET)
 
 
 def is_green() -> bool:
