@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, nothing else.")
 
+_challenge = click.option(
+    "--challenge",
+    type=click.Choice(["http-01", "tls-alpn-01", "dns-01"]),
+    help="How the CA asks; by default as the certificate of NAME in the configuration says, else http-01.",
+)
+
 _file = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -146,13 +152,14 @@ def resolve(name: str, fleet: bool, path: Path, as_json: bool) -> None:
 @commands.command()
 @click.argument("name")
 @click.option("--format", "form", type=click.Choice(["text", "mermaid"]), default="text", show_default=True)
+@_challenge
 @_config(DEFAULT_AGENT_PATH)
 @_as_json
-def trace(name: str, form: str, path: Path, as_json: bool) -> None:
+def trace(name: str, form: str, challenge: str | None, path: Path, as_json: bool) -> None:
     """The intended and the actual path of NAME's challenge, hop by hop."""
     from certagent.commands import trace as command
 
-    document = command.trace(_settings_if_any(path), name)
+    document = command.trace(_settings_if_any(path), name, challenge)
     render = command.render_mermaid if form == "mermaid" else command.render
     _finish(document, render, command.exit_status(document), as_json)
 
@@ -177,9 +184,12 @@ def lint(hosts: Path | None, resolv_conf: Path | None, nsswitch: Path | None, pa
 @click.argument("name")
 @click.option("--hosts", type=_file, help="Proposed in the place of /etc/hosts.")
 @click.option("--resolv-conf", type=_file, help="Proposed in the place of /etc/resolv.conf.")
+@_challenge
 @_config(DEFAULT_AGENT_PATH)
 @_as_json
-def whatif(name: str, hosts: Path | None, resolv_conf: Path | None, path: Path, as_json: bool) -> None:
+def whatif(
+    name: str, hosts: Path | None, resolv_conf: Path | None, challenge: str | None, path: Path, as_json: bool
+) -> None:
     """Prove a proposed file for NAME before making it; the live one stays untouched."""
     from certagent.commands import whatif as command
 
@@ -187,7 +197,7 @@ def whatif(name: str, hosts: Path | None, resolv_conf: Path | None, path: Path, 
     given = {live: file for live, file in proposed.items() if file is not None}
     if not given:
         raise click.UsageError("say what is proposed: --hosts FILE or --resolv-conf FILE")
-    document = command.whatif(_settings_if_any(path), name, given)
+    document = command.whatif(_settings_if_any(path), name, given, challenge)
     _finish(document, command.render, command.exit_status(document), as_json)
 
 

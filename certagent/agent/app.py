@@ -219,6 +219,7 @@ def _preflight(ground: _Ground, solvers: Mapping[str, ChallengeResponder], deplo
         ground.name,
         ground.node.addresses,
         responders=_responders(ground.settings, solvers),
+        challenges={name: one.challenge for one in ground.settings.certificate for name in one.identifiers},
         ask=through_collector(ground.link.client, ground.clock) if ground.link else None,
         check_directory=_directory_check(ground.settings.authority),
         find_faults=_fault_finder(ground.settings, deploying),

@@ -51,7 +51,8 @@ ImpactOn = Callable[[str], Impact | None]
 
 
 class Preflight:
-    """Judges identifiers of this node. `responders` are by identifier; `ask` is None without a collector."""
+    """Judges identifiers of this node. `responders` and `challenges` (their types, whoever answers them) are by
+    identifier; `ask` is None without a collector."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Preflight:
         addresses: Callable[[], tuple[str, ...]],
         *,
         responders: Mapping[str, Responder],
+        challenges: Mapping[str, str],
         ask: Ask | None,
         check_directory: CheckDirectory,
         find_faults: FindFaults,
@@ -70,6 +72,7 @@ class Preflight:
         self._node = node
         self._addresses = addresses
         self._responders = responders
+        self._challenges = challenges
         self._ask = ask
         self._check_directory = check_directory
         self._find_faults = find_faults
@@ -121,15 +124,16 @@ class Preflight:
     async def _rehearse(self, identifier: str) -> tuple[ResponderCheck | None, Rehearsal]:
         responder = self._responders.get(identifier)
         if responder is None:
-            if self._ask is None or identifier.startswith("*."):
-                return None, unavailable(identifier, self._clock.now(), "no responder of this node answers for it")
-            return None, await self._ask(unplanted(identifier))
+            request = unplanted(identifier, self._challenges.get(identifier, "http-01"))
+            if self._ask is None:
+                return None, unavailable(request, self._clock.now(), "no responder of this node answers for it")
+            return None, await self._ask(request)
         async with planted(responder, identifier) as request:
             here = await responder.answers(request)
             if here.withheld:
-                return here, unavailable(identifier, self._clock.now(), here.withheld)
+                return here, unavailable(request, self._clock.now(), here.withheld)
             if self._ask is None:
-                return here, unavailable(identifier, self._clock.now(), "no collector is configured")
+                return here, unavailable(request, self._clock.now(), "no collector is configured")
             rehearsal = await self._ask(request)
         self._memory.note(rehearsal)
         return here, settled_later(rehearsal, self._memory.of(identifier))

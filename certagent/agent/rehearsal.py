@@ -57,10 +57,12 @@ async def planted(responder: Plantable, identifier: str) -> AsyncIterator[Rehear
         await responder.withdraw(request)
 
 
-def unplanted(identifier: str) -> RehearsalRequest:
+def unplanted(identifier: str, challenge: str) -> RehearsalRequest:
     """What to ask where somebody else answers the challenges: how far the way leads. Nothing is shown anywhere."""
     token = secrets.token_urlsafe(32)
-    return RehearsalRequest(identifier=identifier, token=token, digest=digest_for(token), planted=False)
+    return RehearsalRequest(
+        identifier=identifier, challenge=challenge, token=token, digest=digest_for(token), planted=False
+    )
 
 
 def through_collector(client: PinnedClient, clock: Clock) -> Ask:
@@ -76,13 +78,13 @@ def through_collector(client: PinnedClient, clock: Clock) -> Ask:
                 headers={"Content-Type": "application/json"},
             )
         except (aiohttp.ClientError, TimeoutError) as error:
-            return unavailable(request.identifier, clock.now(), f"the collector cannot be reached: {error}")
+            return unavailable(request, clock.now(), f"the collector cannot be reached: {error}")
         if status != 200:
-            return unavailable(request.identifier, clock.now(), f"the collector answered {status}: {_detail(body)}")
+            return unavailable(request, clock.now(), f"the collector answered {status}: {_detail(body)}")
         try:
             return _decode_rehearsal(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return unavailable(request.identifier, clock.now(), f"the collector's answer cannot be read: {error}")
+            return unavailable(request, clock.now(), f"the collector's answer cannot be read: {error}")
 
     return ask
 
@@ -103,6 +105,12 @@ def _detail(body: bytes) -> str:
         return "without a reason"
 
 
-def unavailable(identifier: str, at: datetime, reason: str) -> Rehearsal:
+def unavailable(request: RehearsalRequest, at: datetime, reason: str) -> Rehearsal:
     """No rehearsal was to be had, and why."""
-    return Rehearsal(identifier=identifier, outcome=RehearsalOutcome.UNAVAILABLE, at=at, reason=reason)
+    return Rehearsal(
+        identifier=request.identifier,
+        challenge=request.challenge,
+        outcome=RehearsalOutcome.UNAVAILABLE,
+        at=at,
+        reason=reason,
+    )

@@ -28,6 +28,7 @@ addresses = []                                 # the CA's address, for when DNS 
 nameservers = {nameservers}
 zones = []                                     # the zones that are the fleet's own
 """
+_DNS_SOLVER = 'solver = { kind = "rfc2136", server = "...", key_name = "...", key_file = "..." }'
 _SOLVER = f'solver = {{ kind = "listener", listen = "{LISTEN}" }}'
 
 
@@ -54,20 +55,27 @@ def head(name: str, directory: str, root: Path, fingerprint: str | None, nameser
 
 
 def certificate(
-    name: str, names: Sequence[str], target: Sequence[str], prove: Sequence[str], renewer: str | None
+    name: str,
+    names: Sequence[str],
+    target: Sequence[str],
+    prove: Sequence[str],
+    renewer: str | None,
+    challenge: str = "http-01",
 ) -> str:
     """One certificate with one target. `renewer`: who renews it now; then it is only watched, and how to take it over
     stands beside."""
+    solver = _SOLVER if challenge == "http-01" else _DNS_SOLVER
     lines = ["", "[[certificate]]", f"name = {quoted(name)}"]
     lines.append(f"identifiers = {quoted(list(names))}" + ("" if names else "   # no name was found"))
     if renewer is None:
-        lines += ["manage = true", 'challenge = "http-01"', _SOLVER]
+        lines += ["manage = true", f'challenge = "{challenge}"', solver]
     else:
         lines += [
             f"manage = false                                 # {renewer} renews it: watched only. To take it over, end",
             f"# {renewer}'s renewals, set this to true, and have the agent answer the challenges:",
-            f"# {_SOLVER}",
+            f"# {solver}",
         ]
+        lines += [f'challenge = "{challenge}"'] if challenge != "http-01" else []
     return "\n".join([*lines, "", "[[certificate.deploy]]", *target, f"prove = {quoted(list(prove))}", ""])
 
 

@@ -123,7 +123,11 @@ def _configuration(
     by_path = {pair.certificate: pair for pair in pairs}
     for renewal in renewals:
         target = config_template.target_of(renewal, is_nginx=by_path.pop(renewal.certificate, None) is not None)
-        sections.append(config_template.certificate(renewal.name, renewal.identifiers, target, prove, renewal.renewer))
+        sections.append(
+            config_template.certificate(
+                renewal.name, renewal.identifiers, target, prove, renewal.renewer, renewal.challenge
+            )
+        )
     for index, pair in enumerate(by_path.values()):
         name = "nginx" if index == 0 else f"nginx-{index + 1}"
         target = ['kind = "nginx"', f'certificate = "{pair.certificate}"', f'key = "{pair.key}"']

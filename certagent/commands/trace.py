@@ -5,7 +5,6 @@ path, this node looks by itself, and says so: beside the CA in the CA's own worl
 """
 
 import asyncio
-import secrets
 import socket
 from datetime import UTC, datetime
 from pathlib import Path as File
@@ -28,7 +27,7 @@ from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess
 from certagent.vantage.node_vantage import NodeVantage
 from certagent.vantage.proxy import proxy_for
 from certagent.vantage.resolver_observation import read_files
-from certagent.vantage.unplanted_probe import probe_unplanted, rules_for
+from certagent.vantage.unplanted_probe import UnplantedProbe, limits_for
 
 _ROOT = File("/")
 _STATES = {HopState.OK: "ok", HopState.BROKEN: "BROKEN", HopState.UNKNOWN: "not known"}
@@ -45,14 +44,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-def trace(settings: AgentSettings | None, name: str) -> dict[str, Any]:
+def trace(settings: AgentSettings | None, name: str, challenge: str | None = None) -> dict[str, Any]:
     """`{"identifier", "intended": [Hop], "actual": [Hop], "broken", "culprit", "source": Source}`: the collector's
-    `Path`, and where it came from."""
+    `Path`, and where it came from. `challenge`: what this node asks by, where it has to look by itself; by default
+    that of the certificate in the configuration, else http-01."""
     identifier = name.lower().removesuffix(".")
     try:
         path, source = _ask(settings, identifier)
     except (ConfigurationError, UnableError) as error:  # no token of ours that can be read, or no collector
-        path, source = asyncio.run(_look(settings, identifier, str(error)))
+        path, source = asyncio.run(_look(settings, identifier, challenge, str(error)))
     return {**msgspec.to_builtins(path), "source": msgspec.to_builtins(source)}
 
 
@@ -96,19 +96,22 @@ def _ask(settings: AgentSettings | None, identifier: str) -> tuple[Path, Source]
         raise UnableError(f"the collector at {url} does not answer with a path: {error}") from error
 
 
-async def _look(settings: AgentSettings | None, identifier: str, reason: str) -> tuple[Path, Source]:
+async def _look(
+    settings: AgentSettings | None, identifier: str, challenge: str | None, reason: str
+) -> tuple[Path, Source]:
     """What this node sees by itself."""
     world, blindness = await asyncio.to_thread(_world_of_authority, settings)
     vantage = Vantage.CLIENT if world is None else Vantage.AUTHORITY
     node = settings.agent.name if settings is not None else socket.gethostname()
+    challenge = challenge or (settings.challenge_of(identifier) if settings is not None else None) or "http-01"
     here = NodeVantage()
     look = LocalObservation(
         node=node,
         vantage=vantage,
         role=await asyncio.to_thread(here.role),
         addresses=here.addresses(),
-        responder=node if _is_ours(settings, identifier) else None,
-        seen=await _survey(settings, identifier, node, world),
+        responder=node if settings is not None and settings.challenge_of(identifier) is not None else None,
+        seen=await _probe(settings, identifier, challenge, node, world),
     )
     policy = load_policy(settings.agent.policy if settings is not None else None)
     reasons = "; ".join(part for part in (reason, blindness) if part)
@@ -125,34 +128,36 @@ def _world_of_authority(settings: AgentSettings | None) -> tuple[CaEnvironment |
         return None, f"the CA's own view is not to be had: {error}"
 
 
-async def _survey(settings: AgentSettings | None, identifier: str, node: str, world: CaEnvironment | None) -> Rehearsal:
+async def _probe(
+    settings: AgentSettings | None, identifier: str, challenge: str, node: str, world: CaEnvironment | None
+) -> Rehearsal:
     files = world.files if world is not None else (await asyncio.to_thread(read_files, _ROOT, ProcFs()))[0]
-    seen = await probe_unplanted(
-        identifier,
+    probe = UnplantedProbe(
         files,
         settings.dns.nameservers if settings is not None else (),
-        rules_for(settings, identifier),
-        secrets.token_urlsafe(32),
+        limits_for(settings, identifier),
         world.manner if world is not None else None,
         world.environment if world is not None else None,
     )
+    seen = await probe.run(identifier, challenge)
     return Rehearsal(
         identifier=identifier,
+        challenge=challenge,
         outcome=RehearsalOutcome.UNAVAILABLE,
         reason="no token was planted",
         at=datetime.now(UTC),
         node=node,
         resolution=seen.resolution,
         attempts=seen.attempts,
+        txt=seen.record,
         authority_flags=world.shown_flags() if world is not None else (),
-        proxy=proxy_for(world.environment, identifier, world.manner.http_port) if world is not None else None,
+        proxy=_proxy(world, identifier) if world is not None and challenge == "http-01" else None,
         started_by=world.started_by if world is not None else (),
     )
 
 
-def _is_ours(settings: AgentSettings | None, identifier: str) -> bool:
-    certificates = settings.certificate if settings is not None else ()
-    return any(identifier == one.lower() for certificate in certificates for one in certificate.identifiers)
+def _proxy(world: CaEnvironment, identifier: str) -> str | None:
+    return proxy_for(world.environment, identifier, world.manner.http_port)
 
 
 def _verdict(path: Path) -> str:

@@ -173,6 +173,9 @@ class CommandTarget(_Settings, frozen=True, tag="command", tag_field="kind"):
 DeployTarget = NginxTarget | TraefikTarget | CommandTarget
 
 
+Challenge = Literal["http-01", "tls-alpn-01", "dns-01"]
+
+
 class CertificateSection(_Settings, frozen=True):
     """One certificate. `manage = false`: somebody else renews it; it is watched, rehearsed, proven, alerted.
 
@@ -183,7 +186,7 @@ class CertificateSection(_Settings, frozen=True):
     name: str
     identifiers: tuple[str, ...]
     manage: bool = True
-    challenge: Literal["http-01", "tls-alpn-01", "dns-01"] = "http-01"
+    challenge: Challenge = "http-01"
     solver: Solver | None = None
     key: Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096", "ed25519"] = "ecdsa-p256"
     reuse_key: bool = False
@@ -201,6 +204,12 @@ class AgentSettings(_Settings, frozen=True):
     dns: DnsSection = DnsSection()
     vantage: VantageSection | None = None
     certificate: tuple[CertificateSection, ...] = ()
+
+    def challenge_of(self, name: str) -> Challenge | None:
+        """By which challenge the name is proven; None when it is in no certificate of this node."""
+        bare = name.lower().removesuffix(".")
+        of_name = (one.challenge for one in self.certificate if bare in map(str.lower, one.identifiers))
+        return next(of_name, None)
 
 
 class ServerSection(_Settings, frozen=True):

@@ -184,7 +184,7 @@ def _nodes_met(look: FleetSnapshot, known: KnownRehearsal, *, answered: bool) ->
 
 
 def _was(hop: Hop, answered: bool) -> bool:
-    return hop.status is not None if answered else hop.error in NO_WAY
+    return hop.is_answered if answered else hop.error in NO_WAY
 
 
 def _finding(code: str, identifier: str | None, said: str, culprit: Culprit, fix: str | None, **detail: str) -> Finding:

@@ -15,6 +15,7 @@ from certagent.domain.path_trace import (
     PathHop,
     address_used,
     authority_hop,
+    record_hop,
     resolution_hop,
     responder_hop,
     server_hop,
@@ -26,6 +27,8 @@ from certagent.domain.resolver_agreement import stray_lines
 
 RESPONDER = "certagent"
 """What certagent's own responder calls itself in the header Server."""
+
+_NO_RECORD_TO_BE_HAD = ("timeout", "unreachable", "servfail", "refused", "no_nameserver")
 
 _NOT_ASKED = {
     "forbidden": "leads to this node itself or its own link: not asked",
@@ -62,10 +65,14 @@ def trace_locally(look: LocalObservation, policy: Policy) -> Path:
 
 def is_broken(look: LocalObservation) -> bool:
     """Whether no token, had one been planted, could have come back this way."""
+    if look.seen.challenge == "dns-01":
+        return look.seen.txt is not None and look.seen.txt.error in _NO_RECORD_TO_BE_HAD
     attempt = deciding(look.seen.attempts)
     if attempt is None or not attempt.hops or _leads_astray(look, attempt.hops[0]):
         return True
     last = attempt.hops[-1]
+    if look.seen.challenge == "tls-alpn-01" and last.is_answered:
+        return False  # who speaks it during a challenge alone is no fault
     if last.error is not None:
         return last.error not in _NOT_ASKED
     status = last.status or 0
@@ -91,6 +98,11 @@ def _broken(look: LocalObservation, facts: PathFacts, policy: Policy) -> Path:
 
 
 def _as_far_as_seen(facts: PathFacts, seen: Rehearsal) -> Path:
+    if seen.challenge == "dns-01":
+        record = record_hop(facts, seen.txt, planted=False)
+        end = responder_hop(facts, HopState.UNKNOWN, "not seen: no record was written")
+        actual = (authority_hop(facts), record, end)
+        return Path(identifier=facts.identifier, intended=trace(facts).intended, actual=actual, broken=False)
     attempt = deciding(seen.attempts)
     hops = attempt.hops if attempt is not None else ()
     used = address_used(seen.resolution, hops[0].address if hops else None)

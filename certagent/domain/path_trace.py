@@ -1,7 +1,8 @@
 """Paths: how the CA should reach the responder of an identifier, and how it does, hop by hop. Pure.
 
-Both have four steps: the CA, how it resolves the name, the box that it asks on port 80, and the responder that holds
-the token. Redirects add boxes.
+By http-01 and tls-alpn-01 both have four steps: the CA, how it resolves the name, the box that it asks (on port 80, or
+443), and the responder that holds the token. Redirects add boxes. By dns-01 the CA asks its nameserver for the record,
+and no box.
 """
 
 from collections.abc import Mapping
@@ -9,9 +10,10 @@ from enum import StrEnum
 
 import msgspec
 
+from certagent.domain.challenge_steps import STEPS, ChallengeSteps, answer_words, challenge_of
+from certagent.domain.dns01_record import TxtLookup, record_name
 from certagent.domain.findings import Culprit, Finding
 from certagent.domain.rehearsals import (
-    CHALLENGE_PATH,
     AddressOwner,
     Hop,
     Rehearsal,
@@ -21,18 +23,8 @@ from certagent.domain.rehearsals import (
     deciding,
 )
 
-_ERRORS = {
-    "refused": "connection refused",
-    "timeout": "no answer: packets are dropped",
-    "no_route": "no route",
-    "reset": "connection cut",
-    "tls": "speaks TLS, not HTTP",
-    "protocol": "does not speak HTTP",
-    "redirect_offsite": "redirects off the fleet: not followed",
-    "redirect_proxied": "redirects to where the CA goes through its HTTPS_PROXY: not followed",
-    "redirect_loop": "redirects in a circle",
-    "unresolved": "redirects to a name without an address",
-}
+_RECORD_UNSEEN = ("nxdomain", "nodata")
+"""What a nameserver rightly says of a record that nobody presents."""
 
 
 class HopState(StrEnum):
@@ -81,6 +73,18 @@ def authority_hop(facts: PathFacts) -> PathHop:
         role=role_of(facts, facts.authority),
         detail=f"asks for the challenge of {facts.identifier}",
     )
+
+
+def record_hop(facts: PathFacts, lookup: TxtLookup | None, *, planted: bool) -> PathHop:
+    """dns-01: the nameserver that the CA asks for the record, and what it says; as it should where nobody asked."""
+    name = record_name(facts.identifier)
+    server = lookup.answers[-1].nameserver if lookup is not None and lookup.answers else None
+    if lookup is None or (lookup.error is None and (lookup.matched or not planted)):
+        return dns_hop(facts, server, f"has the record {name}")
+    said = f"record {name}: {lookup.error or 'another text'}"
+    state = HopState.OK if not planted and lookup.error in _RECORD_UNSEEN else HopState.BROKEN
+    culprit = state is HopState.BROKEN and is_culprit(facts, server)
+    return dns_hop(facts, server, said, state, culprit=culprit)
 
 
 def dns_hop(
@@ -145,7 +149,7 @@ def _hosts_hop(facts: PathFacts, resolution: Resolution, used: ResolvedAddress, 
 def server_hop(facts: PathFacts, hop: Hop, does_its_part: bool) -> PathHop:
     """A box that was asked, and what it answered."""
     owner = owner_of(facts, hop.address)
-    said = _ERRORS.get(hop.error, hop.error) if hop.error else f"answers {hop.status}"
+    said = answer_words(hop)
     detail = f"port {hop.port}: {said} to {hop.location}" if hop.location else f"port {hop.port}: {said}"
     served = hop.status is not None and hop.status < 300 and not does_its_part
     return PathHop(
@@ -209,6 +213,7 @@ def addresses_met(rehearsal: Rehearsal) -> set[str]:
     """Every IP address that occurs in a rehearsal."""
     found = {hop.address for attempt in (*rehearsal.attempts, *rehearsal.direct) for hop in attempt.hops}
     found |= {connection.address for connection in rehearsal.stale}
+    found |= {answer.nameserver for answer in rehearsal.txt.answers} if rehearsal.txt is not None else set()
     resolution = rehearsal.resolution
     if resolution is not None:
         found |= {item.address for item in (*resolution.addresses, *resolution.hosts)}
@@ -219,6 +224,10 @@ def addresses_met(rehearsal: Rehearsal) -> set[str]:
 
 
 def _intended(facts: PathFacts) -> tuple[PathHop, ...]:
+    steps = _steps(facts)
+    end = responder_hop(facts, HopState.OK, steps.responds)
+    if steps.port is None:
+        return authority_hop(facts), record_hop(facts, None, planted=True), end
     address = _intended_address(facts)
     resolution = facts.rehearsal.resolution if facts.rehearsal is not None else None
     replies = resolution.dns if resolution is not None else ()
@@ -235,10 +244,15 @@ def _intended(facts: PathFacts) -> tuple[PathHop, ...]:
             node=node,
             role=role,
             address=address,
-            detail=f"port 80 passes {CHALLENGE_PATH}",
+            detail=steps.passes_on,
         ),
-        responder_hop(facts, HopState.OK, "serves the token"),
+        end,
     )
+
+
+def _steps(facts: PathFacts) -> ChallengeSteps:
+    shown = challenge_of([finding.code for finding in facts.findings])
+    return STEPS.get(facts.rehearsal.challenge if facts.rehearsal is not None else shown, STEPS["http-01"])
 
 
 def _intended_address(facts: PathFacts) -> str | None:
@@ -264,6 +278,11 @@ def _actual(facts: PathFacts, intended: tuple[PathHop, ...]) -> tuple[PathHop, .
 def _rehearsed(facts: PathFacts, rehearsal: Rehearsal) -> tuple[PathHop, ...]:
     """What the rehearsal went through. Once the name has led astray, no box does its part, whatever it answers."""
     passed = rehearsal.outcome is RehearsalOutcome.PASSED
+    steps = _steps(facts)
+    state, seen = (HopState.OK, steps.came) if passed else (HopState.UNKNOWN, steps.missed)
+    end = responder_hop(facts, state, seen)
+    if steps.port is None:
+        return authority_hop(facts), record_hop(facts, rehearsal.txt, planted=True), end
     attempt = deciding(rehearsal.attempts)
     hops = attempt.hops if attempt is not None else ()
     used = address_used(rehearsal.resolution, hops[0].address if hops else None)
@@ -272,11 +291,6 @@ def _rehearsed(facts: PathFacts, rehearsal: Rehearsal) -> tuple[PathHop, ...]:
     servers = tuple(
         server_hop(facts, hop, passed or (led_right and number < len(hops))) for number, hop in enumerate(hops, 1)
     )
-    end = responder_hop(
-        facts,
-        HopState.OK if passed else HopState.UNKNOWN,
-        "the token came back" if passed else "never asked: the token did not come",
-    )
     return (authority_hop(facts), resolved, *servers, end)
 
 
@@ -284,33 +298,42 @@ def _concluded(facts: PathFacts, intended: tuple[PathHop, ...]) -> tuple[PathHop
     """No rehearsal: what the findings alone say. Behind the first broken hop nothing is known."""
     finding = facts.findings[0]
     culprit = finding.culprit or Culprit()
-    owner = owner_of(facts, culprit.address)
+    unreached = responder_hop(facts, HopState.UNKNOWN, "not reached")
     if culprit.file is None:
         broken = finding.explanation
-        server = msgspec.structs.replace(intended[2], state=HopState.BROKEN, detail=broken, culprit=True)
-        return (*intended[:2], server, responder_hop(facts, HopState.UNKNOWN, "not reached"))
-    return (
-        authority_hop(facts),
+        asked = msgspec.structs.replace(intended[-2], state=HopState.BROKEN, detail=broken, culprit=True)
+        return (*intended[:-2], asked, unreached)
+    return (authority_hop(facts), *_through_file(facts, culprit, finding.explanation), unreached)
+
+
+def _through_file(facts: PathFacts, culprit: Culprit, explanation: str) -> tuple[PathHop, ...]:
+    """The file that is to blame, and the box that it leads to; no box is asked by dns-01."""
+    owner, port = owner_of(facts, culprit.address), _steps(facts).port
+    file = (
         PathHop(
             kind="hosts",
-            label=f"{culprit.file}:{culprit.line}" if culprit.line is not None else culprit.file,
+            label=f"{culprit.file}:{culprit.line}" if culprit.line is not None else culprit.file or "",
             node=culprit.node,
             role=role_of(facts, culprit.node),
             address=culprit.address,
-            detail=culprit.text or finding.explanation,
+            detail=culprit.text or explanation,
             state=HopState.BROKEN,
             culprit=True,
         ),
+    )
+    if port is None:
+        return file
+    return (
+        *file,
         PathHop(
             kind="server",
             label=(owner.role or owner.node) if owner else "another box",
             node=owner.node if owner else None,
             role=owner.role if owner else None,
             address=culprit.address,
-            detail="is asked on port 80 instead",
+            detail=f"is asked on port {port} instead",
             state=HopState.BROKEN,
         ),
-        responder_hop(facts, HopState.UNKNOWN, "not reached"),
     )
 
 

@@ -132,6 +132,11 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     is_local: bool = False
     alpn: AlpnAnswer | None = None  # of a tls-alpn-01 challenge: a handshake that came about
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether somebody answered in the protocol of the challenge: HTTP, or TLS for tls-alpn-01."""
+        return self.status is not None or self.alpn is not None or self.error == "no_protocol"
+
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """The fetch from one address of the identifier, with every redirect followed from there."""

@@ -90,7 +90,7 @@ class AuthorityVantage:
 
     async def _rehearse_in(self, world: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
         if request.challenge == "dns-01":
-            return await self._look_up_record(world, request)
+            return await self._rehearse_record(world, request)
         is_http = request.challenge == "http-01"
         port = world.manner.http_port if is_http else world.manner.tls_port
         used_proxy = proxy.proxy_for(world.environment, request.identifier, port) if is_http else None
@@ -135,19 +135,27 @@ class AuthorityVantage:
             libc=libc,
         )
 
-    async def _look_up_record(self, world: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
-        """dns-01: where the name itself leads does not matter."""
-        digest = bytes.fromhex(request.digest)
-        txt = await look_up_record(request.identifier, digest, world.files, strict_fqdn=world.manner.strict_fqdn)
+    async def _rehearse_record(self, world: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
+        """dns-01: where the name itself leads does not matter. A record that nobody planted is not looked for."""
+        txt, outcome = None, RehearsalOutcome.UNAVAILABLE
+        if request.planted:
+            digest = bytes.fromhex(request.digest)
+            txt = await look_up_record(request.identifier, digest, world.files, strict_fqdn=world.manner.strict_fqdn)
+            outcome = RehearsalOutcome.PASSED if txt.matched else RehearsalOutcome.FAILED
         return Rehearsal(
             identifier=request.identifier,
             challenge=request.challenge,
-            outcome=RehearsalOutcome.PASSED if txt.matched else RehearsalOutcome.FAILED,
+            outcome=outcome,
+            reason=None if request.planted else _NO_RECORD,
             at=self._clock.now(),
+            planted=request.planted,
             node=self._settings.agent.name,
             txt=txt,
             settles_at=world.settles_at,
             authority_flags=world.shown_flags(),
+            started_by=world.started_by,
+            provisioner=world.provisioner,
+            unreadable=world.files.unreadable,
         )
 
     def _handshakes(self) -> TlsAlpn01Probe:
@@ -196,11 +204,12 @@ _REASONS = {
 }
 
 
+_NO_RECORD = "another client writes the record, and only during a challenge: there is nothing to look up"
 _OPEN = "somebody answers; whether rightly, only who plants the challenges could show"
 
 
 def _somebody_answered(attempts: tuple[Attempt, ...]) -> bool:
-    return any(attempt.hops and attempt.hops[0].status is not None for attempt in attempts)
+    return any(attempt.hops and attempt.hops[0].is_answered for attempt in attempts)
 
 
 def _provisioner_of(directory: str) -> str:

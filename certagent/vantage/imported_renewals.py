@@ -33,6 +33,13 @@ class ImportedRenewal(msgspec.Struct, frozen=True, kw_only=True):
     mode: int | None = None
     command: tuple[str, ...] = ()
     hook: str | None = None
+    uses_dns: bool = False  # its own settings say that it proves the names by dns-01
+
+    @property
+    def challenge(self) -> str:
+        """By which challenge the names are proven; a wildcard can be by dns-01 alone."""
+        is_wild = any(name.startswith("*.") for name in self.identifiers)
+        return "dns-01" if self.uses_dns or is_wild else "http-01"
 
 
 class ListedRenewal(msgspec.Struct, kw_only=True):
@@ -78,8 +85,15 @@ def _of_certbot(file: Path) -> ImportedRenewal:
         key=key,
         source=file,
         renewer="certbot",
+        uses_dns=_uses_dns(values),
         **_command(hook),
     )
+
+
+def _uses_dns(values: Mapping[str, str]) -> bool:
+    """certbot's DNS plugins are called dns-*; the others take the challenge that is preferred first."""
+    preferred = values.get("renewalparams.pref_challs", "").partition(",")[0].strip()
+    return values.get("renewalparams.authenticator", "").startswith("dns-") or preferred.startswith("dns")
 
 
 def _read_sections(text: str) -> dict[str, str]:

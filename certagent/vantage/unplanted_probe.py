@@ -1,65 +1,93 @@
-"""A name looked up and asked as the CA does it, with no token planted: who answers there, and with what.
+"""A name looked up and asked as the CA does it, with nothing planted: who answers there, and with what.
 
 It cannot prove that a challenge gets through: for that somebody has to plant one (see `certagent check`).
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
 
 from certagent.config import AgentSettings
-from certagent.domain.rehearsals import Attempt, RehearsalRequest, Resolution
+from certagent.domain.dns01_record import TxtLookup
+from certagent.domain.rehearsals import Attempt, RehearsalRequest, Resolution, digest_for
 from certagent.domain.resolution.files import ResolverFiles
+from certagent.domain.resolution.go import Lookup
 from certagent.vantage import proxy
 from certagent.vantage.ca_resolver import ResolverSession
 from certagent.vantage.dialer import Dialer
+from certagent.vantage.dns01_probe import look_up_record
 from certagent.vantage.http01_probe import FetchOptions, Http01Probe
 from certagent.vantage.rehearsal_limits import RehearsalLimits
+from certagent.vantage.tls_alpn01_probe import TlsAlpn01Probe
 
-_NO_DIGEST = "0" * 64
 
-
-class UnplantedProbe(msgspec.Struct, frozen=True, kw_only=True):
-    """What was seen. `attempts` is empty where the name has no address; none of them matches."""
+class UnplantedResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen. `attempts` is empty where the name has no address, and for dns-01; none of them matches. `record`:
+    for dns-01, where nothing but the record is asked for."""
 
     resolution: Resolution
     attempts: tuple[Attempt, ...] = ()
+    record: TxtLookup | None = None
 
 
-def rules_for(settings: AgentSettings | None, name: str) -> RehearsalLimits:
-    """The rehearsal's own rules; redirects are followed within the fleet's zones and to the name itself."""
+def limits_for(settings: AgentSettings | None, name: str) -> RehearsalLimits:
+    """The rehearsal's own limits; redirects are followed within the fleet's zones and to the name itself."""
     zones = settings.dns.zones if settings is not None else ()
-    beside = settings.vantage.allow if settings is not None and settings.vantage is not None else ()
-    return RehearsalLimits(allow=(name, *beside, *(f"*.{zone}" for zone in zones)))
+    allowed = settings.vantage.allow if settings is not None and settings.vantage is not None else ()
+    return RehearsalLimits(allow=(name, *allowed, *(f"*.{zone}" for zone in zones)))
 
 
-async def probe_unplanted(
-    name: str,
-    files: ResolverFiles,
-    nameservers: Sequence[str],
-    rules: RehearsalLimits,
-    token: str,
-    manner: FetchOptions | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> UnplantedProbe:
-    """Look `name` up in the world of `files`, and GET the challenge of a token that nobody planted. Bounded.
+class UnplantedProbe:
+    """Asks by these resolver files. `options` and `environment` (its proxy) are the CA's, where they are known."""
 
-    `manner` and `environment` (its proxy) are the CA's, where they are known.
-    """
-    manner = manner or FetchOptions()
-    environment = environment or {}
-    request = RehearsalRequest(identifier=name, token=token, digest=_NO_DIGEST)
-    async with ResolverSession(files, nameservers) as desk:
-        lookup = await desk.look_up(name + "." * (manner.strict_fqdn and not name.endswith(".")))
-        attempts: tuple[Attempt, ...] = ()
-        if lookup.addresses or proxy.proxy_for(environment, name, manner.http_port) is not None:
-            fetch = Http01Probe(
-                desk.look_up,
-                rules,
-                Dialer(rules.may_connect),
-                proxy_for=partial(proxy.proxy_for, environment),
-                proxy_dialer=Dialer(lambda _address: True),
+    def __init__(
+        self,
+        files: ResolverFiles,
+        nameservers: Sequence[str],
+        limits: RehearsalLimits,
+        options: FetchOptions | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._files = files
+        self._nameservers = nameservers
+        self._limits = limits
+        self._options = options or FetchOptions()
+        self._environment = environment or {}
+
+    async def run(self, name: str, challenge: str) -> UnplantedResult:
+        """Look the name up, and do what the CA does for a challenge of that type. Bounded; never raises for a name."""
+        token = secrets.token_urlsafe(32)
+        request = RehearsalRequest(
+            identifier=name, challenge=challenge, token=token, digest=digest_for(token), planted=False
+        )
+        async with ResolverSession(self._files, self._nameservers) as session:
+            lookup = await session.look_up(name + "." * (self._options.strict_fqdn and not name.endswith(".")))
+            return UnplantedResult(
+                attempts=await self._ask(session, lookup, request),
+                record=await self._record(request) if challenge == "dns-01" else None,
+                resolution=await session.resolution(lookup),
             )
-            attempts = await fetch.attempts(request, lookup, manner)
-        return UnplantedProbe(resolution=await desk.resolution(lookup), attempts=attempts)
+
+    async def _ask(self, session: ResolverSession, lookup: Lookup, request: RehearsalRequest) -> tuple[Attempt, ...]:
+        dialer = Dialer(self._limits.may_connect)
+        if request.challenge == "tls-alpn-01" and lookup.addresses:
+            return await TlsAlpn01Probe(dialer).attempts(request, lookup, self._options.tls_port)
+        if request.challenge != "http-01" or not (lookup.addresses or self._uses_proxy(request.identifier)):
+            return ()
+        fetch = Http01Probe(
+            session.look_up,
+            self._limits,
+            dialer,
+            proxy_for=partial(proxy.proxy_for, self._environment),
+            proxy_dialer=Dialer(lambda _address: True),
+        )
+        return await fetch.attempts(request, lookup, self._options)
+
+    def _uses_proxy(self, name: str) -> bool:
+        return proxy.proxy_for(self._environment, name, self._options.http_port) is not None
+
+    async def _record(self, request: RehearsalRequest) -> TxtLookup:
+        digest, strict = bytes.fromhex(request.digest), self._options.strict_fqdn
+        return await look_up_record(request.identifier, digest, self._files, strict_fqdn=strict)

@@ -137,6 +137,29 @@ def test_legos_renewals_are_imported(house: Path) -> None:
     assert (found.name, found.renewer, found.key) == ("phoenix.internal", "lego", folder / "_.phoenix.internal.key")
 
 
+@pytest.mark.parametrize(
+    ("settings", "names", "challenge"),
+    [
+        ("authenticator = webroot", ("a.internal",), "http-01"),
+        ("authenticator = dns-rfc2136", ("a.internal",), "dns-01"),
+        ("authenticator = manual\npref_challs = dns-01,", ("a.internal",), "dns-01"),
+        ("authenticator = manual\npref_challs = http-01, dns-01", ("a.internal",), "http-01"),
+        ("authenticator = manual", ("*.internal", "internal"), "dns-01"),
+    ],
+)
+def test_an_imported_renewal_is_watched_by_its_own_challenge(
+    house: Path, settings: str, names: tuple[str, ...], challenge: str
+) -> None:
+    """Nobody is asked on port 80 for what certbot proves by a record; a wildcard makes no configuration that fails."""
+    pair = Authority().issue(*names)
+    (house / "live.pem").write_bytes(pair.chain_pem)
+    text = f"fullchain = {house}/live.pem\nprivkey = {house}/key.pem\n[renewalparams]\n{settings}\n"
+    (house / "site.conf").write_text(text)
+    command.init(_wish(house, imports=(house / "site.conf",)), _nobody, write=True)
+    watched = load_agent(house / "agent.toml").certificate[0]
+    assert (watched.manage, watched.identifiers, watched.challenge) == (False, names, challenge)
+
+
 def test_a_list_in_json_is_managed_from_the_start(house: Path) -> None:
     """It names no other renewer. A command that needs a shell is not guessed at."""
     entry = {

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from certagent.config import AgentSection, AgentSettings, AuthoritySection, VantageSection
@@ -97,6 +98,38 @@ async def test_a_proxy_makes_the_rehearsal_unavailable_and_shows_no_secret(ca: s
     assert rehearsal.outcome is RehearsalOutcome.UNAVAILABLE
     assert rehearsal.proxy == "http://proxy:3128"
     assert "secret" not in str(rehearsal)
+
+
+CONFIGURATION = """{"authority": {"provisioners": [
+    {"type": "ACME", "name": "acme", "challenges": ["http-01"]}]}}"""
+
+
+@pytest.fixture
+def configured_ca(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A CA whose configuration offers http-01 alone."""
+    (tmp_path / "ca.json").write_text(CONFIGURATION)
+    program = shutil.copy("/bin/bash", tmp_path / NAME)
+    command = [program, "-c", "echo ready; read", str(tmp_path / "ca.json"), "--acme-strict-fqdn"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("planted", [True, False])
+async def test_a_rehearsal_of_a_record_says_what_the_ca_offers(
+    configured_ca: subprocess.Popen[bytes], planted: bool
+) -> None:
+    """dns-01: as of every challenge. What nobody planted is not looked for, and so cannot fail."""
+    request = msgspec.structs.replace(_request("*.a.internal.thinkheads.ai"), challenge="dns-01", planted=planted)
+    rehearsal = await AuthorityVantage(_settings(), SECTION, SystemClock()).rehearse(request)
+    assert (rehearsal.challenge, rehearsal.planted, rehearsal.attempts) == ("dns-01", planted, ())
+    assert rehearsal.outcome is (RehearsalOutcome.FAILED if planted else RehearsalOutcome.UNAVAILABLE)
+    assert (rehearsal.txt is not None) is planted
+    assert rehearsal.provisioner is not None
+    assert rehearsal.provisioner.challenges == ("http-01",)
+    assert rehearsal.authority_flags == ("--acme-strict-fqdn",)
 
 
 def _settings() -> AgentSettings:

@@ -8,10 +8,11 @@ from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.rehearsals import Provisioner, RehearsalOutcome
 
 _FLAGS = {
-    "--acme-strict-fqdn": "ca.strict_fqdn",
-    "--acme-http-port": "ca.port_override",
-    "--acme-tls-port": "ca.port_override",
+    "--acme-strict-fqdn": ("ca.strict_fqdn", ("http-01", "tls-alpn-01", "dns-01")),
+    "--acme-http-port": ("ca.port_override", ("http-01",)),
+    "--acme-tls-port": ("ca.port_override", ("tls-alpn-01",)),
 }
+"""What a flag moves, and for which challenges."""
 _NOT_A_CA = ("refused", "timeout", "no_route", "reset", "untrusted", "root_changed", "name_mismatch", "http_status")
 _OWN_ROUTES = ("EINVAL", "ENETUNREACH", "EACCES", "EPERM")
 """The kernel's words for a route of this very node: a black hole, none at all, a prohibition."""
@@ -46,7 +47,7 @@ def vantage_is_missing(evidence: Evidence) -> Iterator[Finding]:
         return
     if evidence.responder is not None and evidence.responder.withheld:  # nobody was asked
         return
-    if rehearsal is not None and not rehearsal.planted and rehearsal.resolution is not None:
+    if rehearsal is not None and not rehearsal.planted:
         return  # somebody looked, as far as one can for what another client renews
     reason = rehearsal.reason if rehearsal and rehearsal.reason else "no collector is configured"
     yield Finding(
@@ -151,7 +152,7 @@ def orders_are_impossible(evidence: Evidence) -> Iterator[Finding]:
     ca = evidence.rehearsal.provisioner if evidence.rehearsal is not None else None
     if ca is None or not ca.is_loaded:
         return
-    challenge = "http-01"
+    challenge = evidence.challenge
     if not ca.exists:
         what = "has no ACME provisioner of the name that the directory's address ends in"
         yield _configured(evidence, ca, "ca.provisioner_missing", "provisioners", what)
@@ -168,8 +169,8 @@ def process_moves_the_goalposts(evidence: Evidence) -> Iterator[Finding]:
     """ca.strict_fqdn, ca.port_override, ca.uses_proxy: what the CA's own process was started with."""
     for flag in evidence.rehearsal.authority_flags if evidence.rehearsal is not None else ():
         name = flag.split("=")[0]
-        code = _FLAGS.get(name)
-        if code is not None:
+        code, challenges = _FLAGS.get(name, ("", ()))
+        if evidence.challenge in challenges:
             yield evidence.finding(
                 code,
                 f"The CA was started with {flag}.",
@@ -253,8 +254,7 @@ def _unusable(evidence: Evidence, check: DirectoryCheck) -> Culprit:
         return Culprit(
             node=evidence.looker, file=ca.file, line=ca.lines["names"], address=check.address, role="authority"
         )
-    attempt = evidence.attempt()
-    hop = attempt.hops[0] if attempt is not None and attempt.hops else None
+    hop = evidence.first_hop()
     silent = ("timeout", "no_route")
     if hop is not None and evidence.has_no_way_out() and hop.address in evidence.addresses:
         return Culprit(node=evidence.looker, address=hop.address)

@@ -86,6 +86,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         """Whether there was a rehearsal and it failed."""
         return self.rehearsal is not None and self.rehearsal.outcome is RehearsalOutcome.FAILED
 
+    @property
+    def challenge(self) -> str:
+        """The type of the challenge that the certificate's configuration asks for."""
+        if self.rehearsal is not None:
+            return self.rehearsal.challenge
+        return self.responder.challenge if self.responder is not None else "http-01"
+
     def attempt(self) -> Attempt | None:
         """The fetch (http-01) that decided; past the CA's proxy, where it fails without the proxy as well."""
         if self.rehearsal is None or self.rehearsal.challenge != "http-01":
@@ -99,8 +106,15 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     def first_address(self) -> str | None:
         """Where the CA asked first of all, in the attempt that decided."""
+        hop = self.first_hop()
+        return hop.address if hop is not None else None
+
+    def first_hop(self) -> Hop | None:
+        """The first hop of the attempt that decided, by HTTP or by TLS; dns-01 has none."""
         attempt = self.attempt()
-        return attempt.hops[0].address if attempt is not None and attempt.hops else None
+        if self.rehearsal is not None and self.rehearsal.challenge == "tls-alpn-01":
+            attempt = next(reversed(self.rehearsal.attempts), None)
+        return attempt.hops[0] if attempt is not None and attempt.hops else None
 
     def reaches_this_node(self) -> bool:
         """Whether that is an address of the acting node."""
@@ -118,8 +132,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     def has_no_way_out(self) -> bool:
         """Whether the looker's own routes, or its own packet filter, keep it from the first address."""
-        attempt = self.attempt()
-        hop = attempt.hops[0] if attempt is not None and attempt.hops else None
+        hop = self.first_hop()
         return hop is not None and hop.is_local
 
     def started_by(self, what: str) -> Origin | None:

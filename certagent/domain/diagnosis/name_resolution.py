@@ -57,11 +57,12 @@ def name_has_no_address(evidence: Evidence) -> Iterator[Finding]:
 
 def files_are_unreadable(evidence: Evidence) -> Iterator[Finding]:
     """dns.file_unreadable: there is a file, but not for the CA, and the CA did not come to this node. An nsswitch.conf
-    does not matter: without one Go goes by the order that nearly all of them have."""
+    does not matter: without one Go goes by the order that nearly all of them have. Of a dns-01 record no hosts file
+    says anything."""
     if not evidence.has_failed or evidence.rehearsal is None or evidence.reaches_this_node():
         return
     for file in evidence.rehearsal.unreadable:
-        if file != NSSWITCH_FILE:
+        if file != NSSWITCH_FILE and not (file == HOSTS_FILE and evidence.challenge == "dns-01"):
             unreadable = file_is_unreadable(evidence.looker or "", file)
             yield msgspec.structs.replace(unreadable, identifier=evidence.identifier)
 

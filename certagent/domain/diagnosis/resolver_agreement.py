@@ -157,8 +157,8 @@ def _ipv6(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
         hop = attempt.hops[0] if attempt.hops else None
         if hop is None or ":" not in (hop.address or "") or attempt.matched:
             continue
-        code = "dns.aaaa_dead" if hop.status is None else "dns.aaaa_wrong_host"
-        what = "nobody answers there" if hop.status is None else "another box answers there"
+        code = "dns.aaaa_wrong_host" if hop.is_answered else "dns.aaaa_dead"
+        what = "another box answers there" if hop.is_answered else "nobody answers there"
         yield evidence.finding(
             code,
             f"The IPv6 address {evidence.place(hop.address)} of {evidence.identifier}: {what}.",
