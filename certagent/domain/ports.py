@@ -1,7 +1,9 @@
 """The ports: what the decisions need from outside, as protocols. `certagent.system` has the real ones."""
 
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+_Record = TypeVar("_Record")
 
 
 class CollectorContactLog(Protocol):
@@ -29,4 +31,16 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`. A fake clock returns when it is moved that far."""
+        ...
+
+
+class Journal(Protocol[_Record]):
+    """What a solver put out and has to take away again; it outlives the process. One writer."""
+
+    def load(self) -> tuple[_Record, ...]:
+        """What was not taken away, as far as is known."""
+        ...
+
+    def save(self, records: tuple[_Record, ...]) -> None:
+        """Keep them."""
         ...

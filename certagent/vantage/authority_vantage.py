@@ -3,12 +3,14 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from certagent.config import AgentSettings, VantageSection
 from certagent.domain.ports import Clock
+from certagent.domain.rate_limiter import RateLimiter
 from certagent.domain.rehearsals import (
     Attempt,
     Connection,
@@ -27,12 +29,12 @@ from certagent.vantage.dialer import Dialer
 from certagent.vantage.dns01_probe import look_up_record
 from certagent.vantage.http01_probe import Http01Probe
 from certagent.vantage.node_vantage import ask_libc
-from certagent.vantage.rehearsal_limits import CHALLENGE_PORTS, RehearsalLimits, TokenBucket
+from certagent.vantage.rehearsal_limits import CHALLENGE_PORTS, RehearsalLimits
 from certagent.vantage.resolver_observation import MOST_NAMES, FileObservation, Snapshot, names_of_fleet, resolve_all
 from certagent.vantage.tls_alpn01_probe import TlsAlpn01Probe
 
-_BURST, _PER_SECOND = 200, 20.0
-_BURST_OF_ONE, _PER_SECOND_OF_ONE = 30, 2.0
+_BURST, _EVERY = 200, timedelta(seconds=0.05)
+_BURST_OF_NAME, _EVERY_OF_NAME = 30, timedelta(seconds=0.5)
 _MOST_AT_ONCE = 32
 _TOO_MANY = "too many rehearsals at once; ask again later"
 _MOST_NAMES_KNOWN = 4096
@@ -50,13 +52,16 @@ class AuthorityVantage:
         self._proc = proc or ProcFs()
         self._authority = CaProcess(vantage, clock, self._proc, _provisioner_of(settings.authority.directory))
         self._rules = RehearsalLimits(allow=vantage.allow)
-        self._limits = _Limits(clock)
+        self._limit = RateLimiter(clock, burst=_BURST, every=_EVERY)
+        self._limit_by_name = RateLimiter(
+            clock, burst=_BURST_OF_NAME, every=_EVERY_OF_NAME, most_keys=_MOST_NAMES_KNOWN
+        )
         self._known = _KnownAddresses()
         self._at_once = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def rehearse(self, request: RehearsalRequest) -> Rehearsal:
         """Fetch the planted token as the CA would. Never raises: what could not be done is `unavailable`, with why."""
-        objection = self._rules.objection(request) or self._limits.objection(request.identifier)
+        objection = self._rules.objection(request) or self._rate_objection(request.identifier)
         if objection is not None:
             return self._unavailable(request, objection)
         async with self._at_once:
@@ -173,6 +178,11 @@ class AuthorityVantage:
     def _listens(self, address: str, port: int) -> bool:
         return any(_takes(one, address, port) for one in self._proc.sockets("listen"))
 
+    def _rate_objection(self, identifier: str) -> str | None:
+        """Why not now, or None; then it counts."""
+        is_early = self._limit_by_name.take(identifier) > 0 or self._limit.take() > 0
+        return _TOO_MANY if is_early else None
+
     def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
         return Rehearsal(
             identifier=request.identifier,
@@ -267,24 +277,6 @@ class _KnownAddresses:
         _trim(known, _MOST_ADDRESSES_KNOWN)
         _trim(self._by_name, _MOST_NAMES_KNOWN)
         return frozenset(known)
-
-
-class _Limits:
-    """How often may be asked: all together, and for each identifier."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._all = TokenBucket(clock, _BURST, _PER_SECOND)
-        self._by_identifier: dict[str, TokenBucket] = {}
-
-    def objection(self, identifier: str) -> str | None:
-        """Why not now, or None; then it counts."""
-        if len(self._by_identifier) >= _MOST_NAMES_KNOWN:
-            self._by_identifier = {name: one for name, one in self._by_identifier.items() if not one.is_full}
-        if len(self._by_identifier) >= _MOST_NAMES_KNOWN:
-            return _TOO_MANY
-        bucket = self._by_identifier.setdefault(identifier, TokenBucket(self._clock, _BURST_OF_ONE, _PER_SECOND_OF_ONE))
-        return None if bucket.take() and self._all.take() else _TOO_MANY
 
 
 def _trim(entries: OrderedDict[str, Any], most: int) -> None:

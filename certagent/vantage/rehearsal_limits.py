@@ -1,4 +1,4 @@
-"""What the rehearsal may do (DESIGN, rule 9): it is not a proxy. Pure, but for the clock that is handed in."""
+"""What the rehearsal may do (DESIGN, rule 9): it is not a proxy. Pure."""
 
 import ipaddress
 import re
@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import REHEARSAL_MARK, RehearsalRequest, digest_for
 from certagent.domain.resolution.text import without_scope
 
@@ -67,32 +66,6 @@ class RehearsalLimits(msgspec.Struct, frozen=True, kw_only=True):
         if request.digest != digest_for(request.token) and not is_marked:
             return "the digest is not that of a rehearsal's body for this token"
         return None
-
-
-class TokenBucket:
-    """At most `burst` at once and `per_second` in the long run."""
-
-    def __init__(self, clock: Clock, burst: int, per_second: float) -> None:
-        self._clock = clock
-        self._burst = burst
-        self._per_second = per_second
-        self._left = float(burst)
-        self._filled_at = clock.monotonic()
-
-    def take(self) -> bool:
-        """Whether one more is within the limit; if so, it is taken."""
-        now = self._clock.monotonic()
-        self._left = min(self._burst, self._left + (now - self._filled_at) * self._per_second)
-        self._filled_at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it would be as new by now: then it can be forgotten."""
-        return self._left + (self._clock.monotonic() - self._filled_at) * self._per_second >= self._burst
 
 
 def _pattern(allowed: str) -> re.Pattern[str]:

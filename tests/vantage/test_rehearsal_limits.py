@@ -6,7 +6,7 @@ import pytest
 
 from certagent.domain.rehearsals import RehearsalRequest, digest_for
 from certagent.vantage.proxy import proxy_for
-from certagent.vantage.rehearsal_limits import RehearsalLimits, TokenBucket, is_on_the_network
+from certagent.vantage.rehearsal_limits import RehearsalLimits, is_on_the_network
 
 RULES = RehearsalLimits(allow=("*.internal.thinkheads.ai", "exact.example"))
 DIGEST = digest_for("t" * 32)
@@ -68,26 +68,6 @@ def test_addresses_that_nobody_may_be_sent_to(address: str) -> None:
 def test_addresses_of_a_fleet(address: str) -> None:
     """Private ones are the rule here."""
     assert is_on_the_network(address)
-
-
-class _Clock:
-    """Moves when told."""
-
-    seconds = 0.0
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
-def test_a_bucket_empties_and_fills_again() -> None:
-    """Two at once, then one per second."""
-    clock = _Clock()
-    bucket = TokenBucket(clock, burst=2, per_second=1)  # type: ignore[arg-type]  # a bucket asks for the time only
-    assert [bucket.take() for _ in range(3)] == [True, True, False]
-    clock.seconds = 1.5
-    assert [bucket.take() for _ in range(2)] == [True, False]
-    clock.seconds = 9
-    assert bucket.is_full
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -18,6 +17,7 @@ from certagent.config import HookSolver
 from certagent.domain.diagnosis.evidence import ResponderCheck
 from certagent.domain.dns01_record import TROUBLE_CODES, Publication, record_name, text_of
 from certagent.domain.orders import Challenge
+from certagent.domain.ports import Journal
 from certagent.domain.rehearsals import RehearsalRequest, body_for
 from certagent.issuance.order import NotPresentedError
 from certagent.system.files import UnknownOwnerError, find_user
@@ -33,25 +33,13 @@ class HookRecord(msgspec.Struct, frozen=True):
     text: str
 
 
-class Journal(Protocol):
-    """Where presented records outlive the process."""
-
-    def load(self) -> tuple[HookRecord, ...]:
-        """Those that were not cleaned up, as far as is known."""
-        ...
-
-    def save(self, records: tuple[HookRecord, ...]) -> None:
-        """Keep them."""
-        ...
-
-
 class Dns01Program:
     """The solver of one certificate; its own writer of the journal that it is given."""
 
     challenge_type = "dns-01"
     rehearsed = staticmethod(body_for)
 
-    def __init__(self, settings: HookSolver, journal: Journal) -> None:
+    def __init__(self, settings: HookSolver, journal: Journal[HookRecord]) -> None:
         self._command: Sequence[str] = settings.command
         self._seconds = settings.timeout
         self._user = settings.user

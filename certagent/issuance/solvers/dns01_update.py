@@ -8,7 +8,6 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Protocol
 
 import msgspec
 
@@ -16,7 +15,7 @@ from certagent.config import Rfc2136Solver, read_secret
 from certagent.domain.diagnosis.evidence import ResponderCheck
 from certagent.domain.dns01_record import TROUBLE_CODES, Publication, TxtAnswer, record_name, text_of
 from certagent.domain.orders import Challenge
-from certagent.domain.ports import Clock
+from certagent.domain.ports import Clock, Journal
 from certagent.domain.rehearsals import RehearsalRequest, body_for
 from certagent.issuance.order import NotPresentedError
 from certagent.system.dns_update import TsigKey, UpdateAnswer, ask_txt, update_txt
@@ -42,18 +41,6 @@ class WrittenRecord(msgspec.Struct, frozen=True):
     text: str
 
 
-class Journal(Protocol):
-    """Where written records outlive the process."""
-
-    def load(self) -> tuple[WrittenRecord, ...]:
-        """Those that were not taken away, as far as is known."""
-        ...
-
-    def save(self, records: tuple[WrittenRecord, ...]) -> None:
-        """Keep them."""
-        ...
-
-
 class Dns01Updater:
     """The solver of one certificate; its own writer of the journal that it is given."""
 
@@ -61,7 +48,11 @@ class Dns01Updater:
     rehearsed = staticmethod(body_for)
 
     def __init__(
-        self, settings: Rfc2136Solver, journal: Journal, clock: Clock, spreading_for: timedelta = SPREADING_FOR
+        self,
+        settings: Rfc2136Solver,
+        journal: Journal[WrittenRecord],
+        clock: Clock,
+        spreading_for: timedelta = SPREADING_FOR,
     ) -> None:
         self._settings = settings
         self._journal = journal

@@ -10,10 +10,10 @@ import logging
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from certagent.domain.diagnosis.evidence import ResponderCheck
 from certagent.domain.orders import Challenge
+from certagent.domain.ports import Journal
 from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest, body_for
 from certagent.issuance.order import NotPresentedError
 from certagent.system.files import FileContent, read_file, remove_file, write_file
@@ -23,25 +23,13 @@ log = logging.getLogger(__name__)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-class Journal(Protocol):
-    """Where the tokens of files outlive the process."""
-
-    def load(self) -> tuple[str, ...]:
-        """Those that were not taken away, as far as is known."""
-        ...
-
-    def save(self, records: tuple[str, ...]) -> None:
-        """Keep them."""
-        ...
-
-
 class Webroot:
     """The solver of one certificate; its own writer of the journal that it is given."""
 
     challenge_type = "http-01"
     rehearsed = staticmethod(body_for)
 
-    def __init__(self, path: Path, journal: Journal) -> None:
+    def __init__(self, path: Path, journal: Journal[str]) -> None:
         self._root = path
         self._folder = path / CHALLENGE_PATH.strip("/")
         self._journal = journal
