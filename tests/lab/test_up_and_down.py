@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from deploy.lab import places
+from deploy.lab.fleet import FLEET
 from tests.lab.machine import RUN, all_network_namespaces, lab, lab_network_namespaces, started_at, traces, until
 
 pytestmark = pytest.mark.lab
@@ -35,6 +36,7 @@ def test_it_comes_up_twice_and_leaves_nothing(nothing: None) -> None:
         "active"
     }
     ours = lab_network_namespaces()
+    assert len(ours) == len(FLEET)
     assert ours < all_network_namespaces()
     lab("down")
     lab("down")
