@@ -22,6 +22,7 @@ class LabScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no t
     """Workers with a lab take files that need one first, then whatever is left; the others never take one of those."""
 
     def __init__(self, config: pytest.Config, log: Any) -> None:
+        config.option.loadscopereorder = False  # the order is tiers.toml's, not the number of tests
         super().__init__(config, log)
         self._labs: int = config.option.labs
 
