@@ -11,7 +11,7 @@ import pytest
 
 from certagent.agent.instance_lock import hold_instance_lock
 from certagent.config import AgentSection, CommandTarget
-from certagent.deployers import make_target
+from certagent.deployers.deploy import make_target
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Generation
 from certagent.domain.fixes import Fix, FixedFile

@@ -16,7 +16,7 @@ from certagent.domain.findings import Finding
 from certagent.domain.ports import Clock
 from certagent.domain.reports import CertificateState, Inventory, Outcome, Resolver, RunKind, Trigger
 from certagent.state import State
-from certagent.system.reload_coordinator import ReloadCoordinator
+from certagent.system.processes import ReloadCoordinator
 
 
 class NodeObserver(Protocol):

@@ -1,11 +1,10 @@
 """Any other service: two configured files, and a command that makes the service read them."""
 
 from certagent.config import CommandTarget
-from certagent.deployers.service_commands import attempt
-from certagent.deployers.symlinked_pair import SymlinkedPair
+from certagent.deployers.generation_store import SymlinkedPair
 from certagent.domain.deployments import Fault, Generation, Proof
 from certagent.system.files import UnknownOwnerError, find_user
-from certagent.system.reload_coordinator import ReloadCoordinator
+from certagent.system.processes import ReloadCoordinator, attempt
 
 
 class CommandService(SymlinkedPair):

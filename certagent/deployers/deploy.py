@@ -10,11 +10,13 @@ from datetime import timedelta
 
 from cryptography import x509
 
+from certagent.config import CommandTarget, DeployTarget, NginxTarget, TraefikTarget
+from certagent.deployers.command import CommandService
 from certagent.deployers.faults import fault_about, fault_of, rolled_back, unreadable
-from certagent.deployers.generation_store import KEY
-from certagent.deployers.pair_inspection import may_read
-from certagent.deployers.pair_validation import check_pair
+from certagent.deployers.nginx import Nginx
+from certagent.deployers.pair_inspection import KEY, check_pair, may_read
 from certagent.deployers.target import Target
+from certagent.deployers.traefik import Traefik
 from certagent.domain.deployments import (
     Deployment,
     DeploymentOutcome,
@@ -25,9 +27,21 @@ from certagent.domain.deployments import (
 )
 from certagent.domain.ports import Clock
 from certagent.system.files import UnknownOwnerError, find_user
+from certagent.system.processes import ReloadCoordinator
 
 Prove = Callable[[str], Awaitable[Proof]]
 """Look at this target's endpoints until the certificate with this fingerprint is served there, or time is up."""
+
+
+def make_target(name: str, settings: DeployTarget, turns: ReloadCoordinator) -> Target:
+    """The target that the settings of the certificate called `name` describe; its reloads take their `turns`."""
+    match settings:
+        case NginxTarget():
+            return Nginx(name, settings, turns)
+        case TraefikTarget():
+            return Traefik(name, settings)
+        case CommandTarget():
+            return CommandService(name, settings, turns)
 
 
 class Deployer:

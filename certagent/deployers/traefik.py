@@ -5,21 +5,63 @@
 <dynamic>/certagent-<name>.yml
 ```
 Traefik watches <dynamic> and no certificate file (FACTS), so the YAML is written elsewhere and renamed into it.
+Which certificates it has loaded its API says (`GET /api/certificates`, since 3.7).
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
 
 from certagent.config import TraefikTarget
-from certagent.deployers.generation_store import CHAIN, FOLDER_MODE, KEY, GenerationStore, Ownership, fingerprint_in
-from certagent.deployers.pair_inspection import look_at_pair
-from certagent.deployers.traefik_api import Loaded, loaded_certificates
+from certagent.deployers.generation_store import FOLDER_MODE, GenerationStore, Ownership
+from certagent.deployers.pair_inspection import CHAIN, KEY, fingerprint_in, look_at_pair
 from certagent.domain.deployments import Fault, Generation, LivePair, Proof, RollbackResult
 from certagent.system.files import FileContent, make_folder, read_file, remove_file, require_writable, write_file
+from certagent.system.http import FetchError, connect, fetch
 from certagent.system.procfs import ProcFs
+
+ANSWER_SECONDS = 5.0
+_PAGE = 50  # of about 600 bytes each: a page stays within what is read of an answer
+_MOST_PAGES = 100
+
+
+class Loaded(msgspec.Struct, frozen=True, rename="camel"):
+    """One certificate that Traefik has loaded."""
+
+    cert_fingerprint: str = ""
+    sans: tuple[str, ...] = ()
+
+
+async def loaded_certificates(api: str) -> tuple[Loaded, ...] | None:
+    """All of them; None where the API does not answer, or is of a Traefik that does not have it."""
+    found: list[Loaded] = []
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            for page in range(1, _MOST_PAGES + 1):
+                certificates, following = await _page(api, page)
+                found += certificates
+                if following <= page:
+                    break
+    except (OSError, FetchError, TimeoutError, ValueError, msgspec.MsgspecError):
+        return None
+    return tuple(found)
+
+
+async def _page(api: str, page: int) -> tuple[list[Loaded], int]:
+    """(certificates, number of the next page); Traefik says 1 on the last one."""
+    parts = urlsplit(api)
+    connection = await connect(parts.hostname or "", parts.port or 80)
+    target = f"{parts.path.rstrip('/')}/api/certificates?page={page}&per_page={_PAGE}"
+    reply = await fetch(connection, parts.netloc, target, "certagent")
+    if reply.status != 200 or not reply.is_whole:
+        raise ValueError(f"status {reply.status}")
+    return msgspec.json.decode(reply.body, type=list[Loaded]), int(reply.headers.get("x-next-page", "1"))
 
 
 class Traefik:

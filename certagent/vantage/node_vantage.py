@@ -15,8 +15,8 @@ from certagent.domain.observations import ListeningSocket, NodeObservation
 from certagent.domain.rehearsals import LibcAnswer, Resolution
 from certagent.domain.reports import Resolver
 from certagent.system.clock import SystemClock
+from certagent.system.processes import ReloadCoordinator
 from certagent.system.procfs import Process, ProcFs
-from certagent.system.reload_coordinator import ReloadCoordinator
 from certagent.vantage.ca_resolver import ResolverSession
 from certagent.vantage.resolver_observation import (
     MOST_NAMES,

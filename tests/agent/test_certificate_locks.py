@@ -4,7 +4,7 @@ from pathlib import Path
 
 from certagent.agent.certificate_locks import CertificateLocks
 from certagent.config import CertificateSection, CommandTarget, ListenerSolver
-from certagent.deployers import make_target
+from certagent.deployers.deploy import make_target
 from certagent.state import State
 from tests.deployers.turns import TURNS
 

@@ -14,9 +14,8 @@ from typing import Any
 import msgspec
 
 from certagent.config import CommandTarget
-from certagent.deployers import make_target
-from certagent.deployers.deploy import Deployer
-from certagent.deployers.pair_validation import read_roots
+from certagent.deployers.deploy import Deployer, make_target
+from certagent.deployers.pair_inspection import read_roots
 from certagent.domain.deployments import Deployment, Generation, Proof
 from certagent.proof import Prover
 from certagent.system.clock import SystemClock

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from certagent.config import CommandTarget, DeployTarget, TraefikTarget
-from certagent.deployers import make_target
+from certagent.deployers.deploy import make_target
 from certagent.domain.deployments import Generation
 from tests.deployers.turns import TURNS
 

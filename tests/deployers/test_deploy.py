@@ -19,7 +19,7 @@ import pytest
 from certagent.config import CommandTarget
 from certagent.deployers.command import CommandService
 from certagent.deployers.deploy import Deployer
-from certagent.deployers.pair_validation import read_roots
+from certagent.deployers.pair_inspection import read_roots
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation, Proof
 from certagent.proof import Prover

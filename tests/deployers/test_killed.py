@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from certagent.deployers import make_target
+from certagent.deployers.deploy import make_target
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Generation
 from tests.certificates import Authority, Pair

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from certagent.config import CommandTarget, NginxTarget
-from certagent.deployers import make_target
-from certagent.deployers.nginx_processes import NginxProcesses
+from certagent.deployers.deploy import make_target
+from certagent.deployers.nginx import NginxProcesses
 from certagent.deployers.target import Target
 from certagent.system.clock import SystemClock
-from certagent.system.reload_coordinator import ReloadCoordinator
+from certagent.system.processes import ReloadCoordinator
 from tests.clock import FakeClock
 
 SAID = """nginx: [warn] conflicting server name "a" on 0.0.0.0:80, ignored

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from certagent.config import TraefikTarget
-from certagent.deployers import make_target
+from certagent.deployers.deploy import make_target
 from certagent.deployers.target import Target
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Generation, RollbackResult

@@ -3,8 +3,7 @@
 import asyncio
 from contextlib import AbstractAsyncContextManager
 
-from certagent.system.file_lock import ReadersWriters
-from certagent.system.reload_coordinator import ReloadCoordinator
+from certagent.system.processes import ReadersWriters, ReloadCoordinator
 from tests.clock import FakeClock
 
 

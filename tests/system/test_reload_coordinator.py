@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from certagent.system.reload_coordinator import APART_SECONDS, PATIENCE_SECONDS, ReloadCoordinator
+from certagent.system.processes import APART_SECONDS, PATIENCE_SECONDS, ReloadCoordinator
 from tests.clock import FakeClock
 
 

@@ -20,7 +20,7 @@ from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import ACME_TLS, LONGEST_PLANTING_SECONDS, RehearsalRequest
 from certagent.issuance.solvers.responder_server import CHECK_SECONDS, ORDER_SECONDS, ResponderServer
 from certagent.system import http
-from certagent.system.addresses import reachable_form
+from certagent.system.http import reachable_form
 from certagent.system.tls import NoProtocolError, served_certificate, serving
 
 HANDSHAKE_SECONDS = 5.0

@@ -15,8 +15,7 @@ from certagent.domain.orders import Challenge
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import CHALLENGE_PATH, LONGEST_PLANTING_SECONDS, RehearsalRequest
 from certagent.issuance.solvers.responder_server import CHECK_SECONDS, ORDER_SECONDS, ResponderServer
-from certagent.system.addresses import reachable_form
-from certagent.system.http import FetchError, connect, fetch
+from certagent.system.http import FetchError, connect, fetch, reachable_form
 
 LARGEST_REQUEST = 8 * 1024
 REQUEST_SECONDS = 10.0
