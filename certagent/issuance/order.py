@@ -37,7 +37,7 @@ from certagent.domain.orders import (
 from certagent.domain.ports import Clock
 from certagent.issuance.failures import failed_by, lost, no_certificate, not_offered
 from certagent.issuance.keys import certificate_request, make_key
-from certagent.issuance.retry import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
+from certagent.issuance.responses import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
 
 __all__ = ["AuthorityUnreachableError", "NotPresentedError", "OrderProcedure", "Solver", "CertificateRequest"]
 

@@ -13,8 +13,8 @@ from certagent.domain.certificates import read_facts
 from certagent.domain.orders import Authorization, Challenge, Failed, Identifier, Issued, Order, OrderOptions, Problem
 from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.order import CertificateRequest, OrderProcedure
-from certagent.issuance.retry import ProblemError
-from certagent.issuance.solvers.http01_responder import Http01Responder
+from certagent.issuance.responses import ProblemError
+from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa
 

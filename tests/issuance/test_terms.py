@@ -16,8 +16,8 @@ from certagent.issuance.keys import is_of_type, make_key
 from certagent.issuance.mtls import MtlsRenewal
 from certagent.issuance.order import CertificateRequest, OrderProcedure
 from certagent.issuance.renewal_info import RenewalInfoClient
-from certagent.issuance.retry import ProblemError
-from certagent.issuance.solvers.http01_responder import Http01Responder
+from certagent.issuance.responses import ProblemError
+from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, Pebble, StepCa
 
