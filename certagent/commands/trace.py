@@ -24,9 +24,9 @@ from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
 from certagent.system.clock import SystemClock
 from certagent.system.procfs import ProcFs
 from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess
+from certagent.vantage.ca_resolver import read_files
 from certagent.vantage.node_vantage import NodeVantage
 from certagent.vantage.proxy import proxy_for
-from certagent.vantage.resolver_observation import read_files
 from certagent.vantage.unplanted_probe import UnplantedProbe, limits_for
 
 _ROOT = File("/")

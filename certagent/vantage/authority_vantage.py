@@ -24,13 +24,19 @@ from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.system.procfs import ProcFs, TcpSocket
 from certagent.vantage import proxy
 from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess
-from certagent.vantage.ca_resolver import ResolverSession
+from certagent.vantage.ca_resolver import (
+    MOST_NAMES,
+    FileObservation,
+    ResolverSession,
+    Snapshot,
+    names_of_fleet,
+    resolve_all,
+)
 from certagent.vantage.dialer import Dialer
 from certagent.vantage.dns01_probe import look_up_record
 from certagent.vantage.http01_probe import Http01Probe
 from certagent.vantage.node_vantage import ask_libc
 from certagent.vantage.rehearsal_limits import CHALLENGE_PORTS, RehearsalLimits
-from certagent.vantage.resolver_observation import MOST_NAMES, FileObservation, Snapshot, names_of_fleet, resolve_all
 from certagent.vantage.tls_alpn01_probe import TlsAlpn01Probe
 
 _BURST, _EVERY = 200, timedelta(seconds=0.05)

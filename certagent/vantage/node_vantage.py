@@ -17,10 +17,10 @@ from certagent.domain.reports import Resolver
 from certagent.system.clock import SystemClock
 from certagent.system.processes import ReloadCoordinator
 from certagent.system.procfs import Process, ProcFs
-from certagent.vantage.ca_resolver import ResolverSession
-from certagent.vantage.resolver_observation import (
+from certagent.vantage.ca_resolver import (
     MOST_NAMES,
     FileObservation,
+    ResolverSession,
     Snapshot,
     names_of_fleet,
     read_files,
