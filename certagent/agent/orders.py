@@ -115,7 +115,7 @@ def _wanted(certificate: CertificateSection, folder: CertificateFolder) -> Certi
         identifiers=certificate.identifiers,
         key_type=certificate.key,
         key_pem=current.key_pem if current is not None and keeps else None,
-        terms=OrderOptions(
+        options=OrderOptions(
             lifetime=certificate.lifetime,
             profile=certificate.profile,
             replaces=renewal_identifier(leaf) if leaf is not None else None,

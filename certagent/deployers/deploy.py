@@ -33,15 +33,15 @@ Prove = Callable[[str], Awaitable[Proof]]
 """Look at this target's endpoints until the certificate with this fingerprint is served there, or time is up."""
 
 
-def make_target(name: str, settings: DeployTarget, turns: ReloadCoordinator) -> Target:
-    """The target that the settings of the certificate called `name` describe; its reloads take their `turns`."""
+def make_target(name: str, settings: DeployTarget, reloads: ReloadCoordinator) -> Target:
+    """The target that the settings of the certificate called `name` describe; its reloads go through `reloads`."""
     match settings:
         case NginxTarget():
-            return Nginx(name, settings, turns)
+            return Nginx(name, settings, reloads)
         case TraefikTarget():
             return Traefik(name, settings)
         case CommandTarget():
-            return CommandService(name, settings, turns)
+            return CommandService(name, settings, reloads)
 
 
 class Deployer:
@@ -107,7 +107,7 @@ class _Attempt:
     async def _promote(self) -> Proof | None:
         """Make it live and look; None when it did not get that far."""
         try:
-            async with self._target.still():
+            async with self._target.writing():
                 with self._step("promote"):
                     await asyncio.to_thread(self._target.promote, self._generation)
         except OSError as error:
@@ -146,7 +146,7 @@ class _Attempt:
     async def _roll_back(self, proof: Proof | None) -> Deployment:
         """The pair from before, loaded and proven; where there is none, the new one stays: it is the better of two."""
         try:
-            async with self._target.still():
+            async with self._target.writing():
                 with self._step("roll back"):
                     restored = await asyncio.to_thread(self._target.roll_back)
         except OSError as error:

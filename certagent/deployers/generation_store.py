@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from certagent.config import CommandTarget, NginxTarget
-from certagent.deployers.pair_inspection import CHAIN, KEY, fingerprint_in, look_at_pair, read_pair
+from certagent.deployers.pair_inspection import CHAIN, KEY, fingerprint_in, inspect_pair, read_pair
 from certagent.domain.deployments import Generation, LivePair, RollbackResult
 from certagent.system.files import (
     FileContent,
@@ -133,8 +133,8 @@ class SymlinkedPair:
         self._key = settings.key
         self._reader = settings.reader
         self._ownership = Ownership(settings.owner, settings.group, settings.mode)
-        self._shelf = GenerationStore(certificate.parent / f".certagent-{name}")
-        self._current = self._shelf.root / "current"
+        self._generations = GenerationStore(certificate.parent / f".certagent-{name}")
+        self._current = self._generations.root / "current"
         self.files = files
 
     def reader(self) -> str | None:
@@ -143,7 +143,7 @@ class SymlinkedPair:
 
     def live(self) -> LivePair:
         """See `Target`."""
-        return look_at_pair(self._certificate, self._certificate, self._key)
+        return inspect_pair(self._certificate, self._certificate, self._key)
 
     def lock_file(self) -> Path:
         """See `Target`: by the certificate's path, not by what the agent calls it."""
@@ -154,21 +154,21 @@ class SymlinkedPair:
         self._ownership.find()
         for path in (self._certificate, self._key):
             require_writable(path.parent)
-        self._shelf.prepare()
+        self._generations.prepare()
 
     def stage(self, generation: Generation) -> Path:
         """See `Target`."""
         self.prepare()
         key = self._ownership.key_file(generation.key_pem)
-        return self._shelf.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
+        return self._generations.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
 
-    def still(self) -> AbstractAsyncContextManager[None]:
+    def writing(self) -> AbstractAsyncContextManager[None]:
         """See `Target`."""
-        return self.files.changing()
+        return self.files.writing()
 
     def promote(self, generation: Generation) -> None:
         """See `Target`. Finds the paths as links, as somebody's files, or not at all."""
-        folder = self._shelf.find(generation)
+        folder = self._generations.find(generation)
         if not self._is_linked():
             self._take_over()
         swap_link(self._current, folder.name)
@@ -176,7 +176,7 @@ class SymlinkedPair:
 
     def roll_back(self) -> RollbackResult | None:
         """See `Target`."""
-        folder = self._shelf.proven()
+        folder = self._generations.proven()
         if folder is None or read_link(self._current) == folder.name:
             return None
         swap_link(self._current, folder.name)
@@ -184,15 +184,15 @@ class SymlinkedPair:
 
     def settle(self, generation: Generation) -> None:
         """See `Target`."""
-        folder = self._shelf.find(generation)
-        self._shelf.settle(folder)
-        self._shelf.prune(folder)
+        folder = self._generations.find(generation)
+        self._generations.settle(folder)
+        self._generations.prune(folder)
 
     def _is_linked(self) -> bool:
         return all(read_link(path) == target for path, target in self._links())
 
     def _links(self) -> tuple[tuple[Path, str], tuple[Path, str]]:
-        beside = f"{self._shelf.root.name}/current"
+        beside = f"{self._generations.root.name}/current"
         return (
             (self._certificate, f"{beside}/{CHAIN}"),
             (self._key, f"{beside}/{KEY}" if self._key.parent == self._certificate.parent else self._far_key()),
@@ -211,9 +211,9 @@ class SymlinkedPair:
         if key is None or chain is None:
             self._keep_half()
             return
-        folder = self._shelf.put(BEFORE, key, chain)
+        folder = self._generations.put(BEFORE, key, chain)
         if fingerprint_in(folder) is not None:
-            self._shelf.settle(folder)
+            self._generations.settle(folder)
         swap_link(self._current, folder.name)
         self._link()
 
@@ -222,7 +222,7 @@ class SymlinkedPair:
         for path, target in self._links():
             half = _as_it_is(path) if read_link(path) != target else None
             if half is not None:
-                write_file(self._shelf.root / f"before.{path.name}", half)
+                write_file(self._generations.root / f"before.{path.name}", half)
 
 
 def _as_it_is(path: Path) -> FileContent | None:

@@ -99,21 +99,21 @@ class Nginx(SymlinkedPair):
     kind = "nginx"
     service = "nginx"
 
-    def __init__(self, name: str, settings: NginxTarget, turns: ReloadCoordinator) -> None:
-        self._who = name
-        super().__init__(name, settings, turns.files_of(self.service))
+    def __init__(self, name: str, settings: NginxTarget, reloads: ReloadCoordinator) -> None:
+        self._certificate_name = name
+        super().__init__(name, settings, reloads.files_of(self.service))
         self.name = f"nginx {settings.certificate}"
         self._reload = _BY_SYSTEMD if _BOOTED_BY_SYSTEMD.is_dir() else _BY_SIGNAL
-        self._turns = turns
+        self._reloads = reloads
         self._reloaded: _Reloaded | None = None
 
     async def validate(self) -> Fault | None:
         """`nginx -t` reads the configured paths: what is live, not what is staged."""
-        return await self._turns.take(_TEST, _test, reads=self.files)
+        return await self._reloads.run_shared(_TEST, _test, reads=self.files)
 
     async def reload(self) -> Fault | None:
         """Through systemd where it runs the machine, else by nginx's own signal; once for all who wait for it."""
-        self._reloaded = await self._turns.reload(self.service, self._who, self._reload_once)
+        self._reloaded = await self._reloads.reload(self.service, self._certificate_name, self._reload_once)
         return self._reloaded.fault
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:

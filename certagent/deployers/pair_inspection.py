@@ -43,7 +43,7 @@ def fingerprint_in(folder: Path) -> str | None:
         return None
 
 
-def look_at_pair(shown: Path, certificate: Path, key: Path) -> LivePair:
+def inspect_pair(shown: Path, certificate: Path, key: Path) -> LivePair:
     """The pair at two paths, through whatever links lead there; `shown` is the file that decides on it. Raises OSError
     for what cannot be read although it is there."""
     chain = _read(certificate)

@@ -20,7 +20,7 @@ import msgspec
 
 from certagent.config import TraefikTarget
 from certagent.deployers.generation_store import FOLDER_MODE, GenerationStore, Ownership
-from certagent.deployers.pair_inspection import CHAIN, KEY, fingerprint_in, look_at_pair
+from certagent.deployers.pair_inspection import CHAIN, KEY, fingerprint_in, inspect_pair
 from certagent.domain.deployments import Fault, Generation, LivePair, Proof, RollbackResult
 from certagent.system.files import FileContent, make_folder, read_file, remove_file, require_writable, write_file
 from certagent.system.http import FetchError, connect, fetch
@@ -76,7 +76,7 @@ class Traefik:
         self._api = settings.api
         self._reader = settings.reader
         self._ownership = Ownership(settings.owner, settings.group, settings.mode)
-        self._shelf = GenerationStore(self._certificates / name)
+        self._generations = GenerationStore(self._certificates / name)
         self.name = f"traefik {self._yaml}"
 
     def reader(self) -> str | None:
@@ -89,8 +89,8 @@ class Traefik:
 
     def live(self) -> LivePair:
         """See `Target`: what the YAML names."""
-        chain, key = _named(read_file(self._yaml)) or (self._shelf.root / CHAIN, self._shelf.root / KEY)
-        return look_at_pair(self._yaml, chain, key)
+        chain, key = _named(read_file(self._yaml)) or (self._generations.root / CHAIN, self._generations.root / KEY)
+        return inspect_pair(self._yaml, chain, key)
 
     def lock_file(self) -> Path:
         """See `Target`. Not in the folder that Traefik watches."""
@@ -101,21 +101,21 @@ class Traefik:
         self._ownership.find()
         require_writable(self._yaml.parent)
         make_folder(self._certificates, FOLDER_MODE)
-        self._shelf.prepare()
+        self._generations.prepare()
 
     def stage(self, generation: Generation) -> Path:
         """See `Target`."""
         self.prepare()
         key = self._ownership.key_file(generation.key_pem)
-        return self._shelf.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
+        return self._generations.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
 
-    def still(self) -> AbstractAsyncContextManager[None]:
+    def writing(self) -> AbstractAsyncContextManager[None]:
         """Nothing to wait for: a folder that a YAML names never changes."""
         return nullcontext()
 
     def promote(self, generation: Generation) -> None:
         """See `Target`."""
-        self._name(self._shelf.find(generation))
+        self._name(self._generations.find(generation))
 
     async def validate(self) -> Fault | None:
         """Traefik has no test of a configuration; what it drops shows in the handshake."""
@@ -139,7 +139,7 @@ class Traefik:
 
     def roll_back(self) -> RollbackResult | None:
         """See `Target`. Before the first settled generation there was no YAML of ours: then it goes away again."""
-        folder = self._shelf.proven()
+        folder = self._generations.proven()
         live = read_file(self._yaml)
         if live is None or (folder is not None and live == _document(folder)):
             return None
@@ -151,13 +151,13 @@ class Traefik:
 
     def settle(self, generation: Generation) -> None:
         """See `Target`."""
-        folder = self._shelf.find(generation)
-        self._shelf.settle(folder)
-        self._shelf.prune(folder)
+        folder = self._generations.find(generation)
+        self._generations.settle(folder)
+        self._generations.prune(folder)
 
     def _name(self, folder: Path) -> None:
         """Renamed even when it says so already: that makes Traefik read the pair again."""
-        write_file(self._yaml, FileContent(content=_document(folder), mode=0o644), staging=self._shelf.root)
+        write_file(self._yaml, FileContent(content=_document(folder), mode=0o644), staging=self._generations.root)
 
 
 def _not_loaded(name: str, yaml: Path, loaded: Sequence[Loaded]) -> Fault:

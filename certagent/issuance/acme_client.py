@@ -96,7 +96,7 @@ class AcmeClient:
         self._accounts = accounts
         self._clock = clock
         self._binding = binding
-        self._lane = ThreadPoolExecutor(max_workers=1, thread_name_prefix="acme")
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="acme")
         self._account = Account(key_pem="")
         self._network: _Network | None = None
         self._resources: Directory | None = None
@@ -105,15 +105,15 @@ class AcmeClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self._lane.shutdown)
+        await asyncio.to_thread(self._executor.shutdown)
         if self._network is not None:
             self._network.session.close()
 
-    async def new_order(self, identifiers: Sequence[Identifier], terms: OrderOptions = _NO_TERMS) -> Order:
+    async def new_order(self, identifiers: Sequence[Identifier], options: OrderOptions = _NO_TERMS) -> Order:
         """RFC 8555 section 7.4; of the terms what the directory offers (RFC 9773 section 5 for the predecessor)."""
 
         def post(net: _Network, urls: Directory) -> Order:
-            return read_order(net.send(urls.new_order, self._new_order(identifiers, terms, urls)))
+            return read_order(net.send(urls.new_order, self._new_order(identifiers, options, urls)))
 
         return await self._call(Resource.ORDER, post)
 
@@ -154,9 +154,9 @@ class AcmeClient:
 
         return await self._call(Resource.CHALLENGE, post)
 
-    async def finalize(self, order: Order, request: x509.CertificateSigningRequest) -> Order:
+    async def finalize(self, order: Order, signing_request: x509.CertificateSigningRequest) -> Order:
         """RFC 8555 section 7.4. Done once: after a failure look at the order before trying again."""
-        message = acme.messages.CertificateRequest(csr=request)
+        message = acme.messages.CertificateRequest(csr=signing_request)
         return await self._call(
             Resource.FINALIZE, lambda net, _: read_order(net.send(order.finalize, message), order.url), is_once=True
         )
@@ -169,15 +169,15 @@ class AcmeClient:
         """RFC 8555 section 8.1. Only of use after a request was made, when there is an account."""
         return f"{token}.{thumbprint(self._account)}"
 
-    def _new_order(self, identifiers: Sequence[Identifier], terms: OrderOptions, urls: Directory) -> "_Document":
+    def _new_order(self, identifiers: Sequence[Identifier], options: OrderOptions, urls: Directory) -> "_Document":
         """The message: the package's own knows no lifetime and no predecessor."""
         document: dict[str, Any] = {"identifiers": [{"type": one.type, "value": one.value} for one in identifiers]}
-        if terms.lifetime is not None:
-            document["notAfter"] = (self._clock.now() + terms.lifetime).isoformat(timespec="seconds")
-        if terms.profile is not None and urls.meta.profiles:
-            document["profile"] = terms.profile
-        if terms.replaces is not None and urls.renewal_info is not None:
-            document["replaces"] = terms.replaces
+        if options.lifetime is not None:
+            document["notAfter"] = (self._clock.now() + options.lifetime).isoformat(timespec="seconds")
+        if options.profile is not None and urls.meta.profiles:
+            document["profile"] = options.profile
+        if options.replaces is not None and urls.renewal_info is not None:
+            document["replaces"] = options.replaces
         return _Document(document)
 
     async def _call(
@@ -186,7 +186,7 @@ class AcmeClient:
         retries = RetryPolicy(self._clock, ATTEMPTS, is_once=is_once)
         while True:
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._lane, self._ask, ask)
+                return await asyncio.get_running_loop().run_in_executor(self._executor, self._ask, ask)
             except ProblemError as error:
                 if error.problem.kind == "accountDoesNotExist" and retries.has_more:
                     self._account = msgspec.structs.replace(self._account, url=None)

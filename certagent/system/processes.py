@@ -143,7 +143,7 @@ class ReadersWriters:
         self._unchanged.set()
 
     @asynccontextmanager
-    async def changing(self) -> AsyncIterator[None]:
+    async def writing(self) -> AsyncIterator[None]:
         """Held while one's own files are changed; others may change theirs."""
         async with self._door:
             self._changes += 1
@@ -186,22 +186,22 @@ class ReloadCoordinator:
         return self._files[service]
 
     @contextmanager
-    def expecting(self, service: Hashable, who: str) -> Iterator[None]:
+    def expecting(self, service: Hashable, certificate: str) -> Iterator[None]:
         """Meanwhile `who` is on the way to a reload of that service, until it asks for one."""
         expected = self._expected[service]
-        expected.add(who)
+        expected.add(certificate)
         try:
             yield
         finally:
-            expected.discard(who)
+            expected.discard(certificate)
 
-    async def reload(self, service: Hashable, who: str, act: Callable[[], Awaitable[_Result]]) -> _Result:
-        """As `take`; of many who come one after the other, the last do not wait because one reload just missed them."""
+    async def reload(self, service: Hashable, certificate: str, act: Callable[[], Awaitable[_Result]]) -> _Result:
+        """As `run_shared`; of many who come one after the other, the last do not wait because one just missed them."""
         expected = self._expected[service]
-        expected.discard(who)
-        return await self.take(service, act, apart=APART_SECONDS, reads=self.files_of(service), awaits=expected)
+        expected.discard(certificate)
+        return await self.run_shared(service, act, apart=APART_SECONDS, reads=self.files_of(service), awaits=expected)
 
-    async def take(
+    async def run_shared(
         self,
         key: Hashable,
         act: Callable[[], Awaitable[_Result]],

@@ -174,7 +174,7 @@ class CaEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     unseen_names: frozenset[str] = frozenset()  # of whose hosts lines the CA goes on with what it had read
 
     @property
-    def manner(self) -> FetchOptions:
+    def fetch_options(self) -> FetchOptions:
         """How this CA asks."""
         ports = self._port("acme-http-port", 80), self._port("acme-tls-port", ACME_TLS_PORT)
         return FetchOptions(ports[0], "acme-strict-fqdn" in self.flags, ports[1])
@@ -209,11 +209,11 @@ class CaProcess:
         self._seen_at: dict[str, datetime] = {}
         self._hosts_by_stamp: _HostsSeen | None = None
 
-    def look(self) -> CaEnvironment:
+    def observe(self) -> CaEnvironment:
         """The CA's world now. Raises BlindError."""
         process = self._find()
         try:
-            return self._look_at(process)
+            return self._observe(process)
         except PermissionError as error:
             raise BlindError(
                 f"not allowed to look at process {process.pid} ({self._name}): {error.strerror}"
@@ -233,7 +233,7 @@ class CaProcess:
             raise BlindError(f"{self._name!r} runs in a network of its own, where this agent cannot look")
         return ours[0]
 
-    def _look_at(self, process: Process) -> CaEnvironment:
+    def _observe(self, process: Process) -> CaEnvironment:
         files, states = read_files(self._proc.root_of(process.pid), self._proc, process.pid)
         flags = read_flags(process.command)
         environment = self._proc.environment(process.pid)

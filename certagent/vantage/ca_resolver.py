@@ -53,12 +53,12 @@ class ResolverSession:
     def __init__(
         self,
         files: ResolverFiles,
-        beside: Sequence[str] = (),
+        extra_nameservers: Sequence[str] = (),
         ask: Ask = dns.ask,
         source_of: Callable[[str], str | None] = source_address,
     ) -> None:
         self._files = files
-        self._beside = beside
+        self._extra_nameservers = extra_nameservers
         self._ask = ask
         self._source_of = source_of
         self._questions: dict[tuple[str, str, str], asyncio.Task[DnsAnswer]] = {}
@@ -114,7 +114,7 @@ class ResolverSession:
                     self._order(nameserver, _absolute(name), record)
 
     def _nameservers(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self._files.resolv_conf.asked(), *self._beside)))
+        return tuple(dict.fromkeys((*self._files.resolv_conf.asked(), *self._extra_nameservers)))
 
     async def _answer(self, question: Question) -> DnsAnswer:
         return await asyncio.shield(self._order(question.nameserver, question.name, question.record))
@@ -282,9 +282,9 @@ def names_of_fleet(
     return tuple(found)
 
 
-async def resolve_all(desk: ResolverSession, names: Sequence[str]) -> tuple[Resolution, ...]:
+async def resolve_all(session: ResolverSession, names: Sequence[str]) -> tuple[Resolution, ...]:
     """Each name as the files and nameservers have it, in the same order."""
-    return tuple(await asyncio.gather(*(desk.resolve(name) for name in names[:MOST_NAMES])))
+    return tuple(await asyncio.gather(*(session.resolve(name) for name in names[:MOST_NAMES])))
 
 
 def _is_in(name: str, zones: Sequence[str]) -> bool:

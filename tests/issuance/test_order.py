@@ -230,11 +230,11 @@ class FailsInside(AcmeClient):
     has_issued = True
     finalized = 0
 
-    async def finalize(self, order: Order, request: x509.CertificateSigningRequest) -> Order:
+    async def finalize(self, order: Order, signing_request: x509.CertificateSigningRequest) -> Order:
         """Count, and fail once."""
         self.finalized += 1
         if self.has_issued or self.finalized > 1:
-            order = await super().finalize(order, request)
+            order = await super().finalize(order, signing_request)
         if self.finalized == 1:
             raise ProblemError(Problem(type="urn:ietf:params:acme:error:serverInternal", status=500))
         return order

@@ -3,4 +3,4 @@
 from certagent.system.clock import SystemClock
 from certagent.system.processes import ReloadCoordinator
 
-TURNS = ReloadCoordinator(SystemClock())
+RELOADS = ReloadCoordinator(SystemClock())
