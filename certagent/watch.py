@@ -31,7 +31,7 @@ from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGroupe
 
 from certagent.domain.file_diff import Contents, compare
 from certagent.domain.reports import FileChange
-from certagent.system.mounts import telling_of_mounts
+from certagent.system.mounts import watch_mounts
 from certagent.system.procfs import read_within
 
 ChangeSet = tuple[FileChange, ...]
@@ -168,7 +168,7 @@ async def watching(paths: tuple[Path, ...], quiet_for: timedelta, reconcile_ever
     watch = Watch(paths, quiet_for, reconcile_every)
     async with AsyncExitStack() as stack:
         with suppress(OSError):  # without /proc mounts are found by comparing
-            stack.enter_context(telling_of_mounts(watch.hint))
+            stack.enter_context(watch_mounts(watch.hint))
         watch.start()
         stack.push_async_callback(asyncio.to_thread, watch.stop)
         yield watch

@@ -11,7 +11,7 @@ import pytest
 
 from certagent.agent.instance_lock import hold_instance_lock
 from certagent.config import AgentSection, CommandTarget
-from certagent.deployers import make_target
+from certagent.deployers.deploy import make_target
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Generation
 from certagent.domain.fixes import Fix, FixedFile
@@ -20,7 +20,7 @@ from certagent.domain.reports import Outcome, Report, RunKind, Trigger
 from certagent.reporting import Spool
 from certagent.state import Last, RunRecord, State
 from tests.certificates import Authority
-from tests.deployers.turns import TURNS
+from tests.deployers.reloads import RELOADS
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -140,7 +140,7 @@ def test_a_target_is_as_specified(tmp_path: Path) -> None:
     certificate, key = tmp_path / "web.crt", tmp_path / "web.key"
     certificate.write_bytes(before.chain_pem)
     key.write_bytes(before.key_pem)
-    target = make_target("web", CommandTarget(certificate=certificate, key=key), TURNS)
+    target = make_target("web", CommandTarget(certificate=certificate, key=key), RELOADS)
     for generation in _generations(4):
         target.stage(generation)
         target.promote(generation)

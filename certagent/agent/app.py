@@ -279,7 +279,7 @@ def _file_runs(ground: _Ground, nameserver: NameserverObserver) -> ResolverChang
         ground.beside.inspect_files if ground.beside is not None else ground.node.inspect_files,
         is_authority=ground.beside is not None,
         zones=ground.settings.dns.zones,
-        look_at_nameserver=nameserver.look,
+        look_at_nameserver=nameserver.observe,
         policy=ground.policy,
         reporter=ground.reporter,
         clock=ground.clock,
@@ -331,7 +331,7 @@ def _beside_authority(settings: AgentSettings, clock: Clock) -> "AuthorityVantag
 
 
 def _files_of(nameserver: NameserverObserver) -> tuple[str, ...]:
-    look = nameserver.look()
+    look = nameserver.observe()
     return look.files() if look is not None else ()
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from cryptography import x509
 
 from certagent.config import CertificateSection, DeployTarget
-from certagent.deployers import make_target
-from certagent.deployers.deploy import Deployer
+from certagent.deployers.deploy import Deployer, make_target
 from certagent.domain.deployments import Deployment, Fault, Generation, Proof
 from certagent.domain.diagnosis.drift import LiveTarget
 from certagent.domain.policy import ProofPolicy
 from certagent.domain.ports import Clock
 from certagent.proof import Prover
-from certagent.system.reload_coordinator import ReloadCoordinator
+from certagent.system.processes import ReloadCoordinator
 
 
 class DeploymentService:

@@ -16,7 +16,7 @@ from certagent.domain.findings import Finding
 from certagent.domain.ports import Clock
 from certagent.domain.reports import CertificateState, Inventory, Outcome, Resolver, RunKind, Trigger
 from certagent.state import State
-from certagent.system.reload_coordinator import ReloadCoordinator
+from certagent.system.processes import ReloadCoordinator
 
 
 class NodeObserver(Protocol):
@@ -69,7 +69,7 @@ class InventoryReporter:
         """Look at those certificates (default: all), and report one inventory; none when the timer finds what was
         reported last. Whoever asks while one is being taken shares the next."""
         self._wanted.update(names or self._certificates)
-        await self._turns.take("stock", partial(self._report, trigger))
+        await self._turns.run_shared("stock", partial(self._report, trigger))
 
     async def keep(self, every: timedelta) -> None:
         """Take stock by the timer, for ever: what is served can change without anything happening here."""

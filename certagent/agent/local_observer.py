@@ -38,11 +38,11 @@ class LocalObserver:
 
     async def look_here(self, identifier: str) -> NodeObservation:
         """This node's own view of the identifier and of the CA's name."""
-        return await self._node.look(identifier, self._authority)
+        return await self._node.observe(identifier, self._authority)
 
     async def look_at_gateways(self, identifier: str) -> Sequence[WebServerObservation]:
         """What the web servers here do with the identifier's challenge."""
-        return await asyncio.to_thread(self._gateways.look, identifier)
+        return await asyncio.to_thread(self._gateways.observe, identifier)
 
     def impact_on(self, identifier: str) -> Impact | None:
         """What a trouble with the identifier will cost; None when it is in no certificate that is renewed here."""

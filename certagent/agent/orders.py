@@ -12,8 +12,7 @@ from certagent.domain.certificates import renewal_identifier
 from certagent.domain.deployments import Generation
 from certagent.domain.orders import Binding, Failed, OrderOptions, OrderOutcome, Problem, Resource
 from certagent.domain.ports import Clock
-from certagent.issuance.accounts import ensure_account, thumbprint
-from certagent.issuance.keys import is_of_type
+from certagent.issuance.keys import ensure_account, is_of_type, thumbprint
 from certagent.issuance.mtls import MtlsRenewal
 from certagent.issuance.order import AuthorityUnreachableError, CertificateRequest, OrderProcedure, Solver
 from certagent.issuance.solvers.stateless import snippet
@@ -67,7 +66,7 @@ class OrderPlacer:
 
         Step-CA knows over ACME only what ACME issued: a certificate renewed by mTLS is revoked by mTLS.
         """
-        from certagent.issuance.retry import ProblemError
+        from certagent.issuance.responses import ProblemError
 
         try:
             authority = await self._connected()
@@ -116,7 +115,7 @@ def _wanted(certificate: CertificateSection, folder: CertificateFolder) -> Certi
         identifiers=certificate.identifiers,
         key_type=certificate.key,
         key_pem=current.key_pem if current is not None and keeps else None,
-        terms=OrderOptions(
+        options=OrderOptions(
             lifetime=certificate.lifetime,
             profile=certificate.profile,
             replaces=renewal_identifier(leaf) if leaf is not None else None,

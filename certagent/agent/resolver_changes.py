@@ -21,8 +21,8 @@ from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
 from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
+from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.nameserver_config import NameserverObservation
-from certagent.vantage.resolver_observation import FileObservation, Snapshot
 
 FIRST_PAUSE = timedelta(milliseconds=250)  # a CA that is being restarted is back in half of that
 

@@ -14,11 +14,10 @@ from certagent.config import (
     WebrootSolver,
 )
 from certagent.domain.ports import Clock
-from certagent.issuance.accounts import ensure_account, thumbprint
+from certagent.issuance.keys import ensure_account, thumbprint
 from certagent.issuance.order import Solver
-from certagent.issuance.solvers.alpn_responder import TlsAlpn01Responder
 from certagent.issuance.solvers.dns01_program import Dns01Program, HookRecord
-from certagent.issuance.solvers.http01_responder import Http01Responder
+from certagent.issuance.solvers.responders import Http01Responder, TlsAlpn01Responder
 from certagent.issuance.solvers.stateless import Stateless
 from certagent.issuance.solvers.webroot import Webroot
 from certagent.state import State

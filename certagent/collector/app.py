@@ -28,8 +28,9 @@ from certagent.collector.rehearsals import Broker
 from certagent.collector.sql.store import open_store
 from certagent.collector.store import Store
 from certagent.collector.tls import ServerCertificate
-from certagent.config import CollectorSettings, split_endpoint
+from certagent.config import CollectorSettings
 from certagent.domain.alerting import Alerting
+from certagent.domain.deployments import split_endpoint
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.system.systemd import feed_watchdog, notify

@@ -43,8 +43,8 @@ from certagent.domain.resolver_agreement import stray_lines
 from certagent.state import FixFolder, State
 from certagent.system.files import rewrite_file
 from certagent.system.procfs import LARGEST_FILE, ProcFs, read_within
+from certagent.vantage.ca_resolver import FileObservation
 from certagent.vantage.node_vantage import NodeVantage
-from certagent.vantage.resolver_observation import FileObservation
 
 _ROOT = Path("/")
 

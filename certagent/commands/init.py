@@ -51,25 +51,25 @@ class _Change(msgspec.Struct, kw_only=True):
     done: bool = False
 
 
-def init(wish: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, Any]:
+def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, Any]:
     """`{"found": [...], "configuration": str, "changes": [{"file", "content", "exists", "done"}], "by_hand": [...]}`.
 
     Raises `ExistsError` when the configuration is to be written and is there already, ValueError for an import that
     cannot be read, OSError for a file that cannot be read or written.
     """
     pairs, traefik = find_nginx(), find_traefik()
-    renewals = [renewal for path in wish.imports for renewal in read_renewals(path)]
-    root, notes = _root(wish, confirm)
-    configuration = _configuration(wish, root, pairs, traefik, renewals)
-    changes = [_change(wish.configuration, configuration)]
-    if root is not None and not wish.root.exists():
-        changes.append(_change(wish.root, root.decode()))
+    renewals = [renewal for path in request.imports for renewal in read_renewals(path)]
+    root, notes = _root(request, confirm)
+    configuration = _configuration(request, root, pairs, traefik, renewals)
+    changes = [_change(request.configuration, configuration)]
+    if root is not None and not request.root.exists():
+        changes.append(_change(request.root, root.decode()))
     if pairs:
         changes.append(_change(SNIPPET, _snippet("nginx", SNIPPET.name)))
     if traefik is not None and not traefik.has_own_acme:
         changes.append(_change(traefik.dynamic / CHALLENGE_YAML, _snippet("traefik", CHALLENGE_YAML)))
     if write:
-        _write(wish, changes)
+        _write(request, changes)
     return {
         "found": [
             *_found(pairs, traefik),
@@ -77,7 +77,7 @@ def init(wish: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, Any]:
         ],
         "configuration": configuration,
         "changes": msgspec.to_builtins(changes),
-        "by_hand": [*notes, *_by_hand(pairs, traefik, renewals), _collector_by_hand(wish)],
+        "by_hand": [*notes, *_by_hand(pairs, traefik, renewals), _collector_by_hand(request)],
     }
 
 
@@ -92,26 +92,28 @@ def render(document: dict[str, Any]) -> str:
     return "\n".join([*lines, "" if is_written else document["configuration"]])
 
 
-def _root(wish: InitRequest, confirm: Confirm) -> tuple[bytes | None, list[str]]:
+def _root(request: InitRequest, confirm: Confirm) -> tuple[bytes | None, list[str]]:
     """(the CA's root, what to tell): the file that is there, or what the CA gives once its fingerprint is confirmed."""
-    if wish.root.exists():
-        return wish.root.read_bytes(), []
+    if request.root.exists():
+        return request.root.read_bytes(), []
     try:
-        roots = asyncio.run(fetch_roots(wish.directory))
+        roots = asyncio.run(fetch_roots(request.directory))
     except ConnectionError as error:
-        return None, [f"copy the CA's root certificate to {wish.root} ({error})"]
+        return None, [f"copy the CA's root certificate to {request.root} ({error})"]
     for pem in roots:
         fingerprint = _fingerprint(pem)
-        wanted = wish.fingerprint.replace(":", "").lower() if wish.fingerprint else None
+        wanted = request.fingerprint.replace(":", "").lower() if request.fingerprint else None
         if fingerprint == wanted or (wanted is None and confirm(fingerprint)):
             return pem, []
     shown = ", ".join(_fingerprint(pem) for pem in roots)
-    compare = "compare on the CA's node, then give it by --fingerprint" if wish.fingerprint is None else "not that one"
+    compare = (
+        "compare on the CA's node, then give it by --fingerprint" if request.fingerprint is None else "not that one"
+    )
     return None, [f"the CA's root was not taken: it gives {shown} ({compare})"]
 
 
 def _configuration(
-    wish: InitRequest,
+    request: InitRequest,
     root: bytes | None,
     pairs: Sequence[NginxPair],
     traefik: TraefikProvider | None,
@@ -119,7 +121,9 @@ def _configuration(
 ) -> str:
     prove = [f"{address}:443" for address in NodeVantage().addresses() if ":" not in address]
     fingerprint = _fingerprint(root) if root is not None else None
-    sections = [config_template.head(socket.gethostname(), wish.directory, wish.root, fingerprint, _nameservers())]
+    sections = [
+        config_template.head(socket.gethostname(), request.directory, request.root, fingerprint, _nameservers())
+    ]
     by_path = {pair.certificate: pair for pair in pairs}
     for renewal in renewals:
         target = config_template.target_of(renewal, is_nginx=by_path.pop(renewal.certificate, None) is not None)
@@ -165,9 +169,9 @@ def _by_hand(
     return told
 
 
-def _collector_by_hand(wish: InitRequest) -> str:
+def _collector_by_hand(request: InitRequest) -> str:
     return (
-        f"in {wish.configuration}: complete [collector] (url, addresses), before the service is started; without it"
+        f"in {request.configuration}: complete [collector] (url, addresses), before the service is started; without it"
         " nothing is reported, and no rehearsal is to be had"
     )
 
@@ -176,11 +180,11 @@ def _change(file: Path, content: str) -> _Change:
     return _Change(file=str(file), content=content, exists=os.path.lexists(file))
 
 
-def _write(wish: InitRequest, changes: Sequence[_Change]) -> None:
+def _write(request: InitRequest, changes: Sequence[_Change]) -> None:
     """New files only. The configuration comes last: whoever finds it finds what it names."""
-    if os.path.lexists(wish.configuration):
-        raise ExistsError(f"{wish.configuration} exists")
-    wish.configuration.parent.mkdir(parents=True, exist_ok=True)  # nothing is written where it cannot be
+    if os.path.lexists(request.configuration):
+        raise ExistsError(f"{request.configuration} exists")
+    request.configuration.parent.mkdir(parents=True, exist_ok=True)  # nothing is written where it cannot be
     for change in reversed(changes):
         if change.exists:
             continue

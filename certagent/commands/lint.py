@@ -12,8 +12,7 @@ from certagent.config import AgentSettings, load_policy
 from certagent.domain.diagnosis.static import StaticObservation, conclude_statically
 from certagent.domain.findings import worst_first
 from certagent.system.files import read_given
-from certagent.vantage.broken_references import find_configurations
-from certagent.vantage.resolver_files import look_at_files
+from certagent.vantage.static_observation import find_configurations, look_at_files
 
 MOST_FINDINGS = 200
 

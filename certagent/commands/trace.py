@@ -1,7 +1,7 @@
 """`certagent trace`: the intended and the actual path of the challenge, hop by hop. Works alone.
 
 The collector knows the whole fleet and the latest rehearsal, so it is asked first; without it, or where it has no such
-path, this node looks by itself, and says so: beside the CA in the CA's own world, elsewhere in this node's.
+path, this node looks by itself, and says so: beside the CA in the CA's own ca, elsewhere in this node's.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
 from certagent.system.clock import SystemClock
 from certagent.system.procfs import ProcFs
 from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess
+from certagent.vantage.ca_resolver import read_files
 from certagent.vantage.node_vantage import NodeVantage
 from certagent.vantage.proxy import proxy_for
-from certagent.vantage.resolver_observation import read_files
 from certagent.vantage.unplanted_probe import UnplantedProbe, limits_for
 
 _ROOT = File("/")
@@ -100,8 +100,8 @@ async def _look(
     settings: AgentSettings | None, identifier: str, challenge: str | None, reason: str
 ) -> tuple[Path, Source]:
     """What this node sees by itself."""
-    world, blindness = await asyncio.to_thread(_world_of_authority, settings)
-    vantage = Vantage.CLIENT if world is None else Vantage.AUTHORITY
+    ca, blindness = await asyncio.to_thread(_ca_environment, settings)
+    vantage = Vantage.CLIENT if ca is None else Vantage.AUTHORITY
     node = settings.agent.name if settings is not None else socket.gethostname()
     challenge = challenge or (settings.challenge_of(identifier) if settings is not None else None) or "http-01"
     here = NodeVantage()
@@ -111,33 +111,33 @@ async def _look(
         role=await asyncio.to_thread(here.role),
         addresses=here.addresses(),
         responder=node if settings is not None and settings.challenge_of(identifier) is not None else None,
-        seen=await _probe(settings, identifier, challenge, node, world),
+        seen=await _probe(settings, identifier, challenge, node, ca),
     )
     policy = load_policy(settings.agent.policy if settings is not None else None)
     reasons = "; ".join(part for part in (reason, blindness) if part)
     return trace_locally(look, policy), Source(kind="node", node=node, vantage=vantage, reason=reasons)
 
 
-def _world_of_authority(settings: AgentSettings | None) -> tuple[CaEnvironment | None, str | None]:
-    """The CA's world on its own node, else None; and why not, where there should be one."""
+def _ca_environment(settings: AgentSettings | None) -> tuple[CaEnvironment | None, str | None]:
+    """The CA's ca on its own node, else None; and why not, where there should be one."""
     if settings is None or settings.vantage is None:
         return None, None
     try:
-        return CaProcess(settings.vantage, SystemClock()).look(), None
+        return CaProcess(settings.vantage, SystemClock()).observe(), None
     except BlindError as error:
         return None, f"the CA's own view is not to be had: {error}"
 
 
 async def _probe(
-    settings: AgentSettings | None, identifier: str, challenge: str, node: str, world: CaEnvironment | None
+    settings: AgentSettings | None, identifier: str, challenge: str, node: str, ca: CaEnvironment | None
 ) -> Rehearsal:
-    files = world.files if world is not None else (await asyncio.to_thread(read_files, _ROOT, ProcFs()))[0]
+    files = ca.files if ca is not None else (await asyncio.to_thread(read_files, _ROOT, ProcFs()))[0]
     probe = UnplantedProbe(
         files,
         settings.dns.nameservers if settings is not None else (),
         limits_for(settings, identifier),
-        world.manner if world is not None else None,
-        world.environment if world is not None else None,
+        ca.fetch_options if ca is not None else None,
+        ca.environment if ca is not None else None,
     )
     seen = await probe.run(identifier, challenge)
     return Rehearsal(
@@ -150,14 +150,14 @@ async def _probe(
         resolution=seen.resolution,
         attempts=seen.attempts,
         txt=seen.record,
-        authority_flags=world.shown_flags() if world is not None else (),
-        proxy=_proxy(world, identifier) if world is not None and challenge == "http-01" else None,
-        started_by=world.started_by if world is not None else (),
+        authority_flags=ca.shown_flags() if ca is not None else (),
+        proxy=_proxy(ca, identifier) if ca is not None and challenge == "http-01" else None,
+        started_by=ca.started_by if ca is not None else (),
     )
 
 
-def _proxy(world: CaEnvironment, identifier: str) -> str | None:
-    return proxy_for(world.environment, identifier, world.manner.http_port)
+def _proxy(ca: CaEnvironment, identifier: str) -> str | None:
+    return proxy_for(ca.environment, identifier, ca.fetch_options.http_port)
 
 
 def _verdict(path: Path) -> str:

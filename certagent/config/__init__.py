@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from certagent.config.checks import (
-    ConfigurationError,
     check_agent,
     check_collector,
     check_secrets,
@@ -21,7 +20,6 @@ from certagent.config.checks import (
     read_credential,
     read_private,
     read_token,
-    split_endpoint,
 )
 from certagent.config.settings import (
     AgentSection,
@@ -33,6 +31,7 @@ from certagent.config.settings import (
     CollectorSection,
     CollectorSettings,
     CommandTarget,
+    ConfigurationError,
     DeployTarget,
     DnsSection,
     HeartbeatSection,
@@ -88,7 +87,6 @@ __all__ = [
     "read_binding",
     "read_secret",
     "read_token",
-    "split_endpoint",
 ]
 
 DEFAULT_AGENT_PATH = Path("/etc/certagent/agent.toml")

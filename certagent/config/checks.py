@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from certagent.config.errors import ConfigurationError, split_endpoint
 from certagent.config.settings import (
     AgentSettings,
     AuthoritySection,
@@ -15,11 +14,13 @@ from certagent.config.settings import (
     CollectorSection,
     CollectorSettings,
     CommandTarget,
+    ConfigurationError,
     DeployTarget,
     NginxTarget,
     TraefikTarget,
 )
 from certagent.config.solver_checks import check_key_file, check_shared_ports, check_solver
+from certagent.domain.deployments import split_endpoint
 from certagent.domain.orders import Binding
 
 _HTTP = ("http://", "https://")

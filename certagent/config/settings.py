@@ -8,6 +8,13 @@ import msgspec
 from certagent.domain.alert_rules import Duration
 
 
+class ConfigurationError(Exception):
+    """A configuration that cannot be used: one clear message."""
+
+    def __init__(self, path: Path, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+
+
 class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Frozen; an unknown key is an error."""
 

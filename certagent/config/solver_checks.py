@@ -7,15 +7,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from certagent.config.errors import ConfigurationError, split_endpoint
 from certagent.config.settings import (
     CertificateSection,
+    ConfigurationError,
     HookSolver,
     ListenerSolver,
     Rfc2136Solver,
     StatelessSolver,
     WebrootSolver,
 )
+from certagent.domain.deployments import split_endpoint
 
 LONGEST_HOOK_SECONDS = 600
 

@@ -1,11 +1,10 @@
 """Any other service: two configured files, and a command that makes the service read them."""
 
 from certagent.config import CommandTarget
-from certagent.deployers.service_commands import attempt
-from certagent.deployers.symlinked_pair import SymlinkedPair
+from certagent.deployers.generation_store import SymlinkedPair
 from certagent.domain.deployments import Fault, Generation, Proof
 from certagent.system.files import UnknownOwnerError, find_user
-from certagent.system.reload_coordinator import ReloadCoordinator
+from certagent.system.processes import ReloadCoordinator, attempt
 
 
 class CommandService(SymlinkedPair):
@@ -13,13 +12,13 @@ class CommandService(SymlinkedPair):
 
     kind = "command"
 
-    def __init__(self, name: str, settings: CommandTarget, turns: ReloadCoordinator) -> None:
-        self._who = name
+    def __init__(self, name: str, settings: CommandTarget, reloads: ReloadCoordinator) -> None:
+        self._certificate_name = name
         self.service = (settings.command, settings.user)
-        super().__init__(name, settings, turns.files_of(self.service))
+        super().__init__(name, settings, reloads.files_of(self.service))
         self.name = f"command {settings.certificate}"
         self._settings = settings
-        self._turns = turns
+        self._reloads = reloads
 
     async def validate(self) -> Fault | None:
         """Nobody to ask."""
@@ -29,7 +28,7 @@ class CommandService(SymlinkedPair):
         """Run the command, once for all who wait for the same."""
         if not self._settings.command:
             return None
-        return await self._turns.reload(self.service, self._who, self._run)
+        return await self._reloads.reload(self.service, self._certificate_name, self._run)
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
         """What the service is, nobody knows here."""

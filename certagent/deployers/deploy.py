@@ -10,11 +10,13 @@ from datetime import timedelta
 
 from cryptography import x509
 
+from certagent.config import CommandTarget, DeployTarget, NginxTarget, TraefikTarget
+from certagent.deployers.command import CommandService
 from certagent.deployers.faults import fault_about, fault_of, rolled_back, unreadable
-from certagent.deployers.generation_store import KEY
-from certagent.deployers.pair_inspection import may_read
-from certagent.deployers.pair_validation import check_pair
+from certagent.deployers.nginx import Nginx
+from certagent.deployers.pair_inspection import KEY, check_pair, may_read
 from certagent.deployers.target import Target
+from certagent.deployers.traefik import Traefik
 from certagent.domain.deployments import (
     Deployment,
     DeploymentOutcome,
@@ -25,9 +27,21 @@ from certagent.domain.deployments import (
 )
 from certagent.domain.ports import Clock
 from certagent.system.files import UnknownOwnerError, find_user
+from certagent.system.processes import ReloadCoordinator
 
 Prove = Callable[[str], Awaitable[Proof]]
 """Look at this target's endpoints until the certificate with this fingerprint is served there, or time is up."""
+
+
+def make_target(name: str, settings: DeployTarget, reloads: ReloadCoordinator) -> Target:
+    """The target that the settings of the certificate called `name` describe; its reloads go through `reloads`."""
+    match settings:
+        case NginxTarget():
+            return Nginx(name, settings, reloads)
+        case TraefikTarget():
+            return Traefik(name, settings)
+        case CommandTarget():
+            return CommandService(name, settings, reloads)
 
 
 class Deployer:
@@ -93,7 +107,7 @@ class _Attempt:
     async def _promote(self) -> Proof | None:
         """Make it live and look; None when it did not get that far."""
         try:
-            async with self._target.still():
+            async with self._target.writing():
                 with self._step("promote"):
                     await asyncio.to_thread(self._target.promote, self._generation)
         except OSError as error:
@@ -132,7 +146,7 @@ class _Attempt:
     async def _roll_back(self, proof: Proof | None) -> Deployment:
         """The pair from before, loaded and proven; where there is none, the new one stays: it is the better of two."""
         try:
-            async with self._target.still():
+            async with self._target.writing():
                 with self._step("roll back"):
                     restored = await asyncio.to_thread(self._target.roll_back)
         except OSError as error:

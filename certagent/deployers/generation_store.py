@@ -1,4 +1,4 @@
-"""A folder of generations beside a service, and which of them is proven.
+"""A pair beside a service as generations in a folder, of which one is live by a link and one is proven.
 
 ```
 <root>/<N>/{privkey.pem, fullchain.pem}      complete as soon as it exists; 0 is what was there before certagent
@@ -6,32 +6,41 @@
 ```
 A folder's name is not trusted to tell its content: whoever wrote through a link has changed it, and then the same
 generation is put beside, as `<N>.1`, so that a live folder is never written to.
+
+A pair at two configured paths changes in one rename: both are links through one `current`.
+```
+<certificate's folder>/.certagent-<name>/current -> <N>            the rename
+<certificate> -> .certagent-<name>/current/fullchain.pem
+<key>         -> .certagent-<name>/current/privkey.pem
+```
+Files that were there before are taken over first: copied as a generation of their own, then replaced one by one by
+links that show the same content, so that at every instant the pair on disk matches.
 """
 
+import os
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
-from certagent.domain.certificates import UNREADABLE
-from certagent.domain.deployments import Generation
+from certagent.config import CommandTarget, NginxTarget
+from certagent.deployers.pair_inspection import CHAIN, KEY, fingerprint_in, inspect_pair, read_pair
+from certagent.domain.deployments import Generation, LivePair, RollbackResult
 from certagent.system.files import (
     FileContent,
     Owner,
     find_owner,
     make_folder,
-    read_file,
     read_link,
     remove_folder,
     require_writable,
     swap_link,
+    write_file,
     write_folder,
 )
+from certagent.system.processes import ReadersWriters
 
-KEY = "privkey.pem"
-CHAIN = "fullchain.pem"
 BEFORE = 0
 FOLDER_MODE = 0o755  # the key's own mode protects it; the service must get at its files
 
@@ -116,16 +125,111 @@ class GenerationStore:
             yield self.root / f"{number}.{attempt}"
 
 
-def read_pair(folder: Path) -> tuple[bytes, bytes] | None:
-    """(key, chain) in a folder, if both are there."""
-    key, chain = read_file(folder / KEY), read_file(folder / CHAIN)
-    return None if key is None or chain is None else (key, chain)
+class SymlinkedPair:
+    """The file part of a target with configured paths for certificate and key. See `Target` for the contract."""
+
+    def __init__(self, name: str, settings: NginxTarget | CommandTarget, files: ReadersWriters) -> None:
+        self._certificate = certificate = settings.certificate
+        self._key = settings.key
+        self._reader = settings.reader
+        self._ownership = Ownership(settings.owner, settings.group, settings.mode)
+        self._generations = GenerationStore(certificate.parent / f".certagent-{name}")
+        self._current = self._generations.root / "current"
+        self.files = files
+
+    def reader(self) -> str | None:
+        """See `Target`."""
+        return self._reader
+
+    def live(self) -> LivePair:
+        """See `Target`."""
+        return inspect_pair(self._certificate, self._certificate, self._key)
+
+    def lock_file(self) -> Path:
+        """See `Target`: by the certificate's path, not by what the agent calls it."""
+        return self._certificate.parent / f".certagent-{self._certificate.name}.lock"
+
+    def prepare(self) -> None:
+        """See `Target`."""
+        self._ownership.find()
+        for path in (self._certificate, self._key):
+            require_writable(path.parent)
+        self._generations.prepare()
+
+    def stage(self, generation: Generation) -> Path:
+        """See `Target`."""
+        self.prepare()
+        key = self._ownership.key_file(generation.key_pem)
+        return self._generations.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
+
+    def writing(self) -> AbstractAsyncContextManager[None]:
+        """See `Target`."""
+        return self.files.writing()
+
+    def promote(self, generation: Generation) -> None:
+        """See `Target`. Finds the paths as links, as somebody's files, or not at all."""
+        folder = self._generations.find(generation)
+        if not self._is_linked():
+            self._take_over()
+        swap_link(self._current, folder.name)
+        self._link()
+
+    def roll_back(self) -> RollbackResult | None:
+        """See `Target`."""
+        folder = self._generations.proven()
+        if folder is None or read_link(self._current) == folder.name:
+            return None
+        swap_link(self._current, folder.name)
+        return RollbackResult(fingerprint_in(folder))
+
+    def settle(self, generation: Generation) -> None:
+        """See `Target`."""
+        folder = self._generations.find(generation)
+        self._generations.settle(folder)
+        self._generations.prune(folder)
+
+    def _is_linked(self) -> bool:
+        return all(read_link(path) == target for path, target in self._links())
+
+    def _links(self) -> tuple[tuple[Path, str], tuple[Path, str]]:
+        beside = f"{self._generations.root.name}/current"
+        return (
+            (self._certificate, f"{beside}/{CHAIN}"),
+            (self._key, f"{beside}/{KEY}" if self._key.parent == self._certificate.parent else self._far_key()),
+        )
+
+    def _far_key(self) -> str:
+        return str(self._current.absolute() / KEY)
+
+    def _link(self) -> None:
+        for path, target in self._links():
+            swap_link(path, target)
+
+    def _take_over(self) -> None:
+        """Keep what is at the paths now as the generation from before; then show the same content through links."""
+        key, chain = _as_it_is(self._key), _as_it_is(self._certificate)
+        if key is None or chain is None:
+            self._keep_half()
+            return
+        folder = self._generations.put(BEFORE, key, chain)
+        if fingerprint_in(folder) is not None:
+            self._generations.settle(folder)
+        swap_link(self._current, folder.name)
+        self._link()
+
+    def _keep_half(self) -> None:
+        """Half a pair serves nobody, but it is not ours to lose."""
+        for path, target in self._links():
+            half = _as_it_is(path) if read_link(path) != target else None
+            if half is not None:
+                write_file(self._generations.root / f"before.{path.name}", half)
 
 
-def fingerprint_in(folder: Path) -> str | None:
-    """SHA-256 of the leaf in a folder; None when there is no readable certificate."""
-    pair = read_pair(folder)
+def _as_it_is(path: Path) -> FileContent | None:
+    """A file with its mode and owner, through whatever links lead to it."""
     try:
-        return x509.load_pem_x509_certificate(pair[1]).fingerprint(hashes.SHA256()).hex() if pair else None
-    except UNREADABLE:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            return FileContent(content=file.read(), mode=found.st_mode & 0o777, owner=Owner(found.st_uid, found.st_gid))
+    except FileNotFoundError:
         return None

@@ -1,19 +1,78 @@
 """nginx: two configured files, tested, reloaded. Neither `nginx -t` nor a reload is evidence; a handshake is.
 
-A reload that did not take shows in nginx's own processes: it keeps its workers, and its error log says why (FACTS).
+A reload that did not take shows in nginx's own processes, which are only read: it keeps its workers, and its error log
+says why (FACTS).
 """
 
 import asyncio
+import os
 from pathlib import Path
 
 import msgspec
 
 from certagent.config import NginxTarget
-from certagent.deployers.nginx_processes import NginxProcesses, find_workers
-from certagent.deployers.service_commands import attempt
-from certagent.deployers.symlinked_pair import SymlinkedPair
+from certagent.deployers.generation_store import SymlinkedPair
 from certagent.domain.deployments import Fault, Generation, Proof
-from certagent.system.reload_coordinator import ReloadCoordinator
+from certagent.system.processes import ReloadCoordinator, attempt
+from certagent.system.procfs import ProcFs
+
+_MASTER = "nginx: master process"
+_WORKER = "nginx: worker process"
+_LEAVING = "is shutting down"
+_GRAVE = ("[emerg]", "[alert]", "[crit]")
+_LARGEST_READ = 64 * 1024
+_LONGEST_LINE = 300
+
+
+class NginxProcesses(msgspec.Struct, frozen=True):
+    """One moment: the workers that are not leaving, by number, and how long each error log was."""
+
+    workers: frozenset[int]
+    logs: dict[str, int]
+
+    def were_kept(self, now: "NginxProcesses") -> bool:
+        """Whether no new worker has come since."""
+        return now.workers <= self.workers
+
+    def said_since(self) -> tuple[str | None, str | None]:
+        """(log, line): the first grave line since this moment; requests, and whoever made them, are not told."""
+        for log, size in self.logs.items():
+            for line in _read_from(Path(log), size).splitlines():
+                if any(word in line for word in _GRAVE):
+                    return log, line.strip()[:_LONGEST_LINE]
+        return next(iter(self.logs), None), None
+
+
+def find_workers() -> NginxProcesses | None:
+    """nginx in this container; None where it does not run, or may not be looked at."""
+    proc = ProcFs()
+    try:
+        found = [one for one in proc.processes("nginx") if proc.shares(one.pid, "pid")]
+    except OSError:
+        return None
+    masters = [one.pid for one in found if one.command[0].startswith(_MASTER)]
+    if not masters:
+        return None
+    names = {name for pid in masters for name in proc.open_files(pid) if "error" in Path(name).name}
+    at_work = (one for one in found if one.command[0].startswith(_WORKER) and _LEAVING not in one.command[0])
+    return NginxProcesses(frozenset(one.pid for one in at_work), {name: _size(name) for name in sorted(names)})
+
+
+def _size(name: str) -> int:
+    try:
+        return os.stat(name).st_size
+    except OSError:
+        return 0
+
+
+def _read_from(log: Path, start: int) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(start if start <= os.fstat(file.fileno()).st_size else 0)  # it may have been rotated
+            return file.read(_LARGEST_READ).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
 
 TEST_SECONDS = 20.0
 RELOAD_SECONDS = 30.0
@@ -40,21 +99,21 @@ class Nginx(SymlinkedPair):
     kind = "nginx"
     service = "nginx"
 
-    def __init__(self, name: str, settings: NginxTarget, turns: ReloadCoordinator) -> None:
-        self._who = name
-        super().__init__(name, settings, turns.files_of(self.service))
+    def __init__(self, name: str, settings: NginxTarget, reloads: ReloadCoordinator) -> None:
+        self._certificate_name = name
+        super().__init__(name, settings, reloads.files_of(self.service))
         self.name = f"nginx {settings.certificate}"
         self._reload = _BY_SYSTEMD if _BOOTED_BY_SYSTEMD.is_dir() else _BY_SIGNAL
-        self._turns = turns
+        self._reloads = reloads
         self._reloaded: _Reloaded | None = None
 
     async def validate(self) -> Fault | None:
         """`nginx -t` reads the configured paths: what is live, not what is staged."""
-        return await self._turns.take(_TEST, _test, reads=self.files)
+        return await self._reloads.run_shared(_TEST, _test, reads=self.files)
 
     async def reload(self) -> Fault | None:
         """Through systemd where it runs the machine, else by nginx's own signal; once for all who wait for it."""
-        self._reloaded = await self._turns.reload(self.service, self._who, self._reload_once)
+        self._reloaded = await self._reloads.reload(self.service, self._certificate_name, self._reload_once)
         return self._reloaded.fault
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:

@@ -45,7 +45,7 @@ class Target(Protocol):
         """Put the generation where it can be promoted from, unseen by the service; returns its folder."""
         ...
 
-    def still(self) -> AbstractAsyncContextManager[None]:
+    def writing(self) -> AbstractAsyncContextManager[None]:
         """Held around `promote` and `roll_back`: nothing of ours makes the service read its files meanwhile."""
         ...
 

@@ -5,21 +5,63 @@
 <dynamic>/certagent-<name>.yml
 ```
 Traefik watches <dynamic> and no certificate file (FACTS), so the YAML is written elsewhere and renamed into it.
+Which certificates it has loaded its API says (`GET /api/certificates`, since 3.7).
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
 
 from certagent.config import TraefikTarget
-from certagent.deployers.generation_store import CHAIN, FOLDER_MODE, KEY, GenerationStore, Ownership, fingerprint_in
-from certagent.deployers.pair_inspection import look_at_pair
-from certagent.deployers.traefik_api import Loaded, loaded_certificates
+from certagent.deployers.generation_store import FOLDER_MODE, GenerationStore, Ownership
+from certagent.deployers.pair_inspection import CHAIN, KEY, fingerprint_in, inspect_pair
 from certagent.domain.deployments import Fault, Generation, LivePair, Proof, RollbackResult
 from certagent.system.files import FileContent, make_folder, read_file, remove_file, require_writable, write_file
+from certagent.system.http import FetchError, connect, fetch
 from certagent.system.procfs import ProcFs
+
+ANSWER_SECONDS = 5.0
+_PAGE = 50  # of about 600 bytes each: a page stays within what is read of an answer
+_MOST_PAGES = 100
+
+
+class Loaded(msgspec.Struct, frozen=True, rename="camel"):
+    """One certificate that Traefik has loaded."""
+
+    cert_fingerprint: str = ""
+    sans: tuple[str, ...] = ()
+
+
+async def loaded_certificates(api: str) -> tuple[Loaded, ...] | None:
+    """All of them; None where the API does not answer, or is of a Traefik that does not have it."""
+    found: list[Loaded] = []
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            for page in range(1, _MOST_PAGES + 1):
+                certificates, following = await _page(api, page)
+                found += certificates
+                if following <= page:
+                    break
+    except (OSError, FetchError, TimeoutError, ValueError, msgspec.MsgspecError):
+        return None
+    return tuple(found)
+
+
+async def _page(api: str, page: int) -> tuple[list[Loaded], int]:
+    """(certificates, number of the next page); Traefik says 1 on the last one."""
+    parts = urlsplit(api)
+    connection = await connect(parts.hostname or "", parts.port or 80)
+    target = f"{parts.path.rstrip('/')}/api/certificates?page={page}&per_page={_PAGE}"
+    reply = await fetch(connection, parts.netloc, target, "certagent")
+    if reply.status != 200 or not reply.is_whole:
+        raise ValueError(f"status {reply.status}")
+    return msgspec.json.decode(reply.body, type=list[Loaded]), int(reply.headers.get("x-next-page", "1"))
 
 
 class Traefik:
@@ -34,7 +76,7 @@ class Traefik:
         self._api = settings.api
         self._reader = settings.reader
         self._ownership = Ownership(settings.owner, settings.group, settings.mode)
-        self._shelf = GenerationStore(self._certificates / name)
+        self._generations = GenerationStore(self._certificates / name)
         self.name = f"traefik {self._yaml}"
 
     def reader(self) -> str | None:
@@ -47,8 +89,8 @@ class Traefik:
 
     def live(self) -> LivePair:
         """See `Target`: what the YAML names."""
-        chain, key = _named(read_file(self._yaml)) or (self._shelf.root / CHAIN, self._shelf.root / KEY)
-        return look_at_pair(self._yaml, chain, key)
+        chain, key = _named(read_file(self._yaml)) or (self._generations.root / CHAIN, self._generations.root / KEY)
+        return inspect_pair(self._yaml, chain, key)
 
     def lock_file(self) -> Path:
         """See `Target`. Not in the folder that Traefik watches."""
@@ -59,21 +101,21 @@ class Traefik:
         self._ownership.find()
         require_writable(self._yaml.parent)
         make_folder(self._certificates, FOLDER_MODE)
-        self._shelf.prepare()
+        self._generations.prepare()
 
     def stage(self, generation: Generation) -> Path:
         """See `Target`."""
         self.prepare()
         key = self._ownership.key_file(generation.key_pem)
-        return self._shelf.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
+        return self._generations.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
 
-    def still(self) -> AbstractAsyncContextManager[None]:
+    def writing(self) -> AbstractAsyncContextManager[None]:
         """Nothing to wait for: a folder that a YAML names never changes."""
         return nullcontext()
 
     def promote(self, generation: Generation) -> None:
         """See `Target`."""
-        self._name(self._shelf.find(generation))
+        self._name(self._generations.find(generation))
 
     async def validate(self) -> Fault | None:
         """Traefik has no test of a configuration; what it drops shows in the handshake."""
@@ -97,7 +139,7 @@ class Traefik:
 
     def roll_back(self) -> RollbackResult | None:
         """See `Target`. Before the first settled generation there was no YAML of ours: then it goes away again."""
-        folder = self._shelf.proven()
+        folder = self._generations.proven()
         live = read_file(self._yaml)
         if live is None or (folder is not None and live == _document(folder)):
             return None
@@ -109,13 +151,13 @@ class Traefik:
 
     def settle(self, generation: Generation) -> None:
         """See `Target`."""
-        folder = self._shelf.find(generation)
-        self._shelf.settle(folder)
-        self._shelf.prune(folder)
+        folder = self._generations.find(generation)
+        self._generations.settle(folder)
+        self._generations.prune(folder)
 
     def _name(self, folder: Path) -> None:
         """Renamed even when it says so already: that makes Traefik read the pair again."""
-        write_file(self._yaml, FileContent(content=_document(folder), mode=0o644), staging=self._shelf.root)
+        write_file(self._yaml, FileContent(content=_document(folder), mode=0o644), staging=self._generations.root)
 
 
 def _not_loaded(name: str, yaml: Path, loaded: Sequence[Loaded]) -> Fault:

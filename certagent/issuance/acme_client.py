@@ -2,12 +2,17 @@
 
 Import this module late: it is what makes an agent grow with its first order. Signing, nonces and message forms are
 the package's; the flow, the waiting and the patience are ours (`certagent.issuance.order`). All requests of one
-account go through one thread: step-ca answers 500 to an account that orders in parallel.
+account go through one thread: step-ca answers 500 to an account that orders in parallel. Where the CA's name leads
+nowhere or to a wrong box, its configured addresses are asked; SNI, Host and trust stay those of the name, for the
+directory is built from the Host header and accounts are bound to their URL.
 """
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -24,6 +29,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from josepy.interfaces import JSONDeSerializable
 from josepy.jwa import ES256, ES384, RS256, JWASignature
 from josepy.jwk import JWK, JWKEC, JWKRSA
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPSConnectionPool
+from urllib3.connection import HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.util.connection import create_connection
 
 from certagent import __version__
 from certagent.domain.orders import (
@@ -38,18 +48,20 @@ from certagent.domain.orders import (
     Resource,
 )
 from certagent.domain.ports import Clock
-from certagent.issuance.accounts import AccountStore, ensure_account, thumbprint
-from certagent.issuance.documents import decode
-from certagent.issuance.pinned_transport import PinnedAdapter
-from certagent.issuance.response_parsing import (
+from certagent.issuance.keys import AccountStore, ensure_account, thumbprint
+from certagent.issuance.responses import (
+    AuthorityUnreachableError,
     Directory,
+    ProblemError,
+    RetryPolicy,
+    decode,
     location_of,
     read_authorization,
     read_order,
     read_problem,
     retry_after_of,
 )
-from certagent.issuance.retry import AuthorityUnreachableError, ProblemError, RetryPolicy
+from certagent.system.tls import trust_only
 
 ATTEMPTS = 5
 CONNECT_SECONDS = 3.0
@@ -84,7 +96,7 @@ class AcmeClient:
         self._accounts = accounts
         self._clock = clock
         self._binding = binding
-        self._lane = ThreadPoolExecutor(max_workers=1, thread_name_prefix="acme")
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="acme")
         self._account = Account(key_pem="")
         self._network: _Network | None = None
         self._resources: Directory | None = None
@@ -93,15 +105,15 @@ class AcmeClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self._lane.shutdown)
+        await asyncio.to_thread(self._executor.shutdown)
         if self._network is not None:
             self._network.session.close()
 
-    async def new_order(self, identifiers: Sequence[Identifier], terms: OrderOptions = _NO_TERMS) -> Order:
+    async def new_order(self, identifiers: Sequence[Identifier], options: OrderOptions = _NO_TERMS) -> Order:
         """RFC 8555 section 7.4; of the terms what the directory offers (RFC 9773 section 5 for the predecessor)."""
 
         def post(net: _Network, urls: Directory) -> Order:
-            return read_order(net.send(urls.new_order, self._new_order(identifiers, terms, urls)))
+            return read_order(net.send(urls.new_order, self._new_order(identifiers, options, urls)))
 
         return await self._call(Resource.ORDER, post)
 
@@ -142,9 +154,9 @@ class AcmeClient:
 
         return await self._call(Resource.CHALLENGE, post)
 
-    async def finalize(self, order: Order, request: x509.CertificateSigningRequest) -> Order:
+    async def finalize(self, order: Order, signing_request: x509.CertificateSigningRequest) -> Order:
         """RFC 8555 section 7.4. Done once: after a failure look at the order before trying again."""
-        message = acme.messages.CertificateRequest(csr=request)
+        message = acme.messages.CertificateRequest(csr=signing_request)
         return await self._call(
             Resource.FINALIZE, lambda net, _: read_order(net.send(order.finalize, message), order.url), is_once=True
         )
@@ -157,29 +169,24 @@ class AcmeClient:
         """RFC 8555 section 8.1. Only of use after a request was made, when there is an account."""
         return f"{token}.{thumbprint(self._account)}"
 
-    def _new_order(self, identifiers: Sequence[Identifier], terms: OrderOptions, urls: Directory) -> "_Document":
+    def _new_order(self, identifiers: Sequence[Identifier], options: OrderOptions, urls: Directory) -> "_Document":
         """The message: the package's own knows no lifetime and no predecessor."""
-        listed = [{"type": one.type, "value": one.value} for one in identifiers]
-        document: dict[str, Any] = {"identifiers": listed}
-        if terms.lifetime is not None:
-            document["notAfter"] = (self._clock.now() + terms.lifetime).isoformat(timespec="seconds")
-        if terms.profile is not None and urls.meta.profiles:
-            document["profile"] = terms.profile
-        if terms.replaces is not None and urls.renewal_info is not None:
-            document["replaces"] = terms.replaces
+        document: dict[str, Any] = {"identifiers": [{"type": one.type, "value": one.value} for one in identifiers]}
+        if options.lifetime is not None:
+            document["notAfter"] = (self._clock.now() + options.lifetime).isoformat(timespec="seconds")
+        if options.profile is not None and urls.meta.profiles:
+            document["profile"] = options.profile
+        if options.replaces is not None and urls.renewal_info is not None:
+            document["replaces"] = options.replaces
         return _Document(document)
 
     async def _call(
-        self,
-        resource: Resource,
-        ask: "Callable[[_Network, Directory], _Answer]",
-        *,
-        is_once: bool = False,
+        self, resource: Resource, ask: "Callable[[_Network, Directory], _Answer]", *, is_once: bool = False
     ) -> _Answer:
         retries = RetryPolicy(self._clock, ATTEMPTS, is_once=is_once)
         while True:
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._lane, self._ask, ask)
+                return await asyncio.get_running_loop().run_in_executor(self._executor, self._ask, ask)
             except ProblemError as error:
                 if error.problem.kind == "accountDoesNotExist" and retries.has_more:
                     self._account = msgspec.structs.replace(self._account, url=None)
@@ -200,8 +207,7 @@ class AcmeClient:
         if self._network is None or self._resources is None:
             self._account = ensure_account(self._accounts)
             self._network = _Network(self._account, PinnedAdapter(self._root, self._addresses), self._root)
-            response = self._network.get(self.directory)
-            self._resources = decode(response.content, Directory)
+            self._resources = decode(self._network.get(self.directory).content, Directory)
             self._network.new_nonce = self._resources.new_nonce
         return self._network, self._resources
 
@@ -231,7 +237,7 @@ class _Document:
 class _Network(ClientNetwork):
     """The package's signing and nonces over a session that trusts the pinned root and knows no proxy."""
 
-    def __init__(self, account: Account, adapter: PinnedAdapter, root: Path) -> None:
+    def __init__(self, account: Account, adapter: "PinnedAdapter", root: Path) -> None:
         super().__init__(key=_key(account), alg=ES256, user_agent=f"certagent/{__version__}")
         self.verify_ssl = str(root)  # type: ignore[assignment]  # handed on to requests, which takes a path
         self.session.trust_env = False
@@ -297,3 +303,48 @@ def _signer(key_pem: bytes) -> tuple[JWK, JWASignature] | None:
 
 def _key(account: Account) -> JWKEC:
     return JWKEC(key=serialization.load_pem_private_key(account.key_pem.encode(), password=None))
+
+
+class PinnedAdapter(HTTPAdapter):
+    """A `requests` adapter that trusts the root file alone and knows the CA's addresses."""
+
+    def __init__(self, root: Path, addresses: tuple[str, ...]) -> None:
+        self._context = trust_only(root)
+        self._addresses = addresses
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Give the pools our kind of connection."""
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+        pool = type("_Pool", (HTTPSConnectionPool,), {"ConnectionCls": _connection_to(self._addresses)})
+        self.poolmanager.pool_classes_by_scheme = {"https": pool}
+
+
+def _connection_to(addresses: tuple[str, ...]) -> type[HTTPSConnection]:
+    """A connection class that tries those addresses after the name itself."""
+
+    class Connection(HTTPSConnection):
+        _address: str | None = None
+
+        def connect(self) -> None:
+            """By name, then by each address; raises what happened by name when none of them works."""
+            self._address = None
+            try:
+                super().connect()
+            except (HTTPError, ssl.SSLError, OSError) as failure:
+                for self._address in addresses:
+                    with suppress(HTTPError, ssl.SSLError, OSError):
+                        self.close()
+                        return super().connect()
+                raise failure from None
+
+        def _new_conn(self) -> socket.socket:
+            if self._address is None:
+                return super()._new_conn()
+            try:
+                return create_connection((self._address, self.port), self.timeout, socket_options=self.socket_options)
+            except OSError as error:
+                kind = ConnectTimeoutError if isinstance(error, TimeoutError) else NewConnectionError
+                raise kind(self, f"{self._address}: {error}") from error
+
+    return Connection

@@ -21,9 +21,8 @@ from certagent.domain.certificates import fingerprint_of
 from certagent.domain.deployments import Generation
 from certagent.domain.orders import Failed, Issued, OrderOutcome, Problem, Resource, code_of
 from certagent.domain.ports import Clock
-from certagent.issuance.documents import decode
 from certagent.issuance.keys import certificate_request, make_key
-from certagent.issuance.retry import ProblemError, RetryPolicy
+from certagent.issuance.responses import ProblemError, RetryPolicy, decode
 from certagent.system.pinned_http import PinnedClient
 from certagent.system.tls import presenting
 

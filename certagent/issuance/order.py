@@ -9,10 +9,9 @@ then answers 500 to every order of that account.
 
 import asyncio
 import ipaddress
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from cryptography import x509
@@ -37,7 +36,10 @@ from certagent.domain.orders import (
 from certagent.domain.ports import Clock
 from certagent.issuance.failures import failed_by, lost, no_certificate, not_offered
 from certagent.issuance.keys import certificate_request, make_key
-from certagent.issuance.retry import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
+from certagent.issuance.responses import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
+
+if TYPE_CHECKING:  # it makes an agent grow, and is there with the first order
+    from certagent.issuance.acme_client import AcmeClient
 
 __all__ = ["AuthorityUnreachableError", "NotPresentedError", "OrderProcedure", "Solver", "CertificateRequest"]
 
@@ -73,26 +75,6 @@ class NotPresentedError(Exception):
         self.code = code
 
 
-class AuthorityPort(Protocol):
-    """The CA, as the flow needs it; see `certagent.issuance.acme_client.AcmeClient`, which also says what is raised."""
-
-    directory: str
-
-    async def new_order(self, identifiers: Sequence[Identifier], terms: OrderOptions) -> Order: ...
-
-    async def order(self, url: str) -> Order: ...
-
-    async def authorization(self, url: str) -> Authorization: ...
-
-    async def answer(self, challenge: Challenge) -> Challenge | None: ...
-
-    async def finalize(self, order: Order, request: x509.CertificateSigningRequest) -> Order: ...
-
-    async def certificate(self, url: str) -> bytes: ...
-
-    def key_authorization(self, token: str) -> str: ...
-
-
 class OrderStore(Protocol):
     """Where the order under way outlives the process."""
 
@@ -115,22 +97,23 @@ class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True):
     identifiers: tuple[str, ...]
     key_type: str
     key_pem: bytes | None = None
-    terms: OrderOptions = OrderOptions()
+    options: OrderOptions = OrderOptions()
 
     def __repr__(self) -> str:
-        return f"Wanted(identifiers={self.identifiers!r}, key_type={self.key_type!r}, terms={self.terms!r})"
+        shown = f"identifiers={self.identifiers!r}, key_type={self.key_type!r}, options={self.options!r}"
+        return f"CertificateRequest({shown})"
 
 
 class OrderProcedure:
     """Places and follows orders of one certificate, one at a time."""
 
-    def __init__(self, authority: AuthorityPort, solver: Solver, store: OrderStore, clock: Clock) -> None:
+    def __init__(self, authority: "AcmeClient", solver: Solver, store: OrderStore, clock: Clock) -> None:
         self._authority = authority
         self._solver = solver
         self._store = store
         self._clock = clock
 
-    async def obtain(self, wanted: CertificateRequest) -> OrderOutcome:
+    async def obtain(self, request: CertificateRequest) -> OrderOutcome:
         """Take up the order under way, or place one, and follow it to its end.
 
         Once issued, the order is still kept: whoever has the pair on disk calls `forget_order`. Raises
@@ -138,9 +121,9 @@ class OrderProcedure:
         """
         started = self._clock.monotonic()
         try:
-            outcome = await self._obtain(wanted)
+            outcome = await self._obtain(request)
         except ProblemError as error:
-            outcome = self._refused(error, wanted)
+            outcome = self._refused(error, request)
         except NotPresentedError as error:
             problem = Problem(detail=str(error), resource=Resource.CHALLENGE)
             outcome = Failed(code=error.code, problems=(problem,), can_retry=True)
@@ -148,9 +131,9 @@ class OrderProcedure:
             self._store.forget_order()
         return msgspec.structs.replace(outcome, took=timedelta(seconds=self._clock.monotonic() - started))
 
-    def _refused(self, error: ProblemError, wanted: CertificateRequest) -> Failed:
+    def _refused(self, error: ProblemError, request: CertificateRequest) -> Failed:
         """The CA's no. step-ca fails inside, and says no more, over a lifetime that its claims do not allow."""
-        problem, lifetime = error.problem, wanted.terms.lifetime
+        problem, lifetime = error.problem, request.options.lifetime
         is_finalizing = problem.resource is Resource.FINALIZE and (problem.status or 0) >= 500
         if lifetime is not None and (is_finalizing or problem.kind == "malformed"):
             asked = f"it does not issue for the lifetime that was asked for, {lifetime}: {problem.detail}"
@@ -159,8 +142,9 @@ class OrderProcedure:
         retry_after = timedelta(seconds=error.retry_after) if error.retry_after is not None else None
         return Failed(code=code_of(problem), problems=(problem,), can_retry=can_retry, retry_after=retry_after)
 
-    async def _obtain(self, wanted: CertificateRequest) -> OrderOutcome:
-        pending, order = await self._take_up(wanted) or await self._place(wanted)  # 1. the order, kept before all else
+    async def _obtain(self, request: CertificateRequest) -> OrderOutcome:
+        # 1. the order, kept before all else
+        pending, order = await self._take_up(request) or await self._place(request)
         if order.status is Status.PENDING:
             failed = await self._authorize(order)  # 2. every authorization, by its challenge
             if failed is not None:
@@ -175,15 +159,15 @@ class OrderProcedure:
             return no_certificate(order, error)
         return Issued(order_url=pending.url, key_pem=pending.key_pem.encode(), chain_pem=chain_pem, took=timedelta())
 
-    async def _take_up(self, wanted: CertificateRequest) -> tuple[PendingOrder, Order] | None:
-        """The order that an earlier attempt left, if it still leads to what is wanted."""
+    async def _take_up(self, request: CertificateRequest) -> tuple[PendingOrder, Order] | None:
+        """The order that an earlier attempt left, if it still leads to what is requested."""
         pending = self._store.pending_order()
         if pending is None:
             return None
         is_ours = (pending.directory, set(pending.identifiers), pending.key_type) == (
             self._authority.directory,
-            set(wanted.identifiers),
-            wanted.key_type,
+            set(request.identifiers),
+            request.key_type,
         )
         try:
             order = await self._authority.order(pending.url) if is_ours else None
@@ -197,29 +181,31 @@ class OrderProcedure:
             return None
         return pending, order
 
-    async def _place(self, wanted: CertificateRequest) -> tuple[PendingOrder, Order]:
-        key_pem = wanted.key_pem if wanted.key_pem is not None else await asyncio.to_thread(make_key, wanted.key_type)
-        order = await self._new_order(wanted)
+    async def _place(self, request: CertificateRequest) -> tuple[PendingOrder, Order]:
+        key_pem = request.key_pem
+        if key_pem is None:
+            key_pem = await asyncio.to_thread(make_key, request.key_type)
+        order = await self._new_order(request)
         pending = PendingOrder(
             url=order.url,
             directory=self._authority.directory,
-            identifiers=wanted.identifiers,
-            key_type=wanted.key_type,
+            identifiers=request.identifiers,
+            key_type=request.key_type,
             key_pem=key_pem.decode(),
             placed_at=self._clock.now(),
         )
         self._store.save_order(pending)
         return pending, order
 
-    async def _new_order(self, wanted: CertificateRequest) -> Order:
+    async def _new_order(self, request: CertificateRequest) -> Order:
         """Without the predecessor where the CA does not want to hear of it (RFC 9773 section 5)."""
-        identifiers = [_identifier(name) for name in wanted.identifiers]
+        identifiers = [_identifier(name) for name in request.identifiers]
         try:
-            return await self._authority.new_order(identifiers, wanted.terms)
+            return await self._authority.new_order(identifiers, request.options)
         except ProblemError as error:
-            if wanted.terms.replaces is None or is_passing(error.problem):
+            if request.options.replaces is None or is_passing(error.problem):
                 raise
-            return await self._authority.new_order(identifiers, msgspec.structs.replace(wanted.terms, replaces=None))
+            return await self._authority.new_order(identifiers, msgspec.structs.replace(request.options, replaces=None))
 
     async def _authorize(self, order: Order) -> Failed | None:
         """Answer every challenge, then see what came of each; None when all are valid."""
@@ -257,12 +243,12 @@ class OrderProcedure:
 
     async def _finalize(self, order: Order, pending: PendingOrder) -> Order:
         """Finalize an order that is not yet, and follow it until it is decided."""
-        request = certificate_request(pending.key_pem, pending.identifiers)
+        signing_request = certificate_request(pending.key_pem, pending.identifiers)
         deadline = self._clock.monotonic() + ISSUANCE_SECONDS
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while order.status not in (Status.VALID, Status.INVALID) and self._clock.monotonic() < deadline:
             if order.status is not Status.PROCESSING:
-                order = await self._finalize_once(order, request)
+                order = await self._finalize_once(order, signing_request)
             else:
                 await self._pause(order.retry_after, backoff)
                 order = await self._authority.order(order.url)
@@ -273,10 +259,10 @@ class OrderProcedure:
         pause = backoff.next_pause().total_seconds()
         await self._clock.sleep(min(retry_after or pause, LONGEST_RETRY_AFTER))
 
-    async def _finalize_once(self, order: Order, request: x509.CertificateSigningRequest) -> Order:
+    async def _finalize_once(self, order: Order, signing_request: x509.CertificateSigningRequest) -> Order:
         """A CA that failed inside may have issued all the same: the order says."""
         try:
-            return await self._authority.finalize(order, request)
+            return await self._authority.finalize(order, signing_request)
         except ProblemError as error:
             if error.problem.status is None or error.problem.status < 500:
                 raise

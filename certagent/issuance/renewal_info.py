@@ -11,8 +11,7 @@ import msgspec
 from cryptography import x509
 
 from certagent.domain.certificates import Window, renewal_identifier
-from certagent.issuance.documents import decode
-from certagent.issuance.retry import seconds_of
+from certagent.issuance.responses import decode, seconds_of
 from certagent.system.pinned_http import PinnedClient
 
 ANSWER_SECONDS = 10.0

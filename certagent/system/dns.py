@@ -20,7 +20,7 @@ import dns.rdataclass
 import dns.rdatatype
 
 from certagent.domain.rehearsals import DnsAnswer
-from certagent.system.addresses import socket_address
+from certagent.system.http import socket_address
 
 PORT = 53
 

@@ -1,4 +1,5 @@
-"""One raw HTTP/1.1 request over a socket that the caller connected. Follows nothing, verifies nothing, keeps nothing.
+"""Sockets to IP addresses, and one raw HTTP/1.1 request over a socket that the caller connected. Looks no name up,
+follows nothing, verifies nothing, keeps nothing.
 
 Everything that a hostile server can stretch is bounded here in bytes, and by the caller in time.
 """
@@ -12,7 +13,30 @@ from collections.abc import Mapping
 
 import msgspec
 
-from certagent.system.addresses import socket_address
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
+
+def socket_address(address: str, port: int) -> tuple[socket.AddressFamily, SocketAddress]:
+    """(family, address) of "10.0.0.12", "::1" or "fe80::1%eth0". Raises OSError for a scope that does not exist."""
+    host, _, scope = address.partition("%")
+    if ":" not in host:
+        return socket.AF_INET, (host, port)
+    return socket.AF_INET6, (host, port, 0, _scope_id(scope))
+
+
+def _scope_id(scope: str) -> int:
+    if not scope:
+        return 0
+    return int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
+
+
+def reachable_form(host: str) -> str:
+    """Where to connect for what listens on `host`: loopback for the unspecified address."""
+    return _UNSPECIFIED.get(host, host)
+
+
+_UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # what a person may have configured
+
 
 LARGEST_BODY = 64 * 1024
 

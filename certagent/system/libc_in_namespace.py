@@ -1,6 +1,6 @@
 """Run as a program, in a mount namespace of its own: other files in the place of some, then libc asked for a name.
 
-    unshare --mount --propagation private python -I private_libc.py NAMESPACE NAME SOURCE=TARGET...
+    unshare --mount --propagation private python -I libc_in_namespace.py NAMESPACE NAME SOURCE=TARGET...
 
 NAMESPACE is the starter's mount namespace: in that one nothing is mounted. Prints one JSON document,
 `{"addresses": [...], "error": null}`. Needs nothing but the standard library, so that it starts from anywhere.

@@ -14,15 +14,15 @@ _TABLE = Path("/proc/self/mountinfo")
 
 
 @contextmanager
-def telling_of_mounts(tell: Callable[[], object]) -> Iterator[None]:
-    """Call `tell` in the running loop whenever a mount came or went. Raises OSError when that cannot be known."""
+def watch_mounts(on_change: Callable[[], object]) -> Iterator[None]:
+    """Call `on_change` in the running loop whenever a mount came or went. Raises OSError when that cannot be known."""
     loop = asyncio.get_running_loop()
     with _TABLE.open("rb", buffering=0) as table, select.epoll() as events:
         events.register(table, select.EPOLLPRI)  # by itself the table is always readable: the loop cannot wait for it
 
         def told() -> None:
             events.poll(0)
-            tell()
+            on_change()
 
         loop.add_reader(events.fileno(), told)
         try:

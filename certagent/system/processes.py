@@ -1,16 +1,24 @@
-"""Other programs: an argument list, a clean environment, a bound in time, and what they said. Never a shell."""
+"""Other programs: an argument list, a clean environment, a bound in time, and what they said; never a shell.
+
+What many want of one service at once is run once for all of them, and not too often, and no file that the service then
+reads is changed meanwhile.
+"""
 
 import asyncio
 import os
 import pwd
+import re
 import signal
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import IO, Any
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from typing import IO, Any, TypeVar
 
 import msgspec
 
+from certagent.domain.deployments import Fault
+from certagent.domain.ports import Clock
 from certagent.system.files import Owner
 
 LARGEST_OUTPUT = 64 * 1024
@@ -93,3 +101,158 @@ def _tail(output: IO[bytes]) -> str:
     size = output.seek(0, os.SEEK_END)
     output.seek(max(0, size - LARGEST_OUTPUT))
     return output.read().decode("utf-8", "replace").strip()
+
+
+_PLACE = re.compile(r" in (/\S+):(\d+)$")
+
+
+async def attempt(
+    command: Sequence[str], timeout: float, code: str, summary: str, *, user: Owner | None = None
+) -> Fault | None:
+    """Run it; None when it ended well, else a fault with its own words, and the place that they name."""
+    shown = " ".join(command)
+    try:
+        finished = await run(command, timeout=timeout, user=user)
+    except OSError as error:
+        return Fault(code=code, explanation=f"{summary}: {shown} cannot be started ({error.strerror}).")
+    if finished.is_good:
+        return None
+    ended = f"did not end within {timeout:g} s" if finished.status is None else f"ended with {finished.status}"
+    said = next((line for line in finished.output.splitlines() if "[warn]" not in line), "and said nothing")
+    place = _PLACE.search(said)
+    return Fault(
+        code=code,
+        explanation=f"{summary}: {shown} {ended}: {said}",
+        file=place[1] if place else None,
+        line=int(place[2]) if place else None,
+        detail={"command": list(command), "status": finished.status, "output": finished.output},
+    )
+
+
+class ReadersWriters:
+    """Of one service's files. First come, first served: who wants to read waits for the changes under way, and nobody
+    begins another before that.
+
+    A pair is two files, and who reads them before and after a change sees a mixture, however atomic the change is.
+    """
+
+    def __init__(self) -> None:
+        self._door = asyncio.Lock()
+        self._changes = 0
+        self._unchanged = asyncio.Event()
+        self._unchanged.set()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Held while one's own files are changed; others may change theirs."""
+        async with self._door:
+            self._changes += 1
+            self._unchanged.clear()
+        try:
+            yield
+        finally:
+            self._changes -= 1
+            if not self._changes:
+                self._unchanged.set()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Held while the service reads."""
+        async with self._door:
+            await self._unchanged.wait()
+            yield
+
+
+_Result = TypeVar("_Result")
+
+APART_SECONDS = 1.05
+"""Between two reloads of a service. Not 1.0: what systemd takes until it tells the service varies."""
+PATIENCE_SECONDS = 3.0
+"""Between two reloads, while others are expected who want one, too."""
+_LOOK_EVERY = 0.02
+
+
+class ReloadCoordinator:
+    """One for all deployments of an agent: a hundred certificates of one nginx are a reload a second, not a hundred."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._queues: dict[Hashable, _Queue] = {}
+        self._files: defaultdict[Hashable, ReadersWriters] = defaultdict(ReadersWriters)
+        self._expected: defaultdict[Hashable, set[str]] = defaultdict(set)
+
+    def files_of(self, service: Hashable) -> ReadersWriters:
+        """For all who change that service's files, and for the turns in which it reads them."""
+        return self._files[service]
+
+    @contextmanager
+    def expecting(self, service: Hashable, certificate: str) -> Iterator[None]:
+        """Meanwhile `who` is on the way to a reload of that service, until it asks for one."""
+        expected = self._expected[service]
+        expected.add(certificate)
+        try:
+            yield
+        finally:
+            expected.discard(certificate)
+
+    async def reload(self, service: Hashable, certificate: str, act: Callable[[], Awaitable[_Result]]) -> _Result:
+        """As `run_shared`; of many who come one after the other, the last do not wait because one just missed them."""
+        expected = self._expected[service]
+        expected.discard(certificate)
+        return await self.run_shared(service, act, apart=APART_SECONDS, reads=self.files_of(service), awaits=expected)
+
+    async def run_shared(
+        self,
+        key: Hashable,
+        act: Callable[[], Awaitable[_Result]],
+        *,
+        apart: float = 0.0,
+        reads: ReadersWriters | None = None,
+        awaits: Collection[str] = (),
+    ) -> _Result:
+        """Have `act` begin after this call, and share what comes of it with all who ask before it begins. Nobody
+        changes the files that it `reads` meanwhile.
+
+        Two never run at once, and begin at least `apart` seconds after each other; more, up to `PATIENCE_SECONDS`,
+        while `awaits` is not empty. Raises what `act` raises. When who leads is cancelled, another of them leads.
+        """
+        queue = self._queues.setdefault(key, _Queue())
+        while (shared := queue.next) is not None:
+            await asyncio.wait([shared])
+            if not shared.cancelled():
+                result: _Result = shared.result()
+                return result
+        queue.next = turn = asyncio.get_running_loop().create_future()
+        try:
+            async with queue.busy:
+                await self._clock.sleep(max(0.0, queue.began + apart - self._clock.monotonic()))
+                while awaits and self._clock.monotonic() < queue.began + PATIENCE_SECONDS:
+                    await self._clock.sleep(_LOOK_EVERY)
+                async with reads.reading() if reads is not None else nullcontext():
+                    queue.next = None  # whoever comes from here on has changed something that this turn may not see
+                    queue.began = self._clock.monotonic()
+                    result = await act()
+        except BaseException as error:
+            queue.next = None if queue.next is turn else queue.next
+            _fail(turn, error)
+            raise
+        turn.set_result(result)
+        return result
+
+
+def _fail(turn: asyncio.Future[Any], error: BaseException) -> None:
+    """Trouble is shared; that its leader goes away concerns nobody else."""
+    if isinstance(error, Exception):
+        turn.set_exception(error)
+        turn.exception()  # there may be nobody to share it
+    else:
+        turn.cancel()
+
+
+class _Queue:
+    """Of one service."""
+
+    def __init__(self) -> None:
+        self.next: asyncio.Future[Any] | None = None
+        self.busy = asyncio.Lock()
+        self.began = float("-inf")

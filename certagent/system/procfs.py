@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from certagent.system.addresses import socket_address
+from certagent.system.http import socket_address
 
 LARGEST_FILE = 4 * 1024 * 1024
 

@@ -24,13 +24,19 @@ from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.system.procfs import ProcFs, TcpSocket
 from certagent.vantage import proxy
 from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess
-from certagent.vantage.ca_resolver import ResolverSession
+from certagent.vantage.ca_resolver import (
+    MOST_NAMES,
+    FileObservation,
+    ResolverSession,
+    Snapshot,
+    names_of_fleet,
+    resolve_all,
+)
 from certagent.vantage.dialer import Dialer
 from certagent.vantage.dns01_probe import look_up_record
 from certagent.vantage.http01_probe import Http01Probe
 from certagent.vantage.node_vantage import ask_libc
 from certagent.vantage.rehearsal_limits import CHALLENGE_PORTS, RehearsalLimits
-from certagent.vantage.resolver_observation import MOST_NAMES, FileObservation, Snapshot, names_of_fleet, resolve_all
 from certagent.vantage.tls_alpn01_probe import TlsAlpn01Probe
 
 _BURST, _EVERY = 200, timedelta(seconds=0.05)
@@ -50,10 +56,10 @@ class AuthorityVantage:
         self._settings = settings
         self._clock = clock
         self._proc = proc or ProcFs()
-        self._authority = CaProcess(vantage, clock, self._proc, _provisioner_of(settings.authority.directory))
-        self._rules = RehearsalLimits(allow=vantage.allow)
-        self._limit = RateLimiter(clock, burst=_BURST, every=_EVERY)
-        self._limit_by_name = RateLimiter(
+        self._ca_process = CaProcess(vantage, clock, self._proc, _provisioner_of(settings.authority.directory))
+        self._limits = RehearsalLimits(allow=vantage.allow)
+        self._rate_limit = RateLimiter(clock, burst=_BURST, every=_EVERY)
+        self._rate_limit_by_name = RateLimiter(
             clock, burst=_BURST_OF_NAME, every=_EVERY_OF_NAME, most_keys=_MOST_NAMES_KNOWN
         )
         self._known = _KnownAddresses()
@@ -61,63 +67,63 @@ class AuthorityVantage:
 
     async def rehearse(self, request: RehearsalRequest) -> Rehearsal:
         """Fetch the planted token as the CA would. Never raises: what could not be done is `unavailable`, with why."""
-        objection = self._rules.objection(request) or self._rate_objection(request.identifier)
+        objection = self._limits.objection(request) or self._rate_objection(request.identifier)
         if objection is not None:
             return self._unavailable(request, objection)
         async with self._at_once:
             try:
-                world = await asyncio.to_thread(self._authority.look)
+                ca = await asyncio.to_thread(self._ca_process.observe)
             except BlindError as error:
                 return self._unavailable(request, str(error))
-            return await self._rehearse_in(world, request)
+            return await self._rehearse_at(ca, request)
 
     async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
         """What the CA's resolver files now do to the fleet's names; `before` adds the names that it had."""
         try:
-            world = await asyncio.to_thread(self._authority.look)
+            ca = await asyncio.to_thread(self._ca_process.observe)
         except BlindError as error:
             return FileObservation(reason=str(error))
-        snapshots = [world.states, *([before] if before is not None else [])]
-        names = names_of_fleet(snapshots, self._settings.dns.zones, self._rules.allows)
-        async with ResolverSession(world.files, self._settings.dns.nameservers) as desk:
-            resolutions = await resolve_all(desk, names)
+        snapshots = [ca.states, *([before] if before is not None else [])]
+        names = names_of_fleet(snapshots, self._settings.dns.zones, self._limits.allows)
+        async with ResolverSession(ca.files, self._settings.dns.nameservers) as session:
+            resolutions = await resolve_all(session, names)
         for resolution in resolutions:
             self._known.remember(resolution)
         return FileObservation(
-            snapshot=world.states,
+            snapshot=ca.states,
             resolutions=resolutions,
-            unread=world.files.hosts.unread,
-            files=world.files,
+            unread=ca.files.hosts.unread,
+            files=ca.files,
             own_names=(urlsplit(self._settings.authority.directory).hostname or "",),
             own_addresses=await asyncio.to_thread(self._proc.addresses),
             left_out=max(0, len(names) - MOST_NAMES),
         )
 
-    async def _rehearse_in(self, world: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
+    async def _rehearse_at(self, ca: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
         if request.challenge == "dns-01":
-            return await self._rehearse_record(world, request)
+            return await self._rehearse_record(ca, request)
         is_http = request.challenge == "http-01"
-        port = world.manner.http_port if is_http else world.manner.tls_port
-        used_proxy = proxy.proxy_for(world.environment, request.identifier, port) if is_http else None
-        async with ResolverSession(world.files, self._settings.dns.nameservers) as desk:
-            lookup = await desk.look_up(_asked_name(request, world))
+        port = ca.fetch_options.http_port if is_http else ca.fetch_options.tls_port
+        used_proxy = proxy.proxy_for(ca.environment, request.identifier, port) if is_http else None
+        async with ResolverSession(ca.files, self._settings.dns.nameservers) as session:
+            lookup = await session.look_up(_asked_name(request, ca))
             attempts: tuple[Attempt, ...] = ()
             direct: tuple[Attempt, ...] = ()
             if is_http and (lookup.addresses or used_proxy is not None):
-                attempts = await self._fetch(desk, world.environment).attempts(request, lookup, world.manner)
+                attempts = await self._fetch(session, ca.environment).attempts(request, lookup, ca.fetch_options)
                 if used_proxy is not None and lookup.addresses and not (attempts and attempts[-1].matched):
-                    direct = await self._fetch(desk, {}).attempts(request, lookup, world.manner)
+                    direct = await self._fetch(session, {}).attempts(request, lookup, ca.fetch_options)
             elif lookup.addresses:
                 attempts = await self._handshakes().attempts(request, lookup, port)
-            resolution = await desk.resolution(lookup)
-        libc = await ask_libc(request.identifier) if _libc_may_know_better(lookup, world) else None
+            resolution = await session.resolution(lookup)
+        libc = await ask_libc(request.identifier) if _libc_may_know_better(lookup, ca) else None
         outcome, reason = judge(
-            attempts, needs_password=proxy.needs_password(world.environment) and used_proxy is not None
+            attempts, needs_password=proxy.needs_password(ca.environment) and used_proxy is not None
         )
         if not request.planted and _somebody_answered(attempts):
             outcome, reason, attempts = RehearsalOutcome.UNAVAILABLE, _OPEN, ()
         known = self._known.remember(resolution)
-        ports = CHALLENGE_PORTS | {world.manner.http_port} if is_http else frozenset[int]()  # TLS is dialled afresh
+        ports = CHALLENGE_PORTS | {ca.fetch_options.http_port} if is_http else frozenset[int]()  # TLS is dialled afresh
         return Rehearsal(
             identifier=request.identifier,
             challenge=request.challenge,
@@ -129,23 +135,23 @@ class AuthorityVantage:
             attempts=attempts,
             direct=direct,
             planted=request.planted,
-            stale=stale_connections(world.connections, ports, resolution, known),
-            settles_at=world.settles_at,
-            authority_flags=world.shown_flags(),
+            stale=stale_connections(ca.connections, ports, resolution, known),
+            settles_at=ca.settles_at,
+            authority_flags=ca.shown_flags(),
             proxy=used_proxy,
-            started_by=world.started_by,
-            provisioner=world.provisioner,
-            unreadable=world.files.unreadable,
-            unseen_file=HOSTS_FILE if request.identifier.lower() in world.unseen_names else None,
+            started_by=ca.started_by,
+            provisioner=ca.provisioner,
+            unreadable=ca.files.unreadable,
+            unseen_file=HOSTS_FILE if request.identifier.lower() in ca.unseen_names else None,
             libc=libc,
         )
 
-    async def _rehearse_record(self, world: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
+    async def _rehearse_record(self, ca: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
         """dns-01: where the name itself leads does not matter. A record that nobody planted is not looked for."""
         txt, outcome = None, RehearsalOutcome.UNAVAILABLE
         if request.planted:
             digest = bytes.fromhex(request.digest)
-            txt = await look_up_record(request.identifier, digest, world.files, strict_fqdn=world.manner.strict_fqdn)
+            txt = await look_up_record(request.identifier, digest, ca.files, strict_fqdn=ca.fetch_options.strict_fqdn)
             outcome = RehearsalOutcome.PASSED if txt.matched else RehearsalOutcome.FAILED
         return Rehearsal(
             identifier=request.identifier,
@@ -156,21 +162,21 @@ class AuthorityVantage:
             planted=request.planted,
             node=self._settings.agent.name,
             txt=txt,
-            settles_at=world.settles_at,
-            authority_flags=world.shown_flags(),
-            started_by=world.started_by,
-            provisioner=world.provisioner,
-            unreadable=world.files.unreadable,
+            settles_at=ca.settles_at,
+            authority_flags=ca.shown_flags(),
+            started_by=ca.started_by,
+            provisioner=ca.provisioner,
+            unreadable=ca.files.unreadable,
         )
 
     def _handshakes(self) -> TlsAlpn01Probe:
-        return TlsAlpn01Probe(Dialer(self._rules.may_connect, self._listens, is_silence_final=False))
+        return TlsAlpn01Probe(Dialer(self._limits.may_connect, self._listens, is_silence_final=False))
 
-    def _fetch(self, desk: ResolverSession, environment: Mapping[str, str]) -> Http01Probe:
+    def _fetch(self, session: ResolverSession, environment: Mapping[str, str]) -> Http01Probe:
         return Http01Probe(
-            desk.look_up,
-            self._rules,
-            Dialer(self._rules.may_connect, self._listens),
+            session.look_up,
+            self._limits,
+            Dialer(self._limits.may_connect, self._listens),
             proxy_for=partial(proxy.proxy_for, environment),
             proxy_dialer=Dialer(lambda _address: True),
         )
@@ -180,7 +186,7 @@ class AuthorityVantage:
 
     def _rate_objection(self, identifier: str) -> str | None:
         """Why not now, or None; then it counts."""
-        is_early = self._limit_by_name.take(identifier) > 0 or self._limit.take() > 0
+        is_early = self._rate_limit_by_name.take(identifier) > 0 or self._rate_limit.take() > 0
         return _TOO_MANY if is_early else None
 
     def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
@@ -228,15 +234,15 @@ def _provisioner_of(directory: str) -> str:
     return parts[-2] if len(parts) > 1 else ""
 
 
-def _asked_name(request: RehearsalRequest, world: CaEnvironment) -> str:
-    needs_dot = world.manner.strict_fqdn and not request.identifier.endswith(".")
+def _asked_name(request: RehearsalRequest, ca: CaEnvironment) -> str:
+    needs_dot = ca.fetch_options.strict_fqdn and not request.identifier.endswith(".")
     return request.identifier + "." * needs_dot
 
 
-def _libc_may_know_better(lookup: Lookup, world: CaEnvironment) -> bool:
+def _libc_may_know_better(lookup: Lookup, ca: CaEnvironment) -> bool:
     """Not where DNS is out of reach and libc has no other source: it would only wait for the same nameservers."""
     if lookup.error in ("timeout", "unreachable"):
-        return world.files.nsswitch.has_more_than_go()
+        return ca.files.nsswitch.has_more_than_go()
     return lookup.error is not None
 
 

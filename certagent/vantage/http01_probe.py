@@ -57,7 +57,7 @@ class Http01Probe:
     def __init__(
         self,
         look_up: LookUp,
-        rules: RehearsalLimits,
+        limits: RehearsalLimits,
         dialer: Dialer,
         fetching_for: timedelta = FETCHING_FOR,
         proxy_for: Callable[[str, int, str], str | None] = lambda _name, _port, _scheme: None,
@@ -66,13 +66,13 @@ class Http01Probe:
         self._proxy_for = proxy_for
         self._proxy_dialer = proxy_dialer or dialer
         self._look_up = look_up
-        self._rules = rules
+        self._limits = limits
         self._dialer = dialer
         self._ends_at = asyncio.get_running_loop().time() + fetching_for.total_seconds()
 
-    async def attempts(self, request: RehearsalRequest, lookup: Lookup, manner: FetchOptions) -> tuple[Attempt, ...]:
+    async def attempts(self, request: RehearsalRequest, lookup: Lookup, options: FetchOptions) -> tuple[Attempt, ...]:
         """One attempt per address tried; the last one is the one that decides."""
-        start = _challenge_url(request, manner)
+        start = _challenge_url(request, options)
         failed, hop, reply = await self._get(start, lookup)
         before = tuple(Attempt(hops=(one,)) for one in failed)
         if hop is None:
@@ -101,7 +101,7 @@ class Http01Probe:
         parts = _split(url)
         if parts is None or parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
             return "protocol"
-        if not self._rules.allows(parts.hostname) or _port(parts) not in self._rules.ports:
+        if not self._limits.allows(parts.hostname) or _port(parts) not in self._limits.ports:
             return "redirect_offsite"
         if requests >= MOST_REQUESTS:
             return "redirect_loop"
@@ -156,9 +156,9 @@ class Http01Probe:
             return None, kind_of(error), errno.errorcode.get(error.errno or 0)
 
 
-def _challenge_url(request: RehearsalRequest, manner: FetchOptions) -> str:
-    name = request.identifier + ("." if manner.strict_fqdn and not request.identifier.endswith(".") else "")
-    port = "" if manner.http_port == _DEFAULT_PORTS["http"] else f":{manner.http_port}"
+def _challenge_url(request: RehearsalRequest, options: FetchOptions) -> str:
+    name = request.identifier + ("." if options.strict_fqdn and not request.identifier.endswith(".") else "")
+    port = "" if options.http_port == _DEFAULT_PORTS["http"] else f":{options.http_port}"
     return f"http://{name}{port}{CHALLENGE_PATH}{request.token}"
 
 

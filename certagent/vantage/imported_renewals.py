@@ -128,25 +128,25 @@ def _of_list(file: Path) -> list[ImportedRenewal]:
     document = _json(file)
     entries = document.get("certificates") if isinstance(document, dict) else document
     try:
-        listed = msgspec.convert(entries, list[ListedRenewal], dec_hook=lambda kind, value: kind(value))
+        parsed = msgspec.convert(entries, list[ListedRenewal], dec_hook=lambda kind, value: kind(value))
     except (msgspec.ValidationError, TypeError) as error:
         raise ValueError(f"{file} is no list of certificates: {error}") from error
-    return [_listed(file, one) for one in listed]
+    return [_of_entry(file, entry) for entry in parsed]
 
 
-def _listed(file: Path, one: ListedRenewal) -> ImportedRenewal:
-    owner, _, group = (one.owner or "").partition(":")
-    hook = one.post_renewal_command
+def _of_entry(file: Path, entry: ListedRenewal) -> ImportedRenewal:
+    owner, _, group = (entry.owner or "").partition(":")
+    hook = entry.post_renewal_command
     command: Mapping[str, Any] = {"command": tuple(hook)} if isinstance(hook, tuple) else _command(hook)
     try:
-        mode = int(one.permissions, 8) if one.permissions else None
+        mode = int(entry.permissions, 8) if entry.permissions else None
     except ValueError as error:
-        raise ValueError(f"{file}: {one.common_name}: {one.permissions!r} is no mode (such as 0640)") from error
+        raise ValueError(f"{file}: {entry.common_name}: {entry.permissions!r} is no mode (such as 0640)") from error
     return ImportedRenewal(
-        name=_name_of(one.common_name),
-        identifiers=tuple(dict.fromkeys((one.common_name, *one.sans))),
-        certificate=one.cert_path,
-        key=one.key_path,
+        name=_name_of(entry.common_name),
+        identifiers=tuple(dict.fromkeys((entry.common_name, *entry.sans))),
+        certificate=entry.cert_path,
+        key=entry.key_path,
         source=file,
         owner=owner or None,
         group=group or None,

@@ -37,7 +37,7 @@ class NameserverObserver:
         self._root = root
         self._arguments: tuple[str, ...] | None = None
 
-    def look(self) -> NameserverObservation | None:
+    def observe(self) -> NameserverObservation | None:
         """What it was told; None where no dnsmasq answers on port 53."""
         running = next((one for one in self._proc.processes("dnsmasq") if _is_on_port(one)), None)
         if running is not None:

@@ -15,12 +15,12 @@ from certagent.domain.observations import ListeningSocket, NodeObservation
 from certagent.domain.rehearsals import LibcAnswer, Resolution
 from certagent.domain.reports import Resolver
 from certagent.system.clock import SystemClock
+from certagent.system.processes import ReloadCoordinator
 from certagent.system.procfs import Process, ProcFs
-from certagent.system.reload_coordinator import ReloadCoordinator
-from certagent.vantage.ca_resolver import ResolverSession
-from certagent.vantage.resolver_observation import (
+from certagent.vantage.ca_resolver import (
     MOST_NAMES,
     FileObservation,
+    ResolverSession,
     Snapshot,
     names_of_fleet,
     read_files,
@@ -30,7 +30,7 @@ from certagent.vantage.resolver_observation import (
 RESPONDING_FOR = timedelta(seconds=2)
 LIBC_FOR = timedelta(seconds=3.3)  # as long as a silent nameserver costs anywhere
 
-_LOOKS_APART = 0.2
+_READS_APART = 0.2
 """Seconds between two looks at the same thing, where there is a crowd of those who want one."""
 _Seen = TypeVar("_Seen")
 
@@ -52,7 +52,7 @@ class NodeVantage:
         self._zones = zones
         self._proc = proc or ProcFs()
         self._root = root
-        self._turns = ReloadCoordinator(SystemClock())
+        self._reads = ReloadCoordinator(SystemClock())
 
     def addresses(self) -> tuple[str, ...]:
         """This node's own addresses, without loopback and link-local."""
@@ -84,15 +84,15 @@ class NodeVantage:
     async def resolve(self, name: str) -> Resolution:
         """A name by this node's files and every nameserver, hosts and DNS side by side, as a Go program sees it."""
         files, _ = await asyncio.to_thread(read_files, self._root, self._proc)
-        async with ResolverSession(files, self._nameservers) as desk:
-            return await desk.resolve(name)
+        async with ResolverSession(files, self._nameservers) as session:
+            return await session.resolve(name)
 
-    async def look(self, identifier: str, authority: str) -> NodeObservation:
+    async def observe(self, identifier: str, authority: str) -> NodeObservation:
         """This node's own view of an identifier of it, and of the CA's name. Never raises; bounded."""
         files, _ = await self._once_for_all("files", partial(read_files, self._root, self._proc))
-        async with ResolverSession(files, self._nameservers) as desk, asyncio.TaskGroup() as group:
-            resolution = group.create_task(desk.resolve(identifier), name=f"resolve {identifier} here")
-            authority_resolution = group.create_task(desk.resolve(authority), name=f"resolve {authority} here")
+        async with ResolverSession(files, self._nameservers) as session, asyncio.TaskGroup() as group:
+            resolution = group.create_task(session.resolve(identifier), name=f"resolve {identifier} here")
+            authority_resolution = group.create_task(session.resolve(authority), name=f"resolve {authority} here")
             libc = group.create_task(ask_libc(identifier), name=f"ask libc for {identifier}")
             authority_libc = group.create_task(ask_libc(authority), name=f"ask libc for {authority}")
         return NodeObservation(
@@ -109,8 +109,8 @@ class NodeVantage:
         files, states = await asyncio.to_thread(read_files, self._root, self._proc)
         snapshots = [states, *([before] if before is not None else [])]
         names = names_of_fleet(snapshots, self._zones, lambda _name: False)
-        async with ResolverSession(files, self._nameservers) as desk:
-            resolutions = await resolve_all(desk, names)
+        async with ResolverSession(files, self._nameservers) as session:
+            resolutions = await resolve_all(session, names)
         return FileObservation(
             snapshot=states,
             resolutions=resolutions,
@@ -121,9 +121,9 @@ class NodeVantage:
             left_out=max(0, len(names) - MOST_NAMES),
         )
 
-    async def _once_for_all(self, what: str, look: Callable[[], _Seen]) -> _Seen:
-        """A look that is the same for every identifier: it begins after this call, and is shared with all who wait."""
-        return await self._turns.take(what, partial(asyncio.to_thread, look), apart=_LOOKS_APART)
+    async def _once_for_all(self, what: str, read: Callable[[], _Seen]) -> _Seen:
+        """What is the same for every identifier is read once for all who wait: begun after this call, never before."""
+        return await self._reads.run_shared(what, partial(asyncio.to_thread, read), apart=_READS_APART)
 
     def _listening(self) -> list[tuple["_Socket", Process | None]]:
         sockets = [_Socket(one.address, one.port, one.inode) for one in self._proc.sockets("listen")]

@@ -35,7 +35,7 @@ class WebServerConfigs:
         self._traefik: tuple[Stamp, Configuration | None] = ((), None)
         self._reading = Lock()
 
-    def look(self, name: str) -> tuple[WebServerObservation, ...]:
+    def observe(self, name: str) -> tuple[WebServerObservation, ...]:
         """What each web server here does on port 80 with the challenge of `name`."""
         looks = []
         with self._reading:  # who comes second finds it read

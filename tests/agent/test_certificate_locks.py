@@ -4,9 +4,9 @@ from pathlib import Path
 
 from certagent.agent.certificate_locks import CertificateLocks
 from certagent.config import CertificateSection, CommandTarget, ListenerSolver
-from certagent.deployers import make_target
+from certagent.deployers.deploy import make_target
 from certagent.state import State
-from tests.deployers.turns import TURNS
+from tests.deployers.reloads import RELOADS
 
 
 def _certificate(root: Path, name: str = "web") -> CertificateSection:
@@ -20,7 +20,7 @@ def _certificate(root: Path, name: str = "web") -> CertificateSection:
 
 def _claims(state: Path) -> CertificateLocks:
     def lock_files(certificate: CertificateSection) -> list[Path]:
-        return [make_target(certificate.name, one, TURNS).lock_file() for one in certificate.deploy]
+        return [make_target(certificate.name, one, RELOADS).lock_file() for one in certificate.deploy]
 
     return CertificateLocks(f"agent-{state.name}", State(state), lock_files)
 

@@ -12,8 +12,8 @@ from certagent.domain.reports import Outcome, Report, Trigger
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.domain.resolution.resolv_conf import ResolvConf
 from certagent.reporting import Spool
+from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.node_vantage import NodeVantage
-from certagent.vantage.resolver_observation import FileObservation, Snapshot
 from tests.clock import FakeClock
 
 SECTION = "# --- BEGIN PVE ---\n{}# --- END PVE ---\n"

@@ -14,13 +14,12 @@ from typing import Any
 import msgspec
 
 from certagent.config import CommandTarget
-from certagent.deployers import make_target
-from certagent.deployers.deploy import Deployer
-from certagent.deployers.pair_validation import read_roots
+from certagent.deployers.deploy import Deployer, make_target
+from certagent.deployers.pair_inspection import read_roots
 from certagent.domain.deployments import Deployment, Generation, Proof
 from certagent.proof import Prover
 from certagent.system.clock import SystemClock
-from tests.deployers.turns import TURNS
+from tests.deployers.reloads import RELOADS
 
 
 class Job(msgspec.Struct):
@@ -48,7 +47,7 @@ async def deploy(job: Job, step: str = "") -> Deployment:
         within = timedelta(seconds=job.within)
         return await prover.prove(fingerprint, job.settings.prove, job.identifiers, within)
 
-    target = make_target(job.name, job.settings, TURNS)
+    target = make_target(job.name, job.settings, RELOADS)
     if step not in ("", "prove"):
         setattr(target, step, die)
     return await Deployer(job.identifiers, read_roots(job.root), SystemClock()).deploy(target, job.generation, prove)

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from certagent.config import CommandTarget, DeployTarget, TraefikTarget
-from certagent.deployers import make_target
+from certagent.deployers.deploy import make_target
 from certagent.domain.deployments import Generation
-from tests.deployers.turns import TURNS
+from tests.deployers.reloads import RELOADS
 
 STEPS = ("rename", "symlink", "mkdir", "unlink", "rmdir", "chmod", "fchmod", "open", "pwrite", "ftruncate")
 
@@ -40,7 +40,7 @@ def settings(kind: str, folder: Path) -> DeployTarget:
 
 def deploy(scenario: Scenario, folder: Path) -> None:
     """The file part of a deployment of each generation."""
-    target = make_target("web", settings(scenario.kind, folder), TURNS)
+    target = make_target("web", settings(scenario.kind, folder), RELOADS)
     for generation in scenario.generations:
         target.stage(generation)
         target.promote(generation)

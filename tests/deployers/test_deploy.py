@@ -19,14 +19,14 @@ import pytest
 from certagent.config import CommandTarget
 from certagent.deployers.command import CommandService
 from certagent.deployers.deploy import Deployer
-from certagent.deployers.pair_validation import read_roots
+from certagent.deployers.pair_inspection import read_roots
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation, Proof
 from certagent.proof import Prover
 from certagent.system.clock import SystemClock
 from tests.certificates import UNREADABLE_NAMES, Authority, Pair
 from tests.deployers.dies_at import Job, deploy
-from tests.deployers.turns import TURNS
+from tests.deployers.reloads import RELOADS
 from tests.tls_servers import TlsServer, tls_server
 
 NAME = "web.internal"
@@ -206,7 +206,7 @@ async def test_a_failed_command_does_not_matter_when_the_new_pair_is_served(plac
 async def test_a_service_that_refuses_its_configuration_keeps_the_old_pair(place: Place) -> None:
     """It is not even reloaded."""
     job = place.job()
-    target = Refusing("web", job.settings, TURNS)
+    target = Refusing("web", job.settings, RELOADS)
     deployer = Deployer(job.identifiers, read_roots(job.root), SystemClock())
     deployment = await deployer.deploy(target, job.generation, _prover(job))
     assert deployment.outcome is DeploymentOutcome.ROLLED_BACK
@@ -215,7 +215,7 @@ async def test_a_service_that_refuses_its_configuration_keeps_the_old_pair(place
 
 
 def _command(settings: CommandTarget) -> CommandService:
-    return CommandService("web", settings, TURNS)
+    return CommandService("web", settings, RELOADS)
 
 
 class Refusing(CommandService):

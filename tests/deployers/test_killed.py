@@ -9,12 +9,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from certagent.deployers import make_target
+from certagent.deployers.deploy import make_target
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Generation
 from tests.certificates import Authority, Pair
 from tests.deployers.killed import Scenario, deploy, settings, spare_the_disk
-from tests.deployers.turns import TURNS
+from tests.deployers.reloads import RELOADS
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +83,7 @@ def test_a_linked_pair_always_matches(tmp_path: Path, start: str) -> None:
         deploy(scenario, copy)
         served = _assert_pair_matches(copy / "ssl" / "web.key", copy / "ssl" / "web.crt")
         assert served == scenario.generations[1].facts.fingerprint
-        assert make_target("web", target, TURNS).roll_back() is None  # what is live is what is proven
+        assert make_target("web", target, RELOADS).roll_back() is None  # what is live is what is proven
     print(f"killed at {len(copies)} places")
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from certagent.config import CommandTarget, NginxTarget
-from certagent.deployers import make_target
-from certagent.deployers.nginx_processes import NginxProcesses
+from certagent.deployers.deploy import make_target
+from certagent.deployers.nginx import NginxProcesses
 from certagent.deployers.target import Target
 from certagent.system.clock import SystemClock
-from certagent.system.reload_coordinator import ReloadCoordinator
+from certagent.system.processes import ReloadCoordinator
 from tests.clock import FakeClock
 
 SAID = """nginx: [warn] conflicting server name "a" on 0.0.0.0:80, ignored
@@ -87,9 +87,9 @@ async def test_many_deployments_share_a_test_and_a_reload(tmp_path: Path, monkey
     """Twenty certificates of one nginx, at once."""
     monkeypatch.setattr("certagent.deployers.nginx._BOOTED_BY_SYSTEMD", tmp_path)
     asked = _program(tmp_path, monkeypatch, status=0)
-    turns = ReloadCoordinator(FakeClock())
+    reloads = ReloadCoordinator(FakeClock())
     settings = NginxTarget(certificate=tmp_path / "a.crt", key=tmp_path / "a.key")
-    targets = [make_target(f"n{number}", settings, turns) for number in range(20)]
+    targets = [make_target(f"n{number}", settings, reloads) for number in range(20)]
     await asyncio.gather(*(target.validate() for target in targets))
     await asyncio.gather(*(target.reload() for target in targets))
     assert asked.read_text().splitlines() == ["nginx -t -q", "systemctl reload nginx"]
@@ -106,14 +106,14 @@ async def test_no_pair_changes_while_nginx_reads_all_of_them(
         program.write_text(f"#!/bin/sh\ntouch {tmp_path}/reads\nuntil [ -e {tmp_path}/end ]; do sleep 0.01; done\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    turns = ReloadCoordinator(SystemClock())
+    reloads = ReloadCoordinator(SystemClock())
     settings = NginxTarget(certificate=tmp_path / "a.crt", key=tmp_path / "a.key")
-    one, other = (make_target(name, settings, turns) for name in ("one", "other"))
+    one, other = (make_target(name, settings, reloads) for name in ("one", "other"))
     elsewhere = CommandTarget(certificate=tmp_path / "b.crt", key=tmp_path / "b.key", command=("true",))
     read = asyncio.create_task(getattr(one, reading)(), name=reading)
     while not (tmp_path / "reads").exists():
         await asyncio.sleep(0.01)
-    async with make_target("elsewhere", elsewhere, turns).still():
+    async with make_target("elsewhere", elsewhere, reloads).writing():
         pass
     changed = asyncio.create_task(_change(other), name="change")
     await asyncio.sleep(0.1)
@@ -124,7 +124,7 @@ async def test_no_pair_changes_while_nginx_reads_all_of_them(
 
 
 async def _change(target: Target) -> None:
-    async with target.still():
+    async with target.writing():
         pass
 
 

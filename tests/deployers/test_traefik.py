@@ -7,12 +7,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from certagent.config import TraefikTarget
-from certagent.deployers import make_target
+from certagent.deployers.deploy import make_target
 from certagent.deployers.target import Target
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Generation, RollbackResult
 from tests.certificates import Authority
-from tests.deployers.turns import TURNS
+from tests.deployers.reloads import RELOADS
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def dynamic(tmp_path: Path) -> Path:
 @pytest.fixture
 def target(dynamic: Path) -> Target:
     """Traefik as configured."""
-    return make_target("traefik", TraefikTarget(dynamic=dynamic), TURNS)
+    return make_target("traefik", TraefikTarget(dynamic=dynamic), RELOADS)
 
 
 @pytest.fixture(scope="module")
@@ -87,4 +87,4 @@ def test_it_goes_back_to_what_was_settled(target: Target, dynamic: Path, generat
 def test_the_generations_may_lie_elsewhere(dynamic: Path, tmp_path: Path, generations: list[Generation]) -> None:
     """As `certificates` says."""
     elsewhere = TraefikTarget(dynamic=dynamic, certificates=tmp_path / "elsewhere")
-    assert make_target("traefik", elsewhere, TURNS).stage(generations[0]) == tmp_path / "elsewhere" / "traefik" / "1"
+    assert make_target("traefik", elsewhere, RELOADS).stage(generations[0]) == tmp_path / "elsewhere" / "traefik" / "1"

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 
 from certagent.domain.orders import Account, PendingOrder
 from certagent.issuance.acme_client import AcmeClient
-from certagent.issuance.solvers.http01_responder import Http01Responder
+from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 

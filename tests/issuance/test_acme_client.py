@@ -8,7 +8,7 @@ import pytest
 
 from certagent.domain.orders import Identifier, Order, Problem, Status
 from certagent.issuance.acme_client import AcmeClient
-from certagent.issuance.retry import AuthorityUnreachableError, ProblemError, RetryPolicy, seconds_of
+from certagent.issuance.responses import AuthorityUnreachableError, ProblemError, RetryPolicy, seconds_of
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 from tests.issuance.conftest import MemoryAccounts, StepCa, free_port

@@ -20,8 +20,7 @@ from certagent.domain.rehearsals import ACME_TLS, Attempt, Origin, RehearsalRequ
 from certagent.domain.resolution.go import Lookup
 from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.order import CertificateRequest, OrderProcedure
-from certagent.issuance.solvers.alpn_responder import TlsAlpn01Responder
-from certagent.issuance.solvers.responder_server import MOST_CONNECTIONS
+from certagent.issuance.solvers.responders import MOST_CONNECTIONS, TlsAlpn01Responder
 from certagent.system.clock import SystemClock
 from certagent.system.tls import serving
 from certagent.vantage.dialer import Dialer

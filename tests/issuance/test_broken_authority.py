@@ -19,7 +19,7 @@ from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.directory import check_directory
 from certagent.issuance.mtls import MtlsRenewal
 from certagent.issuance.order import AuthorityUnreachableError, CertificateRequest, OrderProcedure
-from certagent.issuance.solvers.http01_responder import Http01Responder
+from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa

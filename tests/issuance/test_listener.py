@@ -12,8 +12,7 @@ import pytest
 
 from certagent.agent.rehearsal import planted
 from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest, body_for
-from certagent.issuance.solvers.http01_responder import LARGEST_REQUEST, Http01Responder
-from certagent.issuance.solvers.responder_server import MOST_CONNECTIONS
+from certagent.issuance.solvers.responders import LARGEST_REQUEST, MOST_CONNECTIONS, Http01Responder
 from certagent.system.clock import SystemClock
 from certagent.system.http import Reply, connect, fetch
 from tests.issuance.conftest import free_port

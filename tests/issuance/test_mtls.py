@@ -13,7 +13,7 @@ from certagent.domain.orders import Failed, Issued
 from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.mtls import MtlsRenewal
 from certagent.issuance.order import CertificateRequest, OrderProcedure
-from certagent.issuance.solvers.http01_responder import Http01Responder
+from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa, free_port

@@ -13,8 +13,8 @@ from certagent.domain.certificates import read_facts
 from certagent.domain.orders import Authorization, Challenge, Failed, Identifier, Issued, Order, OrderOptions, Problem
 from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.order import CertificateRequest, OrderProcedure
-from certagent.issuance.retry import ProblemError
-from certagent.issuance.solvers.http01_responder import Http01Responder
+from certagent.issuance.responses import ProblemError
+from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa
 
@@ -230,11 +230,11 @@ class FailsInside(AcmeClient):
     has_issued = True
     finalized = 0
 
-    async def finalize(self, order: Order, request: x509.CertificateSigningRequest) -> Order:
+    async def finalize(self, order: Order, signing_request: x509.CertificateSigningRequest) -> Order:
         """Count, and fail once."""
         self.finalized += 1
         if self.has_issued or self.finalized > 1:
-            order = await super().finalize(order, request)
+            order = await super().finalize(order, signing_request)
         if self.finalized == 1:
             raise ProblemError(Problem(type="urn:ietf:params:acme:error:serverInternal", status=500))
         return order

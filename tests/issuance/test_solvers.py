@@ -22,8 +22,8 @@ from certagent.config import HookSolver, Rfc2136Solver
 from certagent.domain.dns01_record import TxtAnswer, text_of
 from certagent.domain.orders import Account, Challenge, Failed, Issued, Status
 from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest
-from certagent.issuance.accounts import ensure_account, thumbprint
 from certagent.issuance.acme_client import AcmeClient
+from certagent.issuance.keys import ensure_account, thumbprint
 from certagent.issuance.order import CertificateRequest, NotPresentedError, OrderProcedure
 from certagent.issuance.solvers import dns01_update
 from certagent.issuance.solvers.dns01_program import Dns01Program, HookRecord

@@ -16,8 +16,8 @@ from certagent.issuance.keys import is_of_type, make_key
 from certagent.issuance.mtls import MtlsRenewal
 from certagent.issuance.order import CertificateRequest, OrderProcedure
 from certagent.issuance.renewal_info import RenewalInfoClient
-from certagent.issuance.retry import ProblemError
-from certagent.issuance.solvers.http01_responder import Http01Responder
+from certagent.issuance.responses import ProblemError
+from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, Pebble, StepCa
 
@@ -46,7 +46,7 @@ def _facts(outcome: OrderOutcome) -> CertificateFacts:
 
 async def test_a_lifetime_is_asked_for_and_given(authority: AcmeClient, listener: Http01Responder) -> None:
     """Ten minutes from now; the CA begins a minute ago."""
-    issued = await _obtain(authority, listener, terms=OrderOptions(lifetime=timedelta(minutes=10)))
+    issued = await _obtain(authority, listener, options=OrderOptions(lifetime=timedelta(minutes=10)))
     assert timedelta(minutes=10) <= _facts(issued).lifetime() <= timedelta(minutes=12)
 
 
@@ -54,7 +54,7 @@ async def test_a_lifetime_that_the_ca_does_not_allow_has_a_name(
     authority: AcmeClient, listener: Http01Responder, orders: MemoryOrders
 ) -> None:
     """step-ca fails inside over it, and would for ever: the order is given up, not kept."""
-    wanted = msgspec.structs.replace(WANTED, terms=OrderOptions(lifetime=timedelta(days=9)))
+    wanted = msgspec.structs.replace(WANTED, options=OrderOptions(lifetime=timedelta(days=9)))
     failed = await OrderProcedure(authority, listener, orders, SystemClock()).obtain(wanted)
     assert isinstance(failed, Failed)
     assert (failed.code, failed.can_retry) == ("ca.lifetime_denied", False)
@@ -183,9 +183,9 @@ async def test_a_profile_is_asked_for_where_there_are_profiles(
     elsewhere: AcmeClient, answering: Http01Responder
 ) -> None:
     """And one that the CA does not have is its no, by value."""
-    issued = await _obtain(elsewhere, answering, terms=OrderOptions(profile="shortlived"))
+    issued = await _obtain(elsewhere, answering, options=OrderOptions(profile="shortlived"))
     assert _facts(issued).lifetime() < timedelta(days=7)
-    failed = await _obtain(elsewhere, answering, terms=OrderOptions(profile="nonsense"))
+    failed = await _obtain(elsewhere, answering, options=OrderOptions(profile="nonsense"))
     assert isinstance(failed, Failed)
     assert failed.code == "ca.policy_denies"
 
@@ -207,7 +207,7 @@ async def test_a_renewal_names_its_predecessor_once(elsewhere: AcmeClient, answe
     terms = OrderOptions(replaces=renewal_identifier(first))
     assert terms.replaces is not None
     for _ in range(2):
-        assert isinstance(await _obtain(elsewhere, answering, terms=terms), Issued)
+        assert isinstance(await _obtain(elsewhere, answering, options=terms), Issued)
 
 
 async def test_a_predecessor_that_the_ca_does_not_know_is_no_hindrance(
@@ -216,7 +216,7 @@ async def test_a_predecessor_that_the_ca_does_not_know_is_no_hindrance(
     """The node has moved from one CA to another."""
     stranger = _leaf(await _obtain(authority, listener))
     assert isinstance(
-        await _obtain(elsewhere, answering, terms=OrderOptions(replaces=renewal_identifier(stranger))), Issued
+        await _obtain(elsewhere, answering, options=OrderOptions(replaces=renewal_identifier(stranger))), Issued
     )
 
 

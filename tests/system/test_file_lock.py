@@ -3,8 +3,7 @@
 import asyncio
 from contextlib import AbstractAsyncContextManager
 
-from certagent.system.file_lock import ReadersWriters
-from certagent.system.reload_coordinator import ReloadCoordinator
+from certagent.system.processes import ReadersWriters, ReloadCoordinator
 from tests.clock import FakeClock
 
 
@@ -41,10 +40,10 @@ async def _all_that_can() -> None:
 async def test_changes_go_on_beside_each_other_and_a_reading_alone() -> None:
     """A change that comes after the reading waits for it, so that readings come to their turn."""
     files, scene = ReadersWriters(), _Scene()
-    await scene.begin("a", files.changing())
-    await scene.begin("b", files.changing())
+    await scene.begin("a", files.writing())
+    await scene.begin("b", files.writing())
     await scene.begin("reading", files.reading())
-    await scene.begin("late", files.changing())
+    await scene.begin("late", files.writing())
     assert scene.said == ["a begins", "b begins"]
     for name in ("b", "a", "reading", "late"):
         await scene.end(name)
@@ -66,23 +65,23 @@ async def test_a_change_that_is_given_up_or_fails_holds_nobody_up() -> None:
 
 
 async def _fail(files: ReadersWriters) -> None:
-    async with files.changing():
+    async with files.writing():
         raise OSError
 
 
 async def test_who_asks_while_a_turn_waits_for_the_files_shares_it() -> None:
     """It has not read anything yet."""
-    turns, scene, done = ReloadCoordinator(FakeClock()), _Scene(), []
-    files = turns.files_of("nginx")
+    reloads, scene, done = ReloadCoordinator(FakeClock()), _Scene(), []
+    files = reloads.files_of("nginx")
 
     async def read() -> int:
         done.append("read")
         return len(done)
 
-    await scene.begin("change", files.changing())
-    first = asyncio.create_task(turns.take("nginx", read, reads=files), name="first")
+    await scene.begin("change", files.writing())
+    first = asyncio.create_task(reloads.run_shared("nginx", read, reads=files), name="first")
     await _all_that_can()
-    second = asyncio.create_task(turns.take("nginx", read, reads=files), name="second")
+    second = asyncio.create_task(reloads.run_shared("nginx", read, reads=files), name="second")
     await _all_that_can()
     assert done == []
     await scene.end("change")

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from certagent.system.reload_coordinator import APART_SECONDS, PATIENCE_SECONDS, ReloadCoordinator
+from certagent.system.processes import APART_SECONDS, PATIENCE_SECONDS, ReloadCoordinator
 from tests.clock import FakeClock
 
 
@@ -24,11 +24,11 @@ class _Service:
 
 async def test_all_who_ask_before_it_begins_share_it() -> None:
     """And whoever asks while it runs gets the next one: this one may not have seen what they changed."""
-    service, turns = _Service(), ReloadCoordinator(FakeClock())
-    first = asyncio.create_task(turns.take("nginx", service.reload), name="first")
+    service, reloads = _Service(), ReloadCoordinator(FakeClock())
+    first = asyncio.create_task(reloads.run_shared("nginx", service.reload), name="first")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    late = [asyncio.create_task(turns.take("nginx", service.reload), name=f"late {n}") for n in range(50)]
+    late = [asyncio.create_task(reloads.run_shared("nginx", service.reload), name=f"late {n}") for n in range(50)]
     await asyncio.sleep(0)
     service.go_on.set()
     assert await first == 1
@@ -39,10 +39,10 @@ async def test_two_begin_apart() -> None:
     """By the clock; another service does not wait."""
     clock, service = FakeClock(), _Service()
     service.go_on.set()
-    turns = ReloadCoordinator(clock)
+    reloads = ReloadCoordinator(clock)
     for _ in range(3):
-        await turns.take("nginx", service.reload, apart=1.0)
-    await turns.take("haproxy", service.reload, apart=1.0)
+        await reloads.run_shared("nginx", service.reload, apart=1.0)
+    await reloads.run_shared("haproxy", service.reload, apart=1.0)
     assert [seconds for seconds in clock.slept if seconds] == [1.0, 1.0]
 
 
@@ -50,22 +50,22 @@ async def test_a_reload_waits_for_who_is_expected() -> None:
     """Once there was one: the first who comes is served at once, and then it is one for all who are on the way."""
     clock, service = FakeClock(), _Service()
     service.go_on.set()
-    turns = ReloadCoordinator(clock)
+    reloads = ReloadCoordinator(clock)
     with ExitStack() as stack:
         for who in "abcd":
-            stack.enter_context(turns.expecting("nginx", who))
-        assert await turns.reload("nginx", "a", service.reload) == 1
+            stack.enter_context(reloads.expecting("nginx", who))
+        assert await reloads.reload("nginx", "a", service.reload) == 1
         assert clock.slept == [0.0]
-        second = asyncio.create_task(turns.reload("nginx", "b", service.reload), name="b")
+        second = asyncio.create_task(reloads.reload("nginx", "b", service.reload), name="b")
         for _ in range(10):
             await asyncio.sleep(0)
         assert not second.done()
-        with turns.expecting("haproxy", "d"):
+        with reloads.expecting("haproxy", "d"):
             pass  # is another service's
-        third = asyncio.create_task(turns.reload("nginx", "c", service.reload), name="c")
+        third = asyncio.create_task(reloads.reload("nginx", "c", service.reload), name="c")
         await asyncio.sleep(0)
         assert not second.done()
-        fourth = asyncio.create_task(turns.reload("nginx", "d", service.reload), name="d")
+        fourth = asyncio.create_task(reloads.reload("nginx", "d", service.reload), name="d")
         assert await asyncio.gather(second, third, fourth) == [2, 2, 2]
     assert APART_SECONDS <= sum(clock.slept) < PATIENCE_SECONDS
 
@@ -74,36 +74,38 @@ async def test_a_reload_does_not_wait_for_ever() -> None:
     """Who is expected may be held up by a CA that is down; or give up, and is expected no more."""
     clock, service = FakeClock(), _Service()
     service.go_on.set()
-    turns = ReloadCoordinator(clock)
-    with turns.expecting("nginx", "late"):
+    reloads = ReloadCoordinator(clock)
+    with reloads.expecting("nginx", "late"):
         for _ in range(2):
-            await turns.reload("nginx", "early", service.reload)
+            await reloads.reload("nginx", "early", service.reload)
         assert PATIENCE_SECONDS <= sum(clock.slept) < PATIENCE_SECONDS + 0.1
     before = sum(clock.slept)
-    await turns.reload("nginx", "early", service.reload)
+    await reloads.reload("nginx", "early", service.reload)
     assert sum(clock.slept) == pytest.approx(before + APART_SECONDS)
 
 
 async def test_what_goes_wrong_goes_wrong_once() -> None:
     """The next turn is a new one."""
-    turns = ReloadCoordinator(FakeClock())
+    reloads = ReloadCoordinator(FakeClock())
 
     async def fail() -> None:
         raise OSError("no")
 
     with pytest.raises(OSError, match="no"):
-        await turns.take("nginx", fail)
+        await reloads.run_shared("nginx", fail)
     service = _Service()
     service.go_on.set()
-    assert await turns.take("nginx", service.reload) == 1
+    assert await reloads.run_shared("nginx", service.reload) == 1
 
 
 async def test_who_shares_a_turn_whose_leader_is_cancelled_takes_another() -> None:
     """Before it begins and while it runs; they share one again. Who is cancelled himself is so, and nobody else."""
-    service, turns = _Service(), ReloadCoordinator(FakeClock())
-    running = asyncio.create_task(turns.take("nginx", service.reload), name="running")
+    service, reloads = _Service(), ReloadCoordinator(FakeClock())
+    running = asyncio.create_task(reloads.run_shared("nginx", service.reload), name="running")
     await _pause()
-    leader, *sharers = (asyncio.create_task(turns.take("nginx", service.reload), name=f"late {n}") for n in range(4))
+    leader, *sharers = (
+        asyncio.create_task(reloads.run_shared("nginx", service.reload), name=f"late {n}") for n in range(4)
+    )
     await _pause()
     leader.cancel()
     await _pause()
@@ -118,14 +120,14 @@ async def test_who_shares_a_turn_whose_leader_is_cancelled_takes_another() -> No
 
 async def test_trouble_is_shared_as_well() -> None:
     """It is the same for all who asked before."""
-    service, turns = _Service(), ReloadCoordinator(FakeClock())
+    service, reloads = _Service(), ReloadCoordinator(FakeClock())
 
     async def fail() -> int:
         raise OSError("no")
 
-    running = asyncio.create_task(turns.take("nginx", service.reload), name="running")
+    running = asyncio.create_task(reloads.run_shared("nginx", service.reload), name="running")
     await _pause()
-    late = [asyncio.create_task(turns.take("nginx", fail), name=f"late {n}") for n in range(3)]
+    late = [asyncio.create_task(reloads.run_shared("nginx", fail), name=f"late {n}") for n in range(3)]
     await _pause()
     service.go_on.set()
     assert await running == 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.vantage.broken_references import find_dangling
+from certagent.vantage.static_observation import find_dangling
 
 STATIC = """entryPoints:
   web:

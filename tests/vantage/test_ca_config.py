@@ -8,7 +8,7 @@ import pytest
 
 from certagent.domain.rehearsals import Provisioner
 from certagent.system.procfs import Process, ProcFs
-from certagent.vantage.ca_config import read_provisioner, read_unit
+from certagent.vantage.ca_process import read_provisioner, read_unit
 
 PID = 7
 CONFIGURATION = {

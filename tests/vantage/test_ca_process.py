@@ -1,4 +1,4 @@
-"""The CA's own world, read from a real process beside us (a shell that is called like it)."""
+"""The CA's own environment, read from a real process beside us (a shell that is called like it)."""
 
 import asyncio
 import os
@@ -81,14 +81,14 @@ def ca_of_nobody() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_the_ca_s_world_is_seen(ca: subprocess.Popen[bytes], server: socket.socket) -> None:
     """Process, flags, connection, files; of the environment only what concerns us."""
-    world = CaProcess(SECTION, SystemClock()).look()
-    assert world.process.pid == ca.pid
-    assert world.shown_flags() == ("--acme-strict-fqdn", "--acme-http-port=8080", "--resolver=10.0.0.1:53")
-    assert (world.manner.http_port, world.manner.strict_fqdn) == (8080, True)
-    assert world.files.resolv_conf.asked() == ("10.0.0.1",)
-    assert world.connections == (Connection(address="127.0.0.1", port=server.getsockname()[1]),)
-    assert set(world.environment) == {"HTTP_PROXY", "NO_PROXY", "GODEBUG"}
-    assert world.states["/etc/hosts"].content == Path("/etc/hosts").read_bytes()
+    environment = CaProcess(SECTION, SystemClock()).observe()
+    assert environment.process.pid == ca.pid
+    assert environment.shown_flags() == ("--acme-strict-fqdn", "--acme-http-port=8080", "--resolver=10.0.0.1:53")
+    assert (environment.fetch_options.http_port, environment.fetch_options.strict_fqdn) == (8080, True)
+    assert environment.files.resolv_conf.asked() == ("10.0.0.1",)
+    assert environment.connections == (Connection(address="127.0.0.1", port=server.getsockname()[1]),)
+    assert set(environment.environment) == {"HTTP_PROXY", "NO_PROXY", "GODEBUG"}
+    assert environment.states["/etc/hosts"].content == Path("/etc/hosts").read_bytes()
 
 
 async def test_a_proxy_makes_the_rehearsal_unavailable_and_shows_no_secret(ca: subprocess.Popen[bytes]) -> None:
@@ -167,7 +167,7 @@ def test_what_we_may_not_see_is_said(ca: subprocess.Popen[bytes]) -> None:
         "from certagent.system.clock import SystemClock\n"
         f"authority = CaProcess(VantageSection(allow=(), process={NAME!r}), SystemClock())\n"
         "os.setgid(65534), os.setuid(65534)\n"
-        "try: authority.look()\n"
+        "try: authority.observe()\n"
         "except BlindError as error: print(error)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -200,11 +200,11 @@ def test_a_fresh_change_needs_time_to_settle(
     monkeypatch.setattr(ProcFs, "root_of", lambda _self, _pid: tmp_path / "root")
     clock = SetClock(datetime.now(UTC))
     authority = CaProcess(SECTION, clock)
-    settles_at = authority.look().settles_at
+    settles_at = authority.observe().settles_at
     assert settles_at is not None
     assert timedelta(0) < settles_at - clock.now() <= CACHED_FOR
     clock.instant += CACHED_FOR
-    assert authority.look().settles_at is None
+    assert authority.observe().settles_at is None
 
 
 def test_a_change_that_moves_no_time_is_noticed_by_content(
@@ -217,9 +217,9 @@ def test_a_change_that_moves_no_time_is_noticed_by_content(
     monkeypatch.setattr(ProcFs, "root_of", lambda _self, _pid: tmp_path / "root")
     clock = SetClock(datetime.now(UTC) + timedelta(minutes=1))
     authority = CaProcess(SECTION, clock)
-    assert authority.look().settles_at is None
+    assert authority.observe().settles_at is None
     (etc / "hosts").unlink()
-    assert authority.look().settles_at == clock.now() + CACHED_FOR
+    assert authority.observe().settles_at == clock.now() + CACHED_FOR
 
 
 def test_an_edit_that_keeps_size_and_time_stays_unseen_until_touched(
@@ -234,7 +234,7 @@ def test_an_edit_that_keeps_size_and_time_stays_unseen_until_touched(
     def look_at(content: str, seconds: int) -> set[str]:
         hosts.write_text(content)
         os.utime(hosts, (seconds, seconds))
-        return set(authority.look().unseen_names)
+        return set(authority.observe().unseen_names)
 
     assert look_at("10.0.0.153 a.internal # x\n", 1_000) == set()
     assert look_at("10.0.0.153 a.internal # y\n", 1_000) == set()
@@ -252,18 +252,18 @@ def test_what_the_ca_s_user_may_not_read_is_absent_to_it(
     (etc / "resolv.conf").write_text("nameserver 10.0.0.153\n")
     monkeypatch.setattr(ProcFs, "root_of", lambda _self, _pid: tmp_path / "root")
     authority = CaProcess(SECTION, SystemClock())
-    assert authority.look().files.unreadable == ()
+    assert authority.observe().files.unreadable == ()
     for name in ("hosts", "resolv.conf"):
         (etc / name).chmod(0o640)
-    world = authority.look()
-    assert world.process.pid == ca_of_nobody.pid
-    assert world.files.unreadable == ("/etc/hosts", "/etc/resolv.conf")
-    assert world.files.in_hosts("a.internal") == ()
-    assert world.files.resolv_conf.asked() == ("127.0.0.1", "::1")
-    assert world.states["/etc/hosts"].content == b"10.0.0.12 a.internal\n"
+    environment = authority.observe()
+    assert environment.process.pid == ca_of_nobody.pid
+    assert environment.files.unreadable == ("/etc/hosts", "/etc/resolv.conf")
+    assert environment.files.in_hosts("a.internal") == ()
+    assert environment.files.resolv_conf.asked() == ("127.0.0.1", "::1")
+    assert environment.states["/etc/hosts"].content == b"10.0.0.12 a.internal\n"
     os.chown(etc / "hosts", 0, NOBODY)
     os.chown(etc / "resolv.conf", NOBODY, 0)
-    assert authority.look().files.unreadable == ()
+    assert authority.observe().files.unreadable == ()
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_a_file_is_read_as_owner_or_as_group_or_as_others(owner: int, group: int
 
 def test_a_ca_that_started_after_the_change_has_read_it(ca: subprocess.Popen[bytes]) -> None:
     """This machine's own files are older than the process."""
-    assert CaProcess(SECTION, SystemClock()).look().settles_at is None
+    assert CaProcess(SECTION, SystemClock()).observe().settles_at is None
 
 
 def _resolution(*addresses: str, dns: tuple[str, ...] = ()) -> Resolution:
@@ -348,4 +348,4 @@ def test_sockets_of_both_families_are_told_apart(server: socket.socket) -> None:
 def test_a_blind_error_is_for_a_person() -> None:
     """It names the process that was looked for."""
     with pytest.raises(BlindError, match="'no-such-ca'"):
-        CaProcess(VantageSection(allow=(), process="no-such-ca"), SystemClock()).look()
+        CaProcess(VantageSection(allow=(), process="no-such-ca"), SystemClock()).observe()

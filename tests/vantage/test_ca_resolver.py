@@ -1,4 +1,4 @@
-"""The desk: every question once, both sides of a disagreement, and a silent nameserver costs its bound once."""
+"""The session: every question once, both sides of a disagreement, and a silent nameserver costs its bound once."""
 
 import asyncio
 from datetime import timedelta
@@ -46,8 +46,8 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 async def test_both_sides_are_known_although_the_hosts_file_decides(wire: Wire) -> None:
     """And every nameserver is heard, the CA's and the configured one."""
     files = parse_files(f"10.0.0.153 {NAME}\n".encode(), f"nameserver {CA}\n".encode(), None)
-    async with ResolverSession(files, (BESIDE,), wire.ask) as desk:
-        found = await desk.resolve(NAME)
+    async with ResolverSession(files, (BESIDE,), wire.ask) as session:
+        found = await session.resolve(NAME)
     assert [one.address for one in found.addresses] == ["10.0.0.153"]
     said = {(answer.nameserver, answer.record): answer.status for answer in found.dns}
     assert said == {(CA, "A"): "ok", (CA, "AAAA"): "nxdomain", (BESIDE, "A"): "nxdomain", (BESIDE, "AAAA"): "nxdomain"}
@@ -56,8 +56,8 @@ async def test_both_sides_are_known_although_the_hosts_file_decides(wire: Wire) 
 async def test_every_question_goes_out_once(wire: Wire) -> None:
     """Whoever asks it, and however often."""
     files = parse_files(None, f"nameserver {CA}\n".encode(), None)
-    async with ResolverSession(files, (CA,), wire.ask) as desk:
-        await asyncio.gather(*(desk.resolve(NAME) for _ in range(5)))
+    async with ResolverSession(files, (CA,), wire.ask) as session:
+        await asyncio.gather(*(session.resolve(NAME) for _ in range(5)))
     assert len(wire.asked) == len(set(wire.asked)) == 2
 
 
@@ -65,8 +65,8 @@ async def test_a_silent_nameserver_beside_does_not_hold_us_up(wire: Wire) -> Non
     """Its answers are left out; the deciding ones are there."""
     files = parse_files(None, f"nameserver {CA}\n".encode(), None)
     began_at = asyncio.get_running_loop().time()
-    async with ResolverSession(files, (SILENT,), wire.ask) as desk:
-        found = await desk.resolve(NAME)
+    async with ResolverSession(files, (SILENT,), wire.ask) as session:
+        found = await session.resolve(NAME)
     assert asyncio.get_running_loop().time() - began_at < 0.15
     assert {answer.nameserver for answer in found.dns} == {CA}
 
@@ -75,8 +75,8 @@ async def test_a_silent_nameserver_costs_its_bound_once(wire: Wire) -> None:
     """For a hundred names as for one."""
     files = parse_files(None, f"nameserver {SILENT}\n".encode(), None)
     began_at = asyncio.get_running_loop().time()
-    async with ResolverSession(files, (), wire.ask) as desk:
-        found = await asyncio.gather(*(desk.resolve(f"n{number}.example") for number in range(100)))
+    async with ResolverSession(files, (), wire.ask) as session:
+        found = await asyncio.gather(*(session.resolve(f"n{number}.example") for number in range(100)))
     assert asyncio.get_running_loop().time() - began_at < 0.6
     assert {one.error for one in found} == {"timeout"}
 
@@ -99,8 +99,8 @@ async def test_a_slow_nameserver_has_as_long_as_the_ca_gives_it(
 
     files = parse_files(None, f"nameserver {CA}\n".encode(), None)
     slow = msgspec.structs.replace(files.resolv_conf, timeout_for=timedelta(seconds=timeout))
-    async with ResolverSession(msgspec.structs.replace(files, resolv_conf=slow), (), ask) as desk:
-        found = await desk.resolve(NAME)
+    async with ResolverSession(msgspec.structs.replace(files, resolv_conf=slow), (), ask) as session:
+        found = await session.resolve(NAME)
     assert found.error == error
     assert asked.count("A") == (1 if error is None else 2)
 
@@ -134,8 +134,8 @@ async def test_a_refusal_is_every_question_s(wire: Wire) -> None:
         raise AssertionError
 
     files = parse_files(None, f"nameserver {CA}\nsearch a.test b.test\n".encode(), None)
-    async with asyncio.timeout(5), ResolverSession(files, (), ask) as desk:
-        found = await desk.resolve(NAME)
+    async with asyncio.timeout(5), ResolverSession(files, (), ask) as session:
+        found = await session.resolve(NAME)
     assert found.error == "unreachable"
     assert {answer.status for answer in found.dns} == {"unreachable"}
 
@@ -143,6 +143,6 @@ async def test_a_refusal_is_every_question_s(wire: Wire) -> None:
 async def test_addresses_come_in_the_order_of_trial(wire: Wire) -> None:
     """A route counts more than the order of the file."""
     files = parse_files(b"2001:db8::1 a.b\n10.0.0.1 a.b\n", f"nameserver {CA}\n".encode(), None)
-    async with ResolverSession(files, (), wire.ask, lambda address: None if ":" in address else "10.0.0.9") as desk:
-        found = await desk.resolve("a.b")
+    async with ResolverSession(files, (), wire.ask, lambda address: None if ":" in address else "10.0.0.9") as session:
+        found = await session.resolve("a.b")
     assert [one.address for one in found.addresses] == ["10.0.0.1", "2001:db8::1"]

@@ -208,6 +208,6 @@ async def test_a_nameservers_answer_becomes_a_finding(rcode: int, code: str) -> 
     """From the wire to the code: looked up as the CA does it, and concluded."""
     async with nameserver(lambda query: [reply(query, rcode=rcode)]) as port:
         only = Nameserver(2, "nameserver 127.0.0.1", f"127.0.0.1:{port}")
-        async with ResolverSession(ResolverFiles(resolv_conf=ResolvConf(nameservers=(only,)))) as desk:
-            resolution = await desk.resolve(NAME)
+        async with ResolverSession(ResolverFiles(resolv_conf=ResolvConf(nameservers=(only,)))) as session:
+            resolution = await session.resolve(NAME)
     assert [finding.code for finding in conclude(scene(resolution))] == [code]

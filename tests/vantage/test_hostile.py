@@ -290,8 +290,8 @@ async def test_thousands_of_addresses_are_cut() -> None:
         return DnsAnswer(nameserver=nameserver, name=name, record=record, status="ok", addresses=many)
 
     with at_most(seconds=10, mebibytes=32):
-        async with ResolverSession(files, (), say) as desk:
-            resolution = await desk.resolve("many.test")
+        async with ResolverSession(files, (), say) as session:
+            resolution = await session.resolve("many.test")
     assert len(resolution.addresses) == len(resolution.hosts) == MOST_ADDRESSES
     assert all(len(answer.addresses) <= MOST_ADDRESSES for answer in resolution.dns)
 

@@ -35,7 +35,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def _look(root: Path, command: str = "dnsmasq --keep-in-foreground") -> NameserverObservation:
-    look = NameserverObserver(_Running(command), root).look()
+    look = NameserverObserver(_Running(command), root).observe()
     assert look is not None
     return look
 
@@ -91,9 +91,9 @@ def test_the_filter_is_named_by_its_line(root: Path) -> None:
 
 def test_another_port_is_another_purpose_and_a_restart_is_no_absence(root: Path) -> None:
     """Nobody on port 53 is no nameserver; one that was there a moment ago is restarting."""
-    assert NameserverObserver(_Running("dnsmasq --port=5300"), root).look() is None
+    assert NameserverObserver(_Running("dnsmasq --port=5300"), root).observe() is None
     running = _Running("dnsmasq -C /etc/dnsmasq.conf")
     nameserver = NameserverObserver(running, root)
-    assert nameserver.look() is not None
+    assert nameserver.observe() is not None
     running._commands = ()
-    assert nameserver.look() is not None
+    assert nameserver.observe() is not None

@@ -15,7 +15,7 @@ def _nginx(tmp_path: Path, *servers: str) -> WebServerObservation:
     """The look at an nginx with those server blocks, one a line from line 3 on."""
     path = tmp_path / "nginx.conf"
     path.write_text("events {}\nhttp {\n" + "\n".join(servers) + "\n}\n")
-    (look,) = WebServerConfigs(path, ()).look(NAME)
+    (look,) = WebServerConfigs(path, ()).observe(NAME)
     return look
 
 
@@ -115,7 +115,7 @@ def test_nginx_port_80_by_tls_is_a_cause(tmp_path: Path) -> None:
 def test_nginx_without_port_80_has_nothing_to_say(tmp_path: Path) -> None:
     """The box answers with something else then."""
     (tmp_path / "nginx.conf").write_text("events {}\nhttp { server { listen 443 ssl; } }\n")
-    assert WebServerConfigs(tmp_path / "nginx.conf", ()).look(NAME) == ()
+    assert WebServerConfigs(tmp_path / "nginx.conf", ()).observe(NAME) == ()
 
 
 def test_an_included_file_that_changes_is_read_again(tmp_path: Path) -> None:
@@ -123,11 +123,11 @@ def test_an_included_file_that_changes_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "conf.d").mkdir()
     (tmp_path / "nginx.conf").write_text("events {}\nhttp { include conf.d/*.conf; }\n")
     gateways = WebServerConfigs(tmp_path / "nginx.conf", ())
-    assert gateways.look(NAME) == ()
+    assert gateways.observe(NAME) == ()
     (tmp_path / "conf.d" / "a.conf").write_text("server { listen 80; return 404; }\n")
-    assert gateways.look(NAME)[0].target == "404"
+    assert gateways.observe(NAME)[0].target == "404"
     (tmp_path / "conf.d" / "a.conf").write_text("server { listen 80; return 4100; }\n")
-    assert gateways.look(NAME)[0].target == "4100"
+    assert gateways.observe(NAME)[0].target == "4100"
 
 
 def test_what_comes_into_an_included_folder_is_read(tmp_path: Path) -> None:
@@ -138,15 +138,15 @@ def test_what_comes_into_an_included_folder_is_read(tmp_path: Path) -> None:
         "# include other/*;\n include 'more/*/site.conf'; }\n"
     )
     gateways = WebServerConfigs(path, ())
-    assert gateways.look(NAME) == ()
+    assert gateways.observe(NAME) == ()
     (tmp_path / "sites").mkdir()
-    assert gateways.look(NAME) == ()
+    assert gateways.observe(NAME) == ()
     (tmp_path / "sites" / "a.conf").write_text("include sites/inner;")
     (tmp_path / "sites" / "inner").write_text("server { listen 80; return 404; }")
-    (look,) = gateways.look(NAME)
+    (look,) = gateways.observe(NAME)
     assert look.target == "404"
     (tmp_path / "sites" / "inner").write_text("server { listen 80; return 4040; }")
-    (look,) = gateways.look(NAME)
+    (look,) = gateways.observe(NAME)
     assert look.target == "4040"
 
 
@@ -157,17 +157,17 @@ def test_a_new_pair_is_no_reason_to_read_again(tmp_path: Path, monkeypatch: pyte
     pairs = tmp_path / "pairs"
     pairs.mkdir()
     gateways = WebServerConfigs(path, ())
-    before = gateways.look(NAME)
+    before = gateways.observe(NAME)
     monkeypatch.setattr(crossplane, "parse", None)
     (pairs / "1.crt").write_text("a pair")
-    assert gateways.look(NAME) == before
+    assert gateways.observe(NAME) == before
 
 
 def test_a_file_that_is_none_is_left_out(tmp_path: Path) -> None:
     """Whatever it holds, nothing is raised."""
     (tmp_path / "nginx.conf").write_bytes(b"\xff\x00{{{{ ;;")
     (tmp_path / "traefik.yml").write_bytes(b"\xff\x00: [")
-    assert WebServerConfigs(tmp_path / "nginx.conf", (tmp_path / "traefik.yml",)).look(NAME) == ()
+    assert WebServerConfigs(tmp_path / "nginx.conf", (tmp_path / "traefik.yml",)).observe(NAME) == ()
 
 
 def test_a_line_that_may_hold_a_secret_is_not_shown(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def _traefik(tmp_path: Path, dynamic: str, static: str = STATIC, **more: str) ->
     for name, content in more.items():
         (folder / f"{name}.yml").write_text(content)
     (tmp_path / "traefik.yml").write_text(static.replace("DYNAMIC", str(folder)))
-    (look,) = WebServerConfigs(tmp_path / "none", (tmp_path / "traefik.yml",)).look(NAME)
+    (look,) = WebServerConfigs(tmp_path / "none", (tmp_path / "traefik.yml",)).observe(NAME)
     return look
 
 

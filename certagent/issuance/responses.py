@@ -1,16 +1,36 @@
-"""Trying again: what the CA may say twice before it is believed, and how long it is waited for in between."""
+"""What the CA answers, read: its documents as values, its refusals as errors, and whether and when to ask again.
+
+Whatever is sent in a document's place raises one kind of error. Asks for nothing, and imports no HTTP client: agents
+that have not ordered yet do without one.
+"""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
 
 from certagent.domain.backoff import Backoff
-from certagent.domain.orders import Problem
+from certagent.domain.orders import Authorization, Order, Problem
 from certagent.domain.ports import Clock
+
+if TYPE_CHECKING:
+    import requests
+
+_Document = TypeVar("_Document")
 
 FIRST_PAUSE = timedelta(milliseconds=100)
 LONGEST_RETRY_AFTER = 10.0  # seconds; what asks for more is for the schedule, not for this order
 _LONGEST_SECONDS = 366 * 86400.0  # what is longer says as much
 _PASSING = {"badNonce", "accountDoesNotExist"}
+
+
+def decode(content: bytes, kind: type[_Document]) -> _Document:
+    """As msgspec does it. Raises `msgspec.DecodeError`, also for what is no UTF-8 or is nested without end."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 class AuthorityUnreachableError(Exception):
@@ -79,3 +99,60 @@ def _parsed(date: str) -> datetime | None:
         return parsedate_to_datetime(date).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """Of the directory's metadata what is used: the CA's profiles, name -> description."""
+
+    profiles: dict[str, str] = {}
+
+
+class Directory(msgspec.Struct, frozen=True, rename="camel"):
+    """RFC 8555 section 7.1.1, as much of it as is used."""
+
+    new_nonce: str
+    new_account: str
+    new_order: str
+    revoke_cert: str | None = None
+    renewal_info: str | None = None
+    meta: Meta = Meta()
+
+
+def retry_after_of(response: "requests.Response") -> float | None:
+    """In seconds, None where the CA asks for nothing."""
+    return seconds_of(response.headers.get("Retry-After"), response.headers.get("Date"))
+
+
+def location_of(response: "requests.Response") -> str:
+    """Where that is which the CA has made (RFC 8555 sections 7.3 and 7.4). Raises `AuthorityUnreachableError`."""
+    location = response.headers.get("Location")
+    if location is None:
+        raise AuthorityUnreachableError(f"{response.url} does not speak ACME: it answered without a Location")
+    return location
+
+
+def read_problem(response: "requests.Response") -> Problem:
+    """The CA's problem document, or what stands for one."""
+    try:
+        problem = decode(response.content, Problem)
+    except msgspec.MsgspecError:
+        problem = Problem(detail=f"HTTP {response.status_code} without a problem document")
+    return msgspec.structs.replace(problem, status=response.status_code)
+
+
+def read_order(response: "requests.Response", url: str = "") -> Order:
+    """RFC 8555 section 7.1.3, with what the headers say."""
+    return msgspec.structs.replace(
+        decode(response.content, Order),
+        url=url or location_of(response),
+        retry_after=retry_after_of(response),
+    )
+
+
+def read_authorization(response: "requests.Response", url: str) -> Authorization:
+    """RFC 8555 section 7.1.4, likewise."""
+    return msgspec.structs.replace(
+        decode(response.content, Authorization),
+        url=url,
+        retry_after=retry_after_of(response),
+    )

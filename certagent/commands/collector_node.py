@@ -1,0 +1,136 @@
+"""The subcommands on the collector's node: tokens, the database, notification channels, users."""
+
+from pathlib import Path
+
+import click
+
+from certagent.commands.options import EXISTING_FILE, Answer, answer_of, answers, ask_password, usage_errors
+from certagent.config import DEFAULT_COLLECTOR_PATH, load_collector
+
+
+@click.group()
+def token() -> None:
+    """The agents' tokens, on the collector's node."""
+
+
+@token.command("add")
+@click.argument("name")
+@click.option(
+    "--role", type=click.Choice(["agent", "authority", "operator", "viewer"]), default="agent", show_default=True
+)
+@click.option("--certificate", metavar="IDENTIFIER", help="No token: who shows a certificate of IDENTIFIER is NAME.")
+@answers(DEFAULT_COLLECTOR_PATH)
+def token_add(name: str, role: str, certificate: str | None, path: Path) -> Answer:
+    """Make a token for NAME and print it, this once."""
+    from certagent.commands import token as command
+
+    with usage_errors():
+        return answer_of(command, command.add(load_collector(path), name, role, certificate))
+
+
+@token.command("list")
+@answers(DEFAULT_COLLECTOR_PATH)
+def token_list(path: Path) -> Answer:
+    """Names, roles and ages; never the tokens."""
+    from certagent.commands import token as command
+
+    return answer_of(command, command.list_(load_collector(path)))
+
+
+@token.command("revoke")
+@click.argument("name")
+@click.option("--older", is_flag=True, help="All but the newest: the end of a rotation.")
+@answers(DEFAULT_COLLECTOR_PATH)
+def token_revoke(name: str, older: bool, path: Path) -> Answer:
+    """Make the tokens of NAME worthless."""
+    from certagent.commands import token as command
+
+    return answer_of(command, command.revoke(load_collector(path), name, older=older))
+
+
+@click.group()
+def store() -> None:
+    """The collector's database, on the collector's node."""
+
+
+@store.command("backup")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@answers(DEFAULT_COLLECTOR_PATH)
+def store_backup(file: Path, path: Path) -> Answer:
+    """Copy the database into FILE, beside the running collector."""
+    from certagent.commands import store as command
+
+    return answer_of(command, command.backup(load_collector(path), file))
+
+
+@store.command("restore")
+@click.argument("file", type=EXISTING_FILE)
+@answers(DEFAULT_COLLECTOR_PATH)
+def store_restore(file: Path, path: Path) -> Answer:
+    """Fill an empty database with what `backup` put into FILE."""
+    from certagent.commands import store as command
+
+    return answer_of(command, command.restore_(load_collector(path), file))
+
+
+@click.group()
+def channel() -> None:
+    """Manage notification channels, on the collector's node."""
+
+
+@channel.command("test")
+@click.argument("name")
+@answers(DEFAULT_COLLECTOR_PATH)
+def channel_test(name: str, path: Path) -> Answer:
+    """Send a message to the channel NAME now."""
+    from certagent.commands import channel as command
+
+    with usage_errors():
+        return answer_of(command, command.test(load_collector(path), name))
+
+
+@click.group()
+def user() -> None:
+    """The people who may log in to the page, on the collector's node."""
+
+
+@user.command("add")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["operator", "viewer"]), default="viewer", show_default=True)
+@answers(DEFAULT_COLLECTOR_PATH)
+def user_add(name: str, role: str, path: Path) -> Answer:
+    """Let NAME log in. The password is asked for, or read as a line of standard input."""
+    from certagent.commands import user as command
+
+    with usage_errors():
+        return answer_of(command, command.add(load_collector(path), name, role, ask_password()))
+
+
+@user.command("passwd")
+@click.argument("name")
+@answers(DEFAULT_COLLECTOR_PATH)
+def user_passwd(name: str, path: Path) -> Answer:
+    """Give NAME another password, and end all sessions of NAME."""
+    from certagent.commands import user as command
+
+    with usage_errors():
+        return answer_of(command, command.passwd(load_collector(path), name, ask_password()))
+
+
+@user.command("list")
+@answers(DEFAULT_COLLECTOR_PATH)
+def user_list(path: Path) -> Answer:
+    """Names and roles."""
+    from certagent.commands import user as command
+
+    return answer_of(command, command.list_(load_collector(path)))
+
+
+@user.command("remove")
+@click.argument("name")
+@answers(DEFAULT_COLLECTOR_PATH)
+def user_remove(name: str, path: Path) -> Answer:
+    """NAME may not log in any more, and is logged out."""
+    from certagent.commands import user as command
+
+    return answer_of(command, command.remove(load_collector(path), name))
