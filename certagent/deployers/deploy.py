@@ -101,7 +101,8 @@ class _Attempt:
         proof = await self._promote()
         if proof is None or proof.missing:
             return await self._roll_back(proof)
-        await self._settle()
+        if not await self._settle():
+            return self._ended(DeploymentOutcome.FAILED, proof=proof)
         return self._ended(DeploymentOutcome.PROVEN if proof.is_proven else DeploymentOutcome.UNPROVEN, proof=proof)
 
     async def _promote(self) -> Proof | None:
@@ -115,13 +116,17 @@ class _Attempt:
             return None
         return await self._bring_live()
 
-    async def _settle(self) -> None:
-        """What is proven stays, even if that cannot be noted down."""
+    async def _settle(self) -> bool:
+        """Record that this generation is proven. Where that fails it stays in place, and the deployment is tried again:
+        the next roll-back would go further back than it should.
+        """
         try:
             with self._step("settle"):
                 await asyncio.to_thread(self._target.settle, self._generation)
         except OSError as error:
             self._faults.append(fault_of(error, self._target))
+            return False
+        return True
 
     async def _bring_live(self) -> Proof | None:
         """Validate, reload, prove; None when the service does not accept what is live, or cannot be told of it."""

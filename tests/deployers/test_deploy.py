@@ -19,6 +19,7 @@ import pytest
 from certagent.config import CommandTarget
 from certagent.deployers.command import CommandService
 from certagent.deployers.deploy import Deployer
+from certagent.deployers.generation_store import GenerationStore
 from certagent.deployers.pair_inspection import read_roots
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation, Proof
@@ -387,6 +388,27 @@ async def test_a_missing_folder_is_said_so(place: Place) -> None:
     deployment = await deploy(job)
     assert (deployment.outcome, _codes(deployment)) == (DeploymentOutcome.FAILED, ["deploy.unwritable"])
     assert not (place.folder / "none").exists()
+
+
+async def test_a_proof_that_cannot_be_recorded_is_tried_again_and_no_fault_is_left(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder vanished between the proof and its record: the new pair is served, and the deployment has failed."""
+    job = place.job()
+    settle = GenerationStore.settle
+
+    def fail(self: GenerationStore, folder: Path) -> None:
+        if folder.name == str(job.generation.number):  # not for what was there before
+            raise FileNotFoundError(2, "No such file or directory", str(folder))
+        settle(self, folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GenerationStore, "settle", fail)
+        deployment = await deploy(job)
+    assert (deployment.outcome, _codes(deployment)) == (DeploymentOutcome.FAILED, ["deploy.unwritable"])
+    assert place.certificate.read_bytes() == job.generation.chain_pem
+    again = await deploy(job)
+    assert (again.outcome, _codes(again)) == (DeploymentOutcome.PROVEN, [])
 
 
 async def test_what_cannot_be_written_is_known_before_anything_is_ordered(place: Place) -> None:
