@@ -18,7 +18,7 @@ def needs_lab(path: str) -> bool:
     return re.search(r"mark\.(lab|nested)\b", (TREE / path).read_text(encoding="utf-8")) is not None
 
 
-class LabScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types for it
+class LabScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     """Workers with a lab take files that need one first, then whatever is left; the others never take one of those."""
 
     def __init__(self, config: pytest.Config, log: Any) -> None:

@@ -181,7 +181,7 @@ def test_a_line_whose_secret_was_withheld_is_still_meant() -> None:
 
 
 def _document(**parts: object) -> dict[str, object]:
-    empty = {"edits": [], "refusals": [], "notes": [], "diff": "", "applied": None, "backup": None}
+    empty: dict[str, object] = {"edits": [], "refusals": [], "notes": [], "diff": "", "applied": None, "backup": None}
     return {**empty, **{name: msgspec.to_builtins(value) for name, value in parts.items()}}
 
 

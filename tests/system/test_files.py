@@ -5,6 +5,7 @@ import fcntl
 import os
 import stat
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,8 @@ def test_what_cannot_be_whole_is_not_left(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "file").write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", full)
     for write in (
-        lambda: files.write_file(tmp_path / "file", FileContent(content=b"new")),
-        lambda: files.rewrite_file(tmp_path / "file", b"new"),
+        partial(files.write_file, tmp_path / "file", FileContent(content=b"new")),
+        partial(files.rewrite_file, tmp_path / "file", b"new"),
     ):
         with pytest.raises(OSError, match="No space left"):
             write()

@@ -66,7 +66,7 @@ async def test_a_reload_waits_for_who_is_expected() -> None:
         await asyncio.sleep(0)
         assert not second.done()
         fourth = asyncio.create_task(reloads.reload("nginx", "d", service.reload), name="d")
-        assert await asyncio.gather(second, third, fourth) == [2, 2, 2]
+        assert list(await asyncio.gather(second, third, fourth)) == [2, 2, 2]
     assert APART_SECONDS <= sum(clock.slept) < PATIENCE_SECONDS
 
 
