@@ -47,8 +47,9 @@ from certagent.config import (
     read_binding,
     read_credential,
 )
+from certagent.domain import catalogue
 from certagent.domain.deployments import Fault
-from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.findings import Culprit, Vantage
 from certagent.domain.link_messages import Refused
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
@@ -360,13 +361,12 @@ def _fault_finder(settings: AgentSettings, deploying: DeploymentService) -> Find
 
 def _channel(link: _Link, ground: _Ground, lifecycle: Lifecycle) -> CollectorLink:
     def report_refused(refused: Refused) -> None:
-        finding = Finding(
-            code="channel.refused_question",
+        finding = catalogue.finding(
+            "channel.refused_question",
             vantage=Vantage.PEER,
             reporter=ground.name,
-            explanation=f"The collector asked for what this agent does not do: {refused.reason}",
             culprit=Culprit(role="collector"),
-            fix="See whether the collector is newer than this agent, or not what it seems.",
+            said=refused.reason,
         )
         run = ground.reporter.begin(RunKind.INVENTORY, Trigger.REQUEST)
         ground.reporter.end(run, Outcome.FOUND, findings=[ground.policy.grade(finding)])

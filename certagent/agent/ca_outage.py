@@ -4,7 +4,8 @@ the node so busy that the CA's return is seen too late. Decides from judgements;
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from certagent.domain.policy import NO_AUTHORITY, Judgement
+from certagent.domain.catalogue import Trait, has_trait
+from certagent.domain.policy import Judgement
 
 ASKED_EVERY = timedelta(seconds=2)
 
@@ -20,7 +21,7 @@ class CaOutage:
     def note(self, judgements: Sequence[Judgement]) -> bool:
         """What was just judged; True when an outage has ended with it."""
         codes = {finding.code for judgement in judgements for finding in judgement.findings}
-        was_on, self._is_on = self._is_on, bool(codes & NO_AUTHORITY)
+        was_on, self._is_on = self._is_on, any(has_trait(code, Trait.CA_UNUSABLE) for code in codes)
         has_ended = was_on and not self._is_on
         if has_ended:
             self._seen.clear()

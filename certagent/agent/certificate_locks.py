@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from certagent.config import CertificateSection
+from certagent.domain import catalogue
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.state import State
 from certagent.system.files import LockedError, lock_file
@@ -54,12 +55,12 @@ class CertificateLocks:
 
 
 def _two_owners(node: str, certificate: CertificateSection, other: str) -> Finding:
-    return Finding(
-        code="cert.two_owners",
-        identifier=certificate.identifiers[0],
+    return catalogue.finding(
+        "cert.two_owners",
         vantage=Vantage.STATIC,
         reporter=node,
-        explanation=f"{other} looks after {certificate.name} already: this one leaves it alone until that one ends.",
+        identifier=certificate.identifiers[0],
         culprit=Culprit(node=node),
-        fix=f"Remove {certificate.name} from one of the two configurations, or set `manage = false` there.",
+        holder=other,
+        certificate=certificate.name,
     )

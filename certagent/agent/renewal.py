@@ -13,13 +13,14 @@ from certagent.agent.preflight import Preflight
 from certagent.agent.reporter import Reporter, Run
 from certagent.agent.schedule import bounded
 from certagent.config import CertificateSection
+from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.certificates import CertificateFacts, fingerprint_of
 from certagent.domain.deployments import Deployment, Generation
 from certagent.domain.diagnosis.lifetimes import renewal_is_impossible
 from certagent.domain.diagnosis.order_result import agreement, deployment_failed, order_failed
 from certagent.domain.findings import Finding, Severity, Verdict, worst_first
 from certagent.domain.orders import Failed, Issued, OrderOutcome
-from certagent.domain.policy import OWN_INABILITY, Judgement, Policy
+from certagent.domain.policy import Judgement, Policy
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import Rehearsal
 from certagent.domain.reports import Outcome, RunKind, Trigger
@@ -272,7 +273,9 @@ class RenewalRunner:
         if not blocks:
             self._blocked_since.pop(name, None)
             return True
-        unable = any(finding.code in OWN_INABILITY for judgement in blocks for finding in judgement.findings)
+        unable = any(
+            has_trait(finding.code, Trait.OWN_INABILITY) for judgement in blocks for finding in judgement.findings
+        )
         now = self._clock.now()
         since = min(self._blocked_since.setdefault(name, now), now)  # the clock may have been set back
         if unable or trigger is Trigger.REQUEST:

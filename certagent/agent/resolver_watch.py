@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from certagent.agent.reporter import Reporter
+from certagent.domain import catalogue
 from certagent.domain.file_diff import Contents, compare
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.policy import Policy
@@ -65,16 +66,15 @@ def changed_while_down(node: str, change: FileChange, now: Contents) -> Finding:
     lines = (now[change.file] or b"").decode("utf-8", "replace").splitlines()
     text = next((line for line in change.added if line in lines), None)
     shown = [*(f"- {line}" for line in change.removed), *(f"+ {line}" for line in change.added)]
-    what = "; ".join(shown[:3]) + ("; ..." if len(shown) > 3 else "") if change.exists else "it is gone"
-    return Finding(
-        code="agent.changed_while_down",
+    return catalogue.finding(
+        "agent.changed_while_down",
         vantage=Vantage.STATIC,
         reporter=node,
-        explanation=f"{change.file} on {node} changed while the agent was not running: {what}.",
-        detail={"removed": list(change.removed), "added": list(change.added)},
         culprit=Culprit(
             node=node, file=change.file, line=lines.index(text) + 1 if text is not None else None, text=text
         ),
+        detail={"removed": list(change.removed), "added": list(change.added)},
+        changes=shown if change.exists else [],
     )
 
 
@@ -82,13 +82,12 @@ def _say_how(watch: Watch, policy: Policy, reporter: Reporter) -> str | None:
     """The fall-back is an ordinary case in unprivileged containers; it is slower, so it is said, and taken back."""
     findings = []
     if watch.degraded is not None:
-        finding = Finding(
-            code="agent.watch_degraded",
+        finding = catalogue.finding(
+            "agent.watch_degraded",
             vantage=Vantage.STATIC,
             reporter=reporter.agent,
-            explanation=f"Changes of files are found by comparing, once a second: {watch.degraded}.",
             culprit=Culprit(node=reporter.agent, file=INOTIFY_LIMIT),
-            fix="On the host, raise fs.inotify.max_user_instances, or max_user_watches where the reason says so.",
+            said=watch.degraded,
         )
         findings = [policy.grade(finding)]
     outcome = Outcome.FOUND if findings else Outcome.DONE

@@ -11,7 +11,7 @@ import msgspec
 from certagent.collector.agent_link import AgentLink, AgentLinks, LinkClosed, new_id
 from certagent.collector.problems import HttpProblem
 from certagent.collector.store import Caller, Store, StoreFailed, TokenRole
-from certagent.domain.diagnosis.nameserver import OF_NAMESERVERS
+from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.link_messages import Answer, JudgeAgain, Rehearse, Rehearsed
 from certagent.domain.path_trace import addresses_met
 from certagent.domain.ports import Clock
@@ -75,7 +75,8 @@ class Broker:
         others = tuple(
             finding
             for finding in told
-            if finding.reporter not in (node, caller.name) or finding.code in OF_NAMESERVERS  # they look themselves
+            if finding.reporter not in (node, caller.name)
+            or has_trait(finding.code, Trait.NAMESERVER_FILES)  # they look themselves
         )
         return msgspec.structs.replace(answer.rehearsal, node=node, owners=owners, testimony=others)
 

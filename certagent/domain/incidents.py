@@ -13,6 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from certagent.domain.address_labels import addresses_in, describe_owner, name_owners
+from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.findings import Culprit, Finding, Severity
 from certagent.domain.policy import is_about_path
 from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
@@ -23,13 +24,9 @@ REOPEN_WITHIN = timedelta(hours=1)
 COLLECTOR = "@collector"
 """Who speaks where the collector itself concludes something from what all agents said. No token has such a name."""
 
-_OF_THE_NODE = ("agent.", "ca.", "net.asymmetric", "dns.zone_gone")
-"""Codes of which one is enough for a node, whatever the identifier: it is the same thing that is to be changed."""
-LIFETIME = ("cert.expiring", "cert.expired")
-"""Codes that are said by the clock of whoever says them."""
+EXPIRING = "cert.expiring"
+"""Under which the end of a certificate is kept, before and after it."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
-_WIDER = ("net.asymmetric", "dns.zone_gone")
-_SEEN_BY_THE_CA = frozenset({"acme.pending_with_error", "acme.mismatch_final", "acme.reason_hidden"})
 
 
 class IncidentState(StrEnum):
@@ -155,9 +152,9 @@ def key_of(agent: str, finding: Finding) -> str:
     node = accused_by(agent, finding)
     if finding.culprit is not None and finding.culprit.file is not None:
         return f"file:{node}:{finding.culprit.file}"
-    if finding.code in LIFETIME:  # it goes on when the certificate dies
-        return f"code:{node}:{LIFETIME[0]}"
-    if finding.code.startswith(_OF_THE_NODE):
+    if has_trait(finding.code, Trait.LIFETIME):  # it goes on when the certificate dies
+        return f"code:{node}:{EXPIRING}"
+    if has_trait(finding.code, Trait.NODE_WIDE):
         return f"code:{node}:{finding.code}"
     return f"code:{node}:{finding.code}:{finding.identifier or ''}"
 
@@ -242,16 +239,16 @@ def _names_file(finding: Finding) -> bool:
 
 
 def _concerns_path(finding: Finding) -> bool:
-    return is_about_path(finding) or finding.code in _SEEN_BY_THE_CA
+    return is_about_path(finding) or has_trait(finding.code, Trait.SEEN_BY_CA)
 
 
 def _explains(finding: Finding) -> bool:
-    return _names_file(finding) or finding.code in _WIDER
+    return _names_file(finding) or has_trait(finding.code, Trait.EXPLAINS)
 
 
 def _is_symptom(finding: Finding, explained: set[str | None]) -> bool:
     """What dies, or cannot be reached, because of something that is known. It is said there when it dies."""
-    concerned = _concerns_path(finding) or finding.code in LIFETIME
+    concerned = _concerns_path(finding) or has_trait(finding.code, Trait.LIFETIME)
     return finding.identifier in explained and concerned and not _explains(finding)
 
 

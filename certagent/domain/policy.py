@@ -6,49 +6,12 @@ from typing import Any
 import msgspec
 
 from certagent.domain.alert_rules import AlertRule, Duration, read_span
-from certagent.domain.dns01_record import TROUBLE_CODES
+from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.findings import Finding, Impact, Severity, Vantage, Verdict, worst_first
 from certagent.domain.redaction import without_secrets
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
 
-PATH_LAYERS = ("dns.", "net.", "http01.", "alpn.", "dns01.", "ca.uses_proxy", "ca.port_override")
-"""Findings about the challenge's path: a passed rehearsal caps them at `warn`."""
-
-NO_AUTHORITY = frozenset(
-    {
-        "ca.unreachable",
-        "ca.untrusted",
-        "ca.name_mismatch",
-        "ca.root_changed",
-        "ca.leaf_expired",
-        "ca.directory_missing",
-        "ca.unhealthy",
-        "dns.authority_not_authority",
-    }
-)
-"""The CA is not to be had from here: no order, no renewal without one, for none of this node's certificates."""
-
-OWN_INABILITY = frozenset(
-    {
-        *NO_AUTHORITY,
-        "http01.responder_absent",
-        "alpn.responder_absent",
-        *TROUBLE_CODES.values(),
-        "deploy.unwritable",
-        "deploy.unmapped_owner",
-    }
-)
-"""What blocks without a rehearsal: the acting node itself cannot do its part."""
-
-NO_ORDER = frozenset({"ca.provisioner_missing", "ca.challenge_not_offered", "ca.policy_denies"})
-"""What blocks although the path may be good: the CA's configuration, as its process has read it, refuses the order."""
-
-NO_RENEWAL = OWN_INABILITY - {
-    "http01.responder_absent",
-    "alpn.responder_absent",
-    *(code for code in TROUBLE_CODES.values() if code != "deploy.unwritable"),
-}
-"""What blocks a renewal without a challenge as well: the CA is not to be had, or the target cannot be written."""
+_BLOCKING = Trait.OWN_INABILITY, Trait.BLOCKS_ORDER
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,16 +149,20 @@ def with_impact(judgement: Judgement, impact: Impact | None) -> Judgement:
 
 def is_about_path(finding: Finding) -> bool:
     """Whether the finding concerns the way from the CA to the responder."""
-    return finding.code.startswith(PATH_LAYERS) and finding.code not in OWN_INABILITY | {"dns.hosts_shadow.client"}
+    return has_trait(finding.code, Trait.PATH)
 
 
 def judge(findings: list[Finding], rehearsal: Rehearsal | None) -> Verdict:
     """The verdict: the rehearsal decides, or the acting node's own inability; findings only explain."""
-    unable = any(f.code in OWN_INABILITY | NO_ORDER and f.severity is Severity.FATAL for f in findings)
+    unable = any(f.severity is Severity.FATAL and _blocks_by_itself(f) for f in findings)
     failed = rehearsal is not None and rehearsal.outcome is RehearsalOutcome.FAILED
     if unable or failed:
         return Verdict.BLOCK
     return Verdict.WARN if any(f.severity.at_least(Severity.WARN) for f in findings) else Verdict.PROCEED
+
+
+def _blocks_by_itself(finding: Finding) -> bool:
+    return any(has_trait(finding.code, trait) for trait in _BLOCKING)
 
 
 def _cause_first(graded: list[Finding], concluded: list[str]) -> list[Finding]:

@@ -59,14 +59,14 @@ def _known(**changes: object) -> object:
 
 
 def _caused(code: str) -> Evidence:
-    return gateway(causes=(Misconfiguration(code=code, place=PLACE, what="it is so"),))
+    return gateway(causes=(Misconfiguration(code=code, place=PLACE, facts={"entry_point": "web"}),))
 
 
 def _alpn(**changes: object) -> AlpnAnswer:
     return msgspec.structs.replace(AlpnAnswer(protocol=ACME_TLS, is_alone=True, extension="ours"), **changes)
 
 
-def _filtering(node: str = "lxc101", **detail: object) -> tuple[Finding, ...]:
+def filtering(node: str = "lxc101", **detail: object) -> tuple[Finding, ...]:
     """The word of the agent beside the nameserver."""
     configuration = Dnsmasq(settings=tuple(read_settings(b"stop-dns-rebind\nserver=/lan.test/10.9.9.9", "/etc/d.conf")))
     told_of = private_addresses_are_filtered(configuration, node)
@@ -133,8 +133,8 @@ SEEN: dict[str, tuple[Evidence, Evidence]] = {
     "dns.resolver_public": (scene(names(nameservers=(nameserver("8.8.8.8"),))), scene()),
     "dns.resolv_conf_broken": (scene(nowhere("no_nameserver", dns=(), nameservers=())), scene(nowhere("timeout"))),
     "dns.rebind_filtered": (
-        scene(nowhere("nodata"), testimony=_filtering()),
-        scene(nowhere("nodata"), testimony=_filtering(exempt=[NAME])),
+        scene(nowhere("nodata"), testimony=filtering()),
+        scene(nowhere("nodata"), testimony=filtering(exempt=[NAME])),
     ),
     "dns.hosts_shadow.nameserver": (
         scene(
@@ -412,7 +412,7 @@ SILENT = {
     "an AAAA that has no data beside a good A": scene(names(dns=(said(OWN), said(record="AAAA")))),
     "a gateway address whose rehearsal passes": scene(names(addresses=(told(OTHER),), dns=(said(OTHER),))),
     "a hosts line that agrees with DNS": scene(names(addresses=(pinned(OWN),), hosts=(pinned(OWN),))),
-    "a filter that takes nothing away": scene(testimony=_filtering()),
+    "a filter that takes nothing away": scene(testimony=filtering()),
     "a nameserver that was away for one look": scene(past=looks((OWN, None), ("", "no answer"), (OWN, None))),
 }
 

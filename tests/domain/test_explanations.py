@@ -286,7 +286,7 @@ SNIPPET = Place(file="/etc/nginx/snippets/c.conf", line=5, text="proxy_pass http
         (
             WebServerObservation(
                 server="traefik",
-                causes=(Misconfiguration(code="http01.wrong_entrypoint", place=SNIPPET, what="it is on 443"),),
+                causes=(Misconfiguration(code="http01.wrong_entrypoint", place=SNIPPET),),
             ),
             "http01.wrong_entrypoint",
         ),

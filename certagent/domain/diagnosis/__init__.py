@@ -59,6 +59,7 @@ TABLE: tuple[Conclusion, ...] = (
     resolver_agreement.nameservers_disagree,
     resolver_agreement.hosts_lines_contradict,
     resolver_agreement.nameservers_are_dead,
+    resolver_agreement.this_node_asks_in_vain,
     resolver_agreement.records_are_odd,
     resolver_agreement.this_node_is_misled,
     certificate_authority.clocks_differ,

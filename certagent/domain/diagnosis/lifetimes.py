@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
+from certagent.domain import catalogue
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.policy import Policy
@@ -16,17 +17,17 @@ def renewal_is_impossible(node: str, name: str, facts: CertificateFacts, policy:
     window = facts.not_after - facts.due_at(policy.renewal.due_after)
     needed = _needed(policy)
     if window < needed:
-        yield Finding(
-            code="cert.renewal_impossible",
-            identifier=facts.identifiers[0] if facts.identifiers else None,
+        yield catalogue.finding(
+            "cert.renewal_impossible",
             vantage=Vantage.CLIENT,
             reporter=node,
-            explanation=f"{name} lives {_rounded(facts.lifetime())}, of which {_rounded(window)} are left when it is"
-            f" due; a renewal with one retry and a proof may take {_rounded(needed)}.",
-            detail={"not_before": facts.not_before.isoformat(), "not_after": facts.not_after.isoformat()},
+            identifier=facts.identifiers[0] if facts.identifiers else None,
             culprit=Culprit(node=node),
-            fix="Have the CA issue for longer (the certificate's `lifetime`, the provisioner's claims), or lower"
-            " renewal.due_after in the policy.",
+            detail={"not_before": facts.not_before.isoformat(), "not_after": facts.not_after.isoformat()},
+            certificate=name,
+            lifetime=str(_rounded(facts.lifetime())),
+            left=str(_rounded(window)),
+            needed=str(_rounded(needed)),
         )
 
 

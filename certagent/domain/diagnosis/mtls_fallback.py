@@ -7,16 +7,18 @@ stays open, whatever becomes of the certificate meanwhile.
 from collections.abc import Sequence
 from datetime import datetime
 
+from certagent.domain import catalogue
+from certagent.domain.catalogue import Fact, Trait, has_trait
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.orders import Failed
-from certagent.domain.policy import NO_RENEWAL, Judgement
+from certagent.domain.policy import Judgement
 
 
 def is_pointless(identifiers: Sequence[str], facts: CertificateFacts, judgements: Sequence[Judgement]) -> bool:
     """Whether there is nothing to renew, or nobody to do it: not the wanted names, no CA, no target."""
     codes = {finding.code for judgement in judgements for finding in judgement.findings}
-    return not facts.covers(tuple(identifiers)) or bool(codes & NO_RENEWAL)
+    return not facts.covers(tuple(identifiers)) or any(has_trait(code, Trait.BLOCKS_RENEWAL) for code in codes)
 
 
 def cannot_be_kept(node: str, name: str, facts: CertificateFacts, made: int, most: int, now: datetime) -> list[Finding]:
@@ -28,60 +30,67 @@ def cannot_be_kept(node: str, name: str, facts: CertificateFacts, made: int, mos
 
 def kept(node: str, name: str, facts: CertificateFacts, made: int, most: int, cause: Finding | None) -> Finding:
     """renewal.unchallenged: the certificate lives on, and what broke the path is as broken as before."""
-    why = f" What blocks the challenge is still there: {cause.explanation}" if cause else ""
-    return Finding(
-        code="renewal.unchallenged",
-        identifier=facts.identifiers[0] if facts.identifiers else None,
-        vantage=Vantage.CLIENT,
-        reporter=node,
-        explanation=f"{name} was renewed by mTLS, without a challenge ({made} of {most} in a row), "
-        f"and is valid until {facts.not_after.isoformat()}.{why}",
-        detail={"in_a_row": made, "most": most, "not_after": facts.not_after.isoformat()},
-        culprit=cause.culprit if cause else None,
-        fix=cause.fix if cause else None,
+    return _finding(
+        "renewal.unchallenged",
+        node,
+        facts,
+        cause.culprit if cause else None,
+        {"in_a_row": made, "most": most, "not_after": facts.not_after.isoformat()},
+        cause=cause,
+        certificate=name,
+        count=made,
+        most=most,
+        blocked=cause is not None,
     )
 
 
 def refused(node: str, name: str, facts: CertificateFacts, failed: Failed) -> Finding:
     """renewal.forbidden, or whatever else the CA answered."""
     said = failed.problems[0].detail if failed.problems else failed.code
-    is_forbidden = failed.code == "renewal.forbidden"
-    return Finding(
-        code=failed.code,
-        identifier=facts.identifiers[0] if facts.identifiers else None,
-        vantage=Vantage.CLIENT,
-        reporter=node,
-        explanation=f"The CA does not renew {name} without a challenge: {said}"
-        if is_forbidden
-        else f"{name} could not be renewed without a challenge: {said}",
-        detail={"problems": [problem.detail for problem in failed.problems], "not_after": facts.not_after.isoformat()},
-        culprit=Culprit(role="authority"),
-        fix="Take \"disableRenewal\" out of the provisioner's claims in the CA's ca.json, or mend the challenge's path."
-        if is_forbidden
-        else None,
+    problems = [problem.detail for problem in failed.problems]
+    detail: dict[str, object] = {"problems": problems, "not_after": facts.not_after.isoformat()}
+    return _finding(
+        failed.code,
+        node,
+        facts,
+        Culprit(role="authority"),
+        detail,
+        variant="renewal_refused",
+        certificate=name,
+        said=said.rstrip("."),
     )
 
 
 def _expired(node: str, name: str, facts: CertificateFacts) -> Finding:
-    return Finding(
-        code="renewal.expired",
-        identifier=facts.identifiers[0] if facts.identifiers else None,
-        vantage=Vantage.CLIENT,
-        reporter=node,
-        explanation=f"{name} expired at {facts.not_after.isoformat()}: it is too late to renew it without a challenge.",
-        detail={"not_after": facts.not_after.isoformat()},
-        fix="Mend the challenge's path; the renewal then follows by itself.",
-    )
+    return _finding("renewal.expired", node, facts, None, {"not_after": facts.not_after.isoformat()}, certificate=name)
 
 
 def _limit_reached(node: str, name: str, facts: CertificateFacts, made: int) -> Finding:
-    return Finding(
-        code="renewal.limit_reached",
-        identifier=facts.identifiers[0] if facts.identifiers else None,
+    detail = {"in_a_row": made, "not_after": facts.not_after.isoformat()}
+    return _finding("renewal.limit_reached", node, facts, None, detail, certificate=name, count=made)
+
+
+def _finding(
+    code: str,
+    node: str,
+    certificate_facts: CertificateFacts,
+    culprit: Culprit | None,
+    detail: dict[str, object],
+    *,
+    variant: str = "",
+    cause: Finding | None = None,
+    **facts: Fact,
+) -> Finding:
+    """About a certificate as it is on disk."""
+    return catalogue.finding(
+        code,
         vantage=Vantage.CLIENT,
         reporter=node,
-        explanation=f"{name} was renewed {made} times in a row without a challenge, as often as the policy allows, "
-        f"and expires at {facts.not_after.isoformat()}.",
-        detail={"in_a_row": made, "not_after": facts.not_after.isoformat()},
-        fix="Mend the challenge's path, or raise renewal.unchallenged_in_a_row in the policy.",
+        identifier=certificate_facts.identifiers[0] if certificate_facts.identifiers else None,
+        culprit=culprit,
+        detail=detail,
+        variant=variant,
+        cause=cause,
+        until=certificate_facts.not_after.isoformat(),
+        **facts,
     )

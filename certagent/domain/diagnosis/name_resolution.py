@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
+from certagent.domain import catalogue
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.rehearsals import Origin, Resolution, ResolvedAddress
@@ -12,16 +11,6 @@ from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE, ResolvConf
 from certagent.domain.resolver_agreement import loops, told_by_dns
 
-_REASONS = {
-    "nxdomain": "does not exist in DNS",
-    "nodata": "has no address in DNS",
-    "servfail": "cannot be looked up: the nameserver failed",
-    "refused": "cannot be looked up: the nameserver refuses to answer",
-    "timeout": "cannot be looked up: no nameserver answered in time",
-    "unreachable": "cannot be looked up: no nameserver can be reached",
-    "tcp_blocked": "cannot be looked up: the answer is too long for UDP, and the nameserver does not answer over TCP",
-    "no_nameserver": "cannot be looked up: resolv.conf names no nameserver",
-}
 _CODES = {"unreachable": "dns.resolver_dead", "no_nameserver": "dns.resolv_conf_broken"}
 
 
@@ -45,14 +34,7 @@ def name_has_no_address(evidence: Evidence) -> Iterator[Finding]:
     if resolution is None or resolution.error is None:
         return
     asked = tuple(dict.fromkeys(reply.nameserver for reply in resolution.dns))
-    yield evidence.finding(
-        _code_without_address(resolution),
-        f"At the CA {evidence.identifier} {_reason(resolution)}"
-        + (f" (asked: {', '.join(evidence.place(server) for server in asked)})." if asked else "."),
-        _culprit_without_address(resolution, evidence),
-        _fix_without_address(resolution, evidence),
-        nameservers=asked,
-    )
+    yield no_address(evidence, resolution, asked)
 
 
 def files_are_unreadable(evidence: Evidence) -> Iterator[Finding]:
@@ -63,20 +45,18 @@ def files_are_unreadable(evidence: Evidence) -> Iterator[Finding]:
         return
     for file in evidence.rehearsal.unreadable:
         if file != NSSWITCH_FILE and not (file == HOSTS_FILE and evidence.challenge == "dns-01"):
-            unreadable = file_is_unreadable(evidence.looker or "", file)
-            yield msgspec.structs.replace(unreadable, identifier=evidence.identifier)
+            yield file_is_unreadable(evidence.looker, file, evidence.identifier)
 
 
-def file_is_unreadable(node: str, file: str) -> Finding:
+def file_is_unreadable(node: str, file: str, identifier: str | None = None) -> Finding:
     """dns.file_unreadable: of a resolver file beside the CA. Go takes a hosts file for unchanged by size and time."""
-    touch = f", and touch {file}: else the CA does not look again" if file == HOSTS_FILE else ""
-    return Finding(
-        code="dns.file_unreadable",
+    return catalogue.finding(
+        "dns.file_unreadable",
         vantage=Vantage.AUTHORITY,
         reporter=node,
-        explanation=f"The user that the CA on {node} runs as may not read {file}: to the CA there is no such file.",
+        identifier=identifier,
         culprit=Culprit(node=node, file=file, role="authority"),
-        fix=f"On {node}: chmod a+r {file}{touch}.",
+        is_hosts=file == HOSTS_FILE,
     )
 
 
@@ -84,13 +64,27 @@ def edit_is_unseen(evidence: Evidence) -> Iterator[Finding]:
     """dns.hosts_edit_unseen: the hosts file was changed without a trace that the CA would notice."""
     file = evidence.rehearsal.unseen_file if evidence.rehearsal is not None else None
     if file is not None:
-        yield evidence.finding(
-            "dns.hosts_edit_unseen",
-            f"{file} on {evidence.looker} was changed, and neither its size nor its time moved: the CA goes on with"
-            " what it had read before, and this look at it went by what the file says now.",
-            Culprit(node=evidence.looker, file=file, role="authority"),
-            f"On {evidence.looker}: touch {file}, or restart the CA.",
-        )
+        culprit = Culprit(node=evidence.looker, file=file, role="authority")
+        yield evidence.finding("dns.hosts_edit_unseen", culprit)
+
+
+def no_address(
+    evidence: Evidence, resolution: Resolution, asked: tuple[str, ...], vantage: Vantage = Vantage.AUTHORITY
+) -> Finding:
+    """The finding that a name has no address: at the CA, or as this node asks on the wire."""
+    code = _code_without_address(resolution)
+    is_at_ca = vantage is Vantage.AUTHORITY
+    return evidence.finding(
+        code,
+        _culprit_without_address(resolution, evidence, evidence.looker if is_at_ca else evidence.node),
+        vantage=vantage,
+        variant=_variant_without_address(code, resolution),
+        detail={"nameservers": asked},
+        asker=evidence.looker if is_at_ca else evidence.node,
+        by_ca=is_at_ca,
+        asked=[evidence.place(server) for server in asked],
+        instruction="name_nameserver" if "dns" in resolution.order else "allow_dns",
+    )
 
 
 def _code_without_address(resolution: Resolution) -> str:
@@ -102,23 +96,23 @@ def _code_without_address(resolution: Resolution) -> str:
     return "dns.resolver_dead" if is_dead else _CODES.get(error, f"dns.{error}")
 
 
-def _reason(resolution: Resolution) -> str:
-    if "dns" not in resolution.order:
-        return "is in no hosts file, and its nsswitch.conf keeps DNS out"
-    return _REASONS.get(resolution.error or "", resolution.error or "")
+def _variant_without_address(code: str, resolution: Resolution) -> str:
+    if "dns" not in resolution.order and code == "dns.nxdomain":
+        return "no_dns"
+    return "unresolved" if code in _CODES.values() else ""
 
 
-def _culprit_without_address(resolution: Resolution, evidence: Evidence) -> Culprit:
+def _culprit_without_address(resolution: Resolution, evidence: Evidence, asker: str) -> Culprit:
     if "dns" not in resolution.order and resolution.switch is not None:
-        return _line_of(resolution.switch, evidence)
+        return _line_of(resolution.switch, evidence, asker)
     if resolution.error == "no_nameserver":
-        return Culprit(node=evidence.looker, file=RESOLV_CONF_FILE)
+        return Culprit(node=asker, file=RESOLV_CONF_FILE)
     misled = _line_past_the_right_one(resolution)
     if misled is not None:
-        return _line_of(misled, evidence)
+        return _line_of(misled, evidence, asker)
     asked = next((one.nameserver for one in resolution.nameservers), None)
     if asked is None or asked.startswith(("127.", "::1")):  # of the node itself, at whatever port
-        return Culprit(node=evidence.looker, address=asked)
+        return Culprit(node=asker, address=asked)
     node, role = evidence.owner(asked)
     return Culprit(node=node, address=asked, role=role)
 
@@ -130,12 +124,12 @@ def _line_past_the_right_one(resolution: Resolution) -> Origin | None:
     return next(iter(resolution.nameservers), None) if knowing else None
 
 
-def _line_of(origin: Origin, evidence: Evidence) -> Culprit:
+def _line_of(origin: Origin, evidence: Evidence, asker: str) -> Culprit:
     started = evidence.started_by("--resolver") if origin.source == "unit" else None
     found = started or origin
     _, role = evidence.owner(origin.nameserver)
     return Culprit(
-        node=evidence.looker,
+        node=asker,
         file=found.file,
         line=found.line,
         text=found.text,
@@ -144,31 +138,24 @@ def _line_of(origin: Origin, evidence: Evidence) -> Culprit:
     )
 
 
-def _fix_without_address(resolution: Resolution, evidence: Evidence) -> str:
-    culprit = _culprit_without_address(resolution, evidence)
-    if culprit.file is None:
-        return f"Add the record for {evidence.identifier} to the zone, or mend the nameserver that the CA asks."
-    where = f"line {culprit.line} of {culprit.file}" if culprit.line else culprit.file
-    what = "let DNS be asked after the files" if "dns" not in resolution.order else "name the fleet's own nameserver"
-    return f"In {where} on {culprit.node} {what}."
-
-
 def shadowing(resolution: Resolution, line: ResolvedAddress, evidence: Evidence) -> Finding:
     """The finding that a hosts line beside the CA decides (`evidence.looker` is the CA's node)."""
+    code = "dns.loopback" if loops(line.address) else "dns.hosts_shadow.authority"
+    return _shadow(code, Vantage.AUTHORITY, resolution, line, evidence)
+
+
+def _shadow(code: str, vantage: Vantage, resolution: Resolution, line: ResolvedAddress, evidence: Evidence) -> Finding:
     told = tuple(dict.fromkeys(answer for reply in resolution.dns for answer in reply.addresses))
-    says = f"says {', '.join(evidence.place(answer) for answer in told)}" if told else "has no address for it"
-    origin = line.origin
-    culprit = evidence.path_culprit(line.address)
+    detail = {"hosts": line.address, "dns": told, "order": resolution.order, "managed_by": line.origin.managed_by}
     return evidence.finding(
-        "dns.loopback" if loops(line.address) else "dns.hosts_shadow.authority",
-        f"The CA on {culprit.node} goes to {evidence.place(line.address)} for {resolution.name}, because line"
-        f" {origin.line} of {origin.file} there says so; DNS {says}.",
-        culprit,
-        _fix_for(origin, culprit.node),
-        hosts=line.address,
-        dns=told,
-        order=resolution.order,
-        managed_by=origin.managed_by,
+        code,
+        evidence.path_culprit(line.address),
+        vantage=vantage,
+        detail=detail,
+        place=evidence.place(line.address),
+        name=resolution.name,
+        answers=[evidence.place(answer) for answer in told],
+        manager=line.origin.managed_by,
     )
 
 
@@ -177,41 +164,35 @@ def shadows_at_the_authority(resolutions: tuple[Resolution, ...], node: str, own
 
     A name whose DNS address is the node's own may lead to loopback there: it is the CA's own name.
     """
-    concluded = []
+    return [shadowing(*one) for one in _shadows(resolutions, node, own)]
+
+
+def shadows_at_a_client(resolutions: tuple[Resolution, ...], node: str, own: tuple[str, ...]) -> list[Finding]:
+    """dns.hosts_shadow.client: hosts lines on an ordinary node that disagree with DNS for names of the fleet."""
+    return [_shadow("dns.hosts_shadow.client", Vantage.STATIC, *one) for one in _shadows(resolutions, node, own)]
+
+
+def _shadows(
+    resolutions: tuple[Resolution, ...], node: str, own: tuple[str, ...]
+) -> Iterator[tuple[Resolution, ResolvedAddress, Evidence]]:
     for resolution in resolutions:
         evidence = Evidence(identifier=resolution.name, node=node, addresses=own, looked_up=resolution)
         line = evidence.deciding_line()
         is_own = bool(told_by_dns(resolution) & set(own))
         if line is not None and not (is_own and loops(line.address)):
-            concluded.append(shadowing(resolution, line, evidence))
-    return concluded
-
-
-def shadows_at_a_client(resolutions: tuple[Resolution, ...], node: str, own: tuple[str, ...]) -> list[Finding]:
-    """dns.hosts_shadow.client: hosts lines on an ordinary node that disagree with DNS for names of the fleet."""
-    return [
-        msgspec.structs.replace(
-            finding,
-            code="dns.hosts_shadow.client",
-            vantage=Vantage.STATIC,
-            explanation=finding.explanation.replace(f"The CA on {node} goes", f"{node} goes", 1),
-        )
-        for finding in shadows_at_the_authority(resolutions, node, own)
-    ]
+            yield resolution, line, evidence
 
 
 def resolver_is_missing(node: str, configuration: ResolvConf) -> Finding | None:
     """dns.resolv_conf_broken: absent, a dangling link, or without a usable nameserver."""
     if configuration.exists and not configuration.names_nobody():
         return None
-    what = "names no nameserver" if configuration.exists else "does not exist (or is a link that leads nowhere)"
-    return Finding(
-        code="dns.resolv_conf_broken",
+    return catalogue.finding(
+        "dns.resolv_conf_broken",
         vantage=Vantage.STATIC,
         reporter=node,
-        explanation=f"{RESOLV_CONF_FILE} on {node} {what}.",
         culprit=Culprit(node=node, file=RESOLV_CONF_FILE),
-        fix=f"Give {RESOLV_CONF_FILE} on {node} a line `nameserver ADDRESS`.",
+        missing=not configuration.exists,
     )
 
 
@@ -222,16 +203,10 @@ def _address_not_ours(evidence: Evidence, used: ResolvedAddress) -> Iterator[Fin
     server, _ = evidence.owner(used.origin.nameserver)
     yield evidence.finding(
         "dns.address_not_ours",
-        f"DNS leads the CA to {evidence.place(used.address)}{'' if owner else ', which nobody in the fleet has,'} for"
-        f" {evidence.identifier}, which this node ({evidence.node}) should answer for.",
         Culprit(node=server, address=used.address, role=role),
-        f"Point the record of {evidence.identifier} to {' or '.join(evidence.addresses) or evidence.node}.",
-        nameserver=used.origin.nameserver,
+        detail={"nameserver": used.origin.nameserver},
+        place=evidence.place(used.address),
+        is_stranger=owner is None,
+        client=evidence.node,
+        own_addresses=list(evidence.addresses),
     )
-
-
-def _fix_for(origin: Origin, node: str | None) -> str:
-    where = f"line {origin.line} of {origin.file} on {node}"
-    if origin.managed_by is not None:
-        return f"Change it where {origin.managed_by} sets it: {where} is rewritten from there."
-    return f"Remove {where}: {origin.text}"

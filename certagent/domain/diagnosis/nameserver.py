@@ -5,14 +5,14 @@ Its agent alone can read them: what it finds travels as testimony.
 
 from collections.abc import Iterator, Sequence
 
+from certagent.domain import catalogue
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.rehearsals import Resolution
 from certagent.domain.resolution.dnsmasq import Dnsmasq, is_below
 from certagent.domain.resolution.hosts import Hosts, HostsEntry
 
 FILTERS = "dns.rebind_filtered"
-OF_NAMESERVERS = frozenset({FILTERS, "dns.hosts_shadow.nameserver"})
-"""What only a watch beside a nameserver finds; the preflight of that node does not look there."""
 
 
 def zone_is_overridden(
@@ -32,35 +32,32 @@ def private_addresses_are_filtered(configuration: Dnsmasq, node: str) -> Finding
     setting = configuration.first("stop-dns-rebind")
     if setting is None:
         return None
-    where = f"line {setting.line} of {setting.file}" if setting.file else f"the argument {setting.text}"
-    return Finding(
-        code=FILTERS,
+    return catalogue.finding(
+        FILTERS,
         vantage=Vantage.STATIC,
         reporter=node,
-        explanation=f"dnsmasq on {node} takes private addresses out of forwarded answers ({where}).",
         culprit=Culprit(node=node, file=setting.file, line=setting.line, text=setting.text),
-        fix=f"Exempt the fleet's zone on {node}: rebind-domain-ok=/ZONE/, then restart dnsmasq.",
+        variant="setting",
         detail={"exempt": configuration.exempt_from_filter(), "forwarded": configuration.forwarded()},
     )
 
 
 def filter_keeps_the_address_back(evidence: Evidence) -> Iterator[Finding]:
-    """dns.rebind_filtered: the name is there, without an address, at a nameserver that filters private ones."""
-    resolution, rehearsal = evidence.resolution, evidence.rehearsal
-    if resolution is None or rehearsal is None or resolution.error != "nodata":
+    """dns.rebind_filtered: the name is there, without an address, at a nameserver that filters private ones. The CA
+    asked it; or this node did, where the CA's own view says nothing of that."""
+    at_ca = list(_filtered(evidence, evidence.resolution, Vantage.AUTHORITY))
+    here = evidence.here.resolution if evidence.here is not None and evidence.has_failed else None
+    yield from at_ca or _filtered(evidence, here, Vantage.WIRE)
+
+
+def _filtered(evidence: Evidence, resolution: Resolution | None, vantage: Vantage) -> Iterator[Finding]:
+    if resolution is None or evidence.rehearsal is None or resolution.error != "nodata":
         return
     asked = {evidence.owner(reply.nameserver)[0] for reply in resolution.dns if reply.status == "ok"}
-    for told in rehearsal.testimony:
+    for told in evidence.rehearsal.testimony:
         culprit = told.culprit
-        if told.code != FILTERS or culprit is None or culprit.node not in asked or not _filters(told, resolution.name):
-            continue
-        yield evidence.finding(
-            FILTERS,
-            f"The nameserver on {culprit.node} has {resolution.name}, and gives no address: it takes private ones out"
-            f" of forwarded answers, because line {culprit.line} of {culprit.file} there says so.",
-            culprit,
-            f"Exempt the name on {culprit.node}: rebind-domain-ok=/{resolution.name}/, then restart dnsmasq.",
-        )
+        if told.code == FILTERS and culprit is not None and culprit.node in asked and _filters(told, resolution.name):
+            yield evidence.finding(FILTERS, culprit, vantage=vantage, name=resolution.name)
 
 
 def _filters(told: Finding, name: str) -> bool:
@@ -72,14 +69,12 @@ def _filters(told: Finding, name: str) -> bool:
 
 
 def _overridden(name: str, entry: HostsEntry, path: str, told: Sequence[str], node: str) -> Finding:
-    return Finding(
-        code="dns.hosts_shadow.nameserver",
-        identifier=name,
+    return catalogue.finding(
+        "dns.hosts_shadow.nameserver",
         vantage=Vantage.STATIC,
         reporter=node,
-        explanation=f"The nameserver on {node} leads everybody to {entry.address} for {name}, because line"
-        f" {entry.line} of {path} there says so; its own zone says {', '.join(told)}.",
+        identifier=name,
         culprit=Culprit(node=node, file=path, line=entry.line, text=entry.text, address=entry.address),
-        fix=f"Remove line {entry.line} of {path} on {node}, then have dnsmasq read it again (SIGHUP): {entry.text}",
         detail={"hosts": entry.address, "zone": list(told)},
+        answers=list(told),
     )

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from certagent.domain import catalogue
+from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.deployments import Deployment, Fault
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.orders import Failed, OrderOutcome, Problem, Resource
@@ -11,7 +13,6 @@ from certagent.domain.policy import Judgement
 from certagent.domain.rehearsals import RehearsalOutcome
 
 _SAYS_NOTHING = frozenset({"The server could not connect to validation target", ""})
-_HIDING = frozenset({"acme.pending_with_error", "acme.authorization_stuck", "acme.server_internal"})
 
 
 def order_failed(
@@ -20,43 +21,43 @@ def order_failed(
     """The CA's own words, and beside them what a look from beside the CA says now: the CA hides its reason."""
     problem = failed.problems[0] if failed.problems else Problem()
     cause = next((finding for judgement in again for finding in judgement.findings if finding.culprit), None)
-    yield Finding(
-        code=failed.code,
-        identifier=problem.identifier.value if problem.identifier else next(iter(identifiers), None),
+    variant = _variant(problem, failed, cause)
+    yield catalogue.finding(
+        failed.code,
         vantage=Vantage.CLIENT,
         reporter=node,
-        explanation=_explained(problem, failed, cause),
-        detail={"problems": [one.detail for one in failed.problems], "order": failed.order_url},
+        identifier=problem.identifier.value if problem.identifier else next(iter(identifiers), None),
         culprit=cause.culprit if cause else None,
-        fix=cause.fix if cause else None,
+        detail={"problems": [one.detail for one in failed.problems], "order": failed.order_url},
+        variant=variant,
+        cause=cause,
+        said=(problem.detail or failed.code).rstrip("."),
     )
-    if cause is None and failed.code in _HIDING:
+    if cause is None and has_trait(failed.code, Trait.HIDES_REASON):
         yield _hidden(node, identifiers, failed, again)
 
 
 def _hidden(node: str, identifiers: Sequence[str], failed: Failed, again: Sequence[Judgement]) -> Finding:
     """acme.reason_hidden: the CA does not say why, and the same look from beside it, now, finds nothing wrong."""
     seen = [one.rehearsal for one in again if one.rehearsal is not None]
-    outcomes = ", ".join(dict.fromkeys(one.outcome.value for one in seen)) or RehearsalOutcome.UNAVAILABLE.value
-    return Finding(
-        code="acme.reason_hidden",
-        identifier=next(iter(identifiers), None),
+    outcomes = list(dict.fromkeys(one.outcome.value for one in seen)) or [RehearsalOutcome.UNAVAILABLE.value]
+    return catalogue.finding(
+        "acme.reason_hidden",
         vantage=Vantage.PEER,
         reporter=node,
-        explanation="The CA keeps its reason to itself, and a rehearsal right after the order does not show it either"
-        f" ({outcomes}).",
+        identifier=next(iter(identifiers), None),
         detail={"replay": msgspec.to_builtins(seen), "order": failed.order_url},
-        fix="See the CA's journal at the time of the order; certagent tries again.",
+        outcomes=outcomes,
     )
 
 
-def _explained(problem: Problem, failed: Failed, cause: Finding | None) -> str:
+def _variant(problem: Problem, failed: Failed, cause: Finding | None) -> str:
     """step-ca has one sentence for every fetch that failed: what was seen from beside it takes its place."""
     if cause is None:
-        return f"The CA refused the order: {problem.detail or failed.code}"
+        return "order_refused"
     if failed.code == "acme.pending_with_error" and problem.detail in _SAYS_NOTHING and problem.identifier:
-        return f"The CA could not validate {problem.identifier.value}: {cause.explanation}"
-    return f"The CA refused the order: {problem.detail or failed.code} Seen from beside it: {cause.explanation}"
+        return "order_unvalidated"
+    return "order_blocked"
 
 
 def agreement(node: str, judgements: Sequence[Judgement], outcome: OrderOutcome) -> list[Finding]:
@@ -70,17 +71,15 @@ def agreement(node: str, judgements: Sequence[Judgement], outcome: OrderOutcome)
         return []
     expected = all(one.outcome is RehearsalOutcome.PASSED for one in rehearsals)
     agreed = expected is not challenged
-    words = "passed" if expected else "failed"
-    fate = "refused the challenge" if challenged else "issued"
-    return [
-        Finding(
-            code="preflight.agreed" if agreed else "preflight.disagreed",
-            identifier=rehearsals[0].identifier,
-            vantage=Vantage.PEER,
-            reporter=node,
-            explanation=f"The rehearsal {words}, and the CA {fate}.",
-        )
-    ]
+    finding = catalogue.finding(
+        "preflight.agreed" if agreed else "preflight.disagreed",
+        vantage=Vantage.PEER,
+        reporter=node,
+        identifier=rehearsals[0].identifier,
+        predicted="passed" if expected else "failed",
+        fate="refused" if challenged else "issued",
+    )
+    return [finding]
 
 
 def deployment_failed(node: str, deployment: Deployment) -> Iterator[Finding]:
@@ -91,25 +90,26 @@ def deployment_failed(node: str, deployment: Deployment) -> Iterator[Finding]:
 
 def state_refused(node: str, name: str, file: str | None, words: str, *, is_full: bool) -> Finding:
     """deploy.disk_full, deploy.unwritable: of the agent's own state. Without it nothing is ordered or deployed."""
-    return Finding(
-        code="deploy.disk_full" if is_full else "deploy.unwritable",
+    return catalogue.finding(
+        "deploy.disk_full" if is_full else "deploy.unwritable",
         vantage=Vantage.CLIENT,
         reporter=node,
-        explanation=f"The agent's state cannot be written ({words}), so {name} was left as it is.",
         culprit=Culprit(node=node, file=file),
-        fix="Make room on its file system, or let it be written; it is tried again by itself.",
+        variant="state",
+        said=words,
+        certificate=name,
     )
 
 
 def fault_found(node: str, fault: Fault, identifier: str | None = None) -> Finding:
     """A deployer's fault as a finding."""
-    return Finding(
-        code=fault.code,
-        identifier=identifier,
+    return catalogue.finding(
+        fault.code,
         vantage=Vantage.CLIENT,
         reporter=node,
-        explanation=fault.explanation,
-        detail=fault.detail,
+        identifier=identifier,
         culprit=Culprit(node=node, file=fault.file, line=fault.line, text=fault.text, address=fault.address),
-        fix=fault.fix,
+        detail=fault.detail,
+        variant=fault.variant,
+        **fault.facts,
     )

@@ -6,8 +6,7 @@ which file says so. The collector attaches such findings to the rehearsals that 
 
 from collections.abc import Iterator
 
-import msgspec
-
+from certagent.domain.catalogue import because
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.diagnosis.nameserver import FILTERS
 from certagent.domain.findings import Culprit, Finding
@@ -26,10 +25,7 @@ def sharpened(finding: Finding, evidence: Evidence) -> Finding:
         return finding
     for witness in evidence.rehearsal.testimony:
         if witness.code != FILTERS and witness.culprit is not None and _explains(witness.culprit, culprit):
-            explanation = f"{finding.explanation} {witness.explanation}"
-            return msgspec.structs.replace(
-                finding, culprit=witness.culprit, fix=witness.fix or finding.fix, explanation=explanation
-            )
+            return because(finding, witness)
     return finding
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from certagent.domain import catalogue
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.findings import Culprit, Finding, Vantage
 
@@ -35,15 +36,15 @@ _PUBLIC = ("letsencrypt.org", "zerossl.com", "pki.goog", "buypass.com", "ssl.com
 def nobody_owns(node: str, pairs: Sequence[ConfiguredPair], owned: frozenset[str]) -> list[Finding]:
     """cert.unmanaged: served here, and in no section of the configuration. `owned`: certificate paths and names."""
     return [
-        Finding(
-            code="cert.unmanaged",
-            identifier=next(iter(pair.names), None),
+        catalogue.finding(
+            "cert.unmanaged",
             vantage=Vantage.STATIC,
             reporter=node,
-            explanation=f"{pair.server} serves {pair.certificate} for {', '.join(pair.names) or 'whoever asks'}, and"
-            f" nobody looks after it{_until(pair.facts)}.",
+            identifier=next(iter(pair.names), None),
             culprit=Culprit(node=node, file=pair.certificate),
-            fix="Give it a [[certificate]] section; with `manage = false` where somebody else renews it.",
+            server=pair.server,
+            names=list(pair.names),
+            until=pair.facts.not_after.isoformat() if pair.facts is not None else None,
         )
         for pair in pairs
         if pair.certificate not in owned and not set(pair.names) & owned
@@ -59,16 +60,11 @@ def renews_too_late(node: str, resolver: CertResolver) -> Finding | None:
     is_public = resolver.directory is None or host.endswith(_PUBLIC)
     if is_public or resolver.hours is not None:
         return None
-    return Finding(
-        code="traefik.renews_too_late",
+    return catalogue.finding(
+        "traefik.renews_too_late",
         vantage=Vantage.STATIC,
         reporter=node,
-        explanation=f"Traefik's resolver {resolver.name} asks {host} and was not told how long that CA's certificates"
-        " live: it takes them for 90 days, looks once a day, and lets shorter ones expire.",
         culprit=Culprit(node=node, file=resolver.file, line=resolver.line, text=resolver.text),
-        fix=f"Add `certificatesDuration: 24` (hours) to certificatesResolvers.{resolver.name}.acme; restart Traefik.",
+        resolver=resolver.name,
+        server=host,
     )
-
-
-def _until(facts: CertificateFacts | None) -> str:
-    return f"; it expires {facts.not_after.isoformat()}" if facts is not None else ""

@@ -6,22 +6,21 @@ Only where the rehearsal failed at this very node: its configuration then explai
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from certagent.domain import catalogue
+from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.observations import Place, ServerAction, WebServerObservation
-
-_SNIPPETS = {
-    "nginx": "include snippets/certagent-challenge.conf in that server, and reload nginx",
-    "traefik": "put deploy/traefik/certagent-challenge.yml into the file provider's folder as it is",
-}
 
 
 def configuration_is_wrong(evidence: Evidence) -> Iterator[Finding]:
     """http01.traefik_acme_router, deploy.dangling_reference, http01.wrong_entrypoint, http01.tls_on_80: mistakes that
     the files show."""
     look = evidence.gateway()
-    for cause in look.causes if look is not None else ():
-        yield _found(evidence, cause.code, cause.place, f"{cause.what[0].upper()}{cause.what[1:]}", look)
+    if look is None:
+        return
+    for cause in look.causes:
+        yield _found(evidence, cause.code, cause.place, look, cause.variant, **cause.facts)
 
 
 def responder_is_missed(evidence: Evidence) -> Iterator[Finding]:
@@ -31,14 +30,11 @@ def responder_is_missed(evidence: Evidence) -> Iterator[Finding]:
     if look is None or look.place is None:
         return
     if look.deed is ServerAction.PASSES and _is_responder(evidence, look.target, "https"):
-        what = f"{look.server} passes challenges to the responder by https ({look.target}), and that speaks plain HTTP"
-        yield _found(evidence, "http01.upstream_scheme", look.place, what, look)
+        yield _found(evidence, "http01.upstream_scheme", look.place, look)
     if look.deed is ServerAction.PASSES and look.host is not None and not _is_responder(evidence, look.target):
-        what = f"{look.server} passes challenges to {look.target} under another Host than {evidence.identifier}"
-        yield _found(evidence, "http01.host_rewritten", look.host, what, look)
+        yield _found(evidence, "http01.host_rewritten", look.host, look)
     if look.deed is ServerAction.SERVES and not evidence.answered_with_success():
-        what = f"{look.server} serves challenges from the folder {look.target}, which certagent does not fill"
-        yield _found(evidence, "http01.webroot_mismatch", look.place, what, look)
+        yield _found(evidence, "http01.webroot_mismatch", look.place, look)
 
 
 def _is_responder(evidence: Evidence, target: str | None, *schemes: str) -> bool:
@@ -51,23 +47,25 @@ def _is_responder(evidence: Evidence, target: str | None, *schemes: str) -> bool
         return False
 
 
-def _found(evidence: Evidence, code: str, place: Place, what: str, look: WebServerObservation | None) -> Finding:
-    server = look.server if look is not None else ""
-    _, role = evidence.owner(evidence.first_address())
-    return Finding(
-        code=code,
-        identifier=evidence.identifier,
+def _found(
+    evidence: Evidence, code: str, place: Place, look: WebServerObservation, variant: str = "", **facts: Fact
+) -> Finding:
+    address = evidence.first_address()
+    culprit = Culprit(
+        node=evidence.node,
+        file=place.file,
+        line=place.line,
+        text=place.text,
+        address=address,
+        role=evidence.owner(address)[1],
+    )
+    return catalogue.finding(
+        code,
         vantage=Vantage.AUTHORITY,
         reporter=evidence.node,
-        explanation=f"{what} (line {place.line} of {place.file} on {evidence.node}).",
-        culprit=Culprit(
-            node=evidence.node,
-            file=place.file,
-            line=place.line,
-            text=place.text,
-            address=evidence.first_address(),
-            role=role,
-        ),
-        fix=f"Change line {place.line} of {place.file} on {evidence.node}: {_SNIPPETS[server]}.",
-        detail={"server": server, "deed": look.deed if look else None, "target": look.target if look else None},
+        identifier=evidence.identifier,
+        culprit=culprit,
+        variant=variant,
+        detail={"server": look.server, "deed": look.deed, "target": look.target},
+        **{"server": look.server, "snippet": look.server, "target": look.target, **facts},
     )

@@ -4,6 +4,7 @@ Proxmox VE rewrites what stands between its two marks at every start of the cont
 exists (FACTS, "Containers"). The others own whole files, and say so in the first comment, or by a link or a mount.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -24,6 +25,20 @@ class Manager(StrEnum):
     NETWORK_MANAGER = "NetworkManager"
     RESOLVCONF = "resolvconf"
     DHCPCD = "dhcpcd"
+
+
+EDIT_AT: Mapping[str, str] = {
+    Manager.PROXMOX: "on the Proxmox VE host, in the container's own settings (its DNS and Network tabs, or `pct set`);"
+    " or leave the file to yourself with `touch /etc/.pve-ignore.{file_name}`",
+    Manager.CLOUD_INIT: "in /etc/cloud/templates/{file_name}.debian.tmpl, or set manage_etc_hosts: false for"
+    " cloud-init",
+    Manager.DOCKER: "where the container is started: --add-host and --dns, or extra_hosts and dns of its compose file",
+    Manager.SYSTEMD_RESOLVED: "in /etc/systemd/resolved.conf, or in the DNS= of the link's .network file",
+    Manager.NETWORK_MANAGER: "with `nmcli connection modify NAME ipv4.dns ADDRESS`",
+    Manager.RESOLVCONF: "in the dns-nameservers of /etc/network/interfaces",
+    Manager.DHCPCD: "in /etc/dhcpcd.conf, or at the DHCP server",
+}
+"""Who rewrites a line -> where to change it instead; `{file_name}` is the last part of the file's path."""
 
 
 class Surroundings(msgspec.Struct, frozen=True):

@@ -33,7 +33,7 @@ def judge(configuration: Sequence[Directive], name: str, port: int = 80) -> WebS
     server = _chosen(servers, name, port)
     tls = next((listen for one in servers for listen in _listens(one, port) if "ssl" in listen.args[1:]), None)
     if tls is not None:
-        cause = Misconfiguration(code="http01.tls_on_80", place=tls.place, what=f"port {port} is configured for TLS")
+        cause = Misconfiguration(code="http01.tls_on_80", place=tls.place, variant="configured", facts={"port": port})
         return WebServerObservation(
             server="nginx", deed=ServerAction.ANSWERS, place=tls.place, target="400", causes=(cause,)
         )

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from certagent.domain.catalogue import Fact
 from certagent.domain.observations import Misconfiguration, Place, ServerAction, WebServerObservation
 from certagent.domain.web_servers import CHALLENGE
 from certagent.domain.web_servers.traefik_rules import takes
@@ -157,8 +158,8 @@ def _causes(configuration: Configuration, plain: Sequence[EntryPoint], name: str
     entries = {one.name for one in plain}
     for own in configuration.challengers:
         if own.name in entries:
-            what = f"Traefik's own ACME takes every challenge on the entry point {own.name}"
-            yield Misconfiguration(code="http01.traefik_acme_router", place=own.place, what=what)
+            facts: dict[str, Fact] = {"entry_point": own.name}
+            yield Misconfiguration(code="http01.traefik_acme_router", place=own.place, facts=facts)
     routers = [one for one in configuration.routers if one.is_for_challenges() and takes(one.rule, name) is not False]
     for router in routers:
         for named, kind in _dangling(configuration, router):
@@ -166,13 +167,13 @@ def _causes(configuration: Configuration, plain: Sequence[EntryPoint], name: str
     for router in routers:
         if not _is_on(router, entries) and not list(_dangling(configuration, router)):
             elsewhere = router.entry_points[0]
-            what = f"the router {router.name} is on the entry point {elsewhere.name}, and the CA asks port {_PLAIN}"
-            yield Misconfiguration(code="http01.wrong_entrypoint", place=elsewhere.place, what=what)
+            facts = {"router": router.name, "entry_point": elsewhere.name, "port": _PLAIN}
+            yield Misconfiguration(code="http01.wrong_entrypoint", place=elsewhere.place, facts=facts)
 
 
 def _named_in_vain(router: Router, named: Named, kind: str) -> Misconfiguration:
-    what = f"the router {router.name} names the {kind} {named.name!r}, which nobody defines"
-    return Misconfiguration(code="deploy.dangling_reference", place=named.place, what=what)
+    facts: dict[str, Fact] = {"router": router.name, "part": kind, "name": named.name}
+    return Misconfiguration(code="deploy.dangling_reference", place=named.place, variant="router", facts=facts)
 
 
 def _dangling(configuration: Configuration, router: Router) -> Iterator[tuple[Named, str]]:

@@ -6,6 +6,7 @@ One table: a new conclusion is one function and one line. What it says is provab
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+from certagent.domain import catalogue
 from certagent.domain.diagnosis.static import hosts, managed, nsswitch, resolv_conf
 from certagent.domain.diagnosis.static.observation import StaticObservation
 from certagent.domain.findings import Culprit, Finding, Vantage
@@ -22,14 +23,13 @@ def references_dangle(look: StaticObservation) -> Iterator[Finding]:
     """deploy.dangling_reference: what a web server's files name and nobody defines."""
     for cause in look.gateways:
         place = cause.place
-        where = f"line {place.line} of {place.file}" if place.line else place.file
-        yield Finding(
-            code=cause.code,
+        yield catalogue.finding(
+            cause.code,
             vantage=Vantage.STATIC,
             reporter=look.node,
-            explanation=f"{cause.what[0].upper()}{cause.what[1:]} ({where} on {look.node}).",
             culprit=Culprit(node=look.node, file=place.file, line=place.line, text=place.text),
-            fix=f"Define it, or take it out of {where} on {look.node}.",
+            variant=cause.variant,
+            **cause.facts,
         )
 
 

@@ -2,24 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from certagent.domain.diagnosis.static.observation import StaticObservation, is_local, leads_home, several, short
+from certagent.domain.diagnosis.static.observation import StaticObservation, is_local, leads_home, short
 from certagent.domain.findings import Finding
-from certagent.domain.resolution.hosts import HOSTS_FILE, HostsEntry, HostsProblem
+from certagent.domain.resolution.hosts import HOSTS_FILE, HostsEntry
 from certagent.domain.resolution.text import lower
 
 _HOME = "this node itself"
-_PROBLEMS = {
-    HostsProblem.BYTE_ORDER_MARK: "begins with a byte order mark, so what looks like its address is none",
-    HostsProblem.NO_ADDRESS: "does not begin with an address",
-    HostsProblem.NO_NAME: "has an address, and no name",
-    HostsProblem.NOT_READ: "is longer than a Go program reads (64 KiB): it and all lines after it",
-}
-_MENDS = {
-    HostsProblem.BYTE_ORDER_MARK: "Save the file without a byte order mark",
-    HostsProblem.NO_ADDRESS: "Begin the line with an address, or take it out",
-    HostsProblem.NO_NAME: "Give the address a name, or take the line out",
-    HostsProblem.NOT_READ: "Cut the line into several",
-}
 
 
 def lines_contradict(look: StaticObservation) -> Iterator[Finding]:
@@ -39,16 +27,15 @@ def names_loop_back(look: StaticObservation) -> Iterator[Finding]:
             continue
         for name in dict.fromkeys(map(_plain, entry.names)):
             if look.is_of_fleet(name) and not look.is_own(name):
-                place = look.place(HOSTS_FILE, entry.line)
                 yield look.finding(
                     "dns.loopback",
-                    f"{short(name)} leads to this node itself ({entry.address}), by {place}.",
                     file=HOSTS_FILE,
                     line=entry.line,
                     text=entry.text,
                     address=entry.address,
                     identifier=short(name),
-                    fix=look.mend(HOSTS_FILE, entry.line, f"Take {short(name)} off the line"),
+                    variant="static",
+                    name=short(name),
                 )
 
 
@@ -57,12 +44,11 @@ def lines_say_nothing(look: StaticObservation) -> Iterator[Finding]:
     for one in look.files.hosts.unread:
         yield look.finding(
             "dns.hosts_ignored",
-            f"{look.the_line(HOSTS_FILE, one.line)} has no effect: it {_PROBLEMS[one.problem]}.",
             file=HOSTS_FILE,
             line=one.line,
             text=one.text,
-            fix=look.mend(HOSTS_FILE, one.line, _MENDS[one.problem]),
-            problem=one.problem,
+            variant=one.problem.value,
+            detail={"problem": one.problem},
         )
 
 
@@ -78,44 +64,26 @@ def _compared(look: StaticObservation, name: str, entries: list[HostsEntry]) -> 
     """Lines with addresses of one family."""
     if len(entries) > 1:
         other = next((one for one in entries[1:] if _leads(one) != _leads(entries[0])), None)
-        yield _repetition(look, name, entries) if other is None else _contradiction(look, name, entries, other)
+        code = "dns.hosts_duplicate" if other is None else "dns.hosts_conflict"
+        yield _repeated(look, name, entries, other or entries[1], code)
 
 
-def _contradiction(look: StaticObservation, name: str, entries: list[HostsEntry], other: HostsEntry) -> Finding:
-    addresses = list(dict.fromkeys(entry.address for entry in entries))
-    return look.finding(
-        "dns.hosts_conflict",
-        f"Lines {several([entry.line for entry in entries])} of {look.place(HOSTS_FILE)} name {short(name)}, and say"
-        f" {several(addresses)}.",
-        file=HOSTS_FILE,
-        line=other.line,
-        text=other.text,
-        address=other.address,
-        identifier=short(name),
-        fix=_fix(look, name, entries),
-        lines=_shown(look, entries),
-    )
-
-
-def _repetition(look: StaticObservation, name: str, entries: list[HostsEntry]) -> Finding:
-    other = entries[1]
-    return look.finding(
-        "dns.hosts_duplicate",
-        f"Lines {several([entry.line for entry in entries])} of {look.place(HOSTS_FILE)} name {short(name)} alike.",
-        file=HOSTS_FILE,
-        line=other.line,
-        text=other.text,
-        address=other.address,
-        identifier=short(name),
-        fix=_fix(look, name, entries),
-        lines=_shown(look, entries),
-    )
-
-
-def _fix(look: StaticObservation, name: str, entries: list[HostsEntry]) -> str:
-    what = f"Leave one of lines {several([entry.line for entry in entries])} for {short(name)}, or none"
+def _repeated(look: StaticObservation, name: str, entries: list[HostsEntry], other: HostsEntry, code: str) -> Finding:
     managed = next((entry.line for entry in entries if look.manager(HOSTS_FILE, entry.line) is not None), None)
-    return f"{what}." if managed is None else look.mend(HOSTS_FILE, managed, what)
+    return look.finding(
+        code,
+        file=HOSTS_FILE,
+        line=other.line,
+        text=other.text,
+        address=other.address,
+        identifier=short(name),
+        variant="static",
+        detail={"lines": _shown(look, entries)},
+        managed_line=managed,
+        name=short(name),
+        lines=[str(entry.line) for entry in entries],
+        addresses=list(dict.fromkeys(entry.address for entry in entries)),
+    )
 
 
 def _shown(look: StaticObservation, entries: list[HostsEntry]) -> list[dict[str, object]]:

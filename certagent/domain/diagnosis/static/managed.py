@@ -6,7 +6,7 @@ in Proxmox's section of resolv.conf it is nameservers and a search list.
 
 from collections.abc import Iterator
 
-from certagent.domain.diagnosis.static.observation import StaticObservation, is_local, several, short
+from certagent.domain.diagnosis.static.observation import StaticObservation, is_local, short
 from certagent.domain.findings import Finding
 from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.domain.resolution.managed_files import PVE_BEGIN, PVE_END, Manager
@@ -26,16 +26,15 @@ def hosts_lines_will_go(look: StaticObservation) -> Iterator[Finding]:
         names = [lower(name).removesuffix(".") for name in entry.names]
         foreign = [name for name in names if not is_local(name) and not look.is_own(name)]
         if foreign:
-            unless = ", unless it was set there" if manager is Manager.DOCKER else ""
             yield look.finding(
                 _CODE,
-                f"{look.the_line(HOSTS_FILE, entry.line)} names {several(foreign)} where {manager} writes: it is gone"
-                f" at the next start{unless}.",
                 file=HOSTS_FILE,
                 line=entry.line,
                 text=entry.text,
                 address=entry.address,
-                fix=look.mend(HOSTS_FILE, entry.line, "Set it where it stays"),
+                variant="hosts_line",
+                names=[short(name) for name in foreign],
+                unless_set_there=manager is Manager.DOCKER,
             )
 
 
@@ -49,12 +48,11 @@ def settings_will_go(look: StaticObservation) -> Iterator[Finding]:
         if fields[0] not in _WRITTEN_BY_PROXMOX and not fields[0].startswith(("#", ";")):
             yield look.finding(
                 _CODE,
-                f"{look.the_line(RESOLV_CONF_FILE, line.number)} sets {short(fields[0])} where"
-                f" {Manager.PROXMOX} writes: it is gone at the next start.",
                 file=RESOLV_CONF_FILE,
                 line=line.number,
                 text=line.text,
-                fix=look.mend(RESOLV_CONF_FILE, line.number, "Put it below the section"),
+                variant="setting",
+                word=short(fields[0]),
             )
 
 
@@ -69,11 +67,5 @@ def sections_are_torn(look: StaticObservation) -> Iterator[Finding]:
         line = lines[contents.index(marks[0])]
         missing = PVE_END if marks[0] == PVE_BEGIN else PVE_BEGIN
         yield look.finding(
-            _CODE,
-            f"{look.the_line(file, line.number)} is one mark of Proxmox's section, and the other ({missing.decode()})"
-            " is not there: Proxmox does not find the section, and writes another one at the next start.",
-            file=file,
-            line=line.number,
-            text=line.text,
-            fix=f"Put the mark back ({look.place(file)}).",
+            _CODE, file=file, line=line.number, text=line.text, variant="torn_section", mark=missing.decode()
         )

@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
+from certagent.domain import catalogue
+from certagent.domain.catalogue import Fact
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.fixes import ELSEWHERE
 from certagent.domain.observations import Misconfiguration
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.domain.resolution.managed_files import Manager
 
 _LONGEST_TEXT = 200
-_MOST_SAID = 5
 _MOST_LINES = 50  # of one name: nobody has more, and a hostile file must not cost us dearly
 _LOCAL = ("localhost", "ip6-", "broadcasthost")
 
@@ -61,66 +61,48 @@ class StaticObservation(msgspec.Struct, frozen=True, kw_only=True):
         """Who rewrites that line."""
         return self.managers.get(file, {}).get(line or 0)
 
-    def place(self, file: str, line: int | None = None) -> str:
-        """`line 9 of /etc/hosts on lxc103`."""
-        path = self.shown.get(file, file)
-        return f"line {line} of {path} on {self.node}" if line else f"{path} on {self.node}"
-
-    def the_line(self, file: str, line: int | None) -> str:
-        """The same where a sentence begins."""
-        return f"Line {line} of {self.shown.get(file, file)} on {self.node}"
-
-    def mend(self, file: str, line: int, what: str) -> str:
-        """What to do about a line: at its manager's, if somebody rewrites it."""
-        manager = self.manager(file, line)
-        if manager is None:
-            return f"{what} ({self.place(file, line)})."
-        where = ELSEWHERE[manager].format(name=file.rpartition("/")[2])
-        return f"{what}: {self.place(file, line)} is {manager}'s, so change it {where}."
-
     def finding(
         self,
         code: str,
-        explanation: str,
         *,
         file: str,
         line: int | None = None,
         text: str | None = None,
         address: str | None = None,
         identifier: str | None = None,
-        fix: str,
-        **detail: Any,
+        variant: str = "",
+        detail: Mapping[str, Any] | None = None,
+        managed_line: int | None = None,
+        **facts: Fact,
     ) -> Finding:
-        """A finding about a line; `detail` also says who manages it."""
-        return Finding(
-            code=code,
-            identifier=identifier,
+        """A finding about a line; `detail` also says who manages it. `managed_line`: another line, whose manager the
+        fix has to name."""
+        culprit = Culprit(
+            node=self.node,
+            file=self.shown.get(file, file),
+            line=line,
+            text=None if text is None else short(text),
+            address=address,
+        )
+        manager = self.manager(file, managed_line or line)
+        return catalogue.finding(
+            code,
             vantage=Vantage.STATIC,
             reporter=self.node,
-            explanation=explanation,
-            culprit=Culprit(
-                node=self.node,
-                file=self.shown.get(file, file),
-                line=line,
-                text=None if text is None else short(text),
-                address=address,
-            ),
-            fix=fix,
-            detail={**detail, "managed_by": self.manager(file, line)},
+            identifier=identifier,
+            culprit=culprit,
+            detail={**(detail or {}), "managed_by": self.manager(file, line)},
+            variant=variant,
+            manager=manager,
+            edit_at=manager,
+            file_name=file.rpartition("/")[2],
+            **facts,
         )
 
 
 def short(text: str) -> str:
     """A text as a person can still read it."""
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
-
-
-def several(things: list[Any]) -> str:
-    """`9, 10 and 11`; of very many the first ones."""
-    shown = [short(str(thing)) for thing in things[:_MOST_SAID]]
-    if len(things) > _MOST_SAID:
-        return f"{', '.join(shown)} and {len(things) - _MOST_SAID} more"
-    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
 
 
 def is_local(name: str) -> bool:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from certagent.domain.diagnosis.name_resolution import resolver_is_missing
-from certagent.domain.diagnosis.static.observation import StaticObservation, is_public, several, short
+from certagent.domain.catalogue import Fact
+from certagent.domain.diagnosis.static.observation import StaticObservation, is_public, short
 from certagent.domain.findings import Finding
 from certagent.domain.resolution.go import is_domain_name
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
@@ -20,25 +20,30 @@ _OF_LIBC |= {"no-aaaa"}
 _NO_RELOAD = "no-reload"
 _KEYWORDS = {"nameserver", "domain", "search", "options"}
 
-Objection = tuple[str, str]
-"""A code, and what is wrong, in a clause that goes on from the line's place."""
+
+class Objection(msgspec.Struct, frozen=True):
+    """What is wrong with a line: a code's variant, and its facts."""
+
+    code: str
+    variant: str
+    facts: dict[str, Fact] = {}
+
+
 _IGNORED, _DIFFERS = "dns.resolv_conf_ignored", "dns.resolv_conf_differs"
 
 
 def nobody_is_named(look: StaticObservation) -> Iterator[Finding]:
     """dns.resolv_conf_broken: absent, a link that leads nowhere, or without a usable nameserver."""
-    found = resolver_is_missing(look.node, look.files.resolv_conf)
-    if found is None or found.culprit is None:
+    configuration, link = look.files.resolv_conf, look.links.get(RESOLV_CONF_FILE)
+    if configuration.exists and not configuration.names_nobody():
         return
-    path, link = look.shown.get(RESOLV_CONF_FILE, RESOLV_CONF_FILE), look.links.get(RESOLV_CONF_FILE)
-    explanation = found.explanation
-    if link is not None and not look.files.resolv_conf.exists:
-        explanation = f"{path} on {look.node} is a link to {link}, and that does not exist."
-    yield msgspec.structs.replace(
-        found,
-        explanation=explanation.replace(RESOLV_CONF_FILE, path, 1),
-        culprit=msgspec.structs.replace(found.culprit, file=path),
+    yield look.finding(
+        "dns.resolv_conf_broken",
+        file=RESOLV_CONF_FILE,
+        variant="dangling" if link is not None and not configuration.exists else "",
         detail={"link": link},
+        missing=not configuration.exists,
+        target=link,
     )
 
 
@@ -48,17 +53,16 @@ def public_servers_are_asked(look: StaticObservation) -> Iterator[Finding]:
     for number, server in enumerate(used):
         if not look.zones or not server.line or not is_public(server.address):  # no line: the CA's own --resolver
             continue
-        when = "first of all" if number == 0 else "as soon as the nameserver before it is silent"
         yield look.finding(
             "dns.resolver_public",
-            f"{server.address} is a public nameserver, and is asked for {several(look.bare_zones())} {when}: what"
-            f" only the fleet knows does not exist to it ({look.place(RESOLV_CONF_FILE, server.line)}).",
             file=RESOLV_CONF_FILE,
             line=server.line,
             text=server.text,
             address=server.address,
-            fix=look.mend(RESOLV_CONF_FILE, server.line, "Name only nameservers that know the fleet's zones"),
+            variant="static",
+            detail={"is_first": number == 0},
             is_first=number == 0,
+            zones=look.bare_zones(),
         )
 
 
@@ -69,21 +73,20 @@ def words_say_nothing(look: StaticObservation) -> Iterator[Finding]:
     meant = [(line, fields) for line in lines if (fields := split_fields(line.content)) and not _is_comment(fields)]
     standing = _stand(meant)
     for line, fields in meant:
-        for code, what in _objections(line, fields, standing):
-            yield _found(look, code, line.number, line.text, what)
+        for objection in _objections(line, fields, standing):
+            yield _found(look, line.number, line.text, objection)
     if stopped_at is not None:
-        what = "is longer than a Go program reads (64 KiB): it and all lines after it have no effect"
-        yield _found(look, _IGNORED, stopped_at, "", what)
+        yield _found(look, stopped_at, "", Objection(_IGNORED, "not_read"))
 
 
-def _found(look: StaticObservation, code: str, number: int, text: str, what: str) -> Finding:
+def _found(look: StaticObservation, number: int, text: str, objection: Objection) -> Finding:
     return look.finding(
-        code,
-        f"{look.the_line(RESOLV_CONF_FILE, number)} {what}.",
+        objection.code,
         file=RESOLV_CONF_FILE,
         line=number,
         text=text,
-        fix=look.mend(RESOLV_CONF_FILE, number, "Say what is meant, or take it out"),
+        variant=objection.variant,
+        **objection.facts,
     )
 
 
@@ -111,25 +114,25 @@ def _objections(line: Line, fields: list[str], standing: _Standing) -> Iterator[
         yield _strange(keyword)
         return
     if line.content[:1] in (b" ", b"\t"):
-        yield _DIFFERS, "is indented: a Go program reads it all the same, libc does not"
+        yield Objection(_DIFFERS, "indented")
     yield from _READERS[keyword](line, values, standing)
 
 
 def _strange(keyword: str) -> Objection:
     if keyword == "sortlist":
-        return _DIFFERS, "sorts addresses for libc alone; a Go program has no sortlist"
-    return _IGNORED, f"has no effect: there is no keyword {short(keyword)!r}"
+        return Objection(_DIFFERS, "sortlist")
+    return Objection(_IGNORED, "unknown_keyword", {"word": short(keyword)})
 
 
 def _nameserver(line: Line, values: list[str], standing: _Standing) -> Iterator[Objection]:
     address = parse_address(values[0]) if values else None
     if address is None:
-        yield _IGNORED, "has no effect: a nameserver is given by its address"
+        yield Objection(_IGNORED, "no_address")
         return
     if len(values) > 1 and not _is_comment(values[1:]):
-        yield _IGNORED, f"names {several(values)}, and only the first one counts: a line for each"
+        yield Objection(_IGNORED, "several_nameservers", {"values": [short(value) for value in values]})
     if standing.nameservers[line.number] >= _MOST_NAMESERVERS:
-        yield _IGNORED, f"names {address}, which is never asked: only the first {_MOST_NAMESERVERS} nameservers are"
+        yield Objection(_IGNORED, "too_many", {"address": address, "most": _MOST_NAMESERVERS})
 
 
 def _names_one(fields: list[str]) -> bool:
@@ -138,34 +141,28 @@ def _names_one(fields: list[str]) -> bool:
 
 def _search(line: Line, values: list[str], standing: _Standing) -> Iterator[Objection]:
     if line.number < standing.last_search:
-        yield _IGNORED, "has no effect: of several lines `search` or `domain` the last one counts"
+        yield Objection(_IGNORED, "not_last")
         return
     if not values:
-        yield _IGNORED, "names no domain"
+        yield Objection(_IGNORED, "no_domain")
     for value in values:
         if value.startswith(("#", ";")):
-            yield (
-                _IGNORED,
-                f"makes suffixes of {short(value)!r} and what follows: a comment has to be a line of its own",
-            )
+            yield Objection(_IGNORED, "comment_in_search", {"word": short(value)})
             return
         if not is_domain_name(value):
-            yield _IGNORED, f"has a suffix that is no domain name: {short(value)!r}"
+            yield Objection(_IGNORED, "not_a_domain", {"word": short(value)})
 
 
 def _domain(line: Line, values: list[str], standing: _Standing) -> Iterator[Objection]:
     yield from _search(line, values[:1], standing)
     if len(values) > 1 and not _is_comment(values[1:]):
-        yield _IGNORED, "names several domains, and only the first one counts: that is `search`"
+        yield Objection(_IGNORED, "several_domains")
 
 
 def _options(_line: Line, values: list[str], _standing: _Standing) -> Iterator[Objection]:
     for value in values:
         if value.startswith(("#", ";")):
-            yield (
-                _IGNORED,
-                f"takes {short(value)!r} and what follows for options: a comment has to be a line of its own",
-            )
+            yield Objection(_IGNORED, "comment_in_options", {"word": short(value)})
             return
         objection = _option(value)
         if objection is not None:
@@ -177,21 +174,21 @@ def _option(value: str) -> Objection | None:
     if colon and name in _NUMBERS:
         return _number(name, number)
     if value == _NO_RELOAD:
-        return _IGNORED, f"sets {value}: no later edit of this file has an effect on the CA before it is restarted"
+        return Objection(_IGNORED, "no_reload", {"word": value})
     if value in _OF_LIBC:
-        return _DIFFERS, f"sets {value}, which a Go program does not know"
-    return None if value in _SWITCHES else (_IGNORED, f"has an option that nobody knows: {short(value)!r}")
+        return Objection(_DIFFERS, "libc_option", {"word": value})
+    return None if value in _SWITCHES else Objection(_IGNORED, "unknown_option", {"word": short(value)})
 
 
 def _number(name: str, number: str) -> Objection | None:
     least = _NUMBERS[name]
     if not (number.isascii() and number.isdigit()):
-        return _IGNORED, f"gives {name} no number: {short(number)!r}"
-    if int(number[:9]) < least:
-        return _IGNORED, f"sets {name} to {short(number)}, which is read as {least}"
-    if name == "ndots" and int(number[:9]) > _MOST_DOTS:
-        return _IGNORED, f"sets ndots to {short(number)}, which is read as {_MOST_DOTS}"
-    return None
+        return Objection(_IGNORED, "not_a_number", {"option": name, "word": short(number)})
+    most = _MOST_DOTS if name == "ndots" else int(number[:9])
+    limit = max(min(int(number[:9]), most), least)
+    if limit == int(number[:9]):
+        return None
+    return Objection(_IGNORED, "out_of_range", {"option": name, "word": short(number), "limit": limit})
 
 
 _READERS: dict[str, Callable[[Line, list[str], _Standing], Iterator[Objection]]] = {
