@@ -20,7 +20,7 @@ from certagent.domain.diagnosis.unmanaged import CertResolver, ConfiguredPair, n
 from certagent.domain.findings import Finding, Severity, worst_first
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
-from certagent.domain.reports import Outcome, RunKind, Trigger
+from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scope, served_scope
 from certagent.proof import Prover
 from certagent.state import CertificateFolder, State
 from certagent.watch import read_contents, watching
@@ -109,7 +109,7 @@ class DriftMonitor:
             if findings or trigger is not Trigger.START:
                 self._tell(serving.name, findings, trigger)
             else:
-                well.append(f"served:{serving.name}")
+                well.append(served_scope(serving.name))
         for at in range(0, len(well), _MOST_SCOPES):
             run = self._reporter.begin(RunKind.SERVING, trigger)
             self._reporter.end(run, Outcome.DONE, scopes=well[at : at + _MOST_SCOPES])
@@ -179,7 +179,7 @@ class DriftMonitor:
         """What was told of certificates that are configured here no longer is nobody's trouble."""
         names = {one.name for one in self._certificates}
         told = self._state.read_record(_TOLD, tuple[str, ...]) or ()
-        gone = [scope for name in told if name not in names for scope in (f"served:{name}", f"certificate:{name}")]
+        gone = [scope for name in told if name not in names for scope in (served_scope(name), certificate_scope(name))]
         if gone:
             self._reporter.end(self._reporter.begin(RunKind.SERVING, Trigger.START), Outcome.DONE, scopes=gone)
         self._state.note_record(_TOLD, tuple(sorted(names)))
@@ -194,7 +194,7 @@ class DriftMonitor:
         self._reporter.end(
             self._reporter.begin(RunKind.SERVING, trigger),
             Outcome.FOUND if found else Outcome.DONE,
-            scopes=[f"served:{name}"],
+            scopes=[served_scope(name)],
             findings=graded,
             certificate=name or None,
         )

@@ -25,7 +25,7 @@ from certagent.domain.diagnosis.order_result import state_refused
 from certagent.domain.findings import Finding, Severity, Verdict, worst_first
 from certagent.domain.policy import Judgement, Policy
 from certagent.domain.ports import Clock
-from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
+from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger, certificate_scope, identifier_scope
 from certagent.watch import ChangeSet
 
 log = logging.getLogger(__name__)
@@ -227,7 +227,7 @@ class Lifecycle:
         judgements = await self._preflight.judge(identifiers)
         is_new = [self._attention.note(judgement, self._clock.now()) for judgement in judgements]
         if any(is_new) or trigger is not Trigger.TIMER:
-            scopes = [f"identifier:{judgement.identifier}" for judgement in judgements]
+            scopes = [identifier_scope(judgement.identifier) for judgement in judgements]
             self._reporter.end(run, _outcome_of(judgements), scopes=scopes, judgements=judgements)
         self._hasten(judgements)
         if self._outage.note(judgements):
@@ -282,7 +282,7 @@ class Lifecycle:
 
     def _left_alone(self, run: Run, certificate: CertificateSection, finding: Finding) -> Renewed:
         graded = self._policy.grade(finding)
-        scope = f"certificate:{certificate.name}"
+        scope = certificate_scope(certificate.name)
         self._reporter.end(run, Outcome.FAILED, scopes=[scope], findings=[graded], certificate=certificate.name)
         return Renewed(name=certificate.name, outcome=Outcome.FAILED, findings=(graded,))
 

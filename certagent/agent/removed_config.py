@@ -4,7 +4,7 @@ import msgspec
 
 from certagent.agent.reporter import Reporter
 from certagent.config import AgentSettings
-from certagent.domain.reports import Outcome, RunKind, Trigger
+from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scope, identifier_scope
 from certagent.state import State
 
 _RECORD = "spoken-for"
@@ -27,9 +27,9 @@ def report_removed(settings: AgentSettings, state: State, reporter: Reporter) ->
     gone = sorted(set(before.identifiers) - set(now.identifiers))
     if gone:
         run = reporter.begin(RunKind.PREFLIGHT, Trigger.START)
-        reporter.end(run, Outcome.DONE, scopes=[f"identifier:{name}" for name in gone])
+        reporter.end(run, Outcome.DONE, scopes=[identifier_scope(name) for name in gone])
     for name in sorted(set(before.certificates) - set(now.certificates)):
         run = reporter.begin(RunKind.RENEWAL, Trigger.START)
-        reporter.end(run, Outcome.DONE, scopes=[f"certificate:{name}"], certificate=name)
+        reporter.end(run, Outcome.DONE, scopes=[certificate_scope(name)], certificate=name)
     if before != now:
         state.write_record(_RECORD, now)

@@ -23,7 +23,7 @@ from certagent.domain.orders import Failed, Issued, OrderOutcome
 from certagent.domain.policy import Judgement, Policy
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import Rehearsal
-from certagent.domain.reports import Outcome, RunKind, Trigger
+from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scope
 from certagent.state import CertificateFolder, Last, State
 from certagent.state import RunRecord as Journal
 
@@ -113,7 +113,7 @@ class RenewalRunner:
             elif last is None or last.outcome not in (Outcome.FAILED, Outcome.BLOCKED):
                 return True
             run = self._reporter.begin(RunKind.RENEWAL, trigger)
-            scope = f"certificate:{certificate.name}"
+            scope = certificate_scope(certificate.name)
             self._reporter.end(run, Outcome.DONE, scopes=[scope], certificate=certificate.name)
             folder.end_run(Last(outcome=Outcome.DONE, at=self._clock.now()))
         except OSError as error:
@@ -243,7 +243,7 @@ class RenewalRunner:
         graded = worst_first([self._policy.grade(finding) for finding in said])
         if outcome is Outcome.DONE and any(finding.severity.at_least(Severity.WARN) for finding in graded):
             outcome = Outcome.FOUND
-        scope = f"certificate:{certificate.name}"
+        scope = certificate_scope(certificate.name)
         self._reporter.end(run, outcome, scopes=[scope], findings=graded, certificate=certificate.name)
         self._state.certificate(certificate.name).end_run(Last(outcome=outcome, at=self._clock.now()))
         return Renewed(

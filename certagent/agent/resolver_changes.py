@@ -17,7 +17,7 @@ from certagent.domain.diagnosis.static import StaticObservation, conclude_while_
 from certagent.domain.findings import Finding, Severity, worst_first
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
-from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
+from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger, file_scope
 from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
@@ -92,7 +92,7 @@ class ResolverChangeHandler:
             self._reporter.end(
                 run,
                 Outcome.FOUND if found else Outcome.DONE,
-                scopes=[f"file:{path}" for path in self._scopes],
+                scopes=[file_scope(path) for path in self._scopes],
                 findings=findings,
                 changes=changes,
             )

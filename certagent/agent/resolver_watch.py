@@ -10,7 +10,7 @@ from certagent.domain import catalogue
 from certagent.domain.file_diff import Contents, compare
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.policy import Policy
-from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
+from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger, file_scope
 from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.state import State
 from certagent.watch import ChangeSet, Watch, read_contents, watching
@@ -92,5 +92,5 @@ def _say_how(watch: Watch, policy: Policy, reporter: Reporter) -> str | None:
         findings = [policy.grade(finding)]
     outcome = Outcome.FOUND if findings else Outcome.DONE
     run = reporter.begin(RunKind.WATCH, Trigger.START)
-    reporter.end(run, outcome, scopes=[f"file:{INOTIFY_LIMIT}"], findings=findings)
+    reporter.end(run, outcome, scopes=[file_scope(INOTIFY_LIMIT)], findings=findings)
     return watch.degraded

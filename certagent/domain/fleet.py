@@ -14,11 +14,11 @@ from certagent.domain.catalogue import Fact, Layer, Trait, has_trait, layer_of
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
 from certagent.domain.incidents import KnownRehearsal, Sighting
 from certagent.domain.policy import CollectorPolicy
+from certagent.domain.probe_errors import UNHEARD
 from certagent.domain.rehearsals import AddressOwner, Hop, RehearsalOutcome
 
 DISAGREED = "preflight.disagreed"
 SILENT = "agent.silent"
-NO_WAY = frozenset({"timeout", "no_route"})
 _REPORTER = "collector"
 _SUSPECT_AFTER = 0.7  # of the time after which an agent counts as silent
 _MOST_NAMED = 3
@@ -201,7 +201,7 @@ def _nodes_met(look: FleetSnapshot, known: KnownRehearsal, *, answered: bool) ->
 
 
 def _was(hop: Hop, answered: bool) -> bool:
-    return hop.is_answered if answered else hop.error in NO_WAY
+    return hop.is_answered if answered else hop.error in UNHEARD
 
 
 def _finding(

@@ -22,19 +22,22 @@ from certagent.domain.path_trace import (
     trace,
 )
 from certagent.domain.policy import Policy, judged
-from certagent.domain.rehearsals import AddressOwner, Hop, Rehearsal, RehearsalOutcome, deciding
+from certagent.domain.probe_errors import HOP_LABELS, DnsStatus, ProbeError
+from certagent.domain.rehearsals import AddressOwner, ChallengeType, Hop, Rehearsal, RehearsalOutcome, deciding
 from certagent.domain.resolver_agreement import stray_lines
 
 RESPONDER = "certagent"
 """What certagent's own responder calls itself in the header Server."""
 
-_NO_RECORD_TO_BE_HAD = ("timeout", "unreachable", "servfail", "refused", "no_nameserver")
+_NO_RECORD_TO_BE_HAD = (
+    DnsStatus.TIMEOUT,
+    DnsStatus.UNREACHABLE,
+    DnsStatus.SERVFAIL,
+    DnsStatus.REFUSED,
+    DnsStatus.NO_NAMESERVER,
+)
 
-_NOT_ASKED = {
-    "forbidden": "leads to this node itself or its own link: not asked",
-    "redirect_offsite": "redirects off the fleet: not followed",
-    "redirect_proxied": "redirects to where the CA goes through its HTTPS_PROXY: not followed",
-}
+_NOT_ASKED = frozenset({ProbeError.FORBIDDEN, ProbeError.REDIRECT_OFFSITE, ProbeError.REDIRECT_PROXIED})
 
 
 class LocalObservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,13 +68,13 @@ def trace_locally(look: LocalObservation, policy: Policy) -> Path:
 
 def is_broken(look: LocalObservation) -> bool:
     """Whether no token, had one been planted, could have come back this way."""
-    if look.seen.challenge == "dns-01":
+    if look.seen.challenge == ChallengeType.DNS01:
         return look.seen.txt is not None and look.seen.txt.error in _NO_RECORD_TO_BE_HAD
     attempt = deciding(look.seen.attempts)
     if attempt is None or not attempt.hops or _leads_astray(look, attempt.hops[0]):
         return True
     last = attempt.hops[-1]
-    if look.seen.challenge == "tls-alpn-01" and last.is_answered:
+    if look.seen.challenge == ChallengeType.TLS_ALPN01 and last.is_answered:
         return False  # who speaks it during a challenge alone is no fault
     if last.error is not None:
         return last.error not in _NOT_ASKED
@@ -98,7 +101,7 @@ def _broken(look: LocalObservation, facts: PathFacts, policy: Policy) -> Path:
 
 
 def _as_far_as_seen(facts: PathFacts, seen: Rehearsal) -> Path:
-    if seen.challenge == "dns-01":
+    if seen.challenge == ChallengeType.DNS01:
         record = record_hop(facts, seen.txt, planted=False)
         end = responder_hop(facts, HopState.UNKNOWN, "not seen: no record was written")
         actual = (authority_hop(facts), record, end)
@@ -124,7 +127,7 @@ def _as_far_as_seen(facts: PathFacts, seen: Rehearsal) -> Path:
 
 def _server(facts: PathFacts, hop: Hop) -> PathHop:
     shown = server_hop(facts, hop, does_its_part=True)
-    unasked = _NOT_ASKED.get(hop.error or "")
+    unasked = HOP_LABELS[hop.error] if hop.error in _NOT_ASKED else None
     if unasked is None:
         return shown
     return msgspec.structs.replace(shown, state=HopState.UNKNOWN, detail=f"port {hop.port}: {unasked}")

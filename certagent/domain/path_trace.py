@@ -13,8 +13,10 @@ import msgspec
 from certagent.domain.challenge_steps import STEPS, ChallengeSteps, answer_words, challenge_of
 from certagent.domain.dns01_record import TxtLookup, record_name
 from certagent.domain.findings import Culprit, Finding
+from certagent.domain.probe_errors import DnsStatus
 from certagent.domain.rehearsals import (
     AddressOwner,
+    ChallengeType,
     Hop,
     Rehearsal,
     RehearsalOutcome,
@@ -23,7 +25,7 @@ from certagent.domain.rehearsals import (
     deciding,
 )
 
-_RECORD_UNSEEN = ("nxdomain", "nodata")
+_RECORD_UNSEEN = (DnsStatus.NXDOMAIN, DnsStatus.NODATA)
 """What a nameserver rightly says of a record that nobody presents."""
 
 
@@ -252,7 +254,7 @@ def _intended(facts: PathFacts) -> tuple[PathHop, ...]:
 
 def _steps(facts: PathFacts) -> ChallengeSteps:
     shown = challenge_of([finding.code for finding in facts.findings])
-    return STEPS.get(facts.rehearsal.challenge if facts.rehearsal is not None else shown, STEPS["http-01"])
+    return STEPS.get(facts.rehearsal.challenge if facts.rehearsal is not None else shown, STEPS[ChallengeType.HTTP01])
 
 
 def _intended_address(facts: PathFacts) -> str | None:

@@ -24,6 +24,7 @@ class ProbeError(StrEnum):
     REDIRECT_LOOP = "redirect_loop"
     REDIRECT_OFFSITE = "redirect_offsite"
     REDIRECT_PROXIED = "redirect_proxied"  # the CA follows it through its HTTPS_PROXY
+    FORBIDDEN = "forbidden"  # something may listen there, but a rehearsal must not find out
 
 
 class DnsStatus(StrEnum):
@@ -45,6 +46,9 @@ class DnsStatus(StrEnum):
 SILENT = frozenset({DnsStatus.TIMEOUT, DnsStatus.UNREACHABLE})
 """No answer at all."""
 
+UNHEARD = frozenset({ProbeError.TIMEOUT, ProbeError.NO_ROUTE})
+"""Nothing came back: packets are lost on the way there, or on the way back."""
+
 PROBE_PHRASES: Mapping[str, str] = {
     ProbeError.REFUSED: "nothing listens there",
     ProbeError.TIMEOUT: "no answer came in time",
@@ -62,6 +66,22 @@ PROBE_PHRASES: Mapping[str, str] = {
     ProbeError.UNHEALTHY: "it answers, but reports that it is failing",
 }
 """A clause about the place that was connected to."""
+
+HOP_LABELS: Mapping[str, str] = {
+    ProbeError.REFUSED: "connection refused",
+    ProbeError.TIMEOUT: "no answer: packets are dropped",
+    ProbeError.NO_ROUTE: "no route",
+    ProbeError.RESET: "connection cut",
+    ProbeError.TLS: "speaks TLS, not HTTP",
+    ProbeError.PROTOCOL: "does not speak HTTP",
+    ProbeError.NO_PROTOCOL: "ends TLS itself, without acme-tls/1",
+    ProbeError.UNRESOLVED: "redirects to a name without an address",
+    ProbeError.FORBIDDEN: "leads to this node itself or its own link: not asked",
+    ProbeError.REDIRECT_OFFSITE: "redirects off the fleet: not followed",
+    ProbeError.REDIRECT_PROXIED: "redirects to where the CA goes through its HTTPS_PROXY: not followed",
+    ProbeError.REDIRECT_LOOP: "redirects in a circle",
+}
+"""The same as a label of a hop in a path."""
 
 DNS_PHRASES: Mapping[str, str] = {
     DnsStatus.OK: "knows the name but has no such record",

@@ -41,6 +41,15 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"  # killed; reported by the next start under the same id
 
 
+class ScopeKind(StrEnum):
+    """What a run may speak for; a scope is its kind, a colon, and a name."""
+
+    IDENTIFIER = "identifier"
+    FILE = "file"
+    CERTIFICATE = "certificate"
+    SERVED = "served"
+
+
 class CertificateState(msgspec.Struct, frozen=True, kw_only=True):
     """One configured certificate: on disk, served (per proven address), due, last outcome."""
 
@@ -112,12 +121,32 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
 
 
+def file_scope(path: str) -> str:
+    """What is said of a watched file."""
+    return f"{ScopeKind.FILE}:{path}"
+
+
+def identifier_scope(identifier: str | None) -> str:
+    """What is said of an identifier by a preflight."""
+    return f"{ScopeKind.IDENTIFIER}:{identifier}"
+
+
+def certificate_scope(name: str) -> str:
+    """What is said of a certificate by its renewal."""
+    return f"{ScopeKind.CERTIFICATE}:{name}"
+
+
+def served_scope(name: str | None) -> str:
+    """What is said of a certificate as it is served; None: of the node itself."""
+    return f"{ScopeKind.SERVED}:{name or ''}"
+
+
 def scope_of(report: Report, finding: Finding) -> str:
     """The one scope that a finding of this report belongs to (see `Report`)."""
     if report.kind is RunKind.WATCH and finding.culprit is not None and finding.culprit.file is not None:
-        return f"file:{finding.culprit.file}"
+        return file_scope(finding.culprit.file)
     if report.kind is RunKind.RENEWAL and report.certificate is not None:
-        return f"certificate:{report.certificate}"
+        return certificate_scope(report.certificate)
     if report.kind is RunKind.SERVING:
-        return f"served:{report.certificate or ''}"
-    return f"identifier:{finding.identifier}"
+        return served_scope(report.certificate)
+    return identifier_scope(finding.identifier)

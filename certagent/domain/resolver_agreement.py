@@ -5,18 +5,9 @@ from collections.abc import Collection, Iterator
 
 import msgspec
 
+from certagent.domain.probe_errors import DNS_PHRASES, DnsStatus
 from certagent.domain.rehearsals import DnsAnswer, LibcAnswer, Resolution, ResolvedAddress
 from certagent.domain.resolution.text import parse_address
-
-_WORDS = {
-    "nxdomain": "says that there is no such name",
-    "nodata": "knows the name but no address",
-    "servfail": "fails",
-    "refused": "refuses to answer",
-    "timeout": "does not answer",
-    "unreachable": "cannot be reached",
-    "tcp_blocked": "does not answer over TCP",
-}
 
 
 class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,9 +50,9 @@ def verdicts(resolution: Resolution) -> dict[str, tuple[str, tuple[str, ...]]]:
 def _verdict(replies: list[DnsAnswer]) -> tuple[str, tuple[str, ...]]:
     addresses = tuple(dict.fromkeys(address for reply in replies for address in reply.addresses))
     if addresses:
-        return "ok", addresses
+        return DnsStatus.OK, addresses
     first = next((reply for reply in replies if reply.record == "A"), replies[0])
-    return ("nodata" if first.status == "ok" else first.status), ()
+    return (DnsStatus.NODATA if first.status == DnsStatus.OK else first.status), ()
 
 
 def _hosts_against_dns(resolution: Resolution, own: Collection[str]) -> Iterator[Disagreement]:
@@ -78,13 +69,13 @@ def _hosts_against_dns(resolution: Resolution, own: Collection[str]) -> Iterator
 
 def _among_nameservers(resolution: Resolution) -> Iterator[Disagreement]:
     by_server = verdicts(resolution)
-    reference = next((server for server, (status, _) in by_server.items() if status == "ok"), None)
+    reference = next((server for server, (status, _) in by_server.items() if status == DnsStatus.OK), None)
     if reference is None:
         return
     expected = by_server[reference][1]
     for server, (status, addresses) in by_server.items():
         if set(addresses) != set(expected):
-            said = f"says {', '.join(addresses)}" if addresses else _WORDS.get(status, f"answers {status}")
+            said = f"says {', '.join(addresses)}" if addresses else DNS_PHRASES.get(status, f"answers {status}")
             yield Disagreement(
                 between=(reference, server),
                 explanation=f"nameserver {reference} says {', '.join(expected)}, {server} {said}",

@@ -6,26 +6,36 @@ from urllib.parse import urlsplit
 from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, decides_against_dns
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.probe_errors import SILENT, ProbeError
-from certagent.domain.rehearsals import Provisioner, RehearsalOutcome
+from certagent.domain.probe_errors import SILENT, UNHEARD, ProbeError
+from certagent.domain.rehearsals import ChallengeType, Provisioner, RehearsalOutcome
 
 _FLAGS = {
-    "--acme-strict-fqdn": ("ca.strict_fqdn", ("http-01", "tls-alpn-01", "dns-01")),
-    "--acme-http-port": ("ca.port_override", ("http-01",)),
-    "--acme-tls-port": ("ca.port_override", ("tls-alpn-01",)),
+    "--acme-strict-fqdn": ("ca.strict_fqdn", (ChallengeType.HTTP01, ChallengeType.TLS_ALPN01, ChallengeType.DNS01)),
+    "--acme-http-port": ("ca.port_override", (ChallengeType.HTTP01,)),
+    "--acme-tls-port": ("ca.port_override", (ChallengeType.TLS_ALPN01,)),
 }
 """What a flag moves, and for which challenges."""
-_NOT_A_CA = ("refused", "timeout", "no_route", "reset", "untrusted", "root_changed", "name_mismatch", "http_status")
+_NOT_A_CA = frozenset(
+    {
+        ProbeError.REFUSED,
+        *UNHEARD,
+        ProbeError.RESET,
+        ProbeError.UNTRUSTED,
+        ProbeError.ROOT_CHANGED,
+        ProbeError.NAME_MISMATCH,
+        ProbeError.HTTP_STATUS,
+    }
+)
 _OWN_ROUTES = ("EINVAL", "ENETUNREACH", "EACCES", "EPERM")
 """The kernel's words for a route of this very node: a black hole, none at all, a prohibition."""
 _MOST_SKEW_SECONDS = 60
-_CODES = {
-    "untrusted": "ca.untrusted",
-    "root_changed": "ca.root_changed",
-    "expired": "ca.leaf_expired",
-    "name_mismatch": "ca.name_mismatch",
-    "http_status": "ca.directory_missing",
-    "unhealthy": "ca.unhealthy",
+_CODES: dict[str, str] = {
+    ProbeError.UNTRUSTED: "ca.untrusted",
+    ProbeError.ROOT_CHANGED: "ca.root_changed",
+    ProbeError.EXPIRED: "ca.leaf_expired",
+    ProbeError.NAME_MISMATCH: "ca.name_mismatch",
+    ProbeError.HTTP_STATUS: "ca.directory_missing",
+    ProbeError.UNHEALTHY: "ca.unhealthy",
 }
 
 
@@ -172,7 +182,7 @@ def _proxy(evidence: Evidence) -> Iterator[Finding]:
             proxy=rehearsal.proxy,
         )
     hops = attempt.hops if (attempt := evidence.attempt()) is not None else ()
-    if hops and hops[-1].error == "redirect_proxied":
+    if hops and hops[-1].error == ProbeError.REDIRECT_PROXIED:
         yield evidence.finding(
             "ca.uses_proxy",
             _started(evidence, "HTTPS_PROXY", "https_proxy"),
@@ -209,7 +219,11 @@ def _matches(identifier: str, patterns: tuple[str, ...]) -> bool:
 
 def _telling(checks: tuple[DirectoryCheck, ...]) -> DirectoryCheck:
     """The check that says most: one that got as far as to a box, by its configured address before all."""
-    reached = [check for check in checks if check.error not in ("unresolved", "refused", "timeout", "no_route")]
+    reached = [
+        check
+        for check in checks
+        if check.error not in (ProbeError.UNRESOLVED, ProbeError.REFUSED, ProbeError.TIMEOUT, ProbeError.NO_ROUTE)
+    ]
     return next((check for check in reached if check.by_address), next(iter(reached), checks[-1]))
 
 
@@ -218,17 +232,16 @@ def _unusable(evidence: Evidence, check: DirectoryCheck) -> Culprit:
     from the CA either."""
     rehearsal = evidence.rehearsal
     ca = rehearsal.provisioner if rehearsal is not None else None
-    if check.error == "name_mismatch" and ca is not None and "names" in ca.lines:
+    if check.error == ProbeError.NAME_MISMATCH and ca is not None and "names" in ca.lines:
         return Culprit(
             node=evidence.looker, file=ca.file, line=ca.lines["names"], address=check.address, role="authority"
         )
     hop = evidence.first_hop()
-    silent = ("timeout", "no_route")
     if hop is not None and evidence.has_no_way_out() and hop.address in evidence.addresses:
         return Culprit(node=evidence.looker, address=hop.address)
-    if hop is not None and hop.error in silent and check.error in silent and hop.address in evidence.addresses:
+    if hop is not None and hop.error in UNHEARD and check.error in UNHEARD and hop.address in evidence.addresses:
         return Culprit(node=evidence.node, address=hop.address)
-    if check.error == "no_route" and check.detail.startswith(_OWN_ROUTES):
+    if check.error == ProbeError.NO_ROUTE and check.detail.startswith(_OWN_ROUTES):
         return Culprit(node=evidence.node, role=evidence.owner(next(iter(evidence.addresses), None))[1])
     node = evidence.owner(check.address)[0] or (rehearsal.node if rehearsal is not None else None)
     return Culprit(node=node, address=check.address, role="authority")

@@ -12,6 +12,7 @@ from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.observations import NodeObservation, PastRehearsal, WebServerObservation
 from certagent.domain.rehearsals import (
     Attempt,
+    ChallengeType,
     Hop,
     Origin,
     Rehearsal,
@@ -49,7 +50,7 @@ class ResponderCheck(msgspec.Struct, frozen=True, kw_only=True):
     listen: str
     answered: bool
     detail: str = ""
-    challenge: str = "http-01"
+    challenge: str = ChallengeType.HTTP01
     file: str | None = None
     publication: Publication | None = None
     withheld: str = ""
@@ -99,11 +100,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         """The type of the challenge that the certificate's configuration asks for."""
         if self.rehearsal is not None:
             return self.rehearsal.challenge
-        return self.responder.challenge if self.responder is not None else "http-01"
+        return self.responder.challenge if self.responder is not None else ChallengeType.HTTP01
 
     def attempt(self) -> Attempt | None:
         """The fetch (http-01) that decided; past the CA's proxy, where it fails without the proxy as well."""
-        if self.rehearsal is None or self.rehearsal.challenge != "http-01":
+        if self.rehearsal is None or self.rehearsal.challenge != ChallengeType.HTTP01:
             return None
         return deciding(self.rehearsal.direct if self.fails_without_proxy() else self.rehearsal.attempts)
 
@@ -120,7 +121,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     def first_hop(self) -> Hop | None:
         """The first hop of the attempt that decided, by HTTP or by TLS; dns-01 has none."""
         attempt = self.attempt()
-        if self.rehearsal is not None and self.rehearsal.challenge == "tls-alpn-01":
+        if self.rehearsal is not None and self.rehearsal.challenge == ChallengeType.TLS_ALPN01:
             attempt = next(reversed(self.rehearsal.attempts), None)
         return attempt.hops[0] if attempt is not None and attempt.hops else None
 

@@ -12,13 +12,14 @@ import msgspec
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding
 from certagent.domain.observations import PastRehearsal
-from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
+from certagent.domain.probe_errors import ProbeError
+from certagent.domain.rehearsals import ChallengeType, Rehearsal, RehearsalOutcome
 
 FLAPPING_WITHIN = timedelta(minutes=1)
 FLAKY_WITHIN = timedelta(minutes=3)
 _TURNS = 4  # there, away, there, away
 _FLAKY_TURNS = 6  # three times failed, three times passed
-_PASSING_TROUBLE = ("refused", "timeout", "reset", "5xx")
+_PASSING_TROUBLE = (ProbeError.REFUSED, ProbeError.TIMEOUT, ProbeError.RESET, "5xx")
 """What may pass by itself; a page that says 404 does not."""
 
 
@@ -61,7 +62,11 @@ def path_comes_and_goes(evidence: Evidence) -> Iterator[Finding]:
 def look_of(rehearsal: Rehearsal) -> PastRehearsal | None:
     """What is remembered of a rehearsal; None of one that did not come about, or whose name hosts lines decide."""
     resolution = rehearsal.resolution
-    if rehearsal.outcome is RehearsalOutcome.UNAVAILABLE or resolution is None or rehearsal.challenge != "http-01":
+    if (
+        rehearsal.outcome is RehearsalOutcome.UNAVAILABLE
+        or resolution is None
+        or rehearsal.challenge != ChallengeType.HTTP01
+    ):
         return None
     if any(one.origin.source != "dns" for one in resolution.addresses):
         return None

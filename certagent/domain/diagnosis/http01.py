@@ -4,18 +4,27 @@ from collections.abc import Iterator
 
 from certagent.domain.diagnosis.evidence import Evidence, chain_of
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.rehearsals import Hop
+from certagent.domain.probe_errors import UNHEARD, ProbeError
+from certagent.domain.rehearsals import ChallengeType, Hop
 
-_NET = {"refused": "net.refused", "timeout": "net.timeout", "no_route": "net.no_route", "reset": "net.reset"}
+_NET: dict[str, str] = {
+    ProbeError.REFUSED: "net.refused",
+    ProbeError.TIMEOUT: "net.timeout",
+    ProbeError.NO_ROUTE: "net.no_route",
+    ProbeError.RESET: "net.reset",
+}
 _SLOW_MS = 10_000
 _ANY = {"0.0.0.0", "::", "[::]", ""}  # noqa: S104 -- read, not bound
-_REDIRECTS = {"redirect_loop": "http01.redirect_loop", "redirect_offsite": "http01.redirect_offsite"}
+_REDIRECTS: dict[str, str] = {
+    ProbeError.REDIRECT_LOOP: "http01.redirect_loop",
+    ProbeError.REDIRECT_OFFSITE: "http01.redirect_offsite",
+}
 
 
 def responder_is_absent(evidence: Evidence) -> Iterator[Finding]:
     """http01.responder_absent: this node's own responder does not answer on loopback."""
     check = evidence.responder
-    if check is None or check.answered or check.challenge != "http-01":
+    if check is None or check.answered or check.challenge != ChallengeType.HTTP01:
         return
     detail, said = {"said": check.detail}, check.detail
     if check.file is not None:
@@ -33,7 +42,7 @@ def responder_is_absent(evidence: Evidence) -> Iterator[Finding]:
 def port_is_anothers(evidence: Evidence) -> Iterator[Finding]:
     """http01.port_owner: the responder does not answer, and somebody else listens on its port."""
     check = evidence.responder
-    if check is None or check.answered or check.challenge != "http-01" or evidence.here is None:
+    if check is None or check.answered or check.challenge != ChallengeType.HTTP01 or evidence.here is None:
         return
     host, _, port = check.listen.rpartition(":")
     for one in evidence.here.listeners:
@@ -79,7 +88,7 @@ def answer_is_not_ours(evidence: Evidence) -> Iterator[Finding]:
     if attempt is None or not attempt.hops or attempt.hops[0].status is None:
         return
     last = attempt.hops[-1]
-    if not evidence.has_failed and last.error != "redirect_offsite":  # not followed, so the outcome is open
+    if not evidence.has_failed and last.error != ProbeError.REDIRECT_OFFSITE:  # not followed, so the outcome is open
         return
     yield evidence.finding(
         _code_for(evidence, attempt.hops),
@@ -117,7 +126,7 @@ def neither_way_is_one_way(evidence: Evidence) -> Iterator[Finding]:
     """net.asymmetric: this node reaches the CA, and the CA does not reach it."""
     attempt = evidence.attempt()
     hop = attempt.hops[0] if attempt is not None and attempt.hops else None
-    if not evidence.has_failed or hop is None or hop.is_local or hop.error not in ("timeout", "no_route"):
+    if not evidence.has_failed or hop is None or hop.is_local or hop.error not in UNHEARD:
         return
     if hop.address in evidence.addresses and any(check.error is None for check in evidence.directory):
         yield evidence.finding(

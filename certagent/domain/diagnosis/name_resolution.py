@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from certagent.domain import catalogue
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.rehearsals import Origin, Resolution, ResolvedAddress
+from certagent.domain.probe_errors import SILENT, DnsStatus
+from certagent.domain.rehearsals import ChallengeType, Origin, Resolution, ResolvedAddress
 from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE, ResolvConf
 from certagent.domain.resolver_agreement import loops, told_by_dns
 
-_CODES = {"unreachable": "dns.resolver_dead", "no_nameserver": "dns.resolv_conf_broken"}
+_CODES: dict[str, str] = {DnsStatus.UNREACHABLE: "dns.resolver_dead", DnsStatus.NO_NAMESERVER: "dns.resolv_conf_broken"}
 
 
 def name_leads_elsewhere(evidence: Evidence) -> Iterator[Finding]:
@@ -44,7 +45,7 @@ def files_are_unreadable(evidence: Evidence) -> Iterator[Finding]:
     if not evidence.has_failed or evidence.rehearsal is None or evidence.reaches_this_node():
         return
     for file in evidence.rehearsal.unreadable:
-        if file != NSSWITCH_FILE and not (file == HOSTS_FILE and evidence.challenge == "dns-01"):
+        if file != NSSWITCH_FILE and not (file == HOSTS_FILE and evidence.challenge == ChallengeType.DNS01):
             yield file_is_unreadable(evidence.looker, file, evidence.identifier)
 
 
@@ -91,8 +92,8 @@ def _code_without_address(resolution: Resolution) -> str:
     """A port that refuses says so once a second at most, so of several questions some seem to be lost on the way."""
     error = resolution.error or ""
     asked = {one.nameserver for one in resolution.nameservers}
-    refuses = any(one.status == "unreachable" and one.nameserver in asked for one in resolution.dns)
-    is_dead = error in ("timeout", "unreachable") and (refuses or _line_past_the_right_one(resolution) is not None)
+    refuses = any(one.status == DnsStatus.UNREACHABLE and one.nameserver in asked for one in resolution.dns)
+    is_dead = error in SILENT and (refuses or _line_past_the_right_one(resolution) is not None)
     return "dns.resolver_dead" if is_dead else _CODES.get(error, f"dns.{error}")
 
 
@@ -105,7 +106,7 @@ def _variant_without_address(code: str, resolution: Resolution) -> str:
 def _culprit_without_address(resolution: Resolution, evidence: Evidence, asker: str) -> Culprit:
     if "dns" not in resolution.order and resolution.switch is not None:
         return _line_of(resolution.switch, evidence, asker)
-    if resolution.error == "no_nameserver":
+    if resolution.error == DnsStatus.NO_NAMESERVER:
         return Culprit(node=asker, file=RESOLV_CONF_FILE)
     misled = _line_past_the_right_one(resolution)
     if misled is not None:

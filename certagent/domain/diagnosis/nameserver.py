@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from certagent.domain import catalogue
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.probe_errors import DnsStatus
 from certagent.domain.rehearsals import Resolution
 from certagent.domain.resolution.dnsmasq import Dnsmasq, is_below
 from certagent.domain.resolution.hosts import Hosts, HostsEntry
@@ -51,9 +52,9 @@ def filter_keeps_the_address_back(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _filtered(evidence: Evidence, resolution: Resolution | None, vantage: Vantage) -> Iterator[Finding]:
-    if resolution is None or evidence.rehearsal is None or resolution.error != "nodata":
+    if resolution is None or evidence.rehearsal is None or resolution.error != DnsStatus.NODATA:
         return
-    asked = {evidence.owner(reply.nameserver)[0] for reply in resolution.dns if reply.status == "ok"}
+    asked = {evidence.owner(reply.nameserver)[0] for reply in resolution.dns if reply.status == DnsStatus.OK}
     for told in evidence.rehearsal.testimony:
         culprit = told.culprit
         if told.code == FILTERS and culprit is not None and culprit.node in asked and _filters(told, resolution.name):

@@ -8,7 +8,7 @@ from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis.evidence import Evidence, decides_against_dns
 from certagent.domain.diagnosis.name_resolution import no_address
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.probe_errors import SILENT
+from certagent.domain.probe_errors import SILENT, DnsStatus
 from certagent.domain.rehearsals import DnsAnswer, Origin, Resolution, ResolvedAddress
 from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
 from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
@@ -86,10 +86,10 @@ def _about_who_is_asked(evidence: Evidence) -> Iterator[Finding]:
         said = [one for one in resolution.dns if one.nameserver == origin.nameserver]
         if _is_public(origin.nameserver):
             yield _about(evidence, origin, "dns.resolver_public")
-        elif knowing and said and all(one.status == "nxdomain" for one in said):
+        elif knowing and said and all(one.status == DnsStatus.NXDOMAIN for one in said):
             others = list(dict.fromkeys(evidence.place(one.nameserver) for one in knowing))
             yield _about(evidence, origin, "dns.resolver_not_internal", others=others)
-        elif resolution.error is None and any(one.status == "tcp_blocked" for one in said):
+        elif resolution.error is None and any(one.status == DnsStatus.TCP_BLOCKED for one in said):
             yield _about(evidence, origin, "dns.tcp_blocked", variant="one_of_several")
     yield from _split(evidence, [one for one in knowing if one.record == "A"])
 
@@ -159,7 +159,7 @@ def _ipv6(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
     for one in resolution.dns:
         by_server.setdefault(one.nameserver, {})[one.record] = one
     for server, said in by_server.items():
-        if "A" in said and "AAAA" in said and said["A"].addresses and said["AAAA"].status == "nxdomain":
+        if "A" in said and "AAAA" in said and said["A"].addresses and said["AAAA"].status == DnsStatus.NXDOMAIN:
             yield evidence.finding("dns.aaaa_nxdomain", None, place=evidence.place(server))
     for attempt in evidence.rehearsal.attempts if evidence.rehearsal is not None else ():
         hop = attempt.hops[0] if attempt.hops else None

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.rehearsals import ACME_TLS, AlpnAnswer, Hop
+from certagent.domain.probe_errors import ProbeError
+from certagent.domain.rehearsals import ACME_TLS, AlpnAnswer, ChallengeType, Hop
 
 _EXTENSIONS = frozenset({"obsolete", "not_critical", "malformed"})
 
@@ -12,7 +13,7 @@ _EXTENSIONS = frozenset({"obsolete", "not_critical", "malformed"})
 def responder_is_absent(evidence: Evidence) -> Iterator[Finding]:
     """alpn.responder_absent: this node's own responder does not present what was planted."""
     check = evidence.responder
-    if check is None or check.answered or check.challenge != "tls-alpn-01":
+    if check is None or check.answered or check.challenge != ChallengeType.TLS_ALPN01:
         return
     yield evidence.finding(
         "alpn.responder_absent",
@@ -29,9 +30,9 @@ def handshake_is_not_ours(evidence: Evidence) -> Iterator[Finding]:
     hop = _deciding(evidence)
     if hop is None or not evidence.has_failed:
         return
-    if hop.error == "refused" and _listens_elsewhere(evidence, hop):
+    if hop.error == ProbeError.REFUSED and _listens_elsewhere(evidence, hop):
         yield _port_is_another(evidence, hop)
-    elif hop.error == "no_protocol" or (hop.alpn is not None and hop.alpn.protocol != ACME_TLS):
+    elif hop.error == ProbeError.NO_PROTOCOL or (hop.alpn is not None and hop.alpn.protocol != ACME_TLS):
         yield _protocol_is_not_spoken(evidence, hop)
     elif hop.alpn is None:
         yield _nobody_shakes_hands(evidence, hop)
@@ -41,7 +42,7 @@ def handshake_is_not_ours(evidence: Evidence) -> Iterator[Finding]:
 
 def _deciding(evidence: Evidence) -> Hop | None:
     rehearsal = evidence.rehearsal
-    if rehearsal is None or rehearsal.challenge != "tls-alpn-01" or not rehearsal.attempts:
+    if rehearsal is None or rehearsal.challenge != ChallengeType.TLS_ALPN01 or not rehearsal.attempts:
         return None
     return rehearsal.attempts[-1].hops[-1]
 
