@@ -15,8 +15,15 @@ from certagent.agent.reporter import Reporter
 from certagent.config import CertificateSection, TraefikTarget
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, ServedAs
-from certagent.domain.diagnosis.drift import LiveTarget, Serving, conclude_serving
-from certagent.domain.diagnosis.unmanaged import CertResolver, ConfiguredPair, nobody_owns, renews_too_late
+from certagent.domain.diagnosis.drift import (
+    CertResolver,
+    ConfiguredPair,
+    LiveTarget,
+    Serving,
+    conclude_serving,
+    nobody_owns,
+    renews_too_late,
+)
 from certagent.domain.findings import Finding, Severity, worst_first
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from certagent.config import CertificateSection
 from certagent.domain.deployments import Generation
-from certagent.domain.diagnosis.mtls_fallback import cannot_be_kept, is_pointless, kept, refused
+from certagent.domain.diagnosis.order_result import cannot_be_kept, is_pointless, kept, refused
 from certagent.domain.findings import Finding
 from certagent.domain.orders import Failed, OrderOutcome
 from certagent.domain.policy import Judgement, RenewalPolicy

@@ -16,8 +16,7 @@ from certagent.config import CertificateSection
 from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.certificates import CertificateFacts, fingerprint_of
 from certagent.domain.deployments import Deployment, Generation
-from certagent.domain.diagnosis.lifetimes import renewal_is_impossible
-from certagent.domain.diagnosis.order_result import agreement, deployment_failed, order_failed
+from certagent.domain.diagnosis.order_result import agreement, deployment_failed, order_failed, renewal_is_impossible
 from certagent.domain.findings import Finding, Severity, Verdict, worst_first
 from certagent.domain.orders import Failed, Issued, OrderOutcome
 from certagent.domain.policy import Judgement, Policy

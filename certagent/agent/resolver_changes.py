@@ -8,19 +8,19 @@ from typing import Protocol
 from certagent.agent.reporter import Reporter
 from certagent.domain.diagnosis.name_resolution import (
     file_is_unreadable,
+    private_addresses_are_filtered,
     resolver_is_missing,
     shadows_at_a_client,
     shadows_at_the_authority,
+    zone_is_overridden,
 )
-from certagent.domain.diagnosis.nameserver import private_addresses_are_filtered, zone_is_overridden
 from certagent.domain.diagnosis.static import StaticObservation, conclude_while_watching
 from certagent.domain.findings import Finding, Severity, worst_first
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger, file_scope
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
 from certagent.domain.resolution.files import RESOLVER_FILES
-from certagent.domain.resolution.hosts import HOSTS_FILE
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
 from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.nameserver_config import NameserverObservation
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from certagent.agent.reporter import Reporter
 from certagent.domain import catalogue
-from certagent.domain.file_diff import Contents, compare
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.policy import Policy
-from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger, file_scope
+from certagent.domain.reports import Contents, FileChange, Outcome, RunKind, Trigger, compare, file_scope
 from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.state import State
 from certagent.watch import ChangeSet, Watch, read_contents, watching

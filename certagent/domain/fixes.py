@@ -11,10 +11,8 @@ import msgspec
 
 from certagent.domain.findings import Finding
 from certagent.domain.rehearsals import ResolvedAddress
-from certagent.domain.resolution.hosts import HOSTS_FILE
-from certagent.domain.resolution.managed_files import EDIT_AT, Manager
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
-from certagent.domain.resolution.text import absolute, lower, show
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, absolute, lower, show
+from certagent.domain.resolution.files import EDIT_AT, Manager
 
 _FIELD = re.compile(rb"[ \t\r]*[^ \t\r]+")
 _BLANKS = b" \t\r"

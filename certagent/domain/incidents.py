@@ -12,11 +12,17 @@ from enum import StrEnum
 
 import msgspec
 
-from certagent.domain.address_labels import addresses_in, describe_owner, name_owners
 from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.findings import Culprit, Finding, Severity
 from certagent.domain.policy import is_about_path
-from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
+from certagent.domain.rehearsals import (
+    AddressOwner,
+    Rehearsal,
+    RehearsalOutcome,
+    addresses_in,
+    describe_owner,
+    name_owners,
+)
 
 REOPEN_WITHIN = timedelta(hours=1)
 """A culprit that comes back this soon after its incident was resolved reopens it: the same id, one more transition."""

@@ -1,15 +1,86 @@
-"""Policy: grades findings and turns them into a verdict. Pure; the numbers come from `policies/*.toml`."""
+"""Policy: grades findings, turns them into a verdict, says who is told. Pure; its numbers are in `policies/*.toml`."""
 
-from datetime import timedelta
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
 
-from certagent.domain.alert_rules import AlertRule, Duration, read_span
 from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.findings import Finding, Impact, Severity, Vantage, Verdict, worst_first
 from certagent.domain.redaction import without_secrets
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Duration(timedelta):
+    """A time span that a policy file writes as `"90s"`, `"20m"`, `"6h"`."""
+
+
+@dataclass(frozen=True)
+class DailySpan:
+    """From one time of day until another, over midnight if the second is not later. Written `"22:00-07:00"`."""
+
+    start: time
+    end: time
+
+    def end_after(self, moment: datetime) -> datetime | None:
+        """When the span ends that `moment` (local) lies in; None if it lies in none."""
+        clock = moment.time().replace(tzinfo=None)
+        over_midnight = self.end <= self.start
+        inside = clock >= self.start or clock < self.end if over_midnight else self.start <= clock < self.end
+        if not inside:
+            return None
+        ends = moment.replace(hour=self.end.hour, minute=self.end.minute, second=0, microsecond=0)
+        return ends + timedelta(days=1) if ends <= moment else ends
+
+
+class AlertRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens to the messages about incidents of these codes (`*` and `?` as in file names).
+
+    `to`: names of channels. `after`: an incident that ends sooner is not mentioned at all. `repeat_every`: as long as
+    nobody has acknowledged it; zero: never. `quiet`: messages wait until its end, unless a certificate dies before.
+    """
+
+    codes: tuple[str, ...] = ("*",)
+    to: tuple[str, ...] = ("*",)
+    after: Duration = Duration(0)
+    repeat_every: Duration = Duration(0)
+    quiet: DailySpan | None = None
+
+    def matches(self, code: str) -> bool:
+        """Whether it is about that code."""
+        return any(fnmatchcase(code, pattern) for pattern in self.codes)
+
+    def channels(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of the names that are told."""
+        return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in self.to))
+
+
+def read_span(kind: type, value: Any) -> Any:
+    """A `Duration` or `DailySpan` out of a policy file. Raises ValueError."""
+    if kind is DailySpan:
+        return read_daily_span(value)
+    if kind is not Duration:
+        raise NotImplementedError(kind)
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
+    if matched is None:
+        raise ValueError(f'{value!r} is not a duration such as "90s", "20m", "6h"')
+    return Duration(seconds=float(matched[1]) * _UNITS[matched[2]])
+
+
+def read_daily_span(text: object) -> DailySpan:
+    """Raises ValueError."""
+    matched = re.fullmatch(r"(\d\d):(\d\d)-(\d\d):(\d\d)", text) if isinstance(text, str) else None
+    if matched is None:
+        raise ValueError(f'{text!r} is not a time of day such as "22:00-07:00"')
+    hours = [int(part) for part in matched.groups()]
+    return DailySpan(time(hours[0], hours[1]), time(hours[2], hours[3]))
+
 
 _BLOCKING = Trait.OWN_INABILITY, Trait.BLOCKS_ORDER
 

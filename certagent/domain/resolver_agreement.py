@@ -7,7 +7,7 @@ import msgspec
 
 from certagent.domain.probe_errors import DNS_PHRASES, DnsStatus
 from certagent.domain.rehearsals import DnsAnswer, LibcAnswer, Resolution, ResolvedAddress
-from certagent.domain.resolution.text import parse_address
+from certagent.domain.resolution.file_formats import parse_address
 
 
 class Disagreement(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,8 @@ from certagent.agent.resolver_changes import Inspecting, ResolverChangeHandler, 
 from certagent.config import load_policy
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
 from certagent.domain.reports import Outcome, Report, Trigger
+from certagent.domain.resolution.file_formats import ResolvConf
 from certagent.domain.resolution.files import ResolverFiles
-from certagent.domain.resolution.resolv_conf import ResolvConf
 from certagent.reporting import Spool
 from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.node_vantage import NodeVantage

@@ -12,10 +12,10 @@ from certagent.collector.sql.store import open_store
 from certagent.collector.store import Overloaded, Store, TokenRole
 from certagent.collector.tokens import add_token, revoke_tokens
 from certagent.config import load_policy
-from certagent.domain.alert_rules import AlertRule, Duration
 from certagent.domain.alerting import Alerting
 from certagent.domain.findings import Culprit, Severity
 from certagent.domain.incidents import IncidentState
+from certagent.domain.policy import AlertRule, Duration
 from certagent.domain.reports import FileChange
 from tests.clock import FakeClock
 from tests.collector.cast import HOSTS, LINE, TRAEFIK, Agent, Cast, now, refused, shadow

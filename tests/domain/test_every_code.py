@@ -9,8 +9,11 @@ import pytest
 from certagent.config import load_policy
 from certagent.domain.diagnosis import conclude
 from certagent.domain.diagnosis.evidence import Evidence, ResponderCheck
-from certagent.domain.diagnosis.name_resolution import resolver_is_missing
-from certagent.domain.diagnosis.nameserver import private_addresses_are_filtered, zone_is_overridden
+from certagent.domain.diagnosis.name_resolution import (
+    private_addresses_are_filtered,
+    resolver_is_missing,
+    zone_is_overridden,
+)
 from certagent.domain.diagnosis.order_result import agreement, order_failed
 from certagent.domain.findings import Culprit, Finding, Vantage, Verdict
 from certagent.domain.observations import ListeningSocket, Misconfiguration, NodeObservation, Place, ServerAction
@@ -18,8 +21,7 @@ from certagent.domain.orders import Failed, Problem, Resource, code_of
 from certagent.domain.policy import Judgement, judged
 from certagent.domain.rehearsals import ACME_TLS, AlpnAnswer, Connection, LibcAnswer, Origin, RehearsalOutcome
 from certagent.domain.resolution.dnsmasq import Dnsmasq, read_settings
-from certagent.domain.resolution.hosts import parse_hosts
-from certagent.domain.resolution.resolv_conf import parse_resolv_conf
+from certagent.domain.resolution.file_formats import parse_hosts, parse_resolv_conf
 from tests.domain.scene import (
     CA,
     CONFIGURED,

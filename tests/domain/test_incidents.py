@@ -5,7 +5,6 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from certagent.domain.address_labels import name_owners
 from certagent.domain.findings import Culprit, Severity
 from certagent.domain.incidents import (
     REOPEN_WITHIN,
@@ -23,7 +22,7 @@ from certagent.domain.incidents import (
     key_of,
     transition_incident,
 )
-from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
+from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome, name_owners
 from tests.collector.cast import HOSTS, NGINX, TRAEFIK, now, refused, rehearsal, shadow
 
 AT = now()

@@ -5,9 +5,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from certagent.domain.address_labels import describe_owner
 from certagent.domain.findings import worst_first
-from certagent.domain.rehearsals import AddressOwner, Rehearsal, ResolvedAddress
+from certagent.domain.rehearsals import AddressOwner, Rehearsal, ResolvedAddress, describe_owner
 from certagent.domain.reports import Outcome, Report, RunKind, Trigger
 from certagent.domain.resolver_agreement import told_by_dns, verdicts
 

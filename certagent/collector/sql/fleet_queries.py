@@ -9,12 +9,11 @@ from sqlalchemy import Connection, Row, select
 from certagent.collector.sql.schema import addresses, agents, certificates, findings, identifiers, rehearsals
 from certagent.collector.sql.statements import chunks
 from certagent.collector.store import TokenRole
-from certagent.domain.address_labels import addresses_in
-from certagent.domain.diagnosis.nameserver import FILTERS
+from certagent.domain.diagnosis.name_resolution import FILTERS
 from certagent.domain.findings import Finding
 from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, Victim, accused_by
 from certagent.domain.path_trace import addresses_met
-from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
+from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome, addresses_in
 
 _decode_finding = msgspec.json.Decoder(Finding).decode
 _decode_rehearsal = msgspec.json.Decoder(Rehearsal).decode

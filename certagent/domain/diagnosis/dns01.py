@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.dns01_record import TROUBLE_CODES, Publication, TxtAnswer
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
+from certagent.domain.resolution.file_formats import RESOLV_CONF_FILE
 
 _SERIALS = 2**32  # RFC 1982
 _TSIG_ERRORS = frozenset({"BADKEY", "BADSIG", "BADTIME", "BADTRUNC"})

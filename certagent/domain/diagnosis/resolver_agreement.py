@@ -10,8 +10,8 @@ from certagent.domain.diagnosis.name_resolution import no_address
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.probe_errors import SILENT, DnsStatus
 from certagent.domain.rehearsals import DnsAnswer, Origin, Resolution, ResolvedAddress
-from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
+from certagent.domain.resolution.file_formats import RESOLV_CONF_FILE
+from certagent.domain.resolution.files import NSSWITCH_FILE
 
 
 def hosts_lines_contradict(evidence: Evidence) -> Iterator[Finding]:

@@ -14,9 +14,8 @@ import msgspec
 
 from certagent.domain.probe_errors import DnsStatus
 from certagent.domain.rehearsals import DnsAnswer, Origin, ResolvedAddress
+from certagent.domain.resolution.file_formats import ResolvConf, lower, parse_address
 from certagent.domain.resolution.files import ResolverFiles
-from certagent.domain.resolution.resolv_conf import ResolvConf
-from certagent.domain.resolution.text import lower, parse_address
 
 CA_PATIENCE = timedelta(seconds=30)  # the CA's HTTP client gives up then, name resolution included
 

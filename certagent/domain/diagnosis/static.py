@@ -1,15 +1,55 @@
-"""Conclusions from a resolv.conf alone. Pure."""
+"""Conclusions from files alone: resolver files, and what web servers' files show. Pure; no network, and no agent.
+
+One table: a new conclusion is one function and one line. What it says is provable from the files, whatever DNS says.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
 
 import msgspec
 
+from certagent.domain import catalogue
 from certagent.domain.catalogue import Fact
-from certagent.domain.diagnosis.static.observation import StaticObservation, is_public, short
-from certagent.domain.findings import Finding
+from certagent.domain.diagnosis import resolver_files
+from certagent.domain.diagnosis.resolver_files import StaticObservation, is_public, short
+from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.resolution.file_formats import RESOLV_CONF_FILE, Line, parse_address, read_lines, split_fields
+from certagent.domain.resolution.files import DEFAULT_ORDER, NSSWITCH_FILE
 from certagent.domain.resolution.go import is_domain_name
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
-from certagent.domain.resolution.text import Line, parse_address, read_lines, split_fields
+
+
+def file_is_given_up(look: StaticObservation) -> Iterator[Finding]:
+    """dns.nsswitch_ignored: one line is none, so a Go program does not use the file at all."""
+    switch = look.files.nsswitch
+    if switch.problem is not None:
+        yield _about_switch(look, "dns.nsswitch_ignored", problem=switch.problem)
+
+
+def sources_are_missing(look: StaticObservation) -> Iterator[Finding]:
+    """dns.nsswitch_no_dns, dns.hosts_overruled: DNS is never asked; or the hosts file is not asked first."""
+    switch = look.files.nsswitch
+    if "dns" not in switch.order:
+        yield _about_switch(look, "dns.nsswitch_no_dns")
+    elif switch.order != DEFAULT_ORDER:
+        yield _about_switch(look, "dns.hosts_overruled", never_read="files" not in switch.order)
+
+
+def sources_are_foreign(look: StaticObservation) -> Iterator[Finding]:
+    """dns.nss_only: names that only such a source knows exist for other programs here, and not for the CA."""
+    foreign = [short(source) for source in dict.fromkeys(look.files.nsswitch.sources) if source not in DEFAULT_ORDER]
+    if foreign:
+        yield _about_switch(look, "dns.nss_only", variant="static", detail={"sources": foreign[:20]}, sources=foreign)
+
+
+def _about_switch(
+    look: StaticObservation, code: str, variant: str = "", detail: dict[str, Any] | None = None, **facts: Fact
+) -> Finding:
+    switch = look.files.nsswitch
+    return look.finding(
+        code, file=NSSWITCH_FILE, line=switch.line, text=switch.text, variant=variant, detail=detail, **facts
+    )
+
 
 _MOST_NAMESERVERS = 3
 _MOST_DOTS = 15
@@ -197,3 +237,55 @@ _READERS: dict[str, Callable[[Line, list[str], _Standing], Iterator[Objection]]]
     "domain": _domain,
     "options": _options,
 }
+
+
+__all__ = ["StaticObservation", "TABLE", "WATCHED", "conclude_statically", "conclude_while_watching"]
+
+MOST_OF_A_KIND = 500
+_MOST_WATCHED = 20
+
+Conclusion = Callable[[StaticObservation], Iterator[Finding]]
+
+
+def references_dangle(look: StaticObservation) -> Iterator[Finding]:
+    """deploy.dangling_reference: what a web server's files name and nobody defines."""
+    for cause in look.gateways:
+        place = cause.place
+        yield catalogue.finding(
+            cause.code,
+            vantage=Vantage.STATIC,
+            reporter=look.node,
+            culprit=Culprit(node=look.node, file=place.file, line=place.line, text=place.text),
+            variant=cause.variant,
+            **cause.facts,
+        )
+
+
+TABLE: tuple[Conclusion, ...] = (
+    nobody_is_named,
+    sources_are_missing,
+    resolver_files.names_loop_back,
+    resolver_files.lines_contradict,
+    references_dangle,
+    public_servers_are_asked,
+    resolver_files.hosts_lines_will_go,
+    resolver_files.settings_will_go,
+    resolver_files.sections_are_torn,
+    file_is_given_up,
+    resolver_files.lines_say_nothing,
+    words_say_nothing,
+    sources_are_foreign,
+)
+WATCHED: tuple[Conclusion, ...] = (public_servers_are_asked, resolver_files.hosts_lines_will_go)
+"""What the watch says as well: whatever else is wrong in the files, it learns from what names lead to."""
+
+
+def conclude_statically(look: StaticObservation) -> list[Finding]:
+    """Everything that the files prove, of each kind no more than anybody reads; not graded yet."""
+    return [finding for conclusion in TABLE for finding in islice(conclusion(look), MOST_OF_A_KIND)]
+
+
+def conclude_while_watching(look: StaticObservation) -> list[Finding]:
+    """What an agent says of its node's files besides what it says of names; not graded yet, and bounded."""
+    concluded = (finding for conclusion in WATCHED for finding in conclusion(look))
+    return list(islice(concluded, _MOST_WATCHED))
