@@ -52,30 +52,30 @@ class FleetSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     owners: dict[str, AddressOwner] = {}
 
 
-def conclude(look: FleetSnapshot, policy: CollectorPolicy, now: datetime) -> list[Finding]:
+def conclude(snapshot: FleetSnapshot, policy: CollectorPolicy, now: datetime) -> list[Finding]:
     """Everything that the collector itself finds."""
-    silent = {sign.node: sign.last_seen for sign in look.signs if now - sign.last_seen > policy.silent_after}
+    silent = {sign.node: sign.last_seen for sign in snapshot.signs if now - sign.last_seen > policy.silent_after}
     return [
-        *_every_agent_is_heard(look, silent, now - policy.silent_after * _SUSPECT_AFTER),
-        *_every_certificate_is_renewed(look, silent, policy.expiring_below, now),
-        *_names_of_a_zone_exist(look),
-        *_the_authority_can_be_used(look),
-        *_both_ways_are_open(look, silent),
-        *_verdicts_agree_with_the_authority(look),
+        *_every_agent_is_heard(snapshot, silent, now - policy.silent_after * _SUSPECT_AFTER),
+        *_every_certificate_is_renewed(snapshot, silent, policy.expiring_below, now),
+        *_names_of_a_zone_exist(snapshot),
+        *_the_authority_can_be_used(snapshot),
+        *_both_ways_are_open(snapshot, silent),
+        *_verdicts_agree_with_the_authority(snapshot),
     ]
 
 
 def _every_agent_is_heard(
-    look: FleetSnapshot, silent: dict[str, datetime], suspect_before: datetime
+    snapshot: FleetSnapshot, silent: dict[str, datetime], suspect_before: datetime
 ) -> Iterator[Finding]:
     """agent.silent: of one node, or once for all if it is most of them."""
-    suspects = sum(sign.last_seen < suspect_before for sign in look.signs)
-    if silent and suspects >= 3 and suspects * 2 >= len(look.signs):
+    suspects = sum(sign.last_seen < suspect_before for sign in snapshot.signs)
+    if silent and suspects >= 3 and suspects * 2 >= len(snapshot.signs):
         since = _clock(max(silent.values()))
-        yield _finding(SILENT, None, Culprit(), variant="most", count=suspects, total=len(look.signs), since=since)
+        yield _finding(SILENT, None, Culprit(), variant="most", count=suspects, total=len(snapshot.signs), since=since)
         return
     names: dict[str, set[str]] = {}
-    for held in look.held:
+    for held in snapshot.held:
         names.setdefault(held.node, set()).update(held.identifiers)
     for node, last_seen in sorted(silent.items()):
         identifiers: list[str | None] = [*sorted(names.get(node, ()))]
@@ -84,13 +84,13 @@ def _every_agent_is_heard(
 
 
 def _every_certificate_is_renewed(
-    look: FleetSnapshot, silent: dict[str, datetime], fraction: float, now: datetime
+    snapshot: FleetSnapshot, silent: dict[str, datetime], fraction: float, now: datetime
 ) -> Iterator[Finding]:
     """cert.expiring, cert.expired: where no agent is left to say so; one that says so itself knows more."""
     told = {
-        (one.agent, one.finding.identifier) for one in look.sightings if has_trait(one.finding.code, Trait.LIFETIME)
+        (one.agent, one.finding.identifier) for one in snapshot.sightings if has_trait(one.finding.code, Trait.LIFETIME)
     }
-    for held in look.held:
+    for held in snapshot.held:
         if any((held.node, identifier) in told for identifier in held.identifiers):
             continue
         if held.not_after - now >= (held.not_after - held.not_before) * fraction:
@@ -109,13 +109,13 @@ def _every_certificate_is_renewed(
             )
 
 
-def _names_of_a_zone_exist(look: FleetSnapshot) -> Iterator[Finding]:
+def _names_of_a_zone_exist(snapshot: FleetSnapshot) -> Iterator[Finding]:
     """dns.zone_gone: (nearly) every managed name of a zone vanished."""
     gone: dict[str, dict[str, Finding]] = {}
-    for one in look.sightings:
+    for one in snapshot.sightings:
         if has_trait(one.finding.code, Trait.NAME_VANISHED) and one.finding.identifier is not None:
             gone.setdefault(_zone_of(one.finding.identifier), {})[one.finding.identifier] = one.finding
-    managed = Counter(_zone_of(name) for name in {name for held in look.held for name in held.identifiers})
+    managed = Counter(_zone_of(name) for name in {name for held in snapshot.held for name in held.identifiers})
     for zone, lost in sorted(gone.items()):
         if len(lost) < 2 or len(lost) < 0.8 * managed[zone]:
             continue
@@ -124,14 +124,14 @@ def _names_of_a_zone_exist(look: FleetSnapshot) -> Iterator[Finding]:
             yield _finding("dns.zone_gone", identifier, culprit, detail={"zone": zone}, zone=zone, names=sorted(lost))
 
 
-def _the_authority_can_be_used(look: FleetSnapshot) -> Iterator[Finding]:
+def _the_authority_can_be_used(snapshot: FleetSnapshot) -> Iterator[Finding]:
     """ca.root_changed, ca.unreachable and their like: what at least half of the agents say of the CA is no accusation.
 
     One of them alone may be wrong about its own way there (DESIGN, rule 11).
     """
-    nodes = {held.node for held in look.held}
+    nodes = {held.node for held in snapshot.held}
     said: dict[tuple[str, Culprit], dict[str, Finding]] = {}
-    for one in look.sightings:
+    for one in snapshot.sightings:
         code, culprit = one.finding.code, one.finding.culprit
         if (
             has_trait(code, Trait.CA_UNUSABLE)
@@ -155,15 +155,15 @@ def _the_authority_can_be_used(look: FleetSnapshot) -> Iterator[Finding]:
             )
 
 
-def _both_ways_are_open(look: FleetSnapshot, silent: dict[str, datetime]) -> Iterator[Finding]:
+def _both_ways_are_open(snapshot: FleetSnapshot, silent: dict[str, datetime]) -> Iterator[Finding]:
     """net.asymmetric: a node reaches CA and collector, the CA reaches others, but not that node."""
-    reached = sorted({node for known in look.rehearsals for node in _nodes_met(look, known, answered=True)})
-    cut_off = {one.agent for one in look.sightings if layer_of(one.finding.code) is Layer.CA} | silent.keys()
-    for known in look.rehearsals:
+    reached = sorted({node for known in snapshot.rehearsals for node in _nodes_met(snapshot, known, answered=True)})
+    cut_off = {one.agent for one in snapshot.sightings if layer_of(one.finding.code) is Layer.CA} | silent.keys()
+    for known in snapshot.rehearsals:
         rehearsal = known.rehearsal
         if rehearsal.outcome is not RehearsalOutcome.FAILED:
             continue
-        for node, address in _nodes_met(look, known, answered=False).items():
+        for node, address in _nodes_met(snapshot, known, answered=False).items():
             others = [one for one in reached if one not in (node, rehearsal.node)]
             if node in cut_off or node in reached or not others:
                 continue
@@ -178,10 +178,10 @@ def _both_ways_are_open(look: FleetSnapshot, silent: dict[str, datetime]) -> Ite
             )
 
 
-def _verdicts_agree_with_the_authority(look: FleetSnapshot) -> Iterator[Finding]:
+def _verdicts_agree_with_the_authority(snapshot: FleetSnapshot) -> Iterator[Finding]:
     """preflight.disagreed: an order's fate was another than the verdict before it. The collector's policy may make it
     an incident; the agent's own does not stand in the way."""
-    for one in look.sightings:
+    for one in snapshot.sightings:
         told = one.finding
         if told.code == DISAGREED:
             yield msgspec.structs.replace(
@@ -189,12 +189,12 @@ def _verdicts_agree_with_the_authority(look: FleetSnapshot) -> Iterator[Finding]
             )
 
 
-def _nodes_met(look: FleetSnapshot, known: KnownRehearsal, *, answered: bool) -> dict[str, str]:
+def _nodes_met(snapshot: FleetSnapshot, known: KnownRehearsal, *, answered: bool) -> dict[str, str]:
     """Node -> address of those where the CA was answered, or not let through, at the node's own address."""
     met = {}
     for attempt in known.rehearsal.attempts:
         hop = attempt.hops[0] if attempt.hops else None
-        owner = look.owners.get(hop.address or "") if hop is not None else None
+        owner = snapshot.owners.get(hop.address or "") if hop is not None else None
         if hop is not None and owner is not None and _was(hop, answered):
             met[owner.node] = hop.address or ""
     return met

@@ -82,7 +82,7 @@ class WebServerObservation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     server: str  # "nginx" | "traefik"
-    deed: ServerAction = ServerAction.UNKNOWN
+    action: ServerAction = ServerAction.UNKNOWN
     place: Place | None = None
     target: str | None = None
     host: Place | None = None

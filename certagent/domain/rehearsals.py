@@ -3,6 +3,7 @@ travels.
 """
 
 import hashlib
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -266,3 +267,16 @@ def name_owners(text: str, owners: Mapping[str, AddressOwner]) -> str:
 def describe_owner(owner: AddressOwner) -> str:
     """`lxc101, gateway`, or the node alone."""
     return f"{owner.node}, {owner.role}" if owner.role else owner.node
+
+
+def addresses_in_dns(resolution: Resolution) -> set[str]:
+    """Every address that any nameserver gives for the name."""
+    return {address for reply in resolution.dns for address in reply.addresses}
+
+
+def is_loopback(address: str) -> bool:
+    """Whether it is a loopback address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

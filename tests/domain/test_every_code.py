@@ -289,18 +289,18 @@ SEEN: dict[str, tuple[Evidence, Evidence]] = {
     "http01.wrong_entrypoint": (_caused("http01.wrong_entrypoint"), scene()),
     "http01.traefik_acme_router": (_caused("http01.traefik_acme_router"), scene()),
     "http01.webroot_mismatch": (
-        gateway(deed=ServerAction.SERVES, place=PLACE, target="/var/www"),
-        gateway(deed=ServerAction.DENIES, place=PLACE),
+        gateway(action=ServerAction.SERVES, place=PLACE, target="/var/www"),
+        gateway(action=ServerAction.DENIES, place=PLACE),
     ),
     "http01.host_rewritten": (
-        gateway(deed=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:8081", host=PLACE),
+        gateway(action=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:8081", host=PLACE),
         gateway(
-            deed=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:5002", host=PLACE
+            action=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:5002", host=PLACE
         ),  # the responder's own
     ),
     "http01.upstream_scheme": (
-        gateway(deed=ServerAction.PASSES, place=PLACE, target="https://127.0.0.1:5002"),
-        gateway(deed=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:5002"),
+        gateway(action=ServerAction.PASSES, place=PLACE, target="https://127.0.0.1:5002"),
+        gateway(action=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:5002"),
     ),
     # --- tls-alpn-01
     "alpn.responder_absent": (handshake(hop(error="refused"), LOST), handshake(hop(alpn=_alpn()))),

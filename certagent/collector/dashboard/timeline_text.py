@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 import msgspec
 
 from certagent.domain.findings import worst_first
-from certagent.domain.rehearsals import AddressOwner, Rehearsal, ResolvedAddress, describe_owner
+from certagent.domain.rehearsals import AddressOwner, Rehearsal, ResolvedAddress, addresses_in_dns, describe_owner
 from certagent.domain.reports import Outcome, Report, RunKind, Trigger
-from certagent.domain.resolver_agreement import told_by_dns, verdicts
+from certagent.domain.resolver_agreement import verdicts
 
 _DEEDS = {
     (RunKind.RENEWAL, Outcome.DONE): "Renewed, deployed, proven served",
@@ -75,7 +75,7 @@ def sides_of(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> list[S
 def _hosts_sides(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> Iterator[Side]:
     resolution = rehearsal.resolution
     used = resolution.addresses[:1] if resolution is not None else ()
-    told = told_by_dns(resolution) if resolution is not None else set()
+    told = addresses_in_dns(resolution) if resolution is not None else set()
     for line in resolution.hosts if resolution is not None else ():
         yield Side(
             who=f"{line.origin.file}, line {line.origin.line}, on {rehearsal.node}",

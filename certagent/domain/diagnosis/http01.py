@@ -206,25 +206,29 @@ def _shown(hop: Hop) -> dict[str, str | int | None]:
 def configuration_is_wrong(evidence: Evidence) -> Iterator[Finding]:
     """http01.traefik_acme_router, deploy.dangling_reference, http01.wrong_entrypoint, http01.tls_on_80: mistakes that
     the files show."""
-    look = evidence.gateway()
-    if look is None:
+    configured = evidence.gateway()
+    if configured is None:
         return
-    for cause in look.causes:
-        yield _found(evidence, cause.code, cause.place, look, cause.variant, **cause.facts)
+    for cause in configured.causes:
+        yield _found(evidence, cause.code, cause.place, configured, cause.variant, **cause.facts)
 
 
 def responder_is_missed(evidence: Evidence) -> Iterator[Finding]:
     """http01.upstream_scheme, http01.webroot_mismatch, http01.host_rewritten: the challenge's path goes past the
     responder."""
-    look = evidence.gateway()
-    if look is None or look.place is None:
+    configured = evidence.gateway()
+    if configured is None or configured.place is None:
         return
-    if look.deed is ServerAction.PASSES and _is_responder(evidence, look.target, "https"):
-        yield _found(evidence, "http01.upstream_scheme", look.place, look)
-    if look.deed is ServerAction.PASSES and look.host is not None and not _is_responder(evidence, look.target):
-        yield _found(evidence, "http01.host_rewritten", look.host, look)
-    if look.deed is ServerAction.SERVES and not evidence.answered_with_success():
-        yield _found(evidence, "http01.webroot_mismatch", look.place, look)
+    if configured.action is ServerAction.PASSES and _is_responder(evidence, configured.target, "https"):
+        yield _found(evidence, "http01.upstream_scheme", configured.place, configured)
+    if (
+        configured.action is ServerAction.PASSES
+        and configured.host is not None
+        and not _is_responder(evidence, configured.target)
+    ):
+        yield _found(evidence, "http01.host_rewritten", configured.host, configured)
+    if configured.action is ServerAction.SERVES and not evidence.answered_with_success():
+        yield _found(evidence, "http01.webroot_mismatch", configured.place, configured)
 
 
 def _is_responder(evidence: Evidence, target: str | None, *schemes: str) -> bool:
@@ -238,7 +242,7 @@ def _is_responder(evidence: Evidence, target: str | None, *schemes: str) -> bool
 
 
 def _found(
-    evidence: Evidence, code: str, place: Place, look: WebServerObservation, variant: str = "", **facts: Fact
+    evidence: Evidence, code: str, place: Place, configured: WebServerObservation, variant: str = "", **facts: Fact
 ) -> Finding:
     address = evidence.first_address()
     culprit = Culprit(
@@ -256,6 +260,6 @@ def _found(
         identifier=evidence.identifier,
         culprit=culprit,
         variant=variant,
-        detail={"server": look.server, "deed": look.deed, "target": look.target},
-        **{"server": look.server, "snippet": look.server, "target": look.target, **facts},
+        detail={"server": configured.server, "action": configured.action, "target": configured.target},
+        **{"server": configured.server, "snippet": configured.server, "target": configured.target, **facts},
     )

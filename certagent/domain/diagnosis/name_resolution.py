@@ -10,11 +10,17 @@ from certagent.domain import catalogue
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.probe_errors import SILENT, DnsStatus
-from certagent.domain.rehearsals import ChallengeType, Origin, Resolution, ResolvedAddress
+from certagent.domain.rehearsals import (
+    ChallengeType,
+    Origin,
+    Resolution,
+    ResolvedAddress,
+    addresses_in_dns,
+    is_loopback,
+)
 from certagent.domain.resolution.dnsmasq import Dnsmasq, is_below
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, Hosts, HostsEntry, ResolvConf
 from certagent.domain.resolution.files import NSSWITCH_FILE
-from certagent.domain.resolver_agreement import loops, told_by_dns
 
 _CODES: dict[str, str] = {DnsStatus.UNREACHABLE: "dns.resolver_dead", DnsStatus.NO_NAMESERVER: "dns.resolv_conf_broken"}
 
@@ -145,7 +151,7 @@ def _line_of(origin: Origin, evidence: Evidence, asker: str) -> Culprit:
 
 def shadowing(resolution: Resolution, line: ResolvedAddress, evidence: Evidence) -> Finding:
     """The finding that a hosts line beside the CA decides (`evidence.looker` is the CA's node)."""
-    code = "dns.loopback" if loops(line.address) else "dns.hosts_shadow.authority"
+    code = "dns.loopback" if is_loopback(line.address) else "dns.hosts_shadow.authority"
     return _shadow(code, Vantage.AUTHORITY, resolution, line, evidence)
 
 
@@ -183,8 +189,8 @@ def _shadows(
     for resolution in resolutions:
         evidence = Evidence(identifier=resolution.name, node=node, addresses=own, looked_up=resolution)
         line = evidence.deciding_line()
-        is_own = bool(told_by_dns(resolution) & set(own))
-        if line is not None and not (is_own and loops(line.address)):
+        is_own = bool(addresses_in_dns(resolution) & set(own))
+        if line is not None and not (is_own and is_loopback(line.address)):
             yield resolution, line, evidence
 
 

@@ -136,24 +136,24 @@ def is_public(address: str) -> bool:
 _HOME = "this node itself"
 
 
-def lines_contradict(look: StaticObservation) -> Iterator[Finding]:
+def lines_contradict(observation: StaticObservation) -> Iterator[Finding]:
     """dns.hosts_conflict, dns.hosts_duplicate: one name, several lines. An IPv4 and an IPv6 address are no conflict,
     nor is loopback for the node's own name."""
-    for key, found in look.files.hosts.index.items():
+    for key, found in observation.files.hosts.index.items():
         name = key.removesuffix(".")
-        entries = _counted(look, name, found)
+        entries = _counted(observation, name, found)
         for family in (False, True):
-            yield from _compared(look, name, [entry for entry in entries if _is_v6(entry) is family])
+            yield from _compared(observation, name, [entry for entry in entries if _is_v6(entry) is family])
 
 
-def names_loop_back(look: StaticObservation) -> Iterator[Finding]:
+def names_loop_back(observation: StaticObservation) -> Iterator[Finding]:
     """dns.loopback: a name of the fleet's zones that is another's leads to this node itself (Debian's 127.0.1.1)."""
-    for entry in look.files.hosts.entries:
+    for entry in observation.files.hosts.entries:
         if not leads_home(entry.address):
             continue
         for name in dict.fromkeys(map(_plain, entry.names)):
-            if look.is_of_fleet(name) and not look.is_own(name):
-                yield look.finding(
+            if observation.is_of_fleet(name) and not observation.is_own(name):
+                yield observation.finding(
                     "dns.loopback",
                     file=HOSTS_FILE,
                     line=entry.line,
@@ -165,10 +165,10 @@ def names_loop_back(look: StaticObservation) -> Iterator[Finding]:
                 )
 
 
-def lines_say_nothing(look: StaticObservation) -> Iterator[Finding]:
+def lines_say_nothing(observation: StaticObservation) -> Iterator[Finding]:
     """dns.hosts_ignored: lines that look as if they meant something, and do not."""
-    for one in look.files.hosts.unread:
-        yield look.finding(
+    for one in observation.files.hosts.unread:
+        yield observation.finding(
             "dns.hosts_ignored",
             file=HOSTS_FILE,
             line=one.line,
@@ -178,25 +178,27 @@ def lines_say_nothing(look: StaticObservation) -> Iterator[Finding]:
         )
 
 
-def _counted(look: StaticObservation, name: str, entries: Sequence[HostsEntry]) -> list[HostsEntry]:
+def _counted(observation: StaticObservation, name: str, entries: Sequence[HostsEntry]) -> list[HostsEntry]:
     """Each line once; of a name that may be on loopback here, only the lines that lead elsewhere."""
     lines = list({entry.line: entry for entry in entries}.values())
-    if is_local(name) or (len(lines) > 1 and look.is_own(name)):
+    if is_local(name) or (len(lines) > 1 and observation.is_own(name)):
         return [entry for entry in lines if not leads_home(entry.address)]
     return lines
 
 
-def _compared(look: StaticObservation, name: str, entries: list[HostsEntry]) -> Iterator[Finding]:
+def _compared(observation: StaticObservation, name: str, entries: list[HostsEntry]) -> Iterator[Finding]:
     """Lines with addresses of one family."""
     if len(entries) > 1:
         other = next((one for one in entries[1:] if _leads(one) != _leads(entries[0])), None)
         code = "dns.hosts_duplicate" if other is None else "dns.hosts_conflict"
-        yield _repeated(look, name, entries, other or entries[1], code)
+        yield _repeated(observation, name, entries, other or entries[1], code)
 
 
-def _repeated(look: StaticObservation, name: str, entries: list[HostsEntry], other: HostsEntry, code: str) -> Finding:
-    managed = next((entry.line for entry in entries if look.manager(HOSTS_FILE, entry.line) is not None), None)
-    return look.finding(
+def _repeated(
+    observation: StaticObservation, name: str, entries: list[HostsEntry], other: HostsEntry, code: str
+) -> Finding:
+    managed = next((entry.line for entry in entries if observation.manager(HOSTS_FILE, entry.line) is not None), None)
+    return observation.finding(
         code,
         file=HOSTS_FILE,
         line=other.line,
@@ -204,7 +206,7 @@ def _repeated(look: StaticObservation, name: str, entries: list[HostsEntry], oth
         address=other.address,
         identifier=short(name),
         variant="static",
-        detail={"lines": _shown(look, entries)},
+        detail={"lines": _shown(observation, entries)},
         managed_line=managed,
         name=short(name),
         lines=[str(entry.line) for entry in entries],
@@ -212,13 +214,13 @@ def _repeated(look: StaticObservation, name: str, entries: list[HostsEntry], oth
     )
 
 
-def _shown(look: StaticObservation, entries: list[HostsEntry]) -> list[dict[str, object]]:
+def _shown(observation: StaticObservation, entries: list[HostsEntry]) -> list[dict[str, object]]:
     return [
         {
             "line": entry.line,
             "text": short(entry.text),
             "address": entry.address,
-            "managed_by": look.manager(HOSTS_FILE, entry.line),
+            "managed_by": observation.manager(HOSTS_FILE, entry.line),
         }
         for entry in entries[:20]
     ]
@@ -240,16 +242,16 @@ _WRITTEN_BY_PROXMOX = ("search", "domain", "nameserver")
 _CODE = "dns.managed_file"
 
 
-def hosts_lines_will_go(look: StaticObservation) -> Iterator[Finding]:
+def hosts_lines_will_go(observation: StaticObservation) -> Iterator[Finding]:
     """dns.managed_file: a line of the hosts file for other names than this node's, where it will be rewritten."""
-    for entry in look.files.hosts.entries:
-        manager = look.manager(HOSTS_FILE, entry.line)
+    for entry in observation.files.hosts.entries:
+        manager = observation.manager(HOSTS_FILE, entry.line)
         if manager is None:
             continue
         names = [lower(name).removesuffix(".") for name in entry.names]
-        foreign = [name for name in names if not is_local(name) and not look.is_own(name)]
+        foreign = [name for name in names if not is_local(name) and not observation.is_own(name)]
         if foreign:
-            yield look.finding(
+            yield observation.finding(
                 _CODE,
                 file=HOSTS_FILE,
                 line=entry.line,
@@ -261,15 +263,15 @@ def hosts_lines_will_go(look: StaticObservation) -> Iterator[Finding]:
             )
 
 
-def settings_will_go(look: StaticObservation) -> Iterator[Finding]:
+def settings_will_go(observation: StaticObservation) -> Iterator[Finding]:
     """dns.managed_file: a line in Proxmox's section of resolv.conf that Proxmox does not write."""
-    lines, _ = read_lines(look.contents.get(RESOLV_CONF_FILE) or b"")
+    lines, _ = read_lines(observation.contents.get(RESOLV_CONF_FILE) or b"")
     for line in lines:
         fields = split_fields(line.content)
-        if look.manager(RESOLV_CONF_FILE, line.number) is not Manager.PROXMOX or not fields:
+        if observation.manager(RESOLV_CONF_FILE, line.number) is not Manager.PROXMOX or not fields:
             continue
         if fields[0] not in _WRITTEN_BY_PROXMOX and not fields[0].startswith(("#", ";")):
-            yield look.finding(
+            yield observation.finding(
                 _CODE,
                 file=RESOLV_CONF_FILE,
                 line=line.number,
@@ -279,16 +281,16 @@ def settings_will_go(look: StaticObservation) -> Iterator[Finding]:
             )
 
 
-def sections_are_torn(look: StaticObservation) -> Iterator[Finding]:
+def sections_are_torn(observation: StaticObservation) -> Iterator[Finding]:
     """dns.managed_file: one of the two marks of Proxmox's section is gone, so the next start writes another one."""
     for file in (HOSTS_FILE, RESOLV_CONF_FILE):
-        lines, _ = read_lines(look.contents.get(file) or b"")
+        lines, _ = read_lines(observation.contents.get(file) or b"")
         contents = [line.content.rstrip(b"\r") for line in lines]
         marks = [mark for mark in contents if mark in (PVE_BEGIN, PVE_END)]
-        if file in look.left_alone or len(set(marks)) != 1:
+        if file in observation.left_alone or len(set(marks)) != 1:
             continue
         line = lines[contents.index(marks[0])]
         missing = PVE_END if marks[0] == PVE_BEGIN else PVE_BEGIN
-        yield look.finding(
+        yield observation.finding(
             _CODE, file=file, line=line.number, text=line.text, variant="torn_section", mark=missing.decode()
         )

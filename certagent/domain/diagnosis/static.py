@@ -19,34 +19,38 @@ from certagent.domain.resolution.files import DEFAULT_ORDER, NSSWITCH_FILE
 from certagent.domain.resolution.go import is_domain_name
 
 
-def file_is_given_up(look: StaticObservation) -> Iterator[Finding]:
+def file_is_given_up(observation: StaticObservation) -> Iterator[Finding]:
     """dns.nsswitch_ignored: one line is none, so a Go program does not use the file at all."""
-    switch = look.files.nsswitch
+    switch = observation.files.nsswitch
     if switch.problem is not None:
-        yield _about_switch(look, "dns.nsswitch_ignored", problem=switch.problem)
+        yield _about_switch(observation, "dns.nsswitch_ignored", problem=switch.problem)
 
 
-def sources_are_missing(look: StaticObservation) -> Iterator[Finding]:
+def sources_are_missing(observation: StaticObservation) -> Iterator[Finding]:
     """dns.nsswitch_no_dns, dns.hosts_overruled: DNS is never asked; or the hosts file is not asked first."""
-    switch = look.files.nsswitch
+    switch = observation.files.nsswitch
     if "dns" not in switch.order:
-        yield _about_switch(look, "dns.nsswitch_no_dns")
+        yield _about_switch(observation, "dns.nsswitch_no_dns")
     elif switch.order != DEFAULT_ORDER:
-        yield _about_switch(look, "dns.hosts_overruled", never_read="files" not in switch.order)
+        yield _about_switch(observation, "dns.hosts_overruled", never_read="files" not in switch.order)
 
 
-def sources_are_foreign(look: StaticObservation) -> Iterator[Finding]:
+def sources_are_foreign(observation: StaticObservation) -> Iterator[Finding]:
     """dns.nss_only: names that only such a source knows exist for other programs here, and not for the CA."""
-    foreign = [short(source) for source in dict.fromkeys(look.files.nsswitch.sources) if source not in DEFAULT_ORDER]
+    foreign = [
+        short(source) for source in dict.fromkeys(observation.files.nsswitch.sources) if source not in DEFAULT_ORDER
+    ]
     if foreign:
-        yield _about_switch(look, "dns.nss_only", variant="static", detail={"sources": foreign[:20]}, sources=foreign)
+        yield _about_switch(
+            observation, "dns.nss_only", variant="static", detail={"sources": foreign[:20]}, sources=foreign
+        )
 
 
 def _about_switch(
-    look: StaticObservation, code: str, variant: str = "", detail: dict[str, Any] | None = None, **facts: Fact
+    observation: StaticObservation, code: str, variant: str = "", detail: dict[str, Any] | None = None, **facts: Fact
 ) -> Finding:
-    switch = look.files.nsswitch
-    return look.finding(
+    switch = observation.files.nsswitch
+    return observation.finding(
         code, file=NSSWITCH_FILE, line=switch.line, text=switch.text, variant=variant, detail=detail, **facts
     )
 
@@ -72,12 +76,12 @@ class Objection(msgspec.Struct, frozen=True):
 _IGNORED, _DIFFERS = "dns.resolv_conf_ignored", "dns.resolv_conf_differs"
 
 
-def nobody_is_named(look: StaticObservation) -> Iterator[Finding]:
+def nobody_is_named(observation: StaticObservation) -> Iterator[Finding]:
     """dns.resolv_conf_broken: absent, a link that leads nowhere, or without a usable nameserver."""
-    configuration, link = look.files.resolv_conf, look.links.get(RESOLV_CONF_FILE)
+    configuration, link = observation.files.resolv_conf, observation.links.get(RESOLV_CONF_FILE)
     if configuration.exists and not configuration.names_nobody():
         return
-    yield look.finding(
+    yield observation.finding(
         "dns.resolv_conf_broken",
         file=RESOLV_CONF_FILE,
         variant="dangling" if link is not None and not configuration.exists else "",
@@ -87,13 +91,15 @@ def nobody_is_named(look: StaticObservation) -> Iterator[Finding]:
     )
 
 
-def public_servers_are_asked(look: StaticObservation) -> Iterator[Finding]:
+def public_servers_are_asked(observation: StaticObservation) -> Iterator[Finding]:
     """dns.resolver_public: the fleet's zones are asked of a server of the Internet's, first or as a fall-back."""
-    used = [server for server in look.files.resolv_conf.nameservers if server.is_used]
+    used = [server for server in observation.files.resolv_conf.nameservers if server.is_used]
     for number, server in enumerate(used):
-        if not look.zones or not server.line or not is_public(server.address):  # no line: the CA's own --resolver
+        if (
+            not observation.zones or not server.line or not is_public(server.address)
+        ):  # no line: the CA's own --resolver
             continue
-        yield look.finding(
+        yield observation.finding(
             "dns.resolver_public",
             file=RESOLV_CONF_FILE,
             line=server.line,
@@ -102,25 +108,25 @@ def public_servers_are_asked(look: StaticObservation) -> Iterator[Finding]:
             variant="static",
             detail={"is_first": number == 0},
             is_first=number == 0,
-            zones=look.bare_zones(),
+            zones=observation.bare_zones(),
         )
 
 
-def words_say_nothing(look: StaticObservation) -> Iterator[Finding]:
+def words_say_nothing(observation: StaticObservation) -> Iterator[Finding]:
     """dns.resolv_conf_ignored, dns.resolv_conf_differs: words without effect; and with another one in a Go program
     (the CA is one) than in all others."""
-    lines, stopped_at = read_lines(look.contents.get(RESOLV_CONF_FILE) or b"")
+    lines, stopped_at = read_lines(observation.contents.get(RESOLV_CONF_FILE) or b"")
     meant = [(line, fields) for line in lines if (fields := split_fields(line.content)) and not _is_comment(fields)]
     standing = _stand(meant)
     for line, fields in meant:
         for objection in _objections(line, fields, standing):
-            yield _found(look, line.number, line.text, objection)
+            yield _found(observation, line.number, line.text, objection)
     if stopped_at is not None:
-        yield _found(look, stopped_at, "", Objection(_IGNORED, "not_read"))
+        yield _found(observation, stopped_at, "", Objection(_IGNORED, "not_read"))
 
 
-def _found(look: StaticObservation, number: int, text: str, objection: Objection) -> Finding:
-    return look.finding(
+def _found(observation: StaticObservation, number: int, text: str, objection: Objection) -> Finding:
+    return observation.finding(
         objection.code,
         file=RESOLV_CONF_FILE,
         line=number,
@@ -247,15 +253,15 @@ _MOST_WATCHED = 20
 Conclusion = Callable[[StaticObservation], Iterator[Finding]]
 
 
-def references_dangle(look: StaticObservation) -> Iterator[Finding]:
+def references_dangle(observation: StaticObservation) -> Iterator[Finding]:
     """deploy.dangling_reference: what a web server's files name and nobody defines."""
-    for cause in look.gateways:
+    for cause in observation.gateways:
         place = cause.place
         yield catalogue.finding(
             cause.code,
             vantage=Vantage.STATIC,
-            reporter=look.node,
-            culprit=Culprit(node=look.node, file=place.file, line=place.line, text=place.text),
+            reporter=observation.node,
+            culprit=Culprit(node=observation.node, file=place.file, line=place.line, text=place.text),
             variant=cause.variant,
             **cause.facts,
         )
@@ -280,12 +286,12 @@ WATCHED: tuple[Conclusion, ...] = (public_servers_are_asked, resolver_files.host
 """What the watch says as well: whatever else is wrong in the files, it learns from what names lead to."""
 
 
-def conclude_statically(look: StaticObservation) -> list[Finding]:
+def conclude_statically(observation: StaticObservation) -> list[Finding]:
     """Everything that the files prove, of each kind no more than anybody reads; not graded yet."""
-    return [finding for conclusion in TABLE for finding in islice(conclusion(look), MOST_OF_A_KIND)]
+    return [finding for conclusion in TABLE for finding in islice(conclusion(observation), MOST_OF_A_KIND)]
 
 
-def conclude_while_watching(look: StaticObservation) -> list[Finding]:
+def conclude_while_watching(observation: StaticObservation) -> list[Finding]:
     """What an agent says of its node's files besides what it says of names; not graded yet, and bounded."""
-    concluded = (finding for conclusion in WATCHED for finding in conclusion(look))
+    concluded = (finding for conclusion in WATCHED for finding in conclusion(observation))
     return list(islice(concluded, _MOST_WATCHED))

@@ -88,13 +88,13 @@ def judge(configuration: Configuration, name: str) -> WebServerObservation | Non
     own = next((one for one in configuration.challengers if one.name in {entry.name for entry in plain}), None)
     if own is not None:
         return WebServerObservation(
-            server="traefik", deed=ServerAction.ANSWERS, place=own.place, target="404", causes=causes
+            server="traefik", action=ServerAction.ANSWERS, place=own.place, target="404", causes=causes
         )
     router = _router_for(configuration, plain, name)
     if router is None:
         redirecting = next((one.redirects for one in plain if one.redirects is not None), None)
-        deed = ServerAction.REDIRECTS if redirecting else ServerAction.ANSWERS
-        return WebServerObservation(server="traefik", deed=deed, place=redirecting, target="404", causes=causes)
+        action = ServerAction.REDIRECTS if redirecting else ServerAction.ANSWERS
+        return WebServerObservation(server="traefik", action=action, place=redirecting, target="404", causes=causes)
     return msgspec.structs.replace(_follow(configuration, router), causes=causes)
 
 
@@ -131,16 +131,16 @@ def _follow(configuration: Configuration, router: Router) -> WebServerObservatio
     host = configuration.renaming.get(service)
     for named in router.middlewares:
         middleware = configuration.middlewares.get(_bare(named.name))
-        deed = _deed_of(middleware)
-        if middleware is not None and deed is not None:
-            return WebServerObservation(server="traefik", deed=deed, place=middleware.place)
+        action = _deed_of(middleware)
+        if middleware is not None and action is not None:
+            return WebServerObservation(server="traefik", action=action, place=middleware.place)
         host = host or (middleware.host if middleware is not None else None)
     servers = configuration.services.get(service, ())
     if not servers:
         return WebServerObservation(server="traefik", place=router.place)
     place = servers[0].place if router.is_for_challenges() else router.place
     return WebServerObservation(
-        server="traefik", deed=ServerAction.PASSES, place=place, target=servers[0].name, host=host
+        server="traefik", action=ServerAction.PASSES, place=place, target=servers[0].name, host=host
     )
 
 
@@ -150,7 +150,7 @@ def _deed_of(middleware: Middleware | None) -> ServerAction | None:
         (_REWRITING, ServerAction.REWRITES),
         (_DENYING, ServerAction.DENIES),
     )
-    return next((deed for names, deed in kinds if middleware is not None and middleware.kind in names), None)
+    return next((action for names, action in kinds if middleware is not None and middleware.kind in names), None)
 
 
 def _causes(configuration: Configuration, plain: Sequence[EntryPoint], name: str) -> Iterator[Misconfiguration]:
