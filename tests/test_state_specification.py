@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.agent.instance_lock import hold_instance_lock
+from certagent.agent.app import hold_instance_lock
 from certagent.config import AgentSection, CommandTarget
 from certagent.deployers.deploy import make_target
 from certagent.domain.certificates import read_facts

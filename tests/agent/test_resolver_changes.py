@@ -4,19 +4,26 @@ from pathlib import Path
 
 import msgspec
 
-from certagent.agent.reporter import Reporter
-from certagent.agent.resolver_changes import Inspecting, ResolverChangeHandler, _said_once
-from certagent.config import load_policy
+from certagent.agent.resolver_changes import FileInspector, ResolverChangeHandler, without_repeats
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
 from certagent.domain.reports import Outcome, Report, Trigger
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.domain.resolution.resolv_conf import ResolvConf
 from certagent.reporting import Spool
 from certagent.vantage.ca_resolver import FileObservation, Snapshot
+from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
 from certagent.vantage.node_vantage import NodeVantage
-from tests.clock import FakeClock
+from tests.agent.context import make_context
 
 SECTION = "# --- BEGIN PVE ---\n{}# --- END PVE ---\n"
+
+
+class _NoNameserver(NameserverObserver):
+    """A node that runs no DNS server."""
+
+    def observe(self) -> NameserverObservation | None:
+        """Nothing."""
+        return None
 
 
 async def _report(tmp_path: Path, hosts: str, resolv_conf: str) -> Report:
@@ -24,21 +31,13 @@ async def _report(tmp_path: Path, hosts: str, resolv_conf: str) -> Report:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/hosts").write_text(hosts)
     (tmp_path / "etc/resolv.conf").write_text(resolv_conf)
-    return await _run(tmp_path, NodeVantage(zones=("internal.test",), root=tmp_path).inspect_files)
+    return await _run(tmp_path, NodeVantage(zones=("internal.test",), root=tmp_path))
 
 
-async def _run(tmp_path: Path, inspect: Inspecting, *, is_authority: bool = False) -> Report:
+async def _run(tmp_path: Path, inspector: FileInspector, *, is_authority: bool = False) -> Report:
     spool = Spool(tmp_path / "spool")
-    runs = ResolverChangeHandler(
-        "lxc102",
-        inspect,
-        is_authority=is_authority,
-        zones=("internal.test",),
-        policy=load_policy(None),
-        reporter=Reporter("lxc102", spool, FakeClock()),
-        clock=FakeClock(),
-    )
-    await runs.run((), Trigger.START)
+    context = make_context(tmp_path / "state", spool=spool, zones=("internal.test",), is_authority=is_authority)
+    await ResolverChangeHandler(context, inspector, _NoNameserver()).handle((), Trigger.START)
     (report,) = spool.take(10)
     return report
 
@@ -66,10 +65,11 @@ async def test_a_resolv_conf_that_the_ca_may_not_read_is_not_said_to_be_absent(t
     """There is one, and it may be a good one: its mode is what to change."""
     files = ResolverFiles(resolv_conf=ResolvConf(exists=False), unreadable=("/etc/resolv.conf",))
 
-    async def inspect(before: Snapshot | None = None) -> FileObservation:
-        return FileObservation(snapshot=before or {}, files=files)
+    class OfTheCa:
+        async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
+            return FileObservation(snapshot=before or {}, files=files)
 
-    report = await _run(tmp_path, inspect, is_authority=True)
+    report = await _run(tmp_path, OfTheCa(), is_authority=True)
     assert [finding.code for finding in report.findings] == ["dns.file_unreadable"]
 
 
@@ -81,9 +81,9 @@ def test_a_line_that_the_nameserver_serves_is_not_said_as_this_nodes_own_as_well
         _overriding("dns.hosts_shadow.client", 9),
         _overriding("dns.hosts_shadow.authority", 8),
     )
-    assert _said_once([own, other], [of_everybody]) == [other, of_everybody]
-    assert _said_once([beside], [of_everybody]) == [beside, of_everybody]
-    assert _said_once([own], []) == [own]
+    assert without_repeats([own, other], [of_everybody]) == [other, of_everybody]
+    assert without_repeats([beside], [of_everybody]) == [beside, of_everybody]
+    assert without_repeats([own], []) == [own]
 
 
 def _overriding(code: str, line: int) -> Finding:

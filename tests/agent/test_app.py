@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.agent.instance_lock import hold_instance_lock
+from certagent.agent.app import hold_instance_lock
 from certagent.config import AgentSection
 from certagent.system.control_client import NoAnswerError, ask_agent
 from certagent.system.files import LockedError
@@ -36,7 +36,7 @@ def _answers(socket: Path) -> bool:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
-            return ask_agent(socket, "status")["agent"] == "first"
+            return bool(ask_agent(socket, "status")["agent"] == "first")
         except NoAnswerError:
             time.sleep(0.05)
     return False
