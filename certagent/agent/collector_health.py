@@ -12,6 +12,7 @@ import msgspec
 
 from certagent.agent.context import AgentContext
 from certagent.config import WebhookSection, read_private
+from certagent.domain.backoff import Backoff
 from certagent.domain.diagnosis.collector_health import CollectorContact, Silence, conclude_contact
 from certagent.domain.findings import Finding
 from certagent.reporting import Spool
@@ -81,7 +82,7 @@ class CollectorHealth:
         known = self._outage.silence if self._outage is not None and not self._outage.is_over else None
         self._missed: dict[str, Silence] = dict.fromkeys(WAYS, known) if known is not None else {}
         self._changed = asyncio.Event()
-        self._pause = FIRST_PAUSE
+        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
 
     # --- what uplink and link say (a `CollectorContactLog`) -------------------------------------------------------
 
@@ -125,9 +126,8 @@ class CollectorHealth:
         self._note_change()
         if (failure := await self._send_to_webhook()) is not None:
             log.warning("this node's webhook does not take what it is to know of the collector: %s", failure)
-            self._pause, pause = min(2 * self._pause, LONGEST_PAUSE), self._pause
-            return pause
-        self._pause = FIRST_PAUSE
+            return self._backoff.next_pause()
+        self._backoff.reset()
         if self._outage is not None and self._outage.is_over:
             self._save(None)
         if self._outage is not None or not self._missed:

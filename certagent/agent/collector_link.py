@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import aiohttp
 
 from certagent.agent.context import AgentContext
 from certagent.agent.lifecycle import Lifecycle
+from certagent.domain.backoff import Backoff
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.link_messages import (
     Accepted,
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 30.0
-FIRST_PAUSE_SECONDS = 0.25
-LONGEST_PAUSE_SECONDS = 5.0
+FIRST_PAUSE = timedelta(milliseconds=250)
+LONGEST_PAUSE = timedelta(seconds=5)
 MOST_QUESTIONS_AT_ONCE = 16
 MOST_QUESTIONS_WAITING = 256
 MOST_REFUSALS = 10  # on one connection; who asks for more is not our collector
@@ -61,24 +63,23 @@ class CollectorLink:
 
     async def run(self) -> None:
         """Keep it open; never returns."""
-        pause = FIRST_PAUSE_SECONDS
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 socket = await self._client.open_channel("/v1/channel", heartbeat=HEARTBEAT_SECONDS)
             except (aiohttp.ClientError, TimeoutError) as error:
                 log.info("the collector's channel cannot be opened: %s", error)
                 self._contact_log.missed("channel", str(error) or "no answer in time")
-                await self._clock.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                await self._clock.sleep(backoff.next_pause().total_seconds())
                 continue
+            backoff.reset()
             async with socket:
                 log.info("the collector's channel is open")
                 self._contact_log.reached("channel")
                 is_sound = await self._serve(socket)
                 log.info("the collector's channel is closed (%s)", socket.exception() or socket.close_code)
             self._contact_log.missed("channel", "its channel was closed")
-            pause = FIRST_PAUSE_SECONDS if is_sound else LONGEST_PAUSE_SECONDS
-            await self._clock.sleep(pause)
+            await self._clock.sleep((FIRST_PAUSE if is_sound else LONGEST_PAUSE).total_seconds())
 
     async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
         """Answer until it is closed. False when what came was not what a collector asks."""

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from certagent.agent.context import AgentContext
 from certagent.agent.lifecycle import Lifecycle
+from certagent.domain.backoff import Backoff
 from certagent.domain.diagnosis.name_resolution import (
     file_is_unreadable,
     resolver_is_missing,
@@ -121,7 +122,8 @@ class ResolverChangeHandler:
         self._scopes = dict.fromkeys(RESOLVER_FILES)
         self._before: Snapshot | None = None
         self._unreported: tuple[Finding, ...] = ()
-        self._blind_runs = 0
+        self._backoff = Backoff(FIRST_PAUSE, context.policy.preflight.blocked_longest)
+        self._repeat_after: timedelta | None = None
         self._one_at_a_time = asyncio.Lock()
         self._run_ended = asyncio.Event()
 
@@ -141,38 +143,32 @@ class ResolverChangeHandler:
         """Repeat a blind run, later with each further one, until it sees something; never returns."""
         while True:
             self._run_ended.clear()
-            pause = self._blind_pause()
+            pause = self._repeat_after
             try:
                 async with asyncio.timeout(pause.total_seconds() if pause is not None else None):
                     await self._run_ended.wait()
             except TimeoutError:
                 async with self._one_at_a_time:
-                    if self._blind_runs:
+                    if self._repeat_after is not None:
                         await self._run((), Trigger.TIMER)
 
     async def _run(self, changes: Sequence[FileChange], trigger: Trigger) -> None:
         reporter = self._context.reporter
         run = reporter.begin(RunKind.WATCH, trigger)
         seen = await self._inspector.inspect_files(self._before)
-        is_blind = seen.reason is not None
-        self._blind_runs = self._blind_runs + 1 if is_blind else 0
+        self._repeat_after = self._backoff.next_pause() if seen.reason is not None else None
         self._run_ended.set()
-        if is_blind:
+        if seen.reason is not None:
             if trigger is not Trigger.TIMER:
                 reporter.end(run, Outcome.FAILED, changes=changes)
             return
+        self._backoff.reset()
         self._before = seen.snapshot
         findings = await self._concluded(seen)
         found = any(finding.severity.at_least(Severity.WARN) for finding in findings)
         scopes = [f"file:{path}" for path in self._scopes]
         outcome = Outcome.FOUND if found else Outcome.DONE
         reporter.end(run, outcome, scopes=scopes, findings=findings, changes=changes)
-
-    def _blind_pause(self) -> timedelta | None:
-        if not self._blind_runs:
-            return None
-        pause = FIRST_PAUSE * int(2 ** min(self._blind_runs - 1, 16))
-        return min(pause, self._context.policy.preflight.blocked_longest)
 
     async def _concluded(self, seen: FileObservation) -> list[Finding]:
         """Graded, worst first, with what was not reported yet."""

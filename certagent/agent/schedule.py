@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from certagent.domain.backoff import Backoff
 from certagent.domain.certificates import CertificateFacts, Window
 from certagent.domain.findings import Culprit, Severity, Verdict
 from certagent.domain.policy import NO_AUTHORITY, Judgement, PreflightPolicy, RenewalPolicy
@@ -17,7 +18,6 @@ from certagent.domain.policy import NO_AUTHORITY, Judgement, PreflightPolicy, Re
 OUTAGE_RETRY_EVERY = timedelta(seconds=2)
 _SHARE_OF_REMAINING_LIFE = 10
 _SHORTEST_PAUSE = timedelta(seconds=1)
-_MOST_DOUBLINGS = 16
 
 
 class Need(StrEnum):
@@ -46,6 +46,7 @@ class Schedule:
     def __init__(self, node: str, policy: RenewalPolicy) -> None:
         self._node = node
         self._policy = policy
+        self._backoff = Backoff(policy.retry_first, policy.retry_longest)
         self._entries: dict[str, Entry] = {}
         self._windows: dict[str, tuple[str, Window]] = {}
 
@@ -88,8 +89,7 @@ class Schedule:
         `not_before` is the CA's Retry-After, which is respected while half of that life remains.
         """
         entry = self._entries[name]
-        pause = min(self._policy.retry_first * 2 ** min(entry.failures, _MOST_DOUBLINGS), self._policy.retry_longest)
-        pause = bounded_pause(pause, facts, now)
+        pause = bounded_pause(self._backoff.pause_after(entry.failures), facts, now)
         if not_before is not None:
             half = (facts.not_after - now) / 2 if facts is not None and facts.not_after > now else timedelta.max
             pause = max(pause, min(not_before - now, half))
@@ -217,6 +217,7 @@ class RecheckSchedule:
 
     def __init__(self, policy: PreflightPolicy) -> None:
         self._policy = policy
+        self._backoff = Backoff(policy.blocked_first, policy.repeat_every)
         self._rechecks: dict[str, _Recheck] = {}
 
     def note(self, judgement: Judgement, now: datetime) -> bool:
@@ -247,19 +248,14 @@ class RecheckSchedule:
     def _count_good(self, recheck: _Recheck) -> int | None:
         if recheck.blocks:
             return 1
-        if recheck.good is None or self._doubled(recheck.good) >= self._policy.repeat_every:
+        if recheck.good is None or self._backoff.pause_after(recheck.good - 1) >= self._policy.repeat_every:
             return None
         return recheck.good + 1
 
     def _pause(self, recheck: _Recheck) -> timedelta:
         if recheck.blocks:
-            return min(self._doubled(recheck.blocks), self._policy.blocked_longest)
-        return self._policy.repeat_every if recheck.good is None else self._doubled(recheck.good)
-
-    def _doubled(self, times: int) -> timedelta:
-        """No longer than between judgements of a path that is good."""
-        pause: timedelta = self._policy.blocked_first * int(2 ** min(times - 1, _MOST_DOUBLINGS))
-        return min(pause, self._policy.repeat_every)
+            return min(self._backoff.pause_after(recheck.blocks - 1), self._policy.blocked_longest)
+        return self._policy.repeat_every if recheck.good is None else self._backoff.pause_after(recheck.good - 1)
 
 
 def _makes_incident(judgement: Judgement) -> bool:

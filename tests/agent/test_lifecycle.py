@@ -9,7 +9,7 @@ import pytest
 
 from certagent.agent.deployment import CertificateLocks
 from certagent.agent.inventory import InventoryReporter
-from certagent.agent.lifecycle import Lifecycle
+from certagent.agent.lifecycle import Lifecycle, touched_identifiers
 from certagent.agent.preflight import Preflight
 from certagent.agent.renewal import RenewalRunner, Renewed
 from certagent.agent.schedule import Need, Schedule
@@ -17,7 +17,7 @@ from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts, read_facts
 from certagent.domain.deployments import Generation
 from certagent.domain.policy import Judgement
-from certagent.domain.reports import Outcome, Trigger
+from certagent.domain.reports import FileChange, Outcome, Trigger
 from tests.agent.context import POLICY, make_context
 from tests.certificates import Authority
 from tests.clock import FakeClock
@@ -175,3 +175,18 @@ async def test_a_failure_that_cannot_be_cleared_now_is_tried_again_soon(node: _N
         soon = node.schedule.ready(node.clock.now() + POLICY.renewal.retry_first)
         assert soon == (["a"] if is_soon else [])
     assert node.renewal.cleared == ["a"] * 3
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "touched"),
+    [
+        ("/etc/hosts", "10.0.0.153 A.internal # old", ["a.internal"]),
+        ("/etc/hosts", "10.0.0.153 printer.lan", []),
+        ("/etc/hosts", "10.0.0.153 ca.internal.", ["a.internal", "b.internal"]),
+        ("/etc/resolv.conf", "nameserver 9.9.9.9", ["a.internal", "b.internal"]),
+    ],
+)
+def test_a_changed_file_touches_what_its_lines_name(file: str, line: str, touched: list[str]) -> None:
+    """Of a hosts file; all that is here where the line names the CA, or where the file decides on every name."""
+    changes = [FileChange(file=file, exists=True, removed=(line,))]
+    assert touched_identifiers(changes, ["a.internal", "b.internal"], "ca.internal") == touched

@@ -1,8 +1,11 @@
 """The watch's runs: what an agent reports of its node's files by itself."""
 
+import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from certagent.agent.resolver_changes import FileInspector, ResolverChangeHandler, without_repeats
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
@@ -71,6 +74,42 @@ async def test_a_resolv_conf_that_the_ca_may_not_read_is_not_said_to_be_absent(t
 
     report = await _run(tmp_path, OfTheCa(), is_authority=True)
     assert [finding.code for finding in report.findings] == ["dns.file_unreadable"]
+
+
+class _Restarting:
+    """The CA's process comes up between the third look and the fourth."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
+        """Blind at first."""
+        self.runs += 1
+        if self.runs < 4:
+            return FileObservation(reason="the CA's process does not run")
+        return FileObservation(snapshot=before or {})
+
+
+async def test_a_blind_run_is_reported_once_and_repeated_until_it_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was to be reported with it is reported then; afterwards nothing is repeated."""
+    monkeypatch.setattr("certagent.agent.resolver_changes.FIRST_PAUSE", timedelta(milliseconds=1))
+    spool, inspector = Spool(tmp_path / "spool"), _Restarting()
+    context = make_context(tmp_path / "state", spool=spool, is_authority=True)
+    handler = ResolverChangeHandler(context, inspector, _NoNameserver())
+    repeating = asyncio.create_task(handler.repeat_while_blind(), name="repeat")
+    await handler.handle((), Trigger.START, [_overriding("agent.changed_while_down", 3)])
+    async with asyncio.timeout(10):
+        while len(spool.waiting()) < 2:
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.05)
+    repeating.cancel()
+    await asyncio.gather(repeating, return_exceptions=True)
+    blind, seen = spool.take(10)
+    assert (blind.outcome, blind.trigger, blind.findings) == (Outcome.FAILED, Trigger.START, ())
+    assert (seen.trigger, [finding.code for finding in seen.findings]) == (Trigger.TIMER, ["agent.changed_while_down"])
+    assert inspector.runs == 4
 
 
 def test_a_line_that_the_nameserver_serves_is_not_said_as_this_nodes_own_as_well() -> None:
