@@ -121,7 +121,7 @@ def used(tmp_path: Path) -> Path:
     for number in range(3):
         spool.append(_report(number))
     first, *_, last = spool.waiting()
-    spool.bury(first, "it is refused")
+    spool.move_to_dead(first, "it is refused")
     spool.remove(last)
     return root
 

@@ -130,7 +130,7 @@ async def test_a_way_that_broke_is_no_nonsense(tmp_path: Path) -> None:
 
 def _refusals(reported: Spool) -> int:
     """How many were reported; repeats of one are one report with a count."""
-    reports = reported.take(100)
+    reports = reported.next_batch(100)
     codes = {finding.code for report in reports for finding in report.findings}
     assert codes <= {"channel.refused_question"}
     return sum(report.count for report in reports)

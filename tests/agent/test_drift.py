@@ -108,13 +108,13 @@ class _House:
     async def reported_of_web_servers(self, trigger: Trigger) -> list[list[str]]:
         """The codes of each report about what else is configured here."""
         await self.monitor.inspect_web_servers(trigger)
-        return [[finding.code for finding in report.findings] for report in self.spool.take(100)]
+        return [[finding.code for finding in report.findings] for report in self.spool.next_batch(100)]
 
     async def reported(self) -> list[str]:
         """The codes of the report that an observation came to."""
         serving = await self.monitor.observe(CERTIFICATE)
         await self.monitor.report([serving], Trigger.FILE)
-        return [finding.code for report in self.spool.take(100) for finding in report.findings]
+        return [finding.code for report in self.spool.next_batch(100) for finding in report.findings]
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ async def test_at_a_start_those_that_are_well_are_one_report(house: _House) -> N
     house.live = house.renew()
     house.folder.end_run(Last(outcome=Outcome.FAILED, at=house.clock.now()))
     await house.monitor.report([others[0], await house.monitor.observe(CERTIFICATE), *others[1:]], Trigger.START)
-    drifted, well = house.spool.take(100)
+    drifted, well = house.spool.next_batch(100)
     assert (drifted.certificate, drifted.outcome) == (CERTIFICATE.name, Outcome.FOUND)
     assert (well.scopes, well.certificate, well.outcome) == (("served:a", "served:b", "served:c"), None, Outcome.DONE)
 
@@ -175,7 +175,7 @@ async def test_what_is_reported_of_a_web_server_is_inspected_until_it_is_fixed(h
     assert await house.reported_of_web_servers(Trigger.START) == [["traefik.renews_too_late"]]
     house.configured.late = []
     assert (await house.reported_of_web_servers(Trigger.TIMER))[-1] == []
-    reports = len(house.spool.take(100))
+    reports = len(house.spool.next_batch(100))
     house.configured.late = [LATE]
     assert len(await house.reported_of_web_servers(Trigger.TIMER)) == reports
 
@@ -195,6 +195,6 @@ async def test_what_is_configured_no_longer_is_cleared_once_and_by_the_loop(
     monkeypatch.setattr(house.spool, "append", noting)
     await house.monitor.inspect_web_servers(Trigger.START)
     await house.monitor.inspect_web_servers(Trigger.START)
-    cleared = [report.scopes for report in house.spool.take(100) if "served:" not in report.scopes]
+    cleared = [report.scopes for report in house.spool.next_batch(100) if "served:" not in report.scopes]
     assert cleared == [("served:gone", "certificate:gone", "served:went", "certificate:went")]
     assert set(threads) == {threading.current_thread()}

@@ -117,7 +117,7 @@ def test_only_what_is_gone_is_cleared_and_only_once(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     for sections in (_sections("one", "two"), _sections("one"), _sections("one")):
         report_removed(make_context(tmp_path / "state", *sections, spool=spool))
-    reports = spool.take(10)
+    reports = spool.next_batch(10)
     assert [(report.kind, report.scopes) for report in reports] == [
         (RunKind.PREFLIGHT, ("identifier:two.internal",)),
         (RunKind.RENEWAL, ("certificate:two",)),

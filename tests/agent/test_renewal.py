@@ -124,7 +124,9 @@ class _House:
         return (await self.renewal.run(CERTIFICATE, [judgement], trigger, need=need)).outcome
 
     def reported(self) -> list[tuple[Outcome, list[str]]]:
-        return [(report.outcome, [finding.code for finding in report.findings]) for report in self.spool.take(100)]
+        return [
+            (report.outcome, [finding.code for finding in report.findings]) for report in self.spool.next_batch(100)
+        ]
 
 
 @pytest.fixture
@@ -349,7 +351,7 @@ async def test_a_complaint_is_taken_back_when_nothing_is_wanted_any_more(house: 
     assert await house.renew(Verdict.BLOCK, Trigger.REQUEST) == Outcome.BLOCKED
     house.renewal.clear_failure(CERTIFICATE, Trigger.TIMER)
     assert house.reported()[-1] == (Outcome.DONE, [])
-    assert house.spool.take(100)[-1].scopes == ("certificate:traefik",)
+    assert house.spool.next_batch(100)[-1].scopes == ("certificate:traefik",)
     last = house.state.certificate("traefik").last()
     assert last is not None
     assert last.outcome == Outcome.DONE  # which is what status says, too
@@ -379,7 +381,7 @@ async def test_a_run_that_could_not_write_its_end_is_over_when_it_can(
     assert len(house.reported()) == said
     assert house.renewal.clear_failure(CERTIFICATE, Trigger.TIMER)
     assert house.reported()[said:] == [(Outcome.DONE, [])]
-    assert house.spool.take(100)[-1].scopes == ("certificate:traefik",)
+    assert house.spool.next_batch(100)[-1].scopes == ("certificate:traefik",)
     assert folder.run() is None
     await house.renewal.finish_interrupted(CERTIFICATE)
     assert house.renewal.clear_failure(CERTIFICATE, Trigger.TIMER)
@@ -402,7 +404,7 @@ async def test_a_killed_run_is_reported_under_its_id_and_finished(house: _House)
         )
     )
     await house.renewal.finish_interrupted(CERTIFICATE)
-    reports = house.spool.take(10)
+    reports = house.spool.next_batch(10)
     assert [(one.id == "killed", one.outcome) for one in reports] == [
         (True, Outcome.INTERRUPTED),
         (False, Outcome.DONE),

@@ -41,7 +41,7 @@ async def _run(tmp_path: Path, inspector: FileInspector, *, is_authority: bool =
     spool = Spool(tmp_path / "spool")
     context = make_context(tmp_path / "state", spool=spool, zones=("internal.test",), is_authority=is_authority)
     await ResolverChangeHandler(context, inspector, _NoNameserver()).handle((), Trigger.START)
-    (report,) = spool.take(10)
+    (report,) = spool.next_batch(10)
     return report
 
 
@@ -106,7 +106,7 @@ async def test_a_blind_run_is_reported_once_and_repeated_until_it_sees(
     await asyncio.sleep(0.05)
     repeating.cancel()
     await asyncio.gather(repeating, return_exceptions=True)
-    blind, seen = spool.take(10)
+    blind, seen = spool.next_batch(10)
     assert (blind.outcome, blind.trigger, blind.findings) == (Outcome.FAILED, Trigger.START, ())
     assert (seen.trigger, [finding.code for finding in seen.findings]) == (Trigger.TIMER, ["agent.changed_while_down"])
     assert inspector.runs == 4
