@@ -16,7 +16,7 @@ from certagent.agent.deployment import CertificateLocks
 from certagent.agent.inventory import InventoryReporter
 from certagent.agent.preflight import Preflight
 from certagent.agent.renewal import RenewalRunner, Renewed
-from certagent.agent.schedule import CaOutage, RecheckSchedule, Schedule
+from certagent.agent.schedule import CaOutage, Need, RecheckSchedule, Schedule
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.diagnosis.order_result import state_refused
@@ -51,7 +51,7 @@ class Lifecycle:
         self._inventory = inventory
         self._schedule = schedule
         self._rechecks = RecheckSchedule(context.policy.preflight)
-        self._ca_outage = CaOutage()
+        self._plan = RenewalPlan(context, schedule, renewal, locks)
         self._locks = locks
         sections = context.settings.certificate
         self._certificates = {section.name: section for section in sections}
@@ -123,7 +123,7 @@ class Lifecycle:
         for certificate in self._managed.values():
             if await asyncio.to_thread(self._locks.acquire, certificate) is None:
                 await self._finish_interrupted(certificate)
-            self._plan(certificate, Trigger.START)
+            self._plan.plan(certificate, Trigger.START)
         self._started.set()
         await self._inventory.report(Trigger.START)
         now = self._clock.now()
@@ -165,26 +165,28 @@ class Lifecycle:
         if any(is_new) or trigger is not Trigger.TIMER:
             scopes = [f"identifier:{judgement.identifier}" for judgement in judgements]
             self._reporter.end(run, _outcome_of(judgements), scopes=scopes, judgements=judgements)
-        self._expedite(judgements)
-        self._woken.set()  # there is a new date for the next one
+        self._plan.expedite(judgements)
+        self._woken.set()  # there are new dates
         return judgements
 
     async def _renew(self, name: str, trigger: Trigger, *, force: bool) -> Renewed:
         """Renew one certificate if it is due, or by force. Nobody else works on it meanwhile."""
         certificate = self._managed[name]
-        async with self._work_locks[name]:
-            if (skipped := self._skip(certificate, trigger, force=force)) is not None:
-                return skipped
-            with self._in_progress(name):
-                renewed = await self._judge_and_renew(certificate, trigger)
-                self._plan_next(certificate, renewed)
+        try:
+            async with self._work_locks[name]:
+                if (skipped := self._plan.skip(certificate, trigger, force=force)) is not None:
+                    return skipped
+                with self._plan.in_progress(name):
+                    renewed = await self._judge_and_renew(certificate, trigger)
+                    self._plan.plan_next(certificate, renewed)
+        finally:
+            self._woken.set()  # there is a new date
         await self._inventory.report(trigger, [name])
         return renewed
 
     async def _judge_and_renew(self, certificate: CertificateSection, trigger: Trigger) -> Renewed:
         """Preflight and renewal, where this agent owns the certificate and can store the result."""
-        name, run = certificate.name, self._reporter.begin(RunKind.RENEWAL, trigger)
-        need = self._schedule.need(name, self._renewal.facts(name), self._clock.now())
+        need, run = self._plan.need(certificate.name), self._reporter.begin(RunKind.RENEWAL, trigger)
         if (other_owner := await asyncio.to_thread(self._locks.acquire, certificate)) is not None:
             return self._renewal.give_up(certificate, run, other_owner)
         async with self._judging:
@@ -192,71 +194,7 @@ class Lifecycle:
         try:
             return await self._renewal.run(certificate, judgements, trigger, need=need)
         except OSError as error:
-            return self._renewal.give_up(certificate, run, self._state_refused(name, error))
-
-    # --- planning -------------------------------------------------------------------------------------------------
-
-    def _skip(self, certificate: CertificateSection, trigger: Trigger, *, force: bool) -> Renewed | None:
-        """Why there is nothing to do: it is not due, or the CA is unavailable and another certificate tries."""
-        name, now = certificate.name, self._clock.now()
-        has_unproven = self._renewal.has_unproven(certificate)
-        if not force and not has_unproven and not self._schedule.is_due(name, now):
-            self._plan(certificate, trigger)
-            return Renewed(name=name, outcome="not_due", note=self._due_note(name))
-        if trigger is Trigger.TIMER and self._ca_outage.may_skip(name, self._stage(name), now):
-            self._schedule.postpone(name, self._renewal.facts(name), now)
-            self._woken.set()
-            return Renewed(name=name, outcome="not_due", note="the CA is unavailable")
-        return None
-
-    def _stage(self, name: str) -> str:
-        facts, now = self._renewal.facts(name), self._clock.now()
-        return "expired" if facts is not None and facts.not_after <= now else self._schedule.need(name, facts, now)
-
-    @contextmanager
-    def _in_progress(self, name: str) -> Iterator[None]:
-        """Out of the schedule while it is worked on; whatever is raised meanwhile, it is tried again."""
-        self._schedule.mark_in_progress(name)
-        try:
-            yield
-        except BaseException:
-            self._schedule.postpone(name, None, self._clock.now())
-            self._woken.set()
-            raise
-
-    def _plan(self, certificate: CertificateSection, trigger: Trigger) -> None:
-        """By what is on disk."""
-        name, now = certificate.name, self._clock.now()
-        self._schedule.plan(name, self._current_facts(certificate), now)
-        is_good = self._locks.holds(name) and not self._schedule.is_due(name, now)
-        if is_good and not self._renewal.clear_failure(certificate, trigger):
-            self._schedule.postpone(name, self._renewal.facts(name), now)
-
-    def _plan_next(self, certificate: CertificateSection, renewed: Renewed) -> None:
-        """By what a renewal came to."""
-        name, now = certificate.name, self._clock.now()
-        if renewed.outcome in (Outcome.DONE, Outcome.FOUND, Outcome.KEPT):
-            self._schedule.plan_after_renewal(name, self._current_facts(certificate), now)
-        else:
-            self._schedule.postpone(name, self._renewal.facts(name), now, renewed.retry_at)
-        self._woken.set()
-
-    def _expedite(self, judgements: Sequence[Judgement]) -> None:
-        """A path that is good again needs no waiting for the next retry; nor does anything once the CA is back,
-        whatever stands in the way of each certificate."""
-        good = {judgement.identifier for judgement in judgements if judgement.verdict is not Verdict.BLOCK}
-        is_back = self._ca_outage.note(judgements)
-        for name, certificate in self._managed.items():
-            if is_back or set(certificate.identifiers) <= good:
-                self._schedule.expedite(name, self._clock.now())
-
-    def _current_facts(self, certificate: CertificateSection) -> CertificateFacts | None:
-        generation = self._renewal.current_generation(certificate)
-        return generation.facts if generation is not None else None
-
-    def _due_note(self, name: str) -> str:
-        facts = self._renewal.facts(name)
-        return f"due {self._schedule.due_at(name, facts).isoformat()}" if facts else "due now"
+            return self._renewal.give_up(certificate, run, self._state_refused(certificate.name, error))
 
     # --- a state that cannot be written ---------------------------------------------------------------------------
 
@@ -271,6 +209,83 @@ class Lifecycle:
         file = str(error.filename) if error.filename is not None else None
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return state_refused(self._context.node, name, file, error.strerror or str(error), is_full=is_full)
+
+
+class RenewalPlan:
+    """Which certificates are due: the schedule, kept by what is on disk and by what renewals come to."""
+
+    def __init__(
+        self, context: AgentContext, schedule: Schedule, renewal: RenewalRunner, locks: CertificateLocks
+    ) -> None:
+        self._clock = context.clock
+        self._managed = [section for section in context.settings.certificate if section.manage]
+        self._schedule = schedule
+        self._renewal = renewal
+        self._locks = locks
+        self._ca_outage = CaOutage()
+
+    def plan(self, certificate: CertificateSection, trigger: Trigger) -> None:
+        """By what is on disk."""
+        name, now = certificate.name, self._clock.now()
+        self._schedule.plan(name, self._current_facts(certificate), now)
+        is_good = self._locks.holds(name) and not self._schedule.is_due(name, now)
+        if is_good and not self._renewal.clear_failure(certificate, trigger):
+            self._schedule.postpone(name, self._renewal.facts(name), now)
+
+    def plan_next(self, certificate: CertificateSection, renewed: Renewed) -> None:
+        """By what a renewal came to."""
+        name, now = certificate.name, self._clock.now()
+        if renewed.outcome in (Outcome.DONE, Outcome.FOUND, Outcome.KEPT):
+            self._schedule.plan_after_renewal(name, self._current_facts(certificate), now)
+        else:
+            self._schedule.postpone(name, self._renewal.facts(name), now, renewed.retry_at)
+
+    @contextmanager
+    def in_progress(self, name: str) -> Iterator[None]:
+        """Out of the schedule while it is worked on; whatever is raised meanwhile, it is tried again."""
+        self._schedule.mark_in_progress(name)
+        try:
+            yield
+        except BaseException:
+            self._schedule.postpone(name, None, self._clock.now())
+            raise
+
+    def skip(self, certificate: CertificateSection, trigger: Trigger, *, force: bool) -> Renewed | None:
+        """Why there is nothing to do: it is not due, or the CA is unavailable and another certificate tries."""
+        name, now = certificate.name, self._clock.now()
+        has_unproven = self._renewal.has_unproven(certificate)
+        if not force and not has_unproven and not self._schedule.is_due(name, now):
+            self.plan(certificate, trigger)
+            return Renewed(name=name, outcome="not_due", note=self._due_note(name))
+        if trigger is Trigger.TIMER and self._ca_outage.may_skip(name, self._stage(name), now):
+            self._schedule.postpone(name, self._renewal.facts(name), now)
+            return Renewed(name=name, outcome="not_due", note="the CA is unavailable")
+        return None
+
+    def need(self, name: str) -> Need:
+        """How much a new certificate is needed now."""
+        return self._schedule.need(name, self._renewal.facts(name), self._clock.now())
+
+    def expedite(self, judgements: Sequence[Judgement]) -> None:
+        """A path that is good again needs no waiting for the next retry; nor does anything once the CA is back,
+        whatever stands in the way of each certificate."""
+        good = {judgement.identifier for judgement in judgements if judgement.verdict is not Verdict.BLOCK}
+        is_back = self._ca_outage.note(judgements)
+        for certificate in self._managed:
+            if is_back or set(certificate.identifiers) <= good:
+                self._schedule.expedite(certificate.name, self._clock.now())
+
+    def _stage(self, name: str) -> str:
+        facts = self._renewal.facts(name)
+        return "expired" if facts is not None and facts.not_after <= self._clock.now() else self.need(name)
+
+    def _current_facts(self, certificate: CertificateSection) -> CertificateFacts | None:
+        generation = self._renewal.current_generation(certificate)
+        return generation.facts if generation is not None else None
+
+    def _due_note(self, name: str) -> str:
+        facts = self._renewal.facts(name)
+        return f"due {self._schedule.due_at(name, facts).isoformat()}" if facts else "due now"
 
 
 def touched_identifiers(changes: Sequence[FileChange], identifiers: list[str], authority: str) -> list[str]:
