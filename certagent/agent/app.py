@@ -55,8 +55,6 @@ from certagent.vantage.node_vantage import NodeVantage
 if TYPE_CHECKING:
     from certagent.vantage.authority_vantage import AuthorityVantage
 
-MOST_ORDERS_AT_ONCE = 4
-
 
 def main(path: Path) -> None:
     """Run until SIGTERM or SIGINT. Raises `ConfigurationError`, and `LockedError` beside another agent."""
