@@ -18,7 +18,7 @@ from certagent.system.processes import ReloadCoordinator
 from certagent.vantage.node_vantage import NodeVantage
 from certagent.watch import read_contents, watching
 
-_SPOKEN_FOR = "spoken-for"
+_RECORD = "spoken-for"
 
 
 class InventoryReporter:
@@ -30,7 +30,7 @@ class InventoryReporter:
         self._node = node
         self._drift = drift
         self._schedule = schedule
-        self._turns = ReloadCoordinator(context.clock)
+        self._coordinator = ReloadCoordinator(context.clock)
         self._requested: set[str] = set()
         self._states: dict[str, CertificateState] = {}
         self._last: Inventory | None = None
@@ -39,7 +39,7 @@ class InventoryReporter:
         """Observe those certificates (default: all), and report one inventory; none when the timer finds what was
         reported last. Whoever asks while one is being taken shares the next."""
         self._requested.update(names or self._certificates)
-        await self._turns.run_shared("inventory", partial(self._report, trigger))
+        await self._coordinator.run_shared("inventory", partial(self._report, trigger))
 
     async def run(self) -> None:
         """Report by the timer; never returns. What is served can change without anything happening here."""
@@ -135,8 +135,8 @@ def _foreign_facts(serving: Serving) -> CertificateFacts | None:
 # --- what the configuration no longer names ---------------------------------------------------------------------------
 
 
-class SpokenFor(msgspec.Struct, frozen=True, kw_only=True):
-    """What this agent reports about: a record of the state folder."""
+class ConfiguredNames(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration names, and this agent reports about: a record of the state folder."""
 
     identifiers: tuple[str, ...] = ()
     certificates: tuple[str, ...] = ()
@@ -145,9 +145,9 @@ class SpokenFor(msgspec.Struct, frozen=True, kw_only=True):
 def report_removed(context: AgentContext) -> None:
     """Clear the scopes of what the configuration no longer names: its findings would stand for ever, for nobody judges
     it. Run at each start, before anything is judged."""
-    before = context.state.read_record(_SPOKEN_FOR, SpokenFor) or SpokenFor()
+    before = context.state.read_record(_RECORD, ConfiguredNames) or ConfiguredNames()
     sections, reporter = context.settings.certificate, context.reporter
-    now = SpokenFor(
+    now = ConfiguredNames(
         identifiers=tuple(sorted({identifier for section in sections for identifier in section.identifiers})),
         certificates=tuple(sorted(section.name for section in sections)),
     )
@@ -159,4 +159,4 @@ def report_removed(context: AgentContext) -> None:
         run = reporter.begin(RunKind.RENEWAL, Trigger.START)
         reporter.end(run, Outcome.DONE, scopes=[f"certificate:{name}"], certificate=name)
     if before != now:
-        context.state.write_record(_SPOKEN_FOR, now)
+        context.state.write_record(_RECORD, now)
