@@ -17,7 +17,7 @@ from aiohttp import web
 from certagent.domain.reports import FileChange, Outcome, Report, RunKind, Trigger
 from certagent.reporting import RESERVED_BYTES, Spool, Uplink
 from certagent.system.clock import SystemClock
-from certagent.system.files import FileContent
+from certagent.system.files import FileContent, write_file
 from certagent.system.pinned_http import PinnedClient
 from tests.certificates import Authority
 from tests.clock import Nobody
@@ -192,7 +192,7 @@ def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
     """When nothing waits, whatever became of the last; when the last waits, when only others do; with or without work
     in between."""
     folder = tmp_path / "spool"
-    given = []
+    given: list[int] = []
 
     def give() -> int:
         given.append(Spool(folder).append(_report(f"r{len(given)}", line=str(len(given)))).sequence)
@@ -230,16 +230,13 @@ def test_a_full_disk_can_still_be_reported(tmp_path: Path, monkeypatch: pytest.M
     """The reserved space is given up for the report."""
     spool = Spool(tmp_path / "spool")
     reserve = tmp_path / "spool" / "reserved"
-    from certagent import reporting
-
-    write = reporting.write_file
 
     def full(path: Path, file: FileContent) -> None:
         if reserve.exists():
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, file)
+        write_file(path, file)
 
-    monkeypatch.setattr(reporting, "write_file", full)
+    monkeypatch.setattr("certagent.reporting.write_file", full)
     spool.append(_report("r0"))
     assert [report.id for report in spool.next_batch(1)] == ["r0"]
 
