@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from certagent.collector.tokens import revoke_tokens
+from certagent.collector.credentials import revoke_tokens
 from tests.collector.cast import NGINX, TRAEFIK, certificate, now, shadow
 from tests.collector.process import Collector, eventually
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
+from certagent.collector.credentials import digest_of
 from certagent.collector.sql.database import writing
 from certagent.collector.sql.schema import tokens
-from certagent.collector.tokens import digest_of
 from tests.collector.cast import now, shadow
 from tests.collector.crowd import ZONE
 from tests.collector.process import Collector, eventually, running
