@@ -19,6 +19,7 @@ from certagent.collector.sql.api_queries import find_agent
 from certagent.collector.sql.deliveries import list_announced, next_delivery, record_attempt
 from certagent.collector.store import Store
 from certagent.collector.views import show_agent, show_certificate
+from certagent.domain.backoff import Backoff
 from certagent.domain.incidents import TransitionKind
 from certagent.domain.ports import Clock
 from certagent.system.webhook import PermanentFailure, TransientFailure
@@ -41,6 +42,7 @@ class AlertSender:
         self._store = store
         self._clock = clock
         self._url = url
+        self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         self._wanted = asyncio.Event()
         self._repeat_at = clock.now()
 
@@ -101,7 +103,7 @@ class AlertSender:
         try:
             await self._notifier.deliver(message)
         except TransientFailure as failure:
-            pause = min(_FIRST_PAUSE * 2 ** min(delivery.attempts, 16), _LONGEST_PAUSE)
+            pause = self._backoff.pause_after(delivery.attempts)
             log.warning("channel %s: %s; next attempt in %d s", self.channel, failure, pause.total_seconds())
             await self._store.write(record_attempt, number, failure=str(failure), retry_at=now + pause)
         except PermanentFailure as failure:
@@ -165,7 +167,8 @@ class ChangeDispatcher:
         """Dispatch, for ever."""
         while True:
             changes = await self._queue.get()
-            await ask_to_judge_again(self._links, changes.judge_again)
+            if changes.judge_again:
+                await ask_to_judge_again(self._links, changes.judge_again)
             for incident in changes.incidents:
                 self._events.send("incident", incident)
             for name in changes.agents if self._events.is_watched() else ():
