@@ -172,7 +172,7 @@ class AgentLinks:
         self._opened.set()
         if older is not None:
             older.close_questions()
-            await older.socket.close(code=WSCloseCode.OK, message=b"a newer channel took over")
+            await older.socket.close(code=WSCloseCode.OK, message=b"a newer connection replaced this one")
         self._notify(link)
 
     def remove(self, link: AgentLink) -> None:

@@ -25,7 +25,7 @@ from certagent.system.pinned_http import PinnedClient
 from tests.certificates import Authority
 from tests.collector.cast import TRAEFIK, Agent, now, shadow
 from tests.collector.process import Collector, eventually, running
-from tests.collector.test_alerts import Receiver
+from tests.collector.test_alert_delivery import Receiver
 
 CERTIFICATE = "web.lxc102.test"
 

@@ -18,7 +18,7 @@ from certagent.collector.sql.schema import tokens
 from tests.collector.cast import now, shadow
 from tests.collector.crowd import ZONE
 from tests.collector.process import Collector, eventually, running
-from tests.collector.test_alerts import Receiver
+from tests.collector.test_alert_delivery import Receiver
 
 MANY = 5_000
 PROCESSES = 8

@@ -24,9 +24,9 @@ _RUNS = {
 _TRIGGERS = {
     Trigger.START: "at the agent's start",
     Trigger.FILE: "because a file changed",
-    Trigger.TIMER: "by the timer",
-    Trigger.REQUEST: "because somebody asked",
-    Trigger.JUDGE_AGAIN: "because another node's facts changed",
+    Trigger.TIMER: "by schedule",
+    Trigger.REQUEST: "on request",
+    Trigger.JUDGE_AGAIN: "because findings of another node changed",
 }
 _SIGNS = {Outcome.DONE: "good", Outcome.FOUND: "good", Outcome.INTERRUPTED: "none"}
 
@@ -77,14 +77,14 @@ def name_answers(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> li
 def _hosts_lines(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> Iterator[NameAnswer]:
     resolution = rehearsal.resolution
     used = resolution.addresses[:1] if resolution is not None else ()
-    told = told_by_dns(resolution) if resolution is not None else set()
+    by_dns = told_by_dns(resolution) if resolution is not None else set()
     for line in resolution.hosts if resolution is not None else ():
         yield NameAnswer(
             source=f"{line.origin.file}, line {line.origin.line}, on {rehearsal.node}",
             answer=line.address,
             leads_to=_owner(line.address, owners),
-            is_right=not told or line.address in told,
-            verdict=_verdict(not told or line.address in told, line in used),
+            is_right=not by_dns or line.address in by_dns,
+            verdict=_verdict(not by_dns or line.address in by_dns, line in used),
         )
 
 

@@ -109,8 +109,8 @@ def _resolved_body(incident: Incident) -> str:
     lasted = f" It lasted {span(resolved - opened)}." if resolved is not None else ""
     names = ", ".join(dict.fromkeys(victim.identifier for victim in incident.victims[:_MOST_VICTIMS]))
     freed = f"\nCan be renewed again: {names}" if names else ""
-    mended = f"{place_of(incident)} is mended: nothing speaks against it any more."
-    return f"{mended}{lasted}{freed}\nIt was: {incident.explanation}"
+    fixed = f"{place_of(incident)} is fixed: no findings remain."
+    return f"{fixed}{lasted}{freed}\nIt was: {incident.explanation}"
 
 
 def _priority(incident: Incident, resolved: bool, now: datetime) -> int:

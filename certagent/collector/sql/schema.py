@@ -113,7 +113,7 @@ changes = Table(
     Index("ix_changes_agent_at", "agent", "at"),
 )
 
-# The newest word of each agent on each scope: an older report that arrives late changes nothing.
+# The newest report of each agent on each scope: an older one that arrives late changes nothing.
 scopes = Table(
     "scopes",
     metadata,

@@ -49,10 +49,11 @@ class Instant(TypeDecorator[datetime]):
 
 
 class DirtySet(msgspec.Struct):
-    """Incidents by key, everything about an identifier, or `all` there is.
+    """What a transaction changed, and so what has to be concluded again before it commits: incidents by key, everything
+    about an identifier, or `all`.
 
-    `agents`: whose inventory changed. `judge_again`: (identifier, the agent whose word on it changed): the
-    identifier's other agents should look again.
+    `agents`: whose inventory changed. `judge_again`: (identifier, the agent whose findings about it changed): the
+    identifier's other agents should judge it again.
     """
 
     keys: set[str] = msgspec.field(default_factory=set)

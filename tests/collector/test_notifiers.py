@@ -22,7 +22,7 @@ from tests.collector.alertmanager import running_alertmanager
 from tests.collector.cast import shadow
 from tests.collector.postgresql import Server
 from tests.collector.process import Collector, eventually, free_port, running
-from tests.collector.test_alerts import Receiver, fail
+from tests.collector.test_alert_delivery import Receiver, fail
 
 QUICK = '[collector]\nlook_every = "100ms"\nheartbeat_every = "150ms"\n'
 
