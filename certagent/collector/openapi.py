@@ -12,7 +12,7 @@ _Schema = dict[str, Any]
 _Schemas = Mapping[Any, _Schema]  # by type
 
 
-class Problem(msgspec.Struct):
+class ProblemDocument(msgspec.Struct):
     """RFC 9457's document, as every error is one."""
 
     type: str
@@ -24,7 +24,7 @@ class Problem(msgspec.Struct):
 def describe_api(routes: Iterable[Route]) -> dict[str, Any]:
     """The OpenAPI document."""
     described = [route for route in routes if route.summary]
-    types = list(dict.fromkeys([Problem, *(kind for route in described for kind in _types_of(route))]))
+    types = list(dict.fromkeys([ProblemDocument, *(kind for route in described for kind in _types_of(route))]))
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     by_type = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -46,7 +46,7 @@ def _types_of(route: Route) -> Iterator[Any]:
 
 def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
     success = "101" if route.answer is None else "200"
-    problem = _described("A problem (RFC 9457)", "application/problem+json", schemas[Problem])
+    problem = _described("A problem (RFC 9457)", "application/problem+json", schemas[ProblemDocument])
     operation: dict[str, Any] = {
         "summary": route.summary,
         "parameters": [*_path_parameters(route), *_query_parameters(route)],

@@ -97,6 +97,27 @@ async def test_nobody_reads_without_a_token(collector: Collector) -> None:
         assert (response.status, await response.text()) == (200, "ok\n")
 
 
+async def test_everything_that_is_described_is_served_to_whom_it_says(collector: Collector) -> None:
+    """One table: each operation exists, wants a token unless it says otherwise, and refuses a role that it has not."""
+    _, document = await collector.get("/openapi.json")
+    operations = [
+        (method, path.replace("{", "").replace("}", ""), operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    assert len(operations) >= 16
+    async with collector.session(None) as stranger, collector.session("lxc102") as agent:
+        for method, path, operation in operations:
+            async with stranger.request(method, path) as response:
+                assert response.status == (200 if operation.get("security") == [] else 401), path
+            if path != "/v1/channel":
+                async with agent.request(method, path) as response:
+                    assert response.status != 405, path
+        async with agent.get("/v1/agents") as response:
+            assert response.status == 403
+            assert "needs the role operator or viewer" in (await response.json(content_type=None))["detail"]
+
+
 async def test_the_host_must_be_ours(collector: Collector) -> None:
     """DNS rebinding ends here; the names of the certificate and of the configuration are ours."""
     for host, status in (("evil.test", 421), ("collector.test:1234", 200), ("localhost", 200), ("127.0.0.1", 200)):

@@ -48,7 +48,7 @@ class _Known(msgspec.Struct, frozen=True):
 
 def conclude_incidents(transaction: Transaction) -> Changes:
     """Bring the incidents up to the findings; answers all that the transaction changed."""
-    if transaction.dirty.needs_settling():
+    if transaction.dirty.concerns_incidents():
         keys, names = _affected(transaction)
         sightings = fleet_queries.find_sightings(transaction.connection, keys, names)
         candidates = group_findings(sightings, fleet_queries.find_fleet(transaction.connection, sightings))

@@ -62,7 +62,7 @@ class DirtySet(msgspec.Struct):
     judge_again: set[tuple[str, str]] = msgspec.field(default_factory=set)
     all: bool = False
 
-    def needs_settling(self) -> bool:
+    def concerns_incidents(self) -> bool:
         """Whether an incident may have changed."""
         return bool(self.keys or self.identifiers or self.all)
 
