@@ -11,8 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from certagent.collector.store import TokenRole
-from certagent.collector.tokens import (
+from certagent.collector.credentials import (
     add_certificate,
     add_token,
     certificate_digest_of,
@@ -20,12 +19,13 @@ from certagent.collector.tokens import (
     list_tokens,
     revoke_tokens,
 )
+from certagent.collector.records import TokenRole
 from certagent.domain.findings import Culprit
 from certagent.system.pinned_http import PinnedClient
 from tests.certificates import Authority
 from tests.collector.cast import TRAEFIK, Agent, now, shadow
 from tests.collector.process import Collector, eventually, running
-from tests.collector.test_alerts import Receiver
+from tests.collector.test_alert_delivery import Receiver
 
 CERTIFICATE = "web.lxc102.test"
 
@@ -312,7 +312,7 @@ async def test_a_caller_that_goes_in_the_middle_of_a_post_is_one_line_of_the_log
         await writer.drain()
         await asyncio.sleep(0.1)
         writer.transport.abort()
-        return "the caller is gone" in collector.log()
+        return "the client disconnected" in collector.log()
 
     assert await eventually(said)
     assert "Traceback" not in collector.log()

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from certagent.collector.notifiers.alert_text import word
+from certagent.collector.notifiers.alert_text import compose_message
 from certagent.domain.incidents import Fleet, Sighting, TransitionKind, Victim, group_findings, transition_incident
 from certagent.system.webhook import as_header
 from tests.collector.cast import HOSTS, LINE, TRAEFIK, now, shadow
@@ -154,7 +154,9 @@ async def test_a_permanent_failure_is_given_up_and_holds_up_nobody(tmp_path: Pat
         await collector.report(collector.cast.authority.watch())
         assert (await receiver.has(1))[0][0]["X-Certagent-State"] == "resolved"
         assert receiver.asked == 2
-        assert "is given up: HTTP 404" in collector.log()
+        log = collector.log()
+        assert "gave up on incident" in log
+        assert "HTTP 404" in log
 
 
 @pytest.mark.parametrize("text", ["/etc/höst\u2026s", "/etc/ho\r\nX-Evil: 1"])
@@ -167,7 +169,7 @@ def test_titles_are_one_line_of_ascii(text: str) -> None:
     incident, kind = transition_incident("key", None, case, now())
     assert incident is not None
     assert kind is not None
-    title = as_header(word(incident, kind, "https://collector.test", now()).title)
+    title = as_header(compose_message(incident, kind, "https://collector.test", now()).title)
     assert title.isascii()
     assert title.isprintable()
     assert " ".join(text.split()) in str(make_header(decode_header(title)))
@@ -183,7 +185,7 @@ def test_many_victims_make_one_short_message() -> None:
     fleet = Fleet(authorities=frozenset({"lxc103"}), victims={TRAEFIK: victims})
     incident, _ = transition_incident("key", None, next(iter(group_findings([sighting], fleet).values())), now())
     assert incident is not None
-    message = word(incident, TransitionKind.OPENED, "https://collector.test", now())
+    message = compose_message(incident, TransitionKind.OPENED, "https://collector.test", now())
     assert "5000 certificates at risk" in message.title
     assert "and 4988 more" in message.body
     assert message.priority == 5

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from certagent.collector.store import TokenRole
-from certagent.collector.users import add_user, is_password, list_users, remove_user, set_password
+from certagent.collector.credentials import add_user, is_password, list_users, remove_user, set_password
+from certagent.collector.records import TokenRole
 from tests.collector.cast import now, shadow
 from tests.collector.process import Collector, eventually
 from tests.e2e.chromium import chromium, visiting

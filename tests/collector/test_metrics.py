@@ -10,8 +10,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from certagent.collector.agent_link import AgentLinks
+from certagent.collector.intake import Intake
 from certagent.collector.metrics import Metrics
-from certagent.collector.sql.store import open_store
+from certagent.collector.records import Acceptance
+from certagent.collector.store import open_store
 from certagent.domain.alerting import Alerting
 from certagent.system.clock import SystemClock
 from tests.collector.cast import Cast, shadow
@@ -29,8 +31,8 @@ async def shown(folder: Path) -> str:
         cast = Cast()
         await introduce(store, cast)
         await take(store, cast.authority, cast.authority.watch(shadow()))
-        metrics = Metrics(store, AgentLinks(lambda _: None), clock)
-        metrics.count_reports(1, 1, 1)
+        metrics = Metrics(store, AgentLinks(), clock)
+        Intake(store, metrics.registry).count(Acceptance(1, 1), (), 1)
         return (await metrics.render())[0].decode()
 
 

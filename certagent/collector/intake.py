@@ -1,4 +1,4 @@
-"""Reading posted reports: bounded, decoded, each judged by itself. Stores nothing."""
+"""POST /v1/reports: from the body to the store. Bodies are bounded, each report is checked by itself."""
 
 import asyncio
 from collections import Counter
@@ -8,16 +8,20 @@ from datetime import datetime
 
 import msgspec
 from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client import Counter as MetricCounter
 
-from certagent.collector.problems import HttpProblem
+from certagent.collector.access import HttpProblem, caller_of, json_response
+from certagent.collector.records import Acceptance, Overloaded
+from certagent.collector.store import Store
 from certagent.domain.findings import Finding
 from certagent.domain.redaction import redact
 from certagent.domain.reports import Report
 
 LARGEST_BODY = 8 * 1024 * 1024  # bytes, once unpacked
-_MOST_AT_ONCE = 256 * 1024 * 1024  # bytes of all bodies that are read or wait to be written
-_MOST_OF_ONE = 8  # posts of one agent at once
-_UNPACKS_TO = 20  # times its size is what a packed body usually comes to, at most
+_MOST_BYTES = 256 * 1024 * 1024  # of all bodies that are read or wait to be written
+_MOST_POSTS = 8  # of one agent at once
+_UNPACKED_RATIO = 20  # a packed body usually comes to no more than so many times its size
 _ENCODINGS = frozenset({"identity", "gzip", "deflate"})
 _LONGEST_READING = 30.0  # seconds
 _LONGEST_BATCH = 1_000
@@ -33,6 +37,8 @@ _LONGEST_NAME = {  # no longer than the store's columns
     "address": 64,
 }
 _MOST_ENTRIES = 1_000
+
+_VERDICTS = {"preflight.agreed": "agreed", "preflight.disagreed": "disagreed"}
 
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
@@ -54,7 +60,51 @@ _decode_named = msgspec.json.Decoder(_Named).decode
 
 
 class Intake:
-    """Room for bodies: of all agents together by size, of one agent by number. Who finds none comes again later."""
+    """Takes what agents report, and counts it for the metrics in `registry`."""
+
+    def __init__(self, store: Store, registry: CollectorRegistry) -> None:
+        self._store = store
+        self._room = _Room()
+        self._reports = MetricCounter("certagent_reports", "Reports received.", ["result"], registry=registry)
+        self._verdicts = MetricCounter(
+            "certagent_preflight_verdicts",
+            "Orders by whether the verdict before agreed.",
+            ["fate"],
+            registry=registry,
+        )
+        for fate in _VERDICTS.values():
+            self._verdicts.labels(fate)
+
+    async def post_reports(self, request: web.Request) -> web.Response:
+        """Reports of the agent itself; answered once they are on disk."""
+        caller = caller_of(request)
+        async with self._room.body_of(request, caller.name) as body:
+            if not body:
+                raise HttpProblem(400, "Bad Request", "there is no report")
+            reports, refused = read_reports(body, caller.name)
+            try:
+                answer = await self._store.accept(caller, reports)
+            except Overloaded as error:
+                raise _try_later(str(error)) from None
+        self.count(answer, reports, len(refused))
+        counts = msgspec.structs.asdict(answer)
+        if refused:
+            raise HttpProblem(422, "Unprocessable Content", f"{len(refused)} refused", **counts, refused=refused)
+        return json_response(counts)
+
+    def count(self, answer: Acceptance, reports: Sequence[Report], refused: int) -> None:
+        """Count one post: its reports, and those of them that show whether the verdict before an order was right."""
+        for result, count in (("accepted", answer.accepted), ("duplicate", answer.duplicates), ("refused", refused)):
+            if count:
+                self._reports.labels(result).inc(count)
+        for report in reports if answer.accepted else ():
+            for finding in report.findings:
+                if finding.code in _VERDICTS:
+                    self._verdicts.labels(_VERDICTS[finding.code]).inc()
+
+
+class _Room:
+    """Room for bodies: of all agents together by size, of one agent by number. Without room, try again later."""
 
     def __init__(self) -> None:
         self._taken = 0
@@ -64,10 +114,10 @@ class Intake:
     async def body_of(self, request: web.Request, agent: str) -> AsyncIterator[bytes]:
         """The body; its room is free again after the block. Raises `HttpProblem` 408, 413, 429."""
         size = _size_of(request)
-        if self._posts[agent] >= _MOST_OF_ONE:
-            raise _come_again(f"{agent} has {_MOST_OF_ONE} posts under way already")
-        if self._taken + size > _MOST_AT_ONCE:
-            raise _come_again("too much is being read")
+        if self._posts[agent] >= _MOST_POSTS:
+            raise _try_later(f"{agent} has {_MOST_POSTS} posts in progress already")
+        if self._taken + size > _MOST_BYTES:
+            raise _try_later("too much is being read")
         self._taken += size
         self._posts[agent] += 1
         try:
@@ -75,7 +125,7 @@ class Intake:
                 body = await request.read()
             yield body
         except TimeoutError:
-            detail = f"the body did not come within {_LONGEST_READING:.0f} s"
+            detail = f"the body did not arrive within {_LONGEST_READING:.0f} s"
             raise HttpProblem(408, "Request Timeout", detail, headers={"Connection": "close"}) from None
         finally:
             self._taken -= size
@@ -95,29 +145,29 @@ def _size_of(request: web.Request) -> int:
         raise HttpProblem(413, "Content Too Large", detail, headers={"Connection": "close"})
     if announced is None:
         return LARGEST_BODY
-    return min(announced * _UNPACKS_TO, LARGEST_BODY) if encoding != "identity" else announced
+    return min(announced * _UNPACKED_RATIO, LARGEST_BODY) if encoding != "identity" else announced
 
 
-def _come_again(why: str) -> HttpProblem:
-    return HttpProblem(429, "Too Many Requests", why, headers={"Retry-After": "1"})
+def _try_later(reason: str) -> HttpProblem:
+    return HttpProblem(429, "Too Many Requests", reason, headers={"Retry-After": "1"})
 
 
 def read_reports(body: bytes, agent: str) -> tuple[list[Report], list[ReportRefusal]]:
     """The reports that the agent may make, and those it may not. Raises `HttpProblem` if it is no list of documents."""
-    good: list[Report] = []
+    accepted: list[Report] = []
     refused: list[ReportRefusal] = []
     for raw in _split(body):
         try:
-            report = _decode_report(redact(bytes(raw).decode()))  # an older agent may not have done it
+            report = _decode_report(redact(bytes(raw).decode()))  # an older agent may not have redacted it
             complaint = next(_complaints(report, agent), None)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             refused.append(ReportRefusal(_identity(raw), str(error)))
             continue
         if complaint is None:
-            good.append(report)
+            accepted.append(report)
         else:
             refused.append(ReportRefusal(report.id, complaint))
-    return good, refused
+    return accepted, refused
 
 
 def _split(body: bytes) -> Sequence[msgspec.Raw]:
@@ -159,7 +209,7 @@ def _complaints(report: Report, agent: str) -> Iterator[str]:
 def _names(report: Report) -> Iterator[tuple[str, str]]:
     yield "id", report.id
     yield from (("scope", scope) for scope in report.scopes)
-    yield from (("identifier", one.identifier) for one in report.rehearsals)
+    yield from (("identifier", rehearsal.identifier) for rehearsal in report.rehearsals)
     if report.certificate is not None:
         yield "certificate", report.certificate
     yield from (("file", change.file) for change in report.changes)

@@ -16,13 +16,13 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from aiohttp import web
 
-from certagent.collector.notifiers import KINDS
+from certagent.collector.notifiers import NOTIFIERS
 from certagent.config import ChannelSection
 from tests.collector.alertmanager import running_alertmanager
 from tests.collector.cast import shadow
 from tests.collector.postgresql import Server
 from tests.collector.process import Collector, eventually, free_port, running
-from tests.collector.test_alerts import Receiver, fail
+from tests.collector.test_alert_delivery import Receiver, fail
 
 QUICK = '[collector]\nlook_every = "100ms"\nheartbeat_every = "150ms"\n'
 
@@ -242,4 +242,4 @@ async def test_two_collectors_on_one_database_tell_it_once(tmp_path: Path, postg
 
 def test_every_kind_of_channel_is_in_the_table() -> None:
     """The configuration's kinds are those that are built."""
-    assert set(get_args(get_type_hints(ChannelSection)["kind"])) == set(KINDS)
+    assert set(get_args(get_type_hints(ChannelSection)["kind"])) == set(NOTIFIERS)

@@ -6,8 +6,8 @@ from datetime import datetime
 import msgspec
 import pytest
 
-from certagent.collector.ingest import read_reports
-from certagent.collector.problems import HttpProblem
+from certagent.collector.access import HttpProblem
+from certagent.collector.intake import read_reports
 from certagent.domain.findings import Impact
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report

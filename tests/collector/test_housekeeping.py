@@ -7,10 +7,16 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from certagent.collector.alerts import Sender
-from certagent.collector.sql.store import open_store
-from certagent.collector.store import Overloaded, Store, TokenRole
-from certagent.collector.tokens import add_token, revoke_tokens
+from certagent.collector.credentials import add_token, revoke_tokens
+from certagent.collector.dispatch import AlertSender
+from certagent.collector.housekeeping import prune, sweep
+from certagent.collector.records import Overloaded, TokenRole
+from certagent.collector.sql.api_queries import find_incident, list_agents, list_incidents, list_reports
+from certagent.collector.sql.deliveries import list_announced, next_delivery, record_attempt
+from certagent.collector.sql.incident_writer import acknowledge_incident
+from certagent.collector.sql.ingest import store_rehearsals
+from certagent.collector.sql.upkeep import remind
+from certagent.collector.store import Store, open_store
 from certagent.config import load_policy
 from certagent.domain.alert_rules import AlertRule, Duration
 from certagent.domain.alerting import Alerting
@@ -36,21 +42,21 @@ class World:
     def __init__(self, store: Store, clock: FakeClock) -> None:
         self.store, self.clock, self.since, self.cast = store, clock, clock.now(), Cast()
 
-    async def look(self, *connected: str, policy=POLICY) -> None:
+    async def sweep(self, *connected: str, policy=POLICY) -> None:
         """Once round."""
-        await self.store.look(connected, policy, self.since)
+        await sweep(self.store, connected, policy, self.since, self.clock.now())
 
     async def found(self) -> dict[str, str]:
         """Code of every incident -> its state."""
-        page = await self.store.incidents(None, 100)
+        page = await self.store.read(list_incidents, None, 100)
         return {incident.code: str(incident.state) for incident in page.items}
 
     async def said(self, channel: str = "hook") -> list[str]:
         """What is due for the channel, taken off."""
         kinds = []
-        while (delivery := await self.store.next_delivery(channel)) and delivery.due_at <= self.clock.now():
+        while (delivery := await self.store.read(next_delivery, channel)) and delivery.due_at <= self.clock.now():
             kinds.append(str(delivery.kind))
-            await self.store.settle_delivery(delivery.number, failure=None, retry_at=None)
+            await self.store.write(record_attempt, delivery.number, failure=None, retry_at=None)
         return kinds
 
     async def watch(self, *findings) -> None:
@@ -71,15 +77,15 @@ async def test_an_agent_that_falls_silent_is_an_incident_with_its_certificates(w
     """Whoever has a channel is heard; whoever comes back resolves it."""
     await introduce(world.store, world.cast)
     world.clock.move(timedelta(minutes=4))
-    await world.look("lxc101", "lxc103")
+    await world.sweep("lxc101", "lxc103")
     assert await world.found() == {}
     world.clock.move(timedelta(minutes=2))
-    await world.look("lxc101", "lxc103")
-    (incident,) = (await world.store.incidents(None, 9)).items
+    await world.sweep("lxc101", "lxc103")
+    (incident,) = (await world.store.read(list_incidents, None, 9)).items
     assert (incident.code, incident.culprit.node, incident.confirmed) == ("agent.silent", "lxc102", True)
     assert [victim.certificate for victim in incident.victims] == ["traefik"]
     await take(world.store, world.cast.traefik, world.cast.traefik.preflight())
-    await world.look("lxc101", "lxc103")
+    await world.sweep("lxc101", "lxc103")
     assert await world.found() == {"agent.silent": "resolved"}
     assert await world.said() == ["opened", "resolved"]
 
@@ -88,12 +94,12 @@ async def test_who_is_silent_by_now_stays_so_when_the_collector_starts_again(wor
     """It does not count its own absence, but what was found before it stands: nobody is told that it is over."""
     await introduce(world.store, world.cast)
     world.clock.move(timedelta(minutes=6))
-    await world.look("lxc101", "lxc103")
-    (incident,) = (await world.store.incidents(None, 9)).items
-    await world.store.acknowledge(incident.id, "ops")
+    await world.sweep("lxc101", "lxc103")
+    (incident,) = (await world.store.read(list_incidents, None, 9)).items
+    await world.store.write(acknowledge_incident, incident.id, "ops")
     for _ in range(2):  # or another collector on the same database, beside the first
         world.since = world.clock.now()
-        await world.look("lxc101", "lxc103")
+        await world.sweep("lxc101", "lxc103")
     assert await world.found() == {"agent.silent": "acknowledged"}
     assert await world.said() == ["opened"]
 
@@ -102,11 +108,11 @@ async def test_all_silent_stay_so_when_the_collector_starts_again(world: World) 
     """What was said once for all of them, too; who comes back is heard."""
     await introduce(world.store, world.cast)
     world.clock.move(timedelta(minutes=6))
-    await world.look("lxc103")
+    await world.sweep("lxc103")
     world.since = world.clock.now()
-    await world.look("lxc103")
+    await world.sweep("lxc103")
     assert await world.found() == {"agent.silent": "open"}
-    await world.look("lxc101", "lxc102", "lxc103")
+    await world.sweep("lxc101", "lxc102", "lxc103")
     assert await world.found() == {"agent.silent": "resolved"}
 
 
@@ -115,7 +121,7 @@ async def test_nobody_was_silent_while_the_collector_was_away(world: World) -> N
     await introduce(world.store, world.cast)
     world.clock.move(HOUR)
     world.since = world.clock.now()
-    await world.look()
+    await world.sweep()
     assert await world.found() == {}
 
 
@@ -125,8 +131,8 @@ async def test_all_agents_silent_are_one_incident(world: World) -> None:
         agent = Agent(f"n{number}")
         await take(world.store, agent, agent.inventory(f"10.0.1.{number}", "web"))
     world.clock.move(timedelta(minutes=6))
-    await world.look("n0")
-    (incident,) = (await world.store.incidents(None, 99)).items
+    await world.sweep("n0")
+    (incident,) = (await world.store.read(list_incidents, None, 99)).items
     assert incident.explanation.startswith("39 of 40 agents have not been heard since")
 
 
@@ -134,12 +140,12 @@ async def test_a_certificate_that_nobody_renews_is_told_although_its_agent_is_de
     """Expiring, then expired: one incident, which says what it is now."""
     await introduce(world.store, world.cast)
     world.clock.move(timedelta(hours=17))
-    await world.look("lxc101", "lxc103")
+    await world.sweep("lxc101", "lxc103")
     assert await world.found() == {"agent.silent": "open", "cert.expiring": "open"}
     world.clock.move(timedelta(hours=4))
-    await world.look("lxc101", "lxc103")
+    await world.sweep("lxc101", "lxc103")
     assert await world.found() == {"agent.silent": "open", "cert.expired": "open"}
-    expired = next(one for one in (await world.store.incidents(None, 9)).items if one.code == "cert.expired")
+    expired = next(one for one in (await world.store.read(list_incidents, None, 9)).items if one.code == "cert.expired")
     assert {victim.node for victim in expired.victims} <= {"lxc101", "lxc102"}
     assert "has not been heard since" in expired.explanation or expired.culprit.node == "lxc101"
 
@@ -149,11 +155,11 @@ async def test_a_known_culprit_explains_why_it_expires(world: World) -> None:
     await introduce(world.store, world.cast)
     await world.watch(shadow())
     world.clock.move(timedelta(hours=17))
-    await world.look("lxc101", "lxc102", "lxc103")
-    expiring = [one for one in (await world.store.incidents(None, 9)).items if one.code == "cert.expiring"]
+    await world.sweep("lxc101", "lxc102", "lxc103")
+    expiring = [one for one in (await world.store.read(list_incidents, None, 9)).items if one.code == "cert.expiring"]
     assert [one.culprit.node for one in expiring] == ["lxc101"]
     await world.watch()
-    expiring = [one for one in (await world.store.incidents(None, 9)).items if one.code == "cert.expiring"]
+    expiring = [one for one in (await world.store.read(list_incidents, None, 9)).items if one.code == "cert.expiring"]
     assert {one.culprit.node for one in expiring} == {"lxc101", "lxc102"}
 
 
@@ -168,9 +174,9 @@ async def test_a_zone_that_vanished_is_one_incident_with_the_change_before(world
             refused("10.0.0.153", "lxc101", identifier), code="dns.nxdomain", reporter=agent.name
         )
         await take(world.store, agent, agent.preflight(gone, identifier=identifier, at=world.clock.now()))
-    await world.look("lxc101", "lxc102", "lxc103")
+    await world.sweep("lxc101", "lxc102", "lxc103")
     assert await world.found() == {"dns.nxdomain": "resolved", "dns.zone_gone": "open"}
-    zone = next(one for one in (await world.store.incidents(None, 9)).items if one.code == "dns.zone_gone")
+    zone = next(one for one in (await world.store.read(list_incidents, None, 9)).items if one.code == "dns.zone_gone")
     assert zone.change is not None
     assert (zone.change.node, zone.change.file, zone.change.removed) == ("lxc101", change.file, change.removed)
     assert {victim.node for victim in zone.victims} == {"lxc101", "lxc102"}
@@ -183,7 +189,7 @@ async def test_an_incident_shows_the_change_of_its_own_file(world: World) -> Non
     agent = world.cast.authority
     report = agent.report("watch", scopes=(HOSTS,), findings=(shadow(),), changes=(mine, other), at=world.clock.now())
     await take(world.store, agent, report)
-    (incident,) = (await world.store.incidents(None, 9)).items
+    (incident,) = (await world.store.read(list_incidents, None, 9)).items
     assert incident.change is not None
     assert (incident.change.file, incident.change.added) == ("/etc/hosts", (LINE,))
 
@@ -196,8 +202,8 @@ async def test_what_most_agents_say_of_the_ca_is_borne_out(world: World) -> None
             refused("10.0.0.10", "lxc103", f"{agent.name}.test"), code="ca.root_changed", reporter=agent.name
         )
         await take(world.store, agent, agent.preflight(changed, identifier=f"{agent.name}.test"))
-        await world.look("lxc101", "lxc102", "lxc103")
-        (incident,) = (await world.store.incidents(None, 9)).items
+        await world.sweep("lxc101", "lxc102", "lxc103")
+        (incident,) = (await world.store.read(list_incidents, None, 9)).items
         assert (incident.code, incident.confirmed) == ("ca.root_changed", counted)
     assert incident.explanation.startswith("2 of 2 agents say the same.")
     assert await world.said() == ["opened"]
@@ -215,9 +221,9 @@ async def test_one_way_only_is_seen_from_the_matrix(world: World) -> None:
         seen = Rehearsal(
             identifier=identifier, outcome=outcome, at=world.clock.now(), node="lxc103", attempts=(attempt,)
         )
-        await world.store.record_rehearsal(seen)
-    await world.look("lxc101", "lxc102", "lxc103")
-    (incident,) = (await world.store.incidents(None, 9)).items
+        await world.store.write(store_rehearsals, (seen,), brokered=True)
+    await world.sweep("lxc101", "lxc102", "lxc103")
+    (incident,) = (await world.store.read(list_incidents, None, 9)).items
     assert (incident.code, incident.culprit.node) == ("net.asymmetric", "lxc102")
     assert "reaches lxc101, but not lxc102" in incident.explanation
 
@@ -227,10 +233,10 @@ async def test_a_false_block_is_an_incident_if_the_collectors_policy_says_so(wor
     await introduce(world.store, world.cast)
     said = msgspec.structs.replace(refused(), code="preflight.disagreed", severity=Severity.WARN, culprit=None)
     await take(world.store, world.cast.traefik, world.cast.traefik.preflight(said))
-    await world.look("lxc101", "lxc102", "lxc103")
+    await world.sweep("lxc101", "lxc102", "lxc103")
     assert await world.found() == {}
     severe = POLICY.severity | {"preflight.disagreed": Severity.ERROR}
-    await world.look("lxc101", "lxc102", "lxc103", policy=msgspec.structs.replace(POLICY, severity=severe))
+    await world.sweep("lxc101", "lxc102", "lxc103", policy=msgspec.structs.replace(POLICY, severity=severe))
     assert await world.found() == {"preflight.disagreed": "open"}
 
 
@@ -238,12 +244,12 @@ async def test_looking_twice_changes_nothing(world: World) -> None:
     """The same facts, the same words: no update, no event, for hours."""
     await introduce(world.store, world.cast)
     world.clock.move(timedelta(hours=17))
-    await world.look("lxc101", "lxc103")
+    await world.sweep("lxc101", "lxc103")
     heard = []
     world.store.listen(heard.append)
     for _ in range(3):
         world.clock.move(timedelta(seconds=5))
-        await world.look("lxc101", "lxc103")
+        await world.sweep("lxc101", "lxc103")
     assert heard == []
 
 
@@ -254,12 +260,12 @@ async def test_what_a_revoked_token_said_is_forgotten(world: World, url: str) ->
     await introduce(world.store, world.cast)
     await world.watch(shadow())
     await asyncio.to_thread(revoke_tokens, url, "lxc103", world.clock.now())
-    await world.look("lxc101", "lxc102")
+    await world.sweep("lxc101", "lxc102")
     assert await states(world.store) == ["open"]
     world.clock.move(timedelta(minutes=7))
-    await world.look("lxc101", "lxc102")
+    await world.sweep("lxc101", "lxc102")
     assert await states(world.store) == ["resolved"]
-    assert [agent.name for agent in (await world.store.agents(None, 9)).items] == ["lxc101", "lxc102"]
+    assert [agent.name for agent in (await world.store.read(list_agents, None, 9)).items] == ["lxc101", "lxc102"]
 
 
 async def test_what_is_over_before_it_was_due_is_not_mentioned(world: World) -> None:
@@ -288,14 +294,14 @@ async def test_it_reminds_until_somebody_acknowledges(world: World) -> None:
     assert await world.said() == ["opened"]
     for _ in range(2):
         world.clock.move(3 * HOUR)
-        assert await world.store.remind() == 0
+        assert await world.store.write(remind) == 0
         world.clock.move(HOUR)
-        assert (await world.store.remind(), await world.store.remind()) == (1, 0)
+        assert (await world.store.write(remind), await world.store.write(remind)) == (1, 0)
         assert await world.said() == ["reminded"]
-    (incident,) = (await world.store.incidents(None, 9)).items
-    await world.store.acknowledge(incident.id, "ops")
+    (incident,) = (await world.store.read(list_incidents, None, 9)).items
+    await world.store.write(acknowledge_incident, incident.id, "ops")
     world.clock.move(5 * HOUR)
-    assert await world.store.remind() == 0
+    assert await world.store.write(remind) == 0
 
 
 async def test_who_was_told_of_the_opening_is_told_of_the_end_although_a_reminder_waits(world: World) -> None:
@@ -305,7 +311,7 @@ async def test_who_was_told_of_the_opening_is_told_of_the_end_although_a_reminde
     world.clock.move(timedelta(minutes=3))
     assert await world.said() == ["opened"]
     world.clock.move(4 * HOUR)
-    assert await world.store.remind() == 1
+    assert await world.store.write(remind) == 1
     await take(world.store, agent, agent.preflight(at=world.clock.now()))
     world.clock.move(HOUR)
     assert await world.said() == ["resolved"]
@@ -314,14 +320,14 @@ async def test_who_was_told_of_the_opening_is_told_of_the_end_although_a_reminde
 async def test_reminders_do_not_pile_up_while_the_channel_takes_none(world: World) -> None:
     """What waits already says it."""
     await world.watch(shadow())
-    delivery = await world.store.next_delivery("hook")
+    delivery = await world.store.read(next_delivery, "hook")
     assert delivery is not None
     for _ in range(3):
         world.clock.move(5 * HOUR)
-        await world.store.settle_delivery(delivery.number, failure="HTTP 503", retry_at=world.clock.now())
-        assert await world.store.remind() == 0
+        await world.store.write(record_attempt, delivery.number, failure="HTTP 503", retry_at=world.clock.now())
+        assert await world.store.write(remind) == 0
     assert await world.said() == ["opened"]
-    assert await world.store.remind() == 1
+    assert await world.store.write(remind) == 1
     assert await world.said() == ["reminded"]
 
 
@@ -343,40 +349,40 @@ async def test_flapping_is_damped(world: World) -> None:
 async def test_messages_about_one_incident_keep_their_order_and_hold_up_no_other(world: World) -> None:
     """The first is to be tried again later; another incident's leaves at once."""
     await world.watch(shadow())
-    first = await world.store.next_delivery("hook")
+    first = await world.store.read(next_delivery, "hook")
     assert first is not None
-    await world.store.settle_delivery(first.number, failure="HTTP 503", retry_at=world.clock.now() + HOUR)
+    await world.store.write(record_attempt, first.number, failure="HTTP 503", retry_at=world.clock.now() + HOUR)
     await world.watch()
     other = msgspec.structs.replace(shadow(), culprit=Culprit(node="lxc103", file="/etc/resolv.conf"))
     agent = world.cast.authority
     await take(world.store, agent, agent.watch(other, scope="file:/etc/resolv.conf", at=world.clock.now()))
-    following = await world.store.next_delivery("hook")
+    following = await world.store.read(next_delivery, "hook")
     assert following is not None
     assert following.incident.culprit.file == "/etc/resolv.conf"
-    await world.store.settle_delivery(following.number, failure=None, retry_at=None)
-    again = await world.store.next_delivery("hook")
+    await world.store.write(record_attempt, following.number, failure=None, retry_at=None)
+    again = await world.store.read(next_delivery, "hook")
     assert again is not None
     assert again.number == first.number
 
 
-async def test_a_courier_goes_on_when_too_much_waits_to_be_written(world: World, monkeypatch) -> None:
+async def test_a_sender_goes_on_when_too_much_waits_to_be_written(world: World, monkeypatch) -> None:
     """The message has left, and that cannot be written down now: it leaves again, and nothing ends."""
     left: list[str] = []
 
-    class Deliverer:
+    class Receiver:
         async def deliver(self, message) -> None:
             left.append(message.title)
 
-    settle = world.store.settle_delivery
+    write = world.store.write
 
-    async def refuse_once(*numbers, **options) -> None:
-        monkeypatch.setattr(world.store, "settle_delivery", settle)
+    async def refuse_once(*arguments, **options) -> None:
+        monkeypatch.setattr(world.store, "write", write)
         raise Overloaded
 
-    monkeypatch.setattr(world.store, "settle_delivery", refuse_once)
+    monkeypatch.setattr(world.store, "write", refuse_once)
     await world.watch(shadow())
-    courier = Sender("hook", Deliverer(), world.store, world.clock, "https://collector.test")
-    running = asyncio.create_task(courier.run())
+    sender = AlertSender("hook", Receiver(), world.store, world.clock, "https://collector.test")
+    running = asyncio.create_task(sender.run())
 
     async def is_told_again() -> bool:
         return len(left) > 1 or running.done()
@@ -384,19 +390,19 @@ async def test_a_courier_goes_on_when_too_much_waits_to_be_written(world: World,
     await eventually(is_told_again)
     ended, _ = await asyncio.wait({running}, timeout=0.5)
     assert (len(left), ended) == (2, set())
-    assert await world.store.next_delivery("hook") is None
+    assert await world.store.read(next_delivery, "hook") is None
     running.cancel()
 
 
 async def test_what_a_channel_was_told_stands_until_it_is_resolved(world: World) -> None:
     """For receivers that forget."""
     await world.watch(shadow())
-    assert await world.store.standing("hook") == []
+    assert await world.store.read(list_announced, "hook") == []
     await world.said()
-    assert [one.code for one in await world.store.standing("hook")] == [shadow().code]
-    assert await world.store.standing("mail") == []
+    assert [one.code for one in await world.store.read(list_announced, "hook")] == [shadow().code]
+    assert await world.store.read(list_announced, "mail") == []
     await world.watch()
-    assert await world.store.standing("hook") == []
+    assert await world.store.read(list_announced, "hook") == []
 
 
 async def test_what_is_old_is_forgotten_and_what_stands_is_kept(world: World) -> None:
@@ -411,12 +417,12 @@ async def test_what_is_old_is_forgotten_and_what_stands_is_kept(world: World) ->
     fresh = agent.preflight(at=world.clock.now())
     await take(world.store, agent, fresh)
     cut: datetime = world.clock.now() - timedelta(days=30)
-    assert await world.store.prune(cut, cut) == 6 + 1
-    assert await world.store.prune(cut, cut) == 0
-    (incident,) = (await world.store.incidents(None, 9)).items
+    assert await prune(world.store, cut, cut) == 6 + 1
+    assert await prune(world.store, cut, cut) == 0
+    (incident,) = (await world.store.read(list_incidents, None, 9)).items
     assert incident.state is IncidentState.OPEN
-    found = await world.store.incident(incident.id)
+    found = await world.store.read(find_incident, incident.id)
     assert found is not None
-    assert len(found[1]) == len(found[2]) == 1
-    (kept,) = (await world.store.reports(None, 9)).items
+    assert len(found.transitions) == len(found.sightings) == 1
+    (kept,) = (await world.store.read(list_reports, None, 9)).items
     assert msgspec.json.decode(kept)["id"] == fresh.id
