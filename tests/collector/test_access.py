@@ -35,9 +35,9 @@ async def test_agent_a_cannot_read_the_fleet(collector: Collector) -> None:
     await collector.introduce()
     await collector.report(collector.cast.authority.watch(shadow()))
     identity = (await collector.incidents())[0]["id"]
-    closed = ("/v1/agents", "/v1/certificates", "/v1/reports", "/v1/events", "/metrics", "/", "/incidents", "/nodes")
-    closed += ("/certificates", "/nodes/lxc102", "/nodes/lxc102/certificates/traefik", f"/paths/{TRAEFIK}")
-    for path in (*closed, f"/paths/{TRAEFIK}/mermaid", f"/incidents/{identity}"):
+    lists = ("/v1/agents", "/v1/certificates", "/v1/reports", "/v1/events", "/metrics", "/", "/incidents", "/nodes")
+    pages = ("/certificates", "/nodes/lxc102", "/nodes/lxc102/certificates/traefik", f"/paths/{TRAEFIK}")
+    for path in (*lists, *pages, f"/paths/{TRAEFIK}/mermaid", f"/incidents/{identity}"):
         assert (await collector.get(path, "lxc101"))[0] == 403, path
     assert (await collector.get("/v1/incidents", "lxc101"))[1]["items"] == []
     assert (await collector.get(f"/v1/incidents/{identity}", "lxc101"))[0] == 404

@@ -162,7 +162,9 @@ async def test_a_permanent_failure_is_given_up_and_holds_up_nobody(tmp_path: Pat
 @pytest.mark.parametrize("text", ["/etc/höst\u2026s", "/etc/ho\r\nX-Evil: 1"])
 def test_titles_are_one_line_of_ascii(text: str) -> None:
     """RFC 2047 for what is not; no header can be smuggled in."""
-    finding = msgspec.structs.replace(shadow(), culprit=msgspec.structs.replace(shadow().culprit, file=text))
+    culprit = shadow().culprit
+    assert culprit is not None
+    finding = msgspec.structs.replace(shadow(), culprit=msgspec.structs.replace(culprit, file=text))
     case = next(
         iter(group_findings([Sighting(agent="lxc103", scope=HOSTS, at=now(), finding=finding)], Fleet()).values())
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ from tests.collector.test_store import introduce, states, take
 TOLD = Alerting(channels=("hook",))
 
 
-def contents(url: str) -> dict[str, list[tuple[object, ...]]]:
+def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table."""
     with writing(url) as connection:
         tables = {table.name: connection.execute(select(table)).all() for table in metadata.sorted_tables}

@@ -104,7 +104,9 @@ def engine(url: str) -> Iterator[Engine]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(PLACES), JSON), min_size=1, max_size=3))
-def test_a_report_with_anything_anywhere_is_refused_or_kept_whole(engine: Engine, changes) -> None:
+def test_a_report_with_anything_anywhere_is_refused_or_kept_whole(
+    engine: Engine, changes: list[tuple[Any, Any]]
+) -> None:
     """Mutated at random places: what is taken is concluded from, read back, and taken once."""
     document: Any = rich() | {"id": f"mutated-{next(NUMBERS)}"}
     for path, value in changes:

@@ -10,7 +10,8 @@ import pytest
 from certagent.collector.credentials import add_token, revoke_tokens
 from certagent.collector.dispatch import AlertSender
 from certagent.collector.housekeeping import prune, sweep
-from certagent.collector.records import Overloaded, TokenRole
+from certagent.collector.notifiers.alert_text import Message
+from certagent.collector.records import Changes, Overloaded, TokenRole
 from certagent.collector.sql.api_queries import find_incident, list_agents, list_incidents, list_reports
 from certagent.collector.sql.deliveries import list_announced, next_delivery, record_attempt
 from certagent.collector.sql.incident_writer import acknowledge_incident
@@ -20,9 +21,10 @@ from certagent.collector.store import Store, open_store
 from certagent.config import load_policy
 from certagent.domain.alert_rules import AlertRule, Duration
 from certagent.domain.alerting import Alerting
-from certagent.domain.findings import Culprit, Severity
+from certagent.domain.findings import Culprit, Finding, Severity
 from certagent.domain.incidents import IncidentState
-from certagent.domain.reports import FileChange
+from certagent.domain.policy import Policy
+from certagent.domain.reports import FileChange, RunKind
 from tests.clock import FakeClock
 from tests.collector.cast import HOSTS, LINE, TRAEFIK, Agent, Cast, now, refused, shadow
 from tests.collector.process import eventually
@@ -42,7 +44,7 @@ class World:
     def __init__(self, store: Store, clock: FakeClock) -> None:
         self.store, self.clock, self.since, self.cast = store, clock, clock.now(), Cast()
 
-    async def sweep(self, *connected: str, policy=POLICY) -> None:
+    async def sweep(self, *connected: str, policy: Policy = POLICY) -> None:
         """Once round."""
         await sweep(self.store, connected, policy, self.since, self.clock.now())
 
@@ -59,7 +61,7 @@ class World:
             await self.store.write(record_attempt, delivery.number, failure=None, retry_at=None)
         return kinds
 
-    async def watch(self, *findings) -> None:
+    async def watch(self, *findings: Finding) -> None:
         """The agent beside the CA says so of its hosts file, now."""
         await take(self.store, self.cast.authority, self.cast.authority.watch(*findings, at=self.clock.now()))
 
@@ -168,7 +170,7 @@ async def test_a_zone_that_vanished_is_one_incident_with_the_change_before(world
     await introduce(world.store, world.cast)
     change = FileChange(file="/etc/dnsmasq.conf", exists=True, removed=("address=/traefik/10.0.0.12",))
     gateway = world.cast.gateway
-    await take(world.store, gateway, gateway.report("watch", changes=(change,), at=world.clock.now()))
+    await take(world.store, gateway, gateway.report(RunKind.WATCH, changes=(change,), at=world.clock.now()))
     for agent, identifier in ((gateway, "nginx.internal.thinkheads.ai"), (world.cast.traefik, TRAEFIK)):
         gone = msgspec.structs.replace(
             refused("10.0.0.153", "lxc101", identifier), code="dns.nxdomain", reporter=agent.name
@@ -187,7 +189,9 @@ async def test_an_incident_shows_the_change_of_its_own_file(world: World) -> Non
     mine = FileChange(file="/etc/hosts", exists=True, added=(LINE,))
     other = FileChange(file="/etc/resolv.conf", exists=True, added=("options ndots:1",))
     agent = world.cast.authority
-    report = agent.report("watch", scopes=(HOSTS,), findings=(shadow(),), changes=(mine, other), at=world.clock.now())
+    report = agent.report(
+        RunKind.WATCH, scopes=(HOSTS,), findings=(shadow(),), changes=(mine, other), at=world.clock.now()
+    )
     await take(world.store, agent, report)
     (incident,) = (await world.store.read(list_incidents, None, 9)).items
     assert incident.change is not None
@@ -245,7 +249,7 @@ async def test_looking_twice_changes_nothing(world: World) -> None:
     await introduce(world.store, world.cast)
     world.clock.move(timedelta(hours=17))
     await world.sweep("lxc101", "lxc103")
-    heard = []
+    heard: list[Changes] = []
     world.store.listen(heard.append)
     for _ in range(3):
         world.clock.move(timedelta(seconds=5))
@@ -365,17 +369,19 @@ async def test_messages_about_one_incident_keep_their_order_and_hold_up_no_other
     assert again.number == first.number
 
 
-async def test_a_sender_goes_on_when_too_much_waits_to_be_written(world: World, monkeypatch) -> None:
+async def test_a_sender_goes_on_when_too_much_waits_to_be_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message has left, and that cannot be written down now: it leaves again, and nothing ends."""
     left: list[str] = []
 
     class Receiver:
-        async def deliver(self, message) -> None:
+        async def deliver(self, message: Message) -> None:
             left.append(message.title)
 
     write = world.store.write
 
-    async def refuse_once(*arguments, **options) -> None:
+    async def refuse_once(*arguments: object, **options: object) -> None:
         monkeypatch.setattr(world.store, "write", write)
         raise Overloaded
 

@@ -66,6 +66,6 @@ def test_prometheus_takes_rules_and_scrape_configuration(tmp_path: Path) -> None
     for name in ("certagent.token", "root_ca.crt"):
         (tmp_path / name).write_text("x")
     shutil.copy(RULES, tmp_path)
-    command = ["promtool", "check", "config", tmp_path / "prometheus.yml"]
+    command = ["promtool", "check", "config", str(tmp_path / "prometheus.yml")]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr

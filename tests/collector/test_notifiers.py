@@ -40,8 +40,10 @@ def quick(folder: Path) -> str:
 
 async def certagent(*arguments: str) -> tuple[int, str]:
     """(exit status, standard output) of the command, in a process of its own."""
-    pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "certagent.cli", *arguments, **pipes)
+    command = (sys.executable, "-m", "certagent.cli", *arguments)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
     output, _ = await process.communicate()
     return process.returncode or 0, output.decode()
 

@@ -171,6 +171,7 @@ async def test_victims_follow_the_inventories(store: Store) -> None:
     await take(store, cast.traefik, cast.traefik.inventory("10.0.0.12", "traefik", longer, other))
     (incident,) = (await store.read(list_incidents, None, 10)).items
     assert [victim.certificate for victim in incident.victims] == ["second", "traefik"]
+    assert longer.on_disk is not None
     assert incident.victims[1].expires_at == longer.on_disk.not_after
 
 
