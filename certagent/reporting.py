@@ -1,4 +1,4 @@
-"""Spool and uplink: every report reaches the collector once, in order, however long that takes.
+"""Spool and uplink: every report reaches the collector, in order, however long that takes.
 
 The spool is a folder with one file per report, written before a run counts as reported. Nothing is deleted before the
 collector has it on disk; what the collector refuses goes to `dead/`, of which the newest are kept.
@@ -56,53 +56,53 @@ class Spool:
         self._last = max([0, *self.waiting()[-1:], *_numbers_in(self.dead_folder)[-1:], *self._last_delivered()])
 
     def append(self, report: Report) -> Report:
-        """Keep the report, numbered; returns it as kept. A repeat of the newest waiting report becomes its count.
+        """Store the report, numbered; returns it as stored. A repeat of the newest waiting report is counted there.
 
         Raises OSError only if the disk is so full that the reserved space did not help either.
         """
         folded = self._fold(report)
-        kept = folded or msgspec.structs.replace(report, sequence=self._last + 1)
-        self._write(self._path(kept.sequence), _encode(kept))
-        self._last = kept.sequence
+        stored = folded or msgspec.structs.replace(report, sequence=self._last + 1)
+        self._write(self._path(stored.sequence), _encode(stored))
+        self._last = stored.sequence
         self.arrived.set()
         self._trim()
         self._restore_reserve()
-        return kept
+        return stored
 
     def waiting(self) -> list[int]:
         """The sequence numbers of what is not delivered yet, oldest first."""
         return _numbers_in(self._folder)
 
-    def take(self, most: int) -> list[Report]:
-        """The oldest reports; they count as in flight until the next `take`. An unreadable one goes to `dead/`."""
+    def next_batch(self, most: int) -> list[Report]:
+        """The oldest reports; they are in flight until the next batch. An unreadable one goes to `dead/`."""
         reports = []
         for sequence in self.waiting()[:most]:
             try:
                 reports.append(_decode(self._path(sequence).read_bytes()))
             except msgspec.MsgspecError:
                 with suppress(OSError):
-                    self.bury(sequence, "cannot be read")
+                    self.move_to_dead(sequence, "cannot be read")
         self._in_flight = frozenset(report.sequence for report in reports)
         return reports
 
     def remove(self, sequence: int) -> None:
-        """The collector has it. The last one stays, as what tells its number: no number is given twice."""
+        """The collector has it. The last one is kept for its number: no number is used twice."""
         with suppress(FileNotFoundError):
             if sequence == self._last:
-                self._path(sequence).replace(self._delivered)  # which takes no room, if the disk is full
+                self._path(sequence).replace(self._delivered)  # which needs no space, if the disk is full
             else:
                 self._path(sequence).unlink()
         self._restore_reserve()
 
-    def bury(self, sequence: int, reason: str) -> None:
-        """Refused for good: kept in `dead/` for a person to read."""
+    def move_to_dead(self, sequence: int, reason: str) -> None:
+        """It is refused for good: it stays in `dead/` for a person to read."""
         log.error("report %d was refused and lies in %s: %s", sequence, self.dead_folder, reason)
         with suppress(FileNotFoundError):
             self._path(sequence).rename(self.dead_folder / self._path(sequence).name)
         self._trim_dead()
 
     def dead_count(self) -> int:
-        """How many refused reports lie there."""
+        """How many reports are there."""
         return sum(1 for _ in self.dead_folder.iterdir())
 
     def _path(self, sequence: int) -> Path:
@@ -141,10 +141,10 @@ class Spool:
     def _trim(self) -> None:
         waiting = self.waiting()
         for sequence in waiting[: max(0, len(waiting) - LARGEST_SPOOL)]:
-            self.bury(sequence, f"more than {LARGEST_SPOOL} reports are waiting")
+            self.move_to_dead(sequence, f"more than {LARGEST_SPOOL} reports are waiting")
 
     def _trim_dead(self) -> None:
-        """A folder that nobody looks into must not fill the disk."""
+        """A folder that nobody reads must not fill the disk."""
         size = 0
         for count, path in enumerate(sorted(self.dead_folder.iterdir(), reverse=True), 1):
             size += path.stat().st_size
@@ -153,12 +153,12 @@ class Spool:
                 path.unlink()
 
     def _restore_reserve(self) -> None:
-        """Once it was given up, as soon as there is clearly more room than that."""
+        """Once it was used up, as soon as there is clearly more space than that."""
         if self._is_reserved:
             return
         with suppress(OSError):
-            found = os.statvfs(self._folder)
-            if found.f_bavail * found.f_frsize >= 2 * RESERVED_BYTES:
+            free = os.statvfs(self._folder)
+            if free.f_bavail * free.f_frsize >= 2 * RESERVED_BYTES:
                 write_file(self._reserve, FileContent(content=b"\0" * RESERVED_BYTES))
                 self._is_reserved = True
 
@@ -168,20 +168,20 @@ def _numbers_in(folder: Path) -> list[int]:
 
 
 class Uplink:
-    """Delivers what the spool holds. `run` never ends by itself; a collector that is away is an ordinary state."""
+    """Delivers what the spool holds. A collector that cannot be reached is an ordinary state."""
 
-    def __init__(self, spool: Spool, client: PinnedClient, clock: Clock, contact: CollectorContactLog) -> None:
-        self._contact = contact
+    def __init__(self, spool: Spool, client: PinnedClient, clock: Clock, contact_log: CollectorContactLog) -> None:
+        self._contact_log = contact_log
         self._spool = spool
         self._client = client
         self._clock = clock
 
     async def run(self) -> None:
-        """Deliver in order, for ever."""
+        """Deliver in order; never returns."""
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             self._spool.arrived.clear()
-            reports = await asyncio.to_thread(self._spool.take, LARGEST_BATCH)
+            reports = await asyncio.to_thread(self._spool.next_batch, LARGEST_BATCH)
             if not reports:
                 await self._spool.arrived.wait()
                 continue
@@ -211,7 +211,7 @@ class Uplink:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             log.warning("the collector's refusal of %d reports cannot be read", len(reports))
             return self._missed("its refusal of reports cannot be read")
-        self._contact.reached("reports")
+        self._contact_log.reached("reports")
         try:
             await asyncio.to_thread(self._settle, reports, refused)
         except OSError as error:  # read-only, say: they are sent again, and the collector knows them
@@ -220,13 +220,13 @@ class Uplink:
         return True
 
     def _missed(self, reason: str) -> bool:
-        self._contact.missed("reports", reason)
+        self._contact_log.missed("reports", reason)
         return False
 
     def _settle(self, reports: list[Report], refused: dict[str, str]) -> None:
         for report in reports:
             if report.id in refused:
-                self._spool.bury(report.sequence, refused[report.id])
+                self._spool.move_to_dead(report.sequence, refused[report.id])
             else:
                 self._spool.remove(report.sequence)
 
@@ -246,7 +246,7 @@ def _refused(body: bytes) -> dict[str, str]:
 
 
 def _essence(report: Report) -> bytes:
-    """What two reports must share to be one with a count: all but identity, time and evidence of the moment."""
+    """What two reports must share to be one with a count: everything but id, times and the evidence of the moment."""
     findings = [(finding.code, finding.identifier, finding.culprit) for finding in report.findings]
     verdicts = sorted(report.verdicts.items())
     kind = (report.agent, report.kind, report.trigger, report.outcome, report.scopes, report.certificate)

@@ -17,7 +17,7 @@ from aiohttp import web
 from certagent.domain.reports import FileChange, Outcome, Report, RunKind, Trigger
 from certagent.reporting import RESERVED_BYTES, Spool, Uplink
 from certagent.system.clock import SystemClock
-from certagent.system.files import FileContent
+from certagent.system.files import FileContent, write_file
 from certagent.system.pinned_http import PinnedClient
 from tests.certificates import Authority
 from tests.clock import Nobody
@@ -175,7 +175,7 @@ def test_repeats_fold_into_a_count(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     for number in range(50):
         spool.append(_report(f"r{number}", line="10.0.0.153 traefik"))
-    (kept,) = spool.take(10)
+    (kept,) = spool.next_batch(10)
     assert (kept.id, kept.count) == ("r0", 50)
 
 
@@ -183,16 +183,16 @@ def test_what_is_in_flight_is_not_folded_into(tmp_path: Path) -> None:
     """The collector may have it already: a repeat is a report of its own."""
     spool = Spool(tmp_path / "spool")
     spool.append(_report("r0", line="x"))
-    spool.take(10)
+    spool.next_batch(10)
     spool.append(_report("r1", line="x"))
-    assert [report.id for report in spool.take(10)] == ["r0", "r1"]
+    assert [report.id for report in spool.next_batch(10)] == ["r0", "r1"]
 
 
 def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
     """When nothing waits, whatever became of the last; when the last waits, when only others do; with or without work
     in between."""
     folder = tmp_path / "spool"
-    given = []
+    given: list[int] = []
 
     def give() -> int:
         given.append(Spool(folder).append(_report(f"r{len(given)}", line=str(len(given)))).sequence)
@@ -201,7 +201,7 @@ def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
     first = give()
     Spool(folder).remove(first)
     second = give()
-    Spool(folder).bury(second, "of another agent")
+    Spool(folder).move_to_dead(second, "of another agent")
     third, _ = give(), give()
     Spool(folder).remove(third)
     last = give()
@@ -230,18 +230,15 @@ def test_a_full_disk_can_still_be_reported(tmp_path: Path, monkeypatch: pytest.M
     """The reserved space is given up for the report."""
     spool = Spool(tmp_path / "spool")
     reserve = tmp_path / "spool" / "reserved"
-    from certagent import reporting
-
-    write = reporting.write_file
 
     def full(path: Path, file: FileContent) -> None:
         if reserve.exists():
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, file)
+        write_file(path, file)
 
-    monkeypatch.setattr(reporting, "write_file", full)
+    monkeypatch.setattr("certagent.reporting.write_file", full)
     spool.append(_report("r0"))
-    assert [report.id for report in spool.take(1)] == ["r0"]
+    assert [report.id for report in spool.next_batch(1)] == ["r0"]
 
 
 @pytest.fixture
@@ -287,7 +284,7 @@ def test_an_unreadable_report_is_put_aside(tmp_path: Path) -> None:
     spool.append(_report("r0"))
     spool.append(_report("r1"))
     (tmp_path / "spool" / f"{spool.waiting()[0]:012d}.json").write_bytes(b"{")
-    assert [report.id for report in spool.take(10)] == ["r1"]
+    assert [report.id for report in spool.next_batch(10)] == ["r1"]
     assert spool.dead_count() == 1
 
 
@@ -298,8 +295,8 @@ def test_what_was_given_up_does_not_fill_the_disk(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(reporting, "MOST_DEAD", 3)
     spool = Spool(tmp_path / "spool")
     for number in range(10):
-        spool.bury(spool.append(_report(f"r{number}")).sequence, "of another agent")
+        spool.move_to_dead(spool.append(_report(f"r{number}")).sequence, "of another agent")
     assert [path.name for path in sorted(spool.dead_folder.iterdir())] == [f"{at:012d}.json" for at in (8, 9, 10)]
     monkeypatch.setattr(reporting, "LARGEST_DEAD", 10_000)
-    spool.bury(spool.append(_report("large", line="x" * 9_000)).sequence, "of another agent")
+    spool.move_to_dead(spool.append(_report("large", line="x" * 9_000)).sequence, "of another agent")
     assert [len(path.read_bytes()) > 9_000 for path in sorted(spool.dead_folder.iterdir())] == [False, True]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.agent.instance_lock import hold_instance_lock
+from certagent.agent.app import hold_instance_lock
 from certagent.config import AgentSection, CommandTarget
 from certagent.deployers.deploy import make_target
 from certagent.domain.certificates import read_facts
@@ -121,7 +121,7 @@ def used(tmp_path: Path) -> Path:
     for number in range(3):
         spool.append(_report(number))
     first, *_, last = spool.waiting()
-    spool.bury(first, "it is refused")
+    spool.move_to_dead(first, "it is refused")
     spool.remove(last)
     return root
 

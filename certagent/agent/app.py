@@ -2,64 +2,50 @@
 
 import asyncio
 import logging
+import os
 import signal
 import ssl
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
-from functools import partial
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
-from certagent.agent.certificate_locks import CertificateLocks
-from certagent.agent.collector_health import CollectorHealth
+from certagent.agent.collector_health import CollectorHealth, LocalWebhook
 from certagent.agent.collector_link import CollectorLink
-from certagent.agent.control_socket import serve
-from certagent.agent.deployment import DeploymentService
-from certagent.agent.drift import DriftMonitor, watch_live_files
-from certagent.agent.instance_lock import hold_instance_lock
-from certagent.agent.inventory import InventoryReporter
+from certagent.agent.context import AgentContext
+from certagent.agent.control_socket import AgentApi, serve
+from certagent.agent.deployment import CertificateLocks, DeploymentService
+from certagent.agent.drift import DriftMonitor
+from certagent.agent.inventory import InventoryReporter, report_removed
 from certagent.agent.lifecycle import Lifecycle
-from certagent.agent.local_observer import LocalObserver
-from certagent.agent.local_webhook import LocalWebhook
 from certagent.agent.orders import OrderPlacer
-from certagent.agent.preflight import CheckDirectory, FindFaults, Preflight
-from certagent.agent.recheck import RecheckSchedule
-from certagent.agent.rehearsal import through_collector
-from certagent.agent.removed_config import report_removed
+from certagent.agent.preflight import Preflight, RehearsalClient
 from certagent.agent.renewal import RenewalRunner
 from certagent.agent.renewal_info import RenewalInfoPoller
 from certagent.agent.reporter import Reporter
-from certagent.agent.resolver_changes import ResolverChangeHandler
-from certagent.agent.resolver_watch import watch_resolver_files
-from certagent.agent.revocation import Revoker
+from certagent.agent.resolver_changes import ResolverChangeHandler, ResolverWatch
 from certagent.agent.schedule import Schedule
-from certagent.agent.solvers import ChallengeResponder, open_solvers
+from certagent.agent.solvers import open_solvers
 from certagent.config import (
+    AgentSection,
     AgentSettings,
-    AuthoritySection,
     CollectorSection,
     load_agent,
     load_policy,
     read_binding,
     read_credential,
 )
-from certagent.domain import catalogue
-from certagent.domain.deployments import Fault
-from certagent.domain.findings import Culprit, Vantage
-from certagent.domain.link_messages import Refused
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
-from certagent.domain.reports import Outcome, RunKind, Trigger
-from certagent.issuance.directory import check_directory
 from certagent.issuance.renewal_info import RenewalInfoClient
 from certagent.proof import Prover
 from certagent.reporting import Spool, Uplink
 from certagent.state import State
 from certagent.system.clock import SystemClock
+from certagent.system.files import LockedError, lock_file, make_folder
 from certagent.system.pinned_http import PinnedClient
 from certagent.system.systemd import feed_watchdog, notify
 from certagent.vantage.configured_certificates import ConfiguredCertificates
@@ -68,8 +54,6 @@ from certagent.vantage.node_vantage import NodeVantage
 
 if TYPE_CHECKING:
     from certagent.vantage.authority_vantage import AuthorityVantage
-
-MOST_ORDERS_AT_ONCE = 4
 
 
 def main(path: Path) -> None:
@@ -81,11 +65,34 @@ def main(path: Path) -> None:
         asyncio.run(_until_signalled(settings, policy, SystemClock()))
 
 
+@contextmanager
+def hold_instance_lock(section: AgentSection) -> Iterator[None]:
+    """One agent per state folder, and per socket: a second one ends before it has written anything.
+
+    Hold both until the end, or until this process ends, however it does. Blocks. Raises `LockedError` with a sentence
+    when another agent holds one of them."""
+    with ExitStack() as held:
+        with suppress(OSError):  # a folder that cannot be created is reported by whoever writes there
+            make_folder(section.state)
+        with suppress(OSError):
+            section.socket.parent.mkdir(parents=True, exist_ok=True)
+        for path, what in (
+            (section.state / "lock", f"the state folder {section.state}"),
+            (Path(f"{section.socket}.lock"), f"the socket {section.socket}"),
+        ):
+            try:
+                with suppress(OSError):  # then nobody else can lock it, either
+                    held.enter_context(lock_file(path, f"{section.name}, process {os.getpid()}"))
+            except LockedError as error:
+                raise LockedError(f"an agent runs already with {what}: {error}") from error
+        yield
+
+
 async def _until_signalled(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(one, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:
         agent = group.create_task(run(settings, policy, clock), name="agent")
         stopped = group.create_task(stop.wait(), name="wait for a signal")
@@ -95,287 +102,129 @@ async def _until_signalled(settings: AgentSettings, policy: Policy, clock: Clock
         stopped.cancel()
 
 
-class _Link(msgspec.Struct, frozen=True, kw_only=True):
-    """The way to the collector."""
-
-    client: PinnedClient
-    spool: Spool
-    watch: CollectorHealth
-
-
-class _Ground(msgspec.Struct, frozen=True, kw_only=True):
-    """What the parts are made with."""
-
-    settings: AgentSettings
-    policy: Policy
-    clock: Clock
-    state: State
-    node: NodeVantage
-    beside: "AuthorityVantage | None"
-    link: _Link | None
-    reporter: Reporter
-    schedule: Schedule
-
-    @property
-    def name(self) -> str:
-        """This agent's."""
-        return self.settings.agent.name
-
-
-class _Wired(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts that run."""
-
-    lifecycle: Lifecycle
-    advising: RenewalInfoPoller
-    stock: InventoryReporter
-    serving: DriftMonitor
-    reporter: Reporter
-    state: State
-    nameserver: NameserverObserver
-    link: _Link | None
-    channel: CollectorLink | None
-
-
 async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
-    """Run for ever."""
+    """Run until cancelled."""
     async with AsyncExitStack() as stack:
-        wired = await _wire(settings, policy, clock, stack)
-        stack.callback(wired.reporter.flush)
-        await asyncio.to_thread(report_removed, settings, wired.state, wired.reporter)
-        await stack.enter_async_context(serve(settings.agent.socket, wired.lifecycle))
+        state = await asyncio.to_thread(State, settings.agent.state)
+        spool = await asyncio.to_thread(Spool, settings.agent.state / "spool") if settings.collector else None
+        reporter = Reporter(settings.agent.name, spool, clock)
+        context = AgentContext(
+            node=settings.agent.name, settings=settings, policy=policy, clock=clock, state=state, reporter=reporter
+        )
+        agent = await _wire(context, spool, stack)
+        stack.callback(reporter.flush)
+        await asyncio.to_thread(report_removed, context)
+        await stack.enter_async_context(serve(settings.agent.socket, agent.api))
         async with asyncio.TaskGroup() as group:
-            group.create_task(wired.lifecycle.run(), name="lifecycle")
-            others = await asyncio.to_thread(_files_of, wired.nameserver)
-            watch = watch_resolver_files(wired.lifecycle.files_changed, policy, wired.reporter, wired.state, others)
-            group.create_task(watch, name="watch")
-            group.create_task(wired.stock.keep(policy.proof.look_every), name="stock")
-            group.create_task(wired.advising.run(), name="advising")
-            look = partial(wired.stock.report, Trigger.FILE)
-            group.create_task(watch_live_files(wired.serving, look, policy), name="watch live files")
-            if (link := wired.link) is not None and wired.channel is not None:
-                group.create_task(Uplink(link.spool, link.client, clock, link.watch).run(), name="uplink")
-                group.create_task(wired.channel.run(), name="channel")
-                group.create_task(link.watch.run(), name="collector watch")
+            agent.start(group)
             group.create_task(feed_watchdog(clock), name="watchdog")
             notify("READY=1")
 
 
-async def _wire(settings: AgentSettings, policy: Policy, clock: Clock, stack: AsyncExitStack) -> _Wired:
-    state = await asyncio.to_thread(State, settings.agent.state)
-    link = await _link(settings, settings.collector, state, policy, clock, stack) if settings.collector else None
-    ground = _Ground(
-        settings=settings,
-        policy=policy,
-        clock=clock,
-        state=state,
-        node=NodeVantage(settings.dns.nameservers, settings.dns.zones),
-        beside=_beside_authority(settings, clock),
-        link=link,
-        reporter=Reporter(settings.agent.name, link.spool if link else None, clock),
-        schedule=Schedule(settings.agent.name, policy.renewal),
+class _Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """The connection to the collector: `client` makes the requests, `health` knows how they go."""
+
+    client: PinnedClient
+    spool: Spool
+    health: CollectorHealth
+
+
+class _Agent(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts that run, each until it is cancelled."""
+
+    api: AgentApi
+    lifecycle: Lifecycle
+    resolver_watch: ResolverWatch
+    resolver_changes: ResolverChangeHandler
+    inventory: InventoryReporter
+    renewal_info: RenewalInfoPoller
+    uplink: Uplink | None
+    collector_link: CollectorLink | None
+    collector_health: CollectorHealth | None
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """A task for each."""
+        group.create_task(self.lifecycle.run(), name="lifecycle")
+        group.create_task(self.resolver_watch.run(), name="watch resolver files")
+        group.create_task(self.resolver_changes.repeat_while_blind(), name="repeat blind runs")
+        group.create_task(self.inventory.run(), name="inventory")
+        group.create_task(self.inventory.watch_live_files(), name="watch live files")
+        group.create_task(self.renewal_info.run(), name="renewal info")
+        for name, part in (
+            ("uplink", self.uplink),
+            ("collector link", self.collector_link),
+            ("collector health", self.collector_health),
+        ):
+            if part is not None:
+                group.create_task(part.run(), name=name)
+
+
+async def _wire(context: AgentContext, spool: Spool | None, stack: AsyncExitStack) -> _Agent:
+    settings, clock = context.settings, context.clock
+    section, authority = settings.authority, _authority_vantage(settings, clock)
+    connection = await _connect(context, settings.collector, spool, stack) if settings.collector and spool else None
+    schedule = Schedule(context.node, context.policy.renewal)
+    node = NodeVantage(settings.dns.nameservers, settings.dns.zones)
+    binding = await asyncio.to_thread(read_binding, section, settings.agent.state)
+    solvers = await open_solvers(settings, context.state, clock, stack)
+    orders = await stack.enter_async_context(OrderPlacer(section, solvers, context.state, clock, binding))
+    prover = Prover(section.root, clock)
+    deployment = DeploymentService(context, prover)
+    preflight = Preflight(
+        context,
+        node,
+        responders=solvers,
+        rehearsals=RehearsalClient(connection.client, clock) if connection else None,
+        deployment=deployment,
+        schedule=schedule,
     )
-    binding = await asyncio.to_thread(read_binding, settings.authority, settings.agent.state)
-    solvers = await open_solvers(settings, state, clock, stack)
-    ordering = await stack.enter_async_context(OrderPlacer(settings.authority, solvers, state, clock, binding))
-    prover = Prover(settings.authority.root, clock)
-    deploying = DeploymentService(prover, settings.authority.root, policy.proof, clock)
-    preflight = _preflight(ground, solvers, deploying)
-    renewal = _renewal(ground, ordering, deploying, preflight)
-    serving = _serving(ground, prover, deploying)
-    stock = _stock(ground, renewal, serving)
-    nameserver = NameserverObserver()
+    renewal = RenewalRunner(context, orders, deployment, preflight)
+    drift = DriftMonitor(context, deployment, prover, ConfiguredCertificates())
+    inventory = InventoryReporter(context, node, drift, schedule)
     lifecycle = Lifecycle(
-        ground.name,
-        settings.certificate,
-        authority=(urlsplit(settings.authority.directory).hostname or "").rstrip("."),
+        context,
         preflight=preflight,
         renewal=renewal,
-        files=_file_runs(ground, nameserver),
-        stock=stock,
-        revoking=Revoker(state, ordering),
-        schedule=ground.schedule,
-        attention=RecheckSchedule(policy.preflight),
-        claims=stack.enter_context(CertificateLocks(ground.name, state, deploying.lock_files)),
-        own=link.watch.findings if link else list,
-        policy=policy,
-        reporter=ground.reporter,
-        clock=clock,
+        inventory=inventory,
+        schedule=schedule,
+        locks=stack.enter_context(CertificateLocks(context, deployment)),
     )
-    return _Wired(
+    resolver_changes = ResolverChangeHandler(context, authority or node, NameserverObserver())
+    renewal_info_client = RenewalInfoClient(section.directory, section.root, section.addresses)
+    return _Agent(
+        api=AgentApi(context, lifecycle, orders, inventory, connection.health if connection else None),
         lifecycle=lifecycle,
-        advising=_advising(ground, renewal, lifecycle),
-        stock=stock,
-        serving=serving,
-        reporter=ground.reporter,
-        state=state,
-        nameserver=nameserver,
-        link=link,
-        channel=_channel(link, ground, lifecycle) if link is not None else None,
+        resolver_watch=ResolverWatch(context, resolver_changes, lifecycle),
+        resolver_changes=resolver_changes,
+        inventory=inventory,
+        renewal_info=RenewalInfoPoller(context, renewal_info_client, renewal, schedule, lifecycle),
+        uplink=Uplink(connection.spool, connection.client, clock, connection.health) if connection else None,
+        collector_link=(
+            CollectorLink(context, connection.client, lifecycle, connection.health, authority) if connection else None
+        ),
+        collector_health=connection.health if connection else None,
     )
 
 
-def _preflight(ground: _Ground, solvers: Mapping[str, ChallengeResponder], deploying: DeploymentService) -> Preflight:
-    looks = LocalObserver(ground.settings, ground.node, ground.state, ground.schedule.due_at)
-    return Preflight(
-        ground.name,
-        ground.node.addresses,
-        responders=_responders(ground.settings, solvers),
-        challenges={name: one.challenge for one in ground.settings.certificate for name in one.identifiers},
-        ask=through_collector(ground.link.client, ground.clock) if ground.link else None,
-        check_directory=_directory_check(ground.settings.authority),
-        find_faults=_fault_finder(ground.settings, deploying),
-        looking=looks,
-        impact_on=looks.impact_on,
-        policy=ground.policy,
-        clock=ground.clock,
-    )
-
-
-def _renewal(
-    ground: _Ground, ordering: OrderPlacer, deploying: DeploymentService, preflight: Preflight
-) -> RenewalRunner:
-    return RenewalRunner(
-        ground.name,
-        state=ground.state,
-        place_order=ordering.place,
-        renew_unchallenged=ordering.renew,
-        deploy=deploying.deploy,
-        expecting=deploying.expecting,
-        preflight=preflight,
-        reporter=ground.reporter,
-        policy=ground.policy,
-        clock=ground.clock,
-    )
-
-
-def _serving(ground: _Ground, prover: Prover, deploying: DeploymentService) -> DriftMonitor:
-    return DriftMonitor(
-        ground.settings.certificate,
-        live=deploying.live,
-        configured=ConfiguredCertificates(),
-        prover=prover,
-        state=ground.state,
-        reporter=ground.reporter,
-        policy=ground.policy,
-        clock=ground.clock,
-    )
-
-
-def _stock(ground: _Ground, renewal: RenewalRunner, serving: DriftMonitor) -> InventoryReporter:
-    return InventoryReporter(
-        ground.settings,
-        looking=ground.node,
-        facts=renewal.facts,
-        serving=serving,
-        state=ground.state,
-        due_at=ground.schedule.due_at,
-        reporter=ground.reporter,
-        clock=ground.clock,
-    )
-
-
-def _file_runs(ground: _Ground, nameserver: NameserverObserver) -> ResolverChangeHandler:
-    return ResolverChangeHandler(
-        ground.name,
-        ground.beside.inspect_files if ground.beside is not None else ground.node.inspect_files,
-        is_authority=ground.beside is not None,
-        zones=ground.settings.dns.zones,
-        look_at_nameserver=nameserver.observe,
-        policy=ground.policy,
-        reporter=ground.reporter,
-        clock=ground.clock,
-    )
-
-
-def _advising(ground: _Ground, renewal: RenewalRunner, lifecycle: Lifecycle) -> RenewalInfoPoller:
-    authority = ground.settings.authority
-    certificates = {one.name: one for one in ground.settings.certificate if one.manage}
-    return RenewalInfoPoller(
-        tuple(certificates),
-        standing=lambda one: renewal.standing(certificates[one]),
-        ask=RenewalInfoClient(authority.directory, authority.root, authority.addresses).ask,
-        schedule=ground.schedule,
-        wake=lifecycle.wake,
-        clock=ground.clock,
-    )
-
-
-async def _link(
-    settings: AgentSettings,
-    section: CollectorSection,
-    state: State,
-    policy: Policy,
-    clock: Clock,
-    stack: AsyncExitStack,
-) -> _Link:
+async def _connect(
+    context: AgentContext, section: CollectorSection, spool: Spool, stack: AsyncExitStack
+) -> _Connection:
     headers, pair = read_credential(section)
-    root = section.root or settings.authority.root
+    root = section.root or context.settings.authority.root
     client = PinnedClient(section.url, root, section.addresses, headers, pair)
-    spool = await asyncio.to_thread(Spool, settings.agent.state / "spool")
-    tell = None
+    webhook = None
     if section.webhook is not None:
         trust = await asyncio.to_thread(ssl.create_default_context)
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust))
-        tell = LocalWebhook(section.webhook, await stack.enter_async_context(session))
-    watch = CollectorHealth(
-        settings.agent.name, client, spool=spool, state=state, tell=tell, policy=policy, clock=clock
-    )
-    return _Link(client=await stack.enter_async_context(client), spool=spool, watch=watch)
+        webhook = LocalWebhook(section.webhook, await stack.enter_async_context(session))
+    health = CollectorHealth(context, client, spool, webhook)
+    return _Connection(client=await stack.enter_async_context(client), spool=spool, health=health)
 
 
-def _beside_authority(settings: AgentSettings, clock: Clock) -> "AuthorityVantage | None":
+def _authority_vantage(settings: AgentSettings, clock: Clock) -> "AuthorityVantage | None":
+    """Beside the CA alone; elsewhere its modules are not even imported."""
     if settings.vantage is None:
         return None
     from certagent.vantage.authority_vantage import AuthorityVantage
 
     return AuthorityVantage(settings, settings.vantage, clock)
-
-
-def _files_of(nameserver: NameserverObserver) -> tuple[str, ...]:
-    look = nameserver.observe()
-    return look.files() if look is not None else ()
-
-
-def _responders(settings: AgentSettings, solvers: Mapping[str, ChallengeResponder]) -> dict[str, ChallengeResponder]:
-    return {
-        identifier: solvers[certificate.name]
-        for certificate in settings.certificate
-        for identifier in certificate.identifiers
-        if certificate.name in solvers
-    }
-
-
-def _directory_check(section: AuthoritySection) -> CheckDirectory:
-    return partial(check_directory, section.directory, section.root, section.addresses)
-
-
-def _fault_finder(settings: AgentSettings, deploying: DeploymentService) -> FindFaults:
-    certificates = {identifier: one for one in settings.certificate for identifier in one.identifiers if one.manage}
-
-    async def find(identifier: str) -> list[Fault]:
-        certificate = certificates.get(identifier)
-        return await deploying.faults(certificate) if certificate is not None else []
-
-    return find
-
-
-def _channel(link: _Link, ground: _Ground, lifecycle: Lifecycle) -> CollectorLink:
-    def report_refused(refused: Refused) -> None:
-        finding = catalogue.finding(
-            "channel.refused_question",
-            vantage=Vantage.PEER,
-            reporter=ground.name,
-            culprit=Culprit(role="collector"),
-            said=refused.reason,
-        )
-        run = ground.reporter.begin(RunKind.INVENTORY, Trigger.REQUEST)
-        ground.reporter.end(run, Outcome.FOUND, findings=[ground.policy.grade(finding)])
-
-    return CollectorLink(
-        link.client,
-        ground.clock,
-        rehearse=ground.beside.rehearse if ground.beside is not None else None,
-        judge_again=lifecycle.judge_again,
-        refused=report_refused,
-        contact=link.watch,
-    )

@@ -1,23 +1,23 @@
-"""Whether the collector is there, said where it can be heard without one: the journal, `certagent status`, and
-this node's own webhook. Once when it is gone, and once when it is back, also across restarts of the agent.
+"""Whether the collector is reachable, reported where no collector is needed: in the journal, in `certagent status`, and
+by this node's own webhook. Once when it is gone, and once when it is back, also across restarts of the agent.
 """
 
 import asyncio
 import logging
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Protocol
 
+import aiohttp
 import msgspec
 
+from certagent.agent.context import AgentContext
+from certagent.config import WebhookSection, read_private
+from certagent.domain.backoff import Backoff
 from certagent.domain.diagnosis.collector_health import CollectorContact, Silence, conclude_contact
 from certagent.domain.findings import Finding
-from certagent.domain.policy import Policy
-from certagent.domain.ports import Clock
 from certagent.reporting import Spool
-from certagent.state import State
 from certagent.system.pinned_http import PinnedClient
-from certagent.system.webhook import PermanentFailure, TransientFailure
+from certagent.system.webhook import PermanentFailure, TransientFailure, plain_text, post, signature
 
 log = logging.getLogger(__name__)
 
@@ -25,69 +25,83 @@ WAYS = ("reports", "channel")
 FIRST_PAUSE = timedelta(seconds=2)
 LONGEST_PAUSE = timedelta(minutes=5)
 _RECORD = "collector-gone"
+_SHORTEST_PAUSE = timedelta(milliseconds=10)
+_URGENT, _USUAL = 4, 3  # ntfy's priorities
 
 
 class CollectorOutage(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said of an outage: kept until its end was said, too. `told`: the webhook has it."""
+    """An outage that was reported: kept until its end is reported, too. `told`: the webhook has it. A record of the
+    state folder."""
 
     silence: Silence
     ended_at: datetime | None = None
     told: bool = False
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the collector was reached again."""
+        return self.ended_at is not None
 
-class Telling(Protocol):
-    """A way to a person that needs no collector."""
+    @property
+    def is_told(self) -> bool:
+        """Whether the webhook has its latest news: its beginning, or its end."""
+        return self.told != self.is_over
 
-    async def tell(self, title: str, body: str, *, is_over: bool, now: datetime) -> None:
-        """Return once it is taken over. Raises `TransientFailure` or `PermanentFailure`."""
-        ...
+
+class LocalWebhook:
+    """A message to a person that needs no collector: plain text that ntfy shows; signed, if there is a secret, as the
+    collector's are."""
+
+    def __init__(self, section: WebhookSection, session: aiohttp.ClientSession) -> None:
+        self._section = section
+        self._session = session
+        file = section.secret_file
+        self._secret = read_private(file, file, "collector.webhook.secret_file").encode() if file else None
+
+    async def send(self, title: str, body: str, *, is_over: bool, now: datetime) -> None:
+        """Return once it is accepted. Raises `TransientFailure` or `PermanentFailure`."""
+        content = body.encode()
+        tag = "white_check_mark" if is_over else "rotating_light"
+        headers = plain_text(title, _USUAL if is_over else _URGENT, (tag, "agent.collector_gone"))
+        headers |= {"X-Certagent-State": "resolved" if is_over else "open"} | signature(self._secret, now, content)
+        await post(self._session, self._section.url, content, headers | self._section.headers)
 
 
 class CollectorHealth:
-    """Told by uplink and channel how each try went; concludes after `agent.collector_gone_after` of the policy."""
+    """Uplink and link say how each attempt went; it concludes after `agent.collector_gone_after` of the policy."""
 
     def __init__(
-        self,
-        node: str,
-        client: PinnedClient,
-        *,
-        spool: Spool,
-        state: State,
-        tell: Telling | None,
-        policy: Policy,
-        clock: Clock,
+        self, context: AgentContext, client: PinnedClient, spool: Spool, webhook: LocalWebhook | None = None
     ) -> None:
-        self._node = node
+        self._context = context
+        self._clock = context.clock
         self._client = client
         self._spool = spool
-        self._state = state
-        self._tell = tell
-        self._policy = policy
-        self._clock = clock
-        self._outage = state.read_record(_RECORD, CollectorOutage)
-        known = self._outage.silence if self._outage is not None and self._outage.ended_at is None else None
+        self._webhook = webhook
+        self._outage = context.state.read_record(_RECORD, CollectorOutage)
+        known = self._outage.silence if self._outage is not None and not self._outage.is_over else None
         self._missed: dict[str, Silence] = dict.fromkeys(WAYS, known) if known is not None else {}
         self._changed = asyncio.Event()
-        self._pause = FIRST_PAUSE
+        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
 
-    # --- what uplink and channel say ------------------------------------------------------------------------------
+    # --- what uplink and link say (a `CollectorContactLog`) -------------------------------------------------------
 
     def reached(self, way: str) -> None:
-        """The collector took something that way."""
+        """The collector accepted something that way."""
         if self._missed.pop(way, None) is not None:
             self._changed.set()
 
     def missed(self, way: str, reason: str) -> None:
-        """A try failed that way."""
+        """An attempt failed that way."""
         known = self._missed.get(way)
         self._missed[way] = Silence(since=known.since if known else self._clock.now(), reason=reason)
         if known is None:
             self._changed.set()
 
-    # --- what it comes to -----------------------------------------------------------------------------------------
+    # --- what follows from it -------------------------------------------------------------------------------------
 
     def findings(self) -> list[Finding]:
-        """About the way to the collector, as it is now; graded."""
+        """About the connection to the collector, as it is now; graded. Blocks."""
         contact = CollectorContact(
             url=self._client.url,
             silence=self._silence(),
@@ -96,81 +110,79 @@ class CollectorHealth:
             dead_folder=str(self._spool.dead_folder),
             ahead_seconds=self._client.ahead_seconds,
         )
-        return [self._policy.grade(finding) for finding in conclude_contact(self._node, contact)]
+        return [self._context.policy.grade(finding) for finding in conclude_contact(self._context.node, contact)]
 
     async def run(self) -> None:
-        """Say it, for ever."""
+        """Report outages and their ends; never returns."""
         while True:
             self._changed.clear()
-            pause = await self._say()
+            pause = await self._report()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause.total_seconds() if pause is not None else None):
                     await self._changed.wait()
 
-    async def _say(self) -> timedelta | None:
-        """What there is to say; how long until the next look without any news, None if there is none to be had."""
+    async def _report(self) -> timedelta | None:
+        """Report what is new; how long until the next look without any news, None if none is needed."""
         self._note_change()
-        if self._tell is not None and (failure := await self._tell_outage(self._tell)) is not None:
+        if (failure := await self._send_to_webhook()) is not None:
             log.warning("this node's webhook does not take what it is to know of the collector: %s", failure)
-            self._pause, pause = min(2 * self._pause, LONGEST_PAUSE), self._pause
-            return pause
-        self._pause = FIRST_PAUSE
-        if self._outage is not None and self._outage.ended_at is not None:
-            self._keep(None)
+            return self._backoff.next_pause()
+        self._backoff.reset()
+        if self._outage is not None and self._outage.is_over:
+            self._save(None)
         if self._outage is not None or not self._missed:
             return None
         oldest = min(silence.since for silence in self._missed.values())
-        return max(oldest + self._policy.agent.collector_gone_after - self._clock.now(), timedelta(milliseconds=10))
+        return max(oldest + self._context.policy.agent.collector_gone_after - self._clock.now(), _SHORTEST_PAUSE)
 
     def _note_change(self) -> None:
-        """The journal, and what is to be told by the webhook."""
+        """In the journal and in the state."""
         silence, outage = self._silence(), self._outage
-        is_on = outage is not None and outage.ended_at is None
+        is_on = outage is not None and not outage.is_over
         if silence is not None and not is_on:
             for finding in self.findings():
                 log.warning("%s: %s", finding.code, finding.explanation)
-            self._keep(CollectorOutage(silence=silence, told=outage is not None and outage.told))
-        elif is_on and outage is not None and not self._missed:
-            log.warning("the collector is back: %s", _ended(outage.silence))
-            self._keep(msgspec.structs.replace(outage, ended_at=self._clock.now()))
+            self._save(CollectorOutage(silence=silence, told=outage is not None and outage.told))
+        elif outage is not None and is_on and not self._missed:
+            log.warning("the collector is back: %s", _end_of(outage.silence))
+            self._save(msgspec.structs.replace(outage, ended_at=self._clock.now()))
 
-    async def _tell_outage(self, way: Telling) -> str | None:
-        """What it is not told yet; the failure, if it is worth another try."""
+    async def _send_to_webhook(self) -> str | None:
+        """What it does not have yet; the failure, if another attempt is worth while."""
         outage = self._outage
-        if outage is None or outage.told == (outage.ended_at is None):
+        if self._webhook is None or outage is None or outage.is_told:
             return None
-        title, body = self._worded(outage)
+        title, body = self._message(outage)
         try:
-            await way.tell(title, body, is_over=outage.ended_at is not None, now=self._clock.now())
+            await self._webhook.send(title, body, is_over=outage.is_over, now=self._clock.now())
         except TransientFailure as failure:
             return str(failure)
         except PermanentFailure as failure:
             log.error("this node's webhook refuses what it is told: %s", failure)
-        self._keep(msgspec.structs.replace(outage, told=not outage.told))
+        self._save(msgspec.structs.replace(outage, told=not outage.told))
         return None
 
-    def _worded(self, outage: CollectorOutage) -> tuple[str, str]:
-        if outage.ended_at is not None:
-            return f"Resolved: {self._node} reaches the collector again", _ended(outage.silence)
-        body = "\n".join(f"{one.explanation}\nFix: {one.fix}" for one in self.findings())
-        return f"{self._node} does not reach the collector", body
+    def _message(self, outage: CollectorOutage) -> tuple[str, str]:
+        """(title, body)"""
+        node = self._context.node
+        if outage.is_over:
+            return f"Resolved: {node} reaches the collector again", _end_of(outage.silence)
+        body = "\n".join(f"{finding.explanation}\nFix: {finding.fix}" for finding in self.findings())
+        return f"{node} does not reach the collector", body
 
     def _silence(self) -> Silence | None:
-        """Null until it has lasted as long as the policy wants."""
-        before = self._clock.now() - self._policy.agent.collector_gone_after
-        return min((one for one in self._missed.values() if one.since <= before), key=_since, default=None)
+        """The longest; None until it has lasted as long as the policy wants."""
+        before = self._clock.now() - self._context.policy.agent.collector_gone_after
+        old = (silence for silence in self._missed.values() if silence.since <= before)
+        return min(old, key=lambda silence: silence.since, default=None)
 
-    def _keep(self, outage: CollectorOutage | None) -> None:
+    def _save(self, outage: CollectorOutage | None) -> None:
         self._outage = outage
         if outage is not None:
-            self._state.note_record(_RECORD, outage)
+            self._context.state.note_record(_RECORD, outage)
         else:
-            self._state.forget_record(_RECORD)
+            self._context.state.forget_record(_RECORD)
 
 
-def _since(silence: Silence) -> datetime:
-    return silence.since
-
-
-def _ended(silence: Silence) -> str:
+def _end_of(silence: Silence) -> str:
     return f"It had taken nothing since {silence.since:%Y-%m-%d %H:%M:%S} UTC ({silence.reason})."

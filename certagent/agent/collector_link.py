@@ -1,12 +1,19 @@
-"""The agent's end of the channel: it opens it, answers the few questions there are, and opens it again."""
+"""The agent's end of the WebSocket to the collector: opens it, answers the few questions there are, reopens it."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import aiohttp
 
+from certagent.agent.context import AgentContext
+from certagent.agent.lifecycle import Lifecycle
+from certagent.domain import catalogue
+from certagent.domain.backoff import Backoff
+from certagent.domain.findings import Culprit, Vantage
 from certagent.domain.link_messages import (
     Accepted,
     Answer,
@@ -18,74 +25,71 @@ from certagent.domain.link_messages import (
     decode_ask,
     encode,
 )
-from certagent.domain.ports import Clock, CollectorContactLog
+from certagent.domain.ports import CollectorContactLog
 from certagent.domain.redaction import without_secrets
-from certagent.domain.rehearsals import Rehearsal, RehearsalRequest
+from certagent.domain.reports import Outcome, RunKind, Trigger
 from certagent.system.pinned_http import PinnedClient
+
+if TYPE_CHECKING:
+    from certagent.vantage.authority_vantage import AuthorityVantage
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 30.0
-FIRST_PAUSE_SECONDS = 0.25
-LONGEST_PAUSE_SECONDS = 5.0
+FIRST_PAUSE = timedelta(milliseconds=250)
+LONGEST_PAUSE = timedelta(seconds=5)
 MOST_QUESTIONS_AT_ONCE = 16
 MOST_QUESTIONS_WAITING = 256
-MOST_REFUSALS = 10  # on one channel; who asks for more is no collector of ours
-
-Rehearsing = Callable[[RehearsalRequest], Awaitable[Rehearsal]]
-JudgingAgain = Callable[[tuple[str, ...]], None]
-Refusing = Callable[[Refused], None]
+MOST_REFUSALS = 10  # on one connection; who asks for more is not our collector
 
 
 class CollectorLink:
-    """Answers `rehearse` (only with a vantage beside the CA) and `judge_again`; refuses and reports all else."""
+    """Answers `rehearse` (only beside the CA, where there is an `authority`) and `judge_again`; refuses and reports
+    everything else."""
 
     def __init__(
         self,
+        context: AgentContext,
         client: PinnedClient,
-        clock: Clock,
-        *,
-        rehearse: Rehearsing | None,
-        judge_again: JudgingAgain,
-        refused: Refusing,
-        contact: CollectorContactLog,
+        lifecycle: Lifecycle,
+        contact_log: CollectorContactLog,
+        authority: "AuthorityVantage | None",
     ) -> None:
+        self._context = context
+        self._clock = context.clock
         self._client = client
-        self._clock = clock
-        self._rehearse = rehearse
-        self._judge_again = judge_again
-        self._refused = refused
-        self._contact = contact
+        self._lifecycle = lifecycle
+        self._contact_log = contact_log
+        self._authority = authority
 
     async def run(self) -> None:
-        """Keep the channel open, for ever."""
-        pause = FIRST_PAUSE_SECONDS
+        """Keep it open; never returns."""
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 socket = await self._client.open_channel("/v1/channel", heartbeat=HEARTBEAT_SECONDS)
             except (aiohttp.ClientError, TimeoutError) as error:
                 log.info("the collector's channel cannot be opened: %s", error)
-                self._contact.missed("channel", str(error) or "no answer in time")
-                await self._clock.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                self._contact_log.missed("channel", str(error) or "no answer in time")
+                await self._clock.sleep(backoff.next_pause().total_seconds())
                 continue
+            backoff.reset()
             async with socket:
                 log.info("the collector's channel is open")
-                self._contact.reached("channel")
+                self._contact_log.reached("channel")
                 is_sound = await self._serve(socket)
                 log.info("the collector's channel is closed (%s)", socket.exception() or socket.close_code)
-            self._contact.missed("channel", "its channel was closed")
-            pause = FIRST_PAUSE_SECONDS if is_sound else LONGEST_PAUSE_SECONDS
-            await self._clock.sleep(pause)
+            self._contact_log.missed("channel", "its channel was closed")
+            await self._clock.sleep((FIRST_PAUSE if is_sound else LONGEST_PAUSE).total_seconds())
 
     async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
-        """Answer until the channel closes. False when what came was not what a collector asks."""
+        """Answer until it is closed. False when what came was not what a collector asks."""
         refused = 0
         waiting: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             slots = asyncio.Semaphore(MOST_QUESTIONS_AT_ONCE)
             async for message in _messages_of(socket):
-                if message.type is aiohttp.WSMsgType.ERROR:  # of the way, as a rule: that is no fault of the collector
+                if message.type is aiohttp.WSMsgType.ERROR:  # the network's, as a rule, and no fault of the collector
                     break
                 if message.type is not aiohttp.WSMsgType.TEXT:
                     return False
@@ -105,25 +109,37 @@ class CollectorLink:
         async with slots:
             answer = await self._answer(ask)
         if isinstance(answer, Refused):
-            self._refused(answer)
-        with suppress(ConnectionError):  # who asked has gone; the question is asked again when it is back
+            self._report_refused(answer)
+        with suppress(ConnectionError):  # the collector has gone; it asks again when it is back
             await socket.send_str(encode(answer).decode())
 
     async def _answer(self, ask: Ask | Refused) -> Answer:
         match ask:
-            case Rehearse() if self._rehearse is not None:
-                return Rehearsed(id=ask.id, rehearsal=without_secrets(await self._rehearse(ask.request)))
+            case Rehearse() if self._authority is not None:
+                return Rehearsed(id=ask.id, rehearsal=without_secrets(await self._authority.rehearse(ask.request)))
             case Rehearse():
                 return Refused(id=ask.id, reason="this agent is not beside the CA: no [vantage] is configured")
             case JudgeAgain():
-                self._judge_again(ask.identifiers)
+                self._lifecycle.judge_again(ask.identifiers)
                 return Accepted(id=ask.id)
             case Refused():
                 return ask
 
+    def _report_refused(self, refused: Refused) -> None:
+        finding = catalogue.finding(
+            "channel.refused_question",
+            vantage=Vantage.PEER,
+            reporter=self._context.node,
+            culprit=Culprit(role="collector"),
+            said=refused.reason,
+        )
+        reporter = self._context.reporter
+        run = reporter.begin(RunKind.INVENTORY, Trigger.REQUEST)
+        reporter.end(run, Outcome.FOUND, findings=[self._context.policy.grade(finding)])
+
 
 async def _messages_of(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[aiohttp.WSMessage]:
-    """Until the channel closes. aiohttp answers a ping by itself, and raises when the way has just broken."""
+    """Until it is closed. aiohttp answers a ping by itself, and raises when the connection has just broken."""
     with suppress(ConnectionError):
         async for message in socket:
             yield message

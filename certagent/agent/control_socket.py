@@ -1,4 +1,4 @@
-"""The agent's unix socket: what `check`, `renew` and their like talk to. Root's alone (0600); decides nothing.
+"""The agent's unix socket: what `check`, `renew` and the like talk to. Root's alone (0600); decides nothing.
 
 A connection is one question and its answer, each a line of JSON: `{"ask": "check", "identifiers": [...]}`. A wrong
 question gets `{"error": sentence}`; where answering failed, the connection ends, and the journal has the reason.
@@ -10,51 +10,99 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import msgspec
 
-from certagent.domain.findings import Finding, Verdict
+from certagent.agent.collector_health import CollectorHealth
+from certagent.agent.context import AgentContext
+from certagent.agent.inventory import InventoryReporter
+from certagent.agent.lifecycle import Lifecycle
+from certagent.agent.orders import OrderPlacer
+from certagent.domain.findings import Finding, Verdict, worst_first
 from certagent.domain.policy import Judgement
 
 LONGEST_QUESTION = 1024 * 1024
 """Bytes."""
-_ASKING_SECONDS = 10.0
+_QUESTION_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
 
-class AgentApi(Protocol):
-    """What the door leads to."""
+class AgentApi:
+    """What the commands may ask of the running agent, and the documents that they get."""
+
+    def __init__(
+        self,
+        context: AgentContext,
+        lifecycle: Lifecycle,
+        orders: OrderPlacer,
+        inventory: InventoryReporter,
+        collector_health: CollectorHealth | None = None,
+    ) -> None:
+        self._context = context
+        self._certificates = {section.name: section for section in context.settings.certificate}
+        self._lifecycle = lifecycle
+        self._orders = orders
+        self._inventory = inventory
+        self._collector_health = collector_health
 
     def unknown(self, *, identifiers: Sequence[str] = (), names: Sequence[str] = ()) -> str | None:
-        """A sentence about the first identifier that is not this node's, or certificate that is not its to renew, else
-        None."""
-        ...
+        """A sentence about the first identifier that is not configured here, or certificate that is not renewed here;
+        None if there is none."""
+        sections = self._certificates.values()
+        configured = list(dict.fromkeys(name for section in sections for name in section.identifiers))
+        for identifier in identifiers:
+            if identifier not in configured:
+                return f"{identifier} is not configured on this node, which has: {', '.join(configured)}"
+        for name in names:
+            if name not in self._certificates:
+                return f"{name} is not configured on this node, which has: {', '.join(self._certificates)}"
+            if not self._certificates[name].manage:
+                return f"{name} is renewed by somebody else (manage = false)"
+        return None
 
-    async def check(self, identifiers: Sequence[str]) -> list[Judgement]:
-        """Preflight; all identifiers of this node when none is given."""
-        ...
+    async def check(self, identifiers: Sequence[str]) -> dict[str, Any]:
+        """The document of `certagent check`: preflight now; of all identifiers of this node when none is given."""
+        judgements = await self._lifecycle.check(identifiers)
+        return {
+            "verdict": worst_verdict(judgements),
+            "identifiers": judgements,
+            "findings": await self._collector_findings(),
+        }
 
-    async def renew_named(self, names: Sequence[str], *, force: bool) -> list[dict[str, Any]]:
-        """Renew; all certificates of this node when none is given."""
-        ...
+    async def renew(self, names: Sequence[str], *, force: bool) -> dict[str, Any]:
+        """The document of `certagent renew`; all certificates of this node when none is given."""
+        renewed = await self._lifecycle.renew_requested(names, force=force)
+        return {"certificates": msgspec.to_builtins(renewed)}
 
     async def revoke(self, name: str, reason: int) -> dict[str, Any]:
-        """Have the CA revoke it, and renew it."""
-        ...
+        """The document of `certagent revoke`: have the CA revoke what is served, then renew it, for it is due now."""
+        async with self._lifecycle.exclusive(name):
+            revoked, problem = await self._orders.revoke(name, reason)
+            if revoked is not None:
+                self._lifecycle.make_due(name)
+        renewed = await self._lifecycle.renew_requested([name], force=False) if revoked is not None else [None]
+        return {"name": name, "revoked": revoked, "problem": problem, "renewed": msgspec.to_builtins(renewed[0])}
 
     async def account(self) -> dict[str, Any]:
         """The document of `certagent account`."""
-        ...
-
-    async def findings(self) -> Sequence[Finding]:
-        """About this node itself."""
-        ...
+        return await self._orders.account()
 
     async def status(self) -> dict[str, Any]:
         """The document of `certagent status`."""
-        ...
+        certificates, findings = await self._inventory.states()
+        return {
+            "agent": self._context.node,
+            "at": self._context.clock.now(),
+            "certificates": certificates,
+            "reports_waiting": self._context.reporter.waiting(),
+            "findings": worst_first([*findings, *await self._collector_findings()]),
+        }
+
+    async def _collector_findings(self) -> list[Finding]:
+        """About the connection to the collector, whatever becomes of the certificates."""
+        return await asyncio.to_thread(self._collector_health.findings) if self._collector_health is not None else []
 
 
 class _Check(msgspec.Struct, frozen=True, tag_field="ask", tag="check"):
@@ -84,48 +132,47 @@ _decoder: msgspec.json.Decoder[_Question] = msgspec.json.Decoder(_Question)
 
 
 @asynccontextmanager
-async def serve(path: Path, inside: AgentApi) -> AsyncIterator[None]:
-    """Serve on the socket; gone at the end, if it is still this one. A socket that a killed agent left behind is
-    replaced."""
-    visits: set[asyncio.Task[None]] = set()
+async def serve(path: Path, api: AgentApi) -> AsyncIterator[None]:
+    """Serve on the socket; removed at the end, if it is still this one. What a killed agent left behind is replaced."""
+    connections: set[asyncio.Task[None]] = set()
 
-    async def visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - asyncio calls this as one
-        visits.add(task)
-        task.add_done_callback(visits.discard)
+        connections.add(task)
+        task.add_done_callback(connections.discard)
         with closing(writer):
             try:
-                writer.write(await _answer(reader, inside))
-            except Exception:  # whatever it is: the agent goes on, and who asked sees that no answer comes
+                writer.write(await _answer(reader, api))
+            except Exception:  # whatever it is: the agent goes on, and the command sees that no answer comes
                 _log.exception("a question at the socket could not be answered")
             with suppress(ConnectionError):
                 await writer.drain()
 
-    await asyncio.to_thread(_make_way, path)
+    await asyncio.to_thread(_clear, path)
     mask = os.umask(0o177)
     try:
-        server = await asyncio.start_unix_server(visit, path, limit=LONGEST_QUESTION)
+        server = await asyncio.start_unix_server(answer, path, limit=LONGEST_QUESTION)
     finally:
         os.umask(mask)
-    ours = _identity(path)
+    own_identity = _identity(path)
     try:
         yield
     finally:
         server.close()
-        for one in visits:
-            one.cancel()
-        if _identity(path) == ours:
+        for connection in connections:
+            connection.cancel()
+        if _identity(path) == own_identity:
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
 def worst_verdict(judgements: Sequence[Judgement]) -> Verdict:
     """Block over warn over proceed."""
     verdicts = {judgement.verdict for judgement in judgements}
-    return next((one for one in (Verdict.BLOCK, Verdict.WARN) if one in verdicts), Verdict.PROCEED)
+    return next((verdict for verdict in (Verdict.BLOCK, Verdict.WARN) if verdict in verdicts), Verdict.PROCEED)
 
 
-def _make_way(path: Path) -> None:
+def _clear(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
 
@@ -139,18 +186,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-async def _answer(reader: asyncio.StreamReader, inside: AgentApi) -> bytes:
-    """A line; nothing for who asks nothing."""
+async def _answer(reader: asyncio.StreamReader, api: AgentApi) -> bytes:
+    """A line; empty when nothing was asked."""
     try:
-        async with asyncio.timeout(_ASKING_SECONDS):
+        async with asyncio.timeout(_QUESTION_SECONDS):
             question = _read(await reader.readline())
     except (TimeoutError, ConnectionError):
         return b""
     except ValueError as error:
         mistake: str | None = str(error)
     else:
-        mistake = _mistake(question, inside)
-    document = await _look_inside(question, inside) if mistake is None else {"error": mistake}
+        mistake = _mistake(question, api)
+    document = await _document(question, api) if mistake is None else {"error": mistake}
     return msgspec.json.encode(document) + b"\n"
 
 
@@ -162,28 +209,26 @@ def _read(line: bytes) -> _Question:
         raise ValueError(str(error)) from error
 
 
-def _mistake(question: _Question, inside: AgentApi) -> str | None:
+def _mistake(question: _Question, api: AgentApi) -> str | None:
     match question:
         case _Check():
-            return inside.unknown(identifiers=question.identifiers)
+            return api.unknown(identifiers=question.identifiers)
         case _Renew():
-            return inside.unknown(names=question.names)
+            return api.unknown(names=question.names)
         case _Revoke():
-            return inside.unknown(names=[question.name])
+            return api.unknown(names=[question.name])
     return None
 
 
-async def _look_inside(question: _Question, inside: AgentApi) -> object:
+async def _document(question: _Question, api: AgentApi) -> object:
     match question:
         case _Check():
-            judgements = await inside.check(question.identifiers)
-            verdict, findings = worst_verdict(judgements), await inside.findings()
-            return {"verdict": verdict, "identifiers": judgements, "findings": findings}
+            return await api.check(question.identifiers)
         case _Renew():
-            return {"certificates": await inside.renew_named(question.names, force=question.force)}
+            return await api.renew(question.names, force=question.force)
         case _Revoke():
-            return await inside.revoke(question.name, question.reason)
+            return await api.revoke(question.name, question.reason)
         case _Status():
-            return await inside.status()
+            return await api.status()
         case _Account():
-            return await inside.account()
+            return await api.account()

@@ -1,141 +1,170 @@
-"""Taking stock: this node as it knows itself, and its certificates on disk against what is served."""
+"""The inventory: this node as it knows itself, and its certificates on disk against what is served."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Protocol
+
+import msgspec
 
 from certagent import __version__
+from certagent.agent.context import AgentContext
 from certagent.agent.drift import DriftMonitor
-from certagent.agent.reporter import Reporter
-from certagent.config import AgentSettings, CertificateSection
+from certagent.agent.schedule import Schedule
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.diagnosis.drift import Serving
 from certagent.domain.findings import Finding
-from certagent.domain.ports import Clock
-from certagent.domain.reports import CertificateState, Inventory, Outcome, Resolver, RunKind, Trigger
-from certagent.state import State
+from certagent.domain.reports import (
+    CertificateState,
+    Inventory,
+    Outcome,
+    RunKind,
+    Trigger,
+    certificate_scope,
+    identifier_scope,
+)
 from certagent.system.processes import ReloadCoordinator
+from certagent.vantage.node_vantage import NodeVantage
+from certagent.watch import read_contents, watching
 
-
-class NodeObserver(Protocol):
-    """This node, looked at."""
-
-    def addresses(self) -> tuple[str, ...]:
-        """Its own addresses."""
-        ...
-
-    def role(self) -> str | None:
-        """What it serves."""
-        ...
-
-    def resolver(self) -> Resolver:
-        """How names are resolved on it."""
-        ...
+_RECORD = "spoken-for"
 
 
 class InventoryReporter:
-    """Takes and reports the inventory. `facts` gives a certificate's newest generation, or None."""
+    """Takes and reports the inventory: on request, by the timer, and when a live file changes."""
 
-    def __init__(
-        self,
-        settings: AgentSettings,
-        *,
-        looking: NodeObserver,
-        facts: Callable[[str], CertificateFacts | None],
-        serving: DriftMonitor,
-        state: State,
-        due_at: Callable[[str, CertificateFacts], datetime],
-        reporter: Reporter,
-        clock: Clock,
-    ) -> None:
-        self._node = settings.agent.name
-        self._role = settings.agent.role
-        self._certificates = {one.name: one for one in settings.certificate}
-        self._looking = looking
-        self._facts = facts
-        self._serving = serving
-        self._state = state
-        self._due_at = due_at
-        self._reporter = reporter
-        self._clock = clock
-        self._turns = ReloadCoordinator(clock)
-        self._wanted: set[str] = set()
+    def __init__(self, context: AgentContext, node: NodeVantage, drift: DriftMonitor, schedule: Schedule) -> None:
+        self._context = context
+        self._certificates = {section.name: section for section in context.settings.certificate}
+        self._node = node
+        self._drift = drift
+        self._schedule = schedule
+        self._coordinator = ReloadCoordinator(context.clock)
+        self._requested: set[str] = set()
         self._states: dict[str, CertificateState] = {}
         self._last: Inventory | None = None
 
     async def report(self, trigger: Trigger, names: Sequence[str] = ()) -> None:
-        """Look at those certificates (default: all), and report one inventory; none when the timer finds what was
+        """Observe those certificates (default: all), and report one inventory; none when the timer finds what was
         reported last. Whoever asks while one is being taken shares the next."""
-        self._wanted.update(names or self._certificates)
-        await self._turns.run_shared("stock", partial(self._report, trigger))
+        self._requested.update(names or self._certificates)
+        await self._coordinator.run_shared("inventory", partial(self._report, trigger))
 
-    async def keep(self, every: timedelta) -> None:
-        """Take stock by the timer, for ever: what is served can change without anything happening here."""
+    async def run(self) -> None:
+        """Report by the timer; never returns. What is served can change without anything happening here."""
         while True:
-            await self._clock.sleep(every.total_seconds())
+            await self._context.clock.sleep(self._context.policy.proof.look_every.total_seconds())
             await self.report(Trigger.TIMER)
+
+    async def watch_live_files(self) -> None:
+        """Report on certificates whose live files change; never returns, unless there are no such files."""
+        paths, policy = self._drift.live_files(), self._context.policy.watch
+        if not paths:
+            return
+        async with watching(paths, policy.quiet_for, policy.reconcile_every) as watch:
+            async for changes in watch.changes(await asyncio.to_thread(read_contents, paths)):
+                if changes:
+                    names = self._drift.names_of([change.file for change in changes])
+                    await self.report(Trigger.FILE, names)
 
     async def states(self) -> tuple[list[CertificateState], list[Finding]]:
         """Each certificate: on disk, served on every address, due, last outcome; and what is wrong, graded."""
-        looks = await self._look(self._certificates)
-        states = [self._state_of(self._certificates[one.name], one) for one in looks]
-        return states, await asyncio.to_thread(self._serving.findings, looks)
+        observed = await self._observe(self._certificates)
+        states = [self._state_of(serving) for serving in observed]
+        return states, await asyncio.to_thread(self._drift.findings, observed)
 
     async def _report(self, trigger: Trigger) -> None:
-        run = self._reporter.begin(RunKind.INVENTORY, trigger)
-        names, self._wanted = self._wanted, set()
+        run = self._context.reporter.begin(RunKind.INVENTORY, trigger)
+        names, self._requested = self._requested, set()
         try:
-            looks = await self._look([name for name in self._certificates if name in names])
+            observed = await self._observe(name for name in self._certificates if name in names)
         except BaseException:
-            self._wanted |= names  # whoever shares this turn asked for them as well
+            self._requested |= names  # whoever shares this turn asked for them as well
             raise
-        self._states |= {one.name: self._state_of(self._certificates[one.name], one) for one in looks}
-        inventory = Inventory(
-            node=self._node,
-            addresses=await asyncio.to_thread(self._looking.addresses),
-            role=self._role or await asyncio.to_thread(self._looking.role),
-            version=__version__,
-            resolver=await asyncio.to_thread(self._looking.resolver),
-            certificates=tuple(self._states[name] for name in self._certificates if name in self._states),
-        )
+        self._states |= {serving.name: self._state_of(serving) for serving in observed}
+        inventory = await self._take()
         if trigger is not Trigger.TIMER or inventory != self._last:
             self._last = inventory
-            self._reporter.end(run, Outcome.DONE, inventory=inventory)
-        await self._serving.report(looks, trigger)
-        await self._serving.look_around(trigger)
+            self._context.reporter.end(run, Outcome.DONE, inventory=inventory)
+        await self._drift.report(observed, trigger)
+        await self._drift.inspect_web_servers(trigger)
 
-    async def _look(self, names: Sequence[str] | dict[str, CertificateSection]) -> list[Serving]:
+    async def _take(self) -> Inventory:
+        return Inventory(
+            node=self._context.node,
+            addresses=await asyncio.to_thread(self._node.addresses),
+            role=self._context.settings.agent.role or await asyncio.to_thread(self._node.role),
+            version=__version__,
+            resolver=await asyncio.to_thread(self._node.resolver),
+            certificates=tuple(self._states[name] for name in self._certificates if name in self._states),
+        )
+
+    async def _observe(self, names: Iterable[str]) -> list[Serving]:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._serving.look(self._certificates[name]), name=f"look at {name}")
+                group.create_task(self._drift.observe(self._certificates[name]), name=f"observe {name}")
                 for name in names
             ]
         return [task.result() for task in tasks]
 
-    def _state_of(self, certificate: CertificateSection, seen: Serving) -> CertificateState:
-        facts = self._facts(certificate.name) if certificate.manage else _of_others(seen)
-        wanted = facts.fingerprint if facts else ""
-        served: dict[str, str | None] = {}
-        for proof in seen.served:  # one name that is served otherwise speaks for its endpoint
-            if proof.endpoint not in served or proof.fingerprint != wanted:
-                served[proof.endpoint] = proof.fingerprint
-        last = self._state.certificate(certificate.name).last()
+    def _state_of(self, serving: Serving) -> CertificateState:
+        certificate = self._certificates[serving.name]
+        folder = self._context.state.certificate(certificate.name)
+        facts = folder.facts() if certificate.manage else _foreign_facts(serving)
+        due_at = self._schedule.due_at(certificate.name, facts) if facts and certificate.manage else None
+        last = folder.last()
         return CertificateState(
             name=certificate.name,
             identifiers=certificate.identifiers,
             manage=certificate.manage,
             on_disk=facts,
-            served=served,
-            due_at=self._due_at(certificate.name, facts) if facts and certificate.manage else None,
+            served=_served_fingerprints(serving, facts.fingerprint if facts else ""),
+            due_at=due_at,
             last_outcome=last.outcome if last else None,
             last_outcome_at=last.at if last else None,
         )
 
 
-def _of_others(seen: Serving) -> CertificateFacts | None:
-    """What others renew: as it lies on disk; where that cannot be looked at (Traefik's acme.json), as it is served."""
-    on_disk = [one.pair.facts for one in seen.live if one.pair.facts is not None]
-    served = [one.leaf for one in seen.served if one.leaf is not None and one.distrust is None]
+def _served_fingerprints(serving: Serving, wanted: str) -> dict[str, str | None]:
+    """By endpoint; one name that is served otherwise speaks for its endpoint."""
+    served: dict[str, str | None] = {}
+    for proof in serving.served:
+        if proof.endpoint not in served or proof.fingerprint != wanted:
+            served[proof.endpoint] = proof.fingerprint
+    return served
+
+
+def _foreign_facts(serving: Serving) -> CertificateFacts | None:
+    """Of what somebody else renews: as it lies on disk; where that cannot be read (Traefik's acme.json), as served."""
+    on_disk = [live.pair.facts for live in serving.live if live.pair.facts is not None]
+    served = [proof.leaf for proof in serving.served if proof.leaf is not None and proof.distrust is None]
     return next(iter((*on_disk, *served)), None)
+
+
+# --- what the configuration no longer names ---------------------------------------------------------------------------
+
+
+class ConfiguredNames(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration names, and this agent reports about: a record of the state folder."""
+
+    identifiers: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+
+
+def report_removed(context: AgentContext) -> None:
+    """Clear the scopes of what the configuration no longer names: its findings would stand for ever, for nobody judges
+    it. Run at each start, before anything is judged."""
+    before = context.state.read_record(_RECORD, ConfiguredNames) or ConfiguredNames()
+    sections, reporter = context.settings.certificate, context.reporter
+    now = ConfiguredNames(
+        identifiers=tuple(sorted({identifier for section in sections for identifier in section.identifiers})),
+        certificates=tuple(sorted(section.name for section in sections)),
+    )
+    gone = sorted(set(before.identifiers) - set(now.identifiers))
+    if gone:
+        run = reporter.begin(RunKind.PREFLIGHT, Trigger.START)
+        reporter.end(run, Outcome.DONE, scopes=[identifier_scope(name) for name in gone])
+    for name in sorted(set(before.certificates) - set(now.certificates)):
+        run = reporter.begin(RunKind.RENEWAL, Trigger.START)
+        reporter.end(run, Outcome.DONE, scopes=[certificate_scope(name)], certificate=name)
+    if before != now:
+        context.state.write_record(_RECORD, now)

@@ -1,32 +1,28 @@
-"""The straight path: event or timer -> plan -> preflight -> order -> deploy -> prove -> report."""
+"""The straight path: event or timer -> plan -> preflight -> order -> deploy -> prove -> report.
+
+Events come from elsewhere: changed files from `resolver_changes`, requests from `control_socket`, "judge again" from
+`collector_link`, new dates from `renewal_info`. From the order to the proof it is `renewal`.
+"""
 
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import urlsplit
 
-import msgspec
-
-from certagent.agent.ca_outage import CaOutage
-from certagent.agent.certificate_locks import CertificateLocks
+from certagent.agent.context import AgentContext
+from certagent.agent.deployment import CertificateLocks
+from certagent.agent.inventory import InventoryReporter
 from certagent.agent.preflight import Preflight
-from certagent.agent.recheck import RecheckSchedule
-from certagent.agent.renewal import Need, RenewalRunner, Renewed
-from certagent.agent.reporter import Reporter, Run
-from certagent.agent.resolver_changes import ResolverChangeHandler
-from certagent.agent.revocation import Revoker
-from certagent.agent.schedule import Schedule
+from certagent.agent.renewal import RenewalRunner, Renewed
+from certagent.agent.schedule import CaOutage, Need, RecheckSchedule, Schedule
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.diagnosis.order_result import state_refused
-from certagent.domain.findings import Finding, Severity, Verdict, worst_first
-from certagent.domain.policy import Judgement, Policy
-from certagent.domain.ports import Clock
-from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger, certificate_scope, identifier_scope
-from certagent.watch import ChangeSet
+from certagent.domain.findings import Finding, Severity, Verdict
+from certagent.domain.policy import Judgement
+from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger, identifier_scope
 
 log = logging.getLogger(__name__)
 
@@ -34,334 +30,278 @@ MOST_JUDGED_AT_ONCE = 8
 _LONGEST_WAIT_SECONDS = 30.0  # a clock that was set, or a suspend, costs no more than this; each waking costs the node
 
 
-class Taking(Protocol):
-    """Takes stock of this node and reports it."""
-
-    async def report(self, trigger: Trigger, names: Sequence[str] = ()) -> None:
-        """One inventory report, with a look at those certificates (default: all)."""
-        ...
-
-    async def states(self) -> tuple[list[Any], list[Finding]]:
-        """`certagent.domain.reports.CertificateState` of each certificate, and what is wrong with them, graded."""
-        ...
-
-
 class Lifecycle:
-    """What this node does about its certificates. `authority` is the CA's name, `own` what is found about the agent
-    itself. Every public coroutine may run beside the others."""
+    """What this node does about its certificates. Every public coroutine may run beside the others."""
 
     def __init__(
         self,
-        node: str,
-        certificates: Sequence[CertificateSection],
+        context: AgentContext,
         *,
-        authority: str,
         preflight: Preflight,
         renewal: RenewalRunner,
-        files: ResolverChangeHandler,
-        stock: Taking,
-        revoking: Revoker,
+        inventory: InventoryReporter,
         schedule: Schedule,
-        attention: RecheckSchedule,
-        claims: CertificateLocks,
-        own: Callable[[], Sequence[Finding]],
-        policy: Policy,
-        reporter: Reporter,
-        clock: Clock,
+        locks: CertificateLocks,
     ) -> None:
-        self._node = node
-        self._authority = authority
-        self._certificates: Mapping[str, CertificateSection] = {one.name: one for one in certificates}
+        self._context = context
+        self._clock = context.clock
+        self._reporter = context.reporter
         self._preflight = preflight
         self._renewal = renewal
-        self._files = files
-        self._stock = stock
-        self._revoking = revoking
+        self._inventory = inventory
         self._schedule = schedule
-        self._reporter = reporter
-        self._clock = clock
-        self._attention = attention
-        self._claims = claims
-        self._own = own
-        self._policy = policy
-        self._outage = CaOutage()
-        self._again: set[str] = set()
+        self._rechecks = RecheckSchedule(context.policy.preflight)
+        self._plan = RenewalPlan(context, schedule, renewal, locks)
+        self._locks = locks
+        sections = context.settings.certificate
+        self._certificates = {section.name: section for section in sections}
+        self._managed = {section.name: section for section in sections if section.manage}
+        self._identifiers = dict.fromkeys(name for section in sections for name in section.identifiers)
+        self._to_judge: set[str] = set()
         self._woken = asyncio.Event()
-        self._begun = asyncio.Event()
-        self._locks = {name: asyncio.Lock() for name in self._certificates}
-        self._slots = asyncio.Semaphore(MOST_JUDGED_AT_ONCE)
+        self._started = asyncio.Event()
+        self._work_locks = {name: asyncio.Lock() for name in self._certificates}
+        self._judging = asyncio.Semaphore(MOST_JUDGED_AT_ONCE)
 
-    # --- file event -> what it does, and which identifiers it touches ---------------------------------------------
+    # --- events ---------------------------------------------------------------------------------------------------
 
-    async def files_changed(self, changes: ChangeSet, trigger: Trigger, besides: Sequence[Finding] = ()) -> None:
-        """Say what the change does at once (and the findings `besides`); then judge again what it touches here."""
-        await self._files.run(changes, trigger, besides)
-        self.judge_again(self._touched_by(changes))
+    def files_changed(self, changes: Sequence[FileChange]) -> None:
+        """Resolver files changed, and that is reported: judge again what they touch."""
+        authority = urlsplit(self._context.settings.authority.directory).hostname or ""
+        self.judge_again(touched_identifiers(changes, list(self._identifiers), authority.rstrip(".")))
 
     def judge_again(self, identifiers: Sequence[str]) -> None:
-        """Soon, and once for however many times it was asked."""
-        self._again.update(one for one in identifiers if one in self._own_identifiers())
+        """Soon, and once however often it was asked; identifiers of other nodes are ignored."""
+        self._to_judge.update(name for name in identifiers if name in self._identifiers)
         self._woken.set()
 
     def wake(self) -> None:
-        """The dates have changed."""
+        """The dates of the schedule have changed."""
         self._woken.set()
-
-    # --- timer ----------------------------------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Work off what is to be judged again and what is due, for ever."""
-        await self._begin()
-        async with asyncio.TaskGroup() as group:
-            while True:
-                self._woken.clear()
-                if self._again:
-                    identifiers, self._again = sorted(self._again), set()
-                    group.create_task(self._judge(identifiers, Trigger.JUDGE_AGAIN), name="judge again")
-                if self._files.is_due(self._clock.now()):
-                    self._files.again_at = None
-                    group.create_task(self._look_at_files_again(), name="look at the files again")
-                if unwatched := self._attention.ready(self._clock.now()):
-                    group.create_task(self._judge(unwatched, Trigger.TIMER), name="judge by the timer")
-                for name in self._schedule.ready(self._clock.now()):
-                    self._schedule.take(name)
-                    group.create_task(self._renew(name, Trigger.TIMER, force=False), name=f"renew {name}")
-                await self._wait()
-
-    async def _look_at_files_again(self) -> None:
-        await self._files.run((), Trigger.TIMER)
-        self._woken.set()  # there may be a new date
-
-    # --- request --------------------------------------------------------------------------------------------------
-
-    def unknown(self, *, identifiers: Sequence[str] = (), names: Sequence[str] = ()) -> str | None:
-        """A sentence about the first identifier that is not this node's, or certificate that is not its to renew, else
-        None."""
-        for identifier in identifiers:
-            if identifier not in self._own_identifiers():
-                return f"{identifier} is none of this node's identifiers: {', '.join(self._own_identifiers())}"
-        for name in names:
-            if name not in self._certificates:
-                return f"{name} is none of this node's certificates: {', '.join(self._certificates)}"
-            if not self._certificates[name].manage:
-                return f"{name} is renewed by somebody else (manage = false)"
-        return None
 
     async def check(self, identifiers: Sequence[str]) -> list[Judgement]:
         """Preflight now; all of this node's identifiers when none is given."""
-        await self._begun.wait()
-        return await self._judge(identifiers or self._own_identifiers(), Trigger.REQUEST)
+        await self._started.wait()
+        return await self._judge(identifiers or list(self._identifiers), Trigger.REQUEST)
 
-    async def renew_named(self, names: Sequence[str], *, force: bool) -> list[dict[str, Any]]:
+    async def renew_requested(self, names: Sequence[str], *, force: bool) -> list[Renewed]:
         """Renew what is due (or all, by force), each on its own; waits for all of them, then raises what any raised."""
-        wanted = [name for name in names or self._certificates if self._certificates[name].manage]
-        await self._begun.wait()
+        wanted = [name for name in names or self._managed if name in self._managed]
+        await self._started.wait()
         urgent_first = self._schedule.by_urgency(wanted)
         renewals = (self._renew(name, Trigger.REQUEST, force=force) for name in urgent_first)
         ended = dict(zip(urgent_first, await asyncio.gather(*renewals, return_exceptions=True), strict=True))
         for result in ended.values():
             if isinstance(result, BaseException):
                 raise result
-        return [msgspec.to_builtins(ended[name]) for name in wanted]
+        return [result for name in wanted if isinstance(result := ended[name], Renewed)]
 
-    async def revoke(self, name: str, reason: int) -> dict[str, Any]:
-        """Have the CA revoke what is served, then renew it, for it is due now. The document of `certagent revoke`."""
-        await self._begun.wait()
-        async with self._locks[name]:
-            revoked, problem = await self._revoking.revoke(name, reason)
-            if revoked is not None:
-                self._schedule.set(name, None, self._clock.now())
-        renewed = await self._renew(name, Trigger.REQUEST, force=False) if revoked is not None else None
-        return {"name": name, "revoked": revoked, "problem": problem, "renewed": msgspec.to_builtins(renewed)}
+    @asynccontextmanager
+    async def exclusive(self, name: str) -> AsyncIterator[None]:
+        """Nobody else works on that certificate meanwhile."""
+        await self._started.wait()
+        async with self._work_locks[name]:
+            yield
 
-    async def account(self) -> dict[str, Any]:
-        """The document of `certagent account`."""
-        return await self._revoking.account()
+    def make_due(self, name: str) -> None:
+        """From now on the certificate is due, whatever its validity says. Only inside `exclusive`."""
+        self._schedule.plan(name, None, self._clock.now())
 
-    async def findings(self) -> Sequence[Finding]:
-        """About this node itself, whatever becomes of its certificates."""
-        return await asyncio.to_thread(self._own)
+    # --- the path -------------------------------------------------------------------------------------------------
 
-    async def status(self) -> dict[str, Any]:
-        """The document of `certagent status`."""
-        certificates, found = await self._stock.states()
-        return {
-            "agent": self._node,
-            "at": self._clock.now(),
-            "certificates": certificates,
-            "reports_waiting": self._reporter.waiting(),
-            "findings": worst_first([*found, *await self.findings()]),
-        }
+    async def run(self) -> None:
+        """Work off what is to be judged and what is due; never returns."""
+        await self._start()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._woken.clear()
+                self._begin_ready(group)
+                await self._wait()
 
-    # --- the steps ------------------------------------------------------------------------------------------------
-
-    async def _begin(self) -> None:
-        """After a start: say who we are, finish what a killed run left, then go by what is on disk."""
-        for name, certificate in self._certificates.items():
-            if certificate.manage:
-                if await asyncio.to_thread(self._claims.take, certificate) is None:
-                    await self._finish_interrupted(certificate)
-                self._plan(name, Trigger.START)
-        self._begun.set()
-        await self._stock.report(Trigger.START)
+    async def _start(self) -> None:
+        """Finish what a killed run left and plan by what is on disk; report who we are; judge what is not due."""
+        for certificate in self._managed.values():
+            if await asyncio.to_thread(self._locks.acquire, certificate) is None:
+                await self._finish_interrupted(certificate)
+            self._plan.plan(certificate, Trigger.START)
+        self._started.set()
+        await self._inventory.report(Trigger.START)
         now = self._clock.now()
-        due = {name for name, one in self._certificates.items() if one.manage and self._schedule.is_due(name, now)}
-        self.judge_again(  # what is due is judged by its renewal
-            [
-                identifier
-                for name, one in self._certificates.items()
-                if name not in due
-                for identifier in one.identifiers
-            ]
-        )
+        due = {name for name in self._managed if self._schedule.is_due(name, now)}  # judged by its renewal
+        others = (certificate for name, certificate in self._certificates.items() if name not in due)
+        self.judge_again([identifier for certificate in others for identifier in certificate.identifiers])
+
+    def _begin_ready(self, group: asyncio.TaskGroup) -> None:
+        """A task for what is to be judged again, for what is to be judged by the timer, and for each certificate that
+        is due."""
+        now = self._clock.now()
+        if self._to_judge:
+            identifiers, self._to_judge = sorted(self._to_judge), set()
+            group.create_task(self._judge(identifiers, Trigger.JUDGE_AGAIN), name="judge again")
+        if rechecks := self._rechecks.ready(now):
+            group.create_task(self._judge(rechecks, Trigger.TIMER), name="judge by the timer")
+        for name in self._schedule.ready(now):
+            self._schedule.mark_in_progress(name)
+            group.create_task(self._renew(name, Trigger.TIMER, force=False), name=f"renew {name}")
+
+    async def _wait(self) -> None:
+        """Until something is asked for, or due."""
+        now = self._clock.now()
+        dates = (self._schedule.next_at(now), self._rechecks.next_at(now))
+        seconds = min([(at - now).total_seconds() for at in dates if at is not None], default=_LONGEST_WAIT_SECONDS)
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(self._woken.wait(), name="wait for an event")
+            bounded = min(max(seconds, 0.0), _LONGEST_WAIT_SECONDS)
+            timer = group.create_task(self._clock.sleep(bounded), name="wait for the next date")
+            await asyncio.wait({waiting, timer}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            timer.cancel()
+
+    async def _judge(self, identifiers: Sequence[str], trigger: Trigger) -> list[Judgement]:
+        """Preflight; its report, unless the timer finds what was reported last."""
+        run = self._reporter.begin(RunKind.PREFLIGHT, trigger)
+        judgements = await self._preflight.judge(identifiers)
+        is_new = [self._rechecks.note(judgement, self._clock.now()) for judgement in judgements]
+        if any(is_new) or trigger is not Trigger.TIMER:
+            scopes = [identifier_scope(judgement.identifier) for judgement in judgements]
+            self._reporter.end(run, _outcome_of(judgements), scopes=scopes, judgements=judgements)
+        self._plan.expedite(judgements)
+        self._woken.set()  # there are new dates
+        return judgements
+
+    async def _renew(self, name: str, trigger: Trigger, *, force: bool) -> Renewed:
+        """Renew one certificate if it is due, or by force. Nobody else works on it meanwhile."""
+        certificate = self._managed[name]
+        try:
+            async with self._work_locks[name]:
+                if (skipped := self._plan.skip(certificate, trigger, force=force)) is not None:
+                    return skipped
+                with self._plan.in_progress(name):
+                    renewed = await self._judge_and_renew(certificate, trigger)
+                    self._plan.plan_next(certificate, renewed)
+        finally:
+            self._woken.set()  # there is a new date
+        await self._inventory.report(trigger, [name])
+        return renewed
+
+    async def _judge_and_renew(self, certificate: CertificateSection, trigger: Trigger) -> Renewed:
+        """Preflight and renewal, where this agent owns the certificate and can store the result."""
+        need, run = self._plan.need(certificate.name), self._reporter.begin(RunKind.RENEWAL, trigger)
+        if (other_owner := await asyncio.to_thread(self._locks.acquire, certificate)) is not None:
+            return self._renewal.give_up(certificate, run, other_owner)
+        async with self._judging:
+            judgements = await self._judge(certificate.identifiers, trigger)
+        try:
+            return await self._renewal.run(certificate, judgements, trigger, need=need)
+        except OSError as error:
+            return self._renewal.give_up(certificate, run, self._state_refused(certificate.name, error))
+
+    # --- a state that cannot be written ---------------------------------------------------------------------------
 
     async def _finish_interrupted(self, certificate: CertificateSection) -> None:
-        """A state that cannot be written now keeps its journal for the next start; what waits to be deployed is due."""
+        """A state that cannot be written now keeps its record for the next start; what waits to be deployed is due."""
         try:
             await self._renewal.finish_interrupted(certificate)
         except OSError as error:
             log.warning("what a killed run left of %s waits: %s", certificate.name, error.strerror)
 
-    async def _judge(self, identifiers: Sequence[str], trigger: Trigger) -> list[Judgement]:
-        run = self._reporter.begin(RunKind.PREFLIGHT, trigger)
-        judgements = await self._preflight.judge(identifiers)
-        is_new = [self._attention.note(judgement, self._clock.now()) for judgement in judgements]
-        if any(is_new) or trigger is not Trigger.TIMER:
-            scopes = [identifier_scope(judgement.identifier) for judgement in judgements]
-            self._reporter.end(run, _outcome_of(judgements), scopes=scopes, judgements=judgements)
-        self._hasten(judgements)
-        if self._outage.note(judgements):
-            self._hasten_all()
-        self._woken.set()  # there is a new date for the next look
-        return judgements
+    def _state_refused(self, name: str, error: OSError) -> Finding:
+        file = str(error.filename) if error.filename is not None else None
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return state_refused(self._context.node, name, file, error.strerror or str(error), is_full=is_full)
 
-    async def _renew(self, name: str, trigger: Trigger, *, force: bool) -> Renewed:
-        async with self._locks[name]:
-            now = self._clock.now()
-            unproven = self._renewal.is_unproven(self._certificates[name])
-            if not force and not unproven and not self._schedule.is_due(name, now):
-                self._plan(name, trigger)
-                return Renewed(name=name, outcome="not_due", note=self._due_note(name))
-            need = self._need(name, now)
-            if trigger is Trigger.TIMER and self._outage.spares(name, self._stage(name, need), now):
-                self._schedule.postpone(name, self._renewal.facts(name), now)
-                self._woken.set()
-                return Renewed(name=name, outcome="not_due", note="the CA cannot be had")
-            with self._taken(name):
-                renewed = await self._renew_owned(self._certificates[name], trigger, need)
-                self._plan_next(name, renewed)
-        await self._stock.report(trigger, [name])
-        return renewed
+
+class RenewalPlan:
+    """Which certificates are due: the schedule, kept by what is on disk and by what renewals come to."""
+
+    def __init__(
+        self, context: AgentContext, schedule: Schedule, renewal: RenewalRunner, locks: CertificateLocks
+    ) -> None:
+        self._clock = context.clock
+        self._managed = [section for section in context.settings.certificate if section.manage]
+        self._schedule = schedule
+        self._renewal = renewal
+        self._locks = locks
+        self._ca_outage = CaOutage()
+
+    def plan(self, certificate: CertificateSection, trigger: Trigger) -> None:
+        """By what is on disk."""
+        name, now = certificate.name, self._clock.now()
+        self._schedule.plan(name, self._current_facts(certificate), now)
+        is_good = self._locks.holds(name) and not self._schedule.is_due(name, now)
+        if is_good and not self._renewal.clear_failure(certificate, trigger):
+            self._schedule.postpone(name, self._renewal.facts(name), now)
+
+    def plan_next(self, certificate: CertificateSection, renewed: Renewed) -> None:
+        """By what a renewal came to."""
+        name, now = certificate.name, self._clock.now()
+        if renewed.outcome in (Outcome.DONE, Outcome.FOUND, Outcome.KEPT):
+            self._schedule.plan_after_renewal(name, self._current_facts(certificate), now)
+        else:
+            self._schedule.postpone(name, self._renewal.facts(name), now, renewed.retry_at)
 
     @contextmanager
-    def _taken(self, name: str) -> Iterator[None]:
+    def in_progress(self, name: str) -> Iterator[None]:
         """Out of the schedule while it is worked on; whatever is raised meanwhile, it is tried again."""
-        self._schedule.take(name)
+        self._schedule.mark_in_progress(name)
         try:
             yield
         except BaseException:
             self._schedule.postpone(name, None, self._clock.now())
-            self._woken.set()
             raise
 
-    async def _renew_owned(self, certificate: CertificateSection, trigger: Trigger, need: Need) -> Renewed:
-        """Preflight and renewal, where this agent owns the certificate and can keep what comes of it."""
-        run = self._reporter.begin(RunKind.RENEWAL, trigger)
-        if (taken := await asyncio.to_thread(self._claims.take, certificate)) is not None:
-            return self._left_alone(run, certificate, taken)
-        async with self._slots:
-            judgements = await self._judge(certificate.identifiers, trigger)
-        try:
-            return await self._renewal.run(certificate, judgements, trigger, need=need)
-        except OSError as error:
-            file = str(error.filename) if error.filename is not None else None
-            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            words = error.strerror or str(error)
-            refused = state_refused(self._node, certificate.name, file, words, is_full=is_full)
-            return self._left_alone(run, certificate, refused)
-
-    def _left_alone(self, run: Run, certificate: CertificateSection, finding: Finding) -> Renewed:
-        graded = self._policy.grade(finding)
-        scope = certificate_scope(certificate.name)
-        self._reporter.end(run, Outcome.FAILED, scopes=[scope], findings=[graded], certificate=certificate.name)
-        return Renewed(name=certificate.name, outcome=Outcome.FAILED, findings=(graded,))
-
-    def _standing(self, name: str) -> CertificateFacts | None:
-        generation = self._renewal.standing(self._certificates[name])
-        return generation.facts if generation is not None else None
-
-    def _stage(self, name: str, need: Need) -> str:
-        facts = self._renewal.facts(name)
-        return "expired" if facts is not None and facts.not_after <= self._clock.now() else need
-
-    def _need(self, name: str, now: datetime) -> Need:
-        if self._schedule.is_urgent(self._renewal.facts(name), now):
-            return Need.URGENT
-        return Need.DUE if self._schedule.is_due(name, now) else Need.NONE
-
-    def _plan(self, name: str, trigger: Trigger) -> None:
-        """By what is on disk."""
-        now = self._clock.now()
-        self._schedule.set(name, self._standing(name), now)
-        is_good = self._claims.holds(name) and not self._schedule.is_due(name, now)
-        if is_good and not self._renewal.take_back(self._certificates[name], trigger):
+    def skip(self, certificate: CertificateSection, trigger: Trigger, *, force: bool) -> Renewed | None:
+        """Why there is nothing to do: it is not due, or the CA is unavailable and another certificate tries."""
+        name, now = certificate.name, self._clock.now()
+        has_unproven = self._renewal.has_unproven(certificate)
+        if not force and not has_unproven and not self._schedule.is_due(name, now):
+            self.plan(certificate, trigger)
+            return Renewed(name=name, outcome="not_due", note=self._due_note(name))
+        if trigger is Trigger.TIMER and self._ca_outage.may_skip(name, self._stage(name), now):
             self._schedule.postpone(name, self._renewal.facts(name), now)
+            return Renewed(name=name, outcome="not_due", note="the CA is unavailable")
+        return None
 
-    def _plan_next(self, name: str, renewed: Renewed) -> None:
-        now = self._clock.now()
-        if renewed.outcome in (Outcome.DONE, Outcome.FOUND, Outcome.KEPT):
-            self._schedule.renewed(name, self._standing(name), now)
-        else:
-            self._schedule.postpone(name, self._renewal.facts(name), now, renewed.retry_at)
-        self._woken.set()
+    def need(self, name: str) -> Need:
+        """How much a new certificate is needed now."""
+        return self._schedule.need(name, self._renewal.facts(name), self._clock.now())
 
-    def _hasten(self, judgements: Sequence[Judgement]) -> None:
-        """A path that is good again needs no waiting for the next retry."""
+    def expedite(self, judgements: Sequence[Judgement]) -> None:
+        """A path that is good again needs no waiting for the next retry; nor does anything once the CA is back,
+        whatever stands in the way of each certificate."""
         good = {judgement.identifier for judgement in judgements if judgement.verdict is not Verdict.BLOCK}
-        for name, certificate in self._certificates.items():
-            if certificate.manage and set(certificate.identifiers) <= good:
-                self._schedule.hasten(name, self._clock.now())
-                self._woken.set()
+        is_back = self._ca_outage.note(judgements)
+        for certificate in self._managed:
+            if is_back or set(certificate.identifiers) <= good:
+                self._schedule.expedite(certificate.name, self._clock.now())
 
-    def _hasten_all(self) -> None:
-        """The CA is back: for all certificates, whatever stands in the way of each."""
-        for name, certificate in self._certificates.items():
-            if certificate.manage:
-                self._schedule.hasten(name, self._clock.now())
+    def _stage(self, name: str) -> str:
+        facts = self._renewal.facts(name)
+        return "expired" if facts is not None and facts.not_after <= self._clock.now() else self.need(name)
 
-    async def _wait(self) -> None:
-        """Until something is asked for, or due."""
-        now = self._clock.now()
-        dates = (self._schedule.next_at(now), self._attention.next_at(now), self._files.again_at)
-        seconds = min([(at - now).total_seconds() for at in dates if at is not None], default=_LONGEST_WAIT_SECONDS)
-        async with asyncio.TaskGroup() as group:
-            waiting = group.create_task(self._woken.wait(), name="wait for a reason")
-            bound = min(max(seconds, 0.0), _LONGEST_WAIT_SECONDS)
-            timer = group.create_task(self._clock.sleep(bound), name="wait for the next date")
-            await asyncio.wait({waiting, timer}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            timer.cancel()
-
-    def _own_identifiers(self) -> list[str]:
-        return list(dict.fromkeys(name for one in self._certificates.values() for name in one.identifiers))
-
-    def _touched_by(self, changes: Sequence[FileChange]) -> list[str]:
-        """Of a hosts file those that its lines name, all of them where the CA's own name is there; of others all."""
-        if any(change.left_out or not change.file.endswith("hosts") for change in changes):
-            return self._own_identifiers()
-        lines = (line for change in changes for line in (*change.removed, *change.added))
-        words = {word.rstrip(".") for line in lines for word in line.lower().split()}
-        if self._authority in words:
-            return self._own_identifiers()
-        return [identifier for identifier in self._own_identifiers() if identifier.lower() in words]
+    def _current_facts(self, certificate: CertificateSection) -> CertificateFacts | None:
+        generation = self._renewal.current_generation(certificate)
+        return generation.facts if generation is not None else None
 
     def _due_note(self, name: str) -> str:
         facts = self._renewal.facts(name)
         return f"due {self._schedule.due_at(name, facts).isoformat()}" if facts else "due now"
 
 
+def touched_identifiers(changes: Sequence[FileChange], identifiers: list[str], authority: str) -> list[str]:
+    """Of a hosts file those that its changed lines name, all of them where the CA's own name is there; of other files
+    all."""
+    if any(change.left_out or not change.file.endswith("hosts") for change in changes):
+        return identifiers
+    lines = (line for change in changes for line in (*change.removed, *change.added))
+    words = {word.rstrip(".") for line in lines for word in line.lower().split()}
+    if authority in words:
+        return identifiers
+    return [identifier for identifier in identifiers if identifier.lower() in words]
+
+
 def _outcome_of(judgements: Sequence[Judgement]) -> Outcome:
     if any(judgement.verdict is Verdict.BLOCK for judgement in judgements):
         return Outcome.BLOCKED
-    worst = (finding.severity for judgement in judgements for finding in judgement.findings)
-    return Outcome.FOUND if any(severity.at_least(Severity.WARN) for severity in worst) else Outcome.DONE
+    severities = (finding.severity for judgement in judgements for finding in judgement.findings)
+    return Outcome.FOUND if any(severity.at_least(Severity.WARN) for severity in severities) else Outcome.DONE

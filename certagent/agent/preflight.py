@@ -1,92 +1,74 @@
-"""Preflight: look from here, have somebody look from beside the CA, conclude, grade, judge. Changes nothing."""
+"""Preflight: observe from this node, rehearse from beside the CA, conclude, grade, judge. Changes nothing.
+
+A rehearsal plants a token in this agent's own responder and has the agent beside the CA fetch it. Planting is never
+remote.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+import hashlib
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Protocol
+from urllib.parse import urlsplit
 
+import aiohttp
 import msgspec
 
-from certagent.agent.rehearsal import Ask, Plantable, planted, unavailable, unplanted
-from certagent.agent.rehearsal_history import RehearsalHistory
-from certagent.domain.deployments import Fault
+from certagent.agent.context import AgentContext
+from certagent.agent.deployment import DeploymentService
+from certagent.agent.schedule import Schedule
 from certagent.domain.diagnosis import conclude
 from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, ResponderCheck
-from certagent.domain.diagnosis.flapping import settled_later
+from certagent.domain.diagnosis.flapping import FLAKY_WITHIN, look_of, settled_later
 from certagent.domain.diagnosis.order_result import fault_found
-from certagent.domain.findings import Impact
-from certagent.domain.observations import NodeObservation, WebServerObservation
-from certagent.domain.policy import Judgement, Policy, judged, with_impact
+from certagent.domain.findings import Finding, Impact
+from certagent.domain.observations import PastRehearsal, WebServerObservation
+from certagent.domain.policy import Judgement, judged, with_impact
 from certagent.domain.ports import Clock
-from certagent.domain.rehearsals import Rehearsal, RehearsalRequest
+from certagent.domain.rehearsals import REHEARSAL_MARK, Rehearsal, RehearsalOutcome, RehearsalRequest, digest_for
+from certagent.issuance.directory import check_directory
+from certagent.system.pinned_http import PinnedClient
+from certagent.vantage.node_vantage import NodeVantage
+from certagent.vantage.web_server_config import WebServerConfigs
 
-
-class Responder(Plantable, Protocol):
-    """A responder of this node: plantable, and checked from here before anybody else is asked."""
-
-    async def answers(self, request: RehearsalRequest) -> ResponderCheck:
-        """Whether what was planted comes back on this node (for dns-01: whether it was published)."""
-        ...
-
-
-FindFaults = Callable[[str], Awaitable[Sequence[Fault]]]
-"""What keeps the targets of an identifier's certificate from being written."""
-CheckDirectory = Callable[[], Awaitable[Sequence[DirectoryCheck]]]
-
-
-class PreflightObserver(Protocol):
-    """This node, looked at for one identifier."""
-
-    async def look_here(self, identifier: str) -> NodeObservation | None:
-        """Names, listeners; None where there is nothing to say."""
-        ...
-
-    async def look_at_gateways(self, identifier: str) -> Sequence[WebServerObservation]:
-        """What the web servers here do with the challenge of that identifier."""
-        ...
-
-
-_Seen = TypeVar("_Seen")
-ImpactOn = Callable[[str], Impact | None]
-"""The certificate of an identifier, as it stands on disk: what a trouble with it will hurt, and when."""
+ANSWER_SECONDS = 38.0  # as long as the CA's own fetch may take, and the way there and back
+MOST_REMEMBERED = 12
 
 
 class Preflight:
-    """Judges identifiers of this node. `responders` and `challenges` (their types, whoever answers them) are by
-    identifier; `ask` is None without a collector."""
+    """Judges identifiers of this node. `responders` are by certificate; `rehearsals` is None without a collector."""
 
     def __init__(
         self,
-        node: str,
-        addresses: Callable[[], tuple[str, ...]],
+        context: AgentContext,
+        node: NodeVantage,
         *,
-        responders: Mapping[str, Responder],
-        challenges: Mapping[str, str],
-        ask: Ask | None,
-        check_directory: CheckDirectory,
-        find_faults: FindFaults,
-        looking: PreflightObserver,
-        impact_on: ImpactOn,
-        policy: Policy,
-        clock: Clock,
+        responders: Mapping[str, "Responder"],
+        rehearsals: "RehearsalClient | None",
+        deployment: DeploymentService,
+        schedule: Schedule,
     ) -> None:
+        self._context = context
         self._node = node
-        self._addresses = addresses
-        self._responders = responders
-        self._challenges = challenges
-        self._ask = ask
-        self._check_directory = check_directory
-        self._find_faults = find_faults
-        self._looking = looking
-        self._impact_on = impact_on
-        self._policy = policy
-        self._clock = clock
-        self._memory = RehearsalHistory()
+        self._authority = context.settings.authority
+        sections = [(name, section) for section in context.settings.certificate for name in section.identifiers]
+        self._certificates = {name: section for name, section in sections if section.manage}
+        self._challenges = {name: section.challenge for name, section in sections}
+        self._responders = {name: responders[section.name] for name, section in sections if section.name in responders}
+        self._rehearsals = rehearsals
+        self._history = RehearsalHistory()
+        self._web_servers = WebServerConfigs()
+        self._deployment = deployment
+        self._schedule = schedule
 
     async def judge(self, identifiers: Sequence[str]) -> list[Judgement]:
-        """All at once, in their order. The CA's directory is looked at once for all of them."""
+        """All of them concurrently, in their order. The CA's directory is checked once for all."""
         async with asyncio.TaskGroup() as group:
-            directory = group.create_task(_whole(self._check_directory()), name="look at the directory")
-            tasks = [group.create_task(self._look(one), name=f"look at {one}") for one in identifiers]
+            directory = group.create_task(self._check_directory(), name="check the directory")
+            tasks = [group.create_task(self._collect(name), name=f"collect evidence: {name}") for name in identifiers]
         return [
             await self._conclude(msgspec.structs.replace(task.result(), directory=directory.result())) for task in tasks
         ]
@@ -95,49 +77,193 @@ class Preflight:
         """The rehearsal alone."""
         return (await self._rehearse(identifier))[1]
 
-    async def _look(self, identifier: str) -> Evidence:
-        """All that is to be seen of one identifier, at once; the directory is the same for all and comes later."""
+    def impact_on(self, identifier: str) -> Impact | None:
+        """What a problem with the identifier will cost; None if it is in no certificate that is renewed here."""
+        certificate = self._certificates.get(identifier)
+        if certificate is None:
+            return None
+        facts = self._context.state.certificate(certificate.name).facts()
+        if facts is None:
+            return Impact(certificate=certificate.name)
+        due_at = self._schedule.due_at(certificate.name, facts)
+        return Impact(certificate=certificate.name, due_at=due_at, expires_at=facts.not_after)
+
+    async def _collect(self, identifier: str) -> Evidence:
+        """Everything that can be observed of one identifier; the directory is the same for all and is added later."""
+        host = urlsplit(self._authority.directory).hostname or ""
         async with asyncio.TaskGroup() as group:
             rehearsed = group.create_task(self._rehearse(identifier), name=f"rehearse {identifier}")
-            here = group.create_task(self._looking.look_here(identifier), name=f"look here for {identifier}")
-            gateways = group.create_task(
-                _whole(self._looking.look_at_gateways(identifier)), name=f"look at gateways for {identifier}"
-            )
+            here = group.create_task(self._node.observe(identifier, host), name=f"observe this node: {identifier}")
+            web_servers = group.create_task(self._read_web_servers(identifier), name=f"read web servers: {identifier}")
         responder, rehearsal = rehearsed.result()
         return Evidence(
             identifier=identifier,
-            node=self._node,
-            addresses=self._addresses(),
+            node=self._context.node,
+            addresses=self._node.addresses(),
             rehearsal=rehearsal,
             responder=responder,
             here=here.result(),
-            gateways=gateways.result(),
-            past=self._memory.of(identifier),
+            gateways=web_servers.result(),
+            past=self._history.of(identifier),
         )
+
+    async def _check_directory(self) -> tuple[DirectoryCheck, ...]:
+        section = self._authority
+        return tuple(await check_directory(section.directory, section.root, section.addresses))
+
+    async def _read_web_servers(self, identifier: str) -> tuple[WebServerObservation, ...]:
+        """What the web servers of this node do with the identifier's challenge."""
+        return tuple(await asyncio.to_thread(self._web_servers.observe, identifier))
 
     async def _conclude(self, evidence: Evidence) -> Judgement:
         identifier = evidence.identifier
-        faults = [fault_found(self._node, fault, identifier) for fault in await self._find_faults(identifier)]
-        judgement = judged(self._policy, identifier, [*faults, *conclude(evidence)], evidence.rehearsal)
-        return with_impact(judgement, self._impact_on(identifier))
+        findings = [*await self._find_faults(identifier), *conclude(evidence)]
+        judgement = judged(self._context.policy, identifier, findings, evidence.rehearsal)
+        return with_impact(judgement, self.impact_on(identifier))
+
+    async def _find_faults(self, identifier: str) -> list[Finding]:
+        """What keeps the targets of the identifier's certificate from being written."""
+        certificate = self._certificates.get(identifier)
+        faults = await self._deployment.find_faults(certificate) if certificate is not None else []
+        return [fault_found(self._context.node, fault, identifier) for fault in faults]
 
     async def _rehearse(self, identifier: str) -> tuple[ResponderCheck | None, Rehearsal]:
+        now = self._context.clock.now
         responder = self._responders.get(identifier)
         if responder is None:
             request = unplanted(identifier, self._challenges.get(identifier, "http-01"))
-            if self._ask is None:
-                return None, unavailable(request, self._clock.now(), "no responder of this node answers for it")
-            return None, await self._ask(request)
+            if self._rehearsals is None:
+                return None, unavailable(request, now(), "no responder of this node answers for it")
+            return None, await self._rehearsals.request(request)
         async with planted(responder, identifier) as request:
-            here = await responder.answers(request)
-            if here.withheld:
-                return here, unavailable(request, self._clock.now(), here.withheld)
-            if self._ask is None:
-                return here, unavailable(request, self._clock.now(), "no collector is configured")
-            rehearsal = await self._ask(request)
-        self._memory.note(rehearsal)
-        return here, settled_later(rehearsal, self._memory.of(identifier))
+            check = await responder.answers(request)
+            if check.withheld:
+                return check, unavailable(request, now(), check.withheld)
+            if self._rehearsals is None:
+                return check, unavailable(request, now(), "no collector is configured")
+            rehearsal = await self._rehearsals.request(request)
+        self._history.note(rehearsal)
+        return check, settled_later(rehearsal, self._history.of(identifier))
 
 
-async def _whole(looks: Awaitable[Sequence[_Seen]]) -> tuple[_Seen, ...]:
-    return tuple(await looks)
+# --- rehearsals -------------------------------------------------------------------------------------------------------
+
+
+class Responder(Protocol):
+    """Answers challenges on this node; can show the body of a rehearsal in place of a key authorization."""
+
+    challenge_type: str
+
+    def rehearsed(self, token: str) -> str:
+        """The answer that is expected for that token: as a rule the body that is planted for it."""
+        ...
+
+    async def show(self, request: RehearsalRequest, body: str) -> None:
+        """Show `body` for the request's token and identifier, for `LONGEST_PLANTING_SECONDS` at most."""
+        ...
+
+    async def withdraw(self, request: RehearsalRequest) -> None:
+        """Stop showing it."""
+        ...
+
+    async def answers(self, request: RehearsalRequest) -> ResponderCheck:
+        """Whether the planted body comes back on this node (for dns-01: whether it was published)."""
+        ...
+
+
+@asynccontextmanager
+async def planted(responder: Responder, identifier: str) -> AsyncIterator[RehearsalRequest]:
+    """Plant a fresh token in the responder, and withdraw it at the end; yields what to request."""
+    token = REHEARSAL_MARK + secrets.token_urlsafe(32)
+    body = responder.rehearsed(token)
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    request = RehearsalRequest(identifier=identifier, challenge=responder.challenge_type, token=token, digest=digest)
+    try:
+        await responder.show(request, body)
+        yield request
+    finally:
+        await responder.withdraw(request)
+
+
+def unplanted(identifier: str, challenge: str) -> RehearsalRequest:
+    """What to request where somebody else answers the challenges: how far the path leads. Nothing is planted."""
+    token = secrets.token_urlsafe(32)
+    digest = digest_for(token)
+    return RehearsalRequest(identifier=identifier, challenge=challenge, token=token, digest=digest, planted=False)
+
+
+class RehearsalClient:
+    """Requests rehearsals from the collector, which passes them to the agent beside the CA."""
+
+    def __init__(self, client: PinnedClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+
+    async def request(self, request: RehearsalRequest) -> Rehearsal:
+        """The result; every failure on the way is an unavailable rehearsal."""
+        now = self._clock.now
+        try:
+            status, body = await self._client.request(
+                "POST",
+                "/v1/rehearsals",
+                timeout=ANSWER_SECONDS,
+                data=msgspec.json.encode(request),
+                headers={"Content-Type": "application/json"},
+            )
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return unavailable(request, now(), f"the collector cannot be reached: {error}")
+        if status != 200:
+            return unavailable(request, now(), f"the collector answered {status}: {_detail(body)}")
+        try:
+            return _decode_rehearsal(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return unavailable(request, now(), f"the collector's answer cannot be read: {error}")
+
+
+_decode_rehearsal = msgspec.json.Decoder(Rehearsal).decode
+
+
+class _Problem(msgspec.Struct):
+    """RFC 9457, as much of it as is shown."""
+
+    detail: str = ""
+
+
+def _detail(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=_Problem).detail
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "without a reason"
+
+
+def unavailable(request: RehearsalRequest, at: datetime, reason: str) -> Rehearsal:
+    """No rehearsal could be had, and why."""
+    return Rehearsal(
+        identifier=request.identifier,
+        challenge=request.challenge,
+        outcome=RehearsalOutcome.UNAVAILABLE,
+        at=at,
+        reason=reason,
+    )
+
+
+class RehearsalHistory:
+    """The last rehearsals of each identifier, to recognize what comes and goes. Bounded; in memory only."""
+
+    def __init__(self, longest: timedelta = FLAKY_WITHIN) -> None:
+        self._longest = longest
+        self._past: dict[str, deque[PastRehearsal]] = {}
+
+    def note(self, rehearsal: Rehearsal) -> None:
+        """Remember what matters of it."""
+        latest = look_of(rehearsal)
+        if latest is None:
+            return
+        past = self._past.setdefault(rehearsal.identifier, deque(maxlen=MOST_REMEMBERED))
+        past.append(latest)
+        while latest.at - past[0].at > self._longest:
+            past.popleft()
+
+    def of(self, identifier: str) -> tuple[PastRehearsal, ...]:
+        """Those of the identifier, latest last."""
+        return tuple(self._past.get(identifier, ()))

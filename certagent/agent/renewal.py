@@ -1,46 +1,33 @@
-"""One renewal: order, deploy, prove, report. What a killed one left is finished by the next start."""
+"""One renewal: order, deploy, prove, report. What a killed run left is finished by the next start."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 import msgspec
 
-from certagent.agent.mtls_fallback import MtlsFallback, RenewUnchallenged
+from certagent.agent.context import AgentContext
+from certagent.agent.deployment import DeploymentService
+from certagent.agent.orders import MtlsFallback, OrderPlacer
 from certagent.agent.preflight import Preflight
-from certagent.agent.reporter import Reporter, Run
-from certagent.agent.schedule import bounded
+from certagent.agent.reporter import Run
+from certagent.agent.schedule import Need, bounded_pause
 from certagent.config import CertificateSection
 from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.certificates import CertificateFacts, fingerprint_of
-from certagent.domain.deployments import Deployment, Generation
+from certagent.domain.deployments import Generation
 from certagent.domain.diagnosis.order_result import agreement, deployment_failed, order_failed, renewal_is_impossible
 from certagent.domain.findings import Finding, Severity, Verdict, worst_first
 from certagent.domain.orders import Failed, Issued, OrderOutcome
-from certagent.domain.policy import Judgement, Policy
-from certagent.domain.ports import Clock
+from certagent.domain.policy import Judgement
 from certagent.domain.rehearsals import Rehearsal
 from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scope
-from certagent.state import CertificateFolder, Last, State
-from certagent.state import RunRecord as Journal
+from certagent.state import CertificateFolder, Last, RunRecord
 
 log = logging.getLogger(__name__)
 
-SETTLE_LOOK_SECONDS = 2.0
-
-PlaceOrder = Callable[[CertificateSection, CertificateFolder], Awaitable[OrderOutcome]]
-Deploy = Callable[[CertificateSection, Generation], Awaitable[list[Deployment]]]
-Expecting = Callable[[CertificateSection], AbstractContextManager[None]]
-
-
-class Need(StrEnum):
-    """How much a new certificate is wanted."""
-
-    NONE = "none"  # it was asked for before its time
-    DUE = "due"
-    URGENT = "urgent"  # so little life is left that an order is placed although the verdict blocks
+SETTLE_PAUSE = timedelta(seconds=2)
+_SHORTEST_SETTLE_PAUSE = timedelta(milliseconds=50)
 
 
 class Renewed(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,46 +41,58 @@ class Renewed(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
+class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One run over one certificate. What it is at is on disk, for the start after a kill."""
+
+    certificate: CertificateSection
+    folder: CertificateFolder
+    run: Run
+    judgements: Sequence[Judgement] = ()
+    need: Need = Need.NONE
+
+    def record_step(self, step: str, generation: Generation | None = None) -> None:
+        """Say in the state folder what comes next. Raises OSError."""
+        record = RunRecord(
+            id=self.run.id,
+            certificate=self.certificate.name,
+            trigger=self.run.trigger,
+            step=step,
+            started_at=self.run.started_at,
+            generation=generation.number if generation is not None else None,
+        )
+        self.folder.save_run(record)
+
+
 class RenewalRunner:
-    """Renews one certificate at a time; whoever calls sees to it that no certificate is worked on twice."""
+    """Renews one certificate at a time; whoever calls makes sure that no certificate is worked on twice."""
 
     def __init__(
-        self,
-        node: str,
-        *,
-        state: State,
-        place_order: PlaceOrder,
-        renew_unchallenged: RenewUnchallenged,
-        deploy: Deploy,
-        expecting: Expecting,
-        preflight: Preflight,
-        reporter: Reporter,
-        policy: Policy,
-        clock: Clock,
+        self, context: AgentContext, orders: OrderPlacer, deployment: DeploymentService, preflight: Preflight
     ) -> None:
-        self._node = node
-        self._state = state
-        self._place_order = place_order
-        self._keeping = MtlsFallback(node, renew_unchallenged, policy.renewal, clock)
-        self._deploy = deploy
-        self._expecting = expecting
+        self._node = context.node
+        self._state = context.state
+        self._policy = context.policy
+        self._reporter = context.reporter
+        self._clock = context.clock
+        self._orders = orders
+        self._mtls_fallback = MtlsFallback(context, orders)
+        self._deployment = deployment
         self._preflight = preflight
-        self._reporter = reporter
-        self._policy = policy
-        self._clock = clock
         self._blocked_since: dict[str, datetime] = {}
 
+    # --- what there is --------------------------------------------------------------------------------------------
+
     def facts(self, name: str) -> CertificateFacts | None:
-        """The certificate that is proven, or else the newest one that was issued."""
+        """Of the certificate that is proven, or else the newest one that was issued."""
         return self._state.certificate(name).facts()
 
-    def is_unproven(self, certificate: CertificateSection) -> bool:
-        """Whether something was issued and not yet proven: to be deployed again, due or not."""
+    def has_unproven(self, certificate: CertificateSection) -> bool:
+        """Whether something was issued and is not proven yet: it has to be deployed again, due or not."""
         return self._unproven(self._state.certificate(certificate.name), certificate) is not None
 
-    def standing(self, certificate: CertificateSection) -> Generation | None:
-        """The same one with its pair, if it is as wanted: for all identifiers, not revoked, and no newer one waits to
-        be deployed."""
+    def current_generation(self, certificate: CertificateSection) -> Generation | None:
+        """The proven generation, if it is what the configuration wants: it covers all identifiers, is not revoked, and
+        no newer one waits to be deployed."""
         folder = self._state.certificate(certificate.name)
         generation = folder.proven()
         if generation is None or not generation.facts.covers(certificate.identifiers):
@@ -101,24 +100,7 @@ class RenewalRunner:
         is_last = self._unproven(folder, certificate) is None and not folder.is_revoked(generation)
         return generation if is_last else None
 
-    def take_back(self, certificate: CertificateSection, trigger: Trigger) -> bool:
-        """The certificate stands and is not due: what the last run complained of is no trouble any more, nor is one
-        that broke off because it could not write the state. False as long as that cannot be written."""
-        folder = self._state.certificate(certificate.name)
-        last, broken_off = folder.last(), folder.run()
-        try:
-            if broken_off is not None:
-                folder.save_run(broken_off)  # what cannot be written is no better yet
-            elif last is None or last.outcome not in (Outcome.FAILED, Outcome.BLOCKED):
-                return True
-            run = self._reporter.begin(RunKind.RENEWAL, trigger)
-            scope = certificate_scope(certificate.name)
-            self._reporter.end(run, Outcome.DONE, scopes=[scope], certificate=certificate.name)
-            folder.end_run(Last(outcome=Outcome.DONE, at=self._clock.now()))
-        except OSError as error:
-            log.warning("what a run of %s left in the state stays: %s", certificate.name, error.strerror)
-            return False
-        return True
+    # --- one run --------------------------------------------------------------------------------------------------
 
     async def run(
         self,
@@ -129,67 +111,119 @@ class RenewalRunner:
         need: Need,
     ) -> Renewed:
         """From the verdict to the proof. Always ends in a report; what preflight warned of is shown with the result."""
-        with self._expecting(certificate):
-            renewed = await self._run(certificate, judgements, trigger, need)
+        with self._deployment.expect_reload(certificate):
+            attempt = self._begin(certificate, trigger, judgements, need)
+            renewed = await self._run(attempt)
         seen = [finding for judgement in judgements for finding in judgement.findings]
         warnings = tuple(finding for finding in seen if finding.severity.at_least(Severity.WARN))
         return msgspec.structs.replace(renewed, findings=(*renewed.findings, *warnings))
 
-    async def _run(
-        self, certificate: CertificateSection, judgements: Sequence[Judgement], trigger: Trigger, need: Need
-    ) -> Renewed:
-        folder = self._state.certificate(certificate.name)
-        run = self._reporter.begin(RunKind.RENEWAL, trigger)
-        folder.save_run(_journal(run, certificate.name, "preflight"))
-        unproven = self._unproven(folder, certificate)
+    async def _run(self, attempt: _Attempt) -> Renewed:
+        attempt.record_step("preflight")
+        unproven = self._unproven(attempt.folder, attempt.certificate)
         if unproven is not None:
-            return await self._deploy_and_prove(certificate, unproven, run, [])
-        blocks = [judgement for judgement in judgements if judgement.verdict is Verdict.BLOCK]
-        if not self._may_order(certificate.name, blocks, trigger, need):
-            return await self._keep(certificate, judgements, run, [], need, Outcome.BLOCKED)
-        await self._settle(judgements, self.facts(certificate.name))
-        folder.save_run(_journal(run, certificate.name, "order"))
-        outcome = await self._order(certificate, folder)
-        findings = agreement(self._node, judgements, outcome)
+            return await self._deploy_and_prove(attempt, unproven, [])
+        if not self._may_order(attempt):
+            return await self._fall_back(attempt, [], Outcome.BLOCKED)
+        await self._settle(attempt.judgements, attempt.folder.facts())
+        attempt.record_step("order")
+        outcome = await self._order(attempt)
+        findings = agreement(self._node, attempt.judgements, outcome)
         if isinstance(outcome, Failed):
-            again = await self._preflight.judge(certificate.identifiers)
-            findings = [*order_failed(self._node, certificate.identifiers, outcome, again), *findings]
-            may_keep = need if blocks or need is Need.URGENT else Need.NONE
-            renewed = await self._keep(certificate, judgements, run, findings, may_keep, Outcome.FAILED)
-            retry_at = self._clock.now() + outcome.retry_after if outcome.retry_after is not None else None
-            return msgspec.structs.replace(renewed, retry_at=retry_at)
-        generation = folder.add_generation(outcome.key_pem, outcome.chain_pem)
-        folder.forget_order()
-        folder.forget_unchallenged()
-        return await self._deploy_and_prove(certificate, generation, run, findings)
+            return await self._end_failed_order(attempt, outcome, findings)
+        generation = attempt.folder.add_generation(outcome.key_pem, outcome.chain_pem)
+        attempt.folder.forget_order()
+        attempt.folder.forget_unchallenged()
+        return await self._deploy_and_prove(attempt, generation, findings)
 
-    async def _order(self, certificate: CertificateSection, folder: CertificateFolder) -> OrderOutcome:
-        """An order whose pair is a generation already, because a run was killed just then, has nothing new to give."""
-        outcome = await self._place_order(certificate, folder)
-        if isinstance(outcome, Issued) and folder.holds(fingerprint_of(outcome.chain_pem)):
-            folder.forget_order()
-            outcome = await self._place_order(certificate, folder)
+    async def _order(self, attempt: _Attempt) -> OrderOutcome:
+        """An order whose pair is already a generation, because a run was killed just then, yields nothing new."""
+        outcome = await self._orders.place(attempt.certificate, attempt.folder)
+        if isinstance(outcome, Issued) and attempt.folder.holds(fingerprint_of(outcome.chain_pem)):
+            attempt.folder.forget_order()
+            outcome = await self._orders.place(attempt.certificate, attempt.folder)
         return outcome
 
-    async def _keep(
-        self,
-        certificate: CertificateSection,
-        judgements: Sequence[Judgement],
-        run: Run,
-        findings: list[Finding],
-        need: Need,
-        otherwise: Outcome,
-    ) -> Renewed:
-        """No order, or none that came to anything: what is due is kept alive without a challenge, if that can be."""
-        folder = self._state.certificate(certificate.name)
+    async def _end_failed_order(self, attempt: _Attempt, failed: Failed, findings: list[Finding]) -> Renewed:
+        """Judge again, for the reason that the CA hides; renew by mTLS if that cannot wait."""
+        identifiers = attempt.certificate.identifiers
+        again = await self._preflight.judge(identifiers)
+        findings = [*order_failed(self._node, identifiers, failed, again), *findings]
+        if not _blocks(attempt.judgements) and attempt.need is not Need.URGENT:
+            attempt = msgspec.structs.replace(attempt, need=Need.NONE)
+        renewed = await self._fall_back(attempt, findings, Outcome.FAILED)
+        retry_at = self._clock.now() + failed.retry_after if failed.retry_after is not None else None
+        return msgspec.structs.replace(renewed, retry_at=retry_at)
+
+    async def _fall_back(self, attempt: _Attempt, findings: list[Finding], otherwise: Outcome) -> Renewed:
+        """No order, or a failed one: what is due is renewed without a challenge, if that is possible."""
         note = "withheld before any order" if otherwise is Outcome.BLOCKED else None
-        if need is Need.NONE:
-            return self._end(certificate, run, otherwise, findings, note=note)
-        folder.save_run(_journal(run, certificate.name, "keep"))
-        generation, said = await self._keeping.keep(certificate, folder, judgements)
+        if attempt.need is Need.NONE:
+            return self._end(attempt, otherwise, findings, note=note)
+        attempt.record_step("keep")
+        generation, more = await self._mtls_fallback.renew(attempt.certificate, attempt.folder, attempt.judgements)
+        findings = [*more, *findings]
         if generation is None:
-            return self._end(certificate, run, otherwise, [*said, *findings], note=note)
-        return await self._deploy_and_prove(certificate, generation, run, [*said, *findings], Outcome.KEPT)
+            return self._end(attempt, otherwise, findings, note=note)
+        return await self._deploy_and_prove(attempt, generation, findings, Outcome.KEPT)
+
+    async def _deploy_and_prove(
+        self, attempt: _Attempt, generation: Generation, findings: list[Finding], outcome: Outcome = Outcome.DONE
+    ) -> Renewed:
+        attempt.record_step("deploy", generation)
+        deployments = await self._deployment.deploy(attempt.certificate, generation)
+        failed = [finding for deployment in deployments for finding in deployment_failed(self._node, deployment)]
+        is_good = all(deployment.is_good for deployment in deployments)
+        if is_good:
+            attempt.folder.set_proven(generation.number)
+        if is_good and outcome is not Outcome.KEPT:
+            self._blocked_since.pop(attempt.certificate.name, None)
+        outcome = outcome if is_good else Outcome.FAILED
+        return self._end(attempt, outcome, [*failed, *findings], fingerprint=generation.facts.fingerprint)
+
+    def _end(
+        self,
+        attempt: _Attempt,
+        outcome: Outcome,
+        findings: list[Finding],
+        *,
+        note: str | None = None,
+        fingerprint: str | None = None,
+    ) -> Renewed:
+        """Report, then forget the record of the run. The preflight's findings have a report of their own."""
+        name = attempt.certificate.name
+        findings = [*findings, *self._about_lifetime(name)]
+        graded = worst_first([self._policy.grade(finding) for finding in findings])
+        if outcome is Outcome.DONE and any(finding.severity.at_least(Severity.WARN) for finding in graded):
+            outcome = Outcome.FOUND
+        self._report(attempt.certificate, attempt.run, outcome, graded)
+        attempt.folder.end_run(Last(outcome=outcome, at=self._clock.now()))
+        return Renewed(name=name, outcome=outcome, note=note, fingerprint=fingerprint, findings=tuple(graded))
+
+    # --- around the runs ------------------------------------------------------------------------------------------
+
+    def give_up(self, certificate: CertificateSection, run: Run, finding: Finding) -> Renewed:
+        """A run that could not even begin, or not write its state: reported as failed; the state stays as it is."""
+        graded = self._policy.grade(finding)
+        self._report(certificate, run, Outcome.FAILED, [graded])
+        return Renewed(name=certificate.name, outcome=Outcome.FAILED, findings=(graded,))
+
+    def clear_failure(self, certificate: CertificateSection, trigger: Trigger) -> bool:
+        """The certificate is as wanted and not due: what the last run complained of is over, and so is a run that broke
+        off because it could not write the state. False while that cannot be written."""
+        folder = self._state.certificate(certificate.name)
+        last, broken_off = folder.last(), folder.run()
+        try:
+            if broken_off is not None:
+                folder.save_run(broken_off)  # what cannot be written is no better yet
+            elif last is None or last.outcome not in (Outcome.FAILED, Outcome.BLOCKED):
+                return True
+            self._report(certificate, self._reporter.begin(RunKind.RENEWAL, trigger), Outcome.DONE)
+            folder.end_run(Last(outcome=Outcome.DONE, at=self._clock.now()))
+        except OSError as error:
+            log.warning("what a run of %s left in the state stays: %s", certificate.name, error.strerror)
+            return False
+        return True
 
     async def finish_interrupted(self, certificate: CertificateSection) -> None:
         """Report a killed run under its own id, and bring what is issued into its proven place. Run at each start."""
@@ -203,57 +237,25 @@ class RenewalRunner:
         newest = folder.newest() if killed is not None else self._unproven(folder, certificate)
         if newest is None or newest.facts.not_after <= self._clock.now():
             return
-        run = self._reporter.begin(RunKind.RENEWAL, Trigger.START)
-        folder.save_run(_journal(run, certificate.name, "deploy", newest.number))
-        await self._deploy_and_prove(certificate, newest, run, [])
+        await self._deploy_and_prove(self._begin(certificate, Trigger.START), newest, [])
 
-    async def _deploy_and_prove(
+    def _begin(
         self,
         certificate: CertificateSection,
-        generation: Generation,
-        run: Run,
-        findings: list[Finding],
-        outcome: Outcome = Outcome.DONE,
-    ) -> Renewed:
-        folder = self._state.certificate(certificate.name)
-        folder.save_run(_journal(run, certificate.name, "deploy", generation.number))
-        deployments = await self._deploy(certificate, generation)
-        failed = [finding for one in deployments for finding in deployment_failed(self._node, one)]
-        is_good = all(deployment.is_good for deployment in deployments)
-        if is_good:
-            folder.set_proven(generation.number)
-        if is_good and outcome is not Outcome.KEPT:
-            self._blocked_since.pop(certificate.name, None)
-        outcome = outcome if is_good else Outcome.FAILED
-        return self._end(certificate, run, outcome, [*failed, *findings], fingerprint=generation.facts.fingerprint)
+        trigger: Trigger,
+        judgements: Sequence[Judgement] = (),
+        need: Need = Need.NONE,
+    ) -> _Attempt:
+        folder, run = self._state.certificate(certificate.name), self._reporter.begin(RunKind.RENEWAL, trigger)
+        return _Attempt(certificate=certificate, folder=folder, run=run, judgements=judgements, need=need)
 
-    def _end(
-        self,
-        certificate: CertificateSection,
-        run: Run,
-        outcome: Outcome,
-        findings: list[Finding],
-        *,
-        note: str | None = None,
-        fingerprint: str | None = None,
-    ) -> Renewed:
-        """Report, then forget the journal. The preflight's findings have a report of their own."""
-        said = [*findings, *self._about_its_life(certificate.name)]
-        graded = worst_first([self._policy.grade(finding) for finding in said])
-        if outcome is Outcome.DONE and any(finding.severity.at_least(Severity.WARN) for finding in graded):
-            outcome = Outcome.FOUND
-        scope = certificate_scope(certificate.name)
-        self._reporter.end(run, outcome, scopes=[scope], findings=graded, certificate=certificate.name)
-        self._state.certificate(certificate.name).end_run(Last(outcome=outcome, at=self._clock.now()))
-        return Renewed(
-            name=certificate.name,
-            outcome=outcome,
-            note=note,
-            fingerprint=fingerprint,
-            findings=tuple(graded),
-        )
+    def _report(
+        self, certificate: CertificateSection, run: Run, outcome: Outcome, findings: Sequence[Finding] = ()
+    ) -> None:
+        scopes = [certificate_scope(certificate.name)]
+        self._reporter.end(run, outcome, scopes=scopes, findings=findings, certificate=certificate.name)
 
-    def _about_its_life(self, name: str) -> list[Finding]:
+    def _about_lifetime(self, name: str) -> list[Finding]:
         facts = self.facts(name)
         return list(renewal_is_impossible(self._node, name, facts, self._policy)) if facts is not None else []
 
@@ -267,49 +269,42 @@ class RenewalRunner:
         due_at = newest.facts.due_at(self._policy.renewal.due_after)
         return newest if is_usable and due_at > self._clock.now() else None
 
-    def _may_order(self, name: str, blocks: Sequence[Judgement], trigger: Trigger, need: Need) -> bool:
-        """The verdict, but for probing: one order per interval, and always near expiry. A request never probes."""
+    def _may_order(self, attempt: _Attempt) -> bool:
+        """As the verdict says, except for probing: one order per interval, and always near expiry. A request never
+        probes."""
+        name, blocks = attempt.certificate.name, _blocks(attempt.judgements)
         if not blocks:
             self._blocked_since.pop(name, None)
             return True
-        unable = any(
-            has_trait(finding.code, Trait.OWN_INABILITY) for judgement in blocks for finding in judgement.findings
-        )
+        codes = {finding.code for judgement in blocks for finding in judgement.findings}
+        is_unable = any(has_trait(code, Trait.OWN_INABILITY) for code in codes)
         now = self._clock.now()
         since = min(self._blocked_since.setdefault(name, now), now)  # the clock may have been set back
-        if unable or trigger is Trigger.REQUEST:
+        if is_unable or attempt.run.trigger is Trigger.REQUEST:
             return False
-        if need is Need.URGENT or now - since >= self._policy.renewal.probe_every:
+        if attempt.need is Need.URGENT or now - since >= self._policy.renewal.probe_every:
             self._blocked_since[name] = now
             return True
         return False
 
     async def _settle(self, judgements: Sequence[Judgement], facts: CertificateFacts | None) -> None:
-        """Wait, bounded, until the CA has forgotten what it had read and closed what it held open before."""
-        longest = bounded(self._policy.renewal.settle_longest, facts, self._clock.now())
+        """Wait, bounded, until the CA has forgotten what it had read and closed what it had open before."""
+        longest = bounded_pause(self._policy.renewal.settle_longest, facts, self._clock.now())
         deadline = self._clock.monotonic() + longest.total_seconds()
         for judgement in judgements:
             rehearsal = judgement.rehearsal
             while rehearsal is not None and not self._is_settled(rehearsal) and self._clock.monotonic() < deadline:
-                await self._clock.sleep(self._settle_pause(rehearsal))
+                await self._clock.sleep(self._settle_pause(rehearsal).total_seconds())
                 rehearsal = await self._preflight.rehearse(judgement.identifier)
 
     def _is_settled(self, rehearsal: Rehearsal) -> bool:
         return not rehearsal.stale and (rehearsal.settles_at is None or rehearsal.settles_at <= self._clock.now())
 
-    def _settle_pause(self, rehearsal: Rehearsal) -> float:
+    def _settle_pause(self, rehearsal: Rehearsal) -> timedelta:
         if rehearsal.settles_at is None:
-            return SETTLE_LOOK_SECONDS
-        left = rehearsal.settles_at - self._clock.now()
-        return max(left, timedelta(milliseconds=50)).total_seconds()
+            return SETTLE_PAUSE
+        return max(rehearsal.settles_at - self._clock.now(), _SHORTEST_SETTLE_PAUSE)
 
 
-def _journal(run: Run, name: str, step: str, generation: int | None = None) -> Journal:
-    return Journal(
-        id=run.id,
-        certificate=name,
-        trigger=run.trigger,
-        step=step,
-        started_at=run.started_at,
-        generation=generation,
-    )
+def _blocks(judgements: Sequence[Judgement]) -> list[Judgement]:
+    return [judgement for judgement in judgements if judgement.verdict is Verdict.BLOCK]

@@ -1,52 +1,54 @@
 """Asks the CA, where it offers that (RFC 9773), when it would have this node's certificates renewed."""
 
-from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
+from certagent.agent.context import AgentContext
+from certagent.agent.lifecycle import Lifecycle
+from certagent.agent.renewal import RenewalRunner
 from certagent.agent.schedule import Schedule
 from certagent.domain.deployments import Generation
-from certagent.domain.ports import Clock
-from certagent.issuance.renewal_info import RenewalInfo
+from certagent.issuance.renewal_info import RenewalInfoClient
 
-AskAll = Callable[[Sequence[bytes]], Awaitable[Sequence[RenewalInfo]]]
-"""What the CA suggests for each of the chains, PEM."""
 FIRST_PAUSE = timedelta(seconds=30)  # a start has more urgent things to do
 USUAL_PAUSE = timedelta(hours=6)
 
 
 class RenewalInfoPoller:
-    """`standing` gives a certificate's current generation, None where there is none that is as wanted."""
+    """What the CA suggests for the certificates that are as wanted goes into the schedule."""
 
     def __init__(
         self,
-        names: Sequence[str],
-        *,
-        standing: Callable[[str], Generation | None],
-        ask: AskAll,
+        context: AgentContext,
+        client: RenewalInfoClient,
+        renewal: RenewalRunner,
         schedule: Schedule,
-        wake: Callable[[], None],
-        clock: Clock,
+        lifecycle: Lifecycle,
     ) -> None:
-        self._names = names
-        self._standing = standing
-        self._ask = ask
+        self._clock = context.clock
+        self._certificates = [section for section in context.settings.certificate if section.manage]
+        self._client = client
+        self._renewal = renewal
         self._schedule = schedule
-        self._wake = wake
-        self._clock = clock
+        self._lifecycle = lifecycle
 
     async def run(self) -> None:
-        """For ever, as often as the CA allows."""
+        """Ask as often as the CA allows; never returns."""
         pause = FIRST_PAUSE
         while True:
             await self._clock.sleep(pause.total_seconds())
-            pause = await self.round()
+            pause = await self.poll()
 
-    async def round(self) -> timedelta:
-        """Ask about all of them once; the pause until the next round."""
-        found = {name: generation for name in self._names if (generation := self._standing(name)) is not None}
-        advised = await self._ask([generation.chain_pem for generation in found.values()]) if found else ()
-        for (name, generation), advice in zip(found.items(), advised, strict=True):
-            if advice.window is not None:
-                self._schedule.advise(name, generation.facts, advice.window, self._clock.now())
-        self._wake()
-        return min((advice.again_in for advice in advised), default=USUAL_PAUSE)
+    async def poll(self) -> timedelta:
+        """Ask about all of them once; the pause until the next time."""
+        current = self._current_generations()
+        chains = [generation.chain_pem for generation in current.values()]
+        answers = await self._client.ask(chains) if chains else []
+        for (name, generation), info in zip(current.items(), answers, strict=True):
+            if info.window is not None:
+                self._schedule.suggest(name, generation.facts, info.window, self._clock.now())
+        self._lifecycle.wake()
+        return min((info.again_in for info in answers), default=USUAL_PAUSE)
+
+    def _current_generations(self) -> dict[str, Generation]:
+        found = {section.name: self._renewal.current_generation(section) for section in self._certificates}
+        return {name: generation for name, generation in found.items() if generation is not None}

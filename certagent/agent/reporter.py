@@ -1,4 +1,4 @@
-"""One run, one report: numbers it, spools it, and says it in the journal. Without a collector the journal is all."""
+"""One run, one report: spooled, and written to the journal. Without a collector the journal is all there is."""
 
 import logging
 import uuid
@@ -15,13 +15,13 @@ from certagent.reporting import Spool
 
 log = logging.getLogger(__name__)
 
-_MOST_UNKEPT = 1000
+_MOST_UNSAVED = 1000
 
 _LEVELS = {Severity.FATAL: logging.ERROR, Severity.ERROR: logging.ERROR, Severity.WARN: logging.WARNING}
 
 
 class Run:
-    """A run that has begun: its identity, what it is for, and when it began."""
+    """A run that has begun: its id, its kind, what triggered it, and when it began."""
 
     def __init__(self, kind: RunKind, trigger: Trigger, started_at: datetime, identity: str | None = None) -> None:
         self.id = identity or uuid.uuid4().hex
@@ -37,7 +37,7 @@ class Reporter:
         self.agent = agent
         self._spool = spool
         self._clock = clock
-        self._unkept: deque[Report] = deque(maxlen=_MOST_UNKEPT)
+        self._unsaved: deque[Report] = deque(maxlen=_MOST_UNSAVED)
 
     def waiting(self) -> int:
         """How many reports are not delivered yet."""
@@ -59,10 +59,11 @@ class Reporter:
         changes: Sequence[FileChange] = (),
         inventory: Inventory | None = None,
     ) -> Report:
-        """Say what the run came to; on disk when this returns, if the disk takes it. One at a time: where others may
+        """Report what the run came to; on disk when this returns, if the disk takes it. One at a time: where others may
         report meanwhile, from the event loop's own thread.
 
         Findings of the judgements are the report's, too."""
+        rehearsals = [judgement.rehearsal for judgement in judgements]
         report = Report(
             id=run.id,
             agent=self.agent,
@@ -76,39 +77,39 @@ class Reporter:
             findings=(*findings, *(finding for judgement in judgements for finding in judgement.findings)),
             certificate=certificate,
             verdicts={judgement.identifier: judgement.verdict for judgement in judgements},
-            rehearsals=tuple(without_secrets(one.rehearsal) for one in judgements if one.rehearsal is not None),
+            rehearsals=tuple(without_secrets(rehearsal) for rehearsal in rehearsals if rehearsal is not None),
             changes=tuple(without_secrets(change) for change in changes),
             inventory=inventory,
         )
-        _say(report)
-        return report if self._spool is None else self._keep(self._spool, report)
+        _log(report)
+        return report if self._spool is None else self._save(self._spool, report)
 
     def flush(self) -> None:
-        """Once more for what the disk did not take, before the process ends."""
-        if self._spool is not None and self._unkept:
-            self._keep_all(self._spool)
+        """Try again to save what the disk did not take, before the process ends."""
+        if self._spool is not None and self._unsaved:
+            self._save_all(self._spool)
 
-    def _keep(self, spool: Spool, report: Report) -> Report:
+    def _save(self, spool: Spool, report: Report) -> Report:
         """On disk; where the disk does not take it, in memory until it does."""
-        self._unkept.append(report)
-        return self._keep_all(spool) or report
+        self._unsaved.append(report)
+        return self._save_all(spool) or report
 
-    def _keep_all(self, spool: Spool) -> Report | None:
-        """The last of them as it is kept; None while one is not."""
-        kept = None
+    def _save_all(self, spool: Spool) -> Report | None:
+        """The last of them as the spool has it; None while one is not saved."""
+        saved = None
         try:
-            while self._unkept:
-                kept = spool.append(self._unkept[0])
-                self._unkept.popleft()
+            while self._unsaved:
+                saved = spool.append(self._unsaved[0])
+                self._unsaved.popleft()
         except OSError as error:
-            log.error("%d reports cannot be kept on disk: %s", len(self._unkept), error)
+            log.error("%d reports cannot be kept on disk: %s", len(self._unsaved), error)
             return None
-        return kept
+        return saved
 
 
-def _say(report: Report) -> None:
+def _log(report: Report) -> None:
     if report.kind is not RunKind.INVENTORY:
-        what = report.certificate or ", ".join(report.scopes)
-        log.info("%s of %s (%s): %s", report.kind, what, report.trigger, report.outcome)
+        subject = report.certificate or ", ".join(report.scopes)
+        log.info("%s of %s (%s): %s", report.kind, subject, report.trigger, report.outcome)
     for finding in report.findings:
         log.log(_LEVELS.get(finding.severity, logging.INFO), "%s: %s", finding.code, finding.explanation)

@@ -1,4 +1,4 @@
-"""Who answers the challenges of this node's certificates: one solver for each, opened once."""
+"""What answers the challenges of this node's certificates: one solver for each, opened once."""
 
 from contextlib import AsyncExitStack
 from typing import Generic, Protocol, TypeVar
@@ -53,7 +53,7 @@ def _listener(certificate: CertificateSection, listen: str, clock: Clock) -> Htt
 
 
 def _solver(settings: AgentSettings, certificate: CertificateSection, state: State, clock: Clock) -> ChallengeResponder:
-    """One that listens nowhere."""
+    """A solver that does not listen by itself."""
     name = certificate.name
     match certificate.solver:
         case Rfc2136Solver() as solver:
@@ -72,7 +72,7 @@ def _solver(settings: AgentSettings, certificate: CertificateSection, state: Sta
 
 
 class RecordJournal(Generic[_Record]):
-    """What a solver put out and has to take away again: one record of the state folder for each certificate."""
+    """What a solver published and has to clean up: one record of the state folder for each certificate."""
 
     def __init__(self, state: State, name: str, kind: type[tuple[_Record, ...]]) -> None:
         self._state = state
@@ -80,9 +80,9 @@ class RecordJournal(Generic[_Record]):
         self._kind = kind
 
     def load(self) -> tuple[_Record, ...]:
-        """What was put out and not taken away."""
+        """What was published and not cleaned up."""
         return self._state.read_record(self._name, self._kind) or ()
 
     def save(self, records: tuple[_Record, ...]) -> None:
-        """Keep it."""
+        """Replace the record."""
         self._state.write_record(self._name, records)

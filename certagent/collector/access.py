@@ -1,35 +1,46 @@
-"""Who may: tokens, certificates, sessions, roles, and the Host header. Decides for every request before its handler."""
+"""What every request passes before its handler: errors as documents (RFC 9457), the Host header, credentials, roles."""
 
 import asyncio
 import hmac
 import ipaddress
+import logging
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from certagent.collector.problems import Handler, HttpProblem
-from certagent.collector.store import Caller, Store, TokenRole
-from certagent.collector.tokens import certificate_digest_of, digest_of, session_digest_of
+from certagent.collector.credentials import (
+    ValidTokens,
+    certificate_digest_of,
+    digest_of,
+    find_caller,
+    read_tokens,
+    session_digest_of,
+)
+from certagent.collector.records import Caller, StoreFailed, TokenRole
+from certagent.collector.store import Store
 from certagent.domain.ports import Clock
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/login"})
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 AGENTS = frozenset({TokenRole.AGENT, TokenRole.AUTHORITY})
 READERS = frozenset({TokenRole.OPERATOR, TokenRole.VIEWER})
 """Who may read the whole fleet."""
 
-_ASSETS = "/assets/"  # style and script, the same for everybody
 _REMEMBER_SECONDS = 1.0
 _MOST_REMEMBERED = 20_000
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Credential(msgspec.Struct, frozen=True):
-    """What a request is recognised by. `secret` binds forms to it; `by_browser`: sent without anybody's doing;
+    """What a request is recognised by. `secret` binds forms to it; `by_browser`: a browser sends it by itself;
     `expires_at`: a certificate's end, however long the connection lasts that it opened."""
 
     digest: str
@@ -40,27 +51,91 @@ class Credential(msgspec.Struct, frozen=True):
 
 caller_key: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 credential_key: web.RequestKey[Credential] = web.RequestKey("credential", Credential)
+encode = msgspec.json.Encoder().encode
+
+
+class HttpProblem(Exception):
+    """What the caller did wrong, or what the collector cannot do now. `extra` are further members of the document."""
+
+    def __init__(self, status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any):
+        super().__init__(detail)
+        self.status = status
+        self.headers = headers or {}
+        self.document = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extra}
+
+    def response(self) -> web.Response:
+        """The problem as it is sent."""
+        return web.Response(
+            status=self.status,
+            body=msgspec.json.encode(self.document),
+            content_type="application/problem+json",
+            headers=self.headers,
+        )
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """An answer that is one page of a list of these: `{"items": [...], "next": cursor|null}`."""
+
+    item: type
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One entry of the route table: what aiohttp serves, who may, and what /openapi.json describes.
+
+    `roles`: None for everybody, even without a credential. `summary`: empty for what is not described. `body`: a type.
+    `answer`: a type, a `Listing`, a media type as text; None: the connection is upgraded. `query`: JSON Schemas.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    roles: frozenset[TokenRole] | None
+    summary: str = ""
+    body: Any = None
+    answer: Any = None
+    query: Mapping[str, Any] = {}
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Check the caller's role, then call the handler. Raises `HttpProblem` 403."""
+        if self.roles is not None and request[caller_key].role not in self.roles:
+            wanted = " or ".join(sorted(self.roles))
+            detail = f"this needs the role {wanted}, not {request[caller_key].role}"
+            raise HttpProblem(403, "Forbidden", detail)
+        return await self.handler(request)
+
+
+class HostNames(msgspec.Struct):
+    """The names that the collector answers to: by its configuration, and by the certificate that it serves now."""
+
+    configured: frozenset[str]
+    served: frozenset[str] = frozenset()
+
+    def __contains__(self, host: str) -> bool:
+        return host in self.configured or host in self.served
 
 
 class Access:
-    """Recognises callers. What the store said is believed for a second, so a revoked token lives that much longer."""
+    """Recognises callers. An answer of the store is valid for a second, so a revoked token lives that much longer."""
 
-    def __init__(self, store: Store, clock: Clock, names: frozenset[str]) -> None:
+    def __init__(self, store: Store, clock: Clock, names: HostNames) -> None:
         self._store = store
         self._clock = clock
-        self._configured = names
-        self._served: Callable[[], frozenset[str]] = frozenset
-        self._valid: Mapping[str, Caller] = {}
+        self._names = names
+        self._open_paths: frozenset[str] = frozenset()
+        self._valid = ValidTokens()
         self._read_at = -_REMEMBER_SECONDS
         self._reading = asyncio.Lock()
         self._remembered: dict[str, tuple[float, Caller | None]] = {}
 
-    def answer_for(self, names: Callable[[], frozenset[str]]) -> None:
-        """Also answer for these names (those of the certificate that is served now)."""
-        self._served = names
+    def serve(self, application: web.Application, routes: Iterable[Route]) -> None:
+        """Let the application serve these routes, each for its roles."""
+        table = list(routes)
+        add = {"GET": web.get, "POST": web.post}
+        self._open_paths = frozenset(route.path for route in table if route.roles is None)
+        application.add_routes([add[route.method](route.path, route.handle) for route in table])
 
     def forget(self, credential: Credential) -> None:
-        """Ask the store again: it has been ended."""
+        """Ask the store again: the session has been ended."""
         self._remembered.pop(credential.digest, None)
 
     async def still_holds(self, credential: Credential, caller: Caller) -> bool:
@@ -77,12 +152,13 @@ class Access:
         return self.seconds_left(credential) == 0.0
 
     def middleware(self) -> Middleware:
-        """Checks Host and credential, and that what a browser sends by itself is not used by another site."""
+        """Checks Host and credential, and that no other site uses what a browser sends by itself."""
 
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
             self._check_host(request)
-            if request.path not in OPEN_PATHS and not request.path.startswith(_ASSETS):
+            resource = request.match_info.route.resource
+            if resource is None or resource.canonical not in self._open_paths:
                 await self._admit(request)
             return await handler(request)
 
@@ -96,37 +172,37 @@ class Access:
                     check_same_origin(request)
                 request[caller_key], request[credential_key] = caller, credential
                 return
-        raise _who_are_you(request)
+        raise _unauthorized(request)
 
     async def _recognise(self, digest: str) -> Caller | None:
         """Whose that is. All tokens are read at once: thousands of agents come in the same second."""
         if self._clock.monotonic() - self._read_at >= _REMEMBER_SECONDS:
             await self._read()
-        return self._valid.get(digest) or await self._look_up(digest)
+        return self._valid.callers.get(digest) or await self._look_up(digest)
 
     async def _read(self) -> None:
         async with self._reading:
             now = self._clock.monotonic()
             if now - self._read_at >= _REMEMBER_SECONDS:
-                self._valid = await self._store.callers()
+                self._valid = await self._store.read(read_tokens, self._valid)
                 self._read_at = now
 
     async def _look_up(self, digest: str) -> Caller | None:
-        """One that was not there a moment ago, or a session; the answer is remembered, whoever comes again."""
+        """A token that is newer than the last reading, or a session; either answer is remembered."""
         now = self._clock.monotonic()
         known = self._remembered.get(digest)
         if known is not None and now - known[0] < _REMEMBER_SECONDS:
             return known[1]
         if len(self._remembered) >= _MOST_REMEMBERED:
             self._remembered.clear()
-        caller = await self._store.caller(digest)
+        caller = await self._store.read(find_caller, digest, self._clock.now())
         self._remembered[digest] = (now, caller)
         return caller
 
     def _check_host(self, request: web.Request) -> None:
-        """RFC 9110 section 7.4: a request for a name that is not ours is misdirected (DNS rebinding, for one)."""
+        """RFC 9110 section 7.4: a request for another host's name is misdirected (DNS rebinding, for one)."""
         host = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
-        if host in self._configured | self._served() or host == "localhost":
+        if host in self._names or host == "localhost":
             return
         transport = request.transport
         reached = transport.get_extra_info("sockname")[0] if transport is not None else None
@@ -135,13 +211,39 @@ class Access:
         raise HttpProblem(421, "Misdirected Request", f"this collector does not answer for {host!r}")
 
 
-def caller_of(request: web.Request, *roles: TokenRole) -> Caller:
-    """The caller, who must have one of these roles. Raises `HttpProblem` 403."""
-    caller = request[caller_key]
-    if caller.role not in roles:
-        wanted = " or ".join(sorted(roles))
-        raise HttpProblem(403, "Forbidden", f"this needs the role {wanted}, not {caller.role}")
-    return caller
+@web.middleware
+async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into its document; aiohttp's errors, too."""
+    try:
+        return await handler(request)
+    except HttpProblem as problem:
+        return problem.response()
+    except StoreFailed as error:
+        log.error("%s %s: %s", request.method, request.path, error)
+        retry = {"Retry-After": "5"}
+        return HttpProblem(503, "Service Unavailable", "the store cannot do its work now", headers=retry).response()
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return HttpProblem(error.status, error.reason, error.text or error.reason, headers=allowed).response()
+    except web.RequestPayloadError as error:
+        return HttpProblem(400, "Bad Request", f"the body cannot be read: {error}").response()
+    except (ConnectionError, TimeoutError):
+        raise  # the client is gone
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return HttpProblem(500, "Internal Server Error", "the collector failed; its log says how").response()
+
+
+def json_response(value: object) -> web.Response:
+    """The value as a JSON document."""
+    return web.Response(body=encode(value), content_type="application/json")
+
+
+def caller_of(request: web.Request) -> Caller:
+    """The caller, who has one of the route's roles."""
+    return request[caller_key]
 
 
 def session_cookie(request: web.Request) -> str:
@@ -150,14 +252,14 @@ def session_cookie(request: web.Request) -> str:
 
 
 def form_token_of(request: web.Request) -> str:
-    """What a form of ours must send back: another site can neither read nor guess it."""
+    """What a form of the dashboard must send back: another site can neither read nor guess it."""
     return hmac.new(request[credential_key].secret.encode(), b"form", "sha256").hexdigest()
 
 
 def check_form_token(request: web.Request, sent: object) -> None:
-    """Raises `HttpProblem` 403 unless the form is one of ours."""
+    """Raises `HttpProblem` 403 unless the form is one of the dashboard's."""
     if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), form_token_of(request).encode()):
-        raise HttpProblem(403, "Forbidden", "this form is not one of this page, or is too old: load the page again")
+        raise HttpProblem(403, "Forbidden", "this form is outdated, or not one of this site: load the page again")
 
 
 def check_same_origin(request: web.Request) -> None:
@@ -169,35 +271,35 @@ def check_same_origin(request: web.Request) -> None:
 
 
 def _credentials_of(request: web.Request) -> list[Credential]:
-    """A token stands for itself; else a session, else each identifier of the certificate that the TLS layer proved."""
+    """A token, else a session, else each identifier of the client certificate that the TLS layer verified."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme:
         return [Credential(digest_of(value.strip()), value.strip())] if scheme.lower() == "bearer" else []
     session = request.cookies.get(session_cookie(request))
     if session:
         return [Credential(session_digest_of(session), session, by_browser=True)]
-    return _proven_identifiers(request)
+    return _verified_identifiers(request)
 
 
-def _proven_identifiers(request: web.Request) -> list[Credential]:
+def _verified_identifiers(request: web.Request) -> list[Credential]:
     """The DNS names of the client's certificate; the handshake has verified it by `server.client_root`.
 
-    A browser shows it to the collector whoever's page makes it ask.
+    A browser shows it to the collector whichever site makes it ask.
     """
-    proven = request.get_extra_info("peercert")
-    if not proven:
+    certificate = request.get_extra_info("peercert")
+    if not certificate:
         return []
-    names = sorted(name.lower() for kind, name in proven.get("subjectAltName", ()) if kind == "DNS")
-    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(proven["notAfter"]), UTC)
+    names = sorted(name.lower() for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS")
+    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
     by_browser = "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
     return [
-        Credential(certificate_digest_of(name), f"{name} {proven.get('serialNumber')}", by_browser, ends)
+        Credential(certificate_digest_of(name), f"{name} {certificate.get('serialNumber')}", by_browser, ends)
         for name in names
     ]
 
 
-def _who_are_you(request: web.Request) -> Exception:
-    """A page leads a person to the entrance; everything else gets a problem."""
+def _unauthorized(request: web.Request) -> Exception:
+    """A page redirects to the login; everything else gets a problem."""
     is_page = not request.path.startswith("/v1/") and "text/html" in request.headers.get("Accept", "")
     if is_page and request.method == "GET":
         return web.HTTPSeeOther(f"/login?next={quote(request.rel_url.raw_path_qs, safe='')}")

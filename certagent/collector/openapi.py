@@ -1,118 +1,92 @@
-"""The API described as OpenAPI 3.1, from the types that it speaks."""
+"""The API described as OpenAPI 3.1, from its route table and the types that it speaks."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from certagent import __version__
-from certagent.collector.store import Acceptance, Transition
-from certagent.collector.views import AgentView, CertificateView, EvidenceView
-from certagent.domain.incidents import Incident, IncidentState
-from certagent.domain.path_trace import Path
-from certagent.domain.rehearsals import Rehearsal, RehearsalRequest
-from certagent.domain.reports import Report
-from certagent.domain.survival import Survival
+from certagent.collector.access import Listing, Route
 
-_TYPES = (
-    *(Acceptance, AgentView, CertificateView, EvidenceView, Incident, Path, Rehearsal, RehearsalRequest, Report),
-    *(Survival, Transition),
-)
-_TEXT, _EVENTS = "text/plain", "text/event-stream"
-_STATES = {"type": "array", "items": {"enum": [str(state) for state in IncidentState]}}
-_PAGING = {"cursor": {"type": "string"}, "limit": {"type": "integer", "minimum": 1, "maximum": 1_000}}
-_OPEN = frozenset({"/healthz", "/readyz"})
-
-# method, path, summary, query parameters, body, answer: a type, `+` for a list of it by pages, or a media type
-_OPERATIONS: tuple[tuple[str, str, str, dict[str, Any], str | None, str | None], ...] = (
-    ("post", "/v1/reports", "Hand in the agent's own reports", {}, "Report[]", "Acceptance"),
-    ("get", "/v1/reports", "Reports, the latest first", _PAGING | {"agent": {"type": "string"}}, None, "Report+"),
-    ("get", "/v1/agents", "Agents by name", _PAGING, None, "AgentView+"),
-    ("get", "/v1/certificates", "Certificates by node and name", _PAGING, None, "CertificateView+"),
-    ("get", "/v1/incidents", "Incidents, the latest first", _PAGING | {"state": _STATES}, None, "Incident+"),
-    ("get", "/v1/incidents/{id}", "One incident, its history and evidence", {}, None, "IncidentDetail"),
-    ("post", "/v1/incidents/{id}/ack", "Acknowledge an open incident", {}, None, "Incident"),
-    ("get", "/v1/paths/{identifier}", "Intended and actual path of an identifier", {}, None, "Path"),
-    ("get", "/v1/survival", "When certificates die if none can be renewed", {}, None, "Survival"),
-    (
-        "post",
-        "/v1/rehearsals",
-        "Have the CA's side fetch a token",
-        {"timeout": {"type": "number", "minimum": 0}},
-        "RehearsalRequest",
-        "Rehearsal",
-    ),
-    ("get", "/v1/channel", "The agent's channel (WebSocket)", {}, None, None),
-    ("get", "/v1/events", "Server-sent events: incident, agent, certificate", {}, None, _EVENTS),
-    ("get", "/metrics", "For Prometheus", {}, None, _TEXT),
-    ("get", "/healthz", "Answers if it lives", {}, None, _TEXT),
-    ("get", "/readyz", "Answers if it serves", {}, None, _TEXT),
-    ("get", "/openapi.json", "This document", {}, None, "Document"),
-)
+_Schema = dict[str, Any]
+_Schemas = Mapping[Any, _Schema]  # by type
 
 
-def describe_api() -> dict[str, Any]:
+class ProblemDocument(msgspec.Struct):
+    """RFC 9457's document, as every error is one."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def describe_api(routes: Iterable[Route]) -> dict[str, Any]:
     """The OpenAPI document."""
-    _, schemas = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
-    schemas |= _made_up()
+    described = [route for route in routes if route.summary]
+    types = list(dict.fromkeys([ProblemDocument, *(kind for route in described for kind in _types_of(route))]))
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    by_type = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
-    for method, path, summary, query, body, answer in _OPERATIONS:
-        paths.setdefault(path, {})[method] = _operation(path, summary, query, body, answer)
+    for route in described:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_type)
     return {
         "openapi": "3.1.0",
         "info": {"title": "certagent collector", "version": __version__},
         "security": [{"token": []}],
         "paths": paths,
-        "components": {"schemas": schemas, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "components": {"schemas": components, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
     }
 
 
-def _made_up() -> dict[str, Any]:
-    """What has no type of its own."""
-    text, whole = {"type": "string"}, {"type": "integer"}
-    problem = {"type": text, "title": text, "status": whole, "detail": text}
-    more = {"transitions": _schema("Transition[]"), "findings": _schema("EvidenceView[]")}
-    detail = {"type": "object", "properties": more, "required": sorted(more)}
-    return {
-        "Problem": {"type": "object", "properties": problem, "required": sorted(problem)},
-        "IncidentDetail": {"allOf": [_schema("Incident"), detail]},
-        "Document": {"type": "object"},
-    }
+def _types_of(route: Route) -> Iterator[Any]:
+    answer = route.answer.item if isinstance(route.answer, Listing) else route.answer
+    yield from (kind for kind in (route.body, answer) if kind is not None and not isinstance(kind, str))
 
 
-def _operation(path: str, summary: str, query: dict[str, Any], body: str | None, answer: str | None) -> dict[str, Any]:
-    in_path = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in in_path]
-    parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()]
-    success: dict[str, Any] = {"description": "Done"}
-    if answer is not None:
-        is_media = "/" in answer
-        content = {answer: {"schema": {"type": "string"}}} if is_media else {"application/json": _with_schema(answer)}
-        success["content"] = content
-    problem = {
-        "description": "A problem (RFC 9457)",
-        "content": {"application/problem+json": _with_schema("Problem")},
-    }
+def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
+    success = "101" if route.answer is None else "200"
+    problem = _described("A problem (RFC 9457)", "application/problem+json", schemas[ProblemDocument])
     operation: dict[str, Any] = {
-        "summary": summary,
-        "parameters": parameters,
-        "responses": {"101" if answer is None else "200": success, "default": problem},
+        "summary": route.summary,
+        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "responses": {success: _success(route.answer, schemas), "default": problem},
     }
-    if body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": _with_schema(body)}}
-    if path in _OPEN:
+    if route.body is not None:
+        operation["requestBody"] = {"required": True, "content": _content("application/json", schemas[route.body])}
+    if route.roles is None:
         operation["security"] = []
     return operation
 
 
-def _with_schema(name: str) -> dict[str, Any]:
-    return {"schema": _schema(name)}
+def _path_parameters(route: Route) -> Iterator[dict[str, Any]]:
+    for part in route.path.split("/"):
+        if part.startswith("{"):
+            yield {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
 
 
-def _schema(name: str) -> dict[str, Any]:
-    if name.endswith("[]"):
-        return {"type": "array", "items": _schema(name[:-2])}
-    if name.endswith("+"):
-        items = {"type": "array", "items": _schema(name[:-1])}
-        properties = {"items": items, "next": {"type": ["string", "null"]}}
-        return {"type": "object", "properties": properties, "required": sorted(properties)}
-    return {"$ref": f"#/components/schemas/{name}"}
+def _query_parameters(route: Route) -> Iterator[dict[str, Any]]:
+    for name, schema in route.query.items():
+        yield {"name": name, "in": "query", "schema": schema}
+
+
+def _success(answer: Any, schemas: _Schemas) -> dict[str, Any]:
+    if answer is None:
+        return {"description": "Done"}
+    if isinstance(answer, str):
+        return _described("Done", answer, {"type": "string"})
+    schema = _page_of(schemas[answer.item]) if isinstance(answer, Listing) else schemas[answer]
+    return _described("Done", "application/json", schema)
+
+
+def _page_of(item: _Schema) -> _Schema:
+    properties = {"items": {"type": "array", "items": item}, "next": {"type": ["string", "null"]}}
+    return {"type": "object", "properties": properties, "required": sorted(properties)}
+
+
+def _described(description: str, media_type: str, schema: _Schema) -> dict[str, Any]:
+    return {"description": description, "content": _content(media_type, schema)}
+
+
+def _content(media_type: str, schema: _Schema) -> dict[str, Any]:
+    return {media_type: {"schema": schema}}

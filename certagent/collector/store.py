@@ -1,296 +1,225 @@
-"""The store's port: what the collector keeps, and what it asks of it. `collector.sql` implements it.
+"""The store: an open database that is read in threads and written by one thread, many changes in one transaction.
 
-Every method that changes something returns when the change is on disk. Nothing that the collector holds in memory is
-the only copy (DESIGN, rule 13).
+Whatever waits shares the next transaction (group commit). What is read or changed is a function of `collector.sql`
+that is passed in with its arguments. Nothing in the collector's memory is the only copy (DESIGN, rule 13).
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
-from enum import StrEnum
-from typing import Any, Protocol
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import msgspec
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, OperationalError, ProgrammingError
 
-from certagent.domain.findings import Finding
-from certagent.domain.incidents import Fleet, Incident, KnownRehearsal, Sighting, TransitionKind
-from certagent.domain.policy import Policy
-from certagent.domain.rehearsals import AddressOwner, Rehearsal
-from certagent.domain.reports import CertificateState, FileChange, Inventory, Report
-from certagent.domain.survival import CertificateLife
+from certagent.collector.records import Acceptance, Caller, Changes, Overloaded, StoreFailed
+from certagent.collector.sql.database import PROBE, Leases, one_line, open_readers, open_writer
+from certagent.collector.sql.incident_writer import conclude_incidents
+from certagent.collector.sql.ingest import Post, accept_posts
+from certagent.collector.sql.statements import Transaction
+from certagent.domain.alerting import Alerting
+from certagent.domain.ports import Clock
+from certagent.domain.reports import Report
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Change = Callable[[Transaction], object]
 
-class TokenRole(StrEnum):
-    """What a token may do. `AUTHORITY`: an agent that may be asked to rehearse; `VIEWER` reads what operators read."""
+_LONGEST_QUEUE = 20_000
+_LARGEST_GROUP = 1_000
+_PROBE_EVERY = 1.0  # seconds between two tries to write while the database fails
 
-    AGENT = "agent"
-    AUTHORITY = "authority"
-    OPERATOR = "operator"
-    VIEWER = "viewer"
+_LONG = 0.05  # seconds of concluding, after which the next transaction waits several times as long for others to join
+_REST_FACTOR = 3
+_LONGEST_REST = 0.5
+_QUIET = 0.05
 
-
-class Caller(msgspec.Struct, frozen=True):
-    """Whose token it is."""
-
-    name: str
-    role: TokenRole
-
-
-class Acceptance(msgspec.Struct, frozen=True):
-    """How many reports were new, and how many had been here before."""
-
-    accepted: int
-    duplicates: int
+_ITEM_ERRORS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+"""What a change may be to blame for; with any other error the database itself fails."""
 
 
-class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """What one commit changed. `judge_again`: agent -> its identifiers whose facts changed elsewhere."""
+class _Item(msgspec.Struct, eq=False):
+    """A change that waits to be written, and who waits for its result."""
 
-    incidents: tuple[Incident, ...] = ()
-    agents: frozenset[str] = frozenset()
-    judge_again: Mapping[str, frozenset[str]] = {}
-    alerts: bool = False
+    change: Post | Change
+    result: asyncio.Future[object]
 
 
-class KnownAgent(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent by its token's name; `inventory` is null before its first inventory report."""
+class Store:
+    """Made by `open_store`. Every method may raise `StoreFailed`; those that change something return when it is on
+    disk."""
 
-    name: str
-    token_role: TokenRole
-    last_seen: datetime
-    inventory: Inventory | None
-
-
-class KnownCertificate(msgspec.Struct, frozen=True, kw_only=True):
-    """One certificate of one node's inventory."""
-
-    node: str
-    certificate: CertificateState
-
-
-class FleetTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """How many nodes and certificates there are, whether anything lies on disk or not."""
-
-    nodes: int
-    certificates: int
-
-
-class WatchedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that a node's agent speaks for: when it looked last, and the latest change that is still kept."""
-
-    file: str
-    looked_at: datetime
-    changed_at: datetime | None
-    change: FileChange | None
-
-
-class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One node: its agent, its certificates, its files, and the findings by it and about its files, worst first."""
-
-    agent: KnownAgent
-    certificates: tuple[KnownCertificate, ...]
-    files: tuple[WatchedFile, ...]
-    sightings: tuple[Sighting, ...]
-
-
-class Transition(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of an incident's state; `by` is whoever acknowledged it."""
-
-    kind: TransitionKind
-    at: datetime
-    by: str | None = None
-
-
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that has still to reach a channel: the incident as it was at the transition."""
-
-    number: int
-    channel: str
-    kind: TransitionKind
-    incident: Incident
-    attempts: int
-    due_at: datetime
-
-
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """`incidents`: (code, state) -> how many that are not resolved; `waiting`, `given_up`: messages by channel."""
-
-    incidents: Mapping[tuple[str, str], int] = {}
-    waiting: Mapping[str, int] = {}
-    given_up: Mapping[str, int] = {}
-    last_seen: Mapping[str, datetime] = {}
-
-
-class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """A token without its secret."""
-
-    name: str
-    role: TokenRole
-    created_at: datetime
-    revoked_at: datetime | None
-
-
-class KnownUser(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who may log in; `password` is what is kept of it."""
-
-    name: str
-    role: TokenRole
-    password: str
-
-
-class Page(msgspec.Struct, frozen=True):
-    """Some of a list, and the cursor of the rest (null: that was all)."""
-
-    items: Sequence[Any]
-    next: str | None
-
-
-class Overloaded(Exception):
-    """Too much waits to be written; the caller should come again."""
-
-
-class StoreFailed(Exception):
-    """The database cannot do its work now: no space, no access, locked for too long. Nothing was changed."""
-
-
-class Store(Protocol):
-    """See the module. Cursors are opaque; a wrong one raises ValueError. Every method may raise `StoreFailed`."""
+    def __init__(self, writer: Engine, readers: Engine, leases: Leases, alerting: Alerting, clock: Clock) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._leases = leases
+        self._alerting = alerting
+        self._clock = clock
+        self._listeners: list[Callable[[Changes], None]] = []
+        self._queue: list[_Item] = []
+        self._wanted = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._due_since: float | None = None
+        self._has_failed = False
 
     def listen(self, listener: Callable[[Changes], None]) -> None:
         """Call `listener` in the event loop after each commit that changed something."""
-        ...
+        self._listeners.append(listener)
+
+    async def read(
+        self,
+        query: Callable[Concatenate[Connection, Arguments], Result],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Result:
+        """What the query answers; all that it reads is of one moment."""
+        return await asyncio.to_thread(self._read, lambda connection: query(connection, *arguments, **options))
+
+    async def write(
+        self,
+        change: Callable[Concatenate[Transaction, Arguments], Result],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Result:
+        """Make the change, and let incidents follow. Raises what `change` raises, or `Overloaded`."""
+        result = await self._submit(lambda transaction: change(transaction, *arguments, **options))
+        return cast("Result", result)
 
     async def accept(self, caller: Caller, reports: Sequence[Report]) -> Acceptance:
-        """Keep the new ones, let them replace their agent's earlier word, and follow the incidents.
+        """Store the new reports, let their findings replace older ones, and let incidents follow. Raises
+        `Overloaded`."""
+        return cast("Acceptance", await self._submit(Post(caller, reports)))
 
-        Raises `Overloaded`.
+    async def holds_lease(self, name: str) -> bool:
+        """Whether it is this collector that does what only one may do; another does once this one is gone."""
+        return await asyncio.to_thread(self._leases.hold, name)
+
+    def stalled_for(self) -> float:
+        """For how many seconds a write has been due without any commit; 0.0 if none is due."""
+        return self._clock.monotonic() - self._due_since if self._due_since is not None else 0.0
+
+    def stop(self) -> None:
+        """Take nothing new; `run` ends once what waits is written."""
+        self._stopping.set()
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Write until stopped."""
+        with ThreadPoolExecutor(1, thread_name_prefix="store-writer") as thread:
+            while self._queue or not self._stopping.is_set():
+                await self._wait_for_work()
+                group, self._queue = self._queue[:_LARGEST_GROUP], self._queue[_LARGEST_GROUP:]
+                if not self._queue and not self._stopping.is_set():
+                    self._wanted.clear()
+                await self._rest(await self._write(thread, group))
+
+    async def _submit(self, change: Post | Change) -> object:
+        if len(self._queue) >= _LONGEST_QUEUE or self._stopping.is_set():
+            raise Overloaded
+        if self._due_since is None:
+            self._due_since = self._clock.monotonic()
+        item = _Item(change, asyncio.get_running_loop().create_future())
+        self._queue.append(item)
+        self._wanted.set()
+        return await item.result
+
+    async def _wait_for_work(self) -> None:
+        """Until there is something to write, or the database is to be tried again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PROBE_EVERY if self._has_failed else None):
+                await self._wanted.wait()
+
+    async def _rest(self, seconds: float) -> None:
+        """So long, but no longer than others join."""
+        loop = asyncio.get_running_loop()
+        until, joined = loop.time() + seconds, -1
+        while loop.time() < until and len(self._queue) > joined and not self._stopping.is_set():
+            joined = len(self._queue)
+            await asyncio.sleep(_QUIET)
+
+    async def _write(self, thread: ThreadPoolExecutor, group: list[_Item]) -> float:
+        """One transaction; for how many seconds to rest then. A bad item fails alone, by one transaction for each; a
+        bad database fails all at once."""
+        if not group and not self._has_failed:
+            return 0.0
+        commit = asyncio.get_running_loop().run_in_executor(thread, self._commit, group)
+        await asyncio.wait([commit])
+        error = commit.exception()
+        if error is None:
+            results, changes, rest = commit.result()
+            self._finish(group, results, changes)
+            return rest
+        if len(group) > 1 and not isinstance(error, OperationalError):
+            for item in group:
+                await self._write(thread, [item])
+        else:
+            self._fail(group, error)
+        return 0.0
+
+    def _commit(self, group: Sequence[_Item]) -> tuple[list[object], Changes, float]:
+        """All posts together, then the other changes, then the conclusions from both: each conclusion looks at all that
+        a storm is about, so few for many posts are done sooner than many for few.
+
+        Answers the items' results in order, what changed, and how long to rest. It may be called again with the same
+        items, one by one, when it failed.
         """
-        ...
+        with self._writer.begin() as connection:
+            transaction = Transaction(connection, self._clock.now(), self._alerting)
+            if self._has_failed:
+                connection.execute(PROBE)
+            posts = [item.change for item in group if isinstance(item.change, Post)]
+            answers = iter(accept_posts(transaction, posts) if posts else ())
+            results = [next(answers) if isinstance(item.change, Post) else item.change(transaction) for item in group]
+            began_at = self._clock.monotonic()
+            changes = conclude_incidents(transaction)
+            took = self._clock.monotonic() - began_at
+        return results, changes, min(_REST_FACTOR * took, _LONGEST_REST) if took >= _LONG else 0.0
 
-    async def greet(self, caller: Caller) -> None:
-        """The agent gave a sign of life without a report: it opened its channel."""
-        ...
+    def _finish(self, group: list[_Item], results: list[object], changes: Changes) -> None:
+        self._has_failed = False
+        self._due_since = self._clock.monotonic() if self._queue else None
+        for item, result in zip(group, results, strict=True):
+            if not item.result.done():
+                item.result.set_result(result)
+        if changes != Changes():
+            for listener in self._listeners:
+                listener(changes)
 
-    async def record_rehearsal(self, rehearsal: Rehearsal) -> None:
-        """Keep what a rehearsal that went through this collector came to; passed and failed ones count."""
-        ...
+    def _fail(self, group: list[_Item], error: BaseException) -> None:
+        if isinstance(error, DBAPIError) and not isinstance(error, _ITEM_ERRORS):
+            self._has_failed = True
+        elif not self._has_failed and not self._queue:
+            self._due_since = None
+        for item in group:
+            if not item.result.done():
+                item.result.set_exception(StoreFailed(one_line(error)) if isinstance(error, DBAPIError) else error)
 
-    async def look(self, connected: Collection[str], policy: Policy, since: datetime) -> None:
-        """Let what the whole fleet shows now replace what it showed before, as the collector's own findings.
+    def _read(self, query: Callable[[Connection], Result]) -> Result:
+        try:
+            with self._readers.begin() as connection:
+                return query(connection)
+        except DBAPIError as error:
+            raise StoreFailed(one_line(error)) from error
 
-        `connected` agents count as heard now; before `since` nobody was here to hear anybody.
-        """
-        ...
 
-    async def remind(self) -> int:
-        """Say again what nobody has acknowledged, as the rules say; answers of how many incidents."""
-        ...
+@asynccontextmanager
+async def open_store(url: str, alerting: Alerting, clock: Clock) -> AsyncIterator[Store]:
+    """The store at `url`, at the present schema. What was submitted is written before it closes.
 
-    async def prune(self, reports_before: datetime, incidents_before: datetime) -> int:
-        """Forget reports that were received earlier, and incidents that were resolved earlier; answers how many."""
-        ...
-
-    async def acknowledge(self, incident: str, by: str) -> Incident | None:
-        """Put a name on an open incident; None if there is no such incident."""
-        ...
-
-    async def callers(self) -> Mapping[str, Caller]:
-        """Whose are all valid tokens, by their SHA-256."""
-        ...
-
-    async def caller(self, digest: str) -> Caller | None:
-        """Whose valid token, certificate or session that is, by what is kept of it (`collector.tokens`)."""
-        ...
-
-    async def person(self, name: str) -> KnownUser | None:
-        """Who has that name."""
-        ...
-
-    async def open_session(self, person: str, digest: str, expires_at: datetime) -> None:
-        """Recognise the session until then; those that are over are forgotten."""
-        ...
-
-    async def end_session(self, digest: str) -> None:
-        """Recognise it no more."""
-        ...
-
-    async def agents(self, after: str | None, limit: int, *, silent_first: bool = False) -> Page:
-        """`KnownAgent`s by name, or the longest silent first. A cursor belongs to its order."""
-        ...
-
-    async def agent(self, name: str) -> KnownAgent | None:
-        """One of them."""
-        ...
-
-    async def certificates(self, after: str | None, limit: int, *, soonest_first: bool = False) -> Page:
-        """`KnownCertificate`s by node and name, or those that die first on top."""
-        ...
-
-    async def lives(self) -> Sequence[CertificateLife]:
-        """Of every certificate on disk, how long it lives; one that has expired stays."""
-        ...
-
-    async def counts(self) -> Counts:
-        """How much there is of what, for the metrics."""
-        ...
-
-    async def incidents(
-        self, after: str | None, limit: int, *, party: str | None = None, states: Sequence[str] = ()
-    ) -> Page:
-        """`Incident`s, the latest opened first; only those in which `party` is culprit or victim, if given."""
-        ...
-
-    async def reports(self, after: str | None, limit: int, *, agent: str | None = None) -> Page:
-        """Reports as `msgspec.Raw`, the latest received first."""
-        ...
-
-    async def incident(self, identity: str) -> tuple[Incident, Sequence[Transition], Sequence[Sighting]] | None:
-        """One incident with its history and the findings that now speak for it."""
-        ...
-
-    async def stock(self) -> FleetTotals:
-        """How much there is."""
-        ...
-
-    async def node(self, name: str) -> NodeFacts | None:
-        """What is known of one node."""
-        ...
-
-    async def deeds(self, agent: str, certificate: str, names: Sequence[str], limit: int) -> Sequence[Report]:
-        """The agent's latest reports about that certificate or those identifiers of it, the latest first."""
-        ...
-
-    async def identifiers_of(self, agent: str) -> frozenset[str]:
-        """The identifiers of the agent's certificates, by its inventory."""
-        ...
-
-    async def owners(self, addresses: frozenset[str]) -> dict[str, AddressOwner]:
-        """Whose addresses those are; unknown ones are left out."""
-        ...
-
-    async def testimony(self, identifier: str) -> tuple[Finding, ...]:
-        """What agents hold against files of their own nodes that concerns the identifier; grave findings only."""
-        ...
-
-    async def path_facts(self, identifier: str) -> tuple[KnownRehearsal | None, Sequence[Sighting], Fleet]:
-        """What is known about the way to one identifier."""
-        ...
-
-    async def stale_identifiers_of(self, agent: str) -> frozenset[str]:
-        """Identifiers of the agent in incidents that are not resolved: to be judged again when it connects."""
-        ...
-
-    async def takes(self, duty: str) -> bool:
-        """Whether this collector does that duty now: one does at a time, another only once this one is gone."""
-        ...
-
-    async def next_delivery(self, channel: str) -> Delivery | None:
-        """The oldest message that waits for that channel."""
-        ...
-
-    async def standing(self, channel: str) -> Sequence[Incident]:
-        """What the channel was told of and what is not resolved, as it is now."""
-        ...
-
-    async def settle_delivery(self, number: int, *, failure: str | None, retry_at: datetime | None) -> None:
-        """Sent (no failure), to be tried again at `retry_at`, or given up."""
-        ...
+    `alerting` says which channels are alerted of which incidents.
+    """
+    writer, readers, leases = await asyncio.to_thread(open_writer, url), open_readers(url), Leases(url)
+    try:
+        store = Store(writer, readers, leases, alerting, clock)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(store.run(), name="store-writer")
+            try:
+                yield store
+            finally:
+                store.stop()
+    finally:
+        leases.close()
+        readers.dispose()
+        writer.dispose()

@@ -1,4 +1,4 @@
-"""What the API's lists show of each thing. Shapes only."""
+"""What the API and the pages show of each thing. Shapes only."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,14 +6,21 @@ from typing import Any
 
 import msgspec
 
-from certagent.collector.store import KnownAgent, KnownCertificate, TokenRole
+from certagent.collector.records import (
+    IncidentDetail,
+    KnownAgent,
+    KnownCertificate,
+    PathEvidence,
+    TokenRole,
+    Transition,
+)
 from certagent.domain.findings import Finding, Severity
-from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, effective_severity
+from certagent.domain.incidents import Incident, Sighting, effective_severity
 from certagent.domain.path_trace import Path, PathFacts, trace
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Resolver
 
-_LEAST = Severity.ERROR
+_LEAST_SEVERITY = Severity.ERROR
 
 
 class AgentView(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,11 +56,18 @@ class CertificateView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvidenceView(msgspec.Struct, frozen=True, kw_only=True):
-    """A finding that speaks for an incident: whose token reported it, when, and what it says."""
+    """A finding that an incident rests on: whose token reported it, when, and the finding."""
 
     agent: str
     at: datetime
     finding: Finding
+
+
+class IncidentView(Incident, frozen=True, kw_only=True):
+    """`GET /v1/incidents/{id}`: the incident with its history, and the findings that it rests on."""
+
+    transitions: Sequence[Transition]
+    findings: Sequence[EvidenceView]
 
 
 def show_agent(agent: KnownAgent, *, connected: bool) -> AgentView:
@@ -89,26 +103,32 @@ def show_certificate(known: KnownCertificate) -> CertificateView:
 
 def show_evidence(sightings: Sequence[Sighting]) -> list[EvidenceView]:
     """The findings behind an incident."""
-    return [EvidenceView(agent=one.agent, at=one.at, finding=one.finding) for one in sightings]
+    return [EvidenceView(agent=sighting.agent, at=sighting.at, finding=sighting.finding) for sighting in sightings]
 
 
-def trace_path(identifier: str, known: KnownRehearsal | None, sightings: Sequence[Sighting], fleet: Fleet) -> Path:
+def show_incident(detail: IncidentDetail) -> IncidentView:
+    """The incident as the API shows it."""
+    fields = msgspec.structs.asdict(detail.incident)
+    return IncidentView(**fields, transitions=detail.transitions, findings=show_evidence(detail.sightings))
+
+
+def trace_path(identifier: str, known: PathEvidence) -> Path:
     """The path of one identifier, from what the store knows. A newer finding outweighs a rehearsal that passed."""
-    standing = [one for one in sightings if effective_severity(one, fleet).at_least(_LEAST)]
-    passed = known is not None and known.rehearsal.outcome is RehearsalOutcome.PASSED
-    rehearsal = known.rehearsal if known is not None and not (passed and standing) else None
-    victims = fleet.victims.get(identifier, ())
+    fleet, victims = known.fleet, known.fleet.victims.get(identifier, ())
+    grave = [sighting for sighting in known.sightings if effective_severity(sighting, fleet).at_least(_LEAST_SEVERITY)]
+    rehearsal = known.rehearsal.rehearsal if known.rehearsal is not None else None
+    if rehearsal is not None and rehearsal.outcome is RehearsalOutcome.PASSED and grave:
+        rehearsal = None
+    authority = rehearsal.node if rehearsal is not None and rehearsal.node else min(fleet.authorities, default=None)
     return trace(
         PathFacts(
             identifier=identifier,
-            authority=rehearsal.node
-            if rehearsal is not None and rehearsal.node
-            else min(fleet.authorities, default=None),
+            authority=authority,
             responder=victims[0].node if victims else None,
             owners=fleet.owners,
             roles=fleet.roles,
             rehearsal=rehearsal,
-            findings=tuple(one.finding for one in sorted(standing, key=_precedence)),
+            findings=tuple(sighting.finding for sighting in sorted(grave, key=_precedence)),
         )
     )
 

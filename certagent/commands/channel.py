@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 
-from certagent.collector.notifiers import KINDS
+from certagent.collector.notifiers import NOTIFIERS
 from certagent.collector.notifiers.alert_text import Message
 from certagent.config import ChannelSection, CollectorSettings
 from certagent.domain.findings import Culprit, Severity
@@ -47,7 +47,7 @@ def render(document: dict[str, Any]) -> str:
 async def _deliver(section: ChannelSection, url: str) -> tuple[str | None, bool]:
     async with aiohttp.ClientSession() as session:
         try:
-            await KINDS[section.kind](section, session).deliver(_message(url, datetime.now(UTC)))
+            await NOTIFIERS[section.kind](section, session).deliver(_message(url, datetime.now(UTC)))
         except PermanentFailure as failure:
             return str(failure), True
         except TransientFailure as failure:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from certagent.collector.store import StoreFailed
+from certagent.collector.records import StoreFailed
 from certagent.commands import UnableError
 
 

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from certagent.collector.store import TokenRole
-from certagent.collector.tokens import add_certificate, add_token, list_tokens, revoke_tokens
+from certagent.collector.credentials import add_certificate, add_token, list_tokens, revoke_tokens
+from certagent.collector.records import TokenRole
 from certagent.commands.store_errors import store_within_reach
 from certagent.config import CollectorSettings
 

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from certagent.collector.store import TokenRole
-from certagent.collector.users import add_user, list_users, remove_user, set_password
+from certagent.collector.credentials import add_user, list_users, remove_user, set_password
+from certagent.collector.records import TokenRole
 from certagent.commands.store_errors import store_within_reach
 from certagent.config import CollectorSettings
 

@@ -9,7 +9,7 @@ import pytest
 from certagent.system.webhook import sign
 from tests.agent.process import Agent, running_agent
 from tests.collector.process import eventually, running
-from tests.collector.test_channels import Sink
+from tests.collector.test_notifiers import Sink
 
 pytestmark = pytest.mark.slow
 

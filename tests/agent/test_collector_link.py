@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -10,8 +11,11 @@ import pytest
 from aiohttp import web
 
 from certagent.agent.collector_link import MOST_REFUSALS, CollectorLink
+from certagent.agent.lifecycle import Lifecycle
 from certagent.domain.link_messages import Refused, decode_ask
+from certagent.reporting import Spool
 from certagent.system.clock import SystemClock
+from tests.agent.context import make_context
 from tests.clock import Nobody
 
 NONSENSE = ["{", "[]", "7", "null", "[" * 100_000, '{"ask":' + "[" * 50_000, '{"ask":"renew","id":"x"}',
@@ -40,13 +44,23 @@ class _Client:
         return await self._session.ws_connect(self._url + path, heartbeat=min(heartbeat, 0.4))
 
 
+class _Lifecycle(Lifecycle):
+    """Judges nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def judge_again(self, identifiers: Sequence[str]) -> None:
+        """Nothing."""
+
+
 @asynccontextmanager
 async def asked(
-    messages: Sequence[str], *, is_deaf: bool = False, opening: type[_Client] = _Client
-) -> AsyncIterator[tuple[list[Refused], list[Any], _Client]]:
+    folder: Path, messages: Sequence[str], *, is_deaf: bool = False, opening: type[_Client] = _Client
+) -> AsyncIterator[tuple[Spool, list[Any], _Client]]:
     """A channel to a collector that pings, says all this, once, and waits: (reported, answers, client)."""
     answers: list[Any] = []
-    reported: list[Refused] = []
+    reported = Spool(folder / "spool")
 
     async def talk(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(autoping=not is_deaf)
@@ -68,15 +82,14 @@ async def asked(
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     async with aiohttp.ClientSession() as session:
         client = opening(url, session)
-        channel = CollectorLink(
-            client,  # type: ignore[arg-type]  # the pinned client's one method that a channel needs
-            SystemClock(),
-            rehearse=None,
-            judge_again=lambda _identifiers: None,
-            refused=reported.append,
-            contact=Nobody(),
+        link = CollectorLink(
+            make_context(folder, clock=SystemClock(), spool=reported),
+            client,  # type: ignore[arg-type]  # the pinned client's one method that a link needs
+            _Lifecycle(),
+            Nobody(),
+            authority=None,
         )
-        running = asyncio.create_task(channel.run())
+        running = asyncio.create_task(link.run())
         try:
             yield reported, answers, client
         finally:
@@ -86,33 +99,41 @@ async def asked(
             await runner.cleanup()
 
 
-async def test_a_foreign_question_is_refused_reported_and_others_are_answered() -> None:
+async def test_a_foreign_question_is_refused_reported_and_others_are_answered(tmp_path: Path) -> None:
     """Rule 10: the collector can only ask."""
     good = '{"ask":"judge_again","id":"2","identifiers":["a"]}'
-    async with asked(['{"ask":"renew","id":"1"}', "{", good]) as (reported, answers, _), asyncio.timeout(10):
+    async with asked(tmp_path, ['{"ask":"renew","id":"1"}', "{", good]) as (reported, answers, _), asyncio.timeout(10):
         while len(answers) < 3:
             await asyncio.sleep(0.01)
     assert {one["id"]: one["answer"] for one in answers} == {"1": "refused", "": "refused", "2": "accepted"}
-    assert len(reported) == 2
+    assert _refusals(reported) == 2
 
 
-async def test_a_flood_of_nonsense_ends_the_channel_for_a_while() -> None:
+async def test_a_flood_of_nonsense_ends_the_channel_for_a_while(tmp_path: Path) -> None:
     """What is reported of it is bounded, and it is not opened again at once."""
-    async with asked([f'{{"ask":"fix","id":"{number}"}}' for number in range(5000)]) as (reported, _, client):
+    async with asked(tmp_path, [f'{{"ask":"fix","id":"{number}"}}' for number in range(5000)]) as (reported, _, client):
         async with asyncio.timeout(10):
-            while len(reported) < MOST_REFUSALS:
+            while _refusals(reported) < MOST_REFUSALS:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(1)
-        assert len(reported) <= MOST_REFUSALS
+        assert _refusals(reported) <= MOST_REFUSALS
         assert client.opened == 1
 
 
-async def test_a_way_that_broke_is_no_nonsense() -> None:
+async def test_a_way_that_broke_is_no_nonsense(tmp_path: Path) -> None:
     """Its pings are not answered: the channel is opened again at once, not after the pause for who talks nonsense."""
-    async with asked([], is_deaf=True) as (reported, _, client), asyncio.timeout(3):
+    async with asked(tmp_path, [], is_deaf=True) as (reported, _, client), asyncio.timeout(3):
         while client.opened < 2:
             await asyncio.sleep(0.01)
-    assert reported == []
+    assert _refusals(reported) == 0
+
+
+def _refusals(reported: Spool) -> int:
+    """How many were reported; repeats of one are one report with a count."""
+    reports = reported.next_batch(100)
+    codes = {finding.code for report in reports for finding in report.findings}
+    assert codes <= {"channel.refused_question"}
+    return sum(report.count for report in reports)
 
 
 class _Breaking(_Client):
@@ -124,12 +145,13 @@ class _Breaking(_Client):
             while not socket._reader._buffer:
                 await asyncio.sleep(0.01)
             assert socket._conn is not None
+            assert socket._conn.transport is not None
             socket._conn.transport.close()
         return socket
 
 
-async def test_a_channel_that_breaks_over_a_ping_is_opened_again() -> None:
+async def test_a_channel_that_breaks_over_a_ping_is_opened_again(tmp_path: Path) -> None:
     """aiohttp answers pings while it waits for messages, and raises when it cannot."""
-    async with asked([], opening=_Breaking) as (_, _, client), asyncio.timeout(10):
+    async with asked(tmp_path, [], opening=_Breaking) as (_, _, client), asyncio.timeout(10):
         while client.opened < 2:
             await asyncio.sleep(0.02)

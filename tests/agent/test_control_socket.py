@@ -10,32 +10,32 @@ from typing import Any
 
 import pytest
 
-from certagent.agent.control_socket import LONGEST_QUESTION, serve
-from certagent.domain.findings import Finding
-from certagent.domain.policy import Judgement
+from certagent.agent.control_socket import LONGEST_QUESTION, AgentApi, serve
+from certagent.config import CertificateSection, ListenerSolver
 from certagent.system.control_client import NoAnswerError, ask_agent
+from tests.agent.context import make_context
 
 
-class _Inside:
+class _Api(AgentApi):
     """Knows one identifier and one certificate."""
 
+    def __init__(self) -> None:
+        pass
+
     def unknown(self, *, identifiers: Sequence[str] = (), names: Sequence[str] = ()) -> str | None:
-        return next((f"{one} is unknown" for one in (*identifiers, *names) if one != "known"), None)
+        return next((f"{name} is unknown" for name in (*identifiers, *names) if name != "known"), None)
 
-    async def check(self, identifiers: Sequence[str]) -> list[Judgement]:
-        return []
+    async def check(self, identifiers: Sequence[str]) -> dict[str, Any]:
+        return {"verdict": "proceed", "identifiers": [], "findings": []}
 
-    async def renew_named(self, names: Sequence[str], *, force: bool) -> list[dict[str, Any]]:
-        return [{"name": name, "force": force} for name in names]
+    async def renew(self, names: Sequence[str], *, force: bool) -> dict[str, Any]:
+        return {"certificates": [{"name": name, "force": force} for name in names]}
 
     async def revoke(self, name: str, reason: int) -> dict[str, Any]:
         return {"name": name, "reason": reason}
 
     async def account(self) -> dict[str, Any]:
         return {"url": None}
-
-    async def findings(self) -> Sequence[Finding]:
-        return ()
 
     async def status(self) -> dict[str, Any]:
         return {"agent": "lxc102"}
@@ -45,7 +45,7 @@ class _Inside:
 async def door(tmp_path: Path) -> AsyncIterator[Path]:
     """An open one."""
     path = tmp_path / "agent.sock"
-    async with serve(path, _Inside()):
+    async with serve(path, _Api()):
         yield path
 
 
@@ -113,7 +113,7 @@ async def test_half_a_question_keeps_nobody_waiting(door: Path) -> None:
 async def test_what_fails_is_told_apart_from_no_agent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The journal has the reason, the agent goes on; and once it is gone, so is its socket."""
 
-    class Failing(_Inside):
+    class Failing(_Api):
         async def status(self) -> dict[str, Any]:
             raise LookupError("a defect")
 
@@ -130,7 +130,7 @@ async def test_what_fails_is_told_apart_from_no_agent(tmp_path: Path, caplog: py
 async def test_only_its_own_socket_goes_with_it(tmp_path: Path) -> None:
     """What another one has put there meanwhile stays."""
     path = tmp_path / "agent.sock"
-    async with serve(path, _Inside()):
+    async with serve(path, _Api()):
         path.unlink()
         path.touch()
     assert path.exists()
@@ -140,3 +140,16 @@ def test_who_may_not_ask_is_told(tmp_path: Path) -> None:
     """In a sentence, as anything else that the kernel may say of a socket."""
     with pytest.raises(NoAnswerError, match=r"cannot be asked on .*: AF_UNIX path too long"):
         ask_agent(tmp_path / ("x" * 200), "status")
+
+
+def test_what_somebody_else_renews_is_not_renewed_or_revoked_here(tmp_path: Path) -> None:
+    """Named by a person, it is refused in a sentence; its identifiers can be checked all the same."""
+    solver = ListenerSolver(listen="127.0.0.1:5002")
+    ours = CertificateSection(name="web", identifiers=("web.internal",), solver=solver)
+    foreign = CertificateSection(name="old", identifiers=("old.internal",), manage=False)
+    unused: Any = None
+    api = AgentApi(make_context(tmp_path, ours, foreign), unused, unused, unused)
+    assert api.unknown(names=["web"]) is None
+    assert api.unknown(names=["web", "old"]) == "old is renewed by somebody else (manage = false)"
+    assert api.unknown(identifiers=["old.internal"]) is None
+    assert "nothing is not configured on this node, which has: web, old" in (api.unknown(names=["nothing"]) or "")

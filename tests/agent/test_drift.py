@@ -1,4 +1,4 @@
-"""When a look at what is served is told, and when it is not. The state folder is a real one."""
+"""When an observation of what is served is reported, and when it is not. The state folder is a real one."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -8,15 +8,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from certagent.agent.deployment import DeploymentService
 from certagent.agent.drift import DriftMonitor
-from certagent.agent.reporter import Reporter
-from certagent.config import CertificateSection, ListenerSolver, load_policy
+from certagent.config import CertificateSection, ListenerSolver
 from certagent.domain.deployments import EndpointProof, Generation, LivePair
 from certagent.domain.diagnosis.drift import CertResolver, ConfiguredPair, LiveTarget
 from certagent.domain.findings import Severity
 from certagent.domain.reports import Outcome, Report, Trigger
+from certagent.proof import Prover
 from certagent.reporting import Spool
 from certagent.state import Last, RunRecord, State
+from certagent.vantage.configured_certificates import ConfiguredCertificates
+from tests.agent.context import make_context
 from tests.certificates import Authority
 from tests.clock import FakeClock
 
@@ -29,28 +32,62 @@ CERTIFICATE = CertificateSection(
 )
 
 
+class _Deployment(DeploymentService):
+    """Has one target."""
+
+    def __init__(self, house: "_House") -> None:
+        self._house = house
+
+    def read_live(self, certificate: CertificateSection) -> list[LiveTarget]:
+        """What the house has live."""
+        facts = self._house.live.facts
+        pair = LivePair(file="/etc/traefik/dynamic/certagent-traefik.yml", key_file="", facts=facts)
+        return [LiveTarget(target="traefik", pair=pair)]
+
+
+class _Prover(Prover):
+    """Asks nobody: something happens meanwhile."""
+
+    def __init__(self, house: "_House") -> None:
+        self._house = house
+
+    async def served_now(
+        self, fingerprint: str, endpoints: Sequence[str], identifiers: Sequence[str]
+    ) -> tuple[EndpointProof, ...]:
+        """Nothing is served."""
+        self._house.meanwhile()
+        return ()
+
+
+class _Configured(ConfiguredCertificates):
+    """Web servers that serve nothing else; `late` are Traefik's own resolvers, as configured just now."""
+
+    def __init__(self) -> None:
+        self.late: list[CertResolver] = []
+
+    def pairs(self) -> list[ConfiguredPair]:
+        """None."""
+        return []
+
+    def resolvers(self) -> list[CertResolver]:
+        """Those that are late."""
+        return self.late
+
+
 class _House:
-    """A certificate that is proven, what is live of it, and what happens while it is looked at."""
+    """A certificate that is proven, what is live of it, and what happens while it is observed."""
 
     def __init__(self, root: Path) -> None:
         self.clock = FakeClock()
         self.folder = State(root / "state").certificate("traefik")
         self.spool = Spool(root / "spool")
         self.meanwhile: Callable[[], None] = lambda: None
-        self.late: list[CertResolver] = []
+        self.configured = _Configured()
         self._authority = Authority()
         self.live = self.renew()
         self.end()
-        self.runs = DriftMonitor(
-            [CERTIFICATE],
-            live=lambda _: [LiveTarget(target="traefik", pair=self._pair())],
-            configured=self,
-            prover=self,  # type: ignore[arg-type] # the one coroutine that is used where nothing else is served
-            state=State(root / "state"),
-            reporter=Reporter("lxc102", self.spool, self.clock),
-            policy=load_policy(None),
-            clock=self.clock,
-        )
+        context = make_context(root / "state", CERTIFICATE, clock=self.clock, spool=self.spool)
+        self.monitor = DriftMonitor(context, _Deployment(self), _Prover(self), self.configured)
 
     def renew(self) -> Generation:
         """A new pair, issued and promoted; not proven yet."""
@@ -67,32 +104,16 @@ class _House:
         self.folder.set_proven(self.live.number)
         self.folder.end_run(Last(outcome=Outcome.DONE, at=self.clock.now()))
 
-    async def served_now(self, wanted: str, endpoints: Sequence[str], names: Sequence[str]) -> Sequence[EndpointProof]:
-        """As the prover's: something happens, and nobody is asked."""
-        self.meanwhile()
-        return ()
-
-    def pairs(self) -> Sequence[ConfiguredPair]:
-        """As of a node whose web servers serve nothing else."""
-        return ()
-
-    def resolvers(self) -> Sequence[CertResolver]:
-        """Traefik's own, as configured just now."""
-        return self.late
-
-    async def told_around(self, trigger: Trigger) -> list[list[str]]:
+    async def reported_of_web_servers(self, trigger: Trigger) -> list[list[str]]:
         """The codes of each report about what else is configured here."""
-        await self.runs.look_around(trigger)
-        return [[finding.code for finding in report.findings] for report in self.spool.take(100)]
+        await self.monitor.inspect_web_servers(trigger)
+        return [[finding.code for finding in report.findings] for report in self.spool.next_batch(100)]
 
-    async def told(self) -> list[str]:
-        """The codes of the report that a look came to."""
-        serving = await self.runs.look(CERTIFICATE)
-        await self.runs.report([serving], Trigger.FILE)
-        return [finding.code for report in self.spool.take(100) for finding in report.findings]
-
-    def _pair(self) -> LivePair:
-        return LivePair(file="/etc/traefik/dynamic/certagent-traefik.yml", key_file="", facts=self.live.facts)
+    async def reported(self) -> list[str]:
+        """The codes of the report that an observation came to."""
+        serving = await self.monitor.observe(CERTIFICATE)
+        await self.monitor.report([serving], Trigger.FILE)
+        return [finding.code for report in self.spool.next_batch(100) for finding in report.findings]
 
 
 @pytest.fixture
@@ -101,61 +122,61 @@ def house(tmp_path: Path) -> _House:
     return _House(tmp_path)
 
 
-async def test_what_somebody_else_put_there_is_told(house: _House) -> None:
+async def test_what_somebody_else_put_there_is_reported(house: _House) -> None:
     """Nobody renews, and another pair is live than the proven one."""
     house.live = house.renew()
     house.folder.end_run(Last(outcome=Outcome.FAILED, at=house.clock.now()))
-    assert await house.told() == ["deploy.drift"]
+    assert await house.reported() == ["deploy.drift"]
 
 
 async def test_at_a_start_those_that_are_well_are_one_report(house: _House) -> None:
     """Which clears what the last start still had against them; one that is not well has its own."""
     house.folder.end_run(Last(outcome=Outcome.DONE, at=house.clock.now()))
-    look = await house.runs.look(CERTIFICATE)
+    look = await house.monitor.observe(CERTIFICATE)
     others = [msgspec.structs.replace(look, name=name, after=None) for name in ("a", "b", "c")]
     house.live = house.renew()
     house.folder.end_run(Last(outcome=Outcome.FAILED, at=house.clock.now()))
-    await house.runs.report([others[0], await house.runs.look(CERTIFICATE), *others[1:]], Trigger.START)
-    drifted, well = house.spool.take(100)
+    await house.monitor.report([others[0], await house.monitor.observe(CERTIFICATE), *others[1:]], Trigger.START)
+    drifted, well = house.spool.next_batch(100)
     assert (drifted.certificate, drifted.outcome) == (CERTIFICATE.name, Outcome.FOUND)
     assert (well.scopes, well.certificate, well.outcome) == (("served:a", "served:b", "served:c"), None, Outcome.DONE)
 
 
-async def test_a_look_that_a_renewal_ended_in_is_not_told(house: _House) -> None:
+async def test_an_observation_that_a_renewal_ended_in_is_not_reported(house: _House) -> None:
     """The new pair was live and the old one proven when it began; the next look is told, and finds nothing."""
     house.live = house.renew()
     house.meanwhile = house.end
-    assert await house.told() == []
+    assert await house.reported() == []
     house.meanwhile = lambda: None
-    assert await house.told() == []
+    assert await house.reported() == []
 
 
-async def test_a_look_while_a_renewal_is_at_work_is_not_told(house: _House) -> None:
+async def test_an_observation_while_a_renewal_is_at_work_is_not_reported(house: _House) -> None:
     """It will look by itself."""
     house.live = house.renew()
-    assert await house.told() == []
+    assert await house.reported() == []
 
 
 async def test_what_is_wrong_now_is_found_again_and_again(house: _House) -> None:
     """Graded, for whoever asks, although it was told; nothing while a renewal is at work."""
     house.live = house.renew()
-    assert house.runs.findings([await house.runs.look(CERTIFICATE)]) == []
+    assert house.monitor.findings([await house.monitor.observe(CERTIFICATE)]) == []
     house.folder.end_run(Last(outcome=Outcome.FAILED, at=house.clock.now()))
-    await house.told()
+    await house.reported()
     for _ in range(2):
-        (finding,) = house.runs.findings([await house.runs.look(CERTIFICATE)])
+        (finding,) = house.monitor.findings([await house.monitor.observe(CERTIFICATE)])
         assert (finding.code, finding.severity) == ("deploy.drift", Severity.ERROR)
 
 
-async def test_what_is_told_of_a_web_server_is_looked_at_until_it_is_mended(house: _House) -> None:
+async def test_what_is_reported_of_a_web_server_is_inspected_until_it_is_fixed(house: _House) -> None:
     """By the next timer, although a node whose web servers are good is looked at seldom."""
-    house.late = [LATE]
-    assert await house.told_around(Trigger.START) == [["traefik.renews_too_late"]]
-    house.late = []
-    assert (await house.told_around(Trigger.TIMER))[-1] == []
-    reports = len(house.spool.take(100))
-    house.late = [LATE]
-    assert len(await house.told_around(Trigger.TIMER)) == reports
+    house.configured.late = [LATE]
+    assert await house.reported_of_web_servers(Trigger.START) == [["traefik.renews_too_late"]]
+    house.configured.late = []
+    assert (await house.reported_of_web_servers(Trigger.TIMER))[-1] == []
+    reports = len(house.spool.next_batch(100))
+    house.configured.late = [LATE]
+    assert len(await house.reported_of_web_servers(Trigger.TIMER)) == reports
 
 
 async def test_what_is_configured_no_longer_is_cleared_once_and_by_the_loop(
@@ -171,8 +192,8 @@ async def test_what_is_configured_no_longer_is_cleared_once_and_by_the_loop(
         return append(report)
 
     monkeypatch.setattr(house.spool, "append", noting)
-    await house.runs.look_around(Trigger.START)
-    await house.runs.look_around(Trigger.START)
-    cleared = [report.scopes for report in house.spool.take(100) if "served:" not in report.scopes]
+    await house.monitor.inspect_web_servers(Trigger.START)
+    await house.monitor.inspect_web_servers(Trigger.START)
+    cleared = [report.scopes for report in house.spool.next_batch(100) if "served:" not in report.scopes]
     assert cleared == [("served:gone", "certificate:gone", "served:went", "certificate:went")]
     assert set(threads) == {threading.current_thread()}

@@ -1,4 +1,4 @@
-"""Taking stock: whoever asks while a look is taken shares the next."""
+"""The inventory: whoever asks while one is taken shares the next; what is no longer configured is cleared."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,28 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from certagent.agent.inventory import InventoryReporter
-from certagent.agent.reporter import Reporter
-from certagent.config import AgentSection, AgentSettings, AuthoritySection, CertificateSection
+from certagent.agent.drift import DriftMonitor
+from certagent.agent.inventory import InventoryReporter, report_removed
+from certagent.agent.schedule import Schedule
+from certagent.config import CertificateSection
 from certagent.domain.diagnosis.drift import Serving
-from certagent.domain.reports import Resolver, Trigger
-from certagent.state import State
-from tests.clock import FakeClock
+from certagent.domain.reports import Resolver, RunKind, Trigger
+from certagent.reporting import Spool
+from certagent.vantage.node_vantage import NodeVantage
+from tests.agent.context import POLICY, make_context
 
 NAMES = ("a", "b")
 
 
-class _Node:
-    """Looks as fast as it is told; as both of the parts that stock is taken with."""
+class _Drift(DriftMonitor):
+    """Observes as fast as it is told to."""
 
     def __init__(self) -> None:
-        self.looked_at: list[str] = []
-        self.told: list[list[str]] = []
+        self.observed: list[str] = []
+        self.reported: list[list[str]] = []
         self.go_on = asyncio.Event()
 
-    async def look(self, certificate: CertificateSection) -> Serving:
-        """Of `ServingRuns`."""
-        self.looked_at.append(certificate.name)
+    async def observe(self, certificate: CertificateSection) -> Serving:
+        """Note the name, and wait."""
+        self.observed.append(certificate.name)
         await self.go_on.wait()
         return Serving(
             node="x",
@@ -44,66 +46,80 @@ class _Node:
             expiring_below=0.1,
         )
 
-    async def report(self, looks: Sequence[Serving], _: Trigger) -> None:
-        """Likewise."""
-        self.told.append([one.name for one in looks])
+    async def report(self, observed: Sequence[Serving], trigger: Trigger) -> None:
+        """Note the names."""
+        self.reported.append([serving.name for serving in observed])
 
-    async def look_around(self, _: Trigger) -> None:
-        """Likewise."""
+    async def inspect_web_servers(self, trigger: Trigger) -> None:
+        """There are none."""
+
+
+class _Node(NodeVantage):
+    """A node about which there is nothing to say."""
 
     def addresses(self) -> tuple[str, ...]:
-        """Of `Looking`."""
+        """None."""
         return ()
 
     def role(self) -> str | None:
-        """Likewise."""
+        """None."""
         return None
 
     def resolver(self) -> Resolver:
-        """Likewise."""
+        """None."""
         return Resolver(order=(), nameservers=())
 
 
 @pytest.fixture
-def node() -> _Node:
-    """With two certificates."""
-    return _Node()
+def drift() -> _Drift:
+    """Of a node with two certificates."""
+    return _Drift()
 
 
 @pytest.fixture
-def stock(node: _Node, tmp_path: Path) -> InventoryReporter:
+def inventory(drift: _Drift, tmp_path: Path) -> InventoryReporter:
     """Of that node."""
-    sections = tuple(CertificateSection(name=name, identifiers=(name,), solver=None, deploy=()) for name in NAMES)
-    authority = AuthoritySection(directory="https://ca/directory", root=tmp_path)
-    return InventoryReporter(
-        AgentSettings(agent=AgentSection(name="x", state=tmp_path), authority=authority, certificate=sections),
-        looking=node,
-        facts=lambda _: None,
-        serving=node,  # type: ignore[arg-type] # the three coroutines that it uses
-        state=State(tmp_path / "state"),
-        due_at=lambda *_: datetime(2026, 11, 24, tzinfo=UTC),
-        reporter=Reporter("x", None, FakeClock()),
-        clock=FakeClock(),
-    )
+    sections = (CertificateSection(name=name, identifiers=(name,)) for name in NAMES)
+    context = make_context(tmp_path, *sections)
+    return InventoryReporter(context, _Node(), drift, Schedule("x", POLICY.renewal))
 
 
-async def test_what_a_cancelled_look_was_to_look_at_is_looked_at(node: _Node, stock: InventoryReporter) -> None:
+async def test_what_a_cancelled_request_was_to_observe_is_observed(drift: _Drift, inventory: InventoryReporter) -> None:
     """Somebody who shared it asked for that, too."""
-    first = asyncio.create_task(stock.report(Trigger.REQUEST, ["a"]), name="first")
+    first = asyncio.create_task(inventory.report(Trigger.REQUEST, ["a"]), name="first")
     await _pause()
-    leader = asyncio.create_task(stock.report(Trigger.REQUEST, ["a"]), name="leader")
-    sharer = asyncio.create_task(stock.report(Trigger.REQUEST, ["b"]), name="sharer")
+    leader = asyncio.create_task(inventory.report(Trigger.REQUEST, ["a"]), name="leader")
+    sharer = asyncio.create_task(inventory.report(Trigger.REQUEST, ["b"]), name="sharer")
     await _pause()
     first.cancel()
     await _pause()
-    assert node.looked_at == ["a", "a", "b"]
+    assert drift.observed == ["a", "a", "b"]
     leader.cancel()
     await _pause()
-    node.go_on.set()
+    drift.go_on.set()
     await sharer
-    assert node.told == [["a", "b"]]
+    assert drift.reported == [["a", "b"]]
 
 
 async def _pause() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+def _sections(*names: str) -> tuple[CertificateSection, ...]:
+    """One certificate for each, which also bears a name that all share."""
+    return tuple(CertificateSection(name=name, identifiers=(f"{name}.internal", "all.internal")) for name in names)
+
+
+def test_only_what_is_gone_is_cleared_and_only_once(tmp_path: Path) -> None:
+    """A certificate that is removed from the configuration: its own identifier, not the one that another certificate
+    still has; its own renewal."""
+    spool = Spool(tmp_path / "spool")
+    for sections in (_sections("one", "two"), _sections("one"), _sections("one")):
+        report_removed(make_context(tmp_path / "state", *sections, spool=spool))
+    reports = spool.next_batch(10)
+    assert [(report.kind, report.scopes) for report in reports] == [
+        (RunKind.PREFLIGHT, ("identifier:two.internal",)),
+        (RunKind.RENEWAL, ("certificate:two",)),
+    ]
+    assert all(report.findings == () for report in reports)

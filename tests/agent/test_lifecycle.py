@@ -3,24 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from certagent.agent.lifecycle import Lifecycle
-from certagent.agent.recheck import RecheckSchedule
-from certagent.agent.renewal import Renewed
-from certagent.agent.reporter import Reporter
-from certagent.agent.schedule import Schedule
-from certagent.config import CertificateSection, load_policy
+from certagent.agent.deployment import CertificateLocks
+from certagent.agent.inventory import InventoryReporter
+from certagent.agent.lifecycle import Lifecycle, touched_identifiers
+from certagent.agent.preflight import Preflight
+from certagent.agent.renewal import RenewalRunner, Renewed
+from certagent.agent.schedule import Need, Schedule
+from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts, read_facts
 from certagent.domain.deployments import Generation
 from certagent.domain.policy import Judgement
-from certagent.domain.reports import Outcome, Trigger
+from certagent.domain.reports import FileChange, Outcome, Trigger
+from tests.agent.context import POLICY, make_context
 from tests.certificates import Authority
 from tests.clock import FakeClock
-
-POLICY = load_policy(None)
 
 
 class _Clock(FakeClock):
@@ -31,90 +31,106 @@ class _Clock(FakeClock):
         await asyncio.Event().wait()
 
 
-class _Node:
-    """All that is around a lifecycle. Renewals of the names in `broken` raise; the others take until `go_on`."""
+class _Renewal(RenewalRunner):
+    """Every certificate is good. Renewals of the names in `broken` raise; the others take until `go_on`."""
 
-    def __init__(self, *names: str) -> None:
-        self.clock = _Clock()
-        self.schedule = Schedule("x", POLICY.renewal)
-        self.of_others: set[str] = set()
+    def __init__(self, good: Generation) -> None:
         self.broken: dict[str, BaseException] = {}
         self.go_on = asyncio.Event()
-        self.again_at = None
-        self.taken_back: list[str] = []
-        self.tries_to_take_back = 0
-        pair = Authority().issue(*names, not_before=self.clock.now())
-        facts = read_facts(pair.certificate)
-        self._good = Generation(number=1, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=facts)
-        around: Any = self
-        self.lifecycle = Lifecycle(
-            "x",
-            [CertificateSection(name=name, identifiers=(name,), solver=None, deploy=()) for name in names],
-            authority="ca",
-            preflight=around,
-            renewal=around,
-            files=around,
-            stock=around,
-            revoking=around,
-            schedule=self.schedule,
-            attention=RecheckSchedule(POLICY.preflight),
-            claims=around,
-            own=lambda: (),
-            policy=POLICY,
-            reporter=Reporter("x", None, self.clock),
-            clock=self.clock,
-        )
+        self.cleared: list[str] = []
+        self.failing_clears = 0
+        self._good = good
 
-    async def run(self, certificate: CertificateSection, *_: Any, **__: Any) -> Renewed:
-        """Of `Renewal`."""
+    async def run(
+        self, certificate: CertificateSection, judgements: Sequence[Judgement], trigger: Trigger, *, need: Need
+    ) -> Renewed:
+        """Raise, or wait."""
         if certificate.name in self.broken:
             raise self.broken[certificate.name]
         await self.go_on.wait()
         return Renewed(name=certificate.name, outcome=Outcome.DONE)
 
-    async def finish_interrupted(self, _: CertificateSection) -> None:
-        """Likewise: there is nothing."""
+    async def finish_interrupted(self, certificate: CertificateSection) -> None:
+        """There is nothing."""
 
-    def standing(self, _: CertificateSection) -> Generation:
-        """Likewise: it is good."""
+    def current_generation(self, certificate: CertificateSection) -> Generation:
+        """It is good."""
         return self._good
 
-    def facts(self, _: str) -> CertificateFacts:
+    def facts(self, name: str) -> CertificateFacts:
         """Likewise."""
         return self._good.facts
 
-    def is_unproven(self, _: CertificateSection) -> bool:
-        """Likewise."""
+    def has_unproven(self, certificate: CertificateSection) -> bool:
+        """It is proven."""
         return False
 
-    def take_back(self, certificate: CertificateSection, _: Trigger) -> bool:
-        """Likewise: over at once, or at the next try."""
-        self.taken_back.append(certificate.name)
-        return self.taken_back.count(certificate.name) > self.tries_to_take_back
+    def clear_failure(self, certificate: CertificateSection, trigger: Trigger) -> bool:
+        """At once, or at the next attempt."""
+        self.cleared.append(certificate.name)
+        return self.cleared.count(certificate.name) > self.failing_clears
 
-    def take(self, _: CertificateSection) -> None:
-        """Of `Claims`: nobody else has it."""
+
+class _Locks(CertificateLocks):
+    """Those of certificates in `foreign` are held by another agent."""
+
+    def __init__(self) -> None:
+        self.foreign: set[str] = set()
+
+    def acquire(self, certificate: CertificateSection) -> None:
+        """Nobody else has it."""
 
     def holds(self, name: str) -> bool:
-        """Likewise, or somebody has."""
-        return name not in self.of_others
+        """Unless somebody else does."""
+        return name not in self.foreign
 
-    async def judge(self, _: Sequence[str]) -> list[Judgement]:
-        """Of `Preflight`."""
+
+class _Preflight(Preflight):
+    """Finds nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def judge(self, identifiers: Sequence[str]) -> list[Judgement]:
+        """Nothing."""
         return []
 
-    async def report(self, trigger: Trigger, names: Sequence[str] = ()) -> None:
-        """Of `Stock`."""
 
-    def is_due(self, _: object) -> bool:
-        """Of `FileRuns`."""
-        return False
+class _Inventory(InventoryReporter):
+    """Is not taken."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def report(self, trigger: Trigger, names: Sequence[str] = ()) -> None:
+        """Nothing."""
+
+
+class _Node:
+    """A lifecycle, and what is around it."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        self.clock = _Clock()
+        pair = Authority().issue(*names, not_before=self.clock.now())
+        facts = read_facts(pair.certificate)
+        self.schedule = Schedule("x", POLICY.renewal)
+        self.renewal = _Renewal(Generation(number=1, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=facts))
+        self.locks = _Locks()
+        sections = (CertificateSection(name=name, identifiers=(name,)) for name in names)
+        self.lifecycle = Lifecycle(
+            make_context(folder, *sections, node="x", clock=self.clock),
+            preflight=_Preflight(),
+            renewal=self.renewal,
+            inventory=_Inventory(),
+            schedule=self.schedule,
+            locks=self.locks,
+        )
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[_Node]:
+async def node(tmp_path: Path) -> AsyncIterator[_Node]:
     """With two good certificates, and its loop running."""
-    node = _Node("a", "b")
+    node = _Node(tmp_path, "a", "b")
     running = asyncio.create_task(node.lifecycle.run(), name="lifecycle")
     yield node
     running.cancel()
@@ -123,12 +139,12 @@ async def node() -> AsyncIterator[_Node]:
 
 async def test_a_renewal_that_breaks_off_is_tried_again_and_ends_no_other(node: _Node) -> None:
     """Whatever it was: the other one is renewed to its end, and then it is raised."""
-    node.broken["a"] = ValueError("unheard of")
-    asked = asyncio.create_task(node.lifecycle.renew_named((), force=True), name="renew")
+    node.renewal.broken["a"] = ValueError("unheard of")
+    asked = asyncio.create_task(node.lifecycle.renew_requested((), force=True), name="renew")
     for _ in range(100):
         await asyncio.sleep(0.001)
     assert not asked.done()
-    node.go_on.set()
+    node.renewal.go_on.set()
     with pytest.raises(ValueError, match="unheard of"):
         await asked
     now = node.clock.now()
@@ -139,7 +155,7 @@ async def test_a_renewal_that_breaks_off_is_tried_again_and_ends_no_other(node: 
 
 async def test_a_renewal_that_is_given_up_is_tried_again(node: _Node) -> None:
     """Who asked for it has gone away."""
-    asked = asyncio.create_task(node.lifecycle.renew_named(("a",), force=True), name="renew")
+    asked = asyncio.create_task(node.lifecycle.renew_requested(("a",), force=True), name="renew")
     for _ in range(100):
         await asyncio.sleep(0.001)
     asked.cancel()
@@ -148,14 +164,29 @@ async def test_a_renewal_that_is_given_up_is_tried_again(node: _Node) -> None:
     assert node.schedule.ready(node.clock.now() + POLICY.renewal.retry_first) == ["a"]
 
 
-async def test_what_cannot_be_taken_back_now_is_tried_again_soon(node: _Node) -> None:
+async def test_a_failure_that_cannot_be_cleared_now_is_tried_again_soon(node: _Node) -> None:
     """The state cannot be written yet. Of a certificate that another agent looks after, nothing is."""
-    await node.lifecycle.renew_named((), force=False)
-    node.taken_back.clear()
-    node.tries_to_take_back, node.of_others = 2, {"b"}
+    await node.lifecycle.renew_requested((), force=False)
+    node.renewal.cleared.clear()
+    node.renewal.failing_clears, node.locks.foreign = 2, {"b"}
     for is_soon in (True, True, False):
-        (renewed, _) = await node.lifecycle.renew_named(("a", "b"), force=False)
-        assert renewed["outcome"] == "not_due"
+        (renewed, _) = await node.lifecycle.renew_requested(("a", "b"), force=False)
+        assert renewed.outcome == "not_due"
         soon = node.schedule.ready(node.clock.now() + POLICY.renewal.retry_first)
         assert soon == (["a"] if is_soon else [])
-    assert node.taken_back == ["a"] * 3
+    assert node.renewal.cleared == ["a"] * 3
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "touched"),
+    [
+        ("/etc/hosts", "10.0.0.153 A.internal # old", ["a.internal"]),
+        ("/etc/hosts", "10.0.0.153 printer.lan", []),
+        ("/etc/hosts", "10.0.0.153 ca.internal.", ["a.internal", "b.internal"]),
+        ("/etc/resolv.conf", "nameserver 9.9.9.9", ["a.internal", "b.internal"]),
+    ],
+)
+def test_a_changed_file_touches_what_its_lines_name(file: str, line: str, touched: list[str]) -> None:
+    """Of a hosts file; all that is here where the line names the CA, or where the file decides on every name."""
+    changes = [FileChange(file=file, exists=True, removed=(line,))]
+    assert touched_identifiers(changes, ["a.internal", "b.internal"], "ca.internal") == touched

@@ -1,17 +1,20 @@
 """One renewal: what is ordered, what is withheld, what is finished after a kill. The state folder is a real one."""
 
 import errno
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from certagent.agent.renewal import Need, RenewalRunner
-from certagent.agent.reporter import Reporter
-from certagent.config import CertificateSection, ListenerSolver, load_policy
+from certagent.agent.deployment import DeploymentService
+from certagent.agent.orders import OrderPlacer
+from certagent.agent.preflight import Preflight
+from certagent.agent.renewal import RenewalRunner
+from certagent.agent.schedule import Need
+from certagent.config import CertificateSection, ListenerSolver
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation
 from certagent.domain.findings import Finding, Severity, Vantage, Verdict
 from certagent.domain.orders import Failed, Issued, OrderOutcome, PendingOrder, Problem, Resource
@@ -19,7 +22,8 @@ from certagent.domain.policy import Judgement
 from certagent.domain.rehearsals import Connection, Rehearsal, RehearsalOutcome
 from certagent.domain.reports import Outcome, Trigger
 from certagent.reporting import Spool
-from certagent.state import CertificateFolder, RunRecord, State
+from certagent.state import CertificateFolder, RunRecord
+from tests.agent.context import POLICY, make_context
 from tests.certificates import Authority
 from tests.clock import FakeClock
 
@@ -27,15 +31,14 @@ NAME = "traefik.internal"
 CERTIFICATE = CertificateSection(
     name="traefik", identifiers=(NAME,), solver=ListenerSolver(listen="127.0.0.1:5002"), deploy=()
 )
-POLICY = load_policy(None)
 
 
-class _Ca:
+class _Ca(OrderPlacer):
     """Counts orders, and answers each with a new certificate, with that of the order under way, or with `failure`."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.orders = 0
-        self.renewals = 0
+        self.mtls_renewals = 0
         self.failure: Failed | None = None
         self.refusal: Failed | None = None
         self.issued: Issued | None = None
@@ -46,12 +49,13 @@ class _Ca:
         if folder.pending_order() is not None and self.issued is not None:
             return self.issued
         self.orders += 1
-        if self.failure is None:
-            self.issued = self._issue(certificate)
-        return self.failure or self.issued
+        if self.failure is not None:
+            return self.failure
+        self.issued = self._issue(certificate)
+        return self.issued
 
-    async def renew(self, certificate: CertificateSection, _: Generation) -> OrderOutcome:
-        self.renewals += 1
+    async def renew_by_mtls(self, certificate: CertificateSection, current: Generation) -> OrderOutcome:
+        self.mtls_renewals += 1
         return self.refusal or self._issue(certificate)
 
     def _issue(self, certificate: CertificateSection) -> Issued:
@@ -59,14 +63,18 @@ class _Ca:
         return Issued(order_url="https://ca/order/1", key_pem=pair.key_pem, chain_pem=pair.chain_pem, took=timedelta())
 
 
-class _Service:
+class _Service(DeploymentService):
     """Takes what is deployed, or fails."""
 
     def __init__(self) -> None:
         self.deployed: list[int] = []
         self.fails = False
 
-    async def deploy(self, _: CertificateSection, generation: Generation) -> list[Deployment]:
+    @contextmanager
+    def expect_reload(self, certificate: CertificateSection) -> Iterator[None]:
+        yield
+
+    async def deploy(self, certificate: CertificateSection, generation: Generation) -> list[Deployment]:
         self.deployed.append(generation.number)
         return [
             Deployment(
@@ -81,15 +89,15 @@ class _Service:
         ]
 
 
-class _Preflight:
+class _Preflight(Preflight):
     """Rehearses as it is told: the last one stays."""
 
     def __init__(self, clock: FakeClock) -> None:
-        self.rehearsals: list[Rehearsal] = []
+        self.results: list[Rehearsal] = []
         self._clock = clock
 
-    async def rehearse(self, _: str) -> Rehearsal:
-        return self.rehearsals.pop(0) if len(self.rehearsals) > 1 else self.rehearsals[0]
+    async def rehearse(self, identifier: str) -> Rehearsal:
+        return self.results.pop(0) if len(self.results) > 1 else self.results[0]
 
     async def judge(self, identifiers: Sequence[str]) -> list[Judgement]:
         return [_judgement(Verdict.BLOCK, _rehearsal(self._clock, RehearsalOutcome.FAILED))]
@@ -103,20 +111,10 @@ class _House:
         self.ca = _Ca(self.clock)
         self.service = _Service()
         self.preflight = _Preflight(self.clock)
-        self.state = State(root / "state")
         self.spool = Spool(root / "spool")
-        self.renewal = RenewalRunner(
-            "lxc102",
-            state=self.state,
-            place_order=self.ca.place,
-            renew_unchallenged=self.ca.renew,
-            deploy=self.service.deploy,
-            expecting=lambda _: nullcontext(),
-            preflight=self.preflight,  # type: ignore[arg-type] # the two coroutines that it uses
-            reporter=Reporter("lxc102", self.spool, self.clock),
-            policy=POLICY,
-            clock=self.clock,
-        )
+        context = make_context(root / "state", CERTIFICATE, clock=self.clock, spool=self.spool)
+        self.state = context.state
+        self.renewal = RenewalRunner(context, self.ca, self.service, self.preflight)
 
     async def renew(
         self, verdict: Verdict = Verdict.PROCEED, trigger: Trigger = Trigger.TIMER, *, need: Need = Need.NONE
@@ -126,7 +124,9 @@ class _House:
         return (await self.renewal.run(CERTIFICATE, [judgement], trigger, need=need)).outcome
 
     def reported(self) -> list[tuple[Outcome, list[str]]]:
-        return [(one.outcome, [finding.code for finding in one.findings]) for one in self.spool.take(100)]
+        return [
+            (report.outcome, [finding.code for finding in report.findings]) for report in self.spool.next_batch(100)
+        ]
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ async def test_what_is_blocked_and_due_is_renewed_without_a_challenge(house: _Ho
     """Deployed and proven like any other; it says so, with the culprit, and no more loudly than a warning."""
     await house.renew()
     assert await house.renew(Verdict.BLOCK, need=Need.DUE) == Outcome.KEPT
-    assert (house.ca.orders, house.ca.renewals, house.service.deployed) == (1, 1, [1, 2])
+    assert (house.ca.orders, house.ca.mtls_renewals, house.service.deployed) == (1, 1, [1, 2])
     assert house.reported()[-1] == (Outcome.KEPT, ["renewal.unchallenged"])
     proven = house.state.certificate("traefik").proven()
     assert proven is not None
@@ -218,7 +218,7 @@ async def test_what_is_blocked_and_not_due_stays_as_it_is(house: _House) -> None
     """A person's `--force` is no reason to go around the challenge."""
     await house.renew()
     assert await house.renew(Verdict.BLOCK, Trigger.REQUEST) == Outcome.BLOCKED
-    assert house.ca.renewals == 0
+    assert house.ca.mtls_renewals == 0
 
 
 async def test_the_cas_wish_to_be_left_alone_is_handed_on(house: _House) -> None:
@@ -237,7 +237,7 @@ async def test_so_often_in_a_row_and_no_more(house: _House) -> None:
     for _ in range(most):
         assert await house.renew(Verdict.BLOCK, Trigger.REQUEST, need=Need.DUE) == Outcome.KEPT
     assert await house.renew(Verdict.BLOCK, Trigger.REQUEST, need=Need.DUE) == Outcome.BLOCKED
-    assert house.ca.renewals == most
+    assert house.ca.mtls_renewals == most
     assert house.reported()[-1] == (Outcome.BLOCKED, ["renewal.limit_reached"])
     await house.renew()
     assert await house.renew(Verdict.BLOCK, Trigger.REQUEST, need=Need.DUE) == Outcome.KEPT
@@ -249,7 +249,7 @@ async def test_what_has_expired_cannot_be_kept_alive(house: _House) -> None:
     house.clock.move(timedelta(days=2))
     assert await house.renew(Verdict.BLOCK, Trigger.REQUEST, need=Need.DUE) == Outcome.BLOCKED
     assert house.reported()[-1] == (Outcome.BLOCKED, ["renewal.expired"])
-    assert house.ca.renewals == 0
+    assert house.ca.mtls_renewals == 0
 
 
 async def test_a_ca_that_forbids_it_is_named(house: _House) -> None:
@@ -266,7 +266,7 @@ async def test_without_a_ca_or_a_target_nothing_is_asked(house: _House) -> None:
     await house.renew()
     judgement = _judgement(Verdict.BLOCK, _rehearsal(house.clock, RehearsalOutcome.PASSED), "ca.unreachable")
     renewed = await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, need=Need.URGENT)
-    assert (renewed.outcome, house.ca.renewals) == (Outcome.BLOCKED, 0)
+    assert (renewed.outcome, house.ca.mtls_renewals) == (Outcome.BLOCKED, 0)
 
 
 async def test_other_names_than_wanted_are_not_kept_alive(house: _House) -> None:
@@ -275,7 +275,7 @@ async def test_other_names_than_wanted_are_not_kept_alive(house: _House) -> None
     wanted = msgspec.structs.replace(CERTIFICATE, identifiers=(NAME, "other.internal"))
     judgement = _judgement(Verdict.BLOCK, _rehearsal(house.clock, RehearsalOutcome.FAILED))
     renewed = await house.renewal.run(wanted, [judgement], Trigger.TIMER, need=Need.DUE)
-    assert (renewed.outcome, house.ca.renewals) == (Outcome.BLOCKED, 0)
+    assert (renewed.outcome, house.ca.mtls_renewals) == (Outcome.BLOCKED, 0)
 
 
 async def test_an_order_that_fails_close_to_the_end_leaves_the_certificate_alive(house: _House) -> None:
@@ -318,15 +318,16 @@ async def test_what_is_not_as_wanted_does_not_stand(house: _House) -> None:
     """Revoked, or without a name that the configuration wants by now: it is due, and not kept alive."""
     await house.renew()
     folder = house.state.certificate("traefik")
-    current = house.renewal.standing(CERTIFICATE)
+    current = house.renewal.current_generation(CERTIFICATE)
     assert current is not None
-    assert house.renewal.standing(msgspec.structs.replace(CERTIFICATE, identifiers=(NAME, "new.internal"))) is None
+    wanted = msgspec.structs.replace(CERTIFICATE, identifiers=(NAME, "new.internal"))
+    assert house.renewal.current_generation(wanted) is None
     folder.note_revoked(current)
-    assert house.renewal.standing(CERTIFICATE) is None
+    assert house.renewal.current_generation(CERTIFICATE) is None
     assert await house.renew(Verdict.BLOCK, need=Need.DUE) == Outcome.BLOCKED
-    assert house.ca.renewals == 0
+    assert house.ca.mtls_renewals == 0
     await house.renew()
-    assert house.renewal.standing(CERTIFICATE) is not None
+    assert house.renewal.current_generation(CERTIFICATE) is not None
 
 
 async def test_what_waits_to_be_deployed_is_due_although_the_old_one_is_good(house: _House) -> None:
@@ -334,10 +335,10 @@ async def test_what_waits_to_be_deployed_is_due_although_the_old_one_is_good(hou
     await house.renew()
     house.service.fails = True
     assert await house.renew() == Outcome.FAILED
-    assert house.renewal.standing(CERTIFICATE) is None
+    assert house.renewal.current_generation(CERTIFICATE) is None
     house.service.fails = False
     assert await house.renew() == Outcome.DONE
-    standing = house.renewal.standing(CERTIFICATE)
+    standing = house.renewal.current_generation(CERTIFICATE)
     assert standing is not None
     assert (standing.number, house.ca.orders) == (2, 2)
 
@@ -345,17 +346,17 @@ async def test_what_waits_to_be_deployed_is_due_although_the_old_one_is_good(hou
 async def test_a_complaint_is_taken_back_when_nothing_is_wanted_any_more(house: _House) -> None:
     """A forced renewal was blocked; the certificate is good and not due: its scope is clear again."""
     await house.renew()
-    house.renewal.take_back(CERTIFICATE, Trigger.TIMER)
+    house.renewal.clear_failure(CERTIFICATE, Trigger.TIMER)
     assert len(house.reported()) == 1
     assert await house.renew(Verdict.BLOCK, Trigger.REQUEST) == Outcome.BLOCKED
-    house.renewal.take_back(CERTIFICATE, Trigger.TIMER)
+    house.renewal.clear_failure(CERTIFICATE, Trigger.TIMER)
     assert house.reported()[-1] == (Outcome.DONE, [])
-    assert house.spool.take(100)[-1].scopes == ("certificate:traefik",)
+    assert house.spool.next_batch(100)[-1].scopes == ("certificate:traefik",)
     last = house.state.certificate("traefik").last()
     assert last is not None
     assert last.outcome == Outcome.DONE  # which is what status says, too
     said = len(house.reported())
-    house.renewal.take_back(CERTIFICATE, Trigger.START)
+    house.renewal.clear_failure(CERTIFICATE, Trigger.START)
     assert len(house.reported()) == said
 
 
@@ -372,18 +373,18 @@ async def test_a_run_that_could_not_write_its_end_is_over_when_it_can(
         patch.setattr(CertificateFolder, "end_run", full)
         with pytest.raises(OSError, match="No space left"):
             await house.renew()
-    assert house.renewal.standing(CERTIFICATE) is not None
+    assert house.renewal.current_generation(CERTIFICATE) is not None
     said = len(house.reported())
     with monkeypatch.context() as patch:
         patch.setattr("certagent.state.write_file", full)
-        assert not house.renewal.take_back(CERTIFICATE, Trigger.TIMER)
+        assert not house.renewal.clear_failure(CERTIFICATE, Trigger.TIMER)
     assert len(house.reported()) == said
-    assert house.renewal.take_back(CERTIFICATE, Trigger.TIMER)
+    assert house.renewal.clear_failure(CERTIFICATE, Trigger.TIMER)
     assert house.reported()[said:] == [(Outcome.DONE, [])]
-    assert house.spool.take(100)[-1].scopes == ("certificate:traefik",)
+    assert house.spool.next_batch(100)[-1].scopes == ("certificate:traefik",)
     assert folder.run() is None
     await house.renewal.finish_interrupted(CERTIFICATE)
-    assert house.renewal.take_back(CERTIFICATE, Trigger.TIMER)
+    assert house.renewal.clear_failure(CERTIFICATE, Trigger.TIMER)
     assert len(house.reported()) == said + 1
 
 
@@ -403,7 +404,7 @@ async def test_a_killed_run_is_reported_under_its_id_and_finished(house: _House)
         )
     )
     await house.renewal.finish_interrupted(CERTIFICATE)
-    reports = house.spool.take(10)
+    reports = house.spool.next_batch(10)
     assert [(one.id == "killed", one.outcome) for one in reports] == [
         (True, Outcome.INTERRUPTED),
         (False, Outcome.DONE),
@@ -424,7 +425,7 @@ async def test_it_waits_until_the_ca_has_forgotten(house: _House) -> None:
     """A hosts file is cached, a connection kept: the order waits for both, and rehearses again."""
     settles_at = house.clock.now() + timedelta(seconds=4)
     stale = _rehearsal(house.clock, RehearsalOutcome.PASSED, stale=(Connection(address="10.0.0.153", port=80),))
-    house.preflight.rehearsals = [stale, _rehearsal(house.clock, RehearsalOutcome.PASSED)]
+    house.preflight.results = [stale, _rehearsal(house.clock, RehearsalOutcome.PASSED)]
     judgement = _judgement(Verdict.PROCEED, _rehearsal(house.clock, RehearsalOutcome.PASSED, settles_at=settles_at))
     renewed = await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, need=Need.DUE)
     assert renewed.outcome == Outcome.DONE
@@ -434,7 +435,7 @@ async def test_it_waits_until_the_ca_has_forgotten(house: _House) -> None:
 async def test_the_wait_is_bounded(house: _House) -> None:
     """A connection that never closes does not hold a renewal for ever."""
     stale = _rehearsal(house.clock, RehearsalOutcome.PASSED, stale=(Connection(address="10.0.0.153", port=80),))
-    house.preflight.rehearsals = [stale]
+    house.preflight.results = [stale]
     judgement = _judgement(Verdict.WARN, stale)
     await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, need=Need.DUE)
     assert sum(house.clock.slept) <= POLICY.renewal.settle_longest.total_seconds() + 2

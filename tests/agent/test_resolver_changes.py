@@ -1,22 +1,32 @@
 """The watch's runs: what an agent reports of its node's files by itself."""
 
+import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
+import pytest
 
-from certagent.agent.reporter import Reporter
-from certagent.agent.resolver_changes import Inspecting, ResolverChangeHandler, _said_once
-from certagent.config import load_policy
+from certagent.agent.resolver_changes import FileInspector, ResolverChangeHandler, without_repeats
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
 from certagent.domain.reports import Outcome, Report, Trigger
 from certagent.domain.resolution.file_formats import ResolvConf
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.reporting import Spool
 from certagent.vantage.ca_resolver import FileObservation, Snapshot
+from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
 from certagent.vantage.node_vantage import NodeVantage
-from tests.clock import FakeClock
+from tests.agent.context import make_context
 
 SECTION = "# --- BEGIN PVE ---\n{}# --- END PVE ---\n"
+
+
+class _NoNameserver(NameserverObserver):
+    """A node that runs no DNS server."""
+
+    def observe(self) -> NameserverObservation | None:
+        """Nothing."""
+        return None
 
 
 async def _report(tmp_path: Path, hosts: str, resolv_conf: str) -> Report:
@@ -24,22 +34,14 @@ async def _report(tmp_path: Path, hosts: str, resolv_conf: str) -> Report:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/hosts").write_text(hosts)
     (tmp_path / "etc/resolv.conf").write_text(resolv_conf)
-    return await _run(tmp_path, NodeVantage(zones=("internal.test",), root=tmp_path).inspect_files)
+    return await _run(tmp_path, NodeVantage(zones=("internal.test",), root=tmp_path))
 
 
-async def _run(tmp_path: Path, inspect: Inspecting, *, is_authority: bool = False) -> Report:
+async def _run(tmp_path: Path, inspector: FileInspector, *, is_authority: bool = False) -> Report:
     spool = Spool(tmp_path / "spool")
-    runs = ResolverChangeHandler(
-        "lxc102",
-        inspect,
-        is_authority=is_authority,
-        zones=("internal.test",),
-        policy=load_policy(None),
-        reporter=Reporter("lxc102", spool, FakeClock()),
-        clock=FakeClock(),
-    )
-    await runs.run((), Trigger.START)
-    (report,) = spool.take(10)
+    context = make_context(tmp_path / "state", spool=spool, zones=("internal.test",), is_authority=is_authority)
+    await ResolverChangeHandler(context, inspector, _NoNameserver()).handle((), Trigger.START)
+    (report,) = spool.next_batch(10)
     return report
 
 
@@ -66,11 +68,48 @@ async def test_a_resolv_conf_that_the_ca_may_not_read_is_not_said_to_be_absent(t
     """There is one, and it may be a good one: its mode is what to change."""
     files = ResolverFiles(resolv_conf=ResolvConf(exists=False), unreadable=("/etc/resolv.conf",))
 
-    async def inspect(before: Snapshot | None = None) -> FileObservation:
-        return FileObservation(snapshot=before or {}, files=files)
+    class OfTheCa:
+        async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
+            return FileObservation(snapshot=before or {}, files=files)
 
-    report = await _run(tmp_path, inspect, is_authority=True)
+    report = await _run(tmp_path, OfTheCa(), is_authority=True)
     assert [finding.code for finding in report.findings] == ["dns.file_unreadable"]
+
+
+class _Restarting:
+    """The CA's process comes up between the third look and the fourth."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
+        """Blind at first."""
+        self.runs += 1
+        if self.runs < 4:
+            return FileObservation(reason="the CA's process does not run")
+        return FileObservation(snapshot=before or {})
+
+
+async def test_a_blind_run_is_reported_once_and_repeated_until_it_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was to be reported with it is reported then; afterwards nothing is repeated."""
+    monkeypatch.setattr("certagent.agent.resolver_changes.FIRST_PAUSE", timedelta(milliseconds=1))
+    spool, inspector = Spool(tmp_path / "spool"), _Restarting()
+    context = make_context(tmp_path / "state", spool=spool, is_authority=True)
+    handler = ResolverChangeHandler(context, inspector, _NoNameserver())
+    repeating = asyncio.create_task(handler.repeat_while_blind(), name="repeat")
+    await handler.handle((), Trigger.START, [_overriding("agent.changed_while_down", 3)])
+    async with asyncio.timeout(10):
+        while len(spool.waiting()) < 2:
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.05)
+    repeating.cancel()
+    await asyncio.gather(repeating, return_exceptions=True)
+    blind, seen = spool.next_batch(10)
+    assert (blind.outcome, blind.trigger, blind.findings) == (Outcome.FAILED, Trigger.START, ())
+    assert (seen.trigger, [finding.code for finding in seen.findings]) == (Trigger.TIMER, ["agent.changed_while_down"])
+    assert inspector.runs == 4
 
 
 def test_a_line_that_the_nameserver_serves_is_not_said_as_this_nodes_own_as_well() -> None:
@@ -81,9 +120,9 @@ def test_a_line_that_the_nameserver_serves_is_not_said_as_this_nodes_own_as_well
         _overriding("dns.hosts_shadow.client", 9),
         _overriding("dns.hosts_shadow.authority", 8),
     )
-    assert _said_once([own, other], [of_everybody]) == [other, of_everybody]
-    assert _said_once([beside], [of_everybody]) == [beside, of_everybody]
-    assert _said_once([own], []) == [own]
+    assert without_repeats([own, other], [of_everybody]) == [other, of_everybody]
+    assert without_repeats([beside], [of_everybody]) == [beside, of_everybody]
+    assert without_repeats([own], []) == [own]
 
 
 def _overriding(code: str, line: int) -> Finding:

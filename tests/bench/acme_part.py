@@ -1,6 +1,6 @@
 """Our ACME part alone: `python -m tests.bench.acme_part CONFIGURATION`. Run in the network of a node of the lab.
 
-Prints seconds: one certificate after the other with a warm account, then all of them, as many at once as an agent does.
+Prints seconds: one certificate after the other with a warm account, then all of them, `AT_ONCE` at a time.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from certagent.agent.app import MOST_ORDERS_AT_ONCE
 from certagent.agent.orders import OrderPlacer
 from certagent.agent.solvers import open_solvers
 from certagent.config import CertificateSection, load_agent
@@ -18,6 +17,7 @@ from certagent.domain.orders import Issued
 from certagent.state import State
 from certagent.system.clock import SystemClock
 
+AT_ONCE = 4
 ONE_BY_ONE = 20
 
 
@@ -28,7 +28,7 @@ async def main(path: Path) -> None:
     async with AsyncExitStack() as stack:
         solvers = await open_solvers(settings, state, clock, stack)
         ordering = await stack.enter_async_context(OrderPlacer(settings.authority, solvers, state, clock))
-        slots = asyncio.Semaphore(MOST_ORDERS_AT_ONCE)
+        slots = asyncio.Semaphore(AT_ONCE)
 
         issued: set[bytes] = set()
 

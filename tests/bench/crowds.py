@@ -16,7 +16,7 @@ from tests.bench.rows import Row, against, of
 from tests.collector.cast import Agent, certificate, refused, shadow
 from tests.collector.crowd import ZONE
 from tests.collector.process import Collector, eventually, running
-from tests.collector.test_alerts import Receiver
+from tests.collector.test_alert_delivery import Receiver
 from tests.collector.test_five_thousand import admit, connections, crowd_of, resident_mib
 
 MANY = 5_000

@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import insert
 
+from certagent.collector.credentials import digest_of
+from certagent.collector.records import TokenRole
 from certagent.collector.sql.database import open_writer
 from certagent.collector.sql.schema import tokens
-from certagent.collector.store import TokenRole
-from certagent.collector.tokens import digest_of
 from certagent.domain.reports import Report
 from tests.collector.cast import Agent, certificate, now, shadow
 from tests.collector.process import Collector, running

@@ -55,7 +55,7 @@ def running_server() -> Iterator[Server]:
         _run(programs / "initdb", "-D", folder / "data", "-U", _OWNER, "-A", "trust", "-E", "UTF8", "--no-sync")
         options = f"-c unix_socket_directories={folder} -c listen_addresses= -c fsync=off -c max_connections=40"
         with (folder / "log").open("wb") as log:
-            command = [programs / "postgres", "-D", folder / "data", *options.split()]
+            command = [str(programs / "postgres"), "-D", str(folder / "data"), *options.split()]
             process = subprocess.Popen(command, user=_account(), cwd=folder, stdout=log, stderr=log)
         try:
             _wait_until_it_answers(programs, folder)

@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from certagent.collector.store import TokenRole
-from certagent.collector.tokens import add_token
+from certagent.collector.credentials import add_token
+from certagent.collector.records import TokenRole
 from certagent.domain.reports import Report
 from tests.certificates import Authority
 from tests.collector.cast import Cast, now

@@ -11,8 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from certagent.collector.store import TokenRole
-from certagent.collector.tokens import (
+from certagent.collector.credentials import (
     add_certificate,
     add_token,
     certificate_digest_of,
@@ -20,12 +19,13 @@ from certagent.collector.tokens import (
     list_tokens,
     revoke_tokens,
 )
+from certagent.collector.records import TokenRole
 from certagent.domain.findings import Culprit
 from certagent.system.pinned_http import PinnedClient
 from tests.certificates import Authority
 from tests.collector.cast import TRAEFIK, Agent, now, shadow
 from tests.collector.process import Collector, eventually, running
-from tests.collector.test_alerts import Receiver
+from tests.collector.test_alert_delivery import Receiver
 
 CERTIFICATE = "web.lxc102.test"
 
@@ -35,9 +35,9 @@ async def test_agent_a_cannot_read_the_fleet(collector: Collector) -> None:
     await collector.introduce()
     await collector.report(collector.cast.authority.watch(shadow()))
     identity = (await collector.incidents())[0]["id"]
-    closed = ("/v1/agents", "/v1/certificates", "/v1/reports", "/v1/events", "/metrics", "/", "/incidents", "/nodes")
-    closed += ("/certificates", "/nodes/lxc102", "/nodes/lxc102/certificates/traefik", f"/paths/{TRAEFIK}")
-    for path in (*closed, f"/paths/{TRAEFIK}/mermaid", f"/incidents/{identity}"):
+    lists = ("/v1/agents", "/v1/certificates", "/v1/reports", "/v1/events", "/metrics", "/", "/incidents", "/nodes")
+    pages = ("/certificates", "/nodes/lxc102", "/nodes/lxc102/certificates/traefik", f"/paths/{TRAEFIK}")
+    for path in (*lists, *pages, f"/paths/{TRAEFIK}/mermaid", f"/incidents/{identity}"):
         assert (await collector.get(path, "lxc101"))[0] == 403, path
     assert (await collector.get("/v1/incidents", "lxc101"))[1]["items"] == []
     assert (await collector.get(f"/v1/incidents/{identity}", "lxc101"))[0] == 404
@@ -312,7 +312,7 @@ async def test_a_caller_that_goes_in_the_middle_of_a_post_is_one_line_of_the_log
         await writer.drain()
         await asyncio.sleep(0.1)
         writer.transport.abort()
-        return "the caller is gone" in collector.log()
+        return "the client disconnected" in collector.log()
 
     assert await eventually(said)
     assert "Traceback" not in collector.log()

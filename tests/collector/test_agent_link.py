@@ -10,10 +10,9 @@ import aiohttp.web
 import msgspec
 import pytest
 
-from certagent.collector.agent_link import AgentLink, AgentLinks
-from certagent.collector.rehearsals import tell_to_judge_again
-from certagent.collector.store import Caller, StoreFailed, TokenRole
-from certagent.collector.tokens import revoke_tokens
+from certagent.collector.agent_link import AgentLink, AgentLinks, ask_to_judge_again
+from certagent.collector.credentials import revoke_tokens
+from certagent.collector.records import Caller, StoreFailed, TokenRole
 from certagent.domain.findings import Culprit
 from certagent.domain.link_messages import Accepted, JudgeAgain, Rehearse, Rehearsed, decode_ask, encode
 from certagent.domain.rehearsals import RehearsalOutcome, RehearsalRequest
@@ -278,7 +277,7 @@ async def test_nothing_ends_when_the_store_cannot_say_whether_an_agent_may_be_as
     async def fail() -> bool:
         raise StoreFailed("the server was restarted")
 
-    channels = AgentLinks(lambda _: None)
-    await channels.admit(AgentLink(Caller("lxc102", TokenRole.AGENT), aiohttp.web.WebSocketResponse(), fail))
-    await tell_to_judge_again(channels, {"lxc102": frozenset({TRAEFIK})})
-    assert channels.names() == {"lxc102"}
+    links = AgentLinks()
+    await links.add(AgentLink(Caller("lxc102", TokenRole.AGENT), aiohttp.web.WebSocketResponse(), fail))
+    await ask_to_judge_again(links, {"lxc102": frozenset({TRAEFIK})})
+    assert links.names() == {"lxc102"}

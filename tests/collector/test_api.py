@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from certagent.collector.tokens import revoke_tokens
+from certagent.collector.credentials import revoke_tokens
 from tests.collector.cast import NGINX, TRAEFIK, certificate, now, shadow
 from tests.collector.process import Collector, eventually
 
@@ -95,6 +95,27 @@ async def test_nobody_reads_without_a_token(collector: Collector) -> None:
     assert (status, document["title"]) == (401, "Unauthorized")
     async with collector.session(None) as session, session.get("/readyz") as response:
         assert (response.status, await response.text()) == (200, "ok\n")
+
+
+async def test_everything_that_is_described_is_served_to_whom_it_says(collector: Collector) -> None:
+    """One table: each operation exists, wants a token unless it says otherwise, and refuses a role that it has not."""
+    _, document = await collector.get("/openapi.json")
+    operations = [
+        (method, path.replace("{", "").replace("}", ""), operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    assert len(operations) >= 16
+    async with collector.session(None) as stranger, collector.session("lxc102") as agent:
+        for method, path, operation in operations:
+            async with stranger.request(method, path) as response:
+                assert response.status == (200 if operation.get("security") == [] else 401), path
+            if path != "/v1/channel":
+                async with agent.request(method, path) as response:
+                    assert response.status != 405, path
+        async with agent.get("/v1/agents") as response:
+            assert response.status == 403
+            assert "needs the role operator or viewer" in (await response.json(content_type=None))["detail"]
 
 
 async def test_the_host_must_be_ours(collector: Collector) -> None:

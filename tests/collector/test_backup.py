@@ -2,17 +2,19 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import create_engine, select
 
+from certagent.collector.credentials import add_token, digest_of, find_caller
+from certagent.collector.records import StoreFailed, TokenRole
+from certagent.collector.sql.api_queries import list_reports
 from certagent.collector.sql.backup import NotEmpty, back_up, restore
 from certagent.collector.sql.database import writing
 from certagent.collector.sql.schema import metadata
-from certagent.collector.sql.store import open_store
-from certagent.collector.store import StoreFailed, TokenRole
-from certagent.collector.tokens import add_token, digest_of
+from certagent.collector.store import open_store
 from certagent.domain.alerting import Alerting
 from certagent.system.clock import SystemClock
 from tests.collector.cast import Cast, now, shadow
@@ -21,7 +23,7 @@ from tests.collector.test_store import introduce, states, take
 TOLD = Alerting(channels=("hook",))
 
 
-def contents(url: str) -> dict[str, list[tuple[object, ...]]]:
+def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table."""
     with writing(url) as connection:
         tables = {table.name: connection.execute(select(table)).all() for table in metadata.sorted_tables}
@@ -49,8 +51,8 @@ async def test_everything_comes_back_and_goes_on(url: str, other: str, tmp_path:
     async with open_store(other, TOLD, SystemClock()) as store:
         await take(store, cast.authority, cast.authority.watch())
         assert await states(store) == ["resolved"]
-        assert await store.caller(digest_of(secret)) is not None
-        assert len((await store.reports(None, 99)).items) == 5
+        assert await store.read(find_caller, digest_of(secret), now()) is not None
+        assert len((await store.read(list_reports, None, 99)).items) == 5
 
 
 async def test_a_backup_is_of_one_moment_while_reports_pour_in(url: str, tmp_path: Path) -> None:

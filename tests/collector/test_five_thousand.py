@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
+from certagent.collector.credentials import digest_of
 from certagent.collector.sql.database import writing
 from certagent.collector.sql.schema import tokens
-from certagent.collector.tokens import digest_of
 from tests.collector.cast import now, shadow
 from tests.collector.crowd import ZONE
 from tests.collector.process import Collector, eventually, running
-from tests.collector.test_alerts import Receiver
+from tests.collector.test_alert_delivery import Receiver
 
 MANY = 5_000
 PROCESSES = 8

@@ -16,14 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from certagent.collector.ingest import read_reports
-from certagent.collector.problems import HttpProblem
+from certagent.collector.access import HttpProblem
+from certagent.collector.intake import read_reports
+from certagent.collector.records import Caller, TokenRole
 from certagent.collector.sql import api_queries
 from certagent.collector.sql.database import open_writer
-from certagent.collector.sql.dirty_set import DirtySet
-from certagent.collector.sql.incident_writer import settle
+from certagent.collector.sql.deliveries import next_delivery
+from certagent.collector.sql.incident_writer import conclude_incidents
 from certagent.collector.sql.ingest import Post, accept_posts
-from certagent.collector.store import Caller, TokenRole
+from certagent.collector.sql.statements import Transaction
 from certagent.domain.alerting import Alerting
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
@@ -103,7 +104,9 @@ def engine(url: str) -> Iterator[Engine]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(PLACES), JSON), min_size=1, max_size=3))
-def test_a_report_with_anything_anywhere_is_refused_or_kept_whole(engine: Engine, changes) -> None:
+def test_a_report_with_anything_anywhere_is_refused_or_kept_whole(
+    engine: Engine, changes: list[tuple[Any, Any]]
+) -> None:
     """Mutated at random places: what is taken is concluded from, read back, and taken once."""
     document: Any = rich() | {"id": f"mutated-{next(NUMBERS)}"}
     for path, value in changes:
@@ -114,17 +117,17 @@ def test_a_report_with_anything_anywhere_is_refused_or_kept_whole(engine: Engine
     good = read(json.dumps([document]).encode())
     for expected in (len(good), 0):
         with engine.begin() as connection:
-            touched = DirtySet()
-            (answer,) = accept_posts(connection, [Post(CALLER, good)], now(), touched)
-            settle(connection, touched, Alerting(channels=("hook",)), now())
+            transaction = Transaction(connection, now(), Alerting(channels=("hook",)))
+            (answer,) = accept_posts(transaction, [Post(CALLER, good)])
+            conclude_incidents(transaction)
             assert answer.accepted == expected
     with engine.begin() as connection:
         api_queries.list_certificates(connection, None, 100)
         api_queries.list_agents(connection, None, 100)
-        for incident in api_queries.list_incidents(connection, None, 100, None, ()).items:
+        for incident in api_queries.list_incidents(connection, None, 100).items:
             assert api_queries.find_incident(connection, incident.id) is not None
-        api_queries.path_facts(connection, TRAEFIK)
-        api_queries.next_delivery(connection, "hook")
+        api_queries.find_path_evidence(connection, TRAEFIK)
+        next_delivery(connection, "hook")
 
 
 @settings(max_examples=300, deadline=None)

@@ -64,6 +64,7 @@ async def test_the_node_says_how_it_resolves_and_the_incident_what_changed_befor
     assert "Names are resolved by" not in await _read(collector, "/nodes/lxc103")
     resolver = Resolver(order=("files", "dns"), nameservers=("10.0.0.153", "10.0.0.53"), search=("internal",))
     told = collector.cast.authority.inventory("10.0.0.10", "authority")
+    assert told.inventory is not None
     inventory = msgspec.structs.replace(told.inventory, resolver=resolver)
     await collector.report(msgspec.structs.replace(told, inventory=inventory))
     text = re.sub(r"<[^>]+>", "", await _read(collector, "/nodes/lxc103"))

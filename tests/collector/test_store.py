@@ -12,11 +12,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
+from certagent.collector.credentials import add_token, digest_of, find_caller, list_tokens, revoke_tokens
+from certagent.collector.records import Acceptance, Caller, Changes, StoreFailed, TokenRole
+from certagent.collector.sql.api_queries import (
+    find_incident,
+    find_path_evidence,
+    find_stale_identifiers,
+    list_agents,
+    list_incidents,
+    list_reports,
+)
 from certagent.collector.sql.database import open_writer
+from certagent.collector.sql.deliveries import next_delivery, record_attempt
 from certagent.collector.sql.schema import metadata
-from certagent.collector.sql.store import SqlStore, open_store
-from certagent.collector.store import Acceptance, Caller, Changes, Store, StoreFailed, TokenRole
-from certagent.collector.tokens import add_token, digest_of, list_tokens, revoke_tokens
+from certagent.collector.store import Store, open_store
 from certagent.domain.alerting import Alerting
 from certagent.domain.findings import Culprit
 from certagent.domain.incidents import IncidentState, TransitionKind
@@ -59,7 +68,7 @@ async def introduce(store: Store, cast: Cast) -> None:
 
 async def states(store: Store) -> list[str]:
     """Of all incidents, the latest first."""
-    return [str(incident.state) for incident in (await store.incidents(None, 100)).items]
+    return [str(incident.state) for incident in (await store.read(list_incidents, None, 100)).items]
 
 
 async def test_the_same_report_counts_once(store: Store) -> None:
@@ -77,7 +86,7 @@ async def test_posts_that_wait_together_are_written_together(store: Store) -> No
     agents = [Agent(f"n{number}") for number in range(200)]
     answers = await asyncio.gather(*(take(store, one, one.preflight(), one.preflight()) for one in agents))
     assert answers == [Acceptance(2, 0)] * 200
-    assert len((await store.reports(None, 1000)).items) == 400
+    assert len((await store.read(list_reports, None, 1000)).items) == 400
 
 
 async def test_a_bad_item_fails_alone(store: Store) -> None:
@@ -97,8 +106,8 @@ async def test_a_newer_report_replaces_the_findings_of_its_scopes_only(store: St
     cast = Cast()
     await take(store, cast.authority, cast.authority.watch(shadow()), cast.authority.preflight(refused()))
     await take(store, cast.authority, cast.authority.watch())
-    _, sightings, _ = await store.path_facts(TRAEFIK)
-    assert [one.finding.code for one in sightings] == ["net.refused"]
+    known = await store.read(find_path_evidence, TRAEFIK)
+    assert [sighting.finding.code for sighting in known.sightings] == ["net.refused"]
 
 
 async def test_a_late_report_changes_nothing(store: Store) -> None:
@@ -139,17 +148,17 @@ async def test_incidents_open_resolve_and_reopen(store: Store) -> None:
     await introduce(store, cast)
     for findings in ((shadow(),), (), (shadow(),)):
         await take(store, cast.authority, cast.authority.watch(*findings))
-    (incident,) = (await store.incidents(None, 10)).items
-    found = await store.incident(incident.id)
+    (incident,) = (await store.read(list_incidents, None, 10)).items
+    found = await store.read(find_incident, incident.id)
     assert found is not None
     kinds = [TransitionKind.OPENED, TransitionKind.RESOLVED, TransitionKind.REOPENED]
-    assert [transition.kind for transition in found[1]] == kinds
+    assert [transition.kind for transition in found.transitions] == kinds
     for kind in kinds:
-        delivery = await store.next_delivery("hook")
+        delivery = await store.read(next_delivery, "hook")
         assert delivery is not None
         assert delivery.kind is kind
-        await store.settle_delivery(delivery.number, failure=None, retry_at=None)
-    assert await store.next_delivery("hook") is None
+        await store.write(record_attempt, delivery.number, failure=None, retry_at=None)
+    assert await store.read(next_delivery, "hook") is None
 
 
 async def test_victims_follow_the_inventories(store: Store) -> None:
@@ -160,8 +169,9 @@ async def test_victims_follow_the_inventories(store: Store) -> None:
     longer = certificate("traefik", TRAEFIK, left=timedelta(hours=23))
     other = certificate("second", TRAEFIK, left=timedelta(hours=1))
     await take(store, cast.traefik, cast.traefik.inventory("10.0.0.12", "traefik", longer, other))
-    (incident,) = (await store.incidents(None, 10)).items
+    (incident,) = (await store.read(list_incidents, None, 10)).items
     assert [victim.certificate for victim in incident.victims] == ["second", "traefik"]
+    assert longer.on_disk is not None
     assert incident.victims[1].expires_at == longer.on_disk.not_after
 
 
@@ -170,7 +180,7 @@ async def test_an_inventory_that_comes_late_still_names_the_owner(store: Store) 
     cast = Cast()
     await take(store, cast.authority, cast.authority.watch(shadow()))
     await introduce(store, cast)
-    (incident,) = (await store.incidents(None, 10)).items
+    (incident,) = (await store.read(list_incidents, None, 10)).items
     assert "10.0.0.153 (lxc101, gateway)" in incident.explanation
 
 
@@ -182,7 +192,7 @@ async def test_only_its_parties_find_an_incident(store: Store) -> None:
 
     async def readers() -> list[str]:
         names = ("lxc101", "lxc102", "lxc103")
-        return [name for name in names if (await store.incidents(None, 10, party=name)).items]
+        return [name for name in names if (await store.read(list_incidents, None, 10, party=name)).items]
 
     assert await readers() == ["lxc102", "lxc103"]
     await take(store, cast.traefik, cast.traefik.inventory("10.0.0.12", "traefik"))
@@ -222,7 +232,7 @@ async def test_a_reported_rehearsal_is_the_authoritys_own(store: Store) -> None:
     assert await states(store) == ["open"]
     await take(store, cast.authority, cast.authority.preflight(rehearsals=(passed,)))
     assert await states(store) == ["resolved"]
-    known, _, _ = await store.path_facts(TRAEFIK)
+    known = (await store.read(find_path_evidence, TRAEFIK)).rehearsal
     assert known is not None
     assert known.at <= now()
 
@@ -235,26 +245,26 @@ async def test_everything_is_there_after_opening_again(opening: Opening) -> None
         await take(store, cast.authority, cast.authority.watch(shadow()))
     async with opening() as store:
         assert await states(store) == ["open"]
-        assert await store.stale_identifiers_of("lxc102") == {TRAEFIK}
-        delivery = await store.next_delivery("hook")
+        assert await store.read(find_stale_identifiers, "lxc102") == {TRAEFIK}
+        delivery = await store.read(next_delivery, "hook")
         assert delivery is not None
         assert delivery.incident.state is IncidentState.OPEN
-        assert len((await store.agents(None, 10)).items) == 3
+        assert len((await store.read(list_agents, None, 10)).items) == 3
 
 
 async def test_a_delivery_that_failed_comes_again_until_it_is_given_up(store: Store) -> None:
     """Later, with one attempt more; then never."""
     cast = Cast()
     await take(store, cast.authority, cast.authority.watch(shadow()))
-    delivery = await store.next_delivery("hook")
+    delivery = await store.read(next_delivery, "hook")
     assert delivery is not None
     later = now() + timedelta(minutes=1)
-    await store.settle_delivery(delivery.number, failure="HTTP 503", retry_at=later)
-    again = await store.next_delivery("hook")
+    await store.write(record_attempt, delivery.number, failure="HTTP 503", retry_at=later)
+    again = await store.read(next_delivery, "hook")
     assert again is not None
     assert (again.number, again.attempts, again.due_at) == (delivery.number, 1, later)
-    await store.settle_delivery(delivery.number, failure="HTTP 404", retry_at=None)
-    assert await store.next_delivery("hook") is None
+    await store.write(record_attempt, delivery.number, failure="HTTP 404", retry_at=None)
+    assert await store.read(next_delivery, "hook") is None
 
 
 async def test_tokens_work_beside_the_running_store(store: Store, url: str) -> None:
@@ -263,9 +273,9 @@ async def test_tokens_work_beside_the_running_store(store: Store, url: str) -> N
     second = await asyncio.to_thread(add_token, url, "lxc102", TokenRole.AGENT, now())
     for secret in (first, second):
         assert len(secret) >= 43
-        assert await store.caller(digest_of(secret)) == Caller("lxc102", TokenRole.AGENT)
+        assert await store.read(find_caller, digest_of(secret), now()) == Caller("lxc102", TokenRole.AGENT)
     assert await asyncio.to_thread(revoke_tokens, url, "lxc102", now()) == 2
-    assert await store.caller(digest_of(first)) is None
+    assert await store.read(find_caller, digest_of(first), now()) is None
     assert [token.revoked_at is not None for token in list_tokens(url)] == [True, True]
     with pytest.raises(ValueError, match="letters"):
         add_token(url, "../x", TokenRole.AGENT, now())
@@ -293,10 +303,3 @@ def test_nothing_is_lost_to_a_power_cut(tmp_path: Path) -> None:
 
 def _pragma(connection: Connection, name: str) -> object:
     return connection.execute(text(f"PRAGMA {name}")).scalar()
-
-
-async def test_it_is_the_port(store: Store) -> None:
-    """Every method of the port is there."""
-    assert isinstance(store, SqlStore)
-    missing = {name for name in vars(Store) if not name.startswith("_")} - set(dir(store))
-    assert missing == set()

@@ -1,6 +1,6 @@
 """Rules: who is told, when. And the survival clock."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import msgspec
 import pytest
@@ -47,7 +47,7 @@ def test_a_night_goes_over_midnight(clock: str, ends: str | None) -> None:
 
 
 @given(st.times(), st.times(), st.datetimes(timezones=st.just(UTC), max_value=datetime(9000, 1, 1)))  # noqa: DTZ001
-def test_a_span_ends_after_the_moment_and_within_a_day(start, end, moment) -> None:
+def test_a_span_ends_after_the_moment_and_within_a_day(start: time, end: time, moment: datetime) -> None:
     """Whatever the span."""
     found = DailySpan(start.replace(second=0, microsecond=0), end.replace(second=0, microsecond=0)).end_after(moment)
     assert found is None or moment < found <= moment + timedelta(days=1)

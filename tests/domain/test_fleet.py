@@ -1,6 +1,7 @@
 """What only the whole fleet shows, and what must stay silent. The incidents it makes are in tests/collector."""
 
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -47,7 +48,7 @@ def rehearsed(number: int, *, error: str | None) -> KnownRehearsal:
     return KnownRehearsal(at=AT, brokered=True, rehearsal=seen)
 
 
-def found(**facts) -> list[Finding]:
+def found(**facts: Any) -> list[Finding]:
     """What is concluded."""
     return conclude(FleetSnapshot(**facts), POLICY, AT)
 

@@ -1,11 +1,11 @@
 """Incidents are computed from facts: one culprit, all its victims, nobody paged on mere accusation."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import pytest
 
-from certagent.domain.findings import Culprit, Severity
+from certagent.domain.findings import Culprit, Finding, Severity
 from certagent.domain.incidents import (
     REOPEN_WITHIN,
     Candidate,
@@ -37,7 +37,7 @@ FLEET = Fleet(
 )
 
 
-def seen(finding=None, *, agent="lxc103", scope=HOSTS, at=AT) -> Sighting:
+def seen(finding: Finding | None = None, *, agent: str = "lxc103", scope: str = HOSTS, at: datetime = AT) -> Sighting:
     """A finding as it is held."""
     return Sighting(agent=agent, scope=scope, at=at, finding=finding or shadow())
 

@@ -137,7 +137,9 @@ def test_nobody_has_looked_is_not_broken() -> None:
 
 def test_mermaid_marks_the_culprit_in_words_and_escapes_what_agents_say() -> None:
     """Text from a file never becomes markup."""
-    nasty = msgspec.structs.replace(shadow(), culprit=msgspec.structs.replace(shadow().culprit, text='"]<script>'))
+    culprit = shadow().culprit
+    assert culprit is not None
+    nasty = msgspec.structs.replace(shadow(), culprit=msgspec.structs.replace(culprit, text='"]<script>'))
     text = to_mermaid(trace(knowing(findings=(nasty,))))
     assert text.startswith("flowchart LR\n")
     assert "CULPRIT" in text

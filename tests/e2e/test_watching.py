@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from certagent.agent.resolver_watch import INOTIFY_LIMIT
+from certagent.agent.resolver_changes import INOTIFY_LIMIT
 from deploy.lab import containers, places
 from deploy.lab.fleet import find
 from deploy.story import witness

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certagent.agent.rehearsal import planted
+from certagent.agent.preflight import planted
 from certagent.domain.alpn_certificate import ACME_IDENTIFIER, OBSOLETE_IDENTIFIER
 from certagent.domain.orders import Challenge, Failed, Issued, Status
 from certagent.domain.rehearsals import ACME_TLS, Attempt, Origin, RehearsalRequest, ResolvedAddress, body_for

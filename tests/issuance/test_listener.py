@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from certagent.agent.rehearsal import planted
+from certagent.agent.preflight import planted
 from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest, body_for
 from certagent.issuance.solvers.responders import LARGEST_REQUEST, MOST_CONNECTIONS, Http01Responder
 from certagent.system.clock import SystemClock

@@ -1,4 +1,4 @@
-"""The page: what a person with forty containers looks at. Server-rendered; no script library, nothing from outside."""
+"""The dashboard: server-rendered pages for users; no script library, nothing from other sites."""
 
 from certagent.collector.dashboard.login import Login
 from certagent.collector.dashboard.pages import Dashboard

@@ -1,4 +1,4 @@
-"""The entrance: people log in by name and password, and out again. A session is a secret that only the browser has."""
+"""The login: users log in by name and password, and out again. A session is a secret that only the browser has."""
 
 import asyncio
 import logging
@@ -11,23 +11,22 @@ from aiohttp import web
 from certagent.collector.access import (
     READERS,
     Access,
-    caller_of,
+    HttpProblem,
+    Route,
     check_form_token,
     check_same_origin,
     credential_key,
     session_cookie,
 )
+from certagent.collector.credentials import end_session, find_user, is_password, open_session, session_digest_of
 from certagent.collector.dashboard.rendering import Renderer
-from certagent.collector.problems import HttpProblem
 from certagent.collector.store import Store
-from certagent.collector.tokens import session_digest_of
-from certagent.collector.users import is_password
 from certagent.domain.ports import Clock
 from certagent.domain.rate_limiter import RateLimiter
 
 log = logging.getLogger(__name__)
 
-SESSION_FOR = timedelta(hours=12)
+_SESSION_FOR = timedelta(hours=12)
 _TRIES, _TRY_EVERY = 5, timedelta(seconds=12)  # of one name from one address
 _ADDRESS_TRIES, _ADDRESS_TRY_EVERY = 30, timedelta(seconds=2)
 _HASHING_AT_ONCE = 2  # each takes 32 MiB
@@ -46,47 +45,46 @@ class Login:
         self._by_address = RateLimiter(clock, burst=_ADDRESS_TRIES, every=_ADDRESS_TRY_EVERY)
         self._hashing = asyncio.Semaphore(_HASHING_AT_ONCE)
 
-    def routes(self) -> list[web.RouteDef]:
-        """Path and handler."""
-        return [
-            web.get("/login", self.show_login),
-            web.post("/login", self.log_in),
-            web.post("/logout", self.log_out),
-        ]
+    def routes(self) -> tuple[Route, ...]:
+        """The login is open to everybody."""
+        return (
+            Route("GET", "/login", self.show_login, None),
+            Route("POST", "/login", self.log_in, None),
+            Route("POST", "/logout", self.log_out, READERS),
+        )
 
     async def show_login(self, request: web.Request) -> web.Response:
         """The form."""
-        return self._form(_place(request.query.get("next")))
+        return self._form(_local_path(request.query.get("next")))
 
     async def log_in(self, request: web.Request) -> web.Response:
-        """A session for whoever has the password; says of nobody whether the name or the password was wrong."""
+        """A session for whoever has the password; does not tell whether the name or the password was wrong."""
         check_same_origin(request)
         if (request.content_length or 0) > _LARGEST_FORM:
-            raise HttpProblem(413, "Content Too Large", "that is no login")
+            raise HttpProblem(413, "Content Too Large", "that is no login form")
         form = await request.post()
         name, password = str(form.get("name", "")), str(form.get("password", ""))
-        place = _place(str(form.get("next", "/")))
+        target = _local_path(str(form.get("next", "/")))
         wait = self._wait(name, request.remote or "")
         if wait > 0:
             headers = {"Retry-After": str(math.ceil(wait))}
-            return self._form(place, f"Too many tries. Wait {math.ceil(wait)} s.", status=429, headers=headers)
-        person = await self._store.person(name)
+            return self._form(target, f"Too many tries. Wait {math.ceil(wait)} s.", status=429, headers=headers)
+        user = await self._store.read(find_user, name)
         async with self._hashing:
-            is_right = await asyncio.to_thread(is_password, password, person.password if person is not None else None)
-        if person is None or not is_right:
+            is_right = await asyncio.to_thread(is_password, password, user.password if user is not None else None)
+        if user is None or not is_right:
             log.warning("a login from %s failed", request.remote)
-            return self._form(place, "That is not a name and its password.", status=403)
-        secret = secrets.token_urlsafe(32)
-        await self._store.open_session(person.name, session_digest_of(secret), self._clock.now() + SESSION_FOR)
-        log.info("%s logged in", person.name)
-        return _enter(request, secret, place)
+            return self._form(target, "That is not a name and its password.", status=403)
+        secret, expires_at = secrets.token_urlsafe(32), self._clock.now() + _SESSION_FOR
+        await self._store.write(open_session, user.name, session_digest_of(secret), expires_at)
+        log.info("%s logged in", user.name)
+        return _logged_in(request, secret, target)
 
     async def log_out(self, request: web.Request) -> web.Response:
-        """The session is gone, here and in the browser."""
-        caller_of(request, *READERS)
+        """End the session, here and in the browser."""
         check_form_token(request, (await request.post()).get("token"))
         credential = request[credential_key]
-        await self._store.end_session(credential.digest)
+        await self._store.write(end_session, credential.digest)
         self._access.forget(credential)
         answer = web.HTTPSeeOther("/login")
         answer.del_cookie(session_cookie(request), path="/", secure=request.secure, httponly=True, samesite="Strict")
@@ -96,20 +94,20 @@ class Login:
         return max(self._by_address.take(address), self._by_name.take(f"{name[:128]} {address}"))
 
     def _form(
-        self, place: str, complaint: str = "", *, status: int = 200, headers: dict[str, str] | None = None
+        self, target: str, complaint: str = "", *, status: int = 200, headers: dict[str, str] | None = None
     ) -> web.Response:
-        answer = self._renderer.page("login.html", status=status, place=place, complaint=complaint)
+        answer = self._renderer.page("login.html", status=status, target=target, complaint=complaint)
         answer.headers.update(headers or {})
         return answer
 
 
-def _enter(request: web.Request, secret: str, place: str) -> web.Response:
-    answer = web.Response(status=303, headers={"Location": place, "Cache-Control": "no-store"})
+def _logged_in(request: web.Request, secret: str, target: str) -> web.Response:
+    answer = web.Response(status=303, headers={"Location": target, "Cache-Control": "no-store"})
     answer.set_cookie(
         session_cookie(request),
         secret,
         path="/",
-        max_age=int(SESSION_FOR.total_seconds()),
+        max_age=int(_SESSION_FOR.total_seconds()),
         secure=request.secure,
         httponly=True,
         samesite="Strict",
@@ -117,7 +115,8 @@ def _enter(request: web.Request, secret: str, place: str) -> web.Response:
     return answer
 
 
-def _place(wanted: str | None) -> str:
-    """A place of this page, never of another site."""
-    is_ours = wanted is not None and wanted.startswith("/") and wanted[1:2] not in ("/", "\\") and wanted.isprintable()
-    return wanted if wanted is not None and is_ours else "/"
+def _local_path(wanted: str | None) -> str:
+    """The path if it is one of this site's, else the overview's."""
+    if wanted is not None and wanted.startswith("/") and wanted[1:2] not in ("/", "\\") and wanted.isprintable():
+        return wanted
+    return "/"

@@ -7,13 +7,26 @@ from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
+from sqlalchemy import Connection
 
-from certagent.collector.access import READERS, caller_of, check_form_token, credential_key, form_token_of
+from certagent.collector.access import (
+    READERS,
+    Handler,
+    HttpProblem,
+    Route,
+    caller_of,
+    check_form_token,
+    credential_key,
+    form_token_of,
+)
 from certagent.collector.agent_link import AgentLinks
 from certagent.collector.dashboard.rendering import Renderer
-from certagent.collector.dashboard.timeline_text import Side, sides_of, timeline_entry
-from certagent.collector.problems import Handler, HttpProblem
-from certagent.collector.store import KnownAgent, KnownCertificate, Page, Store, TokenRole
+from certagent.collector.dashboard.timeline_text import NameAnswer, name_answers, timeline_entry
+from certagent.collector.records import KnownAgent, KnownCertificate, NodeDetail, Page, TokenRole
+from certagent.collector.sql import page_queries
+from certagent.collector.sql.api_queries import find_incident, find_path_evidence, list_incidents
+from certagent.collector.sql.incident_writer import acknowledge_incident
+from certagent.collector.store import Store
 from certagent.collector.views import (
     AgentView,
     EvidenceView,
@@ -34,29 +47,29 @@ _MOST_INCIDENTS = 20
 _MOST_RESOLVED = 5
 _FEW_ROWS, _MANY_ROWS = 12, 100
 _MOST_PICTURES = 3
-_MOST_DEEDS = 40
-_STANDING = (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
+_MOST_RUNS = 40
+_UNRESOLVED = (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
 
 
-class Way(msgspec.Struct, frozen=True):
-    """A path, and what each side says of its name, as the rehearsal at `seen_at` saw it."""
+class PathView(msgspec.Struct, frozen=True):
+    """A path, and what hosts files and nameservers answer for its name, as the rehearsal at `seen_at` saw it."""
 
     path: Path
-    sides: list[Side]
+    answers: list[NameAnswer]
     seen_at: datetime | None
 
 
 class Dashboard:
-    """The handlers of the pages, all for people: operators and viewers."""
+    """The handlers of the pages, all for users: operators and viewers."""
 
-    def __init__(self, store: Store, channels: AgentLinks, renderer: Renderer, clock: Clock) -> None:
+    def __init__(self, store: Store, links: AgentLinks, renderer: Renderer, clock: Clock) -> None:
         self._store = store
-        self._channels = channels
+        self._links = links
         self._renderer = renderer
         self._clock = clock
 
-    def routes(self) -> list[web.RouteDef]:
-        """Path and handler."""
+    def routes(self) -> tuple[Route, ...]:
+        """Pages, the one form, and style and script, which are open to everybody."""
         pages = {
             "/": self.show_overview,
             "/incidents": self.list_incidents,
@@ -69,125 +82,129 @@ class Dashboard:
             "/paths/{identifier}": self.show_path,
             "/paths/{identifier}/mermaid": self.show_mermaid,
         }
-        return [
-            *(web.get(path, self._shown(handler)) for path, handler in pages.items()),
-            web.post("/incidents/{id}/acknowledge", self._shown(self.acknowledge)),
-            web.get("/assets/{name}", self._renderer.show_asset),
-        ]
+        return (
+            *(Route("GET", path, self._with_error_page(handler), READERS) for path, handler in pages.items()),
+            Route("POST", "/incidents/{id}/acknowledge", self._with_error_page(self.acknowledge), READERS),
+            Route("GET", "/assets/{name}", self._renderer.show_asset, None),
+        )
 
     async def show_overview(self, request: web.Request) -> web.Response:
-        """What is broken, what dies when, what to do."""
-        standing = await self._store.incidents(None, _MOST_INCIDENTS, states=_STANDING)
-        resolved = await self._store.incidents(None, _MOST_RESOLVED, states=(IncidentState.RESOLVED,))
-        certificates = await self._store.certificates(None, _FEW_ROWS, soonest_first=True)
-        agents = await self._store.agents(None, _FEW_ROWS, silent_first=True)
-        pictured = [(one, await self._ways_of(one, 1)) for one in standing.items[:_MOST_PICTURES]]
-        now = self._clock.now()
-        lives = await self._store.lives()
+        """What is broken, what expires when, what to do."""
+        unresolved = await self._unresolved()
+        resolved = await self._store.read(list_incidents, None, _MOST_RESOLVED, states=(IncidentState.RESOLVED,))
+        certificates = await self._store.read(page_queries.list_expiring_first, None, _FEW_ROWS)
+        agents = await self._store.read(page_queries.list_silent_first, None, _FEW_ROWS)
+        drawn, others = unresolved.items[:_MOST_PICTURES], unresolved.items[_MOST_PICTURES:]
+        lifetimes, now = await self._store.read(page_queries.list_lifetimes), self._clock.now()
         return self._render(
             request,
             "overview.html",
-            incidents=[*pictured, *((one, []) for one in standing.items[_MOST_PICTURES:])],
-            more_incidents=standing.next is not None,
+            incidents=[
+                *[(incident, await self._paths_of(incident, 1)) for incident in drawn],
+                *((incident, []) for incident in others),
+            ],
+            more_incidents=unresolved.next is not None,
             resolved=resolved.items,
-            certificates=[show_certificate(one) for one in certificates.items],
+            certificates=[show_certificate(certificate) for certificate in certificates.items],
             agents=self._show_agents(agents.items),
-            connected=len(self._channels.names()),
-            stock=await self._store.stock(),
-            survival=survive(lives, now),
-            ends=[life.expires_at for life in living_of(lives, now)],
-            endangered=_endangered(standing.items),
-            first_victim=_first_victim(standing.items),
+            connected=len(self._links.names()),
+            totals=await self._store.read(page_queries.fleet_totals),
+            survival=survive(lifetimes, now),
+            ends=[lifetime.expires_at for lifetime in living_of(lifetimes, now)],
+            endangered=_endangered(unresolved.items),
+            first_victim=_first_victim(unresolved.items),
         )
 
     async def list_incidents(self, request: web.Request) -> web.Response:
-        """All of them, the latest first."""
-        page = await _page_of(request, self._store.incidents)
+        """All incidents, the latest first."""
+        page = await self._page_of(request, list_incidents)
         return self._render(request, "incidents.html", incidents=page.items, following=page.next)
 
     async def list_certificates(self, request: web.Request) -> web.Response:
-        """All of them, the soonest to die first."""
-        page = await _page_of(request, lambda after, limit: self._store.certificates(after, limit, soonest_first=True))
-        standing = await self._store.incidents(None, _MOST_INCIDENTS, states=_STANDING)
-        shown = [show_certificate(one) for one in page.items]
+        """All certificates, expiring first."""
+        page = await self._page_of(request, page_queries.list_expiring_first)
+        unresolved = await self._unresolved()
         return self._render(
             request,
             "certificates.html",
-            certificates=shown,
+            certificates=[show_certificate(certificate) for certificate in page.items],
             following=page.next,
-            endangered=_endangered(standing.items),
-            stock=await self._store.stock(),
+            endangered=_endangered(unresolved.items),
+            totals=await self._store.read(page_queries.fleet_totals),
         )
 
     async def list_nodes(self, request: web.Request) -> web.Response:
-        """All of them, the longest silent first."""
-        page = await _page_of(request, lambda after, limit: self._store.agents(after, limit, silent_first=True))
-        stock = await self._store.stock()
-        connected = len(self._channels.names())
-        agents = self._show_agents(page.items)
-        return self._render(request, "nodes.html", agents=agents, following=page.next, stock=stock, connected=connected)
+        """All nodes, the longest silent first."""
+        page = await self._page_of(request, page_queries.list_silent_first)
+        return self._render(
+            request,
+            "nodes.html",
+            agents=self._show_agents(page.items),
+            following=page.next,
+            totals=await self._store.read(page_queries.fleet_totals),
+            connected=len(self._links.names()),
+        )
 
     async def show_node(self, request: web.Request) -> web.Response:
         """One node: files, resolver, findings, certificates, incidents."""
         name = request.match_info["node"]
-        facts = await self._store.node(name)
-        if facts is None:
+        node = await self._store.read(page_queries.find_node, name)
+        if node is None:
             raise HttpProblem(404, "Not Found", f"there is no node {name!r}")
-        standing = await self._store.incidents(None, _MOST_INCIDENTS, party=name, states=_STANDING)
-        (agent,) = self._show_agents([facts.agent])
+        unresolved = await self._unresolved(name)
+        (agent,) = self._show_agents([node.agent])
         return self._render(
             request,
             "node.html",
             agent=agent,
-            certificates=[show_certificate(one) for one in facts.certificates],
-            files=facts.files,
-            evidence=show_evidence(facts.sightings),
-            incidents=standing.items,
-            endangered=_endangered(standing.items),
+            certificates=[show_certificate(certificate) for certificate in node.certificates],
+            files=node.files,
+            evidence=show_evidence(node.sightings),
+            incidents=unresolved.items,
+            endangered=_endangered(unresolved.items),
         )
 
     async def show_certificate(self, request: web.Request) -> web.Response:
-        """One certificate: its life, what is served against what lies on disk, and what was done."""
+        """One certificate: its lifetime, what is served against what is on disk, and the runs for it."""
         node, name = request.match_info["node"], request.match_info["name"]
-        facts = await self._store.node(node)
-        found: Sequence[KnownCertificate] = facts.certificates if facts is not None else ()
-        known = next((one for one in found if one.certificate.name == name), None)
+        known = _certificate_of(await self._store.read(page_queries.find_node, node), name)
         if known is None:
             raise HttpProblem(404, "Not Found", f"there is no certificate {name!r} on {node!r}")
         certificate = show_certificate(known)
-        standing = await self._store.incidents(None, _MOST_INCIDENTS, party=node, states=_STANDING)
-        deeds = await self._store.deeds(node, name, certificate.identifiers, _MOST_DEEDS)
+        unresolved = await self._unresolved(node)
+        runs = await self._store.read(page_queries.list_timeline, node, name, certificate.identifiers, _MOST_RUNS)
         return self._render(
             request,
             "certificate.html",
             certificate=certificate,
-            incidents=[one for one in standing.items if (node, name) in _endangered([one])],
-            deeds=[timeline_entry(one) for one in deeds],
+            incidents=[incident for incident in unresolved.items if (node, name) in _endangered([incident])],
+            timeline=[timeline_entry(report) for report in runs],
         )
 
     async def show_incident(self, request: web.Request) -> web.Response:
         """One incident: culprit, fix, victims, evidence of every vantage, path, history."""
-        found = await self._store.incident(request.match_info["id"])
+        found = await self._store.read(find_incident, request.match_info["id"])
         if found is None:
             raise HttpProblem(404, "Not Found", f"there is no incident {request.match_info['id']!r}")
-        incident, history, sightings = found
         return self._render(
             request,
             "incident.html",
-            incident=incident,
-            ways=await self._ways_of(incident, _MOST_PICTURES),
-            history=history,
-            sides=_sides(show_evidence(sightings)),
+            incident=found.incident,
+            views=await self._paths_of(found.incident, _MOST_PICTURES),
+            history=found.transitions,
+            evidence=_by_vantage(show_evidence(found.sightings)),
         )
 
     async def acknowledge(self, request: web.Request) -> web.Response:
-        """The button of the page: a form of its own, good without any script."""
-        caller = caller_of(request, TokenRole.OPERATOR)
+        """The button of the page: a plain form, good without any script."""
+        caller, identity = caller_of(request), request.match_info["id"]
+        if caller.role is not TokenRole.OPERATOR:
+            raise HttpProblem(403, "Forbidden", f"this needs the role operator, not {caller.role}")
         form = await request.post()
         check_form_token(request, form.get("token"))
-        incident = await self._store.acknowledge(request.match_info["id"], caller.name)
+        incident = await self._store.write(acknowledge_incident, identity, caller.name)
         if incident is None:
-            raise HttpProblem(404, "Not Found", f"there is no incident {request.match_info['id']!r}")
+            raise HttpProblem(404, "Not Found", f"there is no incident {identity!r}")
         raise web.HTTPSeeOther(f"/incidents/{incident.id}")
 
     async def find_path(self, request: web.Request) -> web.Response:
@@ -197,45 +214,53 @@ class Dashboard:
 
     async def show_path(self, request: web.Request) -> web.Response:
         """The path of any identifier, as a picture, a table and Mermaid text."""
-        way = await self._way_asked_for(request)
-        return self._render(request, "path.html", way=way, path=way.path, mermaid=to_mermaid(way.path))
+        view = await self._requested_path(request)
+        return self._render(request, "path.html", view=view, path=view.path, mermaid=to_mermaid(view.path))
 
     async def show_mermaid(self, request: web.Request) -> web.Response:
-        """The same as Mermaid text, to be kept."""
-        path = (await self._way_asked_for(request)).path
-        kept = {"Content-Disposition": f'attachment; filename="{quote(path.identifier)}.mmd"'}
-        return web.Response(text=to_mermaid(path), content_type="text/plain", headers=kept)
+        """The same as Mermaid text, to be saved."""
+        path = (await self._requested_path(request)).path
+        headers = {"Content-Disposition": f'attachment; filename="{quote(path.identifier)}.mmd"'}
+        return web.Response(text=to_mermaid(path), content_type="text/plain", headers=headers)
 
-    async def _way_asked_for(self, request: web.Request) -> Way:
+    async def _requested_path(self, request: web.Request) -> PathView:
         identifier = request.match_info["identifier"].lower()
-        way = await self._way_to(identifier)
-        if way is None:
+        view = await self._path_to(identifier)
+        if view is None:
             raise HttpProblem(404, "Not Found", f"nothing is known of {identifier!r}")
-        return way
+        return view
 
-    async def _way_to(self, identifier: str) -> Way | None:
-        known, sightings, fleet = await self._store.path_facts(identifier)
-        if known is None and not sightings and not fleet.victims:
+    async def _path_to(self, identifier: str) -> PathView | None:
+        known = await self._store.read(find_path_evidence, identifier)
+        if known.is_empty():
             return None
-        path = trace_path(identifier, known, sightings, fleet)
-        if known is None or path.broken == (known.rehearsal.outcome is RehearsalOutcome.PASSED):
-            return Way(path, [], None)  # what has been found since outweighs it
-        return Way(path, sides_of(known.rehearsal, {**known.rehearsal.owners, **fleet.owners}), known.at)
+        path, seen = trace_path(identifier, known), known.rehearsal
+        if seen is None or path.broken == (seen.rehearsal.outcome is RehearsalOutcome.PASSED):
+            return PathView(path, [], None)  # later findings outweigh it
+        return PathView(path, name_answers(seen.rehearsal, {**seen.rehearsal.owners, **known.fleet.owners}), seen.at)
 
-    async def _ways_of(self, incident: Incident, most: int) -> list[Way]:
+    async def _paths_of(self, incident: Incident, most: int) -> list[PathView]:
         identifiers = list(dict.fromkeys(victim.identifier for victim in incident.victims))
-        ways = [await self._way_to(one) for one in identifiers[:most]]
-        return [way for way in ways if way is not None]
+        views = [await self._path_to(identifier) for identifier in identifiers[:most]]
+        return [view for view in views if view is not None]
+
+    async def _unresolved(self, party: str | None = None) -> Page:
+        return await self._store.read(list_incidents, None, _MOST_INCIDENTS, party=party, states=_UNRESOLVED)
+
+    async def _page_of(self, request: web.Request, query: Callable[[Connection, str | None, int], Page]) -> Page:
+        try:
+            return await self._store.read(query, request.query.get("cursor"), _MANY_ROWS)
+        except ValueError as error:
+            raise HttpProblem(400, "Bad Request", str(error)) from error
 
     def _show_agents(self, agents: Sequence[KnownAgent]) -> list[AgentView]:
-        names = self._channels.names()
-        return [show_agent(one, connected=one.name in names) for one in agents]
+        names = self._links.names()
+        return [show_agent(agent, connected=agent.name in names) for agent in agents]
 
-    def _shown(self, handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
-        """The handler for people alone, whose problems are pages, too."""
+    def _with_error_page(self, handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
+        """The handler, whose problems are pages, too."""
 
         async def show(request: web.Request) -> web.StreamResponse:
-            caller_of(request, *READERS)
             try:
                 return await handler(request)
             except HttpProblem as problem:
@@ -244,7 +269,7 @@ class Dashboard:
         return show
 
     def _render(self, request: web.Request, template: str, *, status: int = 200, **values: object) -> web.Response:
-        caller = caller_of(request, *READERS)
+        caller = caller_of(request)
         return self._renderer.page(
             template,
             status=status,
@@ -258,30 +283,28 @@ class Dashboard:
         )
 
 
-async def _page_of(request: web.Request, read: Callable[[str | None, int], Awaitable[Page]]) -> Page:
-    try:
-        return await read(request.query.get("cursor"), _MANY_ROWS)
-    except ValueError as error:
-        raise HttpProblem(400, "Bad Request", str(error)) from error
+def _certificate_of(node: NodeDetail | None, name: str) -> KnownCertificate | None:
+    certificates = node.certificates if node is not None else ()
+    return next((known for known in certificates if known.certificate.name == name), None)
 
 
 def _endangered(incidents: Sequence[Incident]) -> frozenset[tuple[str, str]]:
     """(node, certificate) of all victims."""
-    return frozenset((victim.node, victim.certificate) for one in incidents for victim in one.victims)
+    return frozenset((victim.node, victim.certificate) for incident in incidents for victim in incident.victims)
 
 
 def _first_victim(incidents: Sequence[Incident]) -> object:
-    """The victim that dies first, or None."""
-    victims = [victim for one in incidents for victim in one.victims if victim.expires_at is not None]
-    return min(victims, key=lambda one: one.expires_at or 0, default=None)
+    """The victim that expires first, or None."""
+    victims = [victim for incident in incidents for victim in incident.victims if victim.expires_at is not None]
+    return min(victims, key=lambda victim: victim.expires_at or 0, default=None)
 
 
-def _sides(evidence: Sequence[EvidenceView]) -> list[tuple[str, str, list[EvidenceView]]]:
-    """(vantage, node, what it says), the CA's side first: to be shown beside each other."""
+def _by_vantage(evidence: Sequence[EvidenceView]) -> list[tuple[str, str, list[EvidenceView]]]:
+    """(vantage, node, its findings), the authority's first: to be shown beside each other."""
 
-    def side(one: EvidenceView) -> tuple[bool, str, str]:
-        vantage = str(one.finding.vantage)
-        return vantage != "authority", vantage, one.agent
+    def key(view: EvidenceView) -> tuple[bool, str, str]:
+        vantage = str(view.finding.vantage)
+        return vantage != "authority", vantage, view.agent
 
-    ordered = sorted(evidence, key=lambda one: (*side(one), one.finding.severity.rank))
-    return [(key[1], key[2], list(group)) for key, group in groupby(ordered, key=side)]
+    ordered = sorted(evidence, key=lambda view: (*key(view), view.finding.severity.rank))
+    return [(vantage, node, list(group)) for (_, vantage, node), group in groupby(ordered, key=key)]

@@ -1,4 +1,4 @@
-"""Templates to answers: words, times and pictures for them, and the policy under which a browser shows them.
+"""Templates to answers, with their filters and pictures, and the policy under which a browser shows them.
 
 Style and script are files of our own under /assets, so the policy needs no exception of any kind.
 """
@@ -37,11 +37,11 @@ _KINDS = {".css": "text/css", ".js": "text/javascript"}
 
 
 _VANTAGES = {
-    "authority": "From beside the CA",
+    "authority": "From the CA's node",
     "client": "On the node, by its own resolver",
-    "wire": "Asked of the nameservers",
+    "wire": "From the nameservers",
     "peer": "From another node",
-    "static": "Read in files",
+    "static": "From files",
 }
 
 
@@ -70,10 +70,10 @@ class Renderer:
 
 def life_left(certificate: CertificateView, now: datetime) -> int | None:
     """How much of the certificate's lifetime is left, in percent."""
-    facts = certificate.on_disk
-    if facts is None:
+    on_disk = certificate.on_disk
+    if on_disk is None:
         return None
-    left: float = (facts.not_after - now) / max(facts.lifetime(), timedelta(seconds=1))
+    left: float = (on_disk.not_after - now) / max(on_disk.lifetime(), timedelta(seconds=1))
     return round(100 * min(1.0, max(0.0, left)))
 
 
@@ -112,9 +112,9 @@ def _moment(moment: datetime) -> Markup:
 def _plain(value: object) -> str:
     """A piece of evidence for a person: lists with commas, tables as pairs."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_plain(one)}" for key, one in value.items())
+        return ", ".join(f"{key}: {_plain(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_plain(one) for one in value)
+        return ", ".join(_plain(inner) for inner in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)

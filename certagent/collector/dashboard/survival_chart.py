@@ -1,4 +1,4 @@
-"""The survival clock as a picture: how many certificates still live, and until when, without the CA. Draws only."""
+"""The survival clock as a picture: how many certificates stay valid, and until when, without the CA. Draws only."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ _MOST_TICKS = 6
 
 
 def draw_survival(ends: Sequence[datetime], now: datetime) -> Markup:
-    """Steps down from all to none; `ends` are the instants of death, the soonest first."""
+    """Steps down from all to none; `ends`: when they expire, soonest first."""
     longest = 1.04 * max(ends[-1] - now, timedelta(minutes=1)) if ends else timedelta(hours=1)
     return Markup(
         '<svg class="curve" viewBox="0 0 {width} {height}" role="img" aria-label="{text}">'
@@ -32,7 +32,7 @@ def draw_survival(ends: Sequence[datetime], now: datetime) -> Markup:
         middle=(_TOP + _FOOT) // 2,
         foot=_FOOT,
         end=_WIDTH - _RIGHT,
-        text=f"Of {len(ends)} certificates, how many still live if no renewal succeeds, from now to {span(longest)}",
+        text=f"Of {len(ends)} certificates, how many stay valid if no renewal succeeds, from now to {span(longest)}",
         scale=_scale(len(ends)),
         line=f"{_line(ends, now, longest)} H{_WIDTH - _RIGHT}",
         ticks=_ticks(longest),
@@ -55,7 +55,7 @@ def _scale(most: int) -> Markup:
 
 
 def _ticks(longest: timedelta) -> Markup:
-    step = next((one for one in _STEPS if longest / one <= _MOST_TICKS), longest)
+    step = next((step for step in _STEPS if longest / step <= _MOST_TICKS), longest)
     marks = [(_across(step * number, longest), span(step * number)) for number in range(1, int(longest / step) + 1)]
     named = [(_LEFT, "now"), *((x, text.removesuffix(" 0 min").removesuffix(" 0 h")) for x, text in marks)]
     return Markup("").join(

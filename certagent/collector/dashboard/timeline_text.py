@@ -1,4 +1,4 @@
-"""What an agent did, and what each side says of a name: in words for the pages. Wording only."""
+"""Runs of an agent, and answers for a name, as texts for the pages. Wording only."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -10,22 +10,22 @@ from certagent.domain.rehearsals import AddressOwner, Rehearsal, ResolvedAddress
 from certagent.domain.reports import Outcome, Report, RunKind, Trigger
 from certagent.domain.resolver_agreement import verdicts
 
-_DEEDS = {
+_RUNS = {
     (RunKind.RENEWAL, Outcome.DONE): "Renewed, deployed, proven served",
     (RunKind.RENEWAL, Outcome.FOUND): "Renewed, with findings",
     (RunKind.RENEWAL, Outcome.BLOCKED): "Renewal withheld before any order",
     (RunKind.RENEWAL, Outcome.FAILED): "Renewal failed",
-    (RunKind.PREFLIGHT, Outcome.DONE): "Preflight: the way is free",
-    (RunKind.PREFLIGHT, Outcome.FOUND): "Preflight: the way is free, with remarks",
-    (RunKind.PREFLIGHT, Outcome.BLOCKED): "Preflight: the way is blocked",
+    (RunKind.PREFLIGHT, Outcome.DONE): "Preflight passed",
+    (RunKind.PREFLIGHT, Outcome.FOUND): "Preflight passed, with findings",
+    (RunKind.PREFLIGHT, Outcome.BLOCKED): "Preflight blocked",
     (RunKind.PREFLIGHT, Outcome.FAILED): "Preflight failed",
 }
 _TRIGGERS = {
     Trigger.START: "at the agent's start",
     Trigger.FILE: "because a file changed",
-    Trigger.TIMER: "by the timer",
-    Trigger.REQUEST: "because somebody asked",
-    Trigger.JUDGE_AGAIN: "because another node's facts changed",
+    Trigger.TIMER: "by schedule",
+    Trigger.REQUEST: "on request",
+    Trigger.JUDGE_AGAIN: "because findings of another node changed",
 }
 _SIGNS = {Outcome.DONE: "good", Outcome.FOUND: "good", Outcome.INTERRUPTED: "none"}
 
@@ -44,7 +44,7 @@ class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 def timeline_entry(report: Report) -> TimelineEntry:
     """The report as a line."""
-    named = _DEEDS.get((report.kind, report.outcome), f"{str(report.kind).capitalize()}: {report.outcome}")
+    named = _RUNS.get((report.kind, report.outcome), f"{str(report.kind).capitalize()}: {report.outcome}")
     worst = next(iter(worst_first(list(report.findings))), None)
     return TimelineEntry(
         at=report.finished_at,
@@ -57,55 +57,56 @@ def timeline_entry(report: Report) -> TimelineEntry:
     )
 
 
-class Side(msgspec.Struct, frozen=True, kw_only=True):
-    """What one side says of a name, where that leads, and what to think of it."""
+class NameAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hosts line, a nameserver or the connection itself answers for a name, where that leads, and whether it is
+    right."""
 
-    who: str
-    says: str
+    source: str
+    answer: str
     leads_to: str | None
     is_right: bool
     verdict: str
 
 
-def sides_of(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> list[Side]:
+def name_answers(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> list[NameAnswer]:
     """Hosts lines, every nameserver, and where the CA goes and what it meets there: to be read side by side."""
-    return [*_hosts_sides(rehearsal, owners), *_dns_sides(rehearsal, owners), *_fetch_sides(rehearsal, owners)]
+    return [*_hosts_lines(rehearsal, owners), *_dns_answers(rehearsal, owners), *_fetches(rehearsal, owners)]
 
 
-def _hosts_sides(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> Iterator[Side]:
+def _hosts_lines(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> Iterator[NameAnswer]:
     resolution = rehearsal.resolution
     used = resolution.addresses[:1] if resolution is not None else ()
-    told = addresses_in_dns(resolution) if resolution is not None else set()
+    by_dns = addresses_in_dns(resolution) if resolution is not None else set()
     for line in resolution.hosts if resolution is not None else ():
-        yield Side(
-            who=f"{line.origin.file}, line {line.origin.line}, on {rehearsal.node}",
-            says=line.address,
+        yield NameAnswer(
+            source=f"{line.origin.file}, line {line.origin.line}, on {rehearsal.node}",
+            answer=line.address,
             leads_to=_owner(line.address, owners),
-            is_right=not told or line.address in told,
-            verdict=_verdict(not told or line.address in told, line in used),
+            is_right=not by_dns or line.address in by_dns,
+            verdict=_verdict(not by_dns or line.address in by_dns, line in used),
         )
 
 
-def _dns_sides(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> Iterator[Side]:
+def _dns_answers(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> Iterator[NameAnswer]:
     resolution = rehearsal.resolution
     used: tuple[ResolvedAddress, ...] = resolution.addresses[:1] if resolution is not None else ()
     for server, (status, addresses) in (verdicts(resolution) if resolution is not None else {}).items():
-        yield Side(
-            who=f"nameserver {server}",
-            says=", ".join(addresses) or status,
+        yield NameAnswer(
+            source=f"nameserver {server}",
+            answer=", ".join(addresses) or status,
             leads_to=", ".join(filter(None, (_owner(address, owners) for address in addresses))) or None,
             is_right=bool(addresses),
-            verdict=_verdict(bool(addresses), bool({one.origin.nameserver for one in used} & {server})),
+            verdict=_verdict(bool(addresses), bool({address.origin.nameserver for address in used} & {server})),
         )
 
 
-def _fetch_sides(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> Iterator[Side]:
+def _fetches(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> Iterator[NameAnswer]:
     for attempt in rehearsal.attempts:
         for hop in attempt.hops[-1:]:
-            said = "the token" if attempt.matched else hop.error or f"{hop.status}, not the token"
-            yield Side(
-                who=f"asked as the CA asks, on port {hop.port}",
-                says=f"{said} from {hop.address}" if hop.address else said,
+            fetched = "the token" if attempt.matched else hop.error or f"{hop.status}, not the token"
+            yield NameAnswer(
+                source=f"asked as the CA asks, on port {hop.port}",
+                answer=f"{fetched} from {hop.address}" if hop.address else fetched,
                 leads_to=_owner(hop.address, owners),
                 is_right=attempt.matched,
                 verdict="gets through" if attempt.matched else "does not get through",

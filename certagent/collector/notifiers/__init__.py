@@ -1,17 +1,17 @@
-"""Ways to a person, one small module each. `KINDS` is the table: a new kind is one file and one line."""
+"""Notifiers: what delivers alerts to a channel, one small module each kind. A new kind is one file and one line."""
 
 from collections.abc import Callable
 
 import aiohttp
 
 from certagent.collector.notifiers import alertmanager, apprise_urls, webhook
-from certagent.collector.notifiers.alert_text import AlertReminder, Deliverer, Message
+from certagent.collector.notifiers.alert_text import AlertRepeater, Message, Notifier
 from certagent.config import ChannelSection
 
-__all__ = ["KINDS", "Deliverer", "AlertReminder", "Message"]
+__all__ = ["NOTIFIERS", "Notifier", "AlertRepeater", "Message"]
 
-KINDS: dict[str, Callable[[ChannelSection, aiohttp.ClientSession], Deliverer]] = {
-    "webhook": webhook.Webhook,
-    "alertmanager": alertmanager.Alertmanager,
-    "apprise": apprise_urls.AppriseChannel,
+NOTIFIERS: dict[str, Callable[[ChannelSection, aiohttp.ClientSession], Notifier]] = {
+    "webhook": webhook.WebhookNotifier,
+    "alertmanager": alertmanager.AlertmanagerNotifier,
+    "apprise": apprise_urls.AppriseNotifier,
 }

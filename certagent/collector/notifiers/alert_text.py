@@ -1,4 +1,4 @@
-"""What a channel delivers. Wording only; sends nothing."""
+"""The messages that channels deliver. Wording only; sends nothing."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -17,9 +17,9 @@ _URGENT_BELOW = timedelta(hours=4)
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One transition, worded for a person. `priority` is 1 to 5, as ntfy counts.
+    """One transition as a text. `priority` is 1 to 5, as ntfy counts.
 
-    `delivery` is the same when it is sent again: a receiver that wants to can tell.
+    `delivery` is the same when it is sent again, so that a receiver can tell.
     """
 
     title: str
@@ -32,24 +32,24 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: datetime
 
 
-class Deliverer(Protocol):
-    """A channel's way out."""
+class Notifier(Protocol):
+    """What delivers a channel's messages."""
 
     async def deliver(self, message: Message) -> None:
-        """Return once the message is taken over. Raises `TransientFailure` or `PermanentFailure`."""
+        """Return once the receiver has accepted the message. Raises `TransientFailure` or `PermanentFailure`."""
         ...
 
 
 @runtime_checkable
-class AlertReminder(Protocol):
-    """A deliverer whose receiver forgets what it is not told again."""
+class AlertRepeater(Protocol):
+    """A notifier whose receiver forgets an alert that is not repeated."""
 
-    async def keep_up(self, messages: Sequence[Message]) -> None:
-        """Tell again of everything that stands, each as it is now. Raises as `deliver` does."""
+    async def repeat(self, messages: Sequence[Message]) -> None:
+        """Send all unresolved incidents again, each as it is now. Raises as `deliver` does."""
         ...
 
 
-def word(incident: Incident, kind: TransitionKind, url: str, now: datetime, delivery: str = "") -> Message:
+def compose_message(incident: Incident, kind: TransitionKind, url: str, now: datetime, delivery: str = "") -> Message:
     """The message about that transition; `url` is the collector's own."""
     resolved = kind is TransitionKind.RESOLVED
     return Message(
@@ -69,8 +69,8 @@ def _title(incident: Incident, kind: TransitionKind) -> str:
         return f"Resolved: {place_of(incident)}"
     count = len({(victim.node, victim.certificate) for victim in incident.victims})
     risk = f" puts {count} certificate{'s' if count > 1 else ''} at risk" if count else ""
-    again = {TransitionKind.REMINDED: "Still: ", TransitionKind.REOPENED: "Again: "}.get(kind, "")
-    return f"{again}{place_of(incident)}{risk or ': ' + incident.code}"
+    prefix = {TransitionKind.REMINDED: "Still: ", TransitionKind.REOPENED: "Again: "}.get(kind, "")
+    return f"{prefix}{place_of(incident)}{risk or ': ' + incident.code}"
 
 
 def _open_body(incident: Incident, now: datetime) -> str:
@@ -82,20 +82,21 @@ def _open_body(incident: Incident, now: datetime) -> str:
         owner = incident.owners.get(culprit.address)
         lines.append(f"Address: {culprit.address}" + (f" ({describe_owner(owner)})" if owner else ""))
     lines += [f"Fix: {incident.fix}"] if incident.fix else []
-    lines += _change_before(incident)
+    lines += _preceding_change(incident)
     if incident.victims:
         lines += ["", "Cannot be renewed:"]
         lines += [
-            f"- {one.identifier} on {one.node} (certificate {one.certificate}): {remaining(one.expires_at, now)}"
-            for one in incident.victims[:_MOST_VICTIMS]
+            f"- {victim.identifier} on {victim.node} (certificate {victim.certificate}): "
+            f"{remaining(victim.expires_at, now)}"
+            for victim in incident.victims[:_MOST_VICTIMS]
         ]
         more = len(incident.victims) - _MOST_VICTIMS
         lines += [f"- and {more} more"] if more > 0 else []
     return "\n".join(lines)
 
 
-def _change_before(incident: Incident) -> list[str]:
-    """What changed on the culprit's node before, unless that is just the line that is named already."""
+def _preceding_change(incident: Incident) -> list[str]:
+    """What changed on the culprit's node before, unless that is only the line that is named already."""
     change = incident.change
     if change is None or (not change.removed and {line.text for line in incident.lines} >= set(change.added)):
         return []
@@ -108,8 +109,8 @@ def _resolved_body(incident: Incident) -> str:
     lasted = f" It lasted {span(resolved - opened)}." if resolved is not None else ""
     names = ", ".join(dict.fromkeys(victim.identifier for victim in incident.victims[:_MOST_VICTIMS]))
     freed = f"\nCan be renewed again: {names}" if names else ""
-    mended = f"{place_of(incident)} is mended: nothing speaks against it any more."
-    return f"{mended}{lasted}{freed}\nIt was: {incident.explanation}"
+    fixed = f"{place_of(incident)} is fixed: no findings remain."
+    return f"{fixed}{lasted}{freed}\nIt was: {incident.explanation}"
 
 
 def _priority(incident: Incident, resolved: bool, now: datetime) -> int:

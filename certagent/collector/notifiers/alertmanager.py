@@ -1,4 +1,4 @@
-"""Alertmanager, API v2: an incident is an alert with labels; it is told again as long as the incident stands.
+"""Alertmanager, API v2: an incident is an alert with labels; it is sent again until the incident is resolved.
 
 https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml: alerts are replaced by their labels, and one
 whose `endsAt` has passed is resolved. Alertmanager keeps none over its own restart.
@@ -18,41 +18,38 @@ from certagent.system.webhook import post
 
 JSON = {"Content-Type": "application/json"}
 
-STANDS_FOR = timedelta(minutes=30)
-"""Without another word from us an alert ends then: the collector is long dead, and the heartbeat has said so."""
+_VALID_FOR = timedelta(minutes=30)  # without a repetition; by then the collector is long dead, and its heartbeat missed
 
 
-class Alertmanager:
-    """Implements `Deliverer` and `AlertReminder`. When an incident's labels change, the alert with the
-    old ones is ended.
-    """
+class AlertmanagerNotifier:
+    """Implements `Notifier` and `AlertRepeater`. When an incident's labels change, the alert with the old ones ends."""
 
     def __init__(self, section: ChannelSection, session: aiohttp.ClientSession) -> None:
         self._url = alerts_url(section.url)
         self._headers = JSON | section.headers
         self._session = session
-        self._told: dict[str, dict[str, object]] = {}
+        self._sent: dict[str, dict[str, object]] = {}
 
     async def deliver(self, message: Message) -> None:
-        """See `Deliverer`."""
-        await self._tell([message])
+        """See `Notifier`."""
+        await self._send([message])
 
-    async def keep_up(self, messages: Sequence[Message]) -> None:
-        """See `AlertReminder`."""
-        standing = {message.incident.id for message in messages}
-        self._told = {identity: alert for identity, alert in self._told.items() if identity in standing}
+    async def repeat(self, messages: Sequence[Message]) -> None:
+        """See `AlertRepeater`."""
+        unresolved = {message.incident.id for message in messages}
+        self._sent = {identity: alert for identity, alert in self._sent.items() if identity in unresolved}
         if messages:
-            await self._tell(messages)
+            await self._send(messages)
 
-    async def _tell(self, messages: Sequence[Message]) -> None:
+    async def _send(self, messages: Sequence[Message]) -> None:
         alerts = {message.incident.id: alert_of(message) for message in messages}
         ended = [
-            self._told[identity] | {"endsAt": messages[0].sent_at}
+            self._sent[identity] | {"endsAt": messages[0].sent_at}
             for identity, alert in alerts.items()
-            if identity in self._told and self._told[identity]["labels"] != alert["labels"]
+            if identity in self._sent and self._sent[identity]["labels"] != alert["labels"]
         ]
         await post(self._session, self._url, msgspec.json.encode([*ended, *alerts.values()]), self._headers)
-        self._told |= alerts
+        self._sent |= alerts
 
 
 def alerts_url(url: str) -> str:
@@ -71,7 +68,7 @@ def alert_of(message: Message) -> dict[str, object]:
         "file": incident.culprit.file or "",
         "source": "certagent",
     }
-    ends_at = incident.resolved_at if incident.state is IncidentState.RESOLVED else message.sent_at + STANDS_FOR
+    ends_at = incident.resolved_at if incident.state is IncidentState.RESOLVED else message.sent_at + _VALID_FOR
     return {
         "labels": {name: value for name, value in labels.items() if value},
         "annotations": {"summary": place_of(incident), "description": message.body, "fix": incident.fix or ""},

@@ -9,8 +9,8 @@ from certagent.config import ChannelSection, read_private
 from certagent.system.webhook import as_header, plain_text, post, signature
 
 
-class Webhook:
-    """Implements `Deliverer`. The configured headers (an access token, for one) are sent with each message."""
+class WebhookNotifier:
+    """Implements `Notifier`. The configured headers (an access token, for one) are sent with each message."""
 
     def __init__(self, section: ChannelSection, session: aiohttp.ClientSession) -> None:
         self._section = section
@@ -19,7 +19,7 @@ class Webhook:
         self._secret = read_private(file, Path("collector.toml"), "secret_file").encode() if file else None
 
     async def deliver(self, message: Message) -> None:
-        """See `Deliverer`."""
+        """See `Notifier`."""
         body = message.body.encode()
         headers = _headers(message) | signature(self._secret, message.sent_at, body)
         await post(self._session, self._section.url, body, headers | self._section.headers)

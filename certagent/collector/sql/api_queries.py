@@ -1,4 +1,7 @@
-"""Lists and single values out of the tables. Reads only; a cursor is the last item's position, in hexadecimal."""
+"""What the API shows: lists by pages, and single values. Reads only.
+
+A cursor is the last item's position, in hexadecimal, and opaque to callers; a wrong one raises ValueError.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,29 +9,28 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, Select, select, tuple_
 
+from certagent.collector.records import (
+    IncidentDetail,
+    KnownAgent,
+    KnownCertificate,
+    Page,
+    PathEvidence,
+    TokenRole,
+    Transition,
+)
 from certagent.collector.sql import fleet_queries
-from certagent.collector.sql.outbox import OPENINGS, pending
 from certagent.collector.sql.schema import (
     agents,
     certificates,
     findings,
     identifiers,
     incidents,
-    outbox,
     parties,
     reports,
     transitions,
 )
 from certagent.collector.sql.statements import decode_incident
-from certagent.collector.store import (
-    Delivery,
-    KnownAgent,
-    KnownCertificate,
-    Page,
-    TokenRole,
-    Transition,
-)
-from certagent.domain.incidents import Fleet, Incident, IncidentState, KnownRehearsal, Sighting, TransitionKind
+from certagent.domain.incidents import IncidentState, Sighting, TransitionKind
 from certagent.domain.path_trace import addresses_met
 from certagent.domain.reports import CertificateState, Inventory
 
@@ -40,7 +42,7 @@ _decode_certificate = msgspec.json.Decoder(CertificateState).decode
 
 
 def list_agents(connection: Connection, after: str | None, limit: int) -> Page:
-    """See `Store.agents`."""
+    """`KnownAgent`s by name."""
     query = select(agents).order_by(agents.c.name)
     if after is not None:
         query = query.where(agents.c.name > cursor_of(after, str)[0])
@@ -48,13 +50,13 @@ def list_agents(connection: Connection, after: str | None, limit: int) -> Page:
 
 
 def find_agent(connection: Connection, name: str) -> KnownAgent | None:
-    """See `Store.agent`."""
+    """The agent of that name."""
     row = connection.execute(select(agents).where(agents.c.name == name)).one_or_none()
     return read_agent(row) if row is not None else None
 
 
 def list_certificates(connection: Connection, after: str | None, limit: int) -> Page:
-    """See `Store.certificates`."""
+    """`KnownCertificate`s by node and name."""
     position = tuple_(certificates.c.agent, certificates.c.name)
     query = select(certificates).order_by(certificates.c.agent, certificates.c.name)
     if after is not None:
@@ -63,9 +65,9 @@ def list_certificates(connection: Connection, after: str | None, limit: int) -> 
 
 
 def list_incidents(
-    connection: Connection, after: str | None, limit: int, party: str | None, states: Sequence[str]
+    connection: Connection, after: str | None, limit: int, *, party: str | None = None, states: Sequence[str] = ()
 ) -> Page:
-    """See `Store.incidents`."""
+    """`Incident`s, the latest opened first; only those in which `party` is culprit or victim, if given."""
     query = select(incidents.c.opened_at, incidents.c.id, incidents.c.document)
     query = query.order_by(incidents.c.opened_at.desc(), incidents.c.id.desc())
     if party is not None:
@@ -79,8 +81,8 @@ def list_incidents(
     return page_of(connection, query, limit, lambda row: decode_incident(row.document), lambda row: (row.id,))
 
 
-def list_reports(connection: Connection, after: str | None, limit: int, agent: str | None) -> Page:
-    """See `Store.reports`."""
+def list_reports(connection: Connection, after: str | None, limit: int, *, agent: str | None = None) -> Page:
+    """Reports as `msgspec.Raw`, the latest received first."""
     query = select(reports.c.number, reports.c.document).order_by(reports.c.number.desc())
     if agent is not None:
         query = query.where(reports.c.agent == agent)
@@ -89,72 +91,46 @@ def list_reports(connection: Connection, after: str | None, limit: int, agent: s
     return page_of(connection, query, limit, lambda row: msgspec.Raw(row.document.encode()), lambda row: (row.number,))
 
 
-def find_incident(
-    connection: Connection, identity: str
-) -> tuple[Incident, Sequence[Transition], Sequence[Sighting]] | None:
-    """See `Store.incident`."""
+def find_incident(connection: Connection, identity: str) -> IncidentDetail | None:
+    """The incident with its history and, unless it is resolved, the findings that it rests on."""
     row = connection.execute(select(incidents).where(incidents.c.id == identity)).one_or_none()
     if row is None:
         return None
     history = select(transitions).where(transitions.c.incident == identity).order_by(transitions.c.number)
-    speaking = select(findings).where(findings.c.key == row.key).order_by(findings.c.number).limit(_MOST_EVIDENCE)
-    return (
-        decode_incident(row.document),
-        [Transition(kind=TransitionKind(one.kind), at=one.at, by=one.by) for one in connection.execute(history)],
-        [fleet_queries.sighting_of(one) for one in connection.execute(speaking)] if row.state != _RESOLVED else [],
+    resting_on = select(findings).where(findings.c.key == row.key).order_by(findings.c.number).limit(_MOST_EVIDENCE)
+    return IncidentDetail(
+        incident=decode_incident(row.document),
+        transitions=[
+            Transition(kind=TransitionKind(entry.kind), at=entry.at, by=entry.by)
+            for entry in connection.execute(history)
+        ],
+        sightings=_sightings(connection, resting_on) if row.state != _RESOLVED else [],
     )
 
 
-def path_facts(connection: Connection, identifier: str) -> tuple[KnownRehearsal | None, Sequence[Sighting], Fleet]:
-    """See `Store.path_facts`."""
-    sightings = fleet_queries.sightings_about(connection, (), (identifier,))
-    fleet = fleet_queries.fleet_for(connection, sightings, (identifier,))
-    known = fleet.rehearsals.get(identifier)
+def find_path_evidence(connection: Connection, identifier: str) -> PathEvidence:
+    """What is known about the path to that identifier."""
+    sightings = fleet_queries.find_sightings(connection, (), (identifier,))
+    fleet = fleet_queries.find_fleet(connection, sightings, (identifier,))
+    rehearsal = fleet.rehearsals.get(identifier)
     nodes = {victim.node for victim in fleet.victims.get(identifier, ())}
-    met = addresses_met(known.rehearsal) if known is not None else set()
-    owners = fleet_queries.owners_of(
-        connection, met | set(fleet.owners) | fleet_queries.addresses_of(connection, nodes)
-    )
-    roles = fleet_queries.roles_of(connection, nodes | fleet.authorities | set(fleet.roles))
-    return known, sightings, msgspec.structs.replace(fleet, owners=owners, roles=roles)
+    met = addresses_met(rehearsal.rehearsal) if rehearsal is not None else set()
+    addresses = met | set(fleet.owners) | fleet_queries.find_addresses(connection, nodes)
+    owners = fleet_queries.find_owners(connection, addresses)
+    roles = fleet_queries.find_roles(connection, nodes | fleet.authorities | set(fleet.roles))
+    fleet = msgspec.structs.replace(fleet, owners=owners, roles=roles)
+    return PathEvidence(rehearsal=rehearsal, sightings=sightings, fleet=fleet)
 
 
-def stale_identifiers(connection: Connection, agent: str) -> frozenset[str]:
-    """See `Store.stale_identifiers_of`."""
-    own = select(identifiers.c.identifier).where(identifiers.c.agent == agent)
+def find_stale_identifiers(connection: Connection, agent: str) -> frozenset[str]:
+    """The agent's identifiers in unresolved incidents: it should judge them again when it connects."""
+    of_agent = select(identifiers.c.identifier).where(identifiers.c.agent == agent)
     query = (
         select(findings.c.identifier)
         .join(incidents, incidents.c.key == findings.c.key)
-        .where(findings.c.identifier.in_(own), findings.c.is_grave, incidents.c.state != _RESOLVED)
+        .where(findings.c.identifier.in_(of_agent), findings.c.is_grave, incidents.c.state != _RESOLVED)
     )
     return frozenset(connection.execute(query).scalars())
-
-
-def next_delivery(connection: Connection, channel: str) -> Delivery | None:
-    """See `Store.next_delivery`."""
-    query = pending(channel).limit(1)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    return Delivery(
-        number=row.number,
-        channel=channel,
-        kind=TransitionKind(row.kind),
-        incident=decode_incident(row.document),
-        attempts=row.attempts,
-        due_at=row.due_at,
-    )
-
-
-def standing(connection: Connection, channel: str) -> list[Incident]:
-    """See `Store.standing`."""
-    told = (
-        select(transitions.c.incident)
-        .join(outbox, outbox.c.transition == transitions.c.number)
-        .where(outbox.c.channel == channel, outbox.c.sent_at.is_not(None), transitions.c.kind.in_(OPENINGS))
-    )
-    query = select(incidents.c.document).where(incidents.c.state != _RESOLVED, incidents.c.id.in_(told))
-    return [decode_incident(document) for document in connection.execute(query).scalars()]
 
 
 def read_agent(row: Row[Any]) -> KnownAgent:
@@ -191,3 +167,7 @@ def cursor_of(cursor: str, *kinds: type) -> tuple[Any, ...]:
         return msgspec.json.decode(bytes.fromhex(cursor), type=tuple[kinds])  # type: ignore[valid-type]
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from error
+
+
+def _sightings(connection: Connection, query: Select[Any]) -> list[Sighting]:
+    return [fleet_queries.sighting_of(row) for row in connection.execute(query)]

@@ -12,9 +12,9 @@ from pathlib import Path
 from sqlalchemy import Connection, Table, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
+from certagent.collector.records import StoreFailed
 from certagent.collector.sql.database import is_shared, open_readers, open_writer, writing
 from certagent.collector.sql.schema import agents, metadata, reports, tokens
-from certagent.collector.store import StoreFailed
 
 _AT_ONCE = 1_000  # rows
 
@@ -29,7 +29,7 @@ def back_up(url: str, file: Path) -> int:
     Raises `StoreFailed`.
     """
     new = file.with_name(f".{file.name}.new")
-    for leftover in (new, *_beside(new)):
+    for leftover in (new, *_side_files(new)):
         leftover.unlink(missing_ok=True)
     open_writer(url).dispose()  # the present schema
     with writing(f"sqlite:///{new}") as connection:
@@ -56,7 +56,7 @@ def restore(file: Path, url: str) -> int:
         open_writer(source).dispose()
         count = _copy_from(source, connection)
         if is_shared(url):
-            _count_on(connection)
+            _advance_sequences(connection)
         return count
 
 
@@ -81,8 +81,8 @@ def _copy_table(source: Connection, target: Connection, table: Table) -> int:
     return count
 
 
-def _count_on(connection: Connection) -> None:
-    """PostgreSQL numbers from a sequence of its own: it has to go on after the numbers that were copied."""
+def _advance_sequences(connection: Connection) -> None:
+    """PostgreSQL numbers rows from sequences: they have to continue after the numbers that were copied."""
     for table in metadata.sorted_tables:
         if "number" in table.c:
             last = connection.execute(select(func.max(table.c.number))).scalar()
@@ -98,5 +98,5 @@ def _make_one_file(file: Path) -> None:
     connection.close()
 
 
-def _beside(file: Path) -> list[Path]:
+def _side_files(file: Path) -> list[Path]:
     return [file.with_name(file.name + end) for end in ("-wal", "-shm", "-journal")]

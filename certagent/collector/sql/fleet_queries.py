@@ -1,4 +1,4 @@
-"""Facts out of the tables, as the domain wants them. Reads only."""
+"""What the tables know of the fleet, as the domain needs it. Reads only."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, select
 
+from certagent.collector.records import TokenRole
 from certagent.collector.sql.schema import addresses, agents, certificates, findings, identifiers, rehearsals
 from certagent.collector.sql.statements import chunks
-from certagent.collector.store import TokenRole
 from certagent.domain.diagnosis.name_resolution import FILTERS
 from certagent.domain.findings import Finding
 from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, Victim, accused_by
@@ -24,7 +24,12 @@ def sighting_of(row: Row[Any]) -> Sighting:
     return Sighting(agent=row.agent, scope=row.scope, at=row.at, finding=_decode_finding(row.document))
 
 
-def sightings_about(connection: Connection, keys: Iterable[str], names: Iterable[str]) -> list[Sighting]:
+def rehearsal_of(row: Row[Any]) -> KnownRehearsal:
+    """A row of `rehearsals`."""
+    return KnownRehearsal(at=row.at, brokered=row.brokered, rehearsal=_decode_rehearsal(row.document))
+
+
+def find_sightings(connection: Connection, keys: Iterable[str], names: Iterable[str]) -> list[Sighting]:
     """The grave findings of those incidents' keys, and those about those identifiers."""
     found = {}
     grave = select(findings).where(findings.c.is_grave)
@@ -36,15 +41,15 @@ def sightings_about(connection: Connection, keys: Iterable[str], names: Iterable
     return [found[number] for number in sorted(found)]
 
 
-def testimony_about(connection: Connection, identifier: str) -> tuple[Finding, ...]:
-    """What agents found in files of their own nodes and said of that identifier: nobody else is accused by it.
+def find_peer_findings(connection: Connection, identifier: str) -> tuple[Finding, ...]:
+    """What agents found in files of their own nodes about that identifier (that accuses no other node), and what
+    filters answers at a nameserver, whatever the name.
 
-    And what filters answers at a nameserver, whatever is asked.
-    Only what a watch says: that is said anew whenever the file changes, and never outlives its cause.
+    Only what a watch found: it is reported anew whenever the file changes, and so never outlives its cause.
     """
     filters = findings.c.document.contains(f'"{FILTERS}"')
-    facts = select(findings).where(findings.c.identifier.is_(None), filters)
-    found = (*sightings_about(connection, (), (identifier,)), *map(sighting_of, connection.execute(facts)))
+    of_any_name = select(findings).where(findings.c.identifier.is_(None), filters)
+    found = (*find_sightings(connection, (), (identifier,)), *map(sighting_of, connection.execute(of_any_name)))
     return tuple(
         sighting.finding
         for sighting in found
@@ -55,42 +60,43 @@ def testimony_about(connection: Connection, identifier: str) -> tuple[Finding, .
     )
 
 
-def fleet_for(connection: Connection, sightings: Iterable[Sighting], names: Iterable[str] = ()) -> Fleet:
-    """What is known beside those findings, and about those identifiers."""
-    seen = list(sightings)
-    concerned = {one.finding.identifier for one in seen if one.finding.identifier} | set(names)
-    known = known_rehearsals(connection, concerned)
-    wanted = {address for one in seen for address in addresses_in(one.finding)}
-    for one in known.values():
-        if one.brokered and one.rehearsal.outcome is RehearsalOutcome.FAILED:
-            wanted |= addresses_met(one.rehearsal)
-    accused = {accused_by(one.agent, one.finding) for one in seen}
+def find_fleet(connection: Connection, sightings: Iterable[Sighting], names: Iterable[str] = ()) -> Fleet:
+    """What is known of the fleet that matters for those findings and identifiers."""
+    listed = list(sightings)
+    concerned = {sighting.finding.identifier for sighting in listed if sighting.finding.identifier} | set(names)
+    known = find_rehearsals(connection, concerned)
+    mentioned = {address for sighting in listed for address in addresses_in(sighting.finding)}
+    for rehearsed in known.values():
+        if rehearsed.brokered and rehearsed.rehearsal.outcome is RehearsalOutcome.FAILED:
+            mentioned |= addresses_met(rehearsed.rehearsal)
+    accused = {accused_by(sighting.agent, sighting.finding) for sighting in listed}
     return Fleet(
-        authorities=authorities(connection),
-        owners=owners_of(connection, wanted),
-        roles=roles_of(connection, accused),
-        victims=victims_of(connection, concerned),
+        authorities=find_authorities(connection),
+        owners=find_owners(connection, mentioned),
+        roles=find_roles(connection, accused),
+        victims=find_victims(connection, concerned),
         rehearsals=known,
     )
 
 
-def authorities(connection: Connection) -> frozenset[str]:
+def find_authorities(connection: Connection) -> frozenset[str]:
     """The agents whose token has the role `authority`."""
     query = select(agents.c.name).where(agents.c.token_role == TokenRole.AUTHORITY)
     return frozenset(connection.execute(query).scalars())
 
 
-def owners_of(connection: Connection, wanted: Iterable[str]) -> dict[str, AddressOwner]:
-    """Whose addresses those are; of several that claim one, the first by name."""
+def find_owners(connection: Connection, wanted: Iterable[str]) -> dict[str, AddressOwner]:
+    """Whose addresses those are; of several nodes that claim one, the first by name; unknown ones are left out."""
     found: dict[str, AddressOwner] = {}
     joined = select(addresses.c.address, agents.c.name, agents.c.role).join(agents, agents.c.name == addresses.c.agent)
-    for piece in chunks(one for one in wanted if one.isprintable()):  # an agent's word; PostgreSQL takes no NUL
+    printable = (address for address in wanted if address.isprintable())  # an agent's text; PostgreSQL takes no NUL
+    for piece in chunks(printable):
         for row in connection.execute(joined.where(addresses.c.address.in_(piece)).order_by(agents.c.name)):
             found.setdefault(row.address, AddressOwner(node=row.name, role=row.role))
     return found
 
 
-def victims_of(connection: Connection, wanted: Iterable[str]) -> dict[str, tuple[Victim, ...]]:
+def find_victims(connection: Connection, wanted: Iterable[str]) -> dict[str, tuple[Victim, ...]]:
     """The certificates that bear those identifiers."""
     found: dict[str, list[Victim]] = {}
     joined = select(identifiers, certificates.c.expires_at).join(
@@ -105,18 +111,16 @@ def victims_of(connection: Connection, wanted: Iterable[str]) -> dict[str, tuple
     return {identifier: tuple(victims) for identifier, victims in found.items()}
 
 
-def known_rehearsals(connection: Connection, wanted: Iterable[str]) -> dict[str, KnownRehearsal]:
+def find_rehearsals(connection: Connection, wanted: Iterable[str]) -> dict[str, KnownRehearsal]:
     """The latest rehearsal of each of those identifiers."""
     found = {}
     for piece in chunks(wanted):
         for row in connection.execute(select(rehearsals).where(rehearsals.c.identifier.in_(piece))).all():
-            found[row.identifier] = KnownRehearsal(
-                at=row.at, brokered=row.brokered, rehearsal=_decode_rehearsal(row.document)
-            )
+            found[row.identifier] = rehearsal_of(row)
     return found
 
 
-def agents_of(connection: Connection, wanted: Iterable[str]) -> set[tuple[str, str]]:
+def find_agents_with(connection: Connection, wanted: Iterable[str]) -> set[tuple[str, str]]:
     """(identifier, agent) for every agent that has a certificate for one of those identifiers."""
     found: set[tuple[str, str]] = set()
     for piece in chunks(wanted):
@@ -125,7 +129,13 @@ def agents_of(connection: Connection, wanted: Iterable[str]) -> set[tuple[str, s
     return found
 
 
-def addresses_of(connection: Connection, nodes: Iterable[str]) -> set[str]:
+def find_identifiers(connection: Connection, agent: str) -> frozenset[str]:
+    """The identifiers of the agent's certificates, by its inventory."""
+    query = select(identifiers.c.identifier).where(identifiers.c.agent == agent)
+    return frozenset(connection.execute(query).scalars())
+
+
+def find_addresses(connection: Connection, nodes: Iterable[str]) -> set[str]:
     """All addresses of those nodes."""
     found: set[str] = set()
     for piece in chunks(nodes):
@@ -133,8 +143,8 @@ def addresses_of(connection: Connection, nodes: Iterable[str]) -> set[str]:
     return found
 
 
-def roles_of(connection: Connection, nodes: Iterable[str]) -> dict[str, str | None]:
-    """What each of those nodes serves, by its own inventory."""
+def find_roles(connection: Connection, nodes: Iterable[str]) -> dict[str, str | None]:
+    """What each of those nodes serves, by its inventory."""
     found = {}
     for piece in chunks(nodes):
         query = select(agents.c.name, agents.c.role).where(agents.c.name.in_(piece))

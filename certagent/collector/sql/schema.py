@@ -4,41 +4,20 @@ Documents are JSON text, instants are microseconds since the epoch in UTC; nothi
 `collector/migrations` brings a database to exactly this.
 """
 
-from datetime import UTC, datetime, timedelta
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Dialect,
     Index,
     Integer,
     MetaData,
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
 )
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware `datetime`, held as microseconds since the epoch."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """To microseconds."""
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """From microseconds."""
-        return None if value is None else _EPOCH + value * _MICROSECOND
-
+from certagent.collector.sql.statements import Instant
 
 _Serial = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts by itself there
 
@@ -134,7 +113,7 @@ changes = Table(
     Index("ix_changes_agent_at", "agent", "at"),
 )
 
-# The newest word of each agent on each scope: an older report that arrives late changes nothing.
+# The newest report of each agent on each scope: an older one that arrives late changes nothing.
 scopes = Table(
     "scopes",
     metadata,

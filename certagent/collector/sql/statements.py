@@ -1,16 +1,85 @@
-"""Small pieces of SQL that several modules need."""
+"""A write transaction and the pieces of SQL that it is made of. Knows no table.
+
+Nothing here depends on one database's dialect.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, insert, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Table,
+    TypeDecorator,
+    bindparam,
+    delete,
+    insert,
+    tuple_,
+    update,
+)
 
+from certagent.domain.alerting import Alerting
 from certagent.domain.incidents import Incident
 
 _CHUNK = 4_000  # values in one IN list
 
 Value = TypeVar("Value")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware `datetime`, held as microseconds since the epoch."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """To microseconds."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """From microseconds."""
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+class DirtySet(msgspec.Struct):
+    """What a transaction changed, and so what has to be concluded again before it commits: incidents by key, everything
+    about an identifier, or `all`.
+
+    `agents`: whose inventory changed. `judge_again`: (identifier, the agent whose findings about it changed): the
+    identifier's other agents should judge it again.
+    """
+
+    keys: set[str] = msgspec.field(default_factory=set)
+    identifiers: set[str] = msgspec.field(default_factory=set)
+    agents: set[str] = msgspec.field(default_factory=set)
+    judge_again: set[tuple[str, str]] = msgspec.field(default_factory=set)
+    all: bool = False
+
+    def concerns_incidents(self) -> bool:
+        """Whether an incident may have changed."""
+        return bool(self.keys or self.identifiers or self.all)
+
+
+class Transaction(msgspec.Struct):
+    """One write transaction. `now`: its instant; `alerting`: which channels are alerted of an incident.
+
+    `incidents` and `alerts`: which incidents changed, and whether there are new messages about them.
+    """
+
+    connection: Connection
+    now: datetime
+    alerting: Alerting
+    dirty: DirtySet = msgspec.field(default_factory=DirtySet)
+    incidents: list[Incident] = msgspec.field(default_factory=list)
+    alerts: bool = False
+
 
 decode_incident = msgspec.json.Decoder(Incident).decode
 encode = msgspec.json.Encoder().encode

@@ -1,0 +1,186 @@
+"""Preflight's rehearsals: an answer that is nonsense or does not end, what is remembered, and what a problem costs."""
+
+import ssl
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from certagent.agent.deployment import DeploymentService
+from certagent.agent.preflight import MOST_REMEMBERED, Preflight, RehearsalClient, RehearsalHistory, unavailable
+from certagent.agent.schedule import Schedule
+from certagent.config import CertificateSection, ListenerSolver
+from certagent.domain.diagnosis.flapping import FLAPPING_WITHIN, settled_later
+from certagent.domain.findings import Impact
+from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome, RehearsalRequest, digest_for
+from certagent.proof import Prover
+from certagent.system.clock import SystemClock
+from certagent.system.pinned_http import PinnedClient
+from certagent.vantage.node_vantage import NodeVantage
+from tests.agent.context import POLICY, make_context
+from tests.bounds import at_most
+from tests.certificates import Authority
+from tests.domain.scene import NAME, NOW, OTHER, OWN, names, pinned, scene, told
+
+TOKEN = "t" * 43
+REQUEST = RehearsalRequest(identifier="a.x", token=TOKEN, digest=digest_for(TOKEN))
+
+
+@pytest.fixture
+async def collector(tmp_path: Path) -> AsyncIterator[tuple[PinnedClient, list[tuple[int, bytes]]]]:
+    """A client, and what the server behind it is to say: (status, body), again and again where the status is 0."""
+    authority, to_say = Authority(), list[tuple[int, bytes]]()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        status, body = to_say[0]
+        if status:
+            return web.Response(status=status, body=body)
+        endless = web.StreamResponse()
+        await endless.prepare(request)
+        while True:
+            await endless.write(body)
+
+    pair = authority.issue("localhost")
+    (tmp_path / "pair.pem").write_bytes(pair.key_pem + pair.chain_pem)
+    (tmp_path / "root.pem").write_bytes(authority.root_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pair.pem")
+    app = web.Application()
+    app.router.add_post("/v1/rehearsals", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    url = f"https://localhost:{runner.addresses[0][1]}"
+    async with PinnedClient(url, tmp_path / "root.pem", (), {}) as client:
+        yield client, to_say
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (200, b"", "cannot be read"),
+        (200, b"\xff", "cannot be read"),
+        (200, b"[" * 100_000, "cannot be read"),
+        (200, b'{"outcome":"passed"}', "cannot be read"),
+        (500, b"{", "answered 500: without a reason"),
+        (403, b"[" * 100_000, "answered 403: without a reason"),
+        (0, b" " * 65536, "cannot be reached: the answer is longer than 8388608 bytes"),
+    ],
+    ids=["empty", "bytes", "deep", "half", "error", "deep error", "endless"],
+)
+async def test_an_answer_that_is_none_is_no_rehearsal(
+    collector: tuple[PinnedClient, list[tuple[int, bytes]]], status: int, body: bytes, words: str
+) -> None:
+    """Bounded in memory, too."""
+    client, to_say = collector
+    to_say.append((status, body))
+    with at_most(seconds=30, mebibytes=48):
+        rehearsal = await RehearsalClient(client, SystemClock()).request(REQUEST)
+    assert rehearsal.outcome is RehearsalOutcome.UNAVAILABLE
+    assert words in (rehearsal.reason or "")
+
+
+def _rehearsal(seconds: int, address: str) -> Rehearsal:
+    rehearsal = scene(names(addresses=(told(address),)), passed=address == OWN).rehearsal
+    assert rehearsal is not None
+    return msgspec.structs.replace(rehearsal, at=NOW + timedelta(seconds=seconds))
+
+
+def test_an_order_waits_until_the_name_has_been_steady_for_a_minute() -> None:
+    """Not for one mend; from the fourth answer to and fro on, a minute after the last change."""
+    history = RehearsalHistory()
+    for seconds, address in enumerate((OWN, OTHER, OWN)):
+        history.note(_rehearsal(seconds, address))
+    last = _rehearsal(3, OTHER)
+    assert settled_later(last, history.of(NAME)).settles_at is None
+    history.note(last)
+    assert settled_later(last, history.of(NAME)).settles_at == last.at + FLAPPING_WITHIN
+
+
+def test_only_so_much_is_remembered() -> None:
+    """So many of them, and none that is long past."""
+    history = RehearsalHistory()
+    for seconds in range(3 * MOST_REMEMBERED):
+        history.note(_rehearsal(seconds, OWN))
+    assert len(history.of(NAME)) == MOST_REMEMBERED
+    history.note(_rehearsal(10_000, OWN))
+    assert len(history.of(NAME)) == 1
+
+
+def test_what_says_nothing_of_dns_is_not_remembered() -> None:
+    """No rehearsal, and a name that a hosts line decides: its edits are no flapping."""
+    history = RehearsalHistory()
+    unavailable = msgspec.structs.replace(_rehearsal(0, OWN), outcome=RehearsalOutcome.UNAVAILABLE)
+    shadowed = scene(names(addresses=(pinned(OTHER),))).rehearsal
+    assert shadowed is not None
+    history.note(unavailable)
+    history.note(shadowed)
+    assert history.of(NAME) == ()
+
+
+CHALLENGES: dict[str, Literal["http-01", "tls-alpn-01", "dns-01"]]
+CHALLENGES = {"a.test": "http-01", "b.test": "tls-alpn-01", "c.test": "dns-01", "*.d.test": "dns-01"}
+
+
+class _Rehearsals(RehearsalClient):
+    """Notes what is requested beside the CA."""
+
+    def __init__(self) -> None:
+        self.requested: list[RehearsalRequest] = []
+
+    async def request(self, request: RehearsalRequest) -> Rehearsal:
+        """Unavailable."""
+        self.requested.append(request)
+        return unavailable(request, NOW, "nothing was planted")
+
+
+def _preflight(folder: Path, *sections: CertificateSection, rehearsals: RehearsalClient | None = None) -> Preflight:
+    context = make_context(folder, *sections)
+    return Preflight(
+        context,
+        NodeVantage(),
+        responders={},
+        rehearsals=rehearsals,
+        deployment=DeploymentService(context, Prover(folder / "root.crt", context.clock)),
+        schedule=Schedule("lxc102", POLICY.renewal),
+    )
+
+
+def _foreign() -> list[CertificateSection]:
+    return [
+        CertificateSection(name=name.strip("*."), identifiers=(name,), manage=False, challenge=challenge)
+        for name, challenge in CHALLENGES.items()
+    ]
+
+
+@pytest.mark.parametrize(("identifier", "challenge"), CHALLENGES.items())
+async def test_what_somebody_else_renews_is_rehearsed_by_its_own_challenge(
+    tmp_path: Path, identifier: str, challenge: str
+) -> None:
+    """`manage = false`: never by port 80 where the certificate is not proven there."""
+    rehearsals = _Rehearsals()
+    rehearsal = await _preflight(tmp_path, *_foreign(), rehearsals=rehearsals).rehearse(identifier)
+    (request,) = rehearsals.requested
+    assert (request.identifier, request.challenge, request.planted) == (identifier, challenge, False)
+    assert rehearsal.challenge == challenge
+
+
+async def test_a_rehearsal_that_cannot_be_requested_is_of_that_challenge(tmp_path: Path) -> None:
+    """Without a collector."""
+    rehearsal = await _preflight(tmp_path, *_foreign()).rehearse("c.test")
+    assert (rehearsal.challenge, rehearsal.outcome) == ("dns-01", "unavailable")
+
+
+def test_only_what_is_renewed_here_can_be_said_to_expire(tmp_path: Path) -> None:
+    """Of what somebody else renews the state folder knows nothing."""
+    solver = ListenerSolver(listen="127.0.0.1:5002")
+    ours = CertificateSection(name="web", identifiers=("web.internal",), solver=solver)
+    foreign = CertificateSection(name="old", identifiers=("old.internal",), manage=False)
+    preflight = _preflight(tmp_path, ours, foreign)
+    assert preflight.impact_on("old.internal") is None
+    assert preflight.impact_on("web.internal") == Impact(certificate="web")

@@ -1,0 +1,194 @@
+"""Alerts to a real HTTP receiver: readable for ntfy, at least once, in order, also after kill -9."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from email.header import decode_header, make_header
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from certagent.collector.notifiers.alert_text import compose_message
+from certagent.domain.incidents import Fleet, Sighting, TransitionKind, Victim, group_findings, transition_incident
+from certagent.system.webhook import as_header
+from tests.collector.cast import HOSTS, LINE, TRAEFIK, now, shadow
+from tests.collector.process import Collector, eventually, free_port, running
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Receiver:
+    """What ntfy would be: keeps what it took over. `answers` are given in turn, then 200; None hangs."""
+
+    port: int = field(default_factory=free_port)
+    answers: list[int | None] = field(default_factory=list)
+    asked: int = 0
+    taken: list[tuple[dict[str, str], str]] = field(default_factory=list)
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """One message."""
+        body = await request.text()
+        self.asked += 1
+        status = self.answers.pop(0) if self.answers else 200
+        if status is None:
+            await asyncio.Event().wait()
+        if status == 200:
+            self.taken.append((dict(request.headers), body))
+        return web.Response(status=status or 200)
+
+    @property
+    def url(self) -> str:
+        """Where to post."""
+        return f"http://127.0.0.1:{self.port}/alerts"
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator["Receiver"]:
+        """Up within the block."""
+        application = web.Application()
+        application.router.add_post("/alerts", self.receive)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    async def has(self, count: int) -> list[tuple[dict[str, str], str]]:
+        """So many messages, at last."""
+
+        async def enough() -> bool:
+            return len(self.taken) >= count
+
+        await eventually(enough)
+        return self.taken
+
+
+async def fail(collector: Collector) -> None:
+    """The founding failure."""
+    await collector.introduce()
+    await collector.report(collector.cast.authority.watch(shadow()))
+
+
+async def test_a_person_reads_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
+    """Body and headers as ntfy shows them; opened and resolved, one message each."""
+    async with Receiver().listening() as receiver, running(tmp_path, receiver.url) as collector:
+        await fail(collector)
+        headers, body = (await receiver.has(1))[0]
+        (incident,) = await collector.incidents()
+        for part in ("lxc103:/etc/hosts:7", LINE, "10.0.0.153 (lxc101, gateway)", "Remove line 7", TRAEFIK, "19 h 59"):
+            assert part in body
+        assert headers["Title"] == "lxc103:/etc/hosts:7 puts 1 certificate at risk"
+        assert (headers["Priority"], headers["X-Certagent-State"]) == ("4", "open")
+        assert headers["X-Certagent-Incident"] == incident["id"]
+        assert headers["Click"] == f"https://collector.test:{collector.port}/incidents/{incident['id']}"
+        assert headers["Tags"].startswith("rotating_light")
+        await collector.report(collector.cast.authority.watch())
+        headers, body = (await receiver.has(2))[1]
+        assert (headers["Title"], headers["X-Certagent-State"]) == ("Resolved: lxc103:/etc/hosts:7", "resolved")
+        assert receiver.asked == 2
+
+
+async def test_a_mere_accusation_pages_nobody_until_it_is_borne_out(tmp_path: Path) -> None:
+    """Agent lxc101 accuses lxc103; then lxc103 itself says so."""
+    async with Receiver().listening() as receiver, running(tmp_path, receiver.url) as collector:
+        await collector.introduce()
+        await collector.report(collector.cast.gateway.preflight(shadow()))
+        assert [incident["confirmed"] for incident in await collector.incidents("open")] == [False]
+        await collector.report(collector.cast.authority.watch(shadow()))
+        await receiver.has(1)
+        assert receiver.asked == 1
+
+
+async def test_nothing_is_lost_when_the_collector_is_killed_before_it_could_notify(tmp_path: Path) -> None:
+    """kill -9 between the answer to the report and the receiver's answer; the next start delivers."""
+    receiver = Receiver(answers=[None])
+    async with receiver.listening(), running(tmp_path, receiver.url) as collector:
+        await fail(collector)
+
+        async def is_asked() -> bool:
+            return receiver.asked == 1
+
+        await eventually(is_asked)
+        assert await collector.stop(signal.SIGKILL) == -signal.SIGKILL
+        assert receiver.taken == []
+        await collector.start()
+        await receiver.has(1)
+        _, page = await collector.get("/v1/reports")
+        assert len(page["items"]) == 4
+        assert receiver.asked == 2
+
+
+async def test_it_is_delivered_after_a_restart_even_if_nobody_listened_before(tmp_path: Path) -> None:
+    """The receiver was down, the collector was killed, both are back."""
+    receiver = Receiver()
+    async with running(tmp_path, receiver.url) as collector:
+        await fail(collector)
+        await collector.stop(signal.SIGKILL)
+        async with receiver.listening():
+            await collector.start()
+            await receiver.has(1)
+
+
+async def test_a_transient_failure_is_tried_again_and_order_is_kept(tmp_path: Path) -> None:
+    """503, then it works: opened before resolved."""
+    receiver = Receiver(answers=[503])
+    async with receiver.listening(), running(tmp_path, receiver.url) as collector:
+        await fail(collector)
+        await collector.report(collector.cast.authority.watch())
+        taken = await receiver.has(2)
+        assert [headers["X-Certagent-State"] for headers, _ in taken] == ["open", "resolved"]
+
+
+async def test_a_permanent_failure_is_given_up_and_holds_up_nobody(tmp_path: Path) -> None:
+    """404 for the first; the second is delivered."""
+    receiver = Receiver(answers=[404])
+    async with receiver.listening(), running(tmp_path, receiver.url) as collector:
+        await fail(collector)
+        await collector.report(collector.cast.authority.watch())
+        assert (await receiver.has(1))[0][0]["X-Certagent-State"] == "resolved"
+        assert receiver.asked == 2
+        log = collector.log()
+        assert "gave up on incident" in log
+        assert "HTTP 404" in log
+
+
+@pytest.mark.parametrize("text", ["/etc/höst\u2026s", "/etc/ho\r\nX-Evil: 1"])
+def test_titles_are_one_line_of_ascii(text: str) -> None:
+    """RFC 2047 for what is not; no header can be smuggled in."""
+    culprit = shadow().culprit
+    assert culprit is not None
+    finding = msgspec.structs.replace(shadow(), culprit=msgspec.structs.replace(culprit, file=text))
+    case = next(
+        iter(group_findings([Sighting(agent="lxc103", scope=HOSTS, at=now(), finding=finding)], Fleet()).values())
+    )
+    incident, kind = transition_incident("key", None, case, now())
+    assert incident is not None
+    assert kind is not None
+    title = as_header(compose_message(incident, kind, "https://collector.test", now()).title)
+    assert title.isascii()
+    assert title.isprintable()
+    assert " ".join(text.split()) in str(make_header(decode_header(title)))
+
+
+def test_many_victims_make_one_short_message() -> None:
+    """ntfy turns more than 4,096 bytes into an attachment."""
+    victims = tuple(
+        Victim(identifier=f"n{n}.{TRAEFIK}", node=f"lxc{n}", certificate=f"c{n}", expires_at=now() + timedelta(hours=1))
+        for n in range(5_000)
+    )
+    sighting = Sighting(agent="lxc103", scope=HOSTS, at=now(), finding=shadow())
+    fleet = Fleet(authorities=frozenset({"lxc103"}), victims={TRAEFIK: victims})
+    incident, _ = transition_incident("key", None, next(iter(group_findings([sighting], fleet).values())), now())
+    assert incident is not None
+    message = compose_message(incident, TransitionKind.OPENED, "https://collector.test", now())
+    assert "5000 certificates at risk" in message.title
+    assert "and 4988 more" in message.body
+    assert message.priority == 5
+    assert len(message.body.encode()) < 4_096
