@@ -12,16 +12,14 @@ from enum import StrEnum
 
 import msgspec
 
-from certagent.domain.catalogue import Trait, has_trait
+from certagent.domain.catalogue import Trait, addresses_of, explain_addresses, has_trait
 from certagent.domain.findings import Culprit, Finding, Severity
 from certagent.domain.policy import is_about_path
 from certagent.domain.rehearsals import (
     AddressOwner,
     Rehearsal,
     RehearsalOutcome,
-    addresses_in,
     describe_owner,
-    name_owners,
 )
 
 REOPEN_WITHIN = timedelta(hours=1)
@@ -274,7 +272,7 @@ def _describe(group: list[Sighting], fleet: Fleet) -> Candidate:
     borne_out = [sighting for sighting in group if is_borne_out(sighting, fleet)]
     first = min(borne_out or group, key=lambda sighting: _precedence(sighting, fleet))
     leading = first.finding
-    owners = {a: fleet.owners[a] for a in sorted(addresses_in(leading)) if a in fleet.owners}
+    owners = {a: fleet.owners[a] for a in sorted(addresses_of(leading)) if a in fleet.owners}
     return Candidate(
         code=leading.code,
         severity=effective_severity(first, fleet),
@@ -314,11 +312,12 @@ def _enrich(culprit: Culprit, node: str, fleet: Fleet) -> Culprit:
 
 
 def _explain(finding: Finding, owners: Mapping[str, AddressOwner]) -> str:
-    text = name_owners(finding.explanation, owners)
+    labels = {address: describe_owner(owner) for address, owner in owners.items()}
+    text = explain_addresses(finding, labels)
     address = finding.culprit.address if finding.culprit is not None else None
-    if address is not None and address in owners and address not in finding.explanation:
-        text = f"{text.rstrip()} The address is {address} ({describe_owner(owners[address])})."
-    return text
+    if address not in labels or f"{address} ({labels[address]})" in text:
+        return text
+    return f"{text.rstrip()} The address is {address} ({labels[address]})."
 
 
 def _lines(group: Sequence[Sighting]) -> tuple[CulpritLine, ...]:

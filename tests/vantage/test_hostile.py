@@ -193,11 +193,11 @@ async def _asked(port: int, use_tcp: bool = False) -> DnsAnswer:
     return await ask("127.0.0.1", ASKED, "A", timedelta(seconds=0.5), port, use_tcp)
 
 
-def _chain(query: dns.message.Message, length: int, *, is_loopback: bool) -> bytes:
+def _chain(query: dns.message.Message, length: int, *, loops: bool) -> bytes:
     """CNAME after CNAME, the last one back to the first name or on to nowhere."""
     response = dns.message.make_response(query, recursion_available=True)
     names = [query.question[0].name, *(dns.name.from_text(f"c{number}.test.") for number in range(length))]
-    ends = [*names[1:], names[0] if is_loopback else dns.name.from_text("nowhere.test.")]
+    ends = [*names[1:], names[0] if loops else dns.name.from_text("nowhere.test.")]
     for name, end in zip(names, ends, strict=True):
         response.answer.append(dns.rrset.from_text(name, 60, "IN", "CNAME", end.to_text()))
     wire = response.to_wire(max_size=65535)
@@ -206,13 +206,13 @@ def _chain(query: dns.message.Message, length: int, *, is_loopback: bool) -> byt
 
 @pytest.mark.parametrize("loops", [True, False])
 @pytest.mark.parametrize("length", [0, 2000])
-async def test_chains_of_cnames_are_not_walked(length: int, is_loopback: bool) -> None:
+async def test_chains_of_cnames_are_not_walked(length: int, loops: bool) -> None:
     """Whoever answers has to resolve: there is no address in it, and nothing more is asked."""
     asked: list[int] = []
 
     def chain(query: dns.message.Message) -> list[bytes]:
         asked.append(query.id)
-        return [_chain(query, length, is_loopback=is_loopback)]
+        return [_chain(query, length, loops=loops)]
 
     async with nameserver(lambda _query: [], chain) as port:
         with at_most(seconds=5, mebibytes=24):

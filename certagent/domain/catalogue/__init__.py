@@ -20,7 +20,7 @@ from certagent.domain.catalogue import (
     resolver_file_codes,
 )
 from certagent.domain.catalogue.entry import Entry, Layer, Severities, Situation, Trait, default_traits, layer_of
-from certagent.domain.catalogue.templates import Fact, bounded, expand, facts_in
+from certagent.domain.catalogue.templates import Fact, addresses_among, bounded, expand, facts_in, with_labels
 from certagent.domain.findings import Culprit, Finding, Vantage
 
 __all__ = [
@@ -30,9 +30,11 @@ __all__ = [
     "Layer",
     "Severities",
     "Trait",
+    "addresses_of",
     "because",
     "codes_with",
     "expand",
+    "explain_addresses",
     "facts_in",
     "finding",
     "has_trait",
@@ -120,6 +122,20 @@ def render(code: str, variant: str, facts: Mapping[str, Any]) -> tuple[str, str 
     return f"{explanation} {words}", todo or fix
 
 
+def explain_addresses(finding: Finding, labels: Mapping[str, str]) -> str:
+    """The explanation, every address in it with its label, as far as it follows from facts (an older agent sends
+    none)."""
+    if not _follows_from_facts(finding):
+        return finding.explanation
+    return render(finding.code, finding.variant, with_labels(finding.facts, labels))[0]
+
+
+def addresses_of(finding: Finding) -> set[str]:
+    """The IP addresses that its facts and its culprit name."""
+    culprit = finding.culprit.address if finding.culprit is not None else None
+    return addresses_among(finding.facts) | ({culprit} if culprit else set())
+
+
 def codes_with(trait: Trait) -> frozenset[str]:
     """All codes of the catalogue that have the trait."""
     return frozenset(code for code, entry in CATALOGUE.items() if trait in entry.traits)
@@ -143,13 +159,16 @@ def _facts_of(code: str, variant: str) -> frozenset[str]:
 
 def _as_cause(cause: Finding) -> dict[str, Any]:
     """Code, variant and facts, if its sentences follow from them; else (of an older agent) the sentences themselves."""
-    try:
-        is_ours = render(cause.code, cause.variant, cause.facts)[0] == cause.explanation
-    except KeyError:
-        is_ours = False
-    if is_ours:
+    if _follows_from_facts(cause):
         return {"code": cause.code, "variant": cause.variant, "facts": cause.facts}
     return {"explanation": cause.explanation, "fix": cause.fix}
+
+
+def _follows_from_facts(finding: Finding) -> bool:
+    try:
+        return render(finding.code, finding.variant, finding.facts)[0] == finding.explanation
+    except KeyError:
+        return False
 
 
 def _words_of(cause: Mapping[str, Any]) -> tuple[str, str | None]:

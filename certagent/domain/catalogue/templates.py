@@ -42,9 +42,10 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _ADDRESS = r"(?:\[?[0-9A-Fa-f.:]+(?:%[\w.-]+)?\]?(?::\d+)?)"
+_LABEL = r"(?: \([\w.@ -]+(?:, [\w.@ -]+)?\))?"
 NAME = Kind(pattern=re.compile(r"[\w.:@*+/ -]+"))
-ADDRESS = Kind(pattern=re.compile(rf"{_ADDRESS}|[\w.:-]+"), longest=300)
-PLACE = Kind(pattern=re.compile(rf"(?:{_ADDRESS}|[\w.:-]+|/\S+)(?: \([\w.@ -]+(?:, [\w.@ -]+)?\))?"), longest=400)
+ADDRESS = Kind(pattern=re.compile(rf"(?:{_ADDRESS}|[\w.:-]+){_LABEL}"), longest=400)
+PLACE = Kind(pattern=re.compile(rf"(?:{_ADDRESS}|[\w.:-]+|/\S+){_LABEL}"), longest=400)
 PATH = Kind(longest=400)
 NUMBER = Kind(pattern=re.compile(r"-?\d+(?:\.\d+)?"), longest=20)
 MOMENT = Kind(pattern=re.compile(r"[\w:.,+ -]+"), longest=60)
@@ -126,6 +127,32 @@ def expand(template: str, facts: Mapping[str, Any]) -> str:
     """The template's text with these facts."""
     chosen = _CLAUSE.sub(lambda clause: clause[3] if bool(facts.get(clause[2])) != bool(clause[1]) else "", template)
     return _FACT.sub(lambda fact: _shown(fact[1], facts), chosen)
+
+
+def with_labels(facts: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    """The facts, every address among them with its label: `10.0.0.153 (lxc101, gateway)`."""
+
+    def label(name: str, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [label(name, one) for one in value]
+        if isinstance(value, Mapping):
+            return with_labels(value, labels)
+        is_address = KINDS.get(name) in (ADDRESS, PLACE) and value in labels
+        return f"{value} ({labels[value]})" if is_address else value
+
+    return {name: label(name, value) for name, value in facts.items()}
+
+
+def addresses_among(facts: Mapping[str, Any]) -> set[str]:
+    """The addresses that the facts name, without their labels."""
+    found: set[str] = set()
+    for name, value in facts.items():
+        for one in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(one, Mapping):
+                found |= addresses_among(one)
+            elif isinstance(one, str) and KINDS.get(name) in (ADDRESS, PLACE):
+                found.add(one.partition(" ")[0])
+    return found
 
 
 def bounded(value: Fact) -> Fact:
