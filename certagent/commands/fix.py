@@ -158,8 +158,8 @@ def narrowed(plan: Plan, incident: Mapping[str, Any]) -> Plan:
     file = incident["culprit"]["file"]
     texts = {line["text"] for line in incident["lines"] if line["text"] is not None}
 
-    def is_meant(one: Edit | FixRefusal) -> bool:
-        return one.file == file and (not texts or one.text is None or without_secrets(one.text) in texts)
+    def is_meant(item: Edit | FixRefusal) -> bool:
+        return item.file == file and (not texts or item.text is None or without_secrets(item.text) in texts)
 
     edits, refusals = tuple(filter(is_meant, plan.edits)), tuple(filter(is_meant, plan.refusals))
     gone = f"nothing that incident {incident['id']} points at is wrong in {file} any more"
@@ -188,15 +188,15 @@ def apply_plan(
 
 
 def _edits(settings: AgentSettings, seen: FileObservation, texts: Mapping[str, Text]) -> list[Edit]:
-    node, own = settings.agent.name, seen.own_addresses
-    beside = settings.vantage is not None
-    shadows = (shadows_at_the_authority if beside else shadows_at_a_client)(seen.resolutions, node, own)
-    code = "dns.hosts_shadow.authority" if beside else "dns.hosts_shadow.client"
+    node, own_addresses = settings.agent.name, seen.own_addresses
+    is_authority = settings.vantage is not None
+    shadows = (shadows_at_the_authority if is_authority else shadows_at_a_client)(seen.resolutions, node, own_addresses)
+    code = "dns.hosts_shadow.authority" if is_authority else "dns.hosts_shadow.client"
     stray = [
         (resolution.name, line)
         for resolution in seen.resolutions
         if resolution.addresses and resolution.addresses[0].origin.source == "hosts"
-        for line in stray_lines(resolution, own)
+        for line in stray_lines(resolution, own_addresses)
     ]
     edits = list(drop_names(stray, shadows, code, texts[HOSTS_FILE])) if stray else []
     missing = resolver_is_missing(node, seen.files.resolv_conf) if seen.files else None
@@ -255,16 +255,18 @@ def _write_all(contents: Mapping[str, bytes], root: Path) -> None:
             raise UnableError(f"{file} was written, and is something else again: who else writes it?")
 
 
-def _to_restore(fixes: FixFolder, fix: Fix, one: FixedFile, root: Path) -> bytes | None:
+def _to_restore(fixes: FixFolder, fix: Fix, fixed: FixedFile, root: Path) -> bytes | None:
     """The content to put back; None where the fix never got that far."""
-    digest = _digest(_read_text(root, one.file).content)
-    if digest == one.before:
+    digest = _digest(_read_text(root, fixed.file).content)
+    if digest == fixed.before:
         return None
-    backup = fixes.backup(fix, one.file)
-    if digest != one.after:
-        raise UnableError(f"{one.file} was changed since: the backup {fixes.path_of(fix)} is yours to compare")
-    if backup is None or _digest(backup) != one.before:
-        raise UnableError(f"the backup of {one.file} in {fixes.path_of(fix)} is not what was kept: nothing was changed")
+    backup = fixes.backup(fix, fixed.file)
+    if digest != fixed.after:
+        raise UnableError(f"{fixed.file} was changed since: the backup {fixes.path_of(fix)} is yours to compare")
+    if backup is None or _digest(backup) != fixed.before:
+        raise UnableError(
+            f"the backup of {fixed.file} in {fixes.path_of(fix)} is not what was kept: nothing was changed"
+        )
     return backup
 
 

@@ -1,4 +1,4 @@
-"""`certagent init`: look at this container, say what would be changed, and change that when told to.
+"""`certagent init`: look at this container, say what would be changed, and change that when steps to.
 
 Writes only new files: the configuration, the CA's root once its fingerprint is confirmed, and the challenge's way in.
 What is there already is left alone, and what has to be edited is said to a person.
@@ -153,20 +153,20 @@ def _found(pairs: Sequence[NginxPair], traefik: TraefikProvider | None) -> list[
 def _by_hand(
     pairs: Sequence[NginxPair], traefik: TraefikProvider | None, renewals: Sequence[ImportedRenewal]
 ) -> list[str]:
-    told = []
+    steps = []
     names = list(dict.fromkeys(name for pair in pairs for name in pair.names))
     if pairs:
-        told.append(
+        steps.append(
             f"in nginx's port-80 `server` of {', '.join(names) or 'every name'}: include snippets/{SNIPPET.name};"
             " then nginx -t && systemctl reload nginx"
         )
     if traefik is not None and not traefik.has_own_acme:
-        told.append(
+        steps.append(
             f"if Traefik's plain entry point is not called `web`: its name in {traefik.dynamic / CHALLENGE_YAML}"
         )
-    renewers = sorted({one.renewer for one in renewals if one.renewer is not None})
-    told += [f"before a certificate of {one}'s is set to manage = true: end {one}'s own renewals" for one in renewers]
-    return told
+    renewers = sorted({renewal.renewer for renewal in renewals if renewal.renewer is not None})
+    steps += [f"before a certificate of {one}'s is set to manage = true: end {one}'s own renewals" for one in renewers]
+    return steps
 
 
 def _collector_by_hand(request: InitRequest) -> str:

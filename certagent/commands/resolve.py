@@ -28,13 +28,13 @@ def resolve(settings: AgentSettings | None, name: str, *, fleet: bool = False) -
     document = {
         "name": resolution.name,
         "order": resolution.order,
-        "hosts": [_line(one) for one in resolution.hosts],
+        "hosts": [_line(line) for line in resolution.hosts],
         "nameservers": [
             {"nameserver": server, "status": status, "addresses": addresses, "answers": _answers(resolution, server)}
             for server, (status, addresses) in verdicts(resolution).items()
         ],
         "libc": {"libc": name_libc(), "addresses": libc.addresses, "error": libc.error},
-        "go": {"addresses": [_line(one) for one in resolution.addresses], "error": resolution.error},
+        "go": {"addresses": [_line(address) for address in resolution.addresses], "error": resolution.error},
         "disagreements": found,
         "fleet": ask_collector(settings, "paths", name) if fleet else None,
     }
@@ -69,8 +69,8 @@ async def _look(node: NodeVantage, name: str) -> tuple[Resolution, LibcAnswer]:
     return await asyncio.gather(node.resolve(name), ask_libc(name))
 
 
-def _line(one: ResolvedAddress) -> dict[str, Any]:
-    return {"address": one.address, **msgspec.to_builtins(one.origin)}
+def _line(found: ResolvedAddress) -> dict[str, Any]:
+    return {"address": found.address, **msgspec.to_builtins(found.origin)}
 
 
 def _answers(resolution: Resolution, server: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _is_expired(certificate: dict[str, Any], at: str) -> bool:
 
 def _is_served(certificate: dict[str, Any]) -> bool:
     on_disk = certificate["on_disk"]
-    return on_disk is not None and all(one == on_disk["fingerprint"] for one in certificate["served"].values())
+    return on_disk is not None and all(served == on_disk["fingerprint"] for served in certificate["served"].values())
 
 
 def _due(certificate: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ def passwd(settings: CollectorSettings, name: str, password: str) -> dict[str, A
 def list_(settings: CollectorSettings) -> dict[str, Any]:
     """`{"people": [{"name", "role"}]}`."""
     with store_within_reach():
-        return {"people": [{"name": one.name, "role": str(one.role)} for one in list_users(settings.store.url)]}
+        return {"people": [{"name": user.name, "role": str(user.role)} for user in list_users(settings.store.url)]}
 
 
 def remove(settings: CollectorSettings, name: str) -> dict[str, Any]:

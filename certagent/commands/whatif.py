@@ -145,9 +145,9 @@ def _go_text(side: dict[str, Any]) -> str:
     return ", ".join(map(_origin_text, side["go"]["addresses"])) or side["go"]["error"] or "no address"
 
 
-def _origin_text(one: dict[str, Any]) -> str:
-    origin = f"{one['file']}:{one['line']}" if one["source"] == "hosts" else one["nameserver"]
-    return f"{one['address']} ({origin})" if origin else one["address"]
+def _origin_text(address: dict[str, Any]) -> str:
+    origin = f"{address['file']}:{address['line']}" if address["source"] == "hosts" else address["nameserver"]
+    return f"{address['address']} ({origin})" if origin else address["address"]
 
 
 def _fetch_text(side: dict[str, Any]) -> str:

@@ -47,7 +47,7 @@ def find_workers() -> NginxProcesses | None:
     """nginx in this container; None where it does not run, or may not be looked at."""
     proc = ProcFs()
     try:
-        found = [one for one in proc.processes("nginx") if proc.shares(one.pid, "pid")]
+        found = [process for process in proc.processes("nginx") if proc.shares(process.pid, "pid")]
     except OSError:
         return None
     masters = [one.pid for one in found if one.command[0].startswith(_MASTER)]

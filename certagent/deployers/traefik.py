@@ -84,7 +84,7 @@ class Traefik:
         if self._reader is not None:
             return self._reader
         proc = ProcFs()
-        users = [proc.user_of(one.pid) for one in proc.processes("traefik") if proc.shares(one.pid, "pid")]
+        users = [proc.user_of(process.pid) for process in proc.processes("traefik") if proc.shares(process.pid, "pid")]
         return next((str(user) for user in users if user is not None), None)
 
     def live(self) -> LivePair:
@@ -134,7 +134,7 @@ class Traefik:
         if all(one.cert_fingerprint != fingerprint for one in loaded):
             return [_not_loaded(self.name, self._yaml, loaded)]
         others = [one for one in loaded if one.cert_fingerprint != fingerprint]
-        rivals = [one for one in others if set(one.sans) & set(generation.facts.identifiers)]
+        rivals = [other for other in others if set(other.sans) & set(generation.facts.identifiers)]
         return [_rivalled(self.name, self._yaml, rivals)] if rivals else []
 
     def roll_back(self) -> RollbackResult | None:
@@ -179,7 +179,7 @@ def _rivalled(name: str, yaml: Path, rivals: Sequence[Loaded]) -> Fault:
         " chose one of those.",
         file=str(yaml),
         fix="Remove the other certificate from Traefik's dynamic configuration.",
-        detail={"rivals": [one.cert_fingerprint for one in rivals[:20]]},
+        detail={"rivals": [rival.cert_fingerprint for rival in rivals[:20]]},
     )
 
 

@@ -171,7 +171,9 @@ class AcmeClient:
 
     def _new_order(self, identifiers: Sequence[Identifier], options: OrderOptions, urls: Directory) -> "_Document":
         """The message: the package's own knows no lifetime and no predecessor."""
-        document: dict[str, Any] = {"identifiers": [{"type": one.type, "value": one.value} for one in identifiers]}
+        document: dict[str, Any] = {
+            "identifiers": [{"type": identifier.type, "value": identifier.value} for identifier in identifiers]
+        }
         if options.lifetime is not None:
             document["notAfter"] = (self._clock.now() + options.lifetime).isoformat(timespec="seconds")
         if options.profile is not None and urls.meta.profiles:

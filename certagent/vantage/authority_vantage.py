@@ -182,7 +182,7 @@ class AuthorityVantage:
         )
 
     def _listens(self, address: str, port: int) -> bool:
-        return any(_takes(one, address, port) for one in self._proc.sockets("listen"))
+        return any(_takes(socket, address, port) for socket in self._proc.sockets("listen"))
 
     def _rate_objection(self, identifier: str) -> str | None:
         """Why not now, or None; then it counts."""
@@ -246,10 +246,10 @@ def _libc_may_know_better(lookup: Lookup, ca: CaEnvironment) -> bool:
     return lookup.error is not None
 
 
-def _takes(one: TcpSocket, address: str, port: int) -> bool:
+def _takes(listening: TcpSocket, address: str, port: int) -> bool:
     """Whether a connection to this loopback address would be taken by this socket, which listens."""
     wild = ("::", "0.0.0.0")  # noqa: S104 - compared, not bound
-    return one.port == port and (one.address in (address, *wild) or address in wild)
+    return listening.port == port and (listening.address in (address, *wild) or address in wild)
 
 
 def stale_connections(

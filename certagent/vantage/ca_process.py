@@ -116,8 +116,8 @@ def _lines(content: str, name: str) -> Iterator[tuple[str, int]]:
 
 def _unit_files(root: Path, unit: str) -> Iterator[str]:
     """The unit's file, then its drop-ins, in systemd's order."""
-    own = (f"{folder}/{unit}" for folder in _UNIT_FOLDERS)
-    file = next((path for path in own if read_within(root, path).content is not None), None)
+    unit_files = (f"{folder}/{unit}" for folder in _UNIT_FOLDERS)
+    file = next((path for path in unit_files if read_within(root, path).content is not None), None)
     if file is not None:
         yield file
     drop_ins = {
@@ -263,9 +263,9 @@ class CaProcess:
     def _connections(self, process: Process) -> tuple[Connection, ...]:
         held = self._proc.socket_inodes(process.pid)
         return tuple(
-            Connection(address=one.peer_address, port=one.peer_port)
-            for one in self._proc.sockets("established", process.pid)
-            if one.inode in held
+            Connection(address=socket.peer_address, port=socket.peer_port)
+            for socket in self._proc.sockets("established", process.pid)
+            if socket.inode in held
         )
 
     def _settles_at(self, process: Process, states: Snapshot) -> datetime | None:

@@ -60,9 +60,9 @@ class NodeVantage:
 
     def listeners(self) -> tuple[ListeningSocket, ...]:
         """Who listens where."""
-        own = os.getpid()
+        own_pid = os.getpid()
         return tuple(
-            ListeningSocket(one.address, one.port, owner.name, owner.pid == own)
+            ListeningSocket(one.address, one.port, owner.name, owner.pid == own_pid)
             if owner is not None
             else ListeningSocket(one.address, one.port)
             for one, owner in self._listening()
