@@ -136,7 +136,7 @@ def render(document: dict[str, Any]) -> str:
 
 
 async def make_plan(settings: AgentSettings, root: Path = _ROOT) -> Plan:
-    """Find again, in the files as they are, what leads the fleet's names astray, and what would mend it."""
+    """Find again, in the files as they are, what leads the fleet's names astray, and what would fix it."""
     allowed = settings.vantage.allow if settings.vantage is not None else ()
     zones = (*settings.dns.zones, *(name.removeprefix("*.") for name in allowed))
     seen = await NodeVantage(settings.dns.nameservers, zones, root=root).inspect_files()
@@ -144,11 +144,11 @@ async def make_plan(settings: AgentSettings, root: Path = _ROOT) -> Plan:
     wanted = tuple(_edits(settings, seen, texts))
     judged = [(edit, refuse(edit, texts[edit.file])) for edit in wanted]
     missing = resolver_is_missing(settings.agent.name, seen.files.resolv_conf) if seen.files else None
-    unmended = missing is not None and not any(edit.file == RESOLV_CONF_FILE for edit in wanted)
+    unresolved = missing is not None and not any(edit.file == RESOLV_CONF_FILE for edit in wanted)
     return Plan(
         edits=tuple(edit for edit, refusal in judged if refusal is None),
         refusals=tuple(refusal for _, refusal in judged if refusal is not None)
-        + ((_by_hand(missing),) if missing is not None and unmended else ()),
+        + ((_by_hand(missing),) if missing is not None and unresolved else ()),
         texts=texts,
     )
 

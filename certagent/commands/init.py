@@ -172,7 +172,7 @@ def _by_hand(
 def _collector_by_hand(request: InitRequest) -> str:
     return (
         f"in {request.configuration}: complete [collector] (url, addresses), before the service is started; without it"
-        " nothing is reported, and no rehearsal is to be had"
+        " nothing is reported, and no rehearsal is possible"
     )
 
 

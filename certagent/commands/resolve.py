@@ -19,7 +19,7 @@ def resolve(settings: AgentSettings | None, name: str, *, fleet: bool = False) -
     """`{"name", "order", "hosts", "nameservers", "libc", "go", "disagreements", "fleet"}`.
 
     `fleet`: the path as the collector knows it (`Path`), null unless asked for. Raises `UnableError` when it was
-    asked for and cannot be had.
+    asked for and is unavailable.
     """
     dns = settings.dns if settings is not None else None
     node = NodeVantage(dns.nameservers if dns else (), dns.zones if dns else ())

@@ -125,7 +125,7 @@ def _ca_environment(settings: AgentSettings | None) -> tuple[CaEnvironment | Non
     try:
         return CaProcess(settings.vantage, SystemClock()).observe(), None
     except BlindError as error:
-        return None, f"the CA's own view is not to be had: {error}"
+        return None, f"the CA's own view is unavailable: {error}"
 
 
 async def _probe(

@@ -159,6 +159,6 @@ def _no_effect(
         + (f" Its error log says: {said}" if said else ""),
         file=log,
         text=said,
-        fix="Mend what the error log names, or restart nginx; the deployment is tried again by itself.",
+        fix="Fix what the error log names, or restart nginx; the deployment is retried automatically.",
         detail={"workers": sorted(before.workers)},
     )
