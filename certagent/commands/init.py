@@ -139,7 +139,8 @@ def _configuration(
     if traefik is not None:
         target = ['kind = "traefik"', f'dynamic = "{traefik.dynamic}"']
         renewer = "Traefik's own ACME" if traefik.has_own_acme else None
-        sections.append(config_template.certificate("traefik", traefik.names, target, prove, renewer))
+        challenge = traefik.challenge if traefik.has_own_acme else "http-01"
+        sections.append(config_template.certificate("traefik", traefik.names, target, prove, renewer, challenge))
     return "".join(sections)
 
 
