@@ -239,7 +239,7 @@ class CertificateFolder:
     def holds(self, fingerprint: str) -> bool:
         """Whether a certificate is one of ours, as far as they are kept."""
         kept = (self.generation(number) for number in reversed(self.numbers()))
-        return any(one is not None and one.facts.fingerprint == fingerprint for one in kept)
+        return any(generation is not None and generation.facts.fingerprint == fingerprint for generation in kept)
 
     def set_proven(self, number: int) -> None:
         """That one is proven; drop what is too old to be of use."""

@@ -101,7 +101,7 @@ def undo(settings: AgentSettings, root: Path = _ROOT) -> dict[str, Any]:
     latest = fixes.latest()
     if latest is None:
         return {"node": settings.agent.name, "undone": None}
-    restored = {one.file: _to_restore(fixes, latest, one, root) for one in latest.files}
+    restored = {fixed.file: _to_restore(fixes, latest, fixed, root) for fixed in latest.files}
     _write_all({file: content for file, content in restored.items() if content is not None}, root)
     undone = msgspec.structs.replace(latest, undone_at=datetime.now(UTC))
     fixes.save(undone)
@@ -124,9 +124,9 @@ def render(document: dict[str, Any]) -> str:
         return _undone_text(document["undone"])
     lines = list(dict.fromkeys(f"{edit['code']}: {edit['explanation']}" for edit in document["edits"]))
     lines += [document["diff"]] if document["diff"] else []
-    for one in document["refusals"]:
-        place = f"{one['file']}:{one['line']}" if one["line"] else one["file"]
-        lines.append(f"not changed: {place}: {one['text'] or ''}\n  {one['code']}: {one['reason']}")
+    for refusal in document["refusals"]:
+        place = f"{refusal['file']}:{refusal['line']}" if refusal["line"] else refusal["file"]
+        lines.append(f"not changed: {place}: {refusal['text'] or ''}\n  {refusal['code']}: {refusal['reason']}")
     lines += document["notes"]
     if document["applied"]:
         lines.append(f"applied; the backup is {document['backup']}, and `certagent fix --undo` restores it")
@@ -284,4 +284,4 @@ def _digest(content: bytes) -> str:
 def _undone_text(fix: dict[str, Any] | None) -> str:
     if fix is None:
         return "there is no fix to undo"
-    return f"undone: {', '.join(one['file'] for one in fix['files'])} as before {fix['at']}"
+    return f"undone: {', '.join(fixed['file'] for fixed in fix['files'])} as before {fix['at']}"

@@ -73,7 +73,7 @@ def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, An
     return {
         "found": [
             *_found(pairs, traefik),
-            *(f"{one.renewer or one.source} renews {one.certificate}" for one in renewals),
+            *(f"{renewal.renewer or renewal.source} renews {renewal.certificate}" for renewal in renewals),
         ],
         "configuration": configuration,
         "changes": msgspec.to_builtins(changes),
@@ -83,11 +83,11 @@ def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, An
 
 def render(document: dict[str, Any]) -> str:
     """What was found, what would be made (or was), what is left to a person; then the configuration."""
-    lines = [f"# found: {one}" for one in document["found"]] or ["# found: neither nginx nor Traefik"]
+    lines = [f"# found: {found}" for found in document["found"]] or ["# found: neither nginx nor Traefik"]
     for change in document["changes"]:
         does = "exists, left alone" if change["exists"] else ("written" if change["done"] else "would be written")
         lines.append(f"# {change['file']}: {does}")
-    lines += [f"# by hand: {one}" for one in document["by_hand"]]
+    lines += [f"# by hand: {step}" for step in document["by_hand"]]
     is_written = document["changes"][0]["done"]
     return "\n".join([*lines, "" if is_written else document["configuration"]])
 
@@ -166,7 +166,8 @@ def _by_hand(
             f"if Traefik's plain entry point is not called `web`: its name in {traefik.dynamic / CHALLENGE_YAML}"
         )
     renewers = sorted({renewal.renewer for renewal in renewals if renewal.renewer is not None})
-    steps += [f"before a certificate of {one}'s is set to manage = true: end {one}'s own renewals" for one in renewers]
+    takeover = "before a certificate of {0}'s is set to manage = true: end {0}'s own renewals"
+    steps += [takeover.format(renewer) for renewer in renewers]
     return steps
 
 

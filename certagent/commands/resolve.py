@@ -51,14 +51,15 @@ def exit_status(document: dict[str, Any]) -> int:
 
 def render(document: dict[str, Any]) -> str:
     """For a person: a row per source, and below what does not agree."""
-    lines = [_row(f"{one['file']}:{one['line']}", _hosts_text(one)) for one in document["hosts"]]
+    lines = [_row(f"{line['file']}:{line['line']}", _hosts_text(line)) for line in document["hosts"]]
     lines = lines or [_row("/etc/hosts", "does not name it")]
-    lines += [_row(one["nameserver"], _nameserver_text(one)) for one in document["nameservers"]]
+    lines += [_row(nameserver["nameserver"], _nameserver_text(nameserver)) for nameserver in document["nameservers"]]
     libc, go = document["libc"], document["go"]
     lines.append(_row(f"libc ({libc['libc']})", ", ".join(libc["addresses"]) or libc["error"] or "no address"))
     order = " then ".join(document["order"])
-    lines.append(_row(f"Go ({order})", ", ".join(one["address"] for one in go["addresses"]) or go["error"] or ""))
-    lines += [f"DISAGREE  {one['explanation']}" for one in document["disagreements"]]
+    addresses = ", ".join(found["address"] for found in go["addresses"])
+    lines.append(_row(f"Go ({order})", addresses or go["error"] or ""))
+    lines += [f"DISAGREE  {finding['explanation']}" for finding in document["disagreements"]]
     if document["fleet"] is not None:
         lines.append("the CA's way to it, as the collector knows it:")
         lines += [f"  {hop['state']:8} {_hop_text(hop)}" for hop in document["fleet"]["actual"]]

@@ -42,7 +42,7 @@ def exit_status(document: dict[str, Any]) -> int:
 def render(document: dict[str, Any]) -> str:
     """For a person."""
     if "people" in document:
-        return "\n".join(f"{one['name']:24} {one['role']}" for one in document["people"]) or "nobody yet"
+        return "\n".join(f"{user['name']:24} {user['role']}" for user in document["people"]) or "nobody yet"
     if exit_status(document) != 0:
         return f"there is no {document['name']}"
     done = "removed" if "removed" in document else "has a new password" if "changed" in document else "may log in"

@@ -54,7 +54,7 @@ def exit_status(document: dict[str, Any]) -> int:
     if not _gets_through(after):
         return 4
     libc = after["libc"]
-    agree = libc is not None and set(libc["addresses"]) == {one["address"] for one in after["go"]["addresses"]}
+    agree = libc is not None and set(libc["addresses"]) == {address["address"] for address in after["go"]["addresses"]}
     return 0 if agree else 3
 
 
@@ -123,7 +123,7 @@ def _side(libc: LibcAnswer | None, seen: UnplantedResult) -> dict[str, Any]:
     side = {
         "libc": answer,
         "go": {
-            "addresses": [{"address": one.address, **msgspec.to_builtins(one.origin)} for one in used],
+            "addresses": [{"address": address.address, **msgspec.to_builtins(address.origin)} for address in used],
             "error": seen.resolution.error,
         },
         "fetch": _hops(seen.attempts),

@@ -131,9 +131,9 @@ class Traefik:
         if loaded is None:
             return []
         fingerprint = generation.facts.fingerprint
-        if all(one.cert_fingerprint != fingerprint for one in loaded):
+        if all(certificate.cert_fingerprint != fingerprint for certificate in loaded):
             return [_not_loaded(self.name, self._yaml, loaded)]
-        others = [one for one in loaded if one.cert_fingerprint != fingerprint]
+        others = [certificate for certificate in loaded if certificate.cert_fingerprint != fingerprint]
         rivals = [other for other in others if set(other.sans) & set(generation.facts.identifiers)]
         return [_rivalled(self.name, self._yaml, rivals)] if rivals else []
 
@@ -168,7 +168,7 @@ def _not_loaded(name: str, yaml: Path, loaded: Sequence[Loaded]) -> Fault:
         file=str(yaml),
         fix=f"In Traefik's static configuration: providers.file.directory = {yaml.parent}, watch = true; else see"
         " Traefik's log.",
-        detail={"loaded": [one.cert_fingerprint for one in loaded[:20]]},
+        detail={"loaded": [certificate.cert_fingerprint for certificate in loaded[:20]]},
     )
 
 

@@ -276,7 +276,7 @@ class _KnownAddresses:
         name = resolution.name.lower().removesuffix(".")
         known = self._by_name.setdefault(name, OrderedDict())
         self._by_name.move_to_end(name)
-        found = [one.address for one in (*resolution.addresses, *resolution.hosts)]
+        found = [item.address for item in (*resolution.addresses, *resolution.hosts)]
         for address in (*found, *(address for answer in resolution.dns for address in answer.addresses)):
             known[address] = None
             known.move_to_end(address)

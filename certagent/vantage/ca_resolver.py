@@ -196,7 +196,7 @@ def _reordered(lookup: Lookup, order: tuple[str, ...]) -> Lookup:
     left = list(lookup.addresses)
     ordered: list[ResolvedAddress] = []
     for address in order:
-        found = next(one for one in left if one.address == address)
+        found = next(candidate for candidate in left if candidate.address == address)
         left.remove(found)
         ordered.append(found)
     return Lookup(

@@ -74,7 +74,7 @@ class Http01Probe:
         """One attempt per address tried; the last one is the one that decides."""
         start = _challenge_url(request, options)
         failed, hop, reply = await self._get(start, lookup)
-        before = tuple(Attempt(hops=(one,)) for one in failed)
+        before = tuple(Attempt(hops=(tried,)) for tried in failed)
         if hop is None:
             return before
         hops = [hop]

@@ -50,8 +50,8 @@ class NameserverObserver:
     def _read(self, arguments: tuple[str, ...]) -> Dnsmasq:
         """Its arguments, then its file, then whatever that names; each file once."""
         found = list(read_arguments(arguments))
-        files = [one.value for one in found if one.key == "conf-file"] or [_CONFIGURATION]
-        files += [path for one in found if one.key == "conf-dir" for path in self._folder(one.value)]
+        files = [setting.value for setting in found if setting.key == "conf-file"] or [_CONFIGURATION]
+        files += [path for setting in found if setting.key == "conf-dir" for path in self._folder(setting.value)]
         read: list[str] = []
         while files and len(read) < _MOST_FILES:
             path = files.pop(0)
@@ -59,7 +59,7 @@ class NameserverObserver:
                 continue
             read.append(path)
             inside = list(read_settings(read_within(self._root, path).content or b"", path))
-            files += [more for one in inside for more in self._named_by(one)]
+            files += [more for setting in inside for more in self._named_by(setting)]
             found += inside
         return Dnsmasq(settings=tuple(found), files=tuple(read))
 
@@ -74,7 +74,7 @@ class NameserverObserver:
         only = [pattern[1:] for pattern in patterns if pattern.startswith("*")]
         never = [pattern for pattern in patterns if pattern and not pattern.startswith("*")]
         try:
-            names = sorted(one.name for one in (self._root / folder.strip("/")).iterdir() if one.is_file())
+            names = sorted(file.name for file in (self._root / folder.strip("/")).iterdir() if file.is_file())
         except OSError:
             return []
         return [
@@ -87,7 +87,7 @@ class NameserverObserver:
 
     def _hosts(self, configuration: Dnsmasq) -> Iterator[tuple[str, Hosts]]:
         own_hosts = () if configuration.first("no-hosts") else (HOSTS_FILE,)
-        for path in (*own_hosts, *(one.value for one in configuration.all("addn-hosts"))):
+        for path in (*own_hosts, *(setting.value for setting in configuration.all("addn-hosts"))):
             yield path, parse_hosts(read_within(self._root, path).content)
 
 
