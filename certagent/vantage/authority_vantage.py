@@ -4,7 +4,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -182,8 +181,7 @@ class AuthorityVantage:
             session.look_up,
             self._limits,
             Dialer(self._limits.may_connect, self._listens),
-            proxy_for=partial(proxy.proxy_for, environment),
-            proxy_dialer=Dialer(lambda _address: True),
+            environment=environment,
         )
 
     def _listens(self, address: str, port: int) -> bool:
