@@ -273,6 +273,7 @@ class RehearsalBroker:
     def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
         return Rehearsal(
             identifier=request.identifier,
+            challenge=request.challenge,
             outcome=RehearsalOutcome.UNAVAILABLE,
             at=self._clock.now(),
             reason=reason,
