@@ -61,7 +61,7 @@ def collector(path: Path) -> None:
 @click.argument("identifiers", nargs=-1)
 @answers(DEFAULT_AGENT_PATH)
 def check(identifiers: tuple[str, ...], path: Path) -> Answer:
-    """Preflight now for IDENTIFIERS (default: all of this node)."""
+    """Run the preflight check for IDENTIFIERS (default: all of this node)."""
     from certagent.commands import check as command
 
     return answer_of(command, command.check(load_agent(path), identifiers))
@@ -69,10 +69,10 @@ def check(identifiers: tuple[str, ...], path: Path) -> Answer:
 
 @commands.command()
 @click.argument("names", nargs=-1)
-@click.option("--force", is_flag=True, help="Although it is not due.")
+@click.option("--force", is_flag=True, help="Renew even if not due.")
 @answers(DEFAULT_AGENT_PATH)
 def renew(names: tuple[str, ...], force: bool, path: Path) -> Answer:
-    """Renew certificates by NAMES (default: all that are due)."""
+    """Renew the certificates NAMES (default: all that are due)."""
     from certagent.commands import renew as command
 
     return answer_of(command, command.renew(load_agent(path), names, force=force))
@@ -81,7 +81,7 @@ def renew(names: tuple[str, ...], force: bool, path: Path) -> Answer:
 @commands.command()
 @answers(DEFAULT_AGENT_PATH)
 def status(path: Path) -> Answer:
-    """Certificates: on disk, served, due, last outcome."""
+    """Show each certificate: on disk, served, due, last outcome."""
     from certagent.commands import status as command
 
     return answer_of(command, command.status(load_agent(path)))
@@ -97,7 +97,7 @@ def status(path: Path) -> Answer:
 )
 @answers(DEFAULT_AGENT_PATH)
 def revoke(name: str, reason: str, path: Path) -> Answer:
-    """Have the CA revoke the certificate NAME, and renew it with a new key at once."""
+    """Revoke the certificate NAME at the CA and renew it with a new key at once."""
     from certagent.commands import revoke as command
 
     return answer_of(command, command.revoke(load_agent(path), name, reason))
@@ -106,7 +106,7 @@ def revoke(name: str, reason: str, path: Path) -> Answer:
 @commands.command()
 @answers(DEFAULT_AGENT_PATH)
 def account(path: Path) -> Answer:
-    """This node's account at the CA, and nginx's lines for the solver `stateless`."""
+    """Show this node's account at the CA and the nginx snippet for the solver `stateless`."""
     from certagent.commands import account as command
 
     return answer_of(command, command.account(load_agent(path)))
@@ -114,10 +114,10 @@ def account(path: Path) -> Answer:
 
 @commands.command()
 @click.argument("name")
-@click.option("--fleet", is_flag=True, help="Also the CA's way to it, as the collector knows it.")
+@click.option("--fleet", is_flag=True, help="Also show how the CA reaches it, as known to the collector.")
 @answers(DEFAULT_AGENT_PATH)
 def resolve(name: str, fleet: bool, path: Path) -> Answer:
-    """NAME by the hosts file, each nameserver, this libc and Go, side by side."""
+    """Resolve NAME by the hosts file, each nameserver, libc and Go, side by side."""
     from certagent.commands import resolve as command
 
     return answer_of(command, command.resolve(settings_if_any(path), name, fleet=fleet))
@@ -129,7 +129,7 @@ def resolve(name: str, fleet: bool, path: Path) -> Answer:
 @challenge_option
 @answers(DEFAULT_AGENT_PATH)
 def trace(name: str, form: str, challenge: str | None, path: Path) -> Answer:
-    """The intended and the actual path of NAME's challenge, hop by hop."""
+    """Show the intended and the actual path of NAME's challenge, hop by hop."""
     from certagent.commands import trace as command
 
     document = command.trace(settings_if_any(path), name, challenge)
@@ -138,12 +138,12 @@ def trace(name: str, form: str, challenge: str | None, path: Path) -> Answer:
 
 
 @commands.command()
-@click.option("--hosts", type=EXISTING_FILE, help="Looked at in the place of /etc/hosts.")
-@click.option("--resolv-conf", type=EXISTING_FILE, help="Looked at in the place of /etc/resolv.conf.")
-@click.option("--nsswitch", type=EXISTING_FILE, help="Looked at in the place of /etc/nsswitch.conf.")
+@click.option("--hosts", type=EXISTING_FILE, help="Check this file instead of /etc/hosts.")
+@click.option("--resolv-conf", type=EXISTING_FILE, help="Check this file instead of /etc/resolv.conf.")
+@click.option("--nsswitch", type=EXISTING_FILE, help="Check this file instead of /etc/nsswitch.conf.")
 @answers(DEFAULT_AGENT_PATH)
 def lint(hosts: Path | None, resolv_conf: Path | None, nsswitch: Path | None, path: Path) -> Answer:
-    """What is wrong with this node's files, from the files alone: no network, no agent."""
+    """Check this node's resolver files without network and without an agent."""
     from certagent.commands import lint as command
 
     files = {"/etc/hosts": hosts, "/etc/resolv.conf": resolv_conf, "/etc/nsswitch.conf": nsswitch}
@@ -167,12 +167,12 @@ def explain(code: str | None, is_all: bool) -> Answer:
 
 @commands.command()
 @click.argument("name")
-@click.option("--hosts", type=EXISTING_FILE, help="Proposed in the place of /etc/hosts.")
-@click.option("--resolv-conf", type=EXISTING_FILE, help="Proposed in the place of /etc/resolv.conf.")
+@click.option("--hosts", type=EXISTING_FILE, help="Proposed replacement for /etc/hosts.")
+@click.option("--resolv-conf", type=EXISTING_FILE, help="Proposed replacement for /etc/resolv.conf.")
 @challenge_option
 @answers(DEFAULT_AGENT_PATH)
 def whatif(name: str, hosts: Path | None, resolv_conf: Path | None, challenge: str | None, path: Path) -> Answer:
-    """Prove a proposed file for NAME before making it; the live one stays untouched."""
+    """Test what a proposed file would do to NAME; the live file stays untouched."""
     from certagent.commands import whatif as command
 
     proposed = {"/etc/hosts": hosts, "/etc/resolv.conf": resolv_conf}
@@ -184,11 +184,11 @@ def whatif(name: str, hosts: Path | None, resolv_conf: Path | None, challenge: s
 
 @commands.command()
 @click.argument("incident", required=False)
-@click.option("--apply", "does_apply", is_flag=True, help="Make the edit; a backup is kept.")
-@click.option("--undo", "does_undo", is_flag=True, help="Take the latest fix back.")
+@click.option("--apply", "does_apply", is_flag=True, help="Apply the edit; a backup is kept.")
+@click.option("--undo", "does_undo", is_flag=True, help="Undo the latest fix.")
 @answers(DEFAULT_AGENT_PATH)
 def fix(incident: str | None, does_apply: bool, does_undo: bool, path: Path) -> Answer:
-    """Show, or make, the edit that takes what is wrong out of this node's resolver files (or only INCIDENT's)."""
+    """Show or apply the edit that fixes this node's resolver files (or only what INCIDENT names)."""
     from certagent.commands import fix as command
 
     if does_undo and (does_apply or incident is not None):
@@ -201,15 +201,15 @@ def fix(incident: str | None, does_apply: bool, does_undo: bool, path: Path) -> 
 @commands.command()
 @click.option("--directory", default="https://ca.example:9000/acme/acme/directory", help="The CA's ACME directory.")
 @click.option("--root", type=click.Path(path_type=Path), default=Path("/etc/certagent/root_ca.crt"), show_default=True)
-@click.option("--fingerprint", help="SHA-256 of the CA's root, known from elsewhere; without it a person is asked.")
+@click.option("--fingerprint", help="Expected SHA-256 of the CA's root; without it you are asked to confirm.")
 @click.option(
     "--import",
     "imports",
     type=click.Path(path_type=Path, exists=True),
     multiple=True,
-    help="Renewals of certbot's (/etc/letsencrypt), lego's (.lego), or a list in JSON; may be given more than once.",
+    help="Renewals of certbot (/etc/letsencrypt) or lego (.lego), or a JSON list; may be repeated.",
 )
-@click.option("--write", is_flag=True, help="Write the files; without it only say what would be written.")
+@click.option("--write", is_flag=True, help="Write the files; without it, only show what would be written.")
 @answers(DEFAULT_AGENT_PATH)
 def init(
     directory: str,
@@ -219,9 +219,9 @@ def init(
     write: bool,
     path: Path,
 ) -> Answer:
-    """Detect nginx, Traefik and the CA's root here, and make a commented configuration of it.
+    """Detect nginx, Traefik and the CA's root, and generate a commented configuration.
 
-    Only new files are ever written; what has to be edited is said.
+    Only new files are written; what has to be edited by hand is listed.
     """
     from certagent.commands import UnableError
     from certagent.commands import init as command

@@ -13,7 +13,7 @@ from certagent.domain.ports import Clock
 from certagent.system import tls
 from certagent.system.tls import Handshake
 
-LOOK_SECONDS = 2.0
+PROBE_SECONDS = 2.0
 FIRST_PAUSE = timedelta(milliseconds=10)
 LONGEST_PAUSE = timedelta(milliseconds=250)
 STEADY_SECONDS = 0.15
@@ -21,16 +21,16 @@ STEADY_PAUSE_SECONDS = 0.07
 MOST_AT_ONCE = 16
 """Certificates that are looked at, of however many. Each handshake takes some hundred KiB while it lasts."""
 
-Look = Callable[[str, int, str, Path, float], Awaitable[Handshake]]
+Probe = Callable[[str, int, str, Path, float], Awaitable[Handshake]]
 
 
 class Prover:
     """Looks at endpoints (`address:port`) under the names of a certificate, trusting the pinned root."""
 
-    def __init__(self, root: Path, clock: Clock, look: Look = tls.probe) -> None:
+    def __init__(self, root: Path, clock: Clock, probe: Probe = tls.probe) -> None:
         self._root = root
         self._clock = clock
-        self._look = look
+        self._probe = probe
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def prove(
@@ -67,7 +67,7 @@ class Prover:
         looks = 0
         good_since: float | None = None
         while True:
-            seen = await self._look_once(*place, deadline)
+            seen = await self._probe_once(*place, deadline)
             looks += 1
             now = self._clock.monotonic()
             judged = _judge(seen, place[0], fingerprint)
@@ -79,11 +79,11 @@ class Prover:
             await self._clock.sleep(STEADY_PAUSE_SECONDS if is_good else pause)
             pause = pause if is_good else backoff.next_pause().total_seconds()
 
-    async def _look_once(self, endpoint: str, name: str, deadline: float) -> Handshake:
+    async def _probe_once(self, endpoint: str, name: str, deadline: float) -> Handshake:
         address, port = split_endpoint(endpoint)
         left = deadline - self._clock.monotonic()
-        timeout = LOOK_SECONDS if left <= 0 else min(LOOK_SECONDS, max(left, LOOK_SECONDS / 4))
-        return await self._look(address, port, name, self._root, timeout)
+        timeout = PROBE_SECONDS if left <= 0 else min(PROBE_SECONDS, max(left, PROBE_SECONDS / 4))
+        return await self._probe(address, port, name, self._root, timeout)
 
 
 def _places(endpoints: Sequence[str], identifiers: Sequence[str]) -> list[tuple[str, str]]:

@@ -64,14 +64,14 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     generation: int | None = None
 
 
-class Last(msgspec.Struct, frozen=True, kw_only=True):
+class LastRun(msgspec.Struct, frozen=True, kw_only=True):
     """How the last run ended."""
 
     outcome: Outcome
     at: datetime
 
 
-class Unchallenged(msgspec.Struct, frozen=True, kw_only=True):
+class UnchallengedRenewals(msgspec.Struct, frozen=True, kw_only=True):
     """Renewals in a row that the CA made without a challenge."""
 
     count: int
@@ -239,7 +239,7 @@ class CertificateFolder:
     def holds(self, fingerprint: str) -> bool:
         """Whether a certificate is one of ours, as far as they are kept."""
         kept = (self.generation(number) for number in reversed(self.numbers()))
-        return any(one is not None and one.facts.fingerprint == fingerprint for one in kept)
+        return any(generation is not None and generation.facts.fingerprint == fingerprint for generation in kept)
 
     def set_proven(self, number: int) -> None:
         """That one is proven; drop what is too old to be of use."""
@@ -269,13 +269,13 @@ class CertificateFolder:
         known = _read(self._folder / "revoked.json", Revoked)
         return known is not None and known.fingerprint == generation.facts.fingerprint
 
-    def unchallenged(self) -> Unchallenged | None:
+    def unchallenged(self) -> UnchallengedRenewals | None:
         """How often in a row it was renewed without a challenge; None after a renewal with one."""
-        return _read(self._folder / "unchallenged.json", Unchallenged)
+        return _read(self._folder / "unchallenged.json", UnchallengedRenewals)
 
-    def count_unchallenged(self, now: datetime) -> Unchallenged:
+    def count_unchallenged(self, now: datetime) -> UnchallengedRenewals:
         """Once more."""
-        known = self.unchallenged() or Unchallenged(count=0, since=now)
+        known = self.unchallenged() or UnchallengedRenewals(count=0, since=now)
         counted = msgspec.structs.replace(known, count=known.count + 1)
         _write(self._folder / "unchallenged.json", counted)
         return counted
@@ -292,14 +292,14 @@ class CertificateFolder:
         """Say how far it is."""
         _write(self._folder / "run.json", run)
 
-    def end_run(self, last: Last) -> None:
+    def end_run(self, last: LastRun) -> None:
         """It came to an end, and was reported."""
         _write(self._folder / "last.json", last)
         remove_file(self._folder / "run.json")
 
-    def last(self) -> Last | None:
+    def last(self) -> LastRun | None:
         """How the last run ended."""
-        return _read(self._folder / "last.json", Last)
+        return _read(self._folder / "last.json", LastRun)
 
     def _next_number(self) -> int:
         return max(self.numbers(), default=0) + 1

@@ -3,7 +3,7 @@
 The event filter leaves out opens and reads: a node that resolves names all day must not wake the agent. Folders are
 watched, never files, so links, renames and absence survive; a link's target folder is watched as well, and one that
 was made anew is watched anew. Mounts come and go without any event of files: the kernel's table of mounts tells of
-them. Where inotify is not to be had, the slow comparison goes on alone, faster, and inotify is asked for again.
+them. Where inotify is unavailable, the slow comparison goes on alone, faster, and inotify is asked for again.
 """
 
 import asyncio
@@ -137,23 +137,23 @@ class Watch:
             self._degrade(error)
 
     def _degrade(self, error: OSError) -> None:
-        self.degraded = f"inotify is not to be had: {error.strerror}"
+        self.degraded = f"inotify is unavailable: {error.strerror}"
         self.stop()
 
     async def _wait(self) -> None:
         """Until something may have changed, and a quiet period is over."""
         if self.degraded is None:
-            is_told = await self._is_told_within(self._reconcile_seconds)
+            is_told = await self._is_woken_within(self._reconcile_seconds)
         else:
-            is_told = await self._is_told_within(_DEGRADED_SECONDS)
+            is_told = await self._is_woken_within(_DEGRADED_SECONDS)
             if asyncio.get_running_loop().time() >= self._ask_again_at:
                 self.start()
         ends_at = asyncio.get_running_loop().time() + _LONGEST_BURST * self._quiet_seconds
         while is_told and asyncio.get_running_loop().time() < ends_at:
             self._hint.clear()
-            is_told = await self._is_told_within(self._quiet_seconds)
+            is_told = await self._is_woken_within(self._quiet_seconds)
 
-    async def _is_told_within(self, seconds: float) -> bool:
+    async def _is_woken_within(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
                 return await self._hint.wait()
@@ -162,7 +162,7 @@ class Watch:
 
 
 @asynccontextmanager
-async def watching(paths: tuple[Path, ...], quiet_for: timedelta, reconcile_every: timedelta) -> AsyncIterator[Watch]:
+async def open_watch(paths: tuple[Path, ...], quiet_for: timedelta, reconcile_every: timedelta) -> AsyncIterator[Watch]:
     """A started `Watch`, stopped at the end."""
     watch = Watch(paths, quiet_for, reconcile_every)
     async with AsyncExitStack() as stack:

@@ -11,7 +11,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from certagent.watch import read_contents, watching
+from certagent.watch import open_watch, read_contents
 
 
 async def main(folder: Path) -> None:
@@ -20,7 +20,7 @@ async def main(folder: Path) -> None:
     for path, line in ((hosts, "10.0.0.1 below"), (other, "10.0.0.2 above")):
         path.parent.mkdir()
         path.write_text(line + "\n")
-    async with watching((hosts,), timedelta(milliseconds=20), timedelta(hours=1)) as watch:
+    async with open_watch((hosts,), timedelta(milliseconds=20), timedelta(hours=1)) as watch:
         changes = watch.changes({**read_contents((hosts,)), str(hosts): b"before"})
         async with asyncio.timeout(20):
             await anext(changes)

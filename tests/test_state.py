@@ -8,7 +8,7 @@ import pytest
 
 from certagent.domain.orders import Account, PendingOrder
 from certagent.domain.reports import Outcome, Trigger
-from certagent.state import CertificateFolder, Last, RunRecord, State
+from certagent.state import CertificateFolder, LastRun, RunRecord, State
 from certagent.system.files import LockedError
 from tests.certificates import Authority, Pair
 
@@ -105,9 +105,9 @@ def test_a_killed_run_is_found_with_its_id_and_generation(folder: CertificateFol
     folder.save_run(run)
     assert _again(tmp_path).run() == run
     assert folder.last() is None
-    folder.end_run(Last(outcome=Outcome.DONE, at=NOW))
+    folder.end_run(LastRun(outcome=Outcome.DONE, at=NOW))
     assert _again(tmp_path).run() is None
-    assert _again(tmp_path).last() == Last(outcome=Outcome.DONE, at=NOW)
+    assert _again(tmp_path).last() == LastRun(outcome=Outcome.DONE, at=NOW)
 
 
 def test_a_certificate_has_one_owner(folder: CertificateFolder, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_nobody_else_can_read_any_of_it(folder: CertificateFolder, tmp_path: Pat
     """Folders 0700, files 0600, whatever they were before."""
     folder.add_generation(pairs[0].key_pem, pairs[0].chain_pem)
     folder.set_proven(1)
-    folder.end_run(Last(outcome=Outcome.DONE, at=NOW))
+    folder.end_run(LastRun(outcome=Outcome.DONE, at=NOW))
     with folder.lock("one"):
         pass
     State(tmp_path / "state").account("https://ca").save(Account(key_pem="PEM"))
@@ -168,7 +168,7 @@ def test_a_link_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
 def test_what_a_killed_process_had_not_finished_is_swept(folder: CertificateFolder, tmp_path: Path) -> None:
     """Half a file, half a generation, a link that was never put in place; and nothing else."""
     here = tmp_path / "state" / "certificates" / "traefik"
-    folder.end_run(Last(outcome=Outcome.DONE, at=NOW))
+    folder.end_run(LastRun(outcome=Outcome.DONE, at=NOW))
     (here / ".order.json.new").write_text("PRIVATE KEY")
     (here / "generations" / ".1.new").mkdir()
     (here / "generations" / ".1.new" / "privkey.pem").write_text("PRIVATE KEY")

@@ -18,7 +18,7 @@ from certagent.domain.fixes import Fix, FixedFile
 from certagent.domain.orders import Account, PendingOrder
 from certagent.domain.reports import Outcome, Report, RunKind, Trigger
 from certagent.reporting import Spool
-from certagent.state import Last, RunRecord, State
+from certagent.state import LastRun, RunRecord, State
 from tests.certificates import Authority
 from tests.deployers.reloads import RELOADS
 
@@ -109,7 +109,7 @@ def used(tmp_path: Path) -> Path:
     )
     run = RunRecord(id="run", certificate="web", trigger=Trigger.TIMER, step="order", started_at=NOW)
     folder.save_run(run)
-    folder.end_run(Last(outcome=Outcome.DONE, at=NOW))
+    folder.end_run(LastRun(outcome=Outcome.DONE, at=NOW))
     folder.save_run(run)
     state.write_record("seen-web", ["a"])
     state.write_record("broken", ["a"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from certagent.domain.reports import FileChange
-from certagent.watch import ChangeSet, Watch, watching
+from certagent.watch import ChangeSet, Watch, open_watch
 
 QUIET = timedelta(milliseconds=20)
 NEVER = timedelta(hours=1)
@@ -38,7 +38,7 @@ async def _settled(watch: Watch, path: Path) -> AsyncIterator[ChangeSet]:
 
 async def test_it_yields_what_was_written(hosts: Path) -> None:
     """Whole lines, added and removed."""
-    async with watching((hosts,), QUIET, NEVER) as watch:
+    async with open_watch((hosts,), QUIET, NEVER) as watch:
         changes = await _settled(watch, hosts)
         hosts.write_text("127.0.0.1 localhost\n10.0.0.153 traefik\n")
         assert await _next(changes) == (FileChange(file=str(hosts), exists=True, added=("10.0.0.153 traefik",)),)
@@ -46,7 +46,7 @@ async def test_it_yields_what_was_written(hosts: Path) -> None:
 
 async def test_it_sees_a_rename_over_and_away_and_back(hosts: Path, tmp_path: Path) -> None:
     """Editors and configuration management replace files."""
-    async with watching((hosts,), QUIET, NEVER) as watch:
+    async with open_watch((hosts,), QUIET, NEVER) as watch:
         changes = await _settled(watch, hosts)
         (tmp_path / "new").write_text("10.0.0.1 a\n")
         (tmp_path / "new").rename(hosts)
@@ -65,7 +65,7 @@ async def test_it_sees_through_a_link(tmp_path: Path) -> None:
     link = tmp_path / "etc" / "resolv.conf"
     link.parent.mkdir()
     link.symlink_to(target)
-    async with watching((link,), QUIET, NEVER) as watch:
+    async with open_watch((link,), QUIET, NEVER) as watch:
         changes = await _settled(watch, link)
         target.write_text("nameserver 10.0.0.2\n")
         change = (await _next(changes))[0]
@@ -80,7 +80,7 @@ async def test_a_link_that_leads_elsewhere_is_followed(tmp_path: Path) -> None:
     first.write_text("nameserver 10.0.0.1\n")
     second.write_text("nameserver 10.0.0.2\n")
     link.symlink_to(first)
-    async with watching((link,), QUIET, NEVER) as watch:
+    async with open_watch((link,), QUIET, NEVER) as watch:
         changes = await _settled(watch, link)
         link.with_name("new").symlink_to("../second/stub")
         link.with_name("new").rename(link)
@@ -99,7 +99,7 @@ async def test_a_link_that_leads_elsewhere_is_followed(tmp_path: Path) -> None:
 
 async def test_deleted_and_made_again_at_once_ends_in_what_is_there(hosts: Path) -> None:
     """Whether the moment without it was seen or not."""
-    async with watching((hosts,), QUIET, NEVER) as watch:
+    async with open_watch((hosts,), QUIET, NEVER) as watch:
         changes = await _settled(watch, hosts)
         for number in range(20):
             hosts.unlink()
@@ -112,7 +112,7 @@ async def test_a_rename_away_is_known_at_once(hosts: Path) -> None:
     """Nobody waits for where it went (watchdog would, for half a second); the best of five, on a busy machine."""
     loop = asyncio.get_running_loop()
     took = []
-    async with watching((hosts,), QUIET, NEVER) as watch:
+    async with open_watch((hosts,), QUIET, NEVER) as watch:
         changes = await _settled(watch, hosts)
         for _ in range(5):
             began_at = loop.time()
@@ -126,7 +126,7 @@ async def test_a_rename_away_is_known_at_once(hosts: Path) -> None:
 
 async def test_a_burst_is_one_change_set(hosts: Path) -> None:
     """1,000 writes: a set when there is quiet, or now and then if there is none; the last one has the last state."""
-    async with watching((hosts,), QUIET, NEVER) as watch:
+    async with open_watch((hosts,), QUIET, NEVER) as watch:
         changes = await _settled(watch, hosts)
         writer = await asyncio.create_subprocess_exec(sys.executable, "-c", _BURST, str(hosts))
         first = await _next(changes)
@@ -158,7 +158,7 @@ async def test_what_is_no_file_holds_nobody_up(tmp_path: Path, made: Callable[[s
     """A pipe without a writer, a folder, a device without an end: each is passed by in bounded time and memory."""
     path = tmp_path / "hosts"
     made(str(path))
-    async with watching((path,), QUIET, NEVER) as watch:
+    async with open_watch((path,), QUIET, NEVER) as watch:
         changes = await _settled(watch, path)
         assert len(watch.contents[str(path)] or b"") <= 4 * 1024 * 1024
         path.rmdir() if path.is_dir() else path.unlink()
@@ -169,7 +169,7 @@ async def test_what_is_no_file_holds_nobody_up(tmp_path: Path, made: Callable[[s
 
 async def test_what_changed_before_it_began_comes_first(hosts: Path) -> None:
     """The agent was down: the content it knew is compared with what is."""
-    async with watching((hosts,), QUIET, NEVER) as watch:
+    async with open_watch((hosts,), QUIET, NEVER) as watch:
         first = await _next(watch.changes({str(hosts): b""}))
         assert first[0].added == ("127.0.0.1 localhost",)
 
@@ -179,7 +179,7 @@ async def test_reads_wake_nobody(hosts: Path, monkeypatch: pytest.MonkeyPatch) -
     events: list[str] = []
     monkeypatch.setattr("certagent.watch._Hint.on_any_event", lambda _, event: events.append(str(event.src_path)))
     witness = hosts.with_name("witness")
-    async with watching((hosts,), QUIET, NEVER):
+    async with open_watch((hosts,), QUIET, NEVER):
         for _ in range(200):
             hosts.read_bytes()
         witness.touch()
@@ -196,8 +196,8 @@ async def test_without_inotify_it_compares_and_says_so(hosts: Path, monkeypatch:
         raise OSError(24, "inotify instance limit reached")
 
     monkeypatch.setattr("watchdog.observers.inotify.InotifyObserver.schedule", exhausted)
-    async with watching((hosts,), QUIET, NEVER) as watch:
-        assert watch.degraded == "inotify is not to be had: inotify instance limit reached"
+    async with open_watch((hosts,), QUIET, NEVER) as watch:
+        assert watch.degraded == "inotify is unavailable: inotify instance limit reached"
         changes = await _settled(watch, hosts)
         hosts.write_text("10.0.0.1 a\n")
         assert (await _next(changes))[0].added == ("10.0.0.1 a",)
@@ -214,7 +214,7 @@ async def test_inotify_is_asked_for_again(hosts: Path, monkeypatch: pytest.Monke
         watch = Watch((hosts,), QUIET, timedelta(milliseconds=1))
         watch.start()
     changes = await _settled(watch, hosts)
-    assert watch.degraded == "inotify is not to be had: inotify watch limit reached"
+    assert watch.degraded == "inotify is unavailable: inotify watch limit reached"
     assert await _next(changes) == ()
     assert watch.degraded is None
     hosts.write_text("10.0.0.1 a\n")

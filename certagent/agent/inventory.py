@@ -24,7 +24,7 @@ from certagent.domain.reports import (
 )
 from certagent.system.processes import ReloadCoordinator
 from certagent.vantage.node_vantage import NodeVantage
-from certagent.watch import read_contents, watching
+from certagent.watch import open_watch, read_contents
 
 _RECORD = "spoken-for"
 
@@ -60,7 +60,7 @@ class InventoryReporter:
         paths, policy = self._drift.live_files(), self._context.policy.watch
         if not paths:
             return
-        async with watching(paths, policy.quiet_for, policy.reconcile_every) as watch:
+        async with open_watch(paths, policy.quiet_for, policy.reconcile_every) as watch:
             async for changes in watch.changes(await asyncio.to_thread(read_contents, paths)):
                 if changes:
                     names = self._drift.names_of([change.file for change in changes])

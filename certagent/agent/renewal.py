@@ -22,7 +22,7 @@ from certagent.domain.orders import Failed, Issued, OrderOutcome
 from certagent.domain.policy import Judgement
 from certagent.domain.rehearsals import Rehearsal
 from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scope
-from certagent.state import CertificateFolder, Last, RunRecord
+from certagent.state import CertificateFolder, LastRun, RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ class RenewalRunner:
         if outcome is Outcome.DONE and any(finding.severity.at_least(Severity.WARN) for finding in graded):
             outcome = Outcome.FOUND
         self._report(attempt.certificate, attempt.run, outcome, graded)
-        attempt.folder.end_run(Last(outcome=outcome, at=self._clock.now()))
+        attempt.folder.end_run(LastRun(outcome=outcome, at=self._clock.now()))
         return Renewed(name=name, outcome=outcome, note=note, fingerprint=fingerprint, findings=tuple(graded))
 
     # --- around the runs ------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ class RenewalRunner:
             elif last is None or last.outcome not in (Outcome.FAILED, Outcome.BLOCKED):
                 return True
             self._report(certificate, self._reporter.begin(RunKind.RENEWAL, trigger), Outcome.DONE)
-            folder.end_run(Last(outcome=Outcome.DONE, at=self._clock.now()))
+            folder.end_run(LastRun(outcome=Outcome.DONE, at=self._clock.now()))
         except OSError as error:
             log.warning("what a run of %s left in the state stays: %s", certificate.name, error.strerror)
             return False
@@ -233,7 +233,7 @@ class RenewalRunner:
         if killed is not None:
             run = Run(RunKind.RENEWAL, killed.trigger, killed.started_at, killed.id)
             self._reporter.end(run, Outcome.INTERRUPTED, certificate=certificate.name)
-            folder.end_run(Last(outcome=Outcome.INTERRUPTED, at=self._clock.now()))
+            folder.end_run(LastRun(outcome=Outcome.INTERRUPTED, at=self._clock.now()))
         newest = folder.newest() if killed is not None else self._unproven(folder, certificate)
         if newest is None or newest.facts.not_after <= self._clock.now():
             return

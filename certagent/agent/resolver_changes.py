@@ -29,7 +29,7 @@ from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FIL
 from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
-from certagent.watch import ChangeSet, Watch, read_contents, watching
+from certagent.watch import ChangeSet, Watch, open_watch, read_contents
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class ResolverWatch:
         """
         watch_policy, state = self._context.policy.watch, self._context.state
         paths = await asyncio.to_thread(self._handler.files)
-        async with watching(paths, watch_policy.quiet_for, watch_policy.reconcile_every) as watch:
+        async with open_watch(paths, watch_policy.quiet_for, watch_policy.reconcile_every) as watch:
             degraded = self._report_degraded(watch)
             now = await asyncio.to_thread(read_contents, paths)
             known = await asyncio.to_thread(state.read_record, KNOWN_FILES, dict[str, bytes | None])

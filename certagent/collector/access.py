@@ -158,7 +158,8 @@ class Access:
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
             self._check_host(request)
             resource = request.match_info.route.resource
-            if resource is None or resource.canonical not in self._open_paths:
+            path = resource.canonical if resource is not None else request.path
+            if path not in self._open_paths:
                 await self._admit(request)
             return await handler(request)
 

@@ -274,6 +274,7 @@ class RehearsalBroker:
     def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
         return Rehearsal(
             identifier=request.identifier,
+            challenge=request.challenge,
             outcome=RehearsalOutcome.UNAVAILABLE,
             at=self._clock.now(),
             reason=reason,

@@ -260,7 +260,7 @@ class Api:
         return json_response({"items": [show(item) for item in page.items], "next": page.next})
 
     def _show_agent(self, agent: KnownAgent) -> AgentView:
-        return show_agent(agent, connected=agent.name in self._links.names())
+        return show_agent(agent, connected=self._links.find(agent.name) is not None)
 
 
 def _state_of(word: str) -> IncidentState:

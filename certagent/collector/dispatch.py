@@ -191,6 +191,6 @@ class ChangeDispatcher:
             return
         if agent is None:
             return
-        self._events.send("agent", show_agent(agent, connected=name in self._links.names()))
+        self._events.send("agent", show_agent(agent, connected=self._links.find(name) is not None))
         for certificate in agent.inventory.certificates if agent.inventory is not None else ():
             self._events.send("certificate", show_certificate(KnownCertificate(node=name, certificate=certificate)))

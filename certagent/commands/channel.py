@@ -16,9 +16,9 @@ from certagent.system.webhook import PermanentFailure, TransientFailure
 
 def test(settings: CollectorSettings, name: str) -> dict[str, Any]:
     """`{"channel", "kind", "delivered", "failure", "permanent"}`. Raises ValueError: there is no such channel."""
-    section = next((one for one in settings.channel if one.name == name), None)
+    section = next((channel for channel in settings.channel if channel.name == name), None)
     if section is None:
-        known = ", ".join(one.name for one in settings.channel) or "none"
+        known = ", ".join(channel.name for channel in settings.channel) or "none"
         raise ValueError(f"there is no channel {name!r} in the configuration; there is: {known}")
     failure, permanent = asyncio.run(_deliver(section, settings.url or ""))
     return {

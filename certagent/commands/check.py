@@ -17,7 +17,7 @@ def exit_status(document: dict[str, Any]) -> int:
     """4 blocked or findings of `error` and above, 3 with warnings, 2 for an unknown identifier, else 0."""
     if "error" in document:
         return 2
-    judged = [status_of(one["findings"]) for one in document["identifiers"]]
+    judged = [status_of(identifier["findings"]) for identifier in document["identifiers"]]
     verdict = {"block": 4, "warn": 3}.get(document["verdict"], 0)
     return max(verdict, status_of(document["findings"]), *(status for status in judged if status == 4), 0)
 
@@ -27,10 +27,10 @@ def render(document: dict[str, Any]) -> str:
     if "error" in document:
         return str(document["error"])
     lines = []
-    for one in document["identifiers"]:
-        rehearsal = one["rehearsal"]
+    for identifier in document["identifiers"]:
+        rehearsal = identifier["rehearsal"]
         seen = f"rehearsal {rehearsal['outcome']}" if rehearsal else "no rehearsal"
-        lines.append(f"{one['identifier']}: {one['verdict']} ({seen})")
-        lines += [line for finding in one["findings"] for line in lines_of(finding)]
+        lines.append(f"{identifier['identifier']}: {identifier['verdict']} ({seen})")
+        lines += [line for finding in identifier["findings"] for line in lines_of(finding)]
     lines += [line for finding in document["findings"] for line in lines_of(finding)]
     return "\n".join(lines) or "this node has no identifiers"

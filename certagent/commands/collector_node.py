@@ -10,7 +10,7 @@ from certagent.config import DEFAULT_COLLECTOR_PATH, load_collector
 
 @click.group()
 def token() -> None:
-    """The agents' tokens, on the collector's node."""
+    """Manage tokens, on the collector's node."""
 
 
 @token.command("add")
@@ -18,10 +18,10 @@ def token() -> None:
 @click.option(
     "--role", type=click.Choice(["agent", "authority", "operator", "viewer"]), default="agent", show_default=True
 )
-@click.option("--certificate", metavar="IDENTIFIER", help="No token: who shows a certificate of IDENTIFIER is NAME.")
+@click.option("--certificate", metavar="IDENTIFIER", help="Issue no token: NAME shows a certificate for IDENTIFIER.")
 @answers(DEFAULT_COLLECTOR_PATH)
 def token_add(name: str, role: str, certificate: str | None, path: Path) -> Answer:
-    """Make a token for NAME and print it, this once."""
+    """Create a token for NAME and print it; it is not shown again."""
     from certagent.commands import token as command
 
     with usage_errors():
@@ -31,7 +31,7 @@ def token_add(name: str, role: str, certificate: str | None, path: Path) -> Answ
 @token.command("list")
 @answers(DEFAULT_COLLECTOR_PATH)
 def token_list(path: Path) -> Answer:
-    """Names, roles and ages; never the tokens."""
+    """List names, roles and ages; never the tokens."""
     from certagent.commands import token as command
 
     return answer_of(command, command.list_(load_collector(path)))
@@ -39,10 +39,10 @@ def token_list(path: Path) -> Answer:
 
 @token.command("revoke")
 @click.argument("name")
-@click.option("--older", is_flag=True, help="All but the newest: the end of a rotation.")
+@click.option("--older", is_flag=True, help="Revoke all but the newest: the end of a rotation.")
 @answers(DEFAULT_COLLECTOR_PATH)
 def token_revoke(name: str, older: bool, path: Path) -> Answer:
-    """Make the tokens of NAME worthless."""
+    """Revoke the tokens of NAME."""
     from certagent.commands import token as command
 
     return answer_of(command, command.revoke(load_collector(path), name, older=older))
@@ -50,14 +50,14 @@ def token_revoke(name: str, older: bool, path: Path) -> Answer:
 
 @click.group()
 def store() -> None:
-    """The collector's database, on the collector's node."""
+    """Back up and restore the database, on the collector's node."""
 
 
 @store.command("backup")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @answers(DEFAULT_COLLECTOR_PATH)
 def store_backup(file: Path, path: Path) -> Answer:
-    """Copy the database into FILE, beside the running collector."""
+    """Copy the database into FILE while the collector runs."""
     from certagent.commands import store as command
 
     return answer_of(command, command.backup(load_collector(path), file))
@@ -67,7 +67,7 @@ def store_backup(file: Path, path: Path) -> Answer:
 @click.argument("file", type=EXISTING_FILE)
 @answers(DEFAULT_COLLECTOR_PATH)
 def store_restore(file: Path, path: Path) -> Answer:
-    """Fill an empty database with what `backup` put into FILE."""
+    """Restore a backup from FILE into an empty database."""
     from certagent.commands import store as command
 
     return answer_of(command, command.restore_(load_collector(path), file))
@@ -82,7 +82,7 @@ def channel() -> None:
 @click.argument("name")
 @answers(DEFAULT_COLLECTOR_PATH)
 def channel_test(name: str, path: Path) -> Answer:
-    """Send a message to the channel NAME now."""
+    """Send a test message to the channel NAME."""
     from certagent.commands import channel as command
 
     with usage_errors():
@@ -91,7 +91,7 @@ def channel_test(name: str, path: Path) -> Answer:
 
 @click.group()
 def user() -> None:
-    """The people who may log in to the page, on the collector's node."""
+    """Manage users of the dashboard, on the collector's node."""
 
 
 @user.command("add")
@@ -99,7 +99,7 @@ def user() -> None:
 @click.option("--role", type=click.Choice(["operator", "viewer"]), default="viewer", show_default=True)
 @answers(DEFAULT_COLLECTOR_PATH)
 def user_add(name: str, role: str, path: Path) -> Answer:
-    """Let NAME log in. The password is asked for, or read as a line of standard input."""
+    """Add the user NAME. The password is prompted for, or read from standard input."""
     from certagent.commands import user as command
 
     with usage_errors():
@@ -110,7 +110,7 @@ def user_add(name: str, role: str, path: Path) -> Answer:
 @click.argument("name")
 @answers(DEFAULT_COLLECTOR_PATH)
 def user_passwd(name: str, path: Path) -> Answer:
-    """Give NAME another password, and end all sessions of NAME."""
+    """Change the password of NAME and end all its sessions."""
     from certagent.commands import user as command
 
     with usage_errors():
@@ -120,7 +120,7 @@ def user_passwd(name: str, path: Path) -> Answer:
 @user.command("list")
 @answers(DEFAULT_COLLECTOR_PATH)
 def user_list(path: Path) -> Answer:
-    """Names and roles."""
+    """List names and roles."""
     from certagent.commands import user as command
 
     return answer_of(command, command.list_(load_collector(path)))
@@ -130,7 +130,7 @@ def user_list(path: Path) -> Answer:
 @click.argument("name")
 @answers(DEFAULT_COLLECTOR_PATH)
 def user_remove(name: str, path: Path) -> Answer:
-    """NAME may not log in any more, and is logged out."""
+    """Remove the user NAME and end all its sessions."""
     from certagent.commands import user as command
 
     return answer_of(command, command.remove(load_collector(path), name))

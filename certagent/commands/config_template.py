@@ -64,7 +64,7 @@ def certificate(
 ) -> str:
     """One certificate with one target. `renewer`: who renews it now; then it is only watched, and how to take it over
     stands beside."""
-    solver = _SOLVER if challenge == "http-01" else _DNS_SOLVER
+    solver = _DNS_SOLVER if challenge == "dns-01" else _SOLVER
     lines = ["", "[[certificate]]", f"name = {quoted(name)}"]
     lines.append(f"identifiers = {quoted(list(names))}" + ("" if names else "   # no name was found"))
     if renewer is None:

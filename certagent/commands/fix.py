@@ -99,7 +99,7 @@ def undo(settings: AgentSettings, root: Path = _ROOT) -> dict[str, Any]:
     latest = fixes.latest()
     if latest is None:
         return {"node": settings.agent.name, "undone": None}
-    restored = {one.file: _to_restore(fixes, latest, one, root) for one in latest.files}
+    restored = {fixed.file: _to_restore(fixes, latest, fixed, root) for fixed in latest.files}
     _write_all({file: content for file, content in restored.items() if content is not None}, root)
     undone = msgspec.structs.replace(latest, undone_at=datetime.now(UTC))
     fixes.save(undone)
@@ -122,9 +122,9 @@ def render(document: dict[str, Any]) -> str:
         return _undone_text(document["undone"])
     lines = list(dict.fromkeys(f"{edit['code']}: {edit['explanation']}" for edit in document["edits"]))
     lines += [document["diff"]] if document["diff"] else []
-    for one in document["refusals"]:
-        place = f"{one['file']}:{one['line']}" if one["line"] else one["file"]
-        lines.append(f"not changed: {place}: {one['text'] or ''}\n  {one['code']}: {one['reason']}")
+    for refusal in document["refusals"]:
+        place = f"{refusal['file']}:{refusal['line']}" if refusal["line"] else refusal["file"]
+        lines.append(f"not changed: {place}: {refusal['text'] or ''}\n  {refusal['code']}: {refusal['reason']}")
     lines += document["notes"]
     if document["applied"]:
         lines.append(f"applied; the backup is {document['backup']}, and `certagent fix --undo` restores it")
@@ -134,7 +134,7 @@ def render(document: dict[str, Any]) -> str:
 
 
 async def make_plan(settings: AgentSettings, root: Path = _ROOT) -> Plan:
-    """Find again, in the files as they are, what leads the fleet's names astray, and what would mend it."""
+    """Find again, in the files as they are, what leads the fleet's names astray, and what would fix it."""
     allowed = settings.vantage.allow if settings.vantage is not None else ()
     zones = (*settings.dns.zones, *(name.removeprefix("*.") for name in allowed))
     seen = await NodeVantage(settings.dns.nameservers, zones, root=root).inspect_files()
@@ -142,11 +142,11 @@ async def make_plan(settings: AgentSettings, root: Path = _ROOT) -> Plan:
     wanted = tuple(_edits(settings, seen, texts))
     judged = [(edit, refuse(edit, texts[edit.file])) for edit in wanted]
     missing = resolver_is_missing(settings.agent.name, seen.files.resolv_conf) if seen.files else None
-    unmended = missing is not None and not any(edit.file == RESOLV_CONF_FILE for edit in wanted)
+    unresolved = missing is not None and not any(edit.file == RESOLV_CONF_FILE for edit in wanted)
     return Plan(
         edits=tuple(edit for edit, refusal in judged if refusal is None),
         refusals=tuple(refusal for _, refusal in judged if refusal is not None)
-        + ((_by_hand(missing),) if missing is not None and unmended else ()),
+        + ((_by_hand(missing),) if missing is not None and unresolved else ()),
         texts=texts,
     )
 
@@ -156,8 +156,8 @@ def narrowed(plan: Plan, incident: Mapping[str, Any]) -> Plan:
     file = incident["culprit"]["file"]
     texts = {line["text"] for line in incident["lines"] if line["text"] is not None}
 
-    def is_meant(one: Edit | FixRefusal) -> bool:
-        return one.file == file and (not texts or one.text is None or without_secrets(one.text) in texts)
+    def is_meant(item: Edit | FixRefusal) -> bool:
+        return item.file == file and (not texts or item.text is None or without_secrets(item.text) in texts)
 
     edits, refusals = tuple(filter(is_meant, plan.edits)), tuple(filter(is_meant, plan.refusals))
     gone = f"nothing that incident {incident['id']} points at is wrong in {file} any more"
@@ -186,15 +186,15 @@ def apply_plan(
 
 
 def _edits(settings: AgentSettings, seen: FileObservation, texts: Mapping[str, Text]) -> list[Edit]:
-    node, own = settings.agent.name, seen.own_addresses
-    beside = settings.vantage is not None
-    shadows = (shadows_at_the_authority if beside else shadows_at_a_client)(seen.resolutions, node, own)
-    code = "dns.hosts_shadow.authority" if beside else "dns.hosts_shadow.client"
+    node, own_addresses = settings.agent.name, seen.own_addresses
+    is_authority = settings.vantage is not None
+    shadows = (shadows_at_the_authority if is_authority else shadows_at_a_client)(seen.resolutions, node, own_addresses)
+    code = "dns.hosts_shadow.authority" if is_authority else "dns.hosts_shadow.client"
     stray = [
         (resolution.name, line)
         for resolution in seen.resolutions
         if resolution.addresses and resolution.addresses[0].origin.source == "hosts"
-        for line in stray_lines(resolution, own)
+        for line in stray_lines(resolution, own_addresses)
     ]
     edits = list(drop_names(stray, shadows, code, texts[HOSTS_FILE])) if stray else []
     missing = resolver_is_missing(node, seen.files.resolv_conf) if seen.files else None
@@ -253,16 +253,18 @@ def _write_all(contents: Mapping[str, bytes], root: Path) -> None:
             raise UnableError(f"{file} was written, and is something else again: who else writes it?")
 
 
-def _to_restore(fixes: FixFolder, fix: Fix, one: FixedFile, root: Path) -> bytes | None:
+def _to_restore(fixes: FixFolder, fix: Fix, fixed: FixedFile, root: Path) -> bytes | None:
     """The content to put back; None where the fix never got that far."""
-    digest = _digest(_read_text(root, one.file).content)
-    if digest == one.before:
+    digest = _digest(_read_text(root, fixed.file).content)
+    if digest == fixed.before:
         return None
-    backup = fixes.backup(fix, one.file)
-    if digest != one.after:
-        raise UnableError(f"{one.file} was changed since: the backup {fixes.path_of(fix)} is yours to compare")
-    if backup is None or _digest(backup) != one.before:
-        raise UnableError(f"the backup of {one.file} in {fixes.path_of(fix)} is not what was kept: nothing was changed")
+    backup = fixes.backup(fix, fixed.file)
+    if digest != fixed.after:
+        raise UnableError(f"{fixed.file} was changed since: the backup {fixes.path_of(fix)} is yours to compare")
+    if backup is None or _digest(backup) != fixed.before:
+        raise UnableError(
+            f"the backup of {fixed.file} in {fixes.path_of(fix)} is not what was kept: nothing was changed"
+        )
     return backup
 
 
@@ -280,4 +282,4 @@ def _digest(content: bytes) -> str:
 def _undone_text(fix: dict[str, Any] | None) -> str:
     if fix is None:
         return "there is no fix to undo"
-    return f"undone: {', '.join(one['file'] for one in fix['files'])} as before {fix['at']}"
+    return f"undone: {', '.join(fixed['file'] for fixed in fix['files'])} as before {fix['at']}"

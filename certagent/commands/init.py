@@ -1,4 +1,4 @@
-"""`certagent init`: look at this container, say what would be changed, and change that when told to.
+"""`certagent init`: look at this container, say what would be changed, and change that when steps to.
 
 Writes only new files: the configuration, the CA's root once its fingerprint is confirmed, and the challenge's way in.
 What is there already is left alone, and what has to be edited is said to a person.
@@ -73,7 +73,7 @@ def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, An
     return {
         "found": [
             *_found(pairs, traefik),
-            *(f"{one.renewer or one.source} renews {one.certificate}" for one in renewals),
+            *(f"{renewal.renewer or renewal.source} renews {renewal.certificate}" for renewal in renewals),
         ],
         "configuration": configuration,
         "changes": msgspec.to_builtins(changes),
@@ -83,11 +83,11 @@ def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, An
 
 def render(document: dict[str, Any]) -> str:
     """What was found, what would be made (or was), what is left to a person; then the configuration."""
-    lines = [f"# found: {one}" for one in document["found"]] or ["# found: neither nginx nor Traefik"]
+    lines = [f"# found: {found}" for found in document["found"]] or ["# found: neither nginx nor Traefik"]
     for change in document["changes"]:
         does = "exists, left alone" if change["exists"] else ("written" if change["done"] else "would be written")
         lines.append(f"# {change['file']}: {does}")
-    lines += [f"# by hand: {one}" for one in document["by_hand"]]
+    lines += [f"# by hand: {step}" for step in document["by_hand"]]
     is_written = document["changes"][0]["done"]
     return "\n".join([*lines, "" if is_written else document["configuration"]])
 
@@ -139,7 +139,8 @@ def _configuration(
     if traefik is not None:
         target = ['kind = "traefik"', f'dynamic = "{traefik.dynamic}"']
         renewer = "Traefik's own ACME" if traefik.has_own_acme else None
-        sections.append(config_template.certificate("traefik", traefik.names, target, prove, renewer))
+        challenge = traefik.challenge if traefik.has_own_acme else "http-01"
+        sections.append(config_template.certificate("traefik", traefik.names, target, prove, renewer, challenge))
     return "".join(sections)
 
 
@@ -153,26 +154,27 @@ def _found(pairs: Sequence[NginxPair], traefik: TraefikProvider | None) -> list[
 def _by_hand(
     pairs: Sequence[NginxPair], traefik: TraefikProvider | None, renewals: Sequence[ImportedRenewal]
 ) -> list[str]:
-    told = []
+    steps = []
     names = list(dict.fromkeys(name for pair in pairs for name in pair.names))
     if pairs:
-        told.append(
+        steps.append(
             f"in nginx's port-80 `server` of {', '.join(names) or 'every name'}: include snippets/{SNIPPET.name};"
             " then nginx -t && systemctl reload nginx"
         )
     if traefik is not None and not traefik.has_own_acme:
-        told.append(
+        steps.append(
             f"if Traefik's plain entry point is not called `web`: its name in {traefik.dynamic / CHALLENGE_YAML}"
         )
-    renewers = sorted({one.renewer for one in renewals if one.renewer is not None})
-    told += [f"before a certificate of {one}'s is set to manage = true: end {one}'s own renewals" for one in renewers]
-    return told
+    renewers = sorted({renewal.renewer for renewal in renewals if renewal.renewer is not None})
+    takeover = "before a certificate of {0}'s is set to manage = true: end {0}'s own renewals"
+    steps += [takeover.format(renewer) for renewer in renewers]
+    return steps
 
 
 def _collector_by_hand(request: InitRequest) -> str:
     return (
         f"in {request.configuration}: complete [collector] (url, addresses), before the service is started; without it"
-        " nothing is reported, and no rehearsal is to be had"
+        " nothing is reported, and no rehearsal is possible"
     )
 
 

@@ -24,14 +24,14 @@ def lint(settings: AgentSettings | None, given: Mapping[str, Path]) -> dict[str,
     "managed_by": [str]}`. `left_out`: findings beyond the bound, at least. Raises `UnableError`: a file cannot be read.
     """
     try:
-        look = look_at_files(settings, {live: (path, read_given(path)) for live, path in given.items()})
+        observation = look_at_files(settings, {live: (path, read_given(path)) for live, path in given.items()})
     except OSError as error:
         raise UnableError(f"{error.filename or 'a file'} cannot be read: {error.strerror or error}") from error
     policy = load_policy(settings.agent.policy if settings is not None else None)
-    findings = worst_first([policy.grade(finding) for finding in conclude_statically(look)])
+    findings = worst_first([policy.grade(finding) for finding in conclude_statically(observation)])
     document = {
-        "node": look.node,
-        "files": {live: _file(look, live) for live in look.contents},
+        "node": observation.node,
+        "files": {live: _file(observation, live) for live in observation.contents},
         "gateways": [str(path) for path in find_configurations()],
         "findings": findings[:MOST_FINDINGS],
         "left_out": max(0, len(findings) - MOST_FINDINGS),
@@ -54,14 +54,14 @@ def render(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _file(look: StaticObservation, live: str) -> dict[str, Any]:
-    content = look.contents[live]
+def _file(observation: StaticObservation, live: str) -> dict[str, Any]:
+    content = observation.contents[live]
     return {
-        "path": look.shown.get(live, live),
+        "path": observation.shown.get(live, live),
         "exists": content is not None,
-        "link": look.links.get(live),
+        "link": observation.links.get(live),
         "lines": len((content or b"").splitlines()),
-        "managed_by": sorted(set(look.managers.get(live, {}).values())),
+        "managed_by": sorted(set(observation.managers.get(live, {}).values())),
     }
 
 

@@ -18,7 +18,7 @@ def exit_status(document: dict[str, Any]) -> int:
     """The worst of all certificates: 4 blocked or failed, 3 done with warnings, 2 for a wrong name, else 0."""
     if "error" in document:
         return 2
-    return max((_status_of(one) for one in document["certificates"]), default=0)
+    return max((_status_of(certificate) for certificate in document["certificates"]), default=0)
 
 
 def _status_of(certificate: dict[str, Any]) -> int:
@@ -35,9 +35,10 @@ def render(document: dict[str, Any]) -> str:
     if "error" in document:
         return str(document["error"])
     lines = []
-    for one in document["certificates"]:
-        lines.append(f"{one['name']}: {one['outcome']}" + (f", {one['note']}" if one.get("note") else ""))
-        for finding in one["findings"]:
+    for certificate in document["certificates"]:
+        note = f", {certificate['note']}" if certificate.get("note") else ""
+        lines.append(f"{certificate['name']}: {certificate['outcome']}{note}")
+        for finding in certificate["findings"]:
             lines += [f"  {finding['severity']:5} {finding['code']}", f"        {finding['explanation']}"]
             lines += [f"        fix: {finding['fix']}"] if finding.get("fix") else []
     return "\n".join(lines) or "this node has no certificates to renew"

@@ -19,7 +19,7 @@ def resolve(settings: AgentSettings | None, name: str, *, fleet: bool = False) -
     """`{"name", "order", "hosts", "nameservers", "libc", "go", "disagreements", "fleet"}`.
 
     `fleet`: the path as the collector knows it (`Path`), null unless asked for. Raises `UnableError` when it was
-    asked for and cannot be had.
+    asked for and is unavailable.
     """
     dns = settings.dns if settings is not None else None
     node = NodeVantage(dns.nameservers if dns else (), dns.zones if dns else ())
@@ -28,13 +28,13 @@ def resolve(settings: AgentSettings | None, name: str, *, fleet: bool = False) -
     document = {
         "name": resolution.name,
         "order": resolution.order,
-        "hosts": [_line(one) for one in resolution.hosts],
+        "hosts": [_line(line) for line in resolution.hosts],
         "nameservers": [
             {"nameserver": server, "status": status, "addresses": addresses, "answers": _answers(resolution, server)}
             for server, (status, addresses) in verdicts(resolution).items()
         ],
         "libc": {"libc": name_libc(), "addresses": libc.addresses, "error": libc.error},
-        "go": {"addresses": [_line(one) for one in resolution.addresses], "error": resolution.error},
+        "go": {"addresses": [_line(address) for address in resolution.addresses], "error": resolution.error},
         "disagreements": found,
         "fleet": ask_collector(settings, "paths", name) if fleet else None,
     }
@@ -51,14 +51,15 @@ def exit_status(document: dict[str, Any]) -> int:
 
 def render(document: dict[str, Any]) -> str:
     """For a person: a row per source, and below what does not agree."""
-    lines = [_row(f"{one['file']}:{one['line']}", _hosts_text(one)) for one in document["hosts"]]
+    lines = [_row(f"{line['file']}:{line['line']}", _hosts_text(line)) for line in document["hosts"]]
     lines = lines or [_row("/etc/hosts", "does not name it")]
-    lines += [_row(one["nameserver"], _nameserver_text(one)) for one in document["nameservers"]]
+    lines += [_row(nameserver["nameserver"], _nameserver_text(nameserver)) for nameserver in document["nameservers"]]
     libc, go = document["libc"], document["go"]
     lines.append(_row(f"libc ({libc['libc']})", ", ".join(libc["addresses"]) or libc["error"] or "no address"))
     order = " then ".join(document["order"])
-    lines.append(_row(f"Go ({order})", ", ".join(one["address"] for one in go["addresses"]) or go["error"] or ""))
-    lines += [f"DISAGREE  {one['explanation']}" for one in document["disagreements"]]
+    addresses = ", ".join(found["address"] for found in go["addresses"])
+    lines.append(_row(f"Go ({order})", addresses or go["error"] or ""))
+    lines += [f"DISAGREE  {finding['explanation']}" for finding in document["disagreements"]]
     if document["fleet"] is not None:
         lines.append("the CA's way to it, as the collector knows it:")
         lines += [f"  {hop['state']:8} {_hop_text(hop)}" for hop in document["fleet"]["actual"]]
@@ -69,8 +70,8 @@ async def _look(node: NodeVantage, name: str) -> tuple[Resolution, LibcAnswer]:
     return await asyncio.gather(node.resolve(name), ask_libc(name))
 
 
-def _line(one: ResolvedAddress) -> dict[str, Any]:
-    return {"address": one.address, **msgspec.to_builtins(one.origin)}
+def _line(found: ResolvedAddress) -> dict[str, Any]:
+    return {"address": found.address, **msgspec.to_builtins(found.origin)}
 
 
 def _answers(resolution: Resolution, server: str) -> dict[str, Any]:

@@ -17,20 +17,21 @@ def status(settings: AgentSettings) -> dict[str, Any]:
 def exit_status(document: dict[str, Any]) -> int:
     """4 when a certificate has expired, its last run was blocked or failed, or there are findings of `error` and above;
     3 when one is missing or served otherwise than it lies on disk, or with warnings; else 0."""
-    statuses = (_status_of(one, document["at"]) for one in document["certificates"])
+    statuses = (_status_of(certificate, document["at"]) for certificate in document["certificates"])
     return max(status_of(document["findings"]), *statuses, 0)
 
 
 def render(document: dict[str, Any]) -> str:
     """For a person: one line per certificate."""
     lines = [f"agent {document['agent']}, {document['reports_waiting']} reports waiting"]
-    for one in document["certificates"]:
-        on_disk = one["on_disk"]
-        life = "EXPIRED" if _is_expired(one, document["at"]) else "valid until"
-        until = f"{life} {on_disk['not_after']}{_due(one)}" if on_disk else "no certificate yet"
-        last = f"last outcome {one['last_outcome'] or 'none'}" if one["manage"] else "somebody else renews it"
-        lines.append(f"{one['name']}: {until}; {last}")
-        for endpoint, fingerprint in one["served"].items():
+    for certificate in document["certificates"]:
+        on_disk = certificate["on_disk"]
+        life = "EXPIRED" if _is_expired(certificate, document["at"]) else "valid until"
+        until = f"{life} {on_disk['not_after']}{_due(certificate)}" if on_disk else "no certificate yet"
+        outcome = f"last outcome {certificate['last_outcome'] or 'none'}"
+        last = outcome if certificate["manage"] else "somebody else renews it"
+        lines.append(f"{certificate['name']}: {until}; {last}")
+        for endpoint, fingerprint in certificate["served"].items():
             same = on_disk is not None and fingerprint == on_disk["fingerprint"]
             lines.append(f"  {endpoint} serves {'it' if same else fingerprint or 'nothing'}")
     lines += [line for finding in document["findings"] for line in lines_of(finding)]
@@ -51,7 +52,7 @@ def _is_expired(certificate: dict[str, Any], at: str) -> bool:
 
 def _is_served(certificate: dict[str, Any]) -> bool:
     on_disk = certificate["on_disk"]
-    return on_disk is not None and all(one == on_disk["fingerprint"] for one in certificate["served"].values())
+    return on_disk is not None and all(served == on_disk["fingerprint"] for served in certificate["served"].values())
 
 
 def _due(certificate: dict[str, Any]) -> str:

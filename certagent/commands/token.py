@@ -26,9 +26,9 @@ def list_(settings: CollectorSettings) -> dict[str, Any]:
         known = list_tokens(settings.store.url)
     return {
         "tokens": [
-            {"name": one.name, "role": str(one.role), "created_at": _text(one.created_at), "revoked_at": revoked}
-            for one in known
-            for revoked in [_text(one.revoked_at)]
+            {"name": token.name, "role": str(token.role), "created_at": _text(token.created_at), "revoked_at": revoked}
+            for token in known
+            for revoked in [_text(token.revoked_at)]
         ]
     }
 
@@ -53,8 +53,8 @@ def render(document: dict[str, Any]) -> str:
     if "revoked" in document:
         return f"{document['name']}: {document['revoked']} revoked"
     return "\n".join(
-        f"{one['name']:24} {one['role']:10} {one['created_at']} {'revoked' if one['revoked_at'] else 'valid'}"
-        for one in document["tokens"]
+        f"{token['name']:24} {token['role']:10} {token['created_at']} {'revoked' if token['revoked_at'] else 'valid'}"
+        for token in document["tokens"]
     )
 
 

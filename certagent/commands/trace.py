@@ -105,7 +105,7 @@ async def _look(
     node = settings.agent.name if settings is not None else socket.gethostname()
     challenge = challenge or (settings.challenge_of(identifier) if settings is not None else None) or "http-01"
     here = NodeVantage()
-    look = LocalObservation(
+    observation = LocalObservation(
         node=node,
         vantage=vantage,
         role=await asyncio.to_thread(here.role),
@@ -115,7 +115,7 @@ async def _look(
     )
     policy = load_policy(settings.agent.policy if settings is not None else None)
     reasons = "; ".join(part for part in (reason, blindness) if part)
-    return trace_locally(look, policy), Source(kind="node", node=node, vantage=vantage, reason=reasons)
+    return trace_locally(observation, policy), Source(kind="node", node=node, vantage=vantage, reason=reasons)
 
 
 def _ca_environment(settings: AgentSettings | None) -> tuple[CaEnvironment | None, str | None]:
@@ -125,7 +125,7 @@ def _ca_environment(settings: AgentSettings | None) -> tuple[CaEnvironment | Non
     try:
         return CaProcess(settings.vantage, SystemClock()).observe(), None
     except BlindError as error:
-        return None, f"the CA's own view is not to be had: {error}"
+        return None, f"the CA's own view is unavailable: {error}"
 
 
 async def _probe(

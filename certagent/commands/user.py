@@ -25,7 +25,7 @@ def passwd(settings: CollectorSettings, name: str, password: str) -> dict[str, A
 def list_(settings: CollectorSettings) -> dict[str, Any]:
     """`{"people": [{"name", "role"}]}`."""
     with store_within_reach():
-        return {"people": [{"name": one.name, "role": str(one.role)} for one in list_users(settings.store.url)]}
+        return {"people": [{"name": user.name, "role": str(user.role)} for user in list_users(settings.store.url)]}
 
 
 def remove(settings: CollectorSettings, name: str) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def exit_status(document: dict[str, Any]) -> int:
 def render(document: dict[str, Any]) -> str:
     """For a person."""
     if "people" in document:
-        return "\n".join(f"{one['name']:24} {one['role']}" for one in document["people"]) or "nobody yet"
+        return "\n".join(f"{user['name']:24} {user['role']}" for user in document["people"]) or "nobody yet"
     if exit_status(document) != 0:
         return f"there is no {document['name']}"
     done = "removed" if "removed" in document else "has a new password" if "changed" in document else "may log in"

@@ -52,7 +52,7 @@ def exit_status(document: dict[str, Any]) -> int:
     if not _gets_through(after):
         return 4
     libc = after["libc"]
-    agree = libc is not None and set(libc["addresses"]) == {one["address"] for one in after["go"]["addresses"]}
+    agree = libc is not None and set(libc["addresses"]) == {address["address"] for address in after["go"]["addresses"]}
     return 0 if agree else 3
 
 
@@ -121,7 +121,7 @@ def _side(libc: LibcAnswer | None, seen: UnplantedResult) -> dict[str, Any]:
     side = {
         "libc": answer,
         "go": {
-            "addresses": [{"address": one.address, **msgspec.to_builtins(one.origin)} for one in used],
+            "addresses": [{"address": address.address, **msgspec.to_builtins(address.origin)} for address in used],
             "error": seen.resolution.error,
         },
         "fetch": _hops(seen.attempts),
@@ -143,9 +143,9 @@ def _go_text(side: dict[str, Any]) -> str:
     return ", ".join(map(_origin_text, side["go"]["addresses"])) or side["go"]["error"] or "no address"
 
 
-def _origin_text(one: dict[str, Any]) -> str:
-    origin = f"{one['file']}:{one['line']}" if one["source"] == "hosts" else one["nameserver"]
-    return f"{one['address']} ({origin})" if origin else one["address"]
+def _origin_text(address: dict[str, Any]) -> str:
+    origin = f"{address['file']}:{address['line']}" if address["source"] == "hosts" else address["nameserver"]
+    return f"{address['address']} ({origin})" if origin else address["address"]
 
 
 def _fetch_text(side: dict[str, Any]) -> str:

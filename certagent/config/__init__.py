@@ -155,7 +155,7 @@ def load_collector_policy(path: Path, settings: CollectorSettings) -> Policy:
     policy, names = load_policy(settings.policy), [channel.name for channel in settings.channel]
     for name, rule in policy.alerts.items():
         for wanted in rule.to:
-            if wanted != "*" and not any(fnmatchcase(one, wanted) for one in names):
+            if wanted != "*" and not any(fnmatchcase(channel, wanted) for channel in names):
                 raise ConfigurationError(settings.policy or path, f"alerts.{name}.to: there is no channel {wanted!r}")
     return policy
 

@@ -215,8 +215,10 @@ class AgentSettings(_Settings, frozen=True):
     def challenge_of(self, name: str) -> Challenge | None:
         """By which challenge the name is proven; None when it is in no certificate of this node."""
         bare = name.lower().removesuffix(".")
-        of_name = (one.challenge for one in self.certificate if bare in map(str.lower, one.identifiers))
-        return next(of_name, None)
+        for certificate in self.certificate:
+            if bare in map(str.lower, certificate.identifiers):
+                return certificate.challenge
+        return None
 
 
 class ServerSection(_Settings, frozen=True):

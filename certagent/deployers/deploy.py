@@ -145,7 +145,7 @@ class _Attempt:
         if proof.missing:
             self._faults += [trouble] if trouble else []
             self._faults += await self._target.explain(self._generation, proof)
-            self._faults += [fault_about(one, self._target) for one in proof.missing]
+            self._faults += [fault_about(missing, self._target) for missing in proof.missing]
         return proof
 
     async def _roll_back(self, proof: Proof | None) -> Deployment:

@@ -192,10 +192,10 @@ class SymlinkedPair:
         return all(read_link(path) == target for path, target in self._links())
 
     def _links(self) -> tuple[tuple[Path, str], tuple[Path, str]]:
-        beside = f"{self._generations.root.name}/current"
+        current = f"{self._generations.root.name}/current"
         return (
-            (self._certificate, f"{beside}/{CHAIN}"),
-            (self._key, f"{beside}/{KEY}" if self._key.parent == self._certificate.parent else self._far_key()),
+            (self._certificate, f"{current}/{CHAIN}"),
+            (self._key, f"{current}/{KEY}" if self._key.parent == self._certificate.parent else self._far_key()),
         )
 
     def _far_key(self) -> str:

@@ -47,15 +47,16 @@ def find_workers() -> NginxProcesses | None:
     """nginx in this container; None where it does not run, or may not be looked at."""
     proc = ProcFs()
     try:
-        found = [one for one in proc.processes("nginx") if proc.shares(one.pid, "pid")]
+        found = [process for process in proc.processes("nginx") if proc.shares(process.pid, "pid")]
     except OSError:
         return None
-    masters = [one.pid for one in found if one.command[0].startswith(_MASTER)]
+    masters = [process.pid for process in found if process.command[0].startswith(_MASTER)]
     if not masters:
         return None
     names = {name for pid in masters for name in proc.open_files(pid) if "error" in Path(name).name}
-    at_work = (one for one in found if one.command[0].startswith(_WORKER) and _LEAVING not in one.command[0])
-    return NginxProcesses(frozenset(one.pid for one in at_work), {name: _size(name) for name in sorted(names)})
+    workers = [process for process in found if process.command[0].startswith(_WORKER)]
+    at_work = frozenset(process.pid for process in workers if _LEAVING not in process.command[0])
+    return NginxProcesses(at_work, {name: _size(name) for name in sorted(names)})
 
 
 def _size(name: str) -> int:

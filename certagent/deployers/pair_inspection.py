@@ -113,15 +113,15 @@ def _is_open(key: Path) -> bool:
 
 def _changed(path: Path) -> tuple[datetime | None, str | None]:
     """When, by ctime (nobody can set that), and whose file it is: the link itself, or what it leads to, the later."""
-    looks = []
+    states = []
     for status in (path.lstat, path.stat):
         try:
-            looks.append(status())
+            states.append(status())
         except OSError:
             continue
-    if not looks:
+    if not states:
         return None, None
-    latest = max(looks, key=lambda one: one.st_ctime_ns)
+    latest = max(states, key=lambda one: one.st_ctime_ns)
     return datetime.fromtimestamp(latest.st_ctime, UTC), _name_of(latest.st_uid)
 
 
@@ -158,11 +158,11 @@ def read_roots(path: Path) -> tuple[x509.Certificate, ...]:
 
 def _key_fits(folder: Path, key_pem: bytes, leaf: x509.Certificate) -> Iterator[Fault]:
     try:
-        own = load_pem_private_key(key_pem, password=None).public_key()
+        public_key = load_pem_private_key(key_pem, password=None).public_key()
     except (ValueError, TypeError) as error:
         yield _fault("deploy.pair_mismatch", folder / KEY, "no_key", said=str(error))
         return
-    if own.public_bytes(*_FORM) != leaf.public_key().public_bytes(*_FORM):
+    if public_key.public_bytes(*_FORM) != leaf.public_key().public_bytes(*_FORM):
         yield _fault("deploy.pair_mismatch", folder / KEY)
 
 

@@ -84,7 +84,7 @@ class Traefik:
         if self._reader is not None:
             return self._reader
         proc = ProcFs()
-        users = [proc.user_of(one.pid) for one in proc.processes("traefik") if proc.shares(one.pid, "pid")]
+        users = [proc.user_of(process.pid) for process in proc.processes("traefik") if proc.shares(process.pid, "pid")]
         return next((str(user) for user in users if user is not None), None)
 
     def live(self) -> LivePair:
@@ -131,10 +131,10 @@ class Traefik:
         if loaded is None:
             return []
         fingerprint = generation.facts.fingerprint
-        if all(one.cert_fingerprint != fingerprint for one in loaded):
+        if all(certificate.cert_fingerprint != fingerprint for certificate in loaded):
             return [_not_loaded(self.name, self._yaml, loaded)]
-        others = [one for one in loaded if one.cert_fingerprint != fingerprint]
-        rivals = [one for one in others if set(one.sans) & set(generation.facts.identifiers)]
+        others = [certificate for certificate in loaded if certificate.cert_fingerprint != fingerprint]
+        rivals = [other for other in others if set(other.sans) & set(generation.facts.identifiers)]
         return [_rivalled(self.name, self._yaml, rivals)] if rivals else []
 
     def roll_back(self) -> RollbackResult | None:
@@ -165,7 +165,7 @@ def _not_loaded(name: str, yaml: Path, loaded: Sequence[Loaded]) -> Fault:
         code="deploy.traefik_not_loaded",
         facts={"target": name, "count": len(loaded), "folder": str(yaml.parent)},
         file=str(yaml),
-        detail={"loaded": [one.cert_fingerprint for one in loaded[:20]]},
+        detail={"loaded": [certificate.cert_fingerprint for certificate in loaded[:20]]},
     )
 
 
@@ -175,7 +175,7 @@ def _rivalled(name: str, yaml: Path, rivals: Sequence[Loaded]) -> Fault:
         variant="rivals",
         facts={"target": name, "count": len(rivals)},
         file=str(yaml),
-        detail={"rivals": [one.cert_fingerprint for one in rivals[:20]]},
+        detail={"rivals": [rival.cert_fingerprint for rival in rivals[:20]]},
     )
 
 

@@ -1,8 +1,7 @@
 """Paths: how the CA should reach the responder of an identifier, and how it does, hop by hop. Pure.
 
-By http-01 and tls-alpn-01 both have four steps: the CA, how it resolves the name, the box that it asks (on port 80, or
-443), and the responder that holds the token. Redirects add boxes. By dns-01 the CA asks its nameserver for the record,
-and no box.
+http-01 and tls-alpn-01 have four steps: the CA, how it resolves the name, the machine that it asks (on port 80 or 443),
+and the responder that holds the token. Redirects add machines. For dns-01 the CA asks its nameserver for the record.
 """
 
 from collections.abc import Mapping

@@ -110,7 +110,7 @@ class AcmeClient:
             self._network.session.close()
 
     async def new_order(self, identifiers: Sequence[Identifier], options: OrderOptions = _NO_TERMS) -> Order:
-        """RFC 8555 section 7.4; of the terms what the directory offers (RFC 9773 section 5 for the predecessor)."""
+        """RFC 8555 section 7.4; of the options what the directory offers (RFC 9773 section 5 for the predecessor)."""
 
         def post(net: _Network, urls: Directory) -> Order:
             return read_order(net.send(urls.new_order, self._new_order(identifiers, options, urls)))
@@ -171,7 +171,7 @@ class AcmeClient:
 
     def _new_order(self, identifiers: Sequence[Identifier], options: OrderOptions, urls: Directory) -> "_Document":
         """The message: the package's own knows no lifetime and no predecessor."""
-        document: dict[str, Any] = {"identifiers": [{"type": one.type, "value": one.value} for one in identifiers]}
+        document: dict[str, Any] = {"identifiers": [{"type": name.type, "value": name.value} for name in identifiers]}
         if options.lifetime is not None:
             document["notAfter"] = (self._clock.now() + options.lifetime).isoformat(timespec="seconds")
         if options.profile is not None and urls.meta.profiles:

@@ -33,12 +33,12 @@ async def check_directory(
     host, port = parts.hostname or "", parts.port or 443
     found = await _resolve(host, port, timeout)
     named = [] if isinstance(found, DirectoryCheck) else found
-    wanted = [DirectoryCheck(url=directory, address=address) for address in named]
-    wanted += [
+    checks = [DirectoryCheck(url=directory, address=address) for address in named]
+    checks += [
         DirectoryCheck(url=directory, address=address, by_address=True) for address in addresses if address not in named
     ]
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_check(check, root, timeout), name=f"look at {check.address}") for check in wanted]
+        tasks = [group.create_task(_check(check, root, timeout), name=f"look at {check.address}") for check in checks]
     unresolved = [msgspec.structs.replace(found, url=directory)] if isinstance(found, DirectoryCheck) else []
     return unresolved + [task.result() for task in tasks]
 
@@ -73,7 +73,7 @@ async def _check(check: DirectoryCheck, root: Path, timeout: float) -> Directory
 
 
 async def _with_offered_root(check: DirectoryCheck, root: Path) -> DirectoryCheck:
-    """Whether it is a Step-CA with another root: its /roots.pem, read unverified, is told and never believed."""
+    """Whether it is a Step-CA with another root: its /roots.pem, read unverified, is date_shown and never believed."""
     pinned = await asyncio.to_thread(_fingerprints, root)
     try:
         async with asyncio.timeout(CHECK_SECONDS):
@@ -92,7 +92,7 @@ def _fingerprints(path: Path) -> set[str]:
 
 
 def _fingerprints_of(pem: bytes) -> set[str]:
-    return {one.fingerprint(hashes.SHA256()).hex() for one in x509.load_pem_x509_certificates(pem)}
+    return {root.fingerprint(hashes.SHA256()).hex() for root in x509.load_pem_x509_certificates(pem)}
 
 
 def _unverified() -> ssl.SSLContext:
@@ -128,10 +128,10 @@ async def _get(
 def _ahead(date: str) -> float | None:
     """How far the CA's clock is ahead of this node's; None without a date that can be read."""
     try:
-        told = parsedate_to_datetime(date)
+        date_shown = parsedate_to_datetime(date)
     except ValueError:
         return None
-    return (told - datetime.now(UTC)).total_seconds() if told.tzinfo is not None else None
+    return (date_shown - datetime.now(UTC)).total_seconds() if date_shown.tzinfo is not None else None
 
 
 def _is_directory(body: bytes) -> bool:

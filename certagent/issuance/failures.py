@@ -7,11 +7,12 @@ from certagent.domain.orders import Authorization, Failed, Order, Problem, Resou
 
 def failed_by(order: Order, bad: Sequence[Authorization], kind: str) -> Failed:
     """Retryable only if every failed authorization is still pending."""
-    problems = tuple(one.problem(kind) or _stuck(one) for one in bad)
-    final = [problem for one, problem in zip(bad, problems, strict=True) if one.state(kind) is not Status.PENDING]
+    problems = tuple(authorization.problem(kind) or _stuck(authorization) for authorization in bad)
+    is_pending = [authorization.state(kind) is Status.PENDING for authorization in bad]
+    final = [problem for pending, problem in zip(is_pending, problems, strict=True) if not pending]
     if final:
         return Failed(code=code_of(final[0]), problems=problems, order_url=order.url)
-    has_error = any(one.problem(kind) is not None for one in bad)
+    has_error = any(authorization.problem(kind) is not None for authorization in bad)
     code = "acme.pending_with_error" if has_error else "acme.authorization_stuck"
     return Failed(code=code, problems=problems, order_url=order.url, can_retry=True)
 

@@ -20,11 +20,11 @@ def watch_mounts(on_change: Callable[[], object]) -> Iterator[None]:
     with _TABLE.open("rb", buffering=0) as table, select.epoll() as events:
         events.register(table, select.EPOLLPRI)  # by itself the table is always readable: the loop cannot wait for it
 
-        def told() -> None:
+        def report() -> None:
             events.poll(0)
             on_change()
 
-        loop.add_reader(events.fileno(), told)
+        loop.add_reader(events.fileno(), report)
         try:
             yield
         finally:

@@ -88,7 +88,8 @@ class ProcFs:
         """Those whose command name, or whose program's file name, is `name`; the oldest first."""
         pids = sorted(int(entry.name) for entry in self._root.iterdir() if entry.name.isdigit())
         found = (self.process(pid) for pid in pids if self._is_called(pid, name))
-        return tuple(sorted((one for one in found if one is not None), key=lambda one: (one.started_at, one.pid)))
+        running = (process for process in found if process is not None)
+        return tuple(sorted(running, key=lambda process: (process.started_at, process.pid)))
 
     def process(self, pid: int) -> Process | None:
         """One process, or None when there is no such process or it is only waiting to be buried."""
@@ -159,10 +160,10 @@ class ProcFs:
 
     def listener(self, address: str, port: int) -> Process | None:
         """Who takes connections to that address and port in our network namespace, as far as we may see."""
-        listening = [one for one in self.sockets("listen") if one.port == port]
-        exact = [one for one in listening if one.address == address]
-        wild = [one for one in listening if one.address in ("0.0.0.0", "::")]  # noqa: S104 - compared, not bound
-        chosen = frozenset(one.inode for one in exact or wild)
+        listening = [held for held in self.sockets("listen") if held.port == port]
+        exact = [held for held in listening if held.address == address]
+        wild = [held for held in listening if held.address in ("0.0.0.0", "::")]  # noqa: S104 - compared, not bound
+        chosen = frozenset(held.inode for held in exact or wild)
         return next(iter(self.owners(chosen).values()), None) if chosen else None
 
     def owners(self, inodes: frozenset[int]) -> dict[int, Process]:

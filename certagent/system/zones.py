@@ -52,7 +52,7 @@ async def servers_of(server: str, zone: str, timeout: timedelta, port: int = wir
     addresses: list[str] = []
     for name in (rdata.target.to_text() for rrset in response.answer for rdata in rrset if rrset.rdtype == _NS):
         addresses += _glue(response, name) or await _addresses_of(server, name, timeout, port)
-    return tuple(dict.fromkeys((server, *(one for one in addresses if not _is_loopback(one)))))
+    return tuple(dict.fromkeys((server, *(address for address in addresses if not _is_loopback(address)))))
 
 
 def soa_of(response: dns.message.Message) -> dns.rrset.RRset | None:
@@ -75,9 +75,9 @@ def _glue(response: dns.message.Message, name: str) -> list[str]:
 
 
 async def _addresses_of(server: str, name: str, timeout: timedelta, port: int) -> list[str]:
-    told = await wire.ask(server, name, "A", timeout, port)
-    if told.addresses:
-        return list(told.addresses)
+    answer = await wire.ask(server, name, "A", timeout, port)
+    if answer.addresses:
+        return list(answer.addresses)
     try:
         async with asyncio.timeout(timeout.total_seconds()):
             found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)

@@ -4,9 +4,10 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from certagent.config import AgentSettings, VantageSection
 from certagent.domain.ports import Clock
@@ -103,20 +104,14 @@ class AuthorityVantage:
         if request.challenge == "dns-01":
             return await self._rehearse_record(ca, request)
         is_http = request.challenge == "http-01"
-        port = ca.fetch_options.http_port if is_http else ca.fetch_options.tls_port
-        used_proxy = proxy.proxy_for(ca.environment, request.identifier, port) if is_http else None
+        used_proxy = _proxy_for(ca, request) if is_http else None
         async with ResolverSession(ca.files, self._settings.dns.nameservers) as session:
             lookup = await session.look_up(_asked_name(request, ca))
-            attempts: tuple[Attempt, ...] = ()
-            direct: tuple[Attempt, ...] = ()
-            if is_http and (lookup.addresses or used_proxy is not None):
-                attempts = await self._fetch(session, ca.environment).attempts(request, lookup, ca.fetch_options)
-                if used_proxy is not None and lookup.addresses and not (attempts and attempts[-1].matched):
-                    direct = await self._fetch(session, {}).attempts(request, lookup, ca.fetch_options)
-            elif lookup.addresses:
-                attempts = await self._handshakes().attempts(request, lookup, port)
+            if is_http:
+                attempts, direct = await self._fetch_as(ca, session, lookup, request)
+            else:
+                attempts, direct = await self._shake_hands_as(ca, lookup, request), ()
             resolution = await session.resolution(lookup)
-        libc = await ask_libc(request.identifier) if _libc_may_know_better(lookup, ca) else None
         outcome, reason = judge(
             attempts, needs_password=proxy.needs_password(ca.environment) and used_proxy is not None
         )
@@ -124,44 +119,37 @@ class AuthorityVantage:
             outcome, reason, attempts = RehearsalOutcome.UNAVAILABLE, _OPEN, ()
         known = self._known.remember(resolution)
         ports = CHALLENGE_PORTS | {ca.fetch_options.http_port} if is_http else frozenset[int]()  # TLS is dialled afresh
-        return Rehearsal(
-            identifier=request.identifier,
-            challenge=request.challenge,
+        return msgspec.structs.replace(
+            self._without_outcome(ca, request),
             outcome=outcome,
             reason=reason,
-            at=self._clock.now(),
-            node=self._settings.agent.name,
             resolution=resolution,
             attempts=attempts,
             direct=direct,
-            planted=request.planted,
             stale=stale_connections(ca.connections, ports, resolution, known),
-            settles_at=ca.settles_at,
-            authority_flags=ca.shown_flags(),
             proxy=used_proxy,
-            started_by=ca.started_by,
-            provisioner=ca.provisioner,
-            unreadable=ca.files.unreadable,
             unseen_file=HOSTS_FILE if request.identifier.lower() in ca.unseen_names else None,
-            libc=libc,
+            libc=await ask_libc(request.identifier) if _libc_may_know_better(lookup, ca) else None,
         )
 
     async def _rehearse_record(self, ca: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
         """dns-01: where the name itself leads does not matter. A record that nobody planted is not looked for."""
-        txt, outcome = None, RehearsalOutcome.UNAVAILABLE
-        if request.planted:
-            digest = bytes.fromhex(request.digest)
-            txt = await look_up_record(request.identifier, digest, ca.files, strict_fqdn=ca.fetch_options.strict_fqdn)
-            outcome = RehearsalOutcome.PASSED if txt.matched else RehearsalOutcome.FAILED
+        if not request.planted:
+            return msgspec.structs.replace(self._without_outcome(ca, request), reason=_NO_RECORD)
+        digest, strict = bytes.fromhex(request.digest), ca.fetch_options.strict_fqdn
+        txt = await look_up_record(request.identifier, digest, ca.files, strict_fqdn=strict)
+        outcome = RehearsalOutcome.PASSED if txt.matched else RehearsalOutcome.FAILED
+        return msgspec.structs.replace(self._without_outcome(ca, request), outcome=outcome, txt=txt)
+
+    def _without_outcome(self, ca: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
+        """What holds whatever comes of it: what is asked, who looks, how the CA was set up."""
         return Rehearsal(
             identifier=request.identifier,
             challenge=request.challenge,
-            outcome=outcome,
-            reason=None if request.planted else _NO_RECORD,
+            outcome=RehearsalOutcome.UNAVAILABLE,
             at=self._clock.now(),
-            planted=request.planted,
             node=self._settings.agent.name,
-            txt=txt,
+            planted=request.planted,
             settles_at=ca.settles_at,
             authority_flags=ca.shown_flags(),
             started_by=ca.started_by,
@@ -169,20 +157,35 @@ class AuthorityVantage:
             unreadable=ca.files.unreadable,
         )
 
-    def _handshakes(self) -> TlsAlpn01Probe:
-        return TlsAlpn01Probe(Dialer(self._limits.may_connect, self._listens, is_silence_final=False))
+    async def _fetch_as(
+        self, ca: CaEnvironment, session: ResolverSession, lookup: Lookup, request: RehearsalRequest
+    ) -> tuple[tuple[Attempt, ...], tuple[Attempt, ...]]:
+        """http-01: the attempts as the CA makes them; and without its proxy, where it fails through one."""
+        used_proxy, options = _proxy_for(ca, request), ca.fetch_options
+        if not lookup.addresses and used_proxy is None:
+            return (), ()
+        attempts = await self._probe(session, ca.environment).attempts(request, lookup, options)
+        is_open = used_proxy is None or not lookup.addresses or (attempts and attempts[-1].matched)
+        return attempts, () if is_open else await self._probe(session, {}).attempts(request, lookup, options)
 
-    def _fetch(self, session: ResolverSession, environment: Mapping[str, str]) -> Http01Probe:
+    async def _shake_hands_as(
+        self, ca: CaEnvironment, lookup: Lookup, request: RehearsalRequest
+    ) -> tuple[Attempt, ...]:
+        """tls-alpn-01, likewise."""
+        dialer = Dialer(self._limits.may_connect, self._listens, is_silence_final=False)
+        port = ca.fetch_options.tls_port
+        return await TlsAlpn01Probe(dialer).attempts(request, lookup, port) if lookup.addresses else ()
+
+    def _probe(self, session: ResolverSession, environment: Mapping[str, str]) -> Http01Probe:
         return Http01Probe(
             session.look_up,
             self._limits,
             Dialer(self._limits.may_connect, self._listens),
-            proxy_for=partial(proxy.proxy_for, environment),
-            proxy_dialer=Dialer(lambda _address: True),
+            environment=environment,
         )
 
     def _listens(self, address: str, port: int) -> bool:
-        return any(_takes(one, address, port) for one in self._proc.sockets("listen"))
+        return any(_takes(socket, address, port) for socket in self._proc.sockets("listen"))
 
     def _rate_objection(self, identifier: str) -> str | None:
         """Why not now, or None; then it counts."""
@@ -234,6 +237,10 @@ def _provisioner_of(directory: str) -> str:
     return parts[-2] if len(parts) > 1 else ""
 
 
+def _proxy_for(ca: CaEnvironment, request: RehearsalRequest) -> str | None:
+    return proxy.proxy_for(ca.environment, request.identifier, ca.fetch_options.http_port)
+
+
 def _asked_name(request: RehearsalRequest, ca: CaEnvironment) -> str:
     needs_dot = ca.fetch_options.strict_fqdn and not request.identifier.endswith(".")
     return request.identifier + "." * needs_dot
@@ -246,10 +253,10 @@ def _libc_may_know_better(lookup: Lookup, ca: CaEnvironment) -> bool:
     return lookup.error is not None
 
 
-def _takes(one: TcpSocket, address: str, port: int) -> bool:
+def _takes(listening: TcpSocket, address: str, port: int) -> bool:
     """Whether a connection to this loopback address would be taken by this socket, which listens."""
     wild = ("::", "0.0.0.0")  # noqa: S104 - compared, not bound
-    return one.port == port and (one.address in (address, *wild) or address in wild)
+    return listening.port == port and (listening.address in (address, *wild) or address in wild)
 
 
 def stale_connections(
@@ -276,7 +283,7 @@ class _KnownAddresses:
         name = resolution.name.lower().removesuffix(".")
         known = self._by_name.setdefault(name, OrderedDict())
         self._by_name.move_to_end(name)
-        found = [one.address for one in (*resolution.addresses, *resolution.hosts)]
+        found = [item.address for item in (*resolution.addresses, *resolution.hosts)]
         for address in (*found, *(address for answer in resolution.dns for address in answer.addresses)):
             known[address] = None
             known.move_to_end(address)

@@ -43,7 +43,7 @@ def read_provisioner(proc: ProcFs, process: Process, name: str) -> Provisioner |
     if not isinstance(document, dict):
         return None
     authority = _table(document, "authority")
-    ours = next((one for one in _acme(authority) if one.get("name") == name), None)
+    ours = next((provisioner for provisioner in _acme(authority) if provisioner.get("name") == name), None)
     if authority.get("enableAdmin") and ours is None:
         return None  # its provisioners are in its database then
     is_loaded = state.changed_at is None or state.changed_at <= process.started_at
@@ -91,7 +91,9 @@ def _configuration(process: Process) -> str | None:
 def _acme(authority: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = authority.get("provisioners")
     return (
-        [one for one in found if isinstance(one, dict) and one.get("type") == "ACME"] if isinstance(found, list) else []
+        [entry for entry in found if isinstance(entry, dict) and entry.get("type") == "ACME"]
+        if isinstance(found, list)
+        else []
     )
 
 
@@ -114,8 +116,8 @@ def _lines(content: str, name: str) -> Iterator[tuple[str, int]]:
 
 def _unit_files(root: Path, unit: str) -> Iterator[str]:
     """The unit's file, then its drop-ins, in systemd's order."""
-    own = (f"{folder}/{unit}" for folder in _UNIT_FOLDERS)
-    file = next((path for path in own if read_within(root, path).content is not None), None)
+    unit_files = (f"{folder}/{unit}" for folder in _UNIT_FOLDERS)
+    file = next((path for path in unit_files if read_within(root, path).content is not None), None)
     if file is not None:
         yield file
     drop_ins = {
@@ -128,7 +130,7 @@ def _unit_files(root: Path, unit: str) -> Iterator[str]:
 
 def _folder(path: Path) -> list[Path]:
     try:
-        return [one for one in path.iterdir() if one.suffix == ".conf"]
+        return [file for file in path.iterdir() if file.suffix == ".conf"]
     except OSError:
         return []
 
@@ -140,7 +142,7 @@ def _table(document: Any, key: str) -> Mapping[str, Any]:
 
 def _texts(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
     found = document.get(key)
-    return tuple(one for one in found if isinstance(one, str)) if isinstance(found, list) else ()
+    return tuple(value for value in found if isinstance(value, str)) if isinstance(found, list) else ()
 
 
 CACHED_FOR = timedelta(seconds=5)  # Go keeps hosts, resolv.conf and nsswitch.conf for so long
@@ -261,9 +263,9 @@ class CaProcess:
     def _connections(self, process: Process) -> tuple[Connection, ...]:
         held = self._proc.socket_inodes(process.pid)
         return tuple(
-            Connection(address=one.peer_address, port=one.peer_port)
-            for one in self._proc.sockets("established", process.pid)
-            if one.inode in held
+            Connection(address=socket.peer_address, port=socket.peer_port)
+            for socket in self._proc.sockets("established", process.pid)
+            if socket.inode in held
         )
 
     def _settles_at(self, process: Process, states: Snapshot) -> datetime | None:

@@ -205,7 +205,7 @@ def _reordered(lookup: Lookup, order: tuple[str, ...]) -> Lookup:
     left = list(lookup.addresses)
     ordered: list[ResolvedAddress] = []
     for address in order:
-        found = next(one for one in left if one.address == address)
+        found = next(candidate for candidate in left if candidate.address == address)
         left.remove(found)
         ordered.append(found)
     return Lookup(
@@ -255,7 +255,7 @@ def read_files(root: Path, proc: ProcFs, pid: int | None = None) -> tuple[Resolv
     reader = proc.reader(pid) if pid is not None else None
     unreadable = tuple(path for path, state in states.items() if reader is not None and not reader.may_read(state))
     seen = {path: None if path in unreadable else state.content for path, state in states.items()}
-    around = {
+    surroundings = {
         path: Surroundings(
             pve_ignored=is_left_alone(root, path),
             target=states[path].target,
@@ -268,9 +268,9 @@ def read_files(root: Path, proc: ProcFs, pid: int | None = None) -> tuple[Resolv
         seen[RESOLV_CONF_FILE],
         seen[NSSWITCH_FILE],
         socket.gethostname(),
-        around[HOSTS_FILE],
+        surroundings[HOSTS_FILE],
     )
-    managers = find_managers(seen[RESOLV_CONF_FILE] or b"", around[RESOLV_CONF_FILE])
+    managers = find_managers(seen[RESOLV_CONF_FILE] or b"", surroundings[RESOLV_CONF_FILE])
     return msgspec.structs.replace(files, resolv_conf_managers=managers, unreadable=unreadable), states
 
 

@@ -29,6 +29,6 @@ async def fetch_roots(directory: str) -> list[bytes]:
     if reply.status != 200:
         raise ConnectionError(f"the CA at {host}:{port} does not give its roots: status {reply.status}")
     try:
-        return [one.public_bytes(Encoding.PEM) for one in x509.load_pem_x509_certificates(reply.body)]
+        return [root.public_bytes(Encoding.PEM) for root in x509.load_pem_x509_certificates(reply.body)]
     except ValueError as error:
         raise ConnectionError(f"the CA at {host}:{port} gives something else than its roots: {error}") from error

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import re
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -21,6 +21,7 @@ from certagent.domain.rehearsals import ACME_TLS_PORT, CHALLENGE_PATH, Attempt, 
 from certagent.domain.resolution.go import Lookup
 from certagent.system import http
 from certagent.vantage.dialer import Dialer, Trial, kind_of
+from certagent.vantage.proxy import proxy_for
 from certagent.vantage.rehearsal_limits import RehearsalLimits
 
 FETCHING_FOR = timedelta(
@@ -49,9 +50,8 @@ class FetchOptions(msgspec.Struct, frozen=True):
 class Http01Probe:
     """One rehearsal's fetch, within `fetching_for` from now. `look_up` resolves each hop's name as the CA would.
 
-    `proxy_for` gives the proxy that the CA uses for a name, a port and a scheme, or None; it is dialled by
-    `proxy_dialer`, because it is the CA's own setting, and nobody's who asked. A redirect to https is not followed
-    through one: that would be a tunnel.
+    `environment` is the CA's: a proxy that it names is dialled wherever it is, because it is the CA's own setting, and
+    nobody's who asked. A redirect to https is not followed through one: that would be a tunnel.
     """
 
     def __init__(
@@ -60,11 +60,10 @@ class Http01Probe:
         limits: RehearsalLimits,
         dialer: Dialer,
         fetching_for: timedelta = FETCHING_FOR,
-        proxy_for: Callable[[str, int, str], str | None] = lambda _name, _port, _scheme: None,
-        proxy_dialer: Dialer | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._proxy_for = proxy_for
-        self._proxy_dialer = proxy_dialer or dialer
+        self._environment = environment or {}
+        self._proxy_dialer = Dialer(lambda _address: True)
         self._look_up = look_up
         self._limits = limits
         self._dialer = dialer
@@ -74,7 +73,7 @@ class Http01Probe:
         """One attempt per address tried; the last one is the one that decides."""
         start = _challenge_url(request, options)
         failed, hop, reply = await self._get(start, lookup)
-        before = tuple(Attempt(hops=(one,)) for one in failed)
+        before = tuple(Attempt(hops=(tried,)) for tried in failed)
         if hop is None:
             return before
         hops = [hop]
@@ -115,7 +114,7 @@ class Http01Probe:
         return None if lookup.addresses else _hop(url, error="unresolved", errno=lookup.error)
 
     def _proxy(self, parts: SplitResult) -> str | None:
-        return self._proxy_for(parts.hostname or "", _port(parts), parts.scheme)
+        return proxy_for(self._environment, parts.hostname or "", _port(parts), parts.scheme)
 
     async def _get(self, url: str, lookup: Lookup) -> tuple[list[Hop], Hop | None, http.Reply | None]:
         """(addresses that failed, the hop of the one that was connected, its reply)."""

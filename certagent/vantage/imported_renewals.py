@@ -62,7 +62,7 @@ def read_renewals(path: Path) -> list[ImportedRenewal]:
     if path.is_dir():
         certbot = sorted((path / "renewal").glob("*.conf"))
         lego = sorted([*path.glob("certificates/*.json"), *path.glob("*.json")])
-        found = [*(_of_certbot(file) for file in certbot), *(one for file in lego for one in _of_lego(file))]
+        found = [*(_of_certbot(file) for file in certbot), *(renewal for file in lego for renewal in _of_lego(file))]
         if not found:
             raise ValueError(f"{path} holds neither certbot's renewal/*.conf nor lego's certificates/*.json")
         return found

@@ -39,7 +39,7 @@ class NameserverObserver:
 
     def observe(self) -> NameserverObservation | None:
         """What it was told; None where no dnsmasq answers on port 53."""
-        running = next((one for one in self._proc.processes("dnsmasq") if _is_on_port(one)), None)
+        running = next((process for process in self._proc.processes("dnsmasq") if _is_on_port(process)), None)
         if running is not None:
             self._arguments = running.command[1:]
         if self._arguments is None:
@@ -50,8 +50,8 @@ class NameserverObserver:
     def _read(self, arguments: tuple[str, ...]) -> Dnsmasq:
         """Its arguments, then its file, then whatever that names; each file once."""
         found = list(read_arguments(arguments))
-        files = [one.value for one in found if one.key == "conf-file"] or [_CONFIGURATION]
-        files += [path for one in found if one.key == "conf-dir" for path in self._folder(one.value)]
+        files = [setting.value for setting in found if setting.key == "conf-file"] or [_CONFIGURATION]
+        files += [path for setting in found if setting.key == "conf-dir" for path in self._folder(setting.value)]
         read: list[str] = []
         while files and len(read) < _MOST_FILES:
             path = files.pop(0)
@@ -59,7 +59,7 @@ class NameserverObserver:
                 continue
             read.append(path)
             inside = list(read_settings(read_within(self._root, path).content or b"", path))
-            files += [more for one in inside for more in self._named_by(one)]
+            files += [more for setting in inside for more in self._named_by(setting)]
             found += inside
         return Dnsmasq(settings=tuple(found), files=tuple(read))
 
@@ -71,10 +71,10 @@ class NameserverObserver:
     def _folder(self, value: str) -> list[str]:
         """The files of `conf-dir=FOLDER[,*.SUFFIX|,.SUFFIX...]`: with a star only those, without all but those."""
         folder, *patterns = value.split(",")
-        only = [one[1:] for one in patterns if one.startswith("*")]
-        never = [one for one in patterns if one and not one.startswith("*")]
+        only = [pattern[1:] for pattern in patterns if pattern.startswith("*")]
+        never = [pattern for pattern in patterns if pattern and not pattern.startswith("*")]
         try:
-            names = sorted(one.name for one in (self._root / folder.strip("/")).iterdir() if one.is_file())
+            names = sorted(file.name for file in (self._root / folder.strip("/")).iterdir() if file.is_file())
         except OSError:
             return []
         return [
@@ -86,11 +86,11 @@ class NameserverObserver:
         ]
 
     def _hosts(self, configuration: Dnsmasq) -> Iterator[tuple[str, Hosts]]:
-        own = () if configuration.first("no-hosts") else (HOSTS_FILE,)
-        for path in (*own, *(one.value for one in configuration.all("addn-hosts"))):
+        own_hosts = () if configuration.first("no-hosts") else (HOSTS_FILE,)
+        for path in (*own_hosts, *(setting.value for setting in configuration.all("addn-hosts"))):
             yield path, parse_hosts(read_within(self._root, path).content)
 
 
 def _is_on_port(process: Process) -> bool:
-    ports = [one.value for one in read_arguments(process.command[1:]) if one.key == "port"]
+    ports = [argument.value for argument in read_arguments(process.command[1:]) if argument.key == "port"]
     return not ports or ports[-1] == _PORT

@@ -60,9 +60,9 @@ class NodeVantage:
 
     def listeners(self) -> tuple[ListeningSocket, ...]:
         """Who listens where."""
-        own = os.getpid()
+        own_pid = os.getpid()
         return tuple(
-            ListeningSocket(one.address, one.port, owner.name, owner.pid == own)
+            ListeningSocket(one.address, one.port, owner.name, owner.pid == own_pid)
             if owner is not None
             else ListeningSocket(one.address, one.port)
             for one, owner in self._listening()
@@ -126,9 +126,9 @@ class NodeVantage:
         return await self._reads.run_shared(what, partial(asyncio.to_thread, read), apart=_READS_APART)
 
     def _listening(self) -> list[tuple["_Socket", Process | None]]:
-        sockets = [_Socket(one.address, one.port, one.inode) for one in self._proc.sockets("listen")]
-        owners = self._proc.owners(frozenset(one.inode for one in sockets))
-        return [(one, owners.get(one.inode)) for one in sockets]
+        sockets = [_Socket(found.address, found.port, found.inode) for found in self._proc.sockets("listen")]
+        owners = self._proc.owners(frozenset(found.inode for found in sockets))
+        return [(found, owners.get(found.inode)) for found in sockets]
 
 
 async def ask_libc(name: str) -> LibcAnswer:

@@ -8,6 +8,7 @@ import msgspec
 
 NGINX = Path("/etc/nginx/nginx.conf")
 LARGEST_FILE = 1024 * 1024
+_CHALLENGES = {"httpChallenge": "http-01", "tlsChallenge": "tls-alpn-01", "dnsChallenge": "dns-01"}
 TRAEFIK = (Path("/etc/traefik/traefik.yml"), Path("/etc/traefik/traefik.yaml"))
 
 _HOST_RULE = re.compile(r"Host\(([^)]*)\)")
@@ -29,6 +30,7 @@ class TraefikProvider(msgspec.Struct, frozen=True, kw_only=True):
     dynamic: Path
     names: tuple[str, ...]
     has_own_acme: bool
+    challenge: str = "http-01"  # by which its own ACME proves the names; http-01 also where its resolvers differ
 
 
 def find_nginx(configuration: Path = NGINX) -> list[NginxPair]:
@@ -64,8 +66,16 @@ def find_traefik(configurations: tuple[Path, ...] = TRAEFIK) -> TraefikProvider 
                 dynamic=folder,
                 names=tuple(dict.fromkeys(name for file in sorted(folder.glob("*.y*ml")) for name in _hosts(file))),
                 has_own_acme="certificatesResolvers" in static,
+                challenge=_challenge(static.get("certificatesResolvers")),
             )
     return None
+
+
+def _challenge(resolvers: Any) -> str:
+    tables = list(resolvers.values()) if isinstance(resolvers, dict) else []
+    acme = [table.get("acme") for table in tables if isinstance(table, dict)]
+    used = {_CHALLENGES[key] for table in acme if isinstance(table, dict) for key in _CHALLENGES if key in table}
+    return used.pop() if len(used) == 1 else "http-01"
 
 
 def _servers(blocks: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

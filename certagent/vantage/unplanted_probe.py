@@ -5,7 +5,6 @@ It cannot prove that a challenge gets through: for that somebody has to plant on
 
 import secrets
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import msgspec
 
@@ -80,8 +79,7 @@ class UnplantedProbe:
             session.look_up,
             self._limits,
             dialer,
-            proxy_for=partial(proxy.proxy_for, self._environment),
-            proxy_dialer=Dialer(lambda _address: True),
+            environment=self._environment,
         )
         return await fetch.attempts(request, lookup, self._options)
 

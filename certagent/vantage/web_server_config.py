@@ -37,15 +37,15 @@ class WebServerConfigs:
 
     def observe(self, name: str) -> tuple[WebServerObservation, ...]:
         """What each web server here does on port 80 with the challenge of `name`."""
-        looks = []
+        observations = []
         with self._reading:  # who comes second finds it read
             directives = self._read_nginx() if self._nginx_path.is_file() else None
             configuration = self._read_traefik()
         if directives is not None:
-            looks.append(nginx.judge(directives, name.lower()))
+            observations.append(nginx.judge(directives, name.lower()))
         if configuration is not None:
-            looks.append(traefik.judge(configuration, name.lower()))
-        return tuple(look for look in looks if look is not None)
+            observations.append(traefik.judge(configuration, name.lower()))
+        return tuple(observation for observation in observations if observation is not None)
 
     def _read_nginx(self) -> tuple[Directive, ...]:
         stamp, directives = self._nginx
@@ -86,8 +86,10 @@ def _decided_by(nginx: Path) -> list[Path]:
     for file in files:  # which grows meanwhile
         for pattern in _INCLUDE.findall("\n".join(line.partition("#")[0] for line in _lines(file))):
             path = nginx.parent / pattern
-            folder = next((one for one in path.parents if not _GLOB.search(str(one))), path)
-            files += [one for one in _matching(path, folder) if one not in files][: max(0, _MOST_FILES - len(files))]
+            folder = next((parent for parent in path.parents if not _GLOB.search(str(parent))), path)
+            files += [match for match in _matching(path, folder) if match not in files][
+                : max(0, _MOST_FILES - len(files))
+            ]
             folders.append(folder)
     return [*files, *folders]
 
@@ -119,33 +121,38 @@ def read_traefik(static: Path) -> Configuration:
     document = load_yaml(static)
     files = _dynamic_files(document)
     dynamic = [(file, load_yaml(file)) for file in files]
-    sections = [(file, table_of(table_of(one, "http"), kind), kind) for file, one in dynamic for kind in _KINDS]
+    sections = [
+        (file, table_of(table_of(settings, "http"), kind), kind) for file, settings in dynamic for kind in _KINDS
+    ]
     return Configuration(
         entry_points=tuple(_entry_points(static, document)),
         challengers=tuple(_challengers(static, document)),
         resolvers=tuple(name for name, _ in _tables(table_of(document, "certificatesResolvers"))),
         routers=tuple(
-            _router(f, name, one) for f, table, kind in sections if kind == "routers" for name, one in _tables(table)
+            _router(f, name, settings)
+            for f, table, kind in sections
+            if kind == "routers"
+            for name, settings in _tables(table)
         ),
         middlewares={
-            name: _middleware(f, one)
+            name: _middleware(f, settings)
             for f, table, kind in sections
             if kind == "middlewares"
-            for name, one in _tables(table)
-            if one
+            for name, settings in _tables(table)
+            if settings
         },
         services={
-            name: tuple(_servers(f, one))
+            name: tuple(_servers(f, settings))
             for f, table, kind in sections
             if kind == "services"
-            for name, one in _tables(table)
+            for name, settings in _tables(table)
         },
         renaming={
             name: place_of(f, balancer, "passHostHeader")
             for f, table, kind in sections
             if kind == "services"
-            for name, one in _tables(table)
-            if (balancer := table_of(one, "loadBalancer")).get("passHostHeader") is False
+            for name, settings in _tables(table)
+            if (balancer := table_of(settings, "loadBalancer")).get("passHostHeader") is False
         },
     )
 
@@ -154,11 +161,11 @@ _KINDS = ("routers", "middlewares", "services")
 
 
 def _entry_points(file: Path, document: Any) -> Iterator[EntryPoint]:
-    for name, one in _tables(table_of(document, "entryPoints")):
-        redirections = table_of(table_of(one, "http"), "redirections")
+    for name, settings in _tables(table_of(document, "entryPoints")):
+        redirections = table_of(table_of(settings, "http"), "redirections")
         redirects = place_of(file, redirections, "entryPoint") if "entryPoint" in redirections else None
         try:
-            port = traefik.port_of(str(one.get("address", "")))
+            port = traefik.port_of(str(settings.get("address", "")))
         except ValueError:
             port = None
         yield EntryPoint(name=name, port=port, redirects=redirects)
@@ -172,19 +179,19 @@ def _challengers(file: Path, document: Any) -> Iterator[Named]:
             yield Named(str(challenge["entryPoint"]), place_of(file, acme, "httpChallenge"))
 
 
-def _router(file: Path, name: str, one: Any) -> Router:
-    service = one.get("service")
-    priority = one.get("priority")
+def _router(file: Path, name: str, settings: Any) -> Router:
+    service = settings.get("service")
+    priority = settings.get("priority")
     return Router(
         name=name,
-        rule=str(one.get("rule", "")),
-        place=place_of(file, one, "rule") if "rule" in one else Place(file=str(file)),
-        entry_points=tuple(_named(file, one, "entryPoints")),
-        middlewares=tuple(_named(file, one, "middlewares")),
-        service=Named(str(service), place_of(file, one, "service")) if service else None,
+        rule=str(settings.get("rule", "")),
+        place=place_of(file, settings, "rule") if "rule" in settings else Place(file=str(file)),
+        entry_points=tuple(_named(file, settings, "entryPoints")),
+        middlewares=tuple(_named(file, settings, "middlewares")),
+        service=Named(str(service), place_of(file, settings, "service")) if service else None,
         priority=priority if isinstance(priority, int) else None,
-        has_tls="tls" in one,
-        resolver=_resolver(file, table_of(one, "tls")),
+        has_tls="tls" in settings,
+        resolver=_resolver(file, table_of(settings, "tls")),
     )
 
 
@@ -192,15 +199,15 @@ def _resolver(file: Path, tls: Any) -> Named | None:
     return Named(str(tls["certResolver"]), place_of(file, tls, "certResolver")) if "certResolver" in tls else None
 
 
-def _middleware(file: Path, one: Any) -> Middleware:
-    kind = next(iter(one))
-    headers = table_of(table_of(one, "headers"), "customRequestHeaders")
+def _middleware(file: Path, settings: Any) -> Middleware:
+    kind = next(iter(settings))
+    headers = table_of(table_of(settings, "headers"), "customRequestHeaders")
     host = next((place_of(file, headers, header) for header in headers if str(header).lower() == "host"), None)
-    return Middleware(kind=str(kind), place=place_of(file, one, kind), host=host)
+    return Middleware(kind=str(kind), place=place_of(file, settings, kind), host=host)
 
 
-def _servers(file: Path, one: Any) -> Iterator[Named]:
-    servers = table_of(one, "loadBalancer").get("servers")
+def _servers(file: Path, settings: Any) -> Iterator[Named]:
+    servers = table_of(settings, "loadBalancer").get("servers")
     for server in servers if isinstance(servers, list) else ():
         if isinstance(server, dict) and "url" in server:
             yield Named(str(server["url"]), place_of(file, server, "url"))
@@ -230,9 +237,9 @@ def table_of(document: Any, key: str) -> Any:
 
 
 def _tables(document: Any) -> Iterator[tuple[str, Any]]:
-    for name, one in document.items():
-        if isinstance(one, dict):
-            yield str(name), one
+    for name, settings in document.items():
+        if isinstance(settings, dict):
+            yield str(name), settings
 
 
 def dynamic_files(static: Path) -> list[Path]:

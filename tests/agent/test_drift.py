@@ -17,7 +17,7 @@ from certagent.domain.findings import Severity
 from certagent.domain.reports import Outcome, Report, Trigger
 from certagent.proof import Prover
 from certagent.reporting import Spool
-from certagent.state import Last, RunRecord, State
+from certagent.state import LastRun, RunRecord, State
 from certagent.vantage.configured_certificates import ConfiguredCertificates
 from tests.agent.context import make_context
 from tests.certificates import Authority
@@ -102,7 +102,7 @@ class _House:
         """It is proven, and the run over."""
         self.clock.move(timedelta(seconds=1))
         self.folder.set_proven(self.live.number)
-        self.folder.end_run(Last(outcome=Outcome.DONE, at=self.clock.now()))
+        self.folder.end_run(LastRun(outcome=Outcome.DONE, at=self.clock.now()))
 
     async def reported_of_web_servers(self, trigger: Trigger) -> list[list[str]]:
         """The codes of each report about what else is configured here."""
@@ -125,17 +125,17 @@ def house(tmp_path: Path) -> _House:
 async def test_what_somebody_else_put_there_is_reported(house: _House) -> None:
     """Nobody renews, and another pair is live than the proven one."""
     house.live = house.renew()
-    house.folder.end_run(Last(outcome=Outcome.FAILED, at=house.clock.now()))
+    house.folder.end_run(LastRun(outcome=Outcome.FAILED, at=house.clock.now()))
     assert await house.reported() == ["deploy.drift"]
 
 
 async def test_at_a_start_those_that_are_well_are_one_report(house: _House) -> None:
     """Which clears what the last start still had against them; one that is not well has its own."""
-    house.folder.end_run(Last(outcome=Outcome.DONE, at=house.clock.now()))
+    house.folder.end_run(LastRun(outcome=Outcome.DONE, at=house.clock.now()))
     look = await house.monitor.observe(CERTIFICATE)
     others = [msgspec.structs.replace(look, name=name, after=None) for name in ("a", "b", "c")]
     house.live = house.renew()
-    house.folder.end_run(Last(outcome=Outcome.FAILED, at=house.clock.now()))
+    house.folder.end_run(LastRun(outcome=Outcome.FAILED, at=house.clock.now()))
     await house.monitor.report([others[0], await house.monitor.observe(CERTIFICATE), *others[1:]], Trigger.START)
     drifted, well = house.spool.next_batch(100)
     assert (drifted.certificate, drifted.outcome) == (CERTIFICATE.name, Outcome.FOUND)
@@ -161,7 +161,7 @@ async def test_what_is_wrong_now_is_found_again_and_again(house: _House) -> None
     """Graded, for whoever asks, although it was told; nothing while a renewal is at work."""
     house.live = house.renew()
     assert house.monitor.findings([await house.monitor.observe(CERTIFICATE)]) == []
-    house.folder.end_run(Last(outcome=Outcome.FAILED, at=house.clock.now()))
+    house.folder.end_run(LastRun(outcome=Outcome.FAILED, at=house.clock.now()))
     await house.reported()
     for _ in range(2):
         (finding,) = house.monitor.findings([await house.monitor.observe(CERTIFICATE)])

@@ -156,6 +156,14 @@ async def test_without_an_authority_the_outcome_is_unavailable_and_says_why(coll
         assert "lost its connection" in asked.result()[1]["reason"]
 
 
+async def test_an_unavailable_rehearsal_is_of_the_challenge_that_was_asked(collector: Collector) -> None:
+    """Nobody is connected."""
+    await collector.introduce()
+    request = msgspec.structs.replace(REQUEST, challenge="tls-alpn-01")
+    _, document = await collector.post("/v1/rehearsals", request, "lxc102")
+    assert (document["outcome"], document["challenge"]) == ("unavailable", "tls-alpn-01")
+
+
 async def test_an_ordinary_agent_is_never_asked_to_rehearse(collector: Collector) -> None:
     """The role belongs to the token."""
     await collector.introduce()

@@ -95,6 +95,8 @@ async def test_nobody_reads_without_a_token(collector: Collector) -> None:
     assert (status, document["title"]) == (401, "Unauthorized")
     async with collector.session(None) as session, session.get("/readyz") as response:
         assert (response.status, await response.text()) == (200, "ok\n")
+    async with collector.session(None) as session, session.post("/readyz") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD")
 
 
 async def test_everything_that_is_described_is_served_to_whom_it_says(collector: Collector) -> None:

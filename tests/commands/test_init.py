@@ -98,6 +98,26 @@ def test_traefiks_own_acme_is_watched_and_its_folder_left_alone(house: Path) -> 
     assert command.CHALLENGE_YAML not in command.render(document)
 
 
+@pytest.mark.parametrize(
+    ("resolvers", "challenge"),
+    [
+        ("{step: {acme: {tlsChallenge: {}}}}", "tls-alpn-01"),
+        ("{step: {acme: {dnsChallenge: {provider: x}}}}", "dns-01"),
+        ("{step: {acme: {httpChallenge: {entryPoint: web}}}}", "http-01"),
+        ("{a: {acme: {tlsChallenge: {}}}, b: {acme: {dnsChallenge: {}}}}", "http-01"),
+        ("{a: nonsense, b: {acme: nonsense}}", "http-01"),
+        ("nonsense", "http-01"),
+    ],
+)
+def test_traefiks_own_acme_is_watched_by_its_own_challenge(house: Path, resolvers: str, challenge: str) -> None:
+    """As its resolvers say; nobody is asked on port 80 for what is proven otherwise."""
+    with (house / "traefik.yml").open("a") as file:
+        file.write(f"\ncertificatesResolvers: {resolvers}\n")
+    command.init(_wish(house), _nobody, write=True)
+    traefik = load_agent(house / "agent.toml").certificate[1]
+    assert (traefik.manage, traefik.challenge) == (False, challenge)
+
+
 def test_certbots_renewals_are_imported_to_be_watched(house: Path) -> None:
     """Files that a real certbot made; the names come from the certificate. It renews until a person says otherwise."""
     wish = _wish(house, imports=(RECORDED / "letsencrypt",))

@@ -136,7 +136,7 @@ def test_trace_beside_the_ca_is_the_cas_own_view(seen: Any) -> None:
     """Its own nsswitch.conf decides; where no CA runs, or the collector does not answer, that is said."""
     blind, poisoned, dns_first = (seen["traced_beside"][name] for name in ("blind", "poisoned", "dns_first"))
     assert blind["document"]["source"]["vantage"] == "client"
-    assert "the CA's own view is not to be had: no process named 'stage-ca'" in blind["document"]["source"]["reason"]
+    assert "the CA's own view is unavailable: no process named 'stage-ca'" in blind["document"]["source"]["reason"]
     assert (poisoned["status"], poisoned["document"]["source"]["vantage"]) == (4, "authority"), poisoned
     assert "the collector at https://127.0.0.1:1 cannot be reached" in poisoned["document"]["source"]["reason"]
     assert poisoned["document"]["culprit"]["line"] == 3

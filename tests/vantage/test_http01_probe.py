@@ -8,7 +8,6 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from certagent.domain.resolution.go import Lookup
 from certagent.vantage.authority_vantage import judge
 from certagent.vantage.dialer import Dialer
 from certagent.vantage.http01_probe import FetchOptions, Http01Probe
-from certagent.vantage.proxy import proxy_for
 from certagent.vantage.rehearsal_limits import RehearsalLimits, is_on_the_network
 from tests.certificates import Authority
 
@@ -106,7 +104,7 @@ class Town:
         )
         dialer = Dialer(may_connect, listens, timedelta(seconds=connecting_for))
         bound = timedelta(seconds=self.fetching_for)
-        fetch = Http01Probe(self.look_up, rules, dialer, bound, proxy_for=partial(proxy_for, environment or {}))
+        fetch = Http01Probe(self.look_up, rules, dialer, bound, environment)
         return await fetch.attempts(REQUEST, await self.look_up(NAME), FetchOptions(self.http_port, strict_fqdn))
 
 

@@ -113,7 +113,7 @@ class Dns01Program:
         """What earlier runs left."""
         if self._left_over is None:
             self._left_over = await asyncio.to_thread(self._journal.load)
-        self._left_over = tuple([one for one in self._left_over if await self._run("cleanup", one)])
+        self._left_over = tuple([record for record in self._left_over if await self._run("cleanup", record)])
 
     async def _keep(self, presented: dict[str, HookRecord]) -> None:
         await asyncio.to_thread(self._journal.save, (*(self._left_over or ()), *presented.values()))

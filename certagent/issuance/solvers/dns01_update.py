@@ -143,14 +143,16 @@ class Dns01Updater:
         until = self._clock.monotonic() + spreading_for.total_seconds()
         while True:
             seen = await asyncio.gather(*(self._ask(server, publication.name, text) for server in servers))
-            behind = [one for one in seen if not one.matched and one.status not in ("timeout", "unreachable")]
+            behind = [
+                answer for answer in seen if not answer.matched and answer.status not in ("timeout", "unreachable")
+            ]
             if not behind or self._clock.monotonic() > until:
                 break
             await self._clock.sleep(PAUSE_SECONDS)
         now = await find_zone(settings.server, publication.name, ASKING_FOR, settings.port)
-        own = sum(record.name == publication.name for record in self._written.values())
+        written = sum(record.name == publication.name for record in self._written.values())
         return msgspec.structs.replace(
-            publication, servers=tuple(seen), serial=now.serial, strangers=max(0, seen[0].records - own)
+            publication, servers=tuple(seen), serial=now.serial, strangers=max(0, seen[0].records - written)
         )
 
     async def _ask(self, server: str, name: str, text: str) -> TxtAnswer:
@@ -177,10 +179,10 @@ class Dns01Updater:
         """Remove what earlier runs left in that zone; how many."""
         if self._left_over is None:
             self._left_over = await asyncio.to_thread(self._journal.load)
-        ours = [one for one in self._left_over if (one.server, one.zone) == (self._settings.server, zone)]
-        gone = [one for one in ours if (await self._update(one, add=False)).error is None]
-        self._left_over = tuple(one for one in self._left_over if one not in gone)
-        return len(gone)
+        ours = [record for record in self._left_over if (record.server, record.zone) == (self._settings.server, zone)]
+        removed = [record for record in ours if (await self._update(record, add=False)).error is None]
+        self._left_over = tuple(record for record in self._left_over if record not in removed)
+        return len(removed)
 
     async def _keep(self, written: dict[str, WrittenRecord]) -> None:
         await asyncio.to_thread(self._journal.save, (*(self._left_over or ()), *written.values()))

@@ -298,7 +298,7 @@ class TlsAlpn01Responder(ResponderServer):
     def _presented(self, name: str) -> _PlantedCertificate | None:
         """What is presented under that name now: the order's, else the rehearsal's that came last."""
         now = self._clock.monotonic()
-        planted = [one for one in self._planted.values() if one.server_name == name and one.until > now]
+        planted = [held for held in self._planted.values() if held.server_name == name and held.until > now]
         return min(reversed(planted), key=lambda one: one.rank, default=None)
 
     def _choose(self, connection: ssl.SSLObject, name: str | None) -> int | None:
