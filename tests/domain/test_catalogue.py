@@ -1,6 +1,8 @@
 """The catalogue: complete, graded as the policy's file says, and its sentences follow from plain facts."""
 
+import ast
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,7 +14,15 @@ from certagent.domain.catalogue.examples import SAMPLES, example_in
 from certagent.domain.catalogue.order_codes import SHARED
 from certagent.domain.catalogue.templates import KINDS, expand
 from certagent.domain.findings import Culprit, Severity, Vantage
+from certagent.domain.probe_errors import DnsStatus
+from certagent.domain.resolution.file_formats import HostsProblem
 
+HOUSE = Path(__file__).parents[2] / "certagent"
+TREES = {
+    path.relative_to(HOUSE): ast.parse(path.read_text(encoding="utf-8"))
+    for path in HOUSE.rglob("*.py")
+    if path.parent.name != "catalogue" or path.stem == "__init__"
+}
 _STARTS = (
     "chmod ",
     "dnsmasq ",
@@ -120,3 +130,26 @@ def test_traits_are_what_blocks_and_caps() -> None:
     )
     assert has_trait("http01.something_new", Trait.PATH)
     assert not has_trait("new.layer", Trait.PATH)
+
+
+def _literals() -> set[str]:
+    nodes = (node for tree in TREES.values() for node in ast.walk(tree))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def test_no_finding_is_built_by_hand() -> None:
+    """One constructor, so that no sentence is written anywhere else."""
+    makers = {
+        str(path)
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding"
+    }
+    assert makers == {"domain/catalogue/__init__.py"}
+
+
+def test_every_code_and_every_situation_is_concluded_somewhere() -> None:
+    """Those that are composed of what was observed are `dns.` and a status."""
+    literals = _literals() | {f"dns.{status}" for status in DnsStatus} | {problem.value for problem in HostsProblem}
+    assert set(CATALOGUE) <= literals
+    assert {name for _, name in SITUATIONS if name} | set(SHARED) <= literals
