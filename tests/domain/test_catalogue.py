@@ -10,7 +10,7 @@ import pytest
 from certagent.config import load_policy
 from certagent.domain import catalogue
 from certagent.domain.catalogue import CATALOGUE, Trait, codes_with, facts_in, has_trait, layer_of, render
-from certagent.domain.catalogue.examples import SAMPLES, example_in
+from certagent.domain.catalogue.examples import SAMPLES, example_in, samples_of
 from certagent.domain.catalogue.order_codes import SHARED
 from certagent.domain.catalogue.templates import KINDS, expand
 from certagent.domain.findings import Culprit, Severity, Vantage
@@ -24,6 +24,7 @@ TREES = {
     if path.parent.name != "catalogue" or path.stem == "__init__"
 }
 _STARTS = (
+    "/",
     "chmod ",
     "dnsmasq ",
     "libc ",
@@ -55,7 +56,7 @@ def test_a_situation_s_sentences_are_whole(code: str, name: str) -> None:
     situation = CATALOGUE[code].situations[name]
     used = facts_in(situation.explanation) | facts_in(situation.fix or "")
     assert used <= set(KINDS)
-    facts = {**SAMPLES, **CATALOGUE[code].sample}
+    facts = samples_of(CATALOGUE[code])
     for text in (example_in(CATALOGUE[code], situation), expand(situation.fix or "Nothing.", facts)):
         assert "(unknown)" not in text, text
         assert not re.search(r" '|[{}\[\]]|  ", text), text

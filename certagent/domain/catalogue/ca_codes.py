@@ -7,7 +7,7 @@ FATAL, ERROR, WARN, INFO = Severity
 
 _UNUSABLE = Trait.NODE_WIDE | Trait.CA_UNUSABLE | Trait.OWN_INABILITY | Trait.BLOCKS_RENEWAL
 _REFUSES = Trait.NODE_WIDE | Trait.BLOCKS_ORDER
-_CANNOT_USE = "{reporter} cannot use the CA at {url} ({place}): {error}."
+_CANNOT_USE = "{reporter} cannot use the CA at {url}, which leads to {place}: {error}."
 _START = "Start the CA, or fix the route to it; every order waits for this."
 _CHANGE = "Change line {line} of {file} on {node}, and restart the CA."
 
@@ -185,7 +185,7 @@ ENTRIES = (
         meaning="This node's clock and the CA's clock differ by more than a minute.",
         cause="Time synchronization is off on one of them.",
         action="Correct the wrong clock.",
-        explanation="The clocks of {reporter} and of the CA ({place}) differ by {seconds} s; [is_ahead?the CA]"
+        explanation="The clocks of {reporter} and of the CA at {place} differ by {seconds} s; [is_ahead?the CA]"
         "[!is_ahead?{reporter}] is ahead. Certificates may be not yet valid, or already expired.",
         fix="Find out which clock is wrong (timedatectl), and correct it.",
     ),

@@ -109,7 +109,7 @@ ENTRIES = (
         cause="It is down, or port 53 over TCP is blocked.",
         action="Start it; allow TCP to port 53.",
         traits=Trait.OWN_INABILITY,
-        explanation=_UNWRITTEN + "nothing answers at {place} ({said}).",
+        explanation=_UNWRITTEN + "nothing answers at {place}: {said}.",
         fix="Start the nameserver at {server}, or fix the route to it (port 53, UDP and TCP).",
     ),
     entry(

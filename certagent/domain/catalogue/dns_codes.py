@@ -108,7 +108,7 @@ ENTRIES = (
         meaning="The name resolves to a loopback address at the CA, so the CA connects to itself.",
         cause="Debian's 127.0.1.1 line, or a line that was copied from another node.",
         action="Remove the name from the 127.x line.",
-        explanation="The CA on {node} connects to itself ({place}) for {name}, because line {line} of {file} says so"
+        explanation="The CA on {node} connects to itself, at {place}, for {name}, because line {line} of {file} says so"
         "[answers?; DNS says {answers}][!answers?; DNS has no address for it].",
         fix=_REMOVE_HOSTS_LINE,
         variants={

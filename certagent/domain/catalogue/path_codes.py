@@ -208,7 +208,7 @@ ENTRIES = (
         meaning="Some rehearsals fail and others pass, although nothing was changed.",
         cause="Something is overloaded, restarts, or shares the address.",
         action="Check what restarts or is overloaded.",
-        explanation="{failed} of the last {count} rehearsals of {identifier} failed at {place} ({trouble}), and the"
+        explanation="{failed} of the last {count} rehearsals of {identifier} failed ({trouble}) at {place}, and the"
         " others passed:"
         " the path is intermittent.",
         fix="Check what is overloaded, restarts, or shares that address.",
