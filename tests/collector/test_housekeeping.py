@@ -208,7 +208,7 @@ async def test_what_most_agents_say_of_the_ca_is_borne_out(world: World) -> None
         await world.sweep("lxc101", "lxc102", "lxc103")
         (incident,) = (await world.store.read(list_incidents, None, 9)).items
         assert (incident.code, incident.confirmed) == ("ca.root_changed", counted)
-    assert incident.explanation.startswith("2 of 2 agents say the same.")
+    assert incident.explanation.startswith("2 of 2 agents report the same.")
     assert await world.said() == ["opened"]
 
 
