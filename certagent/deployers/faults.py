@@ -5,8 +5,9 @@ from pathlib import Path
 
 import msgspec
 
+from certagent.config import split_endpoint
 from certagent.deployers.target import Target
-from certagent.domain.deployments import EndpointProof, Fault, Proof, ServedAs, split_endpoint
+from certagent.domain.deployments import EndpointProof, Fault, Proof, ServedAs
 from certagent.system.files import UnknownOwnerError
 from certagent.system.procfs import ProcFs
 
