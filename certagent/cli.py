@@ -152,6 +152,20 @@ def lint(hosts: Path | None, resolv_conf: Path | None, nsswitch: Path | None, pa
 
 
 @commands.command()
+@click.argument("code", required=False)
+@click.option("--all", "is_all", is_flag=True, help="Every code.")
+@answers(None)
+def explain(code: str | None, is_all: bool) -> Answer:
+    """Explain the finding CODE: what it means, its usual cause, what to do, and an example."""
+    from certagent.commands import explain as command
+
+    if (code is None) is not is_all:
+        raise click.UsageError("give a code, or --all")
+    with usage_errors():
+        return answer_of(command, command.explain_all() if code is None else command.explain(code))
+
+
+@commands.command()
 @click.argument("name")
 @click.option("--hosts", type=EXISTING_FILE, help="Proposed replacement for /etc/hosts.")
 @click.option("--resolv-conf", type=EXISTING_FILE, help="Proposed replacement for /etc/resolv.conf.")

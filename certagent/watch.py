@@ -29,8 +29,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
-from certagent.domain.file_diff import Contents, compare
-from certagent.domain.reports import FileChange
+from certagent.domain.reports import Contents, FileChange, compare
 from certagent.system.mounts import watch_mounts
 from certagent.system.procfs import read_within
 

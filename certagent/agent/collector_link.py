@@ -11,8 +11,9 @@ import aiohttp
 
 from certagent.agent.context import AgentContext
 from certagent.agent.lifecycle import Lifecycle
+from certagent.domain import catalogue
 from certagent.domain.backoff import Backoff
-from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.findings import Culprit, Vantage
 from certagent.domain.link_messages import (
     Accepted,
     Answer,
@@ -125,13 +126,12 @@ class CollectorLink:
                 return ask
 
     def _report_refused(self, refused: Refused) -> None:
-        finding = Finding(
-            code="channel.refused_question",
+        finding = catalogue.finding(
+            "channel.refused_question",
             vantage=Vantage.PEER,
             reporter=self._context.node,
-            explanation=f"The collector asked for what this agent does not do: {refused.reason}",
             culprit=Culprit(role="collector"),
-            fix="See whether the collector is newer than this agent, or not what it seems.",
+            said=refused.reason,
         )
         reporter = self._context.reporter
         run = reporter.begin(RunKind.INVENTORY, Trigger.REQUEST)

@@ -12,6 +12,7 @@ from certagent.agent.context import AgentContext
 from certagent.config import CertificateSection, DeployTarget
 from certagent.deployers.deploy import Deployer, make_target
 from certagent.deployers.target import Target
+from certagent.domain import catalogue
 from certagent.domain.deployments import Deployment, Fault, Generation, Proof
 from certagent.domain.diagnosis.drift import LiveTarget
 from certagent.domain.findings import Culprit, Finding, Vantage
@@ -120,12 +121,12 @@ class CertificateLocks:
 
 
 def _two_owners(node: str, certificate: CertificateSection, owner: str) -> Finding:
-    return Finding(
-        code="cert.two_owners",
-        identifier=certificate.identifiers[0],
+    return catalogue.finding(
+        "cert.two_owners",
         vantage=Vantage.STATIC,
         reporter=node,
-        explanation=f"{owner} looks after {certificate.name} already: this one leaves it alone until that one ends.",
+        identifier=certificate.identifiers[0],
         culprit=Culprit(node=node),
-        fix=f"Remove {certificate.name} from one of the two configurations, or set `manage = false` there.",
+        holder=owner,
+        certificate=certificate.name,
     )

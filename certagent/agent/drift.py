@@ -15,10 +15,9 @@ from certagent.agent.deployment import DeploymentService
 from certagent.config import CertificateSection, TraefikTarget
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, ServedAs
-from certagent.domain.diagnosis.drift import LiveTarget, Serving, conclude_serving
-from certagent.domain.diagnosis.unmanaged import nobody_owns, renews_too_late
+from certagent.domain.diagnosis.drift import LiveTarget, Serving, conclude_serving, nobody_owns, renews_too_late
 from certagent.domain.findings import Finding, Severity, worst_first
-from certagent.domain.reports import Outcome, RunKind, Trigger
+from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scope, served_scope
 from certagent.proof import Prover
 from certagent.state import CertificateFolder
 from certagent.vantage.configured_certificates import ConfiguredCertificates
@@ -88,7 +87,7 @@ class DriftMonitor:
             if findings or trigger is not Trigger.START:
                 self._report(serving.name, findings, trigger)
             else:
-                well.append(f"served:{serving.name}")
+                well.append(served_scope(serving.name))
         for at in range(0, len(well), _MOST_SCOPES):
             run = self._reporter.begin(RunKind.SERVING, trigger)
             self._reporter.end(run, Outcome.DONE, scopes=well[at : at + _MOST_SCOPES])
@@ -159,7 +158,9 @@ class DriftMonitor:
         """What was reported of certificates that are no longer configured here is over."""
         names = {section.name for section in self._sections}
         reported = self._state.read_record(_REPORTED, tuple[str, ...]) or ()
-        gone = [scope for name in reported if name not in names for scope in (f"served:{name}", f"certificate:{name}")]
+        gone = [
+            scope for name in reported if name not in names for scope in (served_scope(name), certificate_scope(name))
+        ]
         if gone:
             self._reporter.end(self._reporter.begin(RunKind.SERVING, Trigger.START), Outcome.DONE, scopes=gone)
         self._state.note_record(_REPORTED, tuple(sorted(names)))
@@ -175,7 +176,7 @@ class DriftMonitor:
         self._reporter.end(
             self._reporter.begin(RunKind.SERVING, trigger),
             Outcome.FOUND if found else Outcome.DONE,
-            scopes=[f"served:{name}"],
+            scopes=[served_scope(name)],
             findings=graded,
             certificate=name or None,
         )

@@ -13,7 +13,15 @@ from certagent.agent.schedule import Schedule
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.diagnosis.drift import Serving
 from certagent.domain.findings import Finding
-from certagent.domain.reports import CertificateState, Inventory, Outcome, RunKind, Trigger
+from certagent.domain.reports import (
+    CertificateState,
+    Inventory,
+    Outcome,
+    RunKind,
+    Trigger,
+    certificate_scope,
+    identifier_scope,
+)
 from certagent.system.processes import ReloadCoordinator
 from certagent.vantage.node_vantage import NodeVantage
 from certagent.watch import open_watch, read_contents
@@ -154,9 +162,9 @@ def report_removed(context: AgentContext) -> None:
     gone = sorted(set(before.identifiers) - set(now.identifiers))
     if gone:
         run = reporter.begin(RunKind.PREFLIGHT, Trigger.START)
-        reporter.end(run, Outcome.DONE, scopes=[f"identifier:{name}" for name in gone])
+        reporter.end(run, Outcome.DONE, scopes=[identifier_scope(name) for name in gone])
     for name in sorted(set(before.certificates) - set(now.certificates)):
         run = reporter.begin(RunKind.RENEWAL, Trigger.START)
-        reporter.end(run, Outcome.DONE, scopes=[f"certificate:{name}"], certificate=name)
+        reporter.end(run, Outcome.DONE, scopes=[certificate_scope(name)], certificate=name)
     if before != now:
         context.state.write_record(_RECORD, now)

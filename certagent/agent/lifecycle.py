@@ -22,7 +22,7 @@ from certagent.domain.certificates import CertificateFacts
 from certagent.domain.diagnosis.order_result import state_refused
 from certagent.domain.findings import Finding, Severity, Verdict
 from certagent.domain.policy import Judgement
-from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
+from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger, identifier_scope
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ class Lifecycle:
         judgements = await self._preflight.judge(identifiers)
         is_new = [self._rechecks.note(judgement, self._clock.now()) for judgement in judgements]
         if any(is_new) or trigger is not Trigger.TIMER:
-            scopes = [f"identifier:{judgement.identifier}" for judgement in judgements]
+            scopes = [identifier_scope(judgement.identifier) for judgement in judgements]
             self._reporter.end(run, _outcome_of(judgements), scopes=scopes, judgements=judgements)
         self._plan.expedite(judgements)
         self._woken.set()  # there are new dates

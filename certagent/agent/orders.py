@@ -15,7 +15,7 @@ from certagent.agent.context import AgentContext
 from certagent.config import AuthoritySection, CertificateSection
 from certagent.domain.certificates import renewal_identifier
 from certagent.domain.deployments import Generation
-from certagent.domain.diagnosis.mtls_fallback import cannot_be_kept, is_pointless, kept, refused
+from certagent.domain.diagnosis.order_result import cannot_be_kept, is_pointless, kept, refused
 from certagent.domain.findings import Finding
 from certagent.domain.orders import Binding, Failed, OrderOptions, OrderOutcome, Problem, Resource
 from certagent.domain.policy import Judgement

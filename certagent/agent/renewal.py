@@ -13,15 +13,15 @@ from certagent.agent.preflight import Preflight
 from certagent.agent.reporter import Run
 from certagent.agent.schedule import Need, bounded_pause
 from certagent.config import CertificateSection
+from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.certificates import CertificateFacts, fingerprint_of
 from certagent.domain.deployments import Generation
-from certagent.domain.diagnosis.lifetimes import renewal_is_impossible
-from certagent.domain.diagnosis.order_result import agreement, deployment_failed, order_failed
+from certagent.domain.diagnosis.order_result import agreement, deployment_failed, order_failed, renewal_is_impossible
 from certagent.domain.findings import Finding, Severity, Verdict, worst_first
 from certagent.domain.orders import Failed, Issued, OrderOutcome
-from certagent.domain.policy import OWN_INABILITY, Judgement
+from certagent.domain.policy import Judgement
 from certagent.domain.rehearsals import Rehearsal
-from certagent.domain.reports import Outcome, RunKind, Trigger
+from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scope
 from certagent.state import CertificateFolder, LastRun, RunRecord
 
 log = logging.getLogger(__name__)
@@ -252,7 +252,7 @@ class RenewalRunner:
     def _report(
         self, certificate: CertificateSection, run: Run, outcome: Outcome, findings: Sequence[Finding] = ()
     ) -> None:
-        scopes = [f"certificate:{certificate.name}"]
+        scopes = [certificate_scope(certificate.name)]
         self._reporter.end(run, outcome, scopes=scopes, findings=findings, certificate=certificate.name)
 
     def _about_lifetime(self, name: str) -> list[Finding]:
@@ -276,7 +276,8 @@ class RenewalRunner:
         if not blocks:
             self._blocked_since.pop(name, None)
             return True
-        is_unable = any(finding.code in OWN_INABILITY for judgement in blocks for finding in judgement.findings)
+        codes = {finding.code for judgement in blocks for finding in judgement.findings}
+        is_unable = any(has_trait(code, Trait.OWN_INABILITY) for code in codes)
         now = self._clock.now()
         since = min(self._blocked_since.setdefault(name, now), now)  # the clock may have been set back
         if is_unable or attempt.run.trigger is Trigger.REQUEST:

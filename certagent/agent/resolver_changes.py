@@ -12,21 +12,21 @@ from typing import Protocol
 
 from certagent.agent.context import AgentContext
 from certagent.agent.lifecycle import Lifecycle
+from certagent.domain import catalogue
 from certagent.domain.backoff import Backoff
 from certagent.domain.diagnosis.name_resolution import (
     file_is_unreadable,
+    private_addresses_are_filtered,
     resolver_is_missing,
     shadows_at_a_client,
     shadows_at_the_authority,
+    zone_is_overridden,
 )
-from certagent.domain.diagnosis.nameserver import private_addresses_are_filtered, zone_is_overridden
 from certagent.domain.diagnosis.static import StaticObservation, conclude_while_watching
-from certagent.domain.file_diff import Contents, compare
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage, worst_first
-from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
+from certagent.domain.reports import Contents, FileChange, Outcome, RunKind, Trigger, compare, file_scope
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
 from certagent.domain.resolution.files import RESOLVER_FILES
-from certagent.domain.resolution.hosts import HOSTS_FILE
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
 from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
 from certagent.watch import ChangeSet, Watch, open_watch, read_contents
@@ -103,7 +103,7 @@ class ResolverWatch:
             findings = [self._context.policy.grade(watch_is_degraded(node, watch.degraded))]
         run = reporter.begin(RunKind.WATCH, Trigger.START)
         outcome = Outcome.FOUND if findings else Outcome.DONE
-        reporter.end(run, outcome, scopes=[f"file:{INOTIFY_LIMIT}"], findings=findings)
+        reporter.end(run, outcome, scopes=[file_scope(INOTIFY_LIMIT)], findings=findings)
         return watch.degraded
 
 
@@ -166,7 +166,7 @@ class ResolverChangeHandler:
         self._before = seen.snapshot
         findings = await self._concluded(seen)
         found = any(finding.severity.at_least(Severity.WARN) for finding in findings)
-        scopes = [f"file:{path}" for path in self._scopes]
+        scopes = [file_scope(path) for path in self._scopes]
         outcome = Outcome.FOUND if found else Outcome.DONE
         reporter.end(run, outcome, scopes=scopes, findings=findings, changes=changes)
 
@@ -232,26 +232,24 @@ def changed_while_down(node: str, change: FileChange, now: Contents) -> Finding:
     lines = (now[change.file] or b"").decode("utf-8", "replace").splitlines()
     text = next((line for line in change.added if line in lines), None)
     shown = [*(f"- {line}" for line in change.removed), *(f"+ {line}" for line in change.added)]
-    what = "; ".join(shown[:3]) + ("; ..." if len(shown) > 3 else "") if change.exists else "it is gone"
-    return Finding(
-        code="agent.changed_while_down",
+    return catalogue.finding(
+        "agent.changed_while_down",
         vantage=Vantage.STATIC,
         reporter=node,
-        explanation=f"{change.file} on {node} changed while the agent was not running: {what}.",
-        detail={"removed": list(change.removed), "added": list(change.added)},
         culprit=Culprit(
             node=node, file=change.file, line=lines.index(text) + 1 if text is not None else None, text=text
         ),
+        detail={"removed": list(change.removed), "added": list(change.added)},
+        changes=shown if change.exists else [],
     )
 
 
 def watch_is_degraded(node: str, reason: str) -> Finding:
     """agent.watch_degraded: inotify is not to be had, so files are compared instead."""
-    return Finding(
-        code="agent.watch_degraded",
+    return catalogue.finding(
+        "agent.watch_degraded",
         vantage=Vantage.STATIC,
         reporter=node,
-        explanation=f"Changes of files are found by comparing, once a second: {reason}.",
         culprit=Culprit(node=node, file=INOTIFY_LIMIT),
-        fix="On the host, raise fs.inotify.max_user_instances, or max_user_watches where the reason says so.",
+        said=reason,
     )

@@ -11,9 +11,10 @@ from enum import StrEnum
 import msgspec
 
 from certagent.domain.backoff import Backoff
+from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.certificates import CertificateFacts, Window
 from certagent.domain.findings import Culprit, Severity, Verdict
-from certagent.domain.policy import NO_AUTHORITY, Judgement, PreflightPolicy, RenewalPolicy
+from certagent.domain.policy import Judgement, PreflightPolicy, RenewalPolicy
 
 OUTAGE_RETRY_EVERY = timedelta(seconds=2)
 _SHARE_OF_REMAINING_LIFE = 10
@@ -176,7 +177,7 @@ class CaOutage:
     def note(self, judgements: Sequence[Judgement]) -> bool:
         """The latest judgements; True when an outage has ended with them."""
         codes = {finding.code for judgement in judgements for finding in judgement.findings}
-        was_on, self._is_on = self._is_on, bool(codes & NO_AUTHORITY)
+        was_on, self._is_on = self._is_on, any(has_trait(code, Trait.CA_UNUSABLE) for code in codes)
         has_ended = was_on and not self._is_on
         if has_ended:
             self._tried.clear()

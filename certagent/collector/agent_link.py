@@ -19,7 +19,7 @@ from certagent.collector.records import Caller, StoreFailed, TokenRole
 from certagent.collector.sql.fleet_queries import find_identifiers, find_owners, find_peer_findings
 from certagent.collector.sql.ingest import store_rehearsals
 from certagent.collector.store import Store
-from certagent.domain.diagnosis.nameserver import OF_NAMESERVERS
+from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.link_messages import (
     Answer,
     Ask,
@@ -266,7 +266,8 @@ class RehearsalBroker:
         of_peers = tuple(
             finding
             for finding in found
-            if finding.reporter not in (node, caller.name) or finding.code in OF_NAMESERVERS  # both look themselves
+            if finding.reporter not in (node, caller.name)
+            or has_trait(finding.code, Trait.NAMESERVER_FILES)  # both look themselves
         )
         return msgspec.structs.replace(rehearsal, node=node, owners=owners, testimony=of_peers)
 

@@ -35,10 +35,8 @@ from certagent.domain.fixes import (
     refuse,
 )
 from certagent.domain.redaction import without_secrets
-from certagent.domain.resolution.files import RESOLVER_FILES
-from certagent.domain.resolution.hosts import HOSTS_FILE
-from certagent.domain.resolution.managed_files import Surroundings, find_managers
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
+from certagent.domain.resolution.files import RESOLVER_FILES, Surroundings, find_managers
 from certagent.domain.resolver_agreement import stray_lines
 from certagent.state import FixFolder, State
 from certagent.system.files import rewrite_file

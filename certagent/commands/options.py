@@ -53,8 +53,9 @@ def config_option(default: Path) -> Callable[[Any], Any]:
     )
 
 
-def answers(default: Path) -> Callable[[Callable[..., Answer]], Callable[..., None]]:
-    """A subcommand with `--config` and `--json` whose answer is shown and whose exit status is the program's."""
+def answers(default: Path | None) -> Callable[[Callable[..., Answer]], Callable[..., None]]:
+    """A subcommand with `--config` (None: without) and `--json` whose answer is shown and whose exit status is the
+    program's."""
     json_option = click.option(
         "--json", "as_json", is_flag=True, help="One JSON document on standard output, nothing else."
     )
@@ -64,8 +65,8 @@ def answers(default: Path) -> Callable[[Callable[..., Answer]], Callable[..., No
         def run(as_json: bool, **parameters: Any) -> NoReturn:
             _show(command(**parameters), as_json)
 
-        decorated: Callable[..., None] = config_option(default)(json_option(run))
-        return decorated
+        decorated: Callable[..., None] = json_option(run)
+        return decorated if default is None else config_option(default)(decorated)
 
     return decorate
 

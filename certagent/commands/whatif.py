@@ -14,10 +14,8 @@ import msgspec
 from certagent.commands import UnableError
 from certagent.config import AgentSettings
 from certagent.domain.rehearsals import Attempt, Hop, LibcAnswer
-from certagent.domain.resolution.files import ResolverFiles, parse_files
-from certagent.domain.resolution.hosts import HOSTS_FILE
-from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
+from certagent.domain.resolution.files import NSSWITCH_FILE, ResolverFiles, parse_files
 from certagent.system.files import read_given
 from certagent.system.libc import name_libc
 from certagent.system.procfs import ProcFs

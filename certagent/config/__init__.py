@@ -49,8 +49,7 @@ from certagent.config.settings import (
     split_endpoint,
 )
 from certagent.config.solver_checks import read_secret
-from certagent.domain.alert_rules import Duration, read_span
-from certagent.domain.policy import Policy, overlay, read_policy
+from certagent.domain.policy import Duration, Policy, overlay, read_policy, read_span
 
 __all__ = [
     "DEFAULT_AGENT_PATH",

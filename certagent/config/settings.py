@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from certagent.domain.alert_rules import Duration
+from certagent.domain.policy import Duration
 
 
 class ConfigurationError(Exception):

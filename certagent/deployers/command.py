@@ -2,6 +2,7 @@
 
 from certagent.config import CommandTarget
 from certagent.deployers.generation_store import SymlinkedPair
+from certagent.domain.catalogue import Fact
 from certagent.domain.deployments import Fault, Generation, Proof
 from certagent.system.files import UnknownOwnerError, find_user
 from certagent.system.processes import ReloadCoordinator, attempt
@@ -39,6 +40,6 @@ class CommandService(SymlinkedPair):
         try:
             user = find_user(settings.user) if settings.user is not None else None
         except UnknownOwnerError as error:
-            return Fault(code="deploy.reload_failed", explanation=f"{self.name}: {error}.", fix="Name another `user`.")
-        summary = "the command failed"
-        return await attempt(settings.command, settings.timeout, "deploy.reload_failed", summary, user=user)
+            facts: dict[str, Fact] = {"target": self.name, "said": str(error)}
+            return Fault(code="deploy.reload_failed", variant="unknown_user", facts=facts)
+        return await attempt(settings.command, settings.timeout, "deploy.reload_failed", user=user)

@@ -7,6 +7,7 @@ import msgspec
 
 from certagent.config import split_endpoint
 from certagent.deployers.target import Target
+from certagent.domain.catalogue import Fact
 from certagent.domain.deployments import EndpointProof, Fault, Proof, ServedAs
 from certagent.system.files import UnknownOwnerError
 from certagent.system.procfs import ProcFs
@@ -20,39 +21,20 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 def fault_of(error: OSError | UnknownOwnerError, target: Target) -> Fault:
     """What the disk or the kernel refused."""
     if isinstance(error, UnknownOwnerError):
-        fix = "Make the user and the group, or name others in `owner` and `group`."
-        return Fault(code="deploy.unmapped_owner", explanation=f"{target.name}: {error}.", fix=fix)
+        return Fault(code="deploy.unmapped_owner", variant="unknown", facts={"target": target.name, "said": str(error)})
     file = str(error.filename) if error.filename is not None else None
     detail = {"errno": errno.errorcode.get(error.errno or 0, "")}
+    facts: dict[str, Fact] = {"target": target.name, "said": error.strerror or str(error)}
     foreign = _foreign(Path(file)) if file is not None and error.errno in (errno.EACCES, errno.EPERM) else None
     if foreign is not None:
-        return Fault(
-            code="deploy.unmapped_owner",
-            explanation=f"{target.name}: {foreign} belongs to nobody here, because its owner on the host lies outside"
-            " this container's id map; not even root may change it.",
-            file=str(foreign),
-            fix="On the host, give it to the container's root: chown 100000:100000, with the usual map.",
-            detail=detail,
-        )
+        return Fault(code="deploy.unmapped_owner", facts=facts, file=str(foreign), detail=detail)
     if error.errno == errno.EINVAL and isinstance(error.filename, int | None):
-        return Fault(
-            code="deploy.unmapped_owner",
-            explanation=f"{target.name}: the configured owner has an id that this container's id map does not hold.",
-            fix="Name a user and a group whose ids are below 65536.",
-            detail=detail,
-        )
+        return Fault(code="deploy.unmapped_owner", variant="outside_map", facts=facts, detail=detail)
     code = "deploy.disk_full" if error.errno in _FULL else "deploy.unwritable"
-    shown = f" ({file})" if file else ""
-    what = f"{target.name} cannot be written{shown}: {error.strerror or error}."
-    return Fault(code=code, explanation=what, file=file, fix=_FIXES.get(error.errno or 0), detail=detail)
+    return Fault(code=code, variant=_VARIANTS.get(error.errno or 0, ""), facts=facts, file=file, detail=detail)
 
 
-_FIXES = {
-    errno.ENOSPC: "Make room on that file system; it is tried again by itself.",
-    errno.EDQUOT: "Make room within the quota; it is tried again by itself.",
-    errno.EROFS: "Mount that file system for writing, or deploy to another folder.",
-    errno.ENOENT: "Make the folder, or name another one.",
-}
+_VARIANTS = {errno.EDQUOT: "quota", errno.EROFS: "read_only", errno.ENOENT: "no_folder"}
 
 
 def _foreign(path: Path) -> Path | None:
@@ -74,22 +56,27 @@ def _is_mapped() -> bool:
 
 
 _SERVED = {
-    ServedAs.OTHER: ("deploy.served_old", "still serves another certificate"),
-    ServedAs.DEFAULT: ("deploy.default_certificate", "serves its default certificate, which no client trusts"),
-    ServedAs.NOTHING: ("deploy.not_served", "gave no handshake"),
+    ServedAs.OTHER: "deploy.served_old",
+    ServedAs.DEFAULT: "deploy.default_certificate",
+    ServedAs.NOTHING: "deploy.not_served",
 }
 
 
 def fault_about(seen: EndpointProof, target: Target) -> Fault:
     """An endpoint that does not serve what it should; who listens there, where that can be seen from here."""
-    code, what = _SERVED[seen.served_as]
-    why = f" ({seen.error}: {seen.detail})" if seen.error else ""
     listener = _listener_at(seen.endpoint)
-    who = f" {listener} listens there." if listener else ""
     detail = {key: value for key, value in msgspec.to_builtins(seen).items() if value is not None and key != "leaf"}
     return Fault(
-        code=code,
-        explanation=f"{target.name}: {seen.endpoint} {what} for {seen.server_name}{why}.{who}",
+        code=_SERVED[seen.served_as],
+        variant="deployed",
+        facts={
+            "target": target.name,
+            "endpoint": seen.endpoint,
+            "server_name": seen.server_name,
+            "trouble": seen.error,
+            "said": seen.detail,
+            "process": listener,
+        },
         address=split_endpoint(seen.endpoint)[0],
         detail=detail | ({"listener": listener} if listener else {}),
     )
@@ -109,18 +96,19 @@ def _listener_at(endpoint: str) -> str | None:
 
 def rolled_back(target: Target, seen: Proof | None) -> Fault:
     """It went back, and what was then seen."""
-    if seen is None or not seen.endpoints:
-        shown = "and nothing could be looked at to prove it"
-    else:
-        shown = "and is served again" if seen.is_proven else "but is not seen to be served either"
-    return Fault(code="deploy.rolled_back", explanation=f"{target.name}: the pair from before is back, {shown}.")
+    checked = seen is not None and bool(seen.endpoints)
+    proven = seen is not None and seen.is_proven
+    return Fault(
+        code="deploy.rolled_back",
+        facts={
+            "target": target.name,
+            "checked": checked,
+            "proven": proven,
+            "unproven": checked and not proven,
+        },
+    )
 
 
 def unreadable(target: Target, key: Path, reader: str) -> Fault:
     """The service's user cannot get at the key, whatever its mode looks like."""
-    return Fault(
-        code="deploy.unreadable_by_service",
-        explanation=f"{target.name}: the user {reader}, as whom the service reads it, cannot read {key}.",
-        file=str(key),
-        fix=f"Name a `group` that {reader} is in, or let {reader} pass through the folders above.",
-    )
+    return Fault(code="deploy.unreadable_by_service", facts={"target": target.name, "user": reader}, file=str(key))

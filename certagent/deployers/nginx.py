@@ -131,14 +131,14 @@ class Nginx(SymlinkedPair):
     async def _reload_once(self) -> _Reloaded:
         """Told is not read: it is over when nginx shows that it has."""
         before = await asyncio.to_thread(find_workers)
-        fault = await attempt(self._reload, RELOAD_SECONDS, "deploy.reload_failed", "nginx was not reloaded")
+        fault = await attempt(self._reload, RELOAD_SECONDS, "deploy.reload_failed")
         if fault is None and before is not None:
             await _until_loaded(before)
         return _Reloaded(fault, before)
 
 
 async def _test() -> Fault | None:
-    return await attempt(_TEST, TEST_SECONDS, "deploy.validate_failed", "nginx does not accept its configuration")
+    return await attempt(_TEST, TEST_SECONDS, "deploy.validate_failed")
 
 
 async def _until_loaded(before: NginxProcesses) -> None:
@@ -152,14 +152,11 @@ async def _until_loaded(before: NginxProcesses) -> None:
 def _no_effect(
     name: str, before: NginxProcesses, now: NginxProcesses | None, log: str | None, said: str | None
 ) -> Fault:
-    kept = ", ".join(map(str, sorted(before.workers)))
-    what = f"kept its old workers (processes {kept})" if now is not None else "runs no longer"
+    kept = [str(worker) for worker in sorted(before.workers)] if now is not None else []
     return Fault(
         code="deploy.reload_no_effect",
-        explanation=f"{name}: nginx was told to reload and {what}: what is live on disk was not loaded."
-        + (f" Its error log says: {said}" if said else ""),
+        facts={"target": name, "workers": kept, "said": said},
         file=log,
         text=said,
-        fix="Fix what the error log names, or restart nginx; the deployment is retried automatically.",
         detail={"workers": sorted(before.workers)},
     )

@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from certagent.domain.catalogue import Fact
 from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_facts
 from certagent.domain.deployments import Fault, LivePair
 from certagent.system.files import Owner, read_file
@@ -137,11 +138,11 @@ def check_pair(
     """What speaks against the pair in a staged folder; empty when nothing does. Raises OSError."""
     pair = read_pair(folder)
     if pair is None:
-        return [Fault(code="deploy.pair_mismatch", explanation=f"{folder} holds no pair.", file=str(folder))]
+        return [Fault(code="deploy.pair_mismatch", variant="no_pair", file=str(folder))]
     try:
         chain = x509.load_pem_x509_certificates(pair[1])
     except ValueError as error:
-        return [_fault("deploy.chain_incomplete", folder / CHAIN, f"it holds no certificate: {error}")]
+        return [_fault("deploy.chain_incomplete", folder / CHAIN, "no_certificate", said=str(error))]
     return [
         *_key_fits(folder, pair[0], chain[0]),
         *_chain_leads_to_a_root(folder, chain, roots),
@@ -159,10 +160,10 @@ def _key_fits(folder: Path, key_pem: bytes, leaf: x509.Certificate) -> Iterator[
     try:
         public_key = load_pem_private_key(key_pem, password=None).public_key()
     except (ValueError, TypeError) as error:
-        yield _fault("deploy.pair_mismatch", folder / KEY, f"it holds no private key that can be read: {error}")
+        yield _fault("deploy.pair_mismatch", folder / KEY, "no_key", said=str(error))
         return
     if public_key.public_bytes(*_FORM) != leaf.public_key().public_bytes(*_FORM):
-        yield _fault("deploy.pair_mismatch", folder / KEY, "the key is not the one that the certificate is for")
+        yield _fault("deploy.pair_mismatch", folder / KEY)
 
 
 def _chain_leads_to_a_root(
@@ -170,24 +171,27 @@ def _chain_leads_to_a_root(
 ) -> Iterator[Fault]:
     for below, above in pairwise(chain):
         if not _issued_by(below, above):
-            yield _fault("deploy.chain_incomplete", folder / CHAIN, f"{_who(above)} did not issue {_who(below)}")
+            facts = {"issuer": _who(above), "subject": _who(below)}
+            yield _fault("deploy.chain_incomplete", folder / CHAIN, "wrong_issuer", **facts)
             return
     last = chain[-1]
     if last not in roots and not any(_issued_by(last, root) for root in roots):
-        yield _fault("deploy.chain_incomplete", folder / CHAIN, f"no pinned root issued {_who(last)}")
+        yield _fault("deploy.chain_incomplete", folder / CHAIN, "no_root", subject=_who(last))
 
 
 def _names_are_covered(folder: Path, leaf: x509.Certificate, identifiers: tuple[str, ...]) -> Iterator[Fault]:
     missing = sorted(set(identifiers) - set(read_facts(leaf).identifiers))
     if missing:
-        yield _fault("deploy.san_missing", folder / CHAIN, f"it is not for {', '.join(missing)}")
+        yield _fault("deploy.san_missing", folder / CHAIN, names=missing)
 
 
 def _it_is_valid_now(folder: Path, leaf: x509.Certificate, now: datetime) -> Iterator[Fault]:
     if now < leaf.not_valid_before_utc:
-        yield _fault("deploy.not_yet_valid", folder / CHAIN, f"it is valid from {leaf.not_valid_before_utc}, now {now}")
+        since = str(leaf.not_valid_before_utc)
+        yield _fault("deploy.not_yet_valid", folder / CHAIN, since=since, now=str(now))
     if now >= leaf.not_valid_after_utc:
-        yield _fault("cert.expired", folder / CHAIN, f"it was valid until {leaf.not_valid_after_utc}, now {now}")
+        until = str(leaf.not_valid_after_utc)
+        yield _fault("cert.expired", folder / CHAIN, "staged", until=until, now=str(now))
 
 
 def _issued_by(below: x509.Certificate, above: x509.Certificate) -> bool:
@@ -202,5 +206,5 @@ def _who(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string() or f"serial {certificate.serial_number:x}"
 
 
-def _fault(code: str, path: Path, what: str) -> Fault:
-    return Fault(code=code, explanation=f"The staged {path.name} is not promoted: {what}.", file=str(path))
+def _fault(code: str, path: Path, variant: str = "", **facts: Fact) -> Fault:
+    return Fault(code=code, variant=variant, facts={"staged": path.name, **facts}, file=str(path))

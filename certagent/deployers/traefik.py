@@ -163,11 +163,8 @@ class Traefik:
 def _not_loaded(name: str, yaml: Path, loaded: Sequence[Loaded]) -> Fault:
     return Fault(
         code="deploy.traefik_not_loaded",
-        explanation=f"{name}: Traefik has not loaded the certificate that this file names; by its API it has"
-        f" {len(loaded)} others. It watches another folder, or does not watch, or cannot read the pair.",
+        facts={"target": name, "count": len(loaded), "folder": str(yaml.parent)},
         file=str(yaml),
-        fix=f"In Traefik's static configuration: providers.file.directory = {yaml.parent}, watch = true; else see"
-        " Traefik's log.",
         detail={"loaded": [certificate.cert_fingerprint for certificate in loaded[:20]]},
     )
 
@@ -175,10 +172,9 @@ def _not_loaded(name: str, yaml: Path, loaded: Sequence[Loaded]) -> Fault:
 def _rivalled(name: str, yaml: Path, rivals: Sequence[Loaded]) -> Fault:
     return Fault(
         code="deploy.served_old",
-        explanation=f"{name}: Traefik has loaded the new certificate and {len(rivals)} more for the same name, and"
-        " chose one of those.",
+        variant="rivals",
+        facts={"target": name, "count": len(rivals)},
         file=str(yaml),
-        fix="Remove the other certificate from Traefik's dynamic configuration.",
         detail={"rivals": [rival.cert_fingerprint for rival in rivals[:20]]},
     )
 

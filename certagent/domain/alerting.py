@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from certagent.domain.alert_rules import AlertRule
 from certagent.domain.incidents import Incident, IncidentState
+from certagent.domain.policy import AlertRule
 
 _FLAPPING_FROM = 3  # reopenings, each within `incidents.REOPEN_WITHIN` of the end before
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from certagent.domain.catalogue import Fact
 from certagent.domain.certificates import CertificateFacts
 
 
@@ -22,15 +23,15 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong with a target; becomes a finding of that `code`. `detail` holds JSON values only."""
+    """What went wrong with a target; becomes a finding of that code and variant. `detail` holds JSON values only."""
 
     code: str
-    explanation: str
+    variant: str = ""
+    facts: dict[str, Fact] = {}
     file: str | None = None
     line: int | None = None
     text: str | None = None
     address: str | None = None
-    fix: str | None = None
     detail: dict[str, Any] = {}
 
 

@@ -71,7 +71,11 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One conclusion. `code` is public and stable (`<layer>.<cause>`); `detail` is the evidence, JSON values only."""
+    """One conclusion. `code` is public and stable (`<layer>.<cause>`); `detail` is the evidence, JSON values only.
+
+    `certagent.domain.catalogue` makes it: explanation and fix follow from code, `variant` and `facts` alone, so that
+    whoever receives a finding can build the same sentences. An older agent sends neither variant nor facts.
+    """
 
     code: str
     severity: Severity = Severity.ERROR
@@ -83,6 +87,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     culprit: Culprit | None = None
     fix: str | None = None
     impact: Impact | None = None
+    variant: str = ""
+    facts: dict[str, Any] = {}
 
 
 def worst_first(findings: list[Finding]) -> list[Finding]:

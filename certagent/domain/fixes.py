@@ -11,25 +11,11 @@ import msgspec
 
 from certagent.domain.findings import Finding
 from certagent.domain.rehearsals import ResolvedAddress
-from certagent.domain.resolution.hosts import HOSTS_FILE
-from certagent.domain.resolution.managed_files import Manager
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
-from certagent.domain.resolution.text import absolute, lower, show
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, absolute, lower, show
+from certagent.domain.resolution.files import EDIT_AT, Manager
 
 _FIELD = re.compile(rb"[ \t\r]*[^ \t\r]+")
 _BLANKS = b" \t\r"
-
-ELSEWHERE = {
-    Manager.PROXMOX: "on the Proxmox VE host, in the container's own settings (its DNS and Network tabs, or `pct set`);"
-    " or leave the file to yourself with `touch /etc/.pve-ignore.{name}`",
-    Manager.CLOUD_INIT: "in /etc/cloud/templates/{name}.debian.tmpl, or set manage_etc_hosts: false for cloud-init",
-    Manager.DOCKER: "where the container is started: --add-host and --dns, or extra_hosts and dns of its compose file",
-    Manager.SYSTEMD_RESOLVED: "in /etc/systemd/resolved.conf, or in the DNS= of the link's .network file",
-    Manager.NETWORK_MANAGER: "with `nmcli connection modify NAME ipv4.dns ADDRESS`",
-    Manager.RESOLVCONF: "in the dns-nameservers of /etc/network/interfaces",
-    Manager.DHCPCD: "in /etc/dhcpcd.conf, or at the DHCP server",
-}
-"""Who rewrites a line -> where to change it instead; `{name}` is the file's."""
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +116,7 @@ def refuse(edit: Edit, text: Text) -> FixRefusal | None:
     if text.leads_to is not None:
         reason = f"{edit.file} is a link that leads out of /etc: change {text.leads_to}, or whoever writes it."
     elif manager is not None:
-        where = ELSEWHERE[manager].format(name=edit.file.rpartition("/")[2])
+        where = EDIT_AT[manager].format(file_name=edit.file.rpartition("/")[2])
         reason = f"{manager} rewrites it: change it {where}."
     else:
         return None

@@ -12,10 +12,15 @@ from enum import StrEnum
 
 import msgspec
 
-from certagent.domain.address_labels import addresses_in, describe_owner, name_owners
+from certagent.domain.catalogue import Trait, addresses_of, explain_addresses, has_trait
 from certagent.domain.findings import Culprit, Finding, Severity
 from certagent.domain.policy import is_about_path
-from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
+from certagent.domain.rehearsals import (
+    AddressOwner,
+    Rehearsal,
+    RehearsalOutcome,
+    describe_owner,
+)
 
 REOPEN_WITHIN = timedelta(hours=1)
 """A culprit that comes back this soon after its incident was resolved reopens it: the same id, one more transition."""
@@ -23,13 +28,9 @@ REOPEN_WITHIN = timedelta(hours=1)
 COLLECTOR = "@collector"
 """Who speaks where the collector itself concludes something from what all agents said. No token has such a name."""
 
-_OF_THE_NODE = ("agent.", "ca.", "net.asymmetric", "dns.zone_gone")
-"""Codes of which one is enough for a node, whatever the identifier: it is the same thing that is to be changed."""
-LIFETIME = ("cert.expiring", "cert.expired")
-"""Codes that are said by the clock of whoever says them."""
+EXPIRING = "cert.expiring"
+"""Under which the end of a certificate is kept, before and after it."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
-_WIDER = ("net.asymmetric", "dns.zone_gone")
-_SEEN_BY_THE_CA = frozenset({"acme.pending_with_error", "acme.mismatch_final", "acme.reason_hidden"})
 
 
 class IncidentState(StrEnum):
@@ -155,9 +156,9 @@ def key_of(agent: str, finding: Finding) -> str:
     node = accused_by(agent, finding)
     if finding.culprit is not None and finding.culprit.file is not None:
         return f"file:{node}:{finding.culprit.file}"
-    if finding.code in LIFETIME:  # it goes on when the certificate dies
-        return f"code:{node}:{LIFETIME[0]}"
-    if finding.code.startswith(_OF_THE_NODE):
+    if has_trait(finding.code, Trait.LIFETIME):  # it goes on when the certificate dies
+        return f"code:{node}:{EXPIRING}"
+    if has_trait(finding.code, Trait.NODE_WIDE):
         return f"code:{node}:{finding.code}"
     return f"code:{node}:{finding.code}:{finding.identifier or ''}"
 
@@ -242,16 +243,16 @@ def _names_file(finding: Finding) -> bool:
 
 
 def _concerns_path(finding: Finding) -> bool:
-    return is_about_path(finding) or finding.code in _SEEN_BY_THE_CA
+    return is_about_path(finding) or has_trait(finding.code, Trait.SEEN_BY_CA)
 
 
 def _explains(finding: Finding) -> bool:
-    return _names_file(finding) or finding.code in _WIDER
+    return _names_file(finding) or has_trait(finding.code, Trait.EXPLAINS)
 
 
 def _is_symptom(finding: Finding, explained: set[str | None]) -> bool:
     """What dies, or cannot be reached, because of something that is known. It is said there when it dies."""
-    concerned = _concerns_path(finding) or finding.code in LIFETIME
+    concerned = _concerns_path(finding) or has_trait(finding.code, Trait.LIFETIME)
     return finding.identifier in explained and concerned and not _explains(finding)
 
 
@@ -271,7 +272,7 @@ def _describe(group: list[Sighting], fleet: Fleet) -> Candidate:
     borne_out = [sighting for sighting in group if is_borne_out(sighting, fleet)]
     first = min(borne_out or group, key=lambda sighting: _precedence(sighting, fleet))
     leading = first.finding
-    owners = {a: fleet.owners[a] for a in sorted(addresses_in(leading)) if a in fleet.owners}
+    owners = {a: fleet.owners[a] for a in sorted(addresses_of(leading)) if a in fleet.owners}
     return Candidate(
         code=leading.code,
         severity=effective_severity(first, fleet),
@@ -311,11 +312,12 @@ def _enrich(culprit: Culprit, node: str, fleet: Fleet) -> Culprit:
 
 
 def _explain(finding: Finding, owners: Mapping[str, AddressOwner]) -> str:
-    text = name_owners(finding.explanation, owners)
+    labels = {address: describe_owner(owner) for address, owner in owners.items()}
+    text = explain_addresses(finding, labels)
     address = finding.culprit.address if finding.culprit is not None else None
-    if address is not None and address in owners and address not in finding.explanation:
-        text = f"{text.rstrip()} The address is {address} ({describe_owner(owners[address])})."
-    return text
+    if address not in labels or f"{address} ({labels[address]})" in text:
+        return text
+    return f"{text.rstrip()} The address is {address} ({labels[address]})."
 
 
 def _lines(group: Sequence[Sighting]) -> tuple[CulpritLine, ...]:

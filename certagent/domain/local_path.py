@@ -22,19 +22,22 @@ from certagent.domain.path_trace import (
     trace,
 )
 from certagent.domain.policy import Policy, judged
-from certagent.domain.rehearsals import AddressOwner, Hop, Rehearsal, RehearsalOutcome, deciding
+from certagent.domain.probe_errors import HOP_LABELS, DnsStatus, ProbeError
+from certagent.domain.rehearsals import AddressOwner, ChallengeType, Hop, Rehearsal, RehearsalOutcome, deciding
 from certagent.domain.resolver_agreement import stray_lines
 
 RESPONDER = "certagent"
 """What certagent's own responder calls itself in the header Server."""
 
-_NO_RECORD_TO_BE_HAD = ("timeout", "unreachable", "servfail", "refused", "no_nameserver")
+_NO_RECORD_TO_BE_HAD = (
+    DnsStatus.TIMEOUT,
+    DnsStatus.UNREACHABLE,
+    DnsStatus.SERVFAIL,
+    DnsStatus.REFUSED,
+    DnsStatus.NO_NAMESERVER,
+)
 
-_NOT_ASKED = {
-    "forbidden": "leads to this node itself or its own link: not asked",
-    "redirect_offsite": "redirects off the fleet: not followed",
-    "redirect_proxied": "redirects to where the CA goes through its HTTPS_PROXY: not followed",
-}
+_NOT_ASKED = frozenset({ProbeError.FORBIDDEN, ProbeError.REDIRECT_OFFSITE, ProbeError.REDIRECT_PROXIED})
 
 
 class LocalObservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,29 +52,31 @@ class LocalObservation(msgspec.Struct, frozen=True, kw_only=True):
     seen: Rehearsal
 
 
-def trace_locally(look: LocalObservation, policy: Policy) -> Path:
+def trace_locally(observation: LocalObservation, policy: Policy) -> Path:
     """Both ways. Broken only where that is proven; hops that nothing is known of say so."""
     facts = PathFacts(
-        identifier=look.seen.identifier,
-        authority=look.node,
-        responder=look.responder,
-        owners={address: AddressOwner(node=look.node, role=look.role) for address in look.addresses},
-        roles={look.node: look.role},
-        rehearsal=look.seen,
+        identifier=observation.seen.identifier,
+        authority=observation.node,
+        responder=observation.responder,
+        owners={
+            address: AddressOwner(node=observation.node, role=observation.role) for address in observation.addresses
+        },
+        roles={observation.node: observation.role},
+        rehearsal=observation.seen,
     )
-    path = _broken(look, facts, policy) if is_broken(look) else _as_far_as_seen(facts, look.seen)
-    return path if look.vantage is Vantage.AUTHORITY else _by_a_client(path, look)
+    path = _broken(observation, facts, policy) if is_broken(observation) else _as_far_as_seen(facts, observation.seen)
+    return path if observation.vantage is Vantage.AUTHORITY else _by_a_client(path, observation)
 
 
-def is_broken(look: LocalObservation) -> bool:
+def is_broken(observation: LocalObservation) -> bool:
     """Whether no token, had one been planted, could have come back this way."""
-    if look.seen.challenge == "dns-01":
-        return look.seen.txt is not None and look.seen.txt.error in _NO_RECORD_TO_BE_HAD
-    attempt = deciding(look.seen.attempts)
-    if attempt is None or not attempt.hops or _leads_astray(look, attempt.hops[0]):
+    if observation.seen.challenge == ChallengeType.DNS01:
+        return observation.seen.txt is not None and observation.seen.txt.error in _NO_RECORD_TO_BE_HAD
+    attempt = deciding(observation.seen.attempts)
+    if attempt is None or not attempt.hops or _leads_astray(observation, attempt.hops[0]):
         return True
     last = attempt.hops[-1]
-    if look.seen.challenge == "tls-alpn-01" and last.is_answered:
+    if observation.seen.challenge == ChallengeType.TLS_ALPN01 and last.is_answered:
         return False  # who speaks it during a challenge alone is no fault
     if last.error is not None:
         return last.error not in _NOT_ASKED
@@ -79,18 +84,18 @@ def is_broken(look: LocalObservation) -> bool:
     return status < 300 or status in (401, 403) or status >= 500  # a responder says 404 of a token that it has not
 
 
-def _leads_astray(look: LocalObservation, first: Hop) -> bool:
+def _leads_astray(observation: LocalObservation, first: Hop) -> bool:
     """Whether a hosts line led there, against DNS. This node's own names may well be on loopback here."""
-    resolution = look.seen.resolution
+    resolution = observation.seen.resolution
     used = address_used(resolution, first.address)
     if resolution is None or used is None or used.origin.source != "hosts":
         return False
-    return any(line.origin.line == used.origin.line for line in stray_lines(resolution, look.addresses))
+    return any(line.origin.line == used.origin.line for line in stray_lines(resolution, observation.addresses))
 
 
-def _broken(look: LocalObservation, facts: PathFacts, policy: Policy) -> Path:
-    failed = msgspec.structs.replace(look.seen, outcome=RehearsalOutcome.FAILED, owners=dict(facts.owners))
-    evidence = Evidence(identifier=facts.identifier, node=look.node, rehearsal=failed)
+def _broken(observation: LocalObservation, facts: PathFacts, policy: Policy) -> Path:
+    failed = msgspec.structs.replace(observation.seen, outcome=RehearsalOutcome.FAILED, owners=dict(facts.owners))
+    evidence = Evidence(identifier=facts.identifier, node=observation.node, rehearsal=failed)
     findings = judged(policy, facts.identifier, conclude(evidence), failed).findings
     path = trace(msgspec.structs.replace(facts, rehearsal=failed, findings=findings))
     culprit = next((one.culprit for one in findings if one.culprit is not None), path.culprit)
@@ -98,7 +103,7 @@ def _broken(look: LocalObservation, facts: PathFacts, policy: Policy) -> Path:
 
 
 def _as_far_as_seen(facts: PathFacts, seen: Rehearsal) -> Path:
-    if seen.challenge == "dns-01":
+    if seen.challenge == ChallengeType.DNS01:
         record = record_hop(facts, seen.txt, planted=False)
         end = responder_hop(facts, HopState.UNKNOWN, "not seen: no record was written")
         actual = (authority_hop(facts), record, end)
@@ -124,19 +129,19 @@ def _as_far_as_seen(facts: PathFacts, seen: Rehearsal) -> Path:
 
 def _server(facts: PathFacts, hop: Hop) -> PathHop:
     shown = server_hop(facts, hop, does_its_part=True)
-    unasked = _NOT_ASKED.get(hop.error or "")
+    unasked = HOP_LABELS[hop.error] if hop.error in _NOT_ASKED else None
     if unasked is None:
         return shown
     return msgspec.structs.replace(shown, state=HopState.UNKNOWN, detail=f"port {hop.port}: {unasked}")
 
 
-def _by_a_client(path: Path, look: LocalObservation) -> Path:
+def _by_a_client(path: Path, observation: LocalObservation) -> Path:
     """The CA's part in it is not seen from here, and it is this node that asks in its place."""
     here = PathHop(
         kind="client",
         label="this node",
-        node=look.node,
-        role=look.role,
+        node=observation.node,
+        role=observation.role,
         detail="asks in the CA's place: how the CA itself gets there is not seen from here",
         state=HopState.UNKNOWN,
     )

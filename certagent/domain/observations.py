@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
+from certagent.domain.catalogue import Fact
 from certagent.domain.rehearsals import LibcAnswer, Resolution
 from certagent.domain.resolution.files import ResolverFiles
 
@@ -65,11 +66,12 @@ class ServerAction(StrEnum):
 
 
 class Misconfiguration(msgspec.Struct, frozen=True, kw_only=True):
-    """A mistake that the configuration shows: a finding's code, the line, and what is wrong in one clause."""
+    """A mistake that the configuration shows: code and variant of a finding, the line, the facts of its sentences."""
 
     code: str
     place: Place
-    what: str
+    variant: str = ""
+    facts: dict[str, Fact] = {}
 
 
 class WebServerObservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +82,7 @@ class WebServerObservation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     server: str  # "nginx" | "traefik"
-    deed: ServerAction = ServerAction.UNKNOWN
+    action: ServerAction = ServerAction.UNKNOWN
     place: Place | None = None
     target: str | None = None
     host: Place | None = None

@@ -1,8 +1,7 @@
 """Paths: how the CA should reach the responder of an identifier, and how it does, hop by hop. Pure.
 
-By http-01 and tls-alpn-01 both have four steps: the CA, how it resolves the name, the box that it asks (on port 80, or
-443), and the responder that holds the token. Redirects add boxes. By dns-01 the CA asks its nameserver for the record,
-and no box.
+http-01 and tls-alpn-01 have four steps: the CA, how it resolves the name, the machine that it asks (on port 80 or 443),
+and the responder that holds the token. Redirects add machines. For dns-01 the CA asks its nameserver for the record.
 """
 
 from collections.abc import Mapping
@@ -13,8 +12,10 @@ import msgspec
 from certagent.domain.challenge_steps import STEPS, ChallengeSteps, answer_words, challenge_of
 from certagent.domain.dns01_record import TxtLookup, record_name
 from certagent.domain.findings import Culprit, Finding
+from certagent.domain.probe_errors import DnsStatus
 from certagent.domain.rehearsals import (
     AddressOwner,
+    ChallengeType,
     Hop,
     Rehearsal,
     RehearsalOutcome,
@@ -23,7 +24,7 @@ from certagent.domain.rehearsals import (
     deciding,
 )
 
-_RECORD_UNSEEN = ("nxdomain", "nodata")
+_RECORD_UNSEEN = (DnsStatus.NXDOMAIN, DnsStatus.NODATA)
 """What a nameserver rightly says of a record that nobody presents."""
 
 
@@ -252,7 +253,7 @@ def _intended(facts: PathFacts) -> tuple[PathHop, ...]:
 
 def _steps(facts: PathFacts) -> ChallengeSteps:
     shown = challenge_of([finding.code for finding in facts.findings])
-    return STEPS.get(facts.rehearsal.challenge if facts.rehearsal is not None else shown, STEPS["http-01"])
+    return STEPS.get(facts.rehearsal.challenge if facts.rehearsal is not None else shown, STEPS[ChallengeType.HTTP01])
 
 
 def _intended_address(facts: PathFacts) -> str | None:

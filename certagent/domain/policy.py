@@ -1,54 +1,88 @@
-"""Policy: grades findings and turns them into a verdict. Pure; the numbers come from `policies/*.toml`."""
+"""Policy: grades findings, turns them into a verdict, says who is told. Pure; its numbers are in `policies/*.toml`."""
 
-from datetime import timedelta
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
 
-from certagent.domain.alert_rules import AlertRule, Duration, read_span
-from certagent.domain.dns01_record import TROUBLE_CODES
+from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.findings import Finding, Impact, Severity, Vantage, Verdict, worst_first
 from certagent.domain.redaction import without_secrets
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
 
-PATH_LAYERS = ("dns.", "net.", "http01.", "alpn.", "dns01.", "ca.uses_proxy", "ca.port_override")
-"""Findings about the challenge's path: a passed rehearsal caps them at `warn`."""
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
-NO_AUTHORITY = frozenset(
-    {
-        "ca.unreachable",
-        "ca.untrusted",
-        "ca.name_mismatch",
-        "ca.root_changed",
-        "ca.leaf_expired",
-        "ca.directory_missing",
-        "ca.unhealthy",
-        "dns.authority_not_authority",
-    }
-)
-"""The CA is not to be had from here: no order, no renewal without one, for none of this node's certificates."""
 
-OWN_INABILITY = frozenset(
-    {
-        *NO_AUTHORITY,
-        "http01.responder_absent",
-        "alpn.responder_absent",
-        *TROUBLE_CODES.values(),
-        "deploy.unwritable",
-        "deploy.unmapped_owner",
-    }
-)
-"""What blocks without a rehearsal: the acting node itself cannot do its part."""
+class Duration(timedelta):
+    """A time span that a policy file writes as `"90s"`, `"20m"`, `"6h"`."""
 
-NO_ORDER = frozenset({"ca.provisioner_missing", "ca.challenge_not_offered", "ca.policy_denies"})
-"""What blocks although the path may be good: the CA's configuration, as its process has read it, refuses the order."""
 
-NO_RENEWAL = OWN_INABILITY - {
-    "http01.responder_absent",
-    "alpn.responder_absent",
-    *(code for code in TROUBLE_CODES.values() if code != "deploy.unwritable"),
-}
-"""What blocks a renewal without a challenge as well: the CA is not to be had, or the target cannot be written."""
+@dataclass(frozen=True)
+class DailySpan:
+    """From one time of day until another, over midnight if the second is not later. Written `"22:00-07:00"`."""
+
+    start: time
+    end: time
+
+    def end_after(self, moment: datetime) -> datetime | None:
+        """When the span ends that `moment` (local) lies in; None if it lies in none."""
+        clock = moment.time().replace(tzinfo=None)
+        over_midnight = self.end <= self.start
+        inside = clock >= self.start or clock < self.end if over_midnight else self.start <= clock < self.end
+        if not inside:
+            return None
+        ends = moment.replace(hour=self.end.hour, minute=self.end.minute, second=0, microsecond=0)
+        return ends + timedelta(days=1) if ends <= moment else ends
+
+
+class AlertRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens to the messages about incidents of these codes (`*` and `?` as in file names).
+
+    `to`: names of channels. `after`: an incident that ends sooner is not mentioned at all. `repeat_every`: as long as
+    nobody has acknowledged it; zero: never. `quiet`: messages wait until its end, unless a certificate dies before.
+    """
+
+    codes: tuple[str, ...] = ("*",)
+    to: tuple[str, ...] = ("*",)
+    after: Duration = Duration(0)
+    repeat_every: Duration = Duration(0)
+    quiet: DailySpan | None = None
+
+    def matches(self, code: str) -> bool:
+        """Whether it is about that code."""
+        return any(fnmatchcase(code, pattern) for pattern in self.codes)
+
+    def channels(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of the names that are told."""
+        return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in self.to))
+
+
+def read_span(kind: type, value: Any) -> Any:
+    """A `Duration` or `DailySpan` out of a policy file. Raises ValueError."""
+    if kind is DailySpan:
+        return read_daily_span(value)
+    if kind is not Duration:
+        raise NotImplementedError(kind)
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
+    if matched is None:
+        raise ValueError(f'{value!r} is not a duration such as "90s", "20m", "6h"')
+    return Duration(seconds=float(matched[1]) * _UNITS[matched[2]])
+
+
+def read_daily_span(text: object) -> DailySpan:
+    """Raises ValueError."""
+    matched = re.fullmatch(r"(\d\d):(\d\d)-(\d\d):(\d\d)", text) if isinstance(text, str) else None
+    if matched is None:
+        raise ValueError(f'{text!r} is not a time of day such as "22:00-07:00"')
+    hours = [int(part) for part in matched.groups()]
+    return DailySpan(time(hours[0], hours[1]), time(hours[2], hours[3]))
+
+
+_BLOCKING = Trait.OWN_INABILITY, Trait.BLOCKS_ORDER
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,16 +220,20 @@ def with_impact(judgement: Judgement, impact: Impact | None) -> Judgement:
 
 def is_about_path(finding: Finding) -> bool:
     """Whether the finding concerns the way from the CA to the responder."""
-    return finding.code.startswith(PATH_LAYERS) and finding.code not in OWN_INABILITY | {"dns.hosts_shadow.client"}
+    return has_trait(finding.code, Trait.PATH)
 
 
 def judge(findings: list[Finding], rehearsal: Rehearsal | None) -> Verdict:
     """The verdict: the rehearsal decides, or the acting node's own inability; findings only explain."""
-    unable = any(f.code in OWN_INABILITY | NO_ORDER and f.severity is Severity.FATAL for f in findings)
+    unable = any(f.severity is Severity.FATAL and _blocks_by_itself(f) for f in findings)
     failed = rehearsal is not None and rehearsal.outcome is RehearsalOutcome.FAILED
     if unable or failed:
         return Verdict.BLOCK
     return Verdict.WARN if any(f.severity.at_least(Severity.WARN) for f in findings) else Verdict.PROCEED
+
+
+def _blocks_by_itself(finding: Finding) -> bool:
+    return any(has_trait(finding.code, trait) for trait in _BLOCKING)
 
 
 def _cause_first(graded: list[Finding], concluded: list[str]) -> list[Finding]:

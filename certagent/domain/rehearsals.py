@@ -1,6 +1,9 @@
-"""Rehearsals as values: what is asked of the agent beside the CA, and what it saw. No body ever travels."""
+"""Rehearsals as values: what is asked of the agent beside the CA, and what it saw; whose addresses it met. No body ever
+travels.
+"""
 
 import hashlib
+import ipaddress
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -9,6 +12,7 @@ import msgspec
 
 from certagent.domain.dns01_record import TxtLookup
 from certagent.domain.findings import Finding
+from certagent.domain.probe_errors import ProbeError
 
 ACME_TLS = "acme-tls/1"
 ACME_TLS_PORT = 443
@@ -17,6 +21,14 @@ BODY_SUFFIX = ".certagent-rehearsal"
 REHEARSAL_MARK = "certagent-rehearsal-"
 """What a rehearsal's token begins with, and none that a CA gives out."""
 LONGEST_PLANTING_SECONDS = 60
+
+
+class ChallengeType(StrEnum):
+    """How the CA may ask (RFC 8555 section 8, RFC 8737)."""
+
+    HTTP01 = "http-01"
+    TLS_ALPN01 = "tls-alpn-01"
+    DNS01 = "dns-01"
 
 
 class RehearsalOutcome(StrEnum):
@@ -32,7 +44,7 @@ class RehearsalRequest(msgspec.Struct, frozen=True, kw_only=True):
     `planted`: somebody else answers the challenges, and only how far the way leads is asked."""
 
     identifier: str
-    challenge: str = "http-01"
+    challenge: str = ChallengeType.HTTP01
     token: str
     digest: str
     planted: bool = True
@@ -135,7 +147,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_answered(self) -> bool:
         """Whether somebody answered in the protocol of the challenge: HTTP, or TLS for tls-alpn-01."""
-        return self.status is not None or self.alpn is not None or self.error == "no_protocol"
+        return self.status is not None or self.alpn is not None or self.error == ProbeError.NO_PROTOCOL
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,7 +204,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     identifier: str
-    challenge: str = "http-01"
+    challenge: str = ChallengeType.HTTP01
     outcome: RehearsalOutcome
     at: datetime
     planted: bool = True
@@ -230,5 +242,23 @@ def deciding(attempts: Sequence[Attempt]) -> Attempt | None:
     met silence (the CA's time runs out over it), else the first."""
     matched = (one for one in attempts if one.matched)
     answered = (one for one in attempts if one.hops and one.hops[0].status is not None)
-    silent = (one for one in attempts if one.hops and one.hops[0].error == "timeout")
+    silent = (one for one in attempts if one.hops and one.hops[0].error == ProbeError.TIMEOUT)
     return next(iter((*matched, *answered, *silent, *attempts)), None)
+
+
+def describe_owner(owner: AddressOwner) -> str:
+    """`lxc101, gateway`, or the node alone."""
+    return f"{owner.node}, {owner.role}" if owner.role else owner.node
+
+
+def addresses_in_dns(resolution: Resolution) -> set[str]:
+    """Every address that any nameserver gives for the name."""
+    return {address for reply in resolution.dns for address in reply.addresses}
+
+
+def is_loopback(address: str) -> bool:
+    """Whether it is a loopback address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -1,5 +1,11 @@
-"""Reports: what one run came to, and the node as it knows itself. Values only; they are the wire format."""
+"""Reports: what one run came to, the node as it knows itself, what became of watched files. They are the wire format.
 
+A change set is decided by content, in time in proportion to the files: a minimal difference of hostile lines takes
+minutes. Pure.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -39,6 +45,15 @@ class Outcome(StrEnum):
     BLOCKED = "blocked"  # withheld before any order
     FAILED = "failed"
     INTERRUPTED = "interrupted"  # killed; reported by the next start under the same id
+
+
+class ScopeKind(StrEnum):
+    """What a run may speak for; a scope is its kind, a colon, and a name."""
+
+    IDENTIFIER = "identifier"
+    FILE = "file"
+    CERTIFICATE = "certificate"
+    SERVED = "served"
 
 
 class CertificateState(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,12 +127,90 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
 
 
+def file_scope(path: str) -> str:
+    """What is said of a watched file."""
+    return f"{ScopeKind.FILE}:{path}"
+
+
+def identifier_scope(identifier: str | None) -> str:
+    """What is said of an identifier by a preflight."""
+    return f"{ScopeKind.IDENTIFIER}:{identifier}"
+
+
+def certificate_scope(name: str) -> str:
+    """What is said of a certificate by its renewal."""
+    return f"{ScopeKind.CERTIFICATE}:{name}"
+
+
+def served_scope(name: str | None) -> str:
+    """What is said of a certificate as it is served; None: of the node itself."""
+    return f"{ScopeKind.SERVED}:{name or ''}"
+
+
 def scope_of(report: Report, finding: Finding) -> str:
     """The one scope that a finding of this report belongs to (see `Report`)."""
     if report.kind is RunKind.WATCH and finding.culprit is not None and finding.culprit.file is not None:
-        return f"file:{finding.culprit.file}"
+        return file_scope(finding.culprit.file)
     if report.kind is RunKind.RENEWAL and report.certificate is not None:
-        return f"certificate:{report.certificate}"
+        return certificate_scope(report.certificate)
     if report.kind is RunKind.SERVING:
-        return f"served:{report.certificate or ''}"
-    return f"identifier:{finding.identifier}"
+        return served_scope(report.certificate)
+    return identifier_scope(finding.identifier)
+
+
+Contents = Mapping[str, bytes | None]
+"""Path -> content; None for a file that does not exist or cannot be read."""
+
+MOST_LINES = 200  # of each kind in one change; who edits by hand changes few
+_LONGEST_LINE = 500
+
+
+def compare(before: Contents, after: Contents) -> tuple[FileChange, ...]:
+    """The files whose content (or existence) differs, in the order of `after`."""
+    return tuple(
+        _describe(path, before.get(path), content) for path, content in after.items() if before.get(path) != content
+    )
+
+
+def _describe(path: str, before: bytes | None, after: bytes | None) -> FileChange:
+    old, new = _between_ends(_lines(before), _lines(after))
+    removed, added = _beyond(old, new), _beyond(new, old)
+    if not removed and not added:  # the same lines in another order
+        removed, added = old, new
+    return FileChange(
+        file=path,
+        exists=after is not None,
+        removed=tuple(line[:_LONGEST_LINE] for line in removed[:MOST_LINES]),
+        added=tuple(line[:_LONGEST_LINE] for line in added[:MOST_LINES]),
+        left_out=_left_out(removed) + _left_out(added),
+    )
+
+
+def _between_ends(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:
+    """Both without the lines that they begin and end with alike."""
+    shorter = min(len(old), len(new))
+    head = next((at for at in range(shorter) if old[at] != new[at]), shorter)
+    tail = next((at for at in range(shorter - head) if old[-1 - at] != new[-1 - at]), shorter - head)
+    return old[head : len(old) - tail], new[head : len(new) - tail]
+
+
+def _beyond(lines: list[str], others: list[str]) -> list[str]:
+    """What is in `lines` more often than in `others`, in its order."""
+    left = Counter(lines)
+    left.subtract(others)
+    beyond = []
+    for line in lines:
+        if left[line] > 0:
+            left[line] -= 1
+            beyond.append(line)
+    return beyond
+
+
+def _left_out(lines: list[str]) -> int:
+    """How many lines are not shown, or not whole."""
+    too_long = sum(len(line) > _LONGEST_LINE for line in lines[:MOST_LINES])
+    return max(0, len(lines) - MOST_LINES) + too_long
+
+
+def _lines(content: bytes | None) -> list[str]:
+    return [] if content is None else content.decode("utf-8", "replace").splitlines()

@@ -1,22 +1,19 @@
 """One name as its sources have it, side by side: where they disagree. Pure."""
 
-import ipaddress
 from collections.abc import Collection, Iterator
 
 import msgspec
 
-from certagent.domain.rehearsals import DnsAnswer, LibcAnswer, Resolution, ResolvedAddress
-from certagent.domain.resolution.text import parse_address
-
-_WORDS = {
-    "nxdomain": "says that there is no such name",
-    "nodata": "knows the name but no address",
-    "servfail": "fails",
-    "refused": "refuses to answer",
-    "timeout": "does not answer",
-    "unreachable": "cannot be reached",
-    "tcp_blocked": "does not answer over TCP",
-}
+from certagent.domain.probe_errors import DNS_PHRASES, DnsStatus
+from certagent.domain.rehearsals import (
+    DnsAnswer,
+    LibcAnswer,
+    Resolution,
+    ResolvedAddress,
+    addresses_in_dns,
+    is_loopback,
+)
+from certagent.domain.resolution.file_formats import parse_address
 
 
 class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,16 +33,13 @@ def disagreements(resolution: Resolution, libc: LibcAnswer, own: Collection[str]
 
 def stray_lines(resolution: Resolution, own: Collection[str]) -> tuple[ResolvedAddress, ...]:
     """The hosts lines that lead elsewhere than DNS does; none where DNS gives no address to compare with."""
-    told = told_by_dns(resolution)
+    told = addresses_in_dns(resolution)
     is_own = bool(told & set(own))
     return tuple(
-        line for line in resolution.hosts if told and line.address not in told and not (is_own and loops(line.address))
+        line
+        for line in resolution.hosts
+        if told and line.address not in told and not (is_own and is_loopback(line.address))
     )
-
-
-def told_by_dns(resolution: Resolution) -> set[str]:
-    """Every address that any nameserver gives for the name."""
-    return {address for reply in resolution.dns for address in reply.addresses}
 
 
 def verdicts(resolution: Resolution) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -59,13 +53,13 @@ def verdicts(resolution: Resolution) -> dict[str, tuple[str, tuple[str, ...]]]:
 def _verdict(replies: list[DnsAnswer]) -> tuple[str, tuple[str, ...]]:
     addresses = tuple(dict.fromkeys(address for reply in replies for address in reply.addresses))
     if addresses:
-        return "ok", addresses
+        return DnsStatus.OK, addresses
     first = next((reply for reply in replies if reply.record == "A"), replies[0])
-    return ("nodata" if first.status == "ok" else first.status), ()
+    return (DnsStatus.NODATA if first.status == DnsStatus.OK else first.status), ()
 
 
 def _hosts_against_dns(resolution: Resolution, own: Collection[str]) -> Iterator[Disagreement]:
-    told = ", ".join(sorted(told_by_dns(resolution)))
+    told = ", ".join(sorted(addresses_in_dns(resolution)))
     for line in stray_lines(resolution, own):
         origin = line.origin
         decides = bool(resolution.addresses) and resolution.addresses[0].origin.source == "hosts"
@@ -78,13 +72,13 @@ def _hosts_against_dns(resolution: Resolution, own: Collection[str]) -> Iterator
 
 def _among_nameservers(resolution: Resolution) -> Iterator[Disagreement]:
     by_server = verdicts(resolution)
-    reference = next((server for server, (status, _) in by_server.items() if status == "ok"), None)
+    reference = next((server for server, (status, _) in by_server.items() if status == DnsStatus.OK), None)
     if reference is None:
         return
     expected = by_server[reference][1]
     for server, (status, addresses) in by_server.items():
         if set(addresses) != set(expected):
-            said = f"says {', '.join(addresses)}" if addresses else _WORDS.get(status, f"answers {status}")
+            said = f"says {', '.join(addresses)}" if addresses else DNS_PHRASES.get(status, f"answers {status}")
             yield Disagreement(
                 between=(reference, server),
                 explanation=f"nameserver {reference} says {', '.join(expected)}, {server} {said}",
@@ -94,18 +88,10 @@ def _among_nameservers(resolution: Resolution) -> Iterator[Disagreement]:
 def _libc_against_go(resolution: Resolution, libc: LibcAnswer) -> Iterator[Disagreement]:
     to_libc = {parse_address(address) or address for address in libc.addresses}
     to_go = {found.address for found in resolution.addresses}
-    if to_libc == to_go or (to_libc and to_go and all(map(loops, to_libc | to_go))):
+    if to_libc == to_go or (to_libc and to_go and all(map(is_loopback, to_libc | to_go))):
         return
     yield Disagreement(
         between=("libc", "go"),
         explanation=f"libc gets {', '.join(sorted(to_libc)) or libc.error or 'nothing'},"
         f" a Go program (the CA is one) gets {', '.join(sorted(to_go)) or resolution.error or 'nothing'}",
     )
-
-
-def loops(address: str) -> bool:
-    """Whether it is a loopback address."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar
 
 import msgspec
 
+from certagent.domain.catalogue import Fact
 from certagent.domain.deployments import Fault
 from certagent.domain.ports import Clock
 from certagent.system.files import Owner
@@ -106,23 +107,20 @@ def _tail(output: IO[bytes]) -> str:
 _PLACE = re.compile(r" in (/\S+):(\d+)$")
 
 
-async def attempt(
-    command: Sequence[str], timeout: float, code: str, summary: str, *, user: Owner | None = None
-) -> Fault | None:
+async def attempt(command: Sequence[str], timeout: float, code: str, *, user: Owner | None = None) -> Fault | None:
     """Run it; None when it ended well, else a fault with its own words, and the place that they name."""
-    shown = " ".join(command)
+    facts: dict[str, Fact] = {"command": " ".join(command)}
     try:
         finished = await run(command, timeout=timeout, user=user)
     except OSError as error:
-        return Fault(code=code, explanation=f"{summary}: {shown} cannot be started ({error.strerror}).")
+        return Fault(code=code, variant="not_started", facts=facts | {"said": error.strerror})
     if finished.is_good:
         return None
-    ended = f"did not end within {timeout:g} s" if finished.status is None else f"ended with {finished.status}"
-    said = next((line for line in finished.output.splitlines() if "[warn]" not in line), "and said nothing")
+    said = next((line for line in finished.output.splitlines() if "[warn]" not in line), "it printed nothing")
     place = _PLACE.search(said)
     return Fault(
         code=code,
-        explanation=f"{summary}: {shown} {ended}: {said}",
+        facts=facts | {"status": finished.status, "seconds": f"{timeout:g}", "said": said},
         file=place[1] if place else None,
         line=int(place[2]) if place else None,
         detail={"command": list(command), "status": finished.status, "output": finished.output},

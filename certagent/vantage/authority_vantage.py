@@ -20,8 +20,8 @@ from certagent.domain.rehearsals import (
     RehearsalRequest,
     Resolution,
 )
+from certagent.domain.resolution.file_formats import HOSTS_FILE
 from certagent.domain.resolution.go import Lookup
-from certagent.domain.resolution.hosts import HOSTS_FILE
 from certagent.system.procfs import ProcFs, TcpSocket
 from certagent.vantage import proxy
 from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess

@@ -18,10 +18,8 @@ import msgspec
 from certagent.config import VantageSection
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import ACME_TLS_PORT, Connection, Origin, Provisioner
+from certagent.domain.resolution.file_formats import HOSTS_FILE, Hosts, Nameserver, parse_address
 from certagent.domain.resolution.files import ResolverFiles
-from certagent.domain.resolution.hosts import HOSTS_FILE, Hosts
-from certagent.domain.resolution.resolv_conf import Nameserver
-from certagent.domain.resolution.text import parse_address
 from certagent.system.procfs import FileState, Process, ProcFs, read_within
 from certagent.vantage import proxy
 from certagent.vantage.ca_resolver import Snapshot, read_files

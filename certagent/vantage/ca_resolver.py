@@ -17,13 +17,22 @@ import msgspec
 
 from certagent.domain.rehearsals import DnsAnswer, Resolution, ResolvedAddress
 from certagent.domain.resolution.address_order import in_order_of_trial
-from certagent.domain.resolution.files import RESOLVER_FILES, ResolverFiles, parse_files
+from certagent.domain.resolution.file_formats import (
+    HOSTS_FILE,
+    RESOLV_CONF_FILE,
+    UnreadLine,
+    parse_address,
+    parse_hosts,
+)
+from certagent.domain.resolution.files import (
+    NSSWITCH_FILE,
+    RESOLVER_FILES,
+    ResolverFiles,
+    Surroundings,
+    find_managers,
+    parse_files,
+)
 from certagent.domain.resolution.go import Lookup, Question, is_domain_name, look_up
-from certagent.domain.resolution.hosts import HOSTS_FILE, UnreadLine, parse_hosts
-from certagent.domain.resolution.managed_files import Surroundings, find_managers
-from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
-from certagent.domain.resolution.text import parse_address
 from certagent.system import dns
 from certagent.system.procfs import FileState, ProcFs, read_within, source_address
 

@@ -1,6 +1,6 @@
 """What the web servers of this node are configured with: certificates that they name, Traefik's own resolvers.
 
-Observations, for `certagent.domain.diagnosis.unmanaged`; what cannot be read is left out.
+Observations, for `certagent.domain.diagnosis.drift`; what cannot be read is left out.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from certagent.domain.certificates import CertificateFacts, read_leaf
-from certagent.domain.diagnosis.unmanaged import CertResolver, ConfiguredPair
+from certagent.domain.diagnosis.drift import CertResolver, ConfiguredPair
 from certagent.vantage.tls_services import NGINX, TRAEFIK, find_nginx, find_traefik, load_yaml
 from certagent.vantage.web_server_config import place_of, table_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from certagent.domain.resolution.dnsmasq import Dnsmasq, Setting, read_arguments, read_settings
-from certagent.domain.resolution.hosts import HOSTS_FILE, Hosts, parse_hosts
+from certagent.domain.resolution.file_formats import HOSTS_FILE, Hosts, parse_hosts
 from certagent.system.procfs import Process, ProcFs, read_within
 
 _CONFIGURATION = "/etc/dnsmasq.conf"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from certagent.domain.rehearsals import REHEARSAL_MARK, RehearsalRequest, digest_for
-from certagent.domain.resolution.text import without_scope
+from certagent.domain.resolution.file_formats import without_scope
 
 CHALLENGES = ("http-01", "tls-alpn-01", "dns-01")
 CHALLENGE_PORTS = frozenset({80, 443})

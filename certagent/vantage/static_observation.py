@@ -10,14 +10,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from certagent.config import AgentSettings
+from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis.static import StaticObservation
 from certagent.domain.observations import Misconfiguration, Place
-from certagent.domain.resolution.files import RESOLVER_FILES, parse_files
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
+from certagent.domain.resolution.files import NSSWITCH_FILE, RESOLVER_FILES, Manager, find_managers, parse_files
 from certagent.domain.resolution.go import is_domain_name
-from certagent.domain.resolution.hosts import HOSTS_FILE
-from certagent.domain.resolution.managed_files import Manager, find_managers
-from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
 from certagent.domain.web_servers import traefik
 from certagent.domain.web_servers.nginx import Directive
 from certagent.system.procfs import ProcFs
@@ -51,8 +49,8 @@ def _in_nginx(path: Path) -> Iterator[Misconfiguration]:
         if directive.name in _FILES and directive.args and not directive.args[0].startswith(_NOT_FILES):
             file = path.parent / directive.args[0]
             if "$" not in directive.args[0] and not _may_exist(file):
-                what = f"nginx is to read {file} ({directive.name}), and that does not exist"
-                yield Misconfiguration(code=_CODE, place=directive.place, what=what)
+                facts: dict[str, Fact] = {"target": str(file), "word": directive.name}
+                yield Misconfiguration(code=_CODE, place=directive.place, variant="file", facts=facts)
 
 
 def _missing_includes(path: Path) -> Iterator[Misconfiguration]:
@@ -68,10 +66,8 @@ def _missing_includes(path: Path) -> Iterator[Misconfiguration]:
         if said.startswith(_MISSING):
             place = place_in(file, line, texts) if line else Place(file=file)
             missing = said.partition(": ")[2].strip("'")
-            what = f"nginx is to include {missing}, and that does not exist"
-            yield Misconfiguration(
-                code=_CODE, place=place, what=what if line else f"{file} is a link that leads nowhere"
-            )
+            variant = "include" if line else "link"
+            yield Misconfiguration(code=_CODE, place=place, variant=variant, facts={"target": missing})
 
 
 def _in_traefik(static: Path) -> Iterator[Misconfiguration]:

@@ -12,8 +12,7 @@ from certagent.agent.deployment import DeploymentService
 from certagent.agent.drift import DriftMonitor
 from certagent.config import CertificateSection, ListenerSolver
 from certagent.domain.deployments import EndpointProof, Generation, LivePair
-from certagent.domain.diagnosis.drift import LiveTarget
-from certagent.domain.diagnosis.unmanaged import CertResolver, ConfiguredPair
+from certagent.domain.diagnosis.drift import CertResolver, ConfiguredPair, LiveTarget
 from certagent.domain.findings import Severity
 from certagent.domain.reports import Outcome, Report, Trigger
 from certagent.proof import Prover

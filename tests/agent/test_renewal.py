@@ -84,7 +84,7 @@ class _Service(DeploymentService):
                 fingerprint=generation.facts.fingerprint,
                 outcome=DeploymentOutcome.ROLLED_BACK if self.fails else DeploymentOutcome.PROVEN,
                 steps=(),
-                faults=(Fault(code="deploy.rolled_back", explanation="as before"),) if self.fails else (),
+                faults=(Fault(code="deploy.rolled_back"),) if self.fails else (),
             )
         ]
 

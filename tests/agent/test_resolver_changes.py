@@ -10,8 +10,8 @@ import pytest
 from certagent.agent.resolver_changes import FileInspector, ResolverChangeHandler, without_repeats
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
 from certagent.domain.reports import Outcome, Report, Trigger
+from certagent.domain.resolution.file_formats import ResolvConf
 from certagent.domain.resolution.files import ResolverFiles
-from certagent.domain.resolution.resolv_conf import ResolvConf
 from certagent.reporting import Spool
 from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver

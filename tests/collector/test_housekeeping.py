@@ -19,11 +19,10 @@ from certagent.collector.sql.ingest import store_rehearsals
 from certagent.collector.sql.upkeep import remind
 from certagent.collector.store import Store, open_store
 from certagent.config import load_policy
-from certagent.domain.alert_rules import AlertRule, Duration
 from certagent.domain.alerting import Alerting
 from certagent.domain.findings import Culprit, Finding, Severity
 from certagent.domain.incidents import IncidentState
-from certagent.domain.policy import Policy
+from certagent.domain.policy import AlertRule, Duration, Policy
 from certagent.domain.reports import FileChange, RunKind
 from tests.clock import FakeClock
 from tests.collector.cast import HOSTS, LINE, TRAEFIK, Agent, Cast, now, refused, shadow

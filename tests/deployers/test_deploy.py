@@ -23,6 +23,7 @@ from certagent.deployers.generation_store import GenerationStore
 from certagent.deployers.pair_inspection import read_roots
 from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation, Proof
+from certagent.domain.diagnosis.order_result import fault_found
 from certagent.proof import Prover
 from certagent.system.clock import SystemClock
 from tests.certificates import UNREADABLE_NAMES, Authority, Pair
@@ -172,7 +173,7 @@ async def test_the_command_runs_as_its_user_with_a_clean_environment(
 async def test_a_command_is_bounded_in_time(place: Place) -> None:
     """And said so."""
     deployment = await deploy(place.job(command=("sleep", "60"), timeout=0.05, within=SHORT))
-    assert deployment.faults[0].explanation.endswith("sleep 60 did not end within 0.05 s: and said nothing")
+    assert _said(deployment.faults[0]).endswith("sleep 60 did not finish within 0.05 s: it printed nothing")
 
 
 async def test_a_reload_without_effect_is_rolled_back_and_that_is_proven(place: Place) -> None:
@@ -180,10 +181,10 @@ async def test_a_reload_without_effect_is_rolled_back_and_that_is_proven(place: 
     deployment = await deploy(place.job(command=("true",), within=SHORT))
     assert deployment.outcome is DeploymentOutcome.ROLLED_BACK
     assert _codes(deployment) == ["deploy.served_old", "deploy.rolled_back"]
-    assert f"(process {os.getpid()}) listens there" in deployment.faults[0].explanation
+    assert f"(process {os.getpid()}) listens there" in _said(deployment.faults[0])
     assert deployment.restored is not None
     assert deployment.restored.is_proven
-    assert "is served again" in deployment.faults[-1].explanation
+    assert "is served again" in _said(deployment.faults[-1])
     assert place.certificate.read_bytes() == place.old.chain_pem
     assert place.key.read_bytes() == place.old.key_pem
     assert (await deploy(place.job())).outcome is DeploymentOutcome.PROVEN
@@ -193,9 +194,9 @@ async def test_what_a_failed_command_said_is_told(place: Place) -> None:
     """Beside what was seen."""
     deployment = await deploy(place.job(command=("sh", "-c", "echo no such service; exit 5"), within=SHORT))
     assert _codes(deployment) == ["deploy.reload_failed", "deploy.served_old", "deploy.rolled_back"]
-    assert deployment.faults[0].explanation.endswith("ended with 5: no such service")
+    assert _said(deployment.faults[0]).endswith("ended with 5: no such service")
     missing = await deploy(place.job(command=("certagent-has-no-such-program",), within=SHORT))
-    assert missing.faults[0].explanation.endswith("cannot be started (No such file or directory).")
+    assert _said(missing.faults[0]).endswith("cannot be started (No such file or directory).")
 
 
 async def test_a_failed_command_does_not_matter_when_the_new_pair_is_served(place: Place) -> None:
@@ -224,7 +225,7 @@ class Refusing(CommandService):
 
     async def validate(self) -> Fault | None:
         """In the service's own words."""
-        return Fault(code="deploy.validate_failed", explanation="no")
+        return Fault(code="deploy.validate_failed")
 
 
 def _prover(job: Job) -> Any:
@@ -438,3 +439,7 @@ async def test_killed_at_any_step_it_is_done_again_and_proven(place: Place, step
 
 
 _HOUSE = Path(__file__).parents[2]
+
+
+def _said(fault: Fault) -> str:
+    return fault_found("lxc101", fault).explanation

@@ -10,6 +10,7 @@ from certagent.config import CommandTarget, NginxTarget
 from certagent.deployers.deploy import make_target
 from certagent.deployers.nginx import NginxProcesses
 from certagent.deployers.target import Target
+from certagent.domain.diagnosis.order_result import fault_found
 from certagent.system.clock import SystemClock
 from certagent.system.processes import ReloadCoordinator
 from tests.clock import FakeClock
@@ -49,8 +50,8 @@ async def test_a_configuration_that_nginx_refuses_is_told_in_its_words(
     fault = await target.validate()
     assert fault is not None
     assert fault.code == "deploy.validate_failed"
-    assert fault.explanation == (
-        "nginx does not accept its configuration: nginx -t -q ended with 1:"
+    assert fault_found("lxc101", fault).explanation == (
+        "nginx rejects its configuration: nginx -t -q ended with 1:"
         ' nginx: [emerg] cannot load certificate "/etc/nginx/ssl/gateway.crt": No such file or directory'
     )
     assert fault.detail["output"] == SAID

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certagent.domain.alert_rules import AlertRule, DailySpan, Duration, read_daily_span
 from certagent.domain.alerting import Alerting
 from certagent.domain.incidents import (
     Fleet,
@@ -18,6 +17,7 @@ from certagent.domain.incidents import (
     group_findings,
     transition_incident,
 )
+from certagent.domain.policy import AlertRule, DailySpan, Duration, read_daily_span
 from certagent.domain.survival import CertificateLife, Survival, survive
 from tests.collector.cast import HOSTS, TRAEFIK, shadow
 

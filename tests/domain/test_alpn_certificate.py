@@ -93,12 +93,12 @@ def test_a_good_handshake_says_nothing() -> None:
         (_hop(error="refused", errno="ECONNREFUSED"), "alpn.unreachable", "nothing listens there (ECONNREFUSED)"),
         (_hop(error="timeout"), "alpn.unreachable", "no answer came"),
         (_hop(error="tls", errno="WRONG_VERSION_NUMBER"), "alpn.unreachable", "does not complete a TLS handshake"),
-        (_hop(error="reset"), "alpn.unreachable", "cut during the handshake"),
+        (_hop(error="reset"), "alpn.unreachable", "the connection was reset"),
         (_hop(error="no_protocol", names=("nginx.internal",)), "alpn.no_protocol", "a certificate for nginx.internal"),
         (_hop(alpn=_answer(protocol=None, extension="absent")), "alpn.no_protocol", "does not speak acme-tls/1"),
         (_hop(alpn=_answer(extension="absent"), names=(NAME,)), "alpn.wrong_certificate", "an ordinary certificate"),
         (_hop(alpn=_answer(extension="other")), "alpn.wrong_certificate", "of another challenge"),
-        (_hop(alpn=_answer(is_alone=False), names=(NAME, "b")), "alpn.san_mismatch", f"for {NAME}, b, where"),
+        (_hop(alpn=_answer(is_alone=False), names=(NAME, "b")), "alpn.san_mismatch", f"for {NAME} and b, where"),
         (_hop(alpn=_answer(extension="obsolete")), "alpn.bad_extension", "an old draft"),
         (_hop(alpn=_answer(extension="not_critical")), "alpn.bad_extension", "not marked critical"),
         (_hop(alpn=_answer(extension="malformed")), "alpn.bad_extension", "32 octets"),
@@ -140,7 +140,7 @@ def test_the_process_that_ends_tls_here_is_named() -> None:
     """On this node the agent sees who listens."""
     here = NodeObservation(listeners=(ListeningSocket("::", 443, "traefik"),))
     finding = _only(_judge(_hop(error="no_protocol"), here=here))
-    assert "port 443 (traefik) ends TLS" in finding.explanation
+    assert "port 443 (traefik) terminates TLS" in finding.explanation
 
 
 def test_a_hosts_line_is_the_culprit_where_it_led_the_ca_astray() -> None:

@@ -278,6 +278,6 @@ def test_a_line_that_nsswitch_overrules_is_silent() -> None:
 def test_a_line_on_an_ordinary_node_is_an_error_of_that_file() -> None:
     """It misleads that node, not the CA."""
     (finding,) = shadows_at_a_client((SHADOWED,), "lxc104", ("10.0.0.104",))
-    assert finding.explanation.startswith("lxc104 goes to 10.0.0.153")
+    assert finding.explanation.startswith("lxc104 connects to 10.0.0.153")
     assert finding.code == "dns.hosts_shadow.client"
     assert load_policy(None).grade(finding).severity is Severity.ERROR

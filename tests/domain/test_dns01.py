@@ -91,14 +91,14 @@ STATE = Culprit(node="lxc102")
 @pytest.mark.parametrize(
     ("trouble", "rcode", "code", "said", "culprit"),
     [
-        ("unreachable", None, "dns01.server_unreachable", "nobody answers at 10.0.0.50 (client)", SERVER),
+        ("unreachable", None, "dns01.server_unreachable", "nothing answers at 10.0.0.50 (client)", SERVER),
         ("zone_not_found", "NOTAUTH", "dns01.zone_not_found", "10.0.0.50 (client) has no zone for it", SERVER),
         ("wrong_zone", None, "dns01.wrong_zone", "in the zone dyn.internal.thinkheads.ai, not in internal", SERVER),
         ("refused", "REFUSED", "dns01.update_refused", "refuses the update (REFUSED)", SERVER),
-        ("tsig", "BADKEY", "dns01.tsig", "certagent (BADKEY): it knows no key of that name", KEY_FILE),
-        ("tsig", "BADSIG", "dns01.tsig", "(BADSIG): its secret for that key is another one", KEY_FILE),
-        ("tsig", "BADTIME", "dns01.tsig", "(BADTIME): its clock and this node's are too far apart", SERVER),
-        ("journal", None, "deploy.unwritable", "could not be noted down that it has to be taken away again", STATE),
+        ("tsig", "BADKEY", "dns01.tsig", "certagent (BADKEY): it has no key of that name", KEY_FILE),
+        ("tsig", "BADSIG", "dns01.tsig", "(BADSIG): its secret for that key differs", KEY_FILE),
+        ("tsig", "BADTIME", "dns01.tsig", "(BADTIME): its clock and this node's differ too much", SERVER),
+        ("journal", None, "deploy.unwritable", "could not be saved that it has to be removed again", STATE),
     ],
 )
 def test_what_cannot_be_written_blocks_by_itself(
@@ -125,22 +125,22 @@ def test_a_server_that_lags_is_named_and_blocks_only_with_the_rehearsal() -> Non
     for finding in (judgement.findings[0], failed.findings[0]):
         assert finding.code == "dns01.not_on_all_servers"
         assert finding.culprit == Culprit(address=SECONDARY)
-        assert "10.0.0.50 (client) took the record" in finding.explanation
-        assert "10.0.0.51, which the zone names as its server, says that there is none" in finding.explanation
+        assert "10.0.0.50 (client) accepted the record" in finding.explanation
+        assert "10.0.0.51, which the zone names as its server, says that the name does not exist" in finding.explanation
 
 
 @pytest.mark.parametrize(
     ("answer", "code", "said"),
     [
-        (NONE, "dns01.negative_cached", "remembers from before that there is none, and will for 42 s"),
-        (_changed(NONE, status="ok"), "dns01.negative_cached", "for 42 s"),
-        (_changed(NONE, serial=2**32 - 1), "dns01.negative_cached", "for 42 s"),
-        (_changed(NONE, serial=9), "dns01.authority_cannot_see", "says that there is none"),
-        (_changed(NONE, serial=10), "dns01.authority_cannot_see", "says that there is none"),
-        (_changed(NONE, is_own=True), "dns01.authority_cannot_see", "by itself, without asking"),
-        (_changed(NONE, zone=None, serial=None), "dns01.authority_cannot_see", "says that there is none"),
+        (NONE, "dns01.negative_cached", "has cached that the record does not exist, for another 42 s"),
+        (_changed(NONE, status="ok"), "dns01.negative_cached", "for another 42 s"),
+        (_changed(NONE, serial=2**32 - 1), "dns01.negative_cached", "for another 42 s"),
+        (_changed(NONE, serial=9), "dns01.authority_cannot_see", "says that the name does not exist"),
+        (_changed(NONE, serial=10), "dns01.authority_cannot_see", "says that the name does not exist"),
+        (_changed(NONE, is_own=True), "dns01.authority_cannot_see", "from its own data, without asking"),
+        (_changed(NONE, zone=None, serial=None), "dns01.authority_cannot_see", "says that the name does not exist"),
         (_changed(NONE, zone="internal.thinkheads.ai."), "dns01.wrong_zone", "from the zone internal.thinkheads.ai"),
-        (_changed(NONE, zone=None, status="servfail"), "dns01.authority_cannot_see", "says servfail"),
+        (_changed(NONE, zone=None, status="servfail"), "dns01.authority_cannot_see", "fails (SERVFAIL)"),
         (
             _changed(FOUND, matched=False, records=2, ttl=30),
             "dns01.authority_cannot_see",
@@ -171,7 +171,7 @@ def test_leftovers_are_told_and_hurt_nobody() -> None:
     judgement = _judge(msgspec.structs.replace(PUBLISHED, removed=2, strangers=1))
     [finding] = judgement.findings
     assert (finding.code, finding.severity, judgement.verdict) == ("dns01.leftover", Severity.INFO, Verdict.PROCEED)
-    assert "left 2, removed by now; 1 are not this agent's" in finding.explanation
+    assert "left 2, which are removed now; 1 do not belong to this agent" in finding.explanation
 
 
 def test_the_record_of_a_wildcard_is_below_its_base() -> None:

@@ -9,8 +9,11 @@ import pytest
 from certagent.config import load_policy
 from certagent.domain.diagnosis import conclude
 from certagent.domain.diagnosis.evidence import Evidence, ResponderCheck
-from certagent.domain.diagnosis.name_resolution import resolver_is_missing
-from certagent.domain.diagnosis.nameserver import private_addresses_are_filtered, zone_is_overridden
+from certagent.domain.diagnosis.name_resolution import (
+    private_addresses_are_filtered,
+    resolver_is_missing,
+    zone_is_overridden,
+)
 from certagent.domain.diagnosis.order_result import agreement, order_failed
 from certagent.domain.findings import Culprit, Finding, Vantage, Verdict
 from certagent.domain.observations import ListeningSocket, Misconfiguration, NodeObservation, Place, ServerAction
@@ -18,8 +21,7 @@ from certagent.domain.orders import Failed, Problem, Resource, code_of
 from certagent.domain.policy import Judgement, judged
 from certagent.domain.rehearsals import ACME_TLS, AlpnAnswer, Connection, LibcAnswer, Origin, RehearsalOutcome
 from certagent.domain.resolution.dnsmasq import Dnsmasq, read_settings
-from certagent.domain.resolution.hosts import parse_hosts
-from certagent.domain.resolution.resolv_conf import parse_resolv_conf
+from certagent.domain.resolution.file_formats import parse_hosts, parse_resolv_conf
 from tests.domain.scene import (
     CA,
     CONFIGURED,
@@ -59,14 +61,14 @@ def _known(**changes: object) -> object:
 
 
 def _caused(code: str) -> Evidence:
-    return gateway(causes=(Misconfiguration(code=code, place=PLACE, what="it is so"),))
+    return gateway(causes=(Misconfiguration(code=code, place=PLACE, facts={"entry_point": "web"}),))
 
 
 def _alpn(**changes: object) -> AlpnAnswer:
     return msgspec.structs.replace(AlpnAnswer(protocol=ACME_TLS, is_alone=True, extension="ours"), **changes)
 
 
-def _filtering(node: str = "lxc101", **detail: object) -> tuple[Finding, ...]:
+def filtering(node: str = "lxc101", **detail: object) -> tuple[Finding, ...]:
     """The word of the agent beside the nameserver."""
     configuration = Dnsmasq(settings=tuple(read_settings(b"stop-dns-rebind\nserver=/lan.test/10.9.9.9", "/etc/d.conf")))
     told_of = private_addresses_are_filtered(configuration, node)
@@ -133,8 +135,8 @@ SEEN: dict[str, tuple[Evidence, Evidence]] = {
     "dns.resolver_public": (scene(names(nameservers=(nameserver("8.8.8.8"),))), scene()),
     "dns.resolv_conf_broken": (scene(nowhere("no_nameserver", dns=(), nameservers=())), scene(nowhere("timeout"))),
     "dns.rebind_filtered": (
-        scene(nowhere("nodata"), testimony=_filtering()),
-        scene(nowhere("nodata"), testimony=_filtering(exempt=[NAME])),
+        scene(nowhere("nodata"), testimony=filtering()),
+        scene(nowhere("nodata"), testimony=filtering(exempt=[NAME])),
     ),
     "dns.hosts_shadow.nameserver": (
         scene(
@@ -287,18 +289,18 @@ SEEN: dict[str, tuple[Evidence, Evidence]] = {
     "http01.wrong_entrypoint": (_caused("http01.wrong_entrypoint"), scene()),
     "http01.traefik_acme_router": (_caused("http01.traefik_acme_router"), scene()),
     "http01.webroot_mismatch": (
-        gateway(deed=ServerAction.SERVES, place=PLACE, target="/var/www"),
-        gateway(deed=ServerAction.DENIES, place=PLACE),
+        gateway(action=ServerAction.SERVES, place=PLACE, target="/var/www"),
+        gateway(action=ServerAction.DENIES, place=PLACE),
     ),
     "http01.host_rewritten": (
-        gateway(deed=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:8081", host=PLACE),
+        gateway(action=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:8081", host=PLACE),
         gateway(
-            deed=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:5002", host=PLACE
+            action=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:5002", host=PLACE
         ),  # the responder's own
     ),
     "http01.upstream_scheme": (
-        gateway(deed=ServerAction.PASSES, place=PLACE, target="https://127.0.0.1:5002"),
-        gateway(deed=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:5002"),
+        gateway(action=ServerAction.PASSES, place=PLACE, target="https://127.0.0.1:5002"),
+        gateway(action=ServerAction.PASSES, place=PLACE, target="http://127.0.0.1:5002"),
     ),
     # --- tls-alpn-01
     "alpn.responder_absent": (handshake(hop(error="refused"), LOST), handshake(hop(alpn=_alpn()))),
@@ -412,7 +414,7 @@ SILENT = {
     "an AAAA that has no data beside a good A": scene(names(dns=(said(OWN), said(record="AAAA")))),
     "a gateway address whose rehearsal passes": scene(names(addresses=(told(OTHER),), dns=(said(OTHER),))),
     "a hosts line that agrees with DNS": scene(names(addresses=(pinned(OWN),), hosts=(pinned(OWN),))),
-    "a filter that takes nothing away": scene(testimony=_filtering()),
+    "a filter that takes nothing away": scene(testimony=filtering()),
     "a nameserver that was away for one look": scene(past=looks((OWN, None), ("", "no answer"), (OWN, None))),
 }
 

@@ -272,21 +272,21 @@ SNIPPET = Place(file="/etc/nginx/snippets/c.conf", line=5, text="proxy_pass http
 @pytest.mark.parametrize(
     ("look", "code"),
     [
-        (WebServerObservation(server="nginx", deed=ServerAction.ANSWERS, place=SNIPPET), "http01.not_found"),
+        (WebServerObservation(server="nginx", action=ServerAction.ANSWERS, place=SNIPPET), "http01.not_found"),
         (
-            WebServerObservation(server="nginx", deed=ServerAction.SERVES, place=SNIPPET, target="/var/www"),
+            WebServerObservation(server="nginx", action=ServerAction.SERVES, place=SNIPPET, target="/var/www"),
             "http01.webroot_mismatch",
         ),
         (
             WebServerObservation(
-                server="nginx", deed=ServerAction.PASSES, place=SNIPPET, target="https://127.0.0.1:5002"
+                server="nginx", action=ServerAction.PASSES, place=SNIPPET, target="https://127.0.0.1:5002"
             ),
             "http01.upstream_scheme",
         ),
         (
             WebServerObservation(
                 server="traefik",
-                causes=(Misconfiguration(code="http01.wrong_entrypoint", place=SNIPPET, what="it is on 443"),),
+                causes=(Misconfiguration(code="http01.wrong_entrypoint", place=SNIPPET),),
             ),
             "http01.wrong_entrypoint",
         ),

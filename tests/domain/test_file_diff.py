@@ -4,8 +4,7 @@ import time
 
 import pytest
 
-from certagent.domain.file_diff import MOST_LINES, compare
-from certagent.domain.reports import FileChange
+from certagent.domain.reports import MOST_LINES, FileChange, compare
 
 
 def changed(before: bytes | None, after: bytes | None) -> FileChange:

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from certagent.domain.address_labels import name_owners
-from certagent.domain.findings import Culprit, Finding, Severity
+from certagent.domain import catalogue
+from certagent.domain.findings import Culprit, Finding, Severity, Vantage
 from certagent.domain.incidents import (
     REOPEN_WITHIN,
     Candidate,
@@ -75,17 +75,29 @@ def test_it_says_whose_address_it_is_even_if_the_explanation_does_not_mention_it
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("place", "expected"),
     [
-        ("goes to 10.0.0.12.", "goes to 10.0.0.12 (lxc102, traefik)."),
-        ("10.0.0.12 (lxc102, traefik) is", "10.0.0.12 (lxc102, traefik) is"),
-        ("10.0.0.123 is another", "10.0.0.123 is another"),
-        ("10.0.0.12 and 10.0.0.12", "10.0.0.12 (lxc102, traefik) and 10.0.0.12"),
+        ("10.0.0.12", "connects to 10.0.0.12 (lxc102, traefik) for"),
+        ("10.0.0.12 (lxc102, traefik)", "connects to 10.0.0.12 (lxc102, traefik) for"),
+        ("10.0.0.123", "connects to 10.0.0.123 for"),
     ],
 )
-def test_owners_are_named_once_and_only_behind_their_own_address(text: str, expected: str) -> None:
-    """No address is taken for the beginning of a longer one."""
-    assert name_owners(text, OWNERS) == expected
+def test_owners_are_named_behind_their_own_address(place: str, expected: str) -> None:
+    """In sentences that are made anew from the facts; no address is taken for the beginning of a longer one."""
+    finding = catalogue.finding(
+        "dns.hosts_shadow.authority",
+        vantage=Vantage.AUTHORITY,
+        reporter="lxc103",
+        culprit=Culprit(node="lxc103", file=HOSTS, line=7, text=f"10.0.0.12 {TRAEFIK}"),
+        place=place,
+        name=TRAEFIK,
+        answers=["10.0.0.153"],
+    )
+    graded = msgspec.structs.replace(finding, severity=Severity.FATAL)
+    explanation = only(group_findings([seen(graded)], FLEET)).explanation
+    assert expected in explanation
+    assert explanation.endswith("DNS says 10.0.0.153 (lxc101, gateway).")
+    assert explanation.count("(lxc102, traefik)") == (0 if place == "10.0.0.123" else 1)
 
 
 def test_a_file_makes_one_incident_whatever_its_lines() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from certagent.config import load_policy
 from certagent.domain.certificates import CertificateFacts
-from certagent.domain.diagnosis.lifetimes import renewal_is_impossible
+from certagent.domain.diagnosis.order_result import renewal_is_impossible
 from certagent.domain.policy import Policy
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

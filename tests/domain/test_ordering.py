@@ -56,8 +56,8 @@ def test_a_reason_that_nobody_saw_is_said_to_be_hidden() -> None:
 def test_a_reason_that_the_ca_gives_is_left_alone() -> None:
     """Its words first; what was seen from beside it second."""
     (said,) = order_failed("lxc102", [NAME], _failed("rate limited", "acme.rate_limited"), [])
-    assert (said.code, said.explanation) == ("acme.rate_limited", "The CA refused the order: rate limited")
+    assert (said.code, said.explanation) == ("acme.rate_limited", "The CA refused the order: rate limited.")
     (said,) = order_failed(
         "lxc102", [NAME], _failed("wrong body", "acme.mismatch_final"), [_replay(RehearsalOutcome.FAILED, _cause())]
     )
-    assert said.explanation.startswith("The CA refused the order: wrong body Seen from beside it: lxc103's")
+    assert said.explanation.startswith("The CA refused the order: wrong body. Observed next to the CA: lxc103's")

@@ -64,7 +64,7 @@ def test_each_nameserver_that_says_otherwise_is_named() -> None:
     )
     public, silent = disagreements(split, LIBC, ())
     assert public.between == (DNS, PUBLIC)
-    assert public.explanation == f"nameserver {DNS} says {TRAEFIK}, {PUBLIC} says that there is no such name"
+    assert public.explanation == f"nameserver {DNS} says {TRAEFIK}, {PUBLIC} says that the name does not exist"
     assert silent.explanation.endswith("10.0.0.9 does not answer")
 
 

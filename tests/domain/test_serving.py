@@ -7,8 +7,15 @@ import pytest
 
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, LivePair, ServedAs
-from certagent.domain.diagnosis.drift import LiveTarget, Serving, conclude_serving
-from certagent.domain.diagnosis.unmanaged import CertResolver, ConfiguredPair, nobody_owns, renews_too_late
+from certagent.domain.diagnosis.drift import (
+    CertResolver,
+    ConfiguredPair,
+    LiveTarget,
+    Serving,
+    conclude_serving,
+    nobody_owns,
+    renews_too_late,
+)
 from certagent.domain.findings import Culprit
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

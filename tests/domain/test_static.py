@@ -18,11 +18,8 @@ from certagent.domain.diagnosis.static import (
 )
 from certagent.domain.findings import Finding, Severity, Vantage
 from certagent.domain.observations import Misconfiguration, Place
-from certagent.domain.resolution.files import parse_files
-from certagent.domain.resolution.hosts import HOSTS_FILE
-from certagent.domain.resolution.managed_files import Surroundings, find_managers
-from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
+from certagent.domain.resolution.files import NSSWITCH_FILE, Surroundings, find_managers, parse_files
 
 POLICY = load_policy(None)
 HOSTS = b"""127.0.0.1 localhost
@@ -126,7 +123,7 @@ def test_a_conflict_names_every_line_with_who_manages_it() -> None:
     ]
     assert finding.culprit is not None
     assert (finding.culprit.node, finding.culprit.file, finding.culprit.text) == ("lxc103", HOSTS_FILE, "10.0.0.8 X")
-    assert finding.fix == "Leave one of lines 9 and 10 for x, or none."
+    assert finding.fix == "Keep one of lines 9 and 10 for x, or none."
 
 
 @pytest.mark.parametrize(
@@ -255,10 +252,12 @@ def test_what_a_web_server_names_in_vain_is_said_with_its_line() -> None:
     cause = Misconfiguration(
         code="deploy.dangling_reference",
         place=Place(file="/etc/traefik/dynamic/a.yml", line=5, text="service: gone"),
-        what="the router a names the service 'gone', which nobody defines",
+        variant="router",
+        facts={"router": "a", "part": "service", "name": "gone"},
     )
     finding = only(look(gateways=(cause,)))
     assert (finding.code, finding.severity) == ("deploy.dangling_reference", Severity.ERROR)
+    assert finding.explanation.startswith("The router a names the service gone, which is not defined (line 5 of ")
     assert finding.culprit is not None
     assert (finding.culprit.file, finding.culprit.line) == ("/etc/traefik/dynamic/a.yml", 5)
 

@@ -39,12 +39,15 @@ HEALTHY = """http:
 
 
 def _traefik(tmp_path: Path, dynamic: str) -> list[tuple[int | None, str]]:
-    """(line, what) for that dynamic file."""
+    """(line, what is missing) for that dynamic file."""
     (tmp_path / "dynamic").mkdir(exist_ok=True)
     (tmp_path / "dynamic" / "a.yml").write_text(dynamic)
     static = tmp_path / "traefik.yml"
     static.write_text(STATIC.format(folder=tmp_path / "dynamic"))
-    return [(one.place.line, one.what) for one in find_dangling(tmp_path / "nginx.conf", (static,))]
+    return [
+        (one.place.line, f"{one.facts['part']} {one.facts['name']!r}")
+        for one in find_dangling(tmp_path / "nginx.conf", (static,))
+    ]
 
 
 def test_nothing_dangles_in_a_good_configuration(tmp_path: Path) -> None:
@@ -63,8 +66,7 @@ def test_nothing_dangles_in_a_good_configuration(tmp_path: Path) -> None:
 )
 def test_a_routers_parts_are_looked_for(tmp_path: Path, word: str, instead: str, line: int, kind: str) -> None:
     """Each with the line that names it."""
-    what = f"the router a names the {kind}, which nobody defines"
-    assert _traefik(tmp_path, HEALTHY.replace(word, instead)) == [(line, what)]
+    assert _traefik(tmp_path, HEALTHY.replace(word, instead)) == [(line, kind)]
 
 
 def test_what_only_traefik_sees_is_not_judged(tmp_path: Path) -> None:
@@ -85,11 +87,11 @@ def test_files_that_nginx_names_and_nobody_has(tmp_path: Path) -> None:
         "events {}\nhttp {\ninclude none/*.conf;\ninclude missing.conf;\ninclude conf.d/*.conf;\n"
         "server {\nssl_certificate here.crt;\nssl_certificate_key gone.key;\nssl_certificate $name.crt;\n}\n}\n"
     )
-    found = {(one.place.file, one.place.line, one.what) for one in find_dangling(nginx, ())}
+    found = {(one.place.file, one.place.line, one.variant, one.facts["target"]) for one in find_dangling(nginx, ())}
     assert found == {
-        (str(nginx), 4, f"nginx is to include {tmp_path}/missing.conf, and that does not exist"),
-        (str(nginx), 8, f"nginx is to read {tmp_path}/gone.key (ssl_certificate_key), and that does not exist"),
-        (str(folder / "gone.conf"), None, f"{folder}/gone.conf is a link that leads nowhere"),
+        (str(nginx), 4, "include", f"{tmp_path}/missing.conf"),
+        (str(nginx), 8, "file", f"{tmp_path}/gone.key"),
+        (str(folder / "gone.conf"), None, "link", f"{folder}/gone.conf"),
     }
 
 

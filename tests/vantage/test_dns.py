@@ -15,8 +15,8 @@ import pytest
 
 from certagent.domain.diagnosis import conclude
 from certagent.domain.rehearsals import DnsAnswer
+from certagent.domain.resolution.file_formats import Nameserver, ResolvConf
 from certagent.domain.resolution.files import ResolverFiles
-from certagent.domain.resolution.resolv_conf import Nameserver, ResolvConf
 from certagent.system.dns import ask
 from certagent.vantage.ca_resolver import ResolverSession
 from tests.domain.scene import scene

@@ -14,8 +14,8 @@ import pytest
 
 from certagent.domain.rehearsals import Attempt, Origin, RehearsalOutcome, RehearsalRequest, ResolvedAddress, body_for
 from certagent.domain.resolution.address_order import in_order_of_trial
+from certagent.domain.resolution.file_formats import parse_address
 from certagent.domain.resolution.go import Lookup
-from certagent.domain.resolution.text import parse_address
 from certagent.vantage.authority_vantage import judge
 from certagent.vantage.dialer import Dialer
 from certagent.vantage.http01_probe import FetchOptions, Http01Probe

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.domain.diagnosis.nameserver import private_addresses_are_filtered, zone_is_overridden
+from certagent.domain.diagnosis.name_resolution import private_addresses_are_filtered, zone_is_overridden
 from certagent.system.procfs import Process, ProcFs
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
 from tests.domain.scene import NOW

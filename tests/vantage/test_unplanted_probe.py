@@ -11,8 +11,8 @@ import dns.rcode
 import dns.rdatatype
 import msgspec
 
+from certagent.domain.resolution.file_formats import Nameserver, ResolvConf
 from certagent.domain.resolution.files import ResolverFiles, parse_files
-from certagent.domain.resolution.resolv_conf import Nameserver, ResolvConf
 from certagent.vantage.http01_probe import FetchOptions
 from certagent.vantage.rehearsal_limits import RehearsalLimits
 from certagent.vantage.unplanted_probe import UnplantedProbe, UnplantedResult

@@ -20,7 +20,7 @@ def _nginx(tmp_path: Path, *servers: str) -> WebServerObservation:
 
 
 @pytest.mark.parametrize(
-    ("servers", "deed", "line", "target"),
+    ("servers", "action", "line", "target"),
     [
         (["server { listen 80; location / { proxy_pass http://a; } }"], ServerAction.PASSES, 3, "http://a"),
         (["server { listen 80; return 404; }"], ServerAction.ANSWERS, 3, "404"),
@@ -80,11 +80,11 @@ def _nginx(tmp_path: Path, *servers: str) -> WebServerObservation:
     ],
 )
 def test_nginx_takes_a_challenge_by_this_line(
-    tmp_path: Path, servers: list[str], deed: ServerAction, line: int | None, target: str | None
+    tmp_path: Path, servers: list[str], action: ServerAction, line: int | None, target: str | None
 ) -> None:
     """The server by name, the location by nginx's precedence, the deed by phase."""
     look = _nginx(tmp_path, *servers)
-    assert (look.deed, look.place.line if look.place else None, look.target) == (deed, line, target)
+    assert (look.action, look.place.line if look.place else None, look.target) == (action, line, target)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_traefik_passes_by_the_line_of_the_server(tmp_path: Path) -> None:
     """The challenge's own router is told by its path."""
     look = _traefik(tmp_path, ROUTER)
     assert look.place is not None
-    assert (look.deed, look.place.line, look.target, look.causes) == (
+    assert (look.action, look.place.line, look.target, look.causes) == (
         ServerAction.PASSES,
         16,
         "http://127.0.0.1:5002",
@@ -238,22 +238,22 @@ def test_traefik_leaves_a_router_out(tmp_path: Path, old: str, new: str, code: s
     """What it names in vain, or where it is instead."""
     look = _traefik(tmp_path, ROUTER.replace(old, new))
     assert [(cause.code, cause.place.line) for cause in look.causes] == [(code, line)]
-    assert look.deed is ServerAction.ANSWERS
+    assert look.action is ServerAction.ANSWERS
 
 
 @pytest.mark.parametrize(
-    ("kind", "deed"),
+    ("kind", "action"),
     [
         ("redirectScheme", ServerAction.REDIRECTS),
         ("ipAllowList", ServerAction.DENIES),
         ("stripPrefix", ServerAction.REWRITES),
     ],
 )
-def test_traefik_goes_through_middlewares(tmp_path: Path, kind: str, deed: ServerAction) -> None:
+def test_traefik_goes_through_middlewares(tmp_path: Path, kind: str, action: ServerAction) -> None:
     """The first that keeps the challenge from the responder decides."""
     look = _traefik(tmp_path, ROUTER.replace("headers:", f"{kind}:"))
     assert look.place is not None
-    assert (look.deed, look.place.line) == (deed, 11)
+    assert (look.action, look.place.line) == (action, 11)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_traefik_passes_on_under_another_host(tmp_path: Path, old: str, new: str
     """By its service, or by a middleware of the router."""
     look = _traefik(tmp_path, ROUTER.replace(old, new))
     assert look.host is not None
-    assert (look.deed, look.host.line) == (ServerAction.PASSES, line)
+    assert (look.action, look.host.line) == (ServerAction.PASSES, line)
 
 
 def test_traefik_takes_the_router_of_the_highest_priority(tmp_path: Path) -> None:

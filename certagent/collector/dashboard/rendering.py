@@ -17,8 +17,8 @@ from certagent.collector.dashboard.path_diagram import draw
 from certagent.collector.dashboard.survival_chart import draw_survival
 from certagent.collector.formatting import place_of, remaining, span
 from certagent.collector.views import CertificateView
-from certagent.domain.address_labels import describe_owner
 from certagent.domain.ports import Clock
+from certagent.domain.rehearsals import describe_owner
 
 _HERE = FilePath(__file__).parent
 _LOW = 15  # percent of the lifetime

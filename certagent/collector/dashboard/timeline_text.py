@@ -5,11 +5,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from certagent.domain.address_labels import describe_owner
 from certagent.domain.findings import worst_first
-from certagent.domain.rehearsals import AddressOwner, Rehearsal, ResolvedAddress
+from certagent.domain.rehearsals import AddressOwner, Rehearsal, ResolvedAddress, addresses_in_dns, describe_owner
 from certagent.domain.reports import Outcome, Report, RunKind, Trigger
-from certagent.domain.resolver_agreement import told_by_dns, verdicts
+from certagent.domain.resolver_agreement import verdicts
 
 _RUNS = {
     (RunKind.RENEWAL, Outcome.DONE): "Renewed, deployed, proven served",
@@ -77,7 +76,7 @@ def name_answers(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> li
 def _hosts_lines(rehearsal: Rehearsal, owners: Mapping[str, AddressOwner]) -> Iterator[NameAnswer]:
     resolution = rehearsal.resolution
     used = resolution.addresses[:1] if resolution is not None else ()
-    by_dns = told_by_dns(resolution) if resolution is not None else set()
+    by_dns = addresses_in_dns(resolution) if resolution is not None else set()
     for line in resolution.hosts if resolution is not None else ():
         yield NameAnswer(
             source=f"{line.origin.file}, line {line.origin.line}, on {rehearsal.node}",

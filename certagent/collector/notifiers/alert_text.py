@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from certagent.collector.formatting import place_of, remaining, span
-from certagent.domain.address_labels import describe_owner
 from certagent.domain.incidents import Incident, TransitionKind
+from certagent.domain.rehearsals import describe_owner
 
 _MOST_VICTIMS = 12
 _MOST_LINES = 8

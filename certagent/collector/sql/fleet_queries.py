@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Row, select
 from certagent.collector.records import TokenRole
 from certagent.collector.sql.schema import addresses, agents, certificates, findings, identifiers, rehearsals
 from certagent.collector.sql.statements import chunks
-from certagent.domain.address_labels import addresses_in
-from certagent.domain.diagnosis.nameserver import FILTERS
+from certagent.domain.catalogue import addresses_of
+from certagent.domain.diagnosis.name_resolution import FILTERS
 from certagent.domain.findings import Finding
 from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, Victim, accused_by
 from certagent.domain.path_trace import addresses_met
@@ -66,7 +66,7 @@ def find_fleet(connection: Connection, sightings: Iterable[Sighting], names: Ite
     listed = list(sightings)
     concerned = {sighting.finding.identifier for sighting in listed if sighting.finding.identifier} | set(names)
     known = find_rehearsals(connection, concerned)
-    mentioned = {address for sighting in listed for address in addresses_in(sighting.finding)}
+    mentioned = {address for sighting in listed for address in addresses_of(sighting.finding)}
     for rehearsed in known.values():
         if rehearsed.brokered and rehearsed.rehearsal.outcome is RehearsalOutcome.FAILED:
             mentioned |= addresses_met(rehearsed.rehearsal)

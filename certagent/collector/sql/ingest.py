@@ -23,8 +23,9 @@ from certagent.collector.sql.schema import (
     scopes,
 )
 from certagent.collector.sql.statements import Transaction, chunks, delete_by, text_of, upsert
+from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.findings import Culprit, Finding, Severity
-from certagent.domain.incidents import LIFETIME, key_of
+from certagent.domain.incidents import key_of
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
 from certagent.domain.reports import CertificateState, Inventory, Report, RunKind, scope_of
 
@@ -108,7 +109,7 @@ def finding_row(agent: str, scope: str, finding: Finding, at: datetime, *, is_ah
         "scope": scope,
         "identifier": finding.identifier,
         "key": key_of(agent, finding),
-        "is_grave": _is_grave(finding) and not (is_ahead and finding.code in LIFETIME),
+        "is_grave": _is_grave(finding) and not (is_ahead and has_trait(finding.code, Trait.LIFETIME)),
         "at": at,
         "document": text_of(finding),
     }

@@ -3,40 +3,39 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, decides_against_dns
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.rehearsals import Provisioner, RehearsalOutcome
+from certagent.domain.probe_errors import SILENT, UNHEARD, ProbeError
+from certagent.domain.rehearsals import ChallengeType, Provisioner, RehearsalOutcome
 
 _FLAGS = {
-    "--acme-strict-fqdn": ("ca.strict_fqdn", ("http-01", "tls-alpn-01", "dns-01")),
-    "--acme-http-port": ("ca.port_override", ("http-01",)),
-    "--acme-tls-port": ("ca.port_override", ("tls-alpn-01",)),
+    "--acme-strict-fqdn": ("ca.strict_fqdn", (ChallengeType.HTTP01, ChallengeType.TLS_ALPN01, ChallengeType.DNS01)),
+    "--acme-http-port": ("ca.port_override", (ChallengeType.HTTP01,)),
+    "--acme-tls-port": ("ca.port_override", (ChallengeType.TLS_ALPN01,)),
 }
 """What a flag moves, and for which challenges."""
-_NOT_A_CA = ("refused", "timeout", "no_route", "reset", "untrusted", "root_changed", "name_mismatch", "http_status")
+_NOT_A_CA = frozenset(
+    {
+        ProbeError.REFUSED,
+        *UNHEARD,
+        ProbeError.RESET,
+        ProbeError.UNTRUSTED,
+        ProbeError.ROOT_CHANGED,
+        ProbeError.NAME_MISMATCH,
+        ProbeError.HTTP_STATUS,
+    }
+)
 _OWN_ROUTES = ("EINVAL", "ENETUNREACH", "EACCES", "EPERM")
 """The kernel's words for a route of this very node: a black hole, none at all, a prohibition."""
-_WORDS = {
-    "refused": "nothing listens there",
-    "timeout": "no answer came in time",
-    "no_route": "there is no route to it",
-    "unresolved": "its name has no address here",
-    "reset": "the connection was cut",
-    "untrusted": "its certificate is not of the pinned root",
-    "root_changed": "it now has another root than the pinned one",
-    "expired": "its own certificate has expired",
-    "name_mismatch": "its certificate is for another name",
-    "http_status": "it does not answer with a directory",
-    "unhealthy": "it answers, and says that it fails",
-}
 _MOST_SKEW_SECONDS = 60
-_CODES = {
-    "untrusted": "ca.untrusted",
-    "root_changed": "ca.root_changed",
-    "expired": "ca.leaf_expired",
-    "name_mismatch": "ca.name_mismatch",
-    "http_status": "ca.directory_missing",
-    "unhealthy": "ca.unhealthy",
+_CODES: dict[str, str] = {
+    ProbeError.UNTRUSTED: "ca.untrusted",
+    ProbeError.ROOT_CHANGED: "ca.root_changed",
+    ProbeError.EXPIRED: "ca.leaf_expired",
+    ProbeError.NAME_MISMATCH: "ca.name_mismatch",
+    ProbeError.HTTP_STATUS: "ca.directory_missing",
+    ProbeError.UNHEALTHY: "ca.unhealthy",
 }
 
 
@@ -50,15 +49,7 @@ def vantage_is_missing(evidence: Evidence) -> Iterator[Finding]:
     if rehearsal is not None and not rehearsal.planted:
         return  # somebody looked, as far as one can for what another client renews
     reason = rehearsal.reason if rehearsal and rehearsal.reason else "no collector is configured"
-    yield Finding(
-        code="ca.vantage_missing",
-        identifier=evidence.identifier,
-        vantage=Vantage.PEER,
-        reporter=evidence.node,
-        explanation=f"Nobody could look from beside the CA ({reason}): whether the challenge gets through is open.",
-        fix="Run an agent with a token of the role `authority` beside the CA, and a collector that both reach.",
-        detail={"reason": reason},
-    )
+    yield evidence.finding("ca.vantage_missing", None, vantage=Vantage.PEER, detail={"reason": reason}, reason=reason)
 
 
 def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
@@ -69,13 +60,14 @@ def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
     if any(name_is_not_the_cas(evidence)) and not any(check.by_address for check in evidence.directory):
         return  # nobody looked at the CA itself
     check = _telling(evidence.directory)
-    yield evidence.own_finding(
+    yield evidence.finding(
         _CODES.get(check.error or "", "ca.unreachable"),
-        f"{evidence.node} cannot use the CA at {check.url}"
-        f" ({evidence.place(check.address)}): {_WORDS.get(check.error or '', check.error)}.",
         _unusable(evidence, check),
-        "Start the CA, or mend the way to it; every order waits for this.",
-        checks=[_shown(one) for one in evidence.directory],
+        vantage=Vantage.CLIENT,
+        detail={"checks": [_shown(one) for one in evidence.directory]},
+        url=check.url,
+        place=evidence.place(check.address),
+        error=check.error,
     )
 
 
@@ -96,13 +88,13 @@ def name_is_not_the_cas(evidence: Evidence) -> Iterator[Finding]:
         culprit = Culprit(
             node=evidence.node, file=origin.file, line=origin.line, text=origin.text, address=check.address, role=role
         )
-    yield evidence.own_finding(
+    yield evidence.finding(
         "dns.authority_not_authority",
-        f"{evidence.node} is led to {evidence.place(check.address)} for the CA, and that is not the CA:"
-        f" {_WORDS.get(check.error or '', check.error)}.",
         culprit,
-        "Let the CA's name lead to the CA on this node (its hosts file, its nameserver), or give authority.addresses.",
-        checks=[_shown(one) for one in evidence.directory],
+        vantage=Vantage.CLIENT,
+        detail={"checks": [_shown(one) for one in evidence.directory]},
+        place=evidence.place(check.address),
+        error=check.error,
     )
 
 
@@ -114,10 +106,8 @@ def name_leads_in_a_circle(evidence: Evidence) -> Iterator[Finding]:
         return
     line = decides_against_dns(evidence.here.authority if evidence.here is not None else None)
     origin = line.origin if line is not None else None
-    yield evidence.own_finding(
+    yield evidence.finding(
         "ca.circular",
-        f"{evidence.node} reaches the CA by its name through itself ({check.address}), and needs a certificate of that"
-        " CA to serve: once it has expired, neither starts without the other.",
         Culprit(
             node=evidence.node,
             file=origin.file if origin else None,
@@ -125,8 +115,8 @@ def name_leads_in_a_circle(evidence: Evidence) -> Iterator[Finding]:
             text=origin.text if origin else None,
             address=check.address,
         ),
-        "Let the CA's name lead straight to the CA's node here.",
-        error=check.error,
+        vantage=Vantage.CLIENT,
+        detail={"error": check.error},
     )
 
 
@@ -136,13 +126,14 @@ def clocks_differ(evidence: Evidence) -> Iterator[Finding]:
     if not seen or abs(seen[0].ahead_seconds or 0) <= _MOST_SKEW_SECONDS:
         return
     ahead = seen[0].ahead_seconds or 0
-    yield evidence.own_finding(
+    yield evidence.finding(
         "ca.clock_skew",
-        f"The clocks of {evidence.node} and of the CA ({evidence.place(seen[0].address)}) are {abs(ahead):.0f} s apart;"
-        f" {'the CA' if ahead > 0 else evidence.node} is ahead: certificates may be not yet valid, or already expired.",
         Culprit(node=evidence.node, role=evidence.owner(next(iter(evidence.addresses), None))[1]),
-        "See which of the two keeps time (timedatectl), and mend the other.",
-        ahead_seconds=ahead,
+        vantage=Vantage.CLIENT,
+        detail={"ahead_seconds": ahead},
+        place=evidence.place(seen[0].address),
+        seconds=round(abs(ahead)),
+        is_ahead=ahead > 0,
     )
 
 
@@ -154,15 +145,14 @@ def orders_are_impossible(evidence: Evidence) -> Iterator[Finding]:
         return
     challenge = evidence.challenge
     if not ca.exists:
-        what = "has no ACME provisioner of the name that the directory's address ends in"
-        yield _configured(evidence, ca, "ca.provisioner_missing", "provisioners", what)
+        yield _configured(evidence, ca, "ca.provisioner_missing", "provisioners")
     if ca.challenges and challenge not in ca.challenges:
-        what = f"offers {', '.join(ca.challenges)}, and {challenge} is wanted for {evidence.identifier}"
-        yield _configured(evidence, ca, "ca.challenge_not_offered", "challenges", what)
+        yield _configured(
+            evidence, ca, "ca.challenge_not_offered", "challenges", offered=list(ca.challenges), challenge=challenge
+        )
     if not _is_allowed(evidence.identifier, ca):
         which = "deny" if _matches(evidence.identifier, ca.denied) else "allow"
-        what = f"has a policy that does not allow {evidence.identifier}"
-        yield _configured(evidence, ca, "ca.policy_denies", which, what)
+        yield _configured(evidence, ca, "ca.policy_denies", which)
 
 
 def process_moves_the_goalposts(evidence: Evidence) -> Iterator[Finding]:
@@ -171,13 +161,7 @@ def process_moves_the_goalposts(evidence: Evidence) -> Iterator[Finding]:
         name = flag.split("=")[0]
         code, challenges = _FLAGS.get(name, ("", ()))
         if evidence.challenge in challenges:
-            yield evidence.finding(
-                code,
-                f"The CA was started with {flag}.",
-                _started(evidence, name),
-                f"Take {flag} off the CA's command line unless it is meant.",
-                flag=flag,
-            )
+            yield evidence.finding(code, _started(evidence, name), detail={"flag": flag}, flag=flag)
     if not evidence.fails_without_proxy():
         yield from _proxy(evidence)
 
@@ -193,18 +177,17 @@ def _proxy(evidence: Evidence) -> Iterator[Finding]:
     if rehearsal is not None and rehearsal.proxy is not None:
         yield evidence.finding(
             "ca.uses_proxy",
-            f"The CA fetches challenges through the proxy {rehearsal.proxy}.",
             _started(evidence, "HTTP_PROXY", "http_proxy"),
-            "Take HTTP_PROXY out of the CA's environment, or put the fleet's zones into NO_PROXY.",
+            detail={"proxy": rehearsal.proxy},
             proxy=rehearsal.proxy,
         )
     hops = attempt.hops if (attempt := evidence.attempt()) is not None else ()
-    if hops and hops[-1].error == "redirect_proxied":
+    if hops and hops[-1].error == ProbeError.REDIRECT_PROXIED:
         yield evidence.finding(
             "ca.uses_proxy",
-            f"The CA follows the redirect to {hops[-1].location} through the proxy of its HTTPS_PROXY.",
             _started(evidence, "HTTPS_PROXY", "https_proxy"),
-            "Take HTTPS_PROXY out of the CA's environment, or put the fleet's zones into NO_PROXY.",
+            variant="redirect",
+            location=hops[-1].location,
         )
 
 
@@ -216,14 +199,9 @@ def _started(evidence: Evidence, *words: str) -> Culprit:
     return Culprit(node=evidence.looker, file=line.file, line=line.line, text=line.text, role="authority")
 
 
-def _configured(evidence: Evidence, ca: Provisioner, code: str, key: str, what: str) -> Finding:
+def _configured(evidence: Evidence, ca: Provisioner, code: str, key: str, **facts: Fact) -> Finding:
     line = ca.lines.get(key) or ca.lines.get("provisioner") or ca.lines.get("provisioners")
-    return evidence.finding(
-        code,
-        f"The CA on {evidence.looker} {what} (line {line} of {ca.file}): it will refuse every such order.",
-        Culprit(node=evidence.looker, file=ca.file, line=line, role="authority"),
-        f"Change line {line} of {ca.file} on {evidence.looker}, and restart the CA.",
-    )
+    return evidence.finding(code, Culprit(node=evidence.looker, file=ca.file, line=line, role="authority"), **facts)
 
 
 def _is_allowed(identifier: str, ca: Provisioner) -> bool:
@@ -241,7 +219,11 @@ def _matches(identifier: str, patterns: tuple[str, ...]) -> bool:
 
 def _telling(checks: tuple[DirectoryCheck, ...]) -> DirectoryCheck:
     """The check that says most: one that got as far as to a box, by its configured address before all."""
-    reached = [check for check in checks if check.error not in ("unresolved", "refused", "timeout", "no_route")]
+    reached = [
+        check
+        for check in checks
+        if check.error not in (ProbeError.UNRESOLVED, ProbeError.REFUSED, ProbeError.TIMEOUT, ProbeError.NO_ROUTE)
+    ]
     return next((check for check in reached if check.by_address), next(iter(reached), checks[-1]))
 
 
@@ -250,17 +232,16 @@ def _unusable(evidence: Evidence, check: DirectoryCheck) -> Culprit:
     from the CA either."""
     rehearsal = evidence.rehearsal
     ca = rehearsal.provisioner if rehearsal is not None else None
-    if check.error == "name_mismatch" and ca is not None and "names" in ca.lines:
+    if check.error == ProbeError.NAME_MISMATCH and ca is not None and "names" in ca.lines:
         return Culprit(
             node=evidence.looker, file=ca.file, line=ca.lines["names"], address=check.address, role="authority"
         )
     hop = evidence.first_hop()
-    silent = ("timeout", "no_route")
     if hop is not None and evidence.has_no_way_out() and hop.address in evidence.addresses:
         return Culprit(node=evidence.looker, address=hop.address)
-    if hop is not None and hop.error in silent and check.error in silent and hop.address in evidence.addresses:
+    if hop is not None and hop.error in UNHEARD and check.error in UNHEARD and hop.address in evidence.addresses:
         return Culprit(node=evidence.node, address=hop.address)
-    if check.error == "no_route" and check.detail.startswith(_OWN_ROUTES):
+    if check.error == ProbeError.NO_ROUTE and check.detail.startswith(_OWN_ROUTES):
         return Culprit(node=evidence.node, role=evidence.owner(next(iter(evidence.addresses), None))[1])
     node = evidence.owner(check.address)[0] or (rehearsal.node if rehearsal is not None else None)
     return Culprit(node=node, address=check.address, role="authority")
@@ -270,27 +251,24 @@ def _only_a_fall_back(evidence: Evidence) -> Iterator[Finding]:
     """The name leads elsewhere, a configured address leads to the CA: it works, but somebody should know."""
     failed = [check for check in evidence.directory if check.error is not None and not check.by_address]
     if failed:
-        words = _WORDS.get(failed[0].error or "", failed[0].error)
-        culprit = Culprit(node=evidence.node, address=failed[0].address)
-        if failed[0].error == "unresolved" and (mute := _mute_nameservers(evidence)):
-            words = f"no nameserver answers (asked: {', '.join(mute)})"
-            culprit = Culprit(node=evidence.owner(mute[0])[0] or evidence.node, address=mute[0])
-        yield Finding(
-            code="ca.name_leads_elsewhere",
-            identifier=evidence.identifier,
+        culprit, asked = Culprit(node=evidence.node, address=failed[0].address), []
+        if failed[0].error == ProbeError.UNRESOLVED and (asked := _mute_nameservers(evidence)):
+            culprit = Culprit(node=evidence.owner(asked[0])[0] or evidence.node, address=asked[0])
+        yield evidence.finding(
+            "ca.name_leads_elsewhere",
+            culprit,
             vantage=Vantage.CLIENT,
-            reporter=evidence.node,
-            explanation=f"{evidence.node} reaches the CA by its configured address only; by name: {words}.",
-            culprit=culprit,
-            fix="Mend the CA's name on this node (its hosts file, its nameserver).",
+            variant="no_nameserver" if asked else "",
             detail={"checks": [_shown(check) for check in evidence.directory]},
+            error=failed[0].error,
+            asked=asked,
         )
 
 
 def _mute_nameservers(evidence: Evidence) -> list[str]:
     """Those that were asked here for the CA's name, if not one of them answered."""
     answers = evidence.here.authority.dns if evidence.here is not None and evidence.here.authority is not None else ()
-    are_mute = all(one.status in ("timeout", "unreachable") for one in answers)
+    are_mute = all(one.status in SILENT for one in answers)
     return list(dict.fromkeys(one.nameserver for one in answers)) if are_mute else []
 
 

@@ -5,6 +5,8 @@ from datetime import datetime
 
 import msgspec
 
+from certagent.domain import catalogue
+from certagent.domain.catalogue import Fact
 from certagent.domain.findings import Culprit, Finding, Vantage
 
 _MOST_SKEW_SECONDS = 60.0  # as at the CA
@@ -42,52 +44,47 @@ def conclude_contact(node: str, contact: CollectorContact) -> Iterator[Finding]:
 
 
 def _gone(node: str, url: str, silence: Silence) -> Finding:
-    return Finding(
-        code="agent.collector_gone",
-        vantage=Vantage.CLIENT,
-        reporter=node,
-        explanation=f"The collector at {url} takes nothing from {node} since {_clock(silence)}: {silence.reason}.",
-        detail={"since": silence.since.isoformat(), "reason": silence.reason},
-        culprit=Culprit(role="collector"),
-        fix="On the collector's node: systemctl status certagent-collector; from here: its name, its port, the token.",
+    return _finding(
+        "agent.collector_gone",
+        node,
+        Culprit(role="collector"),
+        {"since": silence.since.isoformat(), "reason": silence.reason},
+        url=url,
+        since=_clock(silence),
+        said=silence.reason,
     )
 
 
 def _backlog(node: str, waiting: int, silence: Silence) -> Finding:
-    return Finding(
-        code="agent.spool_backlog",
-        vantage=Vantage.CLIENT,
-        reporter=node,
-        explanation=f"{waiting} reports wait on {node} for the collector; they are delivered when it is back.",
-        detail={"waiting": waiting, "since": silence.since.isoformat()},
-        culprit=Culprit(role="collector"),
-        fix="Mend the way to the collector; the reports follow by themselves.",
-    )
+    detail = {"waiting": waiting, "since": silence.since.isoformat()}
+    return _finding("agent.spool_backlog", node, Culprit(role="collector"), detail, count=waiting)
 
 
 def _refused(node: str, contact: CollectorContact) -> Finding:
-    return Finding(
-        code="agent.reports_refused",
-        vantage=Vantage.CLIENT,
-        reporter=node,
-        explanation=f"{contact.dead} reports of {node} were given up: the collector refused them, or too many waited.",
-        detail={"dead": contact.dead, "folder": contact.dead_folder},
-        culprit=Culprit(node=node, file=contact.dead_folder),
-        fix=f"The agent's journal says why; remove what lies in {contact.dead_folder} once it was read.",
+    return _finding(
+        "agent.reports_refused",
+        node,
+        Culprit(node=node, file=contact.dead_folder),
+        {"dead": contact.dead, "folder": contact.dead_folder},
+        count=contact.dead,
+        folder=contact.dead_folder,
     )
 
 
 def _clocks_differ(node: str, url: str, ahead: float) -> Finding:
-    return Finding(
-        code="agent.clock",
-        vantage=Vantage.CLIENT,
-        reporter=node,
-        explanation=f"The clocks of {node} and of the collector at {url} are {abs(ahead):.0f} s apart;"
-        f" {'the collector' if ahead > 0 else node} is ahead: what is told when, and what is due when, is wrong there.",
-        detail={"ahead_seconds": round(ahead)},
-        culprit=Culprit(node=node),
-        fix="See which of the two keeps time (timedatectl), and mend the other.",
+    return _finding(
+        "agent.clock",
+        node,
+        Culprit(node=node),
+        {"ahead_seconds": round(ahead)},
+        url=url,
+        seconds=round(abs(ahead)),
+        is_ahead=ahead > 0,
     )
+
+
+def _finding(code: str, node: str, culprit: Culprit, detail: dict[str, object], **facts: Fact) -> Finding:
+    return catalogue.finding(code, vantage=Vantage.CLIENT, reporter=node, culprit=culprit, detail=detail, **facts)
 
 
 def _clock(silence: Silence) -> str:

@@ -1,12 +1,15 @@
-"""Conclusions from what is served, what lies on disk, and what was last proven; of certificates that others renew, too.
-Pure."""
+"""Conclusions from what is served, what lies on disk, and what was last proven; also of certificates that others renew,
+and of what the web servers are configured with beside them. Pure.
+"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 import msgspec
 
+from certagent.domain import catalogue
+from certagent.domain.catalogue import Fact
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, LivePair, ServedAs
 from certagent.domain.findings import Culprit, Finding, Vantage
@@ -17,8 +20,13 @@ _LOOP_SHARE = 0.25
 _LOOP_ENDED = timedelta(hours=1)
 """The loop is over when no other came for twice its longest wait, and for this long."""
 
-_Leaf = tuple[CertificateFacts, str, Culprit]
-"""A certificate, where it was seen in words, and what a person would look at."""
+_NOT_SERVED = {
+    ServedAs.DEFAULT: ("deploy.default_certificate", "drift"),
+    ServedAs.NOTHING: ("deploy.not_served", "drift"),
+    ServedAs.OTHER: ("deploy.drift", "served"),
+}
+_Leaf = tuple[CertificateFacts, str, str | None, Culprit]
+"""A certificate, where it was seen ("served", "on_disk", "issued"), at which endpoint, and the thing to change."""
 
 
 class LiveTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,17 +53,26 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     seen: tuple[CertificateFacts, ...] = ()
     expiring_below: float = 0.2
 
-    def finding(self, code: str, explanation: str, culprit: Culprit, fix: str, **detail: object) -> Finding:
+    def finding(
+        self,
+        code: str,
+        culprit: Culprit,
+        *,
+        variant: str = "",
+        detail: Mapping[str, object] | None = None,
+        **facts: Fact,
+    ) -> Finding:
         """A finding about this certificate."""
-        return Finding(
-            code=code,
-            identifier=self.identifiers[0],
+        return catalogue.finding(
+            code,
             vantage=Vantage.CLIENT,
             reporter=self.node,
-            explanation=explanation,
+            identifier=self.identifiers[0],
             culprit=msgspec.structs.replace(culprit, node=self.node),
-            fix=fix,
-            detail={key: value for key, value in detail.items() if value is not None},
+            detail={key: value for key, value in (detail or {}).items() if value is not None},
+            variant=variant,
+            certificate=self.name,
+            **facts,
         )
 
 
@@ -70,16 +87,19 @@ def disk_is_not_what_was_proven(serving: Serving) -> Iterator[Finding]:
         pair = one.pair
         if serving.proven is None or pair.fingerprint == serving.proven.fingerprint:
             continue
-        what = "holds another certificate than the one" if pair.fingerprint else "holds no certificate any more; one"
+        changed_at = pair.changed_at.isoformat() if pair.changed_at else None
         yield serving.finding(
             "deploy.drift",
-            f"{pair.file} {what} that was proven to be served for {serving.name}{_who(pair)}.",
             Culprit(file=pair.file),
-            f"See who else writes {pair.file}; then `certagent renew {serving.name} --force`.",
-            on_disk=pair.fingerprint,
-            proven=serving.proven.fingerprint,
-            changed_at=pair.changed_at.isoformat() if pair.changed_at else None,
-            changed_by=pair.changed_by,
+            detail={
+                "on_disk": pair.fingerprint,
+                "proven": serving.proven.fingerprint,
+                "changed_at": changed_at,
+                "changed_by": pair.changed_by,
+            },
+            on_disk=pair.fingerprint is not None,
+            changed_at=pair.changed_at.isoformat(timespec="seconds") if pair.changed_at else None,
+            owner=pair.changed_by,
         )
 
 
@@ -87,25 +107,15 @@ def key_does_not_fit(serving: Serving) -> Iterator[Finding]:
     """deploy.pair_mismatch: the live pair would not survive the service's next start."""
     for one in serving.live:
         if not one.pair.key_fits:
-            yield serving.finding(
-                "deploy.pair_mismatch",
-                f"The live key {one.pair.key_file} does not belong to the certificate that {one.pair.file} holds: the"
-                " service cannot start with them.",
-                Culprit(file=one.pair.key_file),
-                f"Put the pair right again: `certagent renew {serving.name} --force`, or whoever renews it.",
-            )
+            culprit = Culprit(file=one.pair.key_file)
+            yield serving.finding("deploy.pair_mismatch", culprit, variant="live", target=one.pair.file)
 
 
 def key_is_open(serving: Serving) -> Iterator[Finding]:
     """deploy.world_readable: everybody on the node can read the live key."""
     for one in serving.live:
         if one.pair.is_open:
-            yield serving.finding(
-                "deploy.world_readable",
-                f"Everybody on this node can read the key {one.pair.key_file}.",
-                Culprit(file=one.pair.key_file),
-                f"chmod o= {one.pair.key_file}, and give the service a group of its own.",
-            )
+            yield serving.finding("deploy.world_readable", Culprit(file=one.pair.key_file))
 
 
 def served_is_not_what_should_be(serving: Serving) -> Iterator[Finding]:
@@ -124,28 +134,16 @@ def served_is_not_what_should_be(serving: Serving) -> Iterator[Finding]:
 
 
 def _not_served(serving: Serving, seen: EndpointProof, wanted: str | None) -> Finding:
-    code, what, fix = {
-        ServedAs.DEFAULT: (
-            "deploy.default_certificate",
-            "its default certificate, which no client trusts",
-            "See the service's log for the pair that it could not load.",
-        ),
-        ServedAs.NOTHING: ("deploy.not_served", "nothing", "See whether the service runs, and who may reach it."),
-        ServedAs.OTHER: (
-            "deploy.drift",
-            "another certificate than the one on disk",
-            "Reload the service, and see who else listens there.",
-        ),
-    }[seen.served_as]
-    why = f" ({seen.error}: {seen.detail})" if seen.error else ""
+    code, variant = _NOT_SERVED[seen.served_as]
     return serving.finding(
         code,
-        f"{seen.endpoint} serves {what} for {seen.server_name}{why}.",
         Culprit(address=_host(seen.endpoint)),
-        fix,
+        variant=variant,
+        detail={"endpoint": seen.endpoint, "served": seen.fingerprint, "wanted": wanted},
         endpoint=seen.endpoint,
-        served=seen.fingerprint,
-        wanted=wanted,
+        server_name=seen.server_name,
+        trouble=seen.error,
+        said=seen.detail,
     )
 
 
@@ -154,26 +152,24 @@ def life_is_ending(serving: Serving) -> Iterator[Finding]:
     found = _served_leaves(serving) or _leaves_on_disk(serving)
     if not found:
         return
-    leaf, what, culprit = min(found, key=lambda one: one[0].not_after)
+    leaf, what, endpoint, culprit = min(found, key=lambda one: one[0].not_after)
     left = leaf.not_after - serving.at
     if left >= leaf.lifetime() * serving.expiring_below:
         return
-    whose = "certagent" if serving.manage else "whoever renews it (certagent only watches it)"
-    is_over = left <= timedelta()
-    when = f"{'expired' if is_over else 'expires'} {leaf.not_after.isoformat()}"
     yield serving.finding(
-        "cert.expired" if is_over else "cert.expiring",
-        f"{what} for {serving.name} {when}; {whose} has not renewed it.",
+        "cert.expired" if left <= timedelta() else "cert.expiring",
         culprit,
-        "See the findings about its renewal." if serving.manage else "See the log of whoever renews it.",
-        fingerprint=leaf.fingerprint,
-        not_after=leaf.not_after.isoformat(),
+        detail={"fingerprint": leaf.fingerprint, "not_after": leaf.not_after.isoformat()},
+        what=what,
+        endpoint=endpoint,
+        until=leaf.not_after.isoformat(),
+        managed=serving.manage,
     )
 
 
 def _served_leaves(serving: Serving) -> list[_Leaf]:
     return [
-        (seen.leaf, f"The certificate that {seen.endpoint} serves", Culprit(address=_host(seen.endpoint)))
+        (seen.leaf, "served", seen.endpoint, Culprit(address=_host(seen.endpoint)))
         for seen in serving.served
         if seen.leaf and _is_for(serving, seen.leaf)
     ]
@@ -181,12 +177,12 @@ def _served_leaves(serving: Serving) -> list[_Leaf]:
 
 def _leaves_on_disk(serving: Serving) -> list[_Leaf]:
     """Live at a target; without a target, the one that was issued last."""
-    live = [
-        (one.pair.facts, f"The certificate in {one.pair.file}", Culprit(file=one.pair.file))
+    live: list[_Leaf] = [
+        (one.pair.facts, "on_disk", None, Culprit(file=one.pair.file))
         for one in serving.live
         if one.pair.facts is not None
     ]
-    return live or ([(serving.proven, "The certificate", Culprit())] if serving.proven else [])
+    return live or ([(serving.proven, "issued", None, Culprit())] if serving.proven else [])
 
 
 def it_is_issued_in_a_loop(serving: Serving) -> Iterator[Finding]:
@@ -200,11 +196,11 @@ def it_is_issued_in_a_loop(serving: Serving) -> Iterator[Finding]:
         return
     yield serving.finding(
         "cert.reissue_loop",
-        f"{serving.name} was issued {_LOOP_COUNT} times anew within {_shown(span)}, and each lives for"
-        f" {_shown(lifetime)}: somebody renews it again and again.",
         Culprit(),
-        "See who else renews it, and whether what is issued is what is served.",
-        fingerprints=[one.fingerprint for one in last],
+        detail={"fingerprints": [one.fingerprint for one in last]},
+        count=_LOOP_COUNT,
+        span=_shown(span),
+        lifetime=_shown(lifetime),
     )
 
 
@@ -225,12 +221,6 @@ def _on_disk(serving: Serving) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _who(pair: LivePair) -> str:
-    if pair.changed_at is None:
-        return ""
-    return f"; it was changed at {pair.changed_at.isoformat(timespec='seconds')} and belongs to {pair.changed_by}"
-
-
 def _shown(span: timedelta) -> str:
     return str(timedelta(seconds=round(span.total_seconds())))
 
@@ -243,3 +233,64 @@ TABLE: tuple[Callable[[Serving], Iterator[Finding]], ...] = (
     it_is_issued_in_a_loop,
     key_is_open,
 )
+
+
+class ConfiguredPair(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate that a web server of this node is configured with; `facts` None: it cannot be read."""
+
+    server: str
+    certificate: str
+    names: tuple[str, ...] = ()
+    facts: CertificateFacts | None = None
+
+
+class CertResolver(msgspec.Struct, frozen=True, kw_only=True):
+    """One of Traefik's own certificate resolvers: the CA that it asks (None: its default), and the duration that it
+    was told (hours; None: it assumes 2,160)."""
+
+    name: str
+    file: str
+    line: int
+    text: str | None = None
+    directory: str | None = None
+    hours: int | None = None
+
+
+_PUBLIC = ("letsencrypt.org", "zerossl.com", "pki.goog", "buypass.com", "ssl.com", "sectigo.com", "digicert.com")
+
+
+def nobody_owns(node: str, pairs: Sequence[ConfiguredPair], owned: frozenset[str]) -> list[Finding]:
+    """cert.unmanaged: served here, and in no section of the configuration. `owned`: certificate paths and names."""
+    return [
+        catalogue.finding(
+            "cert.unmanaged",
+            vantage=Vantage.STATIC,
+            reporter=node,
+            identifier=next(iter(pair.names), None),
+            culprit=Culprit(node=node, file=pair.certificate),
+            server=pair.server,
+            names=list(pair.names),
+            until=pair.facts.not_after.isoformat() if pair.facts is not None else None,
+        )
+        for pair in pairs
+        if pair.certificate not in owned and not set(pair.names) & owned
+    ]
+
+
+def renews_too_late(node: str, resolver: CertResolver) -> Finding | None:
+    """traefik.renews_too_late: without `certificatesDuration` Traefik takes every certificate for one of 90 days, and
+    looks once a day: one of 24 hours dies in between. Let's Encrypt and its like do give 90 days."""
+    host = (
+        (resolver.directory or "acme-v02.api.letsencrypt.org").partition("://")[2].partition("/")[0].partition(":")[0]
+    )
+    is_public = resolver.directory is None or host.endswith(_PUBLIC)
+    if is_public or resolver.hours is not None:
+        return None
+    return catalogue.finding(
+        "traefik.renews_too_late",
+        vantage=Vantage.STATIC,
+        reporter=node,
+        culprit=Culprit(node=node, file=resolver.file, line=resolver.line, text=resolver.text),
+        resolver=resolver.name,
+        server=host,
+    )

@@ -1,14 +1,18 @@
 """What conclusions are drawn from, and how they are worded. Pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from certagent.domain import catalogue
+from certagent.domain.catalogue import Fact
 from certagent.domain.dns01_record import Publication
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.observations import NodeObservation, PastRehearsal, WebServerObservation
 from certagent.domain.rehearsals import (
     Attempt,
+    ChallengeType,
     Hop,
     Origin,
     Rehearsal,
@@ -46,7 +50,7 @@ class ResponderCheck(msgspec.Struct, frozen=True, kw_only=True):
     listen: str
     answered: bool
     detail: str = ""
-    challenge: str = "http-01"
+    challenge: str = ChallengeType.HTTP01
     file: str | None = None
     publication: Publication | None = None
     withheld: str = ""
@@ -87,15 +91,20 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return self.rehearsal is not None and self.rehearsal.outcome is RehearsalOutcome.FAILED
 
     @property
+    def has_passed(self) -> bool:
+        """Whether there was a rehearsal and it passed."""
+        return self.rehearsal is not None and self.rehearsal.outcome is RehearsalOutcome.PASSED
+
+    @property
     def challenge(self) -> str:
         """The type of the challenge that the certificate's configuration asks for."""
         if self.rehearsal is not None:
             return self.rehearsal.challenge
-        return self.responder.challenge if self.responder is not None else "http-01"
+        return self.responder.challenge if self.responder is not None else ChallengeType.HTTP01
 
     def attempt(self) -> Attempt | None:
         """The fetch (http-01) that decided; past the CA's proxy, where it fails without the proxy as well."""
-        if self.rehearsal is None or self.rehearsal.challenge != "http-01":
+        if self.rehearsal is None or self.rehearsal.challenge != ChallengeType.HTTP01:
             return None
         return deciding(self.rehearsal.direct if self.fails_without_proxy() else self.rehearsal.attempts)
 
@@ -112,7 +121,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     def first_hop(self) -> Hop | None:
         """The first hop of the attempt that decided, by HTTP or by TLS; dns-01 has none."""
         attempt = self.attempt()
-        if self.rehearsal is not None and self.rehearsal.challenge == "tls-alpn-01":
+        if self.rehearsal is not None and self.rehearsal.challenge == ChallengeType.TLS_ALPN01:
             attempt = next(reversed(self.rehearsal.attempts), None)
         return attempt.hops[0] if attempt is not None and attempt.hops else None
 
@@ -161,30 +170,26 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         known = ", ".join(part for part in (node, role) if part)
         return f"{address or 'nowhere'} ({known})" if known else f"{address or 'nowhere'}"
 
-    def finding(self, code: str, explanation: str, culprit: Culprit | None, fix: str | None, **detail: Any) -> Finding:
-        """A finding from beside the CA about this identifier."""
-        return Finding(
-            code=code,
+    def finding(
+        self,
+        code: str,
+        culprit: Culprit | None,
+        *,
+        vantage: Vantage = Vantage.AUTHORITY,
+        variant: str = "",
+        detail: Mapping[str, Any] | None = None,
+        **facts: Fact,
+    ) -> Finding:
+        """A finding about this identifier: from beside the CA, or from this node's own view."""
+        return catalogue.finding(
+            code,
+            vantage=vantage,
+            reporter=self.looker if vantage is Vantage.AUTHORITY else self.node,
             identifier=self.identifier,
-            vantage=Vantage.AUTHORITY,
-            reporter=self.looker,
-            explanation=explanation,
             culprit=culprit,
-            fix=fix,
             detail=detail,
-        )
-
-    def own_finding(self, code: str, explanation: str, culprit: Culprit, fix: str, **detail: Any) -> Finding:
-        """A finding from this node's own view."""
-        return Finding(
-            code=code,
-            identifier=self.identifier,
-            vantage=Vantage.CLIENT,
-            reporter=self.node,
-            explanation=explanation,
-            culprit=culprit,
-            fix=fix,
-            detail=detail,
+            variant=variant,
+            **facts,
         )
 
     def deciding_line(self) -> ResolvedAddress | None:
@@ -234,13 +239,13 @@ def decides_against_dns(resolution: Resolution | None) -> ResolvedAddress | None
     return used if told and used.address not in told else None
 
 
-def chain_of(hops: tuple[Hop, ...]) -> str:
-    """`nginx/1.22.1 at 10.0.0.153 answered 301 to https://…, then 404`: the chain in one clause."""
-    return ", then ".join(_step(hop) for hop in hops)
+def chain_of(hops: tuple[Hop, ...]) -> list[dict[str, object]]:
+    """The chain as facts: who answered what at which address, or what came instead."""
+    return [_facts_of(hop) for hop in hops]
 
 
-def _step(hop: Hop) -> str:
-    who = f"{hop.server or 'a server'} at {hop.address}"
+def _facts_of(hop: Hop) -> dict[str, object]:
     if hop.error is not None:
-        return f"{hop.name} at {hop.address} gave no answer ({hop.errno or hop.error})"
-    return f"{who} answered {hop.status}" + (f" to {hop.location}" if hop.location else "")
+        return {"name": hop.name, "address": hop.address, "trouble": hop.errno or hop.error}
+    server = hop.server or "a server"
+    return {"server": server, "address": hop.address, "http_status": hop.status, "location": hop.location}

@@ -12,13 +12,14 @@ import msgspec
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding
 from certagent.domain.observations import PastRehearsal
-from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
+from certagent.domain.probe_errors import ProbeError
+from certagent.domain.rehearsals import ChallengeType, Rehearsal, RehearsalOutcome
 
 FLAPPING_WITHIN = timedelta(minutes=1)
 FLAKY_WITHIN = timedelta(minutes=3)
 _TURNS = 4  # there, away, there, away
 _FLAKY_TURNS = 6  # three times failed, three times passed
-_PASSING_TROUBLE = ("refused", "timeout", "reset", "5xx")
+_PASSING_TROUBLE = (ProbeError.REFUSED, ProbeError.TIMEOUT, ProbeError.RESET, "5xx")
 """What may pass by itself; a page that says 404 does not."""
 
 
@@ -30,15 +31,13 @@ def answers_alternate(evidence: Evidence) -> Iterator[Finding]:
         return
     server = resolution.addresses[0].origin.nameserver if resolution.addresses else None
     node, role = evidence.owner(server)
-    said = " and ".join(", ".join(map(evidence.place, one.addresses)) for one in turns[-2:])
     yield evidence.finding(
         "dns.flapping",
-        f"DNS leads the CA by turns to {said} for {evidence.identifier}: {_TURNS} times within"
-        f" {(turns[-1].at - turns[0].at).total_seconds():.0f} s. An order waits until it has been steady for a minute,"
-        " but not for ever.",
         Culprit(node=node, address=server, role=role),
-        "See who changes the record, and whether several servers answer at that address.",
-        seen=[{"at": one.at.isoformat(), "addresses": list(one.addresses)} for one in turns],
+        detail={"seen": [{"at": one.at.isoformat(), "addresses": list(one.addresses)} for one in turns]},
+        places=[evidence.place(address) for one in turns[-2:] for address in one.addresses],
+        count=_TURNS,
+        seconds=round((turns[-1].at - turns[0].at).total_seconds()),
     )
 
 
@@ -48,21 +47,26 @@ def path_comes_and_goes(evidence: Evidence) -> Iterator[Finding]:
     if not seen:
         return
     failed = [one for one in seen if one.trouble is not None]
+    address = failed[-1].addresses[0]
     yield evidence.finding(
         "http01.flaky",
-        f"{len(failed)} of the last {len(seen)} rehearsals of {evidence.identifier} failed at"
-        f" {evidence.place(failed[-1].addresses[0])} ({failed[-1].trouble}), and the others passed: the path comes and"
-        " goes.",
-        Culprit(node=evidence.owner(failed[-1].addresses[0])[0], address=failed[-1].addresses[0]),
-        "See what is overloaded, restarts, or shares that address.",
-        seen=[{"at": one.at.isoformat(), "trouble": one.trouble} for one in seen],
+        Culprit(node=evidence.owner(address)[0], address=address),
+        detail={"seen": [{"at": one.at.isoformat(), "trouble": one.trouble} for one in seen]},
+        failed=len(failed),
+        count=len(seen),
+        place=evidence.place(address),
+        trouble=failed[-1].trouble,
     )
 
 
 def look_of(rehearsal: Rehearsal) -> PastRehearsal | None:
     """What is remembered of a rehearsal; None of one that did not come about, or whose name hosts lines decide."""
     resolution = rehearsal.resolution
-    if rehearsal.outcome is RehearsalOutcome.UNAVAILABLE or resolution is None or rehearsal.challenge != "http-01":
+    if (
+        rehearsal.outcome is RehearsalOutcome.UNAVAILABLE
+        or resolution is None
+        or rehearsal.challenge != ChallengeType.HTTP01
+    ):
         return None
     if any(one.origin.source != "dns" for one in resolution.addresses):
         return None

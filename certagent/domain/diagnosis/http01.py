@@ -1,60 +1,67 @@
-"""Conclusions about the challenge's path, http-01: who answered the CA, and with what. Pure."""
+"""Conclusions about the challenge's path, http-01: who answered the CA, with what, and why the web server did not pass
+the challenge on. Pure.
+
+The web server's configuration explains only what the rehearsal met at this very node.
+"""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
+from certagent.domain import catalogue
+from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis.evidence import Evidence, chain_of
-from certagent.domain.findings import Culprit, Finding
-from certagent.domain.rehearsals import Hop
+from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.observations import Place, ServerAction, WebServerObservation
+from certagent.domain.probe_errors import UNHEARD, ProbeError
+from certagent.domain.rehearsals import ChallengeType, Hop
 
-_NET = {"refused": "net.refused", "timeout": "net.timeout", "no_route": "net.no_route", "reset": "net.reset"}
-_NET_WORDS = {
-    "refused": "nothing listens there",
-    "timeout": "no answer came: something drops the packets",
-    "no_route": "there is no route",
-    "reset": "the connection was cut",
+_NET: dict[str, str] = {
+    ProbeError.REFUSED: "net.refused",
+    ProbeError.TIMEOUT: "net.timeout",
+    ProbeError.NO_ROUTE: "net.no_route",
+    ProbeError.RESET: "net.reset",
 }
 _SLOW_MS = 10_000
 _ANY = {"0.0.0.0", "::", "[::]", ""}  # noqa: S104 -- read, not bound
-_REDIRECTS = {"redirect_loop": "http01.redirect_loop", "redirect_offsite": "http01.redirect_offsite"}
+_REDIRECTS: dict[str, str] = {
+    ProbeError.REDIRECT_LOOP: "http01.redirect_loop",
+    ProbeError.REDIRECT_OFFSITE: "http01.redirect_offsite",
+}
 
 
 def responder_is_absent(evidence: Evidence) -> Iterator[Finding]:
     """http01.responder_absent: this node's own responder does not answer on loopback."""
     check = evidence.responder
-    if check is not None and not check.answered and check.challenge == "http-01" and check.file is not None:
-        yield evidence.own_finding(
-            "http01.responder_absent",
-            f"{check.file} on {evidence.node} does not answer the challenge: {check.detail}.",
-            Culprit(node=evidence.node, file=check.file),
-            f"See to {check.file}: it is what has to answer.",
-            said=check.detail,
+    if check is None or check.answered or check.challenge != ChallengeType.HTTP01:
+        return
+    detail, said = {"said": check.detail}, check.detail
+    if check.file is not None:
+        culprit = Culprit(node=evidence.node, file=check.file)
+        yield evidence.finding(
+            "http01.responder_absent", culprit, vantage=Vantage.CLIENT, variant="file", detail=detail, said=said
         )
-    elif check is not None and not check.answered and check.challenge == "http-01":
-        yield evidence.own_finding(
-            "http01.responder_absent",
-            f"The responder on {check.listen} did not answer the planted token on {evidence.node} itself:"
-            f" {check.detail or 'it gave no reason'}.",
-            Culprit(node=evidence.node, address=check.listen),
-            f"See who listens on {check.listen}, and the agent's journal.",
-            said=check.detail,
-        )
+        return
+    culprit = Culprit(node=evidence.node, address=check.listen)
+    yield evidence.finding(
+        "http01.responder_absent", culprit, vantage=Vantage.CLIENT, detail=detail, said=said, listen=check.listen
+    )
 
 
 def port_is_anothers(evidence: Evidence) -> Iterator[Finding]:
     """http01.port_owner: the responder does not answer, and somebody else listens on its port."""
     check = evidence.responder
-    if check is None or check.answered or check.challenge != "http-01" or evidence.here is None:
+    if check is None or check.answered or check.challenge != ChallengeType.HTTP01 or evidence.here is None:
         return
     host, _, port = check.listen.rpartition(":")
     for one in evidence.here.listeners:
         if str(one.port) == port and not one.is_ours and (host == one.address or _ANY & {host, one.address}):
-            who = f"the process {one.process}" if one.process else "a process that cannot be seen from here"
-            yield evidence.own_finding(
+            yield evidence.finding(
                 "http01.port_owner",
-                f"Port {port} of {evidence.node}, where the responder is to listen ({check.listen}), belongs to {who}.",
                 Culprit(node=evidence.node, address=check.listen),
-                f"Stop {one.process or 'it'}, or give the responder another port (solver.listen, and whatever passes"
-                " challenges on to it).",
+                vantage=Vantage.CLIENT,
+                detail={"process": one.process},
+                port=one.port,
+                listen=check.listen,
                 process=one.process,
             )
             return
@@ -69,21 +76,16 @@ def nobody_answers(evidence: Evidence) -> Iterator[Finding]:
     if hop.error not in _NET:
         yield from _no_http(evidence, hop)
         return
-    where = f"{hop.address} port {hop.port}"
-    if hop.is_local:
-        why = f"{evidence.looker} itself lets nothing out to there"
-        fix = f"On {evidence.looker}, see the routes and the packet filter for what leaves to {where}."
-    else:
-        why = _NET_WORDS[hop.error]
-        fix = f"From the CA's node, reach {where}: the service, its packet filter, the route back."
     yield evidence.finding(
         _NET[hop.error],
-        f"The CA does not get through to {evidence.place(hop.address)} port {hop.port} for {evidence.identifier}:"
-        f" {why}.",
         evidence.path_culprit(hop.address),
-        fix,
-        errno=hop.errno,
-        took_ms=hop.took_ms,
+        variant="local" if hop.is_local else "",
+        detail={"errno": hop.errno, "took_ms": hop.took_ms},
+        place=evidence.place(hop.address),
+        address=hop.address,
+        port=hop.port,
+        error=hop.error,
+        looker=evidence.looker,
     )
 
 
@@ -94,18 +96,14 @@ def answer_is_not_ours(evidence: Evidence) -> Iterator[Finding]:
     if attempt is None or not attempt.hops or attempt.hops[0].status is None:
         return
     last = attempt.hops[-1]
-    if not evidence.has_failed and last.error != "redirect_offsite":  # not followed, so the outcome is open
+    if not evidence.has_failed and last.error != ProbeError.REDIRECT_OFFSITE:  # not followed, so the outcome is open
         return
-    code = _code_for(evidence, attempt.hops)
     yield evidence.finding(
-        code,
-        f"The CA asked {evidence.place(attempt.hops[0].address)} for {evidence.identifier}, and the token did not come:"
-        f" {chain_of(attempt.hops)}.",
+        _code_for(evidence, attempt.hops),
         evidence.path_culprit(attempt.hops[0].address),
-        _FIXES.get(code, "See which route of the gateway takes the challenge's path, and send it to the responder."),
-        status=last.status,
-        server=last.server,
-        hops=[_shown(hop) for hop in attempt.hops],
+        detail={"status": last.status, "server": last.server, "hops": [_shown(hop) for hop in attempt.hops]},
+        place=evidence.place(attempt.hops[0].address),
+        hops=chain_of(attempt.hops),
     )
 
 
@@ -114,13 +112,8 @@ def redirect_is_followed(evidence: Evidence) -> Iterator[Finding]:
     attempt = evidence.attempt()
     if evidence.has_failed or attempt is None or len(attempt.hops) < 2 or not attempt.matched:
         return
-    yield evidence.finding(
-        "http01.redirected",
-        f"The challenge of {evidence.identifier} is redirected, and the end serves it: {chain_of(attempt.hops)}.",
-        None,
-        None,
-        hops=[_shown(hop) for hop in attempt.hops],
-    )
+    detail = {"hops": [_shown(hop) for hop in attempt.hops]}
+    yield evidence.finding("http01.redirected", None, detail=detail, hops=chain_of(attempt.hops))
 
 
 def responder_is_slow(evidence: Evidence) -> Iterator[Finding]:
@@ -130,11 +123,10 @@ def responder_is_slow(evidence: Evidence) -> Iterator[Finding]:
     if took > _SLOW_MS:
         yield evidence.finding(
             "http01.slow",
-            f"The token of {evidence.identifier} came after {took / 1000:.0f} s from"
-            f" {evidence.place(evidence.first_address())}; the CA gives up after 30 s.",
             evidence.path_culprit(evidence.first_address()),
-            "See what holds the answer up on that box.",
-            took_ms=took,
+            detail={"took_ms": took},
+            seconds=round(took / 1000),
+            place=evidence.place(evidence.first_address()),
         )
 
 
@@ -142,15 +134,16 @@ def neither_way_is_one_way(evidence: Evidence) -> Iterator[Finding]:
     """net.asymmetric: this node reaches the CA, and the CA does not reach it."""
     attempt = evidence.attempt()
     hop = attempt.hops[0] if attempt is not None and attempt.hops else None
-    if not evidence.has_failed or hop is None or hop.is_local or hop.error not in ("timeout", "no_route"):
+    if not evidence.has_failed or hop is None or hop.is_local or hop.error not in UNHEARD:
         return
     if hop.address in evidence.addresses and any(check.error is None for check in evidence.directory):
         yield evidence.finding(
             "net.asymmetric",
-            f"{evidence.node} reaches the CA, and the CA does not reach {evidence.place(hop.address)} port {hop.port}:"
-            " something between them lets one direction pass only.",
             evidence.path_culprit(hop.address),
-            f"See the packet filters of {evidence.node} and of {evidence.looker}, and the routes of both.",
+            client=evidence.node,
+            place=evidence.place(hop.address),
+            port=hop.port,
+            looker=evidence.looker,
         )
 
 
@@ -162,20 +155,10 @@ def connection_is_stale(evidence: Evidence) -> Iterator[Finding]:
     held = rehearsal.stale[0]
     yield evidence.finding(
         "http01.stale_connection",
-        f"The CA still holds a connection to {evidence.place(held.address)}, where {evidence.identifier} does not lead;"
-        " it may validate over that one until it closes.",
         Culprit(node=rehearsal.node, address=held.address, role="authority"),
-        "Wait until it closes (certagent does), or restart the CA.",
-        connections=[f"{connection.address}:{connection.port}" for connection in rehearsal.stale],
+        detail={"connections": [f"{connection.address}:{connection.port}" for connection in rehearsal.stale]},
+        place=evidence.place(held.address),
     )
-
-
-_FIXES = {
-    "http01.wrong_host": "Mend the name first: the box that answered is not the one that holds the token.",
-    "http01.catchall": "Give /.well-known/acme-challenge/ a route of its own that wins over the catch-all page.",
-    "http01.not_found": "Give /.well-known/acme-challenge/ a route to the responder on the box that answered.",
-    "http01.redirect_broken": "Leave /.well-known/acme-challenge/ out of the redirect, or serve it at its end.",
-}
 
 
 def _code_for(evidence: Evidence, hops: tuple[Hop, ...]) -> str:
@@ -201,11 +184,11 @@ def _code_for_status(status: int) -> str:
 def _no_http(evidence: Evidence, hop: Hop) -> Iterator[Finding]:
     yield evidence.finding(
         "http01.tls_on_80",
-        f"What answers on {evidence.place(hop.address)} port {hop.port} does not speak plain HTTP"
-        f" ({hop.errno or hop.error}).",
         evidence.path_culprit(hop.address),
-        "Port 80 must speak plain HTTP: see the listener's configuration for TLS.",
-        error=hop.error,
+        detail={"error": hop.error},
+        place=evidence.place(hop.address),
+        port=hop.port,
+        said=hop.errno or hop.error,
     )
 
 
@@ -218,3 +201,65 @@ def _shown(hop: Hop) -> dict[str, str | int | None]:
         "location": hop.location,
         "error": hop.error,
     }
+
+
+def configuration_is_wrong(evidence: Evidence) -> Iterator[Finding]:
+    """http01.traefik_acme_router, deploy.dangling_reference, http01.wrong_entrypoint, http01.tls_on_80: mistakes that
+    the files show."""
+    configured = evidence.gateway()
+    if configured is None:
+        return
+    for cause in configured.causes:
+        yield _found(evidence, cause.code, cause.place, configured, cause.variant, **cause.facts)
+
+
+def responder_is_missed(evidence: Evidence) -> Iterator[Finding]:
+    """http01.upstream_scheme, http01.webroot_mismatch, http01.host_rewritten: the challenge's path goes past the
+    responder."""
+    configured = evidence.gateway()
+    if configured is None or configured.place is None:
+        return
+    if configured.action is ServerAction.PASSES and _is_responder(evidence, configured.target, "https"):
+        yield _found(evidence, "http01.upstream_scheme", configured.place, configured)
+    if (
+        configured.action is ServerAction.PASSES
+        and configured.host is not None
+        and not _is_responder(evidence, configured.target)
+    ):
+        yield _found(evidence, "http01.host_rewritten", configured.host, configured)
+    if configured.action is ServerAction.SERVES and not evidence.answered_with_success():
+        yield _found(evidence, "http01.webroot_mismatch", configured.place, configured)
+
+
+def _is_responder(evidence: Evidence, target: str | None, *schemes: str) -> bool:
+    """Whether that URL leads to certagent's own responder; by one of those schemes, if any are given."""
+    listen = evidence.responder.listen if evidence.responder is not None else ""
+    try:
+        parts = urlsplit(target or "")
+        return str(parts.port) == listen.rpartition(":")[2] and (not schemes or parts.scheme in schemes)
+    except ValueError:
+        return False
+
+
+def _found(
+    evidence: Evidence, code: str, place: Place, configured: WebServerObservation, variant: str = "", **facts: Fact
+) -> Finding:
+    address = evidence.first_address()
+    culprit = Culprit(
+        node=evidence.node,
+        file=place.file,
+        line=place.line,
+        text=place.text,
+        address=address,
+        role=evidence.owner(address)[1],
+    )
+    return catalogue.finding(
+        code,
+        vantage=Vantage.AUTHORITY,
+        reporter=evidence.node,
+        identifier=evidence.identifier,
+        culprit=culprit,
+        variant=variant,
+        detail={"server": configured.server, "action": configured.action, "target": configured.target},
+        **{"server": configured.server, "snippet": configured.server, "target": configured.target, **facts},
+    )

@@ -1,28 +1,28 @@
-"""Conclusions about how the CA resolves a name. Pure."""
+"""Conclusions about how the CA resolves a name, and about the DNS server's own files: what it tells everybody, and what
+it keeps back. Pure.
 
-from collections.abc import Iterator
+Only the agent beside a nameserver can read its files: what it finds travels as testimony.
+"""
 
-import msgspec
+from collections.abc import Iterator, Sequence
 
+from certagent.domain import catalogue
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.rehearsals import Origin, Resolution, ResolvedAddress
-from certagent.domain.resolution.hosts import HOSTS_FILE
-from certagent.domain.resolution.nsswitch import NSSWITCH_FILE
-from certagent.domain.resolution.resolv_conf import RESOLV_CONF_FILE, ResolvConf
-from certagent.domain.resolver_agreement import loops, told_by_dns
+from certagent.domain.probe_errors import SILENT, DnsStatus
+from certagent.domain.rehearsals import (
+    ChallengeType,
+    Origin,
+    Resolution,
+    ResolvedAddress,
+    addresses_in_dns,
+    is_loopback,
+)
+from certagent.domain.resolution.dnsmasq import Dnsmasq, is_below
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, Hosts, HostsEntry, ResolvConf
+from certagent.domain.resolution.files import NSSWITCH_FILE
 
-_REASONS = {
-    "nxdomain": "does not exist in DNS",
-    "nodata": "has no address in DNS",
-    "servfail": "cannot be looked up: the nameserver failed",
-    "refused": "cannot be looked up: the nameserver refuses to answer",
-    "timeout": "cannot be looked up: no nameserver answered in time",
-    "unreachable": "cannot be looked up: no nameserver can be reached",
-    "tcp_blocked": "cannot be looked up: the answer is too long for UDP, and the nameserver does not answer over TCP",
-    "no_nameserver": "cannot be looked up: resolv.conf names no nameserver",
-}
-_CODES = {"unreachable": "dns.resolver_dead", "no_nameserver": "dns.resolv_conf_broken"}
+_CODES: dict[str, str] = {DnsStatus.UNREACHABLE: "dns.resolver_dead", DnsStatus.NO_NAMESERVER: "dns.resolv_conf_broken"}
 
 
 def name_leads_elsewhere(evidence: Evidence) -> Iterator[Finding]:
@@ -45,14 +45,7 @@ def name_has_no_address(evidence: Evidence) -> Iterator[Finding]:
     if resolution is None or resolution.error is None:
         return
     asked = tuple(dict.fromkeys(reply.nameserver for reply in resolution.dns))
-    yield evidence.finding(
-        _code_without_address(resolution),
-        f"At the CA {evidence.identifier} {_reason(resolution)}"
-        + (f" (asked: {', '.join(evidence.place(server) for server in asked)})." if asked else "."),
-        _culprit_without_address(resolution, evidence),
-        _fix_without_address(resolution, evidence),
-        nameservers=asked,
-    )
+    yield no_address(evidence, resolution, asked)
 
 
 def files_are_unreadable(evidence: Evidence) -> Iterator[Finding]:
@@ -62,21 +55,19 @@ def files_are_unreadable(evidence: Evidence) -> Iterator[Finding]:
     if not evidence.has_failed or evidence.rehearsal is None or evidence.reaches_this_node():
         return
     for file in evidence.rehearsal.unreadable:
-        if file != NSSWITCH_FILE and not (file == HOSTS_FILE and evidence.challenge == "dns-01"):
-            unreadable = file_is_unreadable(evidence.looker or "", file)
-            yield msgspec.structs.replace(unreadable, identifier=evidence.identifier)
+        if file != NSSWITCH_FILE and not (file == HOSTS_FILE and evidence.challenge == ChallengeType.DNS01):
+            yield file_is_unreadable(evidence.looker, file, evidence.identifier)
 
 
-def file_is_unreadable(node: str, file: str) -> Finding:
+def file_is_unreadable(node: str, file: str, identifier: str | None = None) -> Finding:
     """dns.file_unreadable: of a resolver file beside the CA. Go takes a hosts file for unchanged by size and time."""
-    touch = f", and touch {file}: else the CA does not look again" if file == HOSTS_FILE else ""
-    return Finding(
-        code="dns.file_unreadable",
+    return catalogue.finding(
+        "dns.file_unreadable",
         vantage=Vantage.AUTHORITY,
         reporter=node,
-        explanation=f"The user that the CA on {node} runs as may not read {file}: to the CA there is no such file.",
+        identifier=identifier,
         culprit=Culprit(node=node, file=file, role="authority"),
-        fix=f"On {node}: chmod a+r {file}{touch}.",
+        is_hosts=file == HOSTS_FILE,
     )
 
 
@@ -84,41 +75,55 @@ def edit_is_unseen(evidence: Evidence) -> Iterator[Finding]:
     """dns.hosts_edit_unseen: the hosts file was changed without a trace that the CA would notice."""
     file = evidence.rehearsal.unseen_file if evidence.rehearsal is not None else None
     if file is not None:
-        yield evidence.finding(
-            "dns.hosts_edit_unseen",
-            f"{file} on {evidence.looker} was changed, and neither its size nor its time moved: the CA goes on with"
-            " what it had read before, and this look at it went by what the file says now.",
-            Culprit(node=evidence.looker, file=file, role="authority"),
-            f"On {evidence.looker}: touch {file}, or restart the CA.",
-        )
+        culprit = Culprit(node=evidence.looker, file=file, role="authority")
+        yield evidence.finding("dns.hosts_edit_unseen", culprit)
+
+
+def no_address(
+    evidence: Evidence, resolution: Resolution, asked: tuple[str, ...], vantage: Vantage = Vantage.AUTHORITY
+) -> Finding:
+    """The finding that a name has no address: at the CA, or as this node asks on the wire."""
+    code = _code_without_address(resolution)
+    is_at_ca = vantage is Vantage.AUTHORITY
+    return evidence.finding(
+        code,
+        _culprit_without_address(resolution, evidence, evidence.looker if is_at_ca else evidence.node),
+        vantage=vantage,
+        variant=_variant_without_address(code, resolution),
+        detail={"nameservers": asked},
+        asker=evidence.looker if is_at_ca else evidence.node,
+        by_ca=is_at_ca,
+        asked=[evidence.place(server) for server in asked],
+        instruction="name_nameserver" if "dns" in resolution.order else "allow_dns",
+    )
 
 
 def _code_without_address(resolution: Resolution) -> str:
     """A port that refuses says so once a second at most, so of several questions some seem to be lost on the way."""
     error = resolution.error or ""
     asked = {one.nameserver for one in resolution.nameservers}
-    refuses = any(one.status == "unreachable" and one.nameserver in asked for one in resolution.dns)
-    is_dead = error in ("timeout", "unreachable") and (refuses or _line_past_the_right_one(resolution) is not None)
+    refuses = any(one.status == DnsStatus.UNREACHABLE and one.nameserver in asked for one in resolution.dns)
+    is_dead = error in SILENT and (refuses or _line_past_the_right_one(resolution) is not None)
     return "dns.resolver_dead" if is_dead else _CODES.get(error, f"dns.{error}")
 
 
-def _reason(resolution: Resolution) -> str:
-    if "dns" not in resolution.order:
-        return "is in no hosts file, and its nsswitch.conf keeps DNS out"
-    return _REASONS.get(resolution.error or "", resolution.error or "")
+def _variant_without_address(code: str, resolution: Resolution) -> str:
+    if "dns" not in resolution.order and code == "dns.nxdomain":
+        return "no_dns"
+    return "unresolved" if code in _CODES.values() else ""
 
 
-def _culprit_without_address(resolution: Resolution, evidence: Evidence) -> Culprit:
+def _culprit_without_address(resolution: Resolution, evidence: Evidence, asker: str) -> Culprit:
     if "dns" not in resolution.order and resolution.switch is not None:
-        return _line_of(resolution.switch, evidence)
-    if resolution.error == "no_nameserver":
-        return Culprit(node=evidence.looker, file=RESOLV_CONF_FILE)
+        return _line_of(resolution.switch, evidence, asker)
+    if resolution.error == DnsStatus.NO_NAMESERVER:
+        return Culprit(node=asker, file=RESOLV_CONF_FILE)
     misled = _line_past_the_right_one(resolution)
     if misled is not None:
-        return _line_of(misled, evidence)
+        return _line_of(misled, evidence, asker)
     asked = next((one.nameserver for one in resolution.nameservers), None)
     if asked is None or asked.startswith(("127.", "::1")):  # of the node itself, at whatever port
-        return Culprit(node=evidence.looker, address=asked)
+        return Culprit(node=asker, address=asked)
     node, role = evidence.owner(asked)
     return Culprit(node=node, address=asked, role=role)
 
@@ -130,12 +135,12 @@ def _line_past_the_right_one(resolution: Resolution) -> Origin | None:
     return next(iter(resolution.nameservers), None) if knowing else None
 
 
-def _line_of(origin: Origin, evidence: Evidence) -> Culprit:
+def _line_of(origin: Origin, evidence: Evidence, asker: str) -> Culprit:
     started = evidence.started_by("--resolver") if origin.source == "unit" else None
     found = started or origin
     _, role = evidence.owner(origin.nameserver)
     return Culprit(
-        node=evidence.looker,
+        node=asker,
         file=found.file,
         line=found.line,
         text=found.text,
@@ -144,31 +149,24 @@ def _line_of(origin: Origin, evidence: Evidence) -> Culprit:
     )
 
 
-def _fix_without_address(resolution: Resolution, evidence: Evidence) -> str:
-    culprit = _culprit_without_address(resolution, evidence)
-    if culprit.file is None:
-        return f"Add the record for {evidence.identifier} to the zone, or mend the nameserver that the CA asks."
-    where = f"line {culprit.line} of {culprit.file}" if culprit.line else culprit.file
-    what = "let DNS be asked after the files" if "dns" not in resolution.order else "name the fleet's own nameserver"
-    return f"In {where} on {culprit.node} {what}."
-
-
 def shadowing(resolution: Resolution, line: ResolvedAddress, evidence: Evidence) -> Finding:
     """The finding that a hosts line beside the CA decides (`evidence.looker` is the CA's node)."""
+    code = "dns.loopback" if is_loopback(line.address) else "dns.hosts_shadow.authority"
+    return _shadow(code, Vantage.AUTHORITY, resolution, line, evidence)
+
+
+def _shadow(code: str, vantage: Vantage, resolution: Resolution, line: ResolvedAddress, evidence: Evidence) -> Finding:
     told = tuple(dict.fromkeys(answer for reply in resolution.dns for answer in reply.addresses))
-    says = f"says {', '.join(evidence.place(answer) for answer in told)}" if told else "has no address for it"
-    origin = line.origin
-    culprit = evidence.path_culprit(line.address)
+    detail = {"hosts": line.address, "dns": told, "order": resolution.order, "managed_by": line.origin.managed_by}
     return evidence.finding(
-        "dns.loopback" if loops(line.address) else "dns.hosts_shadow.authority",
-        f"The CA on {culprit.node} goes to {evidence.place(line.address)} for {resolution.name}, because line"
-        f" {origin.line} of {origin.file} there says so; DNS {says}.",
-        culprit,
-        _fix_for(origin, culprit.node),
-        hosts=line.address,
-        dns=told,
-        order=resolution.order,
-        managed_by=origin.managed_by,
+        code,
+        evidence.path_culprit(line.address),
+        vantage=vantage,
+        detail=detail,
+        place=evidence.place(line.address),
+        name=resolution.name,
+        answers=[evidence.place(answer) for answer in told],
+        manager=line.origin.managed_by,
     )
 
 
@@ -177,41 +175,35 @@ def shadows_at_the_authority(resolutions: tuple[Resolution, ...], node: str, own
 
     A name whose DNS address is the node's own may lead to loopback there: it is the CA's own name.
     """
-    concluded = []
-    for resolution in resolutions:
-        evidence = Evidence(identifier=resolution.name, node=node, addresses=own, looked_up=resolution)
-        line = evidence.deciding_line()
-        is_own = bool(told_by_dns(resolution) & set(own))
-        if line is not None and not (is_own and loops(line.address)):
-            concluded.append(shadowing(resolution, line, evidence))
-    return concluded
+    return [shadowing(*one) for one in _shadows(resolutions, node, own)]
 
 
 def shadows_at_a_client(resolutions: tuple[Resolution, ...], node: str, own: tuple[str, ...]) -> list[Finding]:
     """dns.hosts_shadow.client: hosts lines on an ordinary node that disagree with DNS for names of the fleet."""
-    return [
-        msgspec.structs.replace(
-            finding,
-            code="dns.hosts_shadow.client",
-            vantage=Vantage.STATIC,
-            explanation=finding.explanation.replace(f"The CA on {node} goes", f"{node} goes", 1),
-        )
-        for finding in shadows_at_the_authority(resolutions, node, own)
-    ]
+    return [_shadow("dns.hosts_shadow.client", Vantage.STATIC, *one) for one in _shadows(resolutions, node, own)]
+
+
+def _shadows(
+    resolutions: tuple[Resolution, ...], node: str, own: tuple[str, ...]
+) -> Iterator[tuple[Resolution, ResolvedAddress, Evidence]]:
+    for resolution in resolutions:
+        evidence = Evidence(identifier=resolution.name, node=node, addresses=own, looked_up=resolution)
+        line = evidence.deciding_line()
+        is_own = bool(addresses_in_dns(resolution) & set(own))
+        if line is not None and not (is_own and is_loopback(line.address)):
+            yield resolution, line, evidence
 
 
 def resolver_is_missing(node: str, configuration: ResolvConf) -> Finding | None:
     """dns.resolv_conf_broken: absent, a dangling link, or without a usable nameserver."""
     if configuration.exists and not configuration.names_nobody():
         return None
-    what = "names no nameserver" if configuration.exists else "does not exist (or is a link that leads nowhere)"
-    return Finding(
-        code="dns.resolv_conf_broken",
+    return catalogue.finding(
+        "dns.resolv_conf_broken",
         vantage=Vantage.STATIC,
         reporter=node,
-        explanation=f"{RESOLV_CONF_FILE} on {node} {what}.",
         culprit=Culprit(node=node, file=RESOLV_CONF_FILE),
-        fix=f"Give {RESOLV_CONF_FILE} on {node} a line `nameserver ADDRESS`.",
+        missing=not configuration.exists,
     )
 
 
@@ -222,16 +214,78 @@ def _address_not_ours(evidence: Evidence, used: ResolvedAddress) -> Iterator[Fin
     server, _ = evidence.owner(used.origin.nameserver)
     yield evidence.finding(
         "dns.address_not_ours",
-        f"DNS leads the CA to {evidence.place(used.address)}{'' if owner else ', which nobody in the fleet has,'} for"
-        f" {evidence.identifier}, which this node ({evidence.node}) should answer for.",
         Culprit(node=server, address=used.address, role=role),
-        f"Point the record of {evidence.identifier} to {' or '.join(evidence.addresses) or evidence.node}.",
-        nameserver=used.origin.nameserver,
+        detail={"nameserver": used.origin.nameserver},
+        place=evidence.place(used.address),
+        is_stranger=owner is None,
+        client=evidence.node,
+        own_addresses=list(evidence.addresses),
     )
 
 
-def _fix_for(origin: Origin, node: str | None) -> str:
-    where = f"line {origin.line} of {origin.file} on {node}"
-    if origin.managed_by is not None:
-        return f"Change it where {origin.managed_by} sets it: {where} is rewritten from there."
-    return f"Remove {where}: {origin.text}"
+FILTERS = "dns.rebind_filtered"
+
+
+def zone_is_overridden(
+    configuration: Dnsmasq, hosts: Sequence[tuple[str, Hosts]], zones: Sequence[str], node: str
+) -> Iterator[Finding]:
+    """dns.hosts_shadow.nameserver: a line of a hosts file that dnsmasq serves says otherwise than its own zone."""
+    for path, file in hosts:
+        for name in file.names():
+            told = configuration.zone_says(name) if any(is_below(name, zone) for zone in zones) else ()
+            for entry in file.entries_for(name):
+                if told and entry.address not in told:
+                    yield _overridden(name, entry, path, told, node)
+
+
+def private_addresses_are_filtered(configuration: Dnsmasq, node: str) -> Finding | None:
+    """dns.rebind_filtered, as a mere fact: forwarded answers lose their private addresses. No trouble by itself."""
+    setting = configuration.first("stop-dns-rebind")
+    if setting is None:
+        return None
+    return catalogue.finding(
+        FILTERS,
+        vantage=Vantage.STATIC,
+        reporter=node,
+        culprit=Culprit(node=node, file=setting.file, line=setting.line, text=setting.text),
+        variant="setting",
+        detail={"exempt": configuration.exempt_from_filter(), "forwarded": configuration.forwarded()},
+    )
+
+
+def filter_keeps_the_address_back(evidence: Evidence) -> Iterator[Finding]:
+    """dns.rebind_filtered: the name is there, without an address, at a nameserver that filters private ones. The CA
+    asked it; or this node did, where the CA's own view says nothing of that."""
+    at_ca = list(_filtered(evidence, evidence.resolution, Vantage.AUTHORITY))
+    here = evidence.here.resolution if evidence.here is not None and evidence.has_failed else None
+    yield from at_ca or _filtered(evidence, here, Vantage.WIRE)
+
+
+def _filtered(evidence: Evidence, resolution: Resolution | None, vantage: Vantage) -> Iterator[Finding]:
+    if resolution is None or evidence.rehearsal is None or resolution.error != DnsStatus.NODATA:
+        return
+    asked = {evidence.owner(reply.nameserver)[0] for reply in resolution.dns if reply.status == DnsStatus.OK}
+    for told in evidence.rehearsal.testimony:
+        culprit = told.culprit
+        if told.code == FILTERS and culprit is not None and culprit.node in asked and _filters(told, resolution.name):
+            yield evidence.finding(FILTERS, culprit, vantage=vantage, name=resolution.name)
+
+
+def _filters(told: Finding, name: str) -> bool:
+    """By the longest domain that says anything of the name, as dnsmasq goes."""
+    wanted = name.lower().rstrip(".")
+    exempt = [len(one) for one in told.detail.get("exempt", ()) if is_below(wanted, one)]
+    forwarded = [len(one) for one in told.detail.get("forwarded", ()) if is_below(wanted, one)]
+    return max(forwarded, default=0) > max(exempt, default=-1)
+
+
+def _overridden(name: str, entry: HostsEntry, path: str, told: Sequence[str], node: str) -> Finding:
+    return catalogue.finding(
+        "dns.hosts_shadow.nameserver",
+        vantage=Vantage.STATIC,
+        reporter=node,
+        identifier=name,
+        culprit=Culprit(node=node, file=path, line=entry.line, text=entry.text, address=entry.address),
+        detail={"hosts": entry.address, "zone": list(told)},
+        answers=list(told),
+    )

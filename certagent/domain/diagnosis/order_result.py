@@ -1,17 +1,25 @@
-"""Conclusions from what became of an order and of a deployment. Pure."""
+"""Conclusions from what became of an order, of a deployment and of a renewal without a challenge; and whether there is
+time for one. Pure.
+
+The finding of a renewal that was made while the verdict blocks is a warning with the culprit of the block: the incident
+is the preflight's and stays open, whatever becomes of the certificate meanwhile.
+"""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 
+from certagent.domain import catalogue
+from certagent.domain.catalogue import Fact, Trait, has_trait
+from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import Deployment, Fault
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.orders import Failed, OrderOutcome, Problem, Resource
-from certagent.domain.policy import Judgement
+from certagent.domain.policy import Judgement, Policy
 from certagent.domain.rehearsals import RehearsalOutcome
 
 _SAYS_NOTHING = frozenset({"The server could not connect to validation target", ""})
-_HIDING = frozenset({"acme.pending_with_error", "acme.authorization_stuck", "acme.server_internal"})
 
 
 def order_failed(
@@ -20,43 +28,43 @@ def order_failed(
     """The CA's own words, and beside them what a look from beside the CA says now: the CA hides its reason."""
     problem = failed.problems[0] if failed.problems else Problem()
     cause = next((finding for judgement in again for finding in judgement.findings if finding.culprit), None)
-    yield Finding(
-        code=failed.code,
-        identifier=problem.identifier.value if problem.identifier else next(iter(identifiers), None),
+    variant = _variant(problem, failed, cause)
+    yield catalogue.finding(
+        failed.code,
         vantage=Vantage.CLIENT,
         reporter=node,
-        explanation=_explained(problem, failed, cause),
-        detail={"problems": [one.detail for one in failed.problems], "order": failed.order_url},
+        identifier=problem.identifier.value if problem.identifier else next(iter(identifiers), None),
         culprit=cause.culprit if cause else None,
-        fix=cause.fix if cause else None,
+        detail={"problems": [one.detail for one in failed.problems], "order": failed.order_url},
+        variant=variant,
+        cause=cause,
+        said=(problem.detail or failed.code).rstrip("."),
     )
-    if cause is None and failed.code in _HIDING:
+    if cause is None and has_trait(failed.code, Trait.HIDES_REASON):
         yield _hidden(node, identifiers, failed, again)
 
 
 def _hidden(node: str, identifiers: Sequence[str], failed: Failed, again: Sequence[Judgement]) -> Finding:
     """acme.reason_hidden: the CA does not say why, and the same look from beside it, now, finds nothing wrong."""
     seen = [one.rehearsal for one in again if one.rehearsal is not None]
-    outcomes = ", ".join(dict.fromkeys(one.outcome.value for one in seen)) or RehearsalOutcome.UNAVAILABLE.value
-    return Finding(
-        code="acme.reason_hidden",
-        identifier=next(iter(identifiers), None),
+    outcomes = list(dict.fromkeys(one.outcome.value for one in seen)) or [RehearsalOutcome.UNAVAILABLE.value]
+    return catalogue.finding(
+        "acme.reason_hidden",
         vantage=Vantage.PEER,
         reporter=node,
-        explanation="The CA keeps its reason to itself, and a rehearsal right after the order does not show it either"
-        f" ({outcomes}).",
+        identifier=next(iter(identifiers), None),
         detail={"replay": msgspec.to_builtins(seen), "order": failed.order_url},
-        fix="See the CA's journal at the time of the order; certagent tries again.",
+        outcomes=outcomes,
     )
 
 
-def _explained(problem: Problem, failed: Failed, cause: Finding | None) -> str:
+def _variant(problem: Problem, failed: Failed, cause: Finding | None) -> str:
     """step-ca has one sentence for every fetch that failed: what was seen from beside it takes its place."""
     if cause is None:
-        return f"The CA refused the order: {problem.detail or failed.code}"
+        return "order_refused"
     if failed.code == "acme.pending_with_error" and problem.detail in _SAYS_NOTHING and problem.identifier:
-        return f"The CA could not validate {problem.identifier.value}: {cause.explanation}"
-    return f"The CA refused the order: {problem.detail or failed.code} Seen from beside it: {cause.explanation}"
+        return "order_unvalidated"
+    return "order_blocked"
 
 
 def agreement(node: str, judgements: Sequence[Judgement], outcome: OrderOutcome) -> list[Finding]:
@@ -70,17 +78,15 @@ def agreement(node: str, judgements: Sequence[Judgement], outcome: OrderOutcome)
         return []
     expected = all(one.outcome is RehearsalOutcome.PASSED for one in rehearsals)
     agreed = expected is not challenged
-    words = "passed" if expected else "failed"
-    fate = "refused the challenge" if challenged else "issued"
-    return [
-        Finding(
-            code="preflight.agreed" if agreed else "preflight.disagreed",
-            identifier=rehearsals[0].identifier,
-            vantage=Vantage.PEER,
-            reporter=node,
-            explanation=f"The rehearsal {words}, and the CA {fate}.",
-        )
-    ]
+    finding = catalogue.finding(
+        "preflight.agreed" if agreed else "preflight.disagreed",
+        vantage=Vantage.PEER,
+        reporter=node,
+        identifier=rehearsals[0].identifier,
+        predicted="passed" if expected else "failed",
+        fate="refused" if challenged else "issued",
+    )
+    return [finding]
 
 
 def deployment_failed(node: str, deployment: Deployment) -> Iterator[Finding]:
@@ -91,25 +97,139 @@ def deployment_failed(node: str, deployment: Deployment) -> Iterator[Finding]:
 
 def state_refused(node: str, name: str, file: str | None, words: str, *, is_full: bool) -> Finding:
     """deploy.disk_full, deploy.unwritable: of the agent's own state. Without it nothing is ordered or deployed."""
-    return Finding(
-        code="deploy.disk_full" if is_full else "deploy.unwritable",
+    return catalogue.finding(
+        "deploy.disk_full" if is_full else "deploy.unwritable",
         vantage=Vantage.CLIENT,
         reporter=node,
-        explanation=f"The agent's state cannot be written ({words}), so {name} was left as it is.",
         culprit=Culprit(node=node, file=file),
-        fix="Make room on its file system, or let it be written; it is tried again by itself.",
+        variant="state",
+        said=words,
+        certificate=name,
     )
 
 
 def fault_found(node: str, fault: Fault, identifier: str | None = None) -> Finding:
     """A deployer's fault as a finding."""
-    return Finding(
-        code=fault.code,
-        identifier=identifier,
+    return catalogue.finding(
+        fault.code,
         vantage=Vantage.CLIENT,
         reporter=node,
-        explanation=fault.explanation,
-        detail=fault.detail,
+        identifier=identifier,
         culprit=Culprit(node=node, file=fault.file, line=fault.line, text=fault.text, address=fault.address),
-        fix=fault.fix,
+        detail=fault.detail,
+        variant=fault.variant,
+        **fault.facts,
     )
+
+
+def is_pointless(identifiers: Sequence[str], facts: CertificateFacts, judgements: Sequence[Judgement]) -> bool:
+    """Whether there is nothing to renew, or nobody to do it: not the wanted names, no CA, no target."""
+    codes = {finding.code for judgement in judgements for finding in judgement.findings}
+    return not facts.covers(tuple(identifiers)) or any(has_trait(code, Trait.BLOCKS_RENEWAL) for code in codes)
+
+
+def cannot_be_kept(node: str, name: str, facts: CertificateFacts, made: int, most: int, now: datetime) -> list[Finding]:
+    """renewal.expired, renewal.limit_reached: why it is not even tried."""
+    if facts.not_after <= now:
+        return [_expired(node, name, facts)]
+    return [_limit_reached(node, name, facts, made)] if made >= most else []
+
+
+def kept(node: str, name: str, facts: CertificateFacts, made: int, most: int, cause: Finding | None) -> Finding:
+    """renewal.unchallenged: the certificate lives on, and what broke the path is as broken as before."""
+    return _finding(
+        "renewal.unchallenged",
+        node,
+        facts,
+        cause.culprit if cause else None,
+        {"in_a_row": made, "most": most, "not_after": facts.not_after.isoformat()},
+        cause=cause,
+        certificate=name,
+        count=made,
+        most=most,
+        blocked=cause is not None,
+    )
+
+
+def refused(node: str, name: str, facts: CertificateFacts, failed: Failed) -> Finding:
+    """renewal.forbidden, or whatever else the CA answered."""
+    said = failed.problems[0].detail if failed.problems else failed.code
+    problems = [problem.detail for problem in failed.problems]
+    detail: dict[str, object] = {"problems": problems, "not_after": facts.not_after.isoformat()}
+    return _finding(
+        failed.code,
+        node,
+        facts,
+        Culprit(role="authority"),
+        detail,
+        variant="renewal_refused",
+        certificate=name,
+        said=said.rstrip("."),
+    )
+
+
+def _expired(node: str, name: str, facts: CertificateFacts) -> Finding:
+    return _finding("renewal.expired", node, facts, None, {"not_after": facts.not_after.isoformat()}, certificate=name)
+
+
+def _limit_reached(node: str, name: str, facts: CertificateFacts, made: int) -> Finding:
+    detail = {"in_a_row": made, "not_after": facts.not_after.isoformat()}
+    return _finding("renewal.limit_reached", node, facts, None, detail, certificate=name, count=made)
+
+
+def _finding(
+    code: str,
+    node: str,
+    certificate_facts: CertificateFacts,
+    culprit: Culprit | None,
+    detail: dict[str, object],
+    *,
+    variant: str = "",
+    cause: Finding | None = None,
+    **facts: Fact,
+) -> Finding:
+    """About a certificate as it is on disk."""
+    return catalogue.finding(
+        code,
+        vantage=Vantage.CLIENT,
+        reporter=node,
+        identifier=certificate_facts.identifiers[0] if certificate_facts.identifiers else None,
+        culprit=culprit,
+        detail=detail,
+        variant=variant,
+        cause=cause,
+        until=certificate_facts.not_after.isoformat(),
+        **facts,
+    )
+
+
+_CACHED_FOR = timedelta(seconds=5)
+"""What the CA has read of its hosts file it goes on with for that long."""
+
+
+def renewal_is_impossible(node: str, name: str, facts: CertificateFacts, policy: Policy) -> Iterator[Finding]:
+    """cert.renewal_impossible: between due and expiry one retry and a proof do not fit."""
+    window = facts.not_after - facts.due_at(policy.renewal.due_after)
+    needed = _needed(policy)
+    if window < needed:
+        yield catalogue.finding(
+            "cert.renewal_impossible",
+            vantage=Vantage.CLIENT,
+            reporter=node,
+            identifier=facts.identifiers[0] if facts.identifiers else None,
+            culprit=Culprit(node=node),
+            detail={"not_before": facts.not_before.isoformat(), "not_after": facts.not_after.isoformat()},
+            certificate=name,
+            lifetime=str(_rounded(facts.lifetime())),
+            left=str(_rounded(window)),
+            needed=str(_rounded(needed)),
+        )
+
+
+def _needed(policy: Policy) -> timedelta:
+    proof = policy.proof
+    return 2 * policy.renewal.retry_first + _CACHED_FOR + max(proof.nginx_for, proof.traefik_for, proof.command_for)
+
+
+def _rounded(span: timedelta) -> timedelta:
+    return timedelta(seconds=round(span.total_seconds()))

@@ -2,11 +2,16 @@
 CA. They explain, and warn where the path still holds. Pure."""
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis.evidence import Evidence, decides_against_dns
+from certagent.domain.diagnosis.name_resolution import no_address
 from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.probe_errors import SILENT, DnsStatus
 from certagent.domain.rehearsals import DnsAnswer, Origin, Resolution, ResolvedAddress
+from certagent.domain.resolution.file_formats import RESOLV_CONF_FILE
+from certagent.domain.resolution.files import NSSWITCH_FILE
 
 
 def hosts_lines_contradict(evidence: Evidence) -> Iterator[Finding]:
@@ -20,11 +25,10 @@ def hosts_lines_contradict(evidence: Evidence) -> Iterator[Finding]:
     is_conflict = len(addresses) > 1
     yield evidence.finding(
         "dns.hosts_conflict" if is_conflict else "dns.hosts_duplicate",
-        f"{len(lines)} lines of {other.origin.file} on {evidence.looker} name {evidence.identifier}"
-        + (f", and they say {' and '.join(map(evidence.place, addresses))}." if is_conflict else " alike."),
         _line(other, evidence),
-        f"Leave one line for {evidence.identifier} in {other.origin.file} on {evidence.looker}, or none.",
-        lines=[line.origin.line for line in lines],
+        detail={"lines": [line.origin.line for line in lines]},
+        count=len(lines),
+        places=list(map(evidence.place, addresses)),
     )
 
 
@@ -33,15 +37,31 @@ def nameservers_are_dead(evidence: Evidence) -> Iterator[Finding]:
     resolution = evidence.resolution
     if resolution is None or resolution.error is not None:
         return
-    for origin in resolution.nameservers:
-        answers = [one for one in resolution.dns if one.nameserver == origin.nameserver]
-        if answers and all(one.status in ("timeout", "unreachable") for one in answers):
-            yield evidence.finding(
-                "dns.resolver_dead",
-                f"The CA's nameserver {evidence.place(origin.nameserver)} gives no answer; others do.",
-                _setting(origin, evidence),
-                f"Start it, or take line {origin.line} out of {origin.file} on {evidence.looker}.",
-            )
+    for origin in _dead(resolution):
+        yield _about(evidence, origin, "dns.resolver_dead")
+
+
+def this_node_asks_in_vain(evidence: Evidence) -> Iterator[Finding]:
+    """dns.nxdomain, nodata, servfail, refused, timeout, tcp_blocked, resolver_dead on the wire: what this node's own
+    questions to its nameservers show, where the CA's view is missing or failed, and does not say the same."""
+    here = evidence.here.resolution if evidence.here is not None else None
+    if here is None or evidence.has_passed:
+        return
+    asked = tuple(dict.fromkeys(reply.nameserver for reply in here.dns))
+    if here.error is not None and asked and evidence.resolution is None:
+        yield no_address(evidence, here, asked, Vantage.WIRE)
+    known = {origin.nameserver for origin in _dead(evidence.resolution)} if evidence.resolution is not None else set()
+    for origin in _dead(here) if here.error is None else ():
+        if origin.nameserver not in known:
+            yield _about(evidence, origin, "dns.resolver_dead", Vantage.WIRE)
+
+
+def _dead(resolution: Resolution) -> list[Origin]:
+    """The nameservers that gave no answer to anything."""
+    statuses: dict[str | None, set[str]] = {}
+    for reply in resolution.dns:
+        statuses.setdefault(reply.nameserver, set()).add(reply.status)
+    return [one for one in resolution.nameservers if statuses.get(one.nameserver, {"ok"}) <= SILENT]
 
 
 def nameservers_mislead(evidence: Evidence) -> Iterator[Finding]:
@@ -65,13 +85,12 @@ def _about_who_is_asked(evidence: Evidence) -> Iterator[Finding]:
     for origin in resolution.nameservers:
         said = [one for one in resolution.dns if one.nameserver == origin.nameserver]
         if _is_public(origin.nameserver):
-            yield _about(evidence, origin, "dns.resolver_public", "is a public one, and knows nothing of this fleet")
-        elif knowing and said and all(one.status == "nxdomain" for one in said):
-            others = ", ".join(dict.fromkeys(evidence.place(one.nameserver) for one in knowing))
-            what = f"says that {evidence.identifier} does not exist, while {others} has it"
-            yield _about(evidence, origin, "dns.resolver_not_internal", what)
-        elif resolution.error is None and any(one.status == "tcp_blocked" for one in said):
-            yield _tcp_blocked(evidence, origin)
+            yield _about(evidence, origin, "dns.resolver_public")
+        elif knowing and said and all(one.status == DnsStatus.NXDOMAIN for one in said):
+            others = list(dict.fromkeys(evidence.place(one.nameserver) for one in knowing))
+            yield _about(evidence, origin, "dns.resolver_not_internal", others=others)
+        elif resolution.error is None and any(one.status == DnsStatus.TCP_BLOCKED for one in said):
+            yield _about(evidence, origin, "dns.tcp_blocked", variant="one_of_several")
     yield from _split(evidence, [one for one in knowing if one.record == "A"])
 
 
@@ -87,9 +106,8 @@ def records_are_odd(evidence: Evidence) -> Iterator[Finding]:
     if used is not None and asked is not None and asked.rstrip(".").lower() != resolution.name.rstrip(".").lower():
         yield evidence.finding(
             "dns.search_expansion",
-            f"{evidence.identifier} does not exist by itself; the CA found {asked} by its search list.",
-            Culprit(node=evidence.looker, file="/etc/resolv.conf", address=used.address),
-            f"Add the record for {evidence.identifier}; take the zone out of the CA's search list.",
+            Culprit(node=evidence.looker, file=RESOLV_CONF_FILE, address=used.address),
+            found=asked,
         )
 
 
@@ -100,10 +118,8 @@ def libc_knows_better(evidence: Evidence) -> Iterator[Finding]:
     if libc is not None and libc.addresses and resolution is not None and resolution.error is not None:
         yield evidence.finding(
             "dns.nss_only",
-            f"libc on {evidence.looker} resolves {evidence.identifier} to {', '.join(libc.addresses)}, by a source that"
-            " the CA, a Go program, has not got.",
-            Culprit(node=evidence.looker, file="/etc/nsswitch.conf"),
-            f"Put {evidence.identifier} into DNS.",
+            Culprit(node=evidence.looker, file=NSSWITCH_FILE),
+            addresses=list(libc.addresses),
         )
 
 
@@ -113,16 +129,10 @@ def this_node_is_misled(evidence: Evidence) -> Iterator[Finding]:
     for resolution in (here.resolution, here.authority) if here is not None else ():
         line = decides_against_dns(resolution)
         if resolution is not None and line is not None and line.address not in _own(evidence):
-            told = dict.fromkeys(a for one in resolution.dns for a in one.addresses)
-            yield Finding(
-                code="dns.hosts_shadow.client",
-                identifier=evidence.identifier,
-                vantage=Vantage.CLIENT,
-                reporter=evidence.node,
-                explanation=f"{evidence.node} goes to {evidence.place(line.address)} for {resolution.name}: line"
-                f" {line.origin.line} of {line.origin.file} there says so; DNS says"
-                f" {', '.join(map(evidence.place, told))}.",
-                culprit=Culprit(
+            told = list(dict.fromkeys(a for one in resolution.dns for a in one.addresses))
+            yield evidence.finding(
+                "dns.hosts_shadow.client",
+                Culprit(
                     node=evidence.node,
                     file=line.origin.file,
                     line=line.origin.line,
@@ -130,8 +140,12 @@ def this_node_is_misled(evidence: Evidence) -> Iterator[Finding]:
                     address=line.address,
                     role=evidence.owner(line.address)[1],
                 ),
-                fix=f"Remove line {line.origin.line} of {line.origin.file} on {evidence.node}.",
-                detail={"hosts": line.address, "dns": list(told)},
+                vantage=Vantage.CLIENT,
+                detail={"hosts": line.address, "dns": told},
+                place=evidence.place(line.address),
+                name=resolution.name,
+                answers=list(map(evidence.place, told)),
+                manager=line.origin.managed_by,
             )
 
 
@@ -145,26 +159,15 @@ def _ipv6(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
     for one in resolution.dns:
         by_server.setdefault(one.nameserver, {})[one.record] = one
     for server, said in by_server.items():
-        if "A" in said and "AAAA" in said and said["A"].addresses and said["AAAA"].status == "nxdomain":
-            yield evidence.finding(
-                "dns.aaaa_nxdomain",
-                f"{evidence.place(server)} has an A for {evidence.identifier}, and says of AAAA that the name does not"
-                " exist.",
-                None,
-                "Use host-record= in place of address= (dnsmasq); the CA does not mind.",
-            )
+        if "A" in said and "AAAA" in said and said["A"].addresses and said["AAAA"].status == DnsStatus.NXDOMAIN:
+            yield evidence.finding("dns.aaaa_nxdomain", None, place=evidence.place(server))
     for attempt in evidence.rehearsal.attempts if evidence.rehearsal is not None else ():
         hop = attempt.hops[0] if attempt.hops else None
         if hop is None or ":" not in (hop.address or "") or attempt.matched:
             continue
         code = "dns.aaaa_wrong_host" if hop.is_answered else "dns.aaaa_dead"
-        what = "another box answers there" if hop.is_answered else "nobody answers there"
-        yield evidence.finding(
-            code,
-            f"The IPv6 address {evidence.place(hop.address)} of {evidence.identifier}: {what}.",
-            Culprit(node=evidence.owner(hop.address)[0], address=hop.address),
-            f"Take the AAAA of {evidence.identifier} out, or let the responder answer on it.",
-        )
+        culprit = Culprit(node=evidence.owner(hop.address)[0], address=hop.address)
+        yield evidence.finding(code, culprit, place=evidence.place(hop.address))
 
 
 def _several(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
@@ -175,50 +178,51 @@ def _several(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
     if len(owners) > 1 and wrong and len(wrong) < len(used):
         yield evidence.finding(
             "dns.multi_address",
-            f"{evidence.identifier} has {len(owners)} addresses, and {evidence.place(wrong[0].address)} is not this"
-            f" node's ({evidence.node}): which one the CA uses is chance.",
             Culprit(node=evidence.owner(wrong[0].origin.nameserver)[0], address=wrong[0].address),
-            f"Take {wrong[0].address} out of the record of {evidence.identifier}.",
+            count=len(owners),
+            place=evidence.place(wrong[0].address),
+            client=evidence.node,
         )
 
 
 def _split(evidence: Evidence, answers: list[DnsAnswer]) -> Iterator[Finding]:
-    """Nameservers that both know the name, and differ; the node's own look counts as well."""
+    """Nameservers that both know the name, and differ; the node's own questions count as well. Where only those show
+    it, the CA's own view is at one with itself."""
     here = evidence.here.resolution.dns if evidence.here is not None and evidence.here.resolution is not None else ()
-    seen = {(one.nameserver, frozenset(one.addresses)) for one in (*answers, *here) if one.record == "A"}
-    told = {(server, said) for server, said in seen if said}
-    if len({said for _, said in told}) > 1:
-        words = "; ".join(sorted(f"{server} says {', '.join(sorted(said))}" for server, said in told))
-        yield evidence.finding(
-            "dns.split_horizon",
-            f"{evidence.identifier} has different addresses, by who is asked and from where: {words}.",
-            Culprit(node=evidence.owner(sorted(told)[0][0])[0], address=sorted(told)[0][0]),
-            "Let the view that the CA's node gets lead to the responder.",
-        )
-
-
-def _about(evidence: Evidence, origin: Origin, code: str, what: str) -> Finding:
-    return evidence.finding(
-        code,
-        f"The CA's nameserver {evidence.place(origin.nameserver)} {what}.",
-        _setting(origin, evidence),
-        f"Name the fleet's own nameserver in line {origin.line} of {origin.file} on {evidence.looker}.",
+    at_ca, on_the_wire = _views(answers), _views(here)
+    told = at_ca | on_the_wire
+    if len({said for _, said in told}) < 2:
+        return
+    of_ca, of_wire = ({said for _, said in views} for views in (at_ca, on_the_wire))
+    is_at_ca = len(of_ca) > 1 or bool(of_ca and not of_ca & of_wire)
+    first = min(server for server, _ in told)
+    yield evidence.finding(
+        "dns.split_horizon",
+        Culprit(node=evidence.owner(first)[0], address=first),
+        vantage=Vantage.AUTHORITY if is_at_ca else Vantage.WIRE,
+        views=[{"server": server, "addresses": sorted(said)} for server, said in sorted(told, key=str)],
     )
 
 
-def _tcp_blocked(evidence: Evidence, origin: Origin) -> Finding:
+def _views(answers: Iterable[DnsAnswer]) -> set[tuple[str, frozenset[str]]]:
+    return {(one.nameserver, frozenset(one.addresses)) for one in answers if one.record == "A" and one.addresses}
+
+
+def _about(
+    evidence: Evidence,
+    origin: Origin,
+    code: str,
+    vantage: Vantage = Vantage.AUTHORITY,
+    variant: str = "",
+    **facts: Fact,
+) -> Finding:
+    """About one of the nameservers that the CA, or on the wire this node, is configured with."""
+    is_at_ca = vantage is Vantage.AUTHORITY
+    asker = evidence.looker if is_at_ca else evidence.node
+    culprit = Culprit(node=asker, file=origin.file, line=origin.line, text=origin.text, address=origin.nameserver)
+    place = evidence.place(origin.nameserver)
     return evidence.finding(
-        "dns.tcp_blocked",
-        f"The CA's nameserver {evidence.place(origin.nameserver)} cuts its answer short and does not answer over TCP;"
-        " another one helps out.",
-        _setting(origin, evidence),
-        f"Let TCP through to port 53 of {origin.nameserver}, not UDP alone.",
-    )
-
-
-def _setting(origin: Origin, evidence: Evidence) -> Culprit:
-    return Culprit(
-        node=evidence.looker, file=origin.file, line=origin.line, text=origin.text, address=origin.nameserver
+        code, culprit, vantage=vantage, variant=variant, place=place, asker=asker, by_ca=is_at_ca, **facts
     )
 
 

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from certagent.domain.resolution.text import without_scope
+from certagent.domain.resolution.file_formats import without_scope
 
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 

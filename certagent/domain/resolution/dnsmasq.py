@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from certagent.domain.resolution.text import parse_address, show
+from certagent.domain.resolution.file_formats import parse_address, show
 
 _COMMENT = re.compile(rb"(?:^|\s)#")
 

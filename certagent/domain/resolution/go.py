@@ -12,10 +12,10 @@ from datetime import timedelta
 
 import msgspec
 
+from certagent.domain.probe_errors import DnsStatus
 from certagent.domain.rehearsals import DnsAnswer, Origin, ResolvedAddress
+from certagent.domain.resolution.file_formats import ResolvConf, lower, parse_address
 from certagent.domain.resolution.files import ResolverFiles
-from certagent.domain.resolution.resolv_conf import ResolvConf
-from certagent.domain.resolution.text import lower, parse_address
 
 CA_PATIENCE = timedelta(seconds=30)  # the CA's HTTP client gives up then, name resolution included
 
@@ -65,7 +65,7 @@ def look_up(name: str, files: ResolverFiles, patience: timedelta = CA_PATIENCE) 
         found = ResolvedAddress(address=literal, origin=Origin(source="literal"))
         return Lookup(name=name, order=order, addresses=(found,))
     inquiry = _Inquiry(files, patience)
-    error: str | None = "nxdomain"
+    error: str | None = DnsStatus.NXDOMAIN
     for source in order:
         addresses: tuple[ResolvedAddress, ...] = ()
         if source == "files":
@@ -152,7 +152,7 @@ class _Inquiry:
                 return found, None
             if error is None or candidate == name + ".":
                 error = _worse(trials)
-        return (), self._in_words(error or "nxdomain")
+        return (), self._in_words(error or DnsStatus.NXDOMAIN)
 
     def _run(self, trials: list["_Trial"]) -> Generator[tuple[Question, ...], tuple[DnsAnswer, ...], None]:
         while open_trials := [trial for trial in trials if trial.question is not None]:
@@ -172,8 +172,8 @@ class _Inquiry:
         return servers[start:] + servers[:start]
 
     def _in_words(self, error: str) -> str:
-        is_nobody_there = error in ("unreachable", "timeout", "refused") and self._conf.names_nobody()
-        return "no_nameserver" if is_nobody_there else error
+        is_nobody_there = error in (DnsStatus.UNREACHABLE, "timeout", DnsStatus.REFUSED) and self._conf.names_nobody()
+        return DnsStatus.NO_NAMESERVER if is_nobody_there else error
 
 
 class _Trial:
@@ -187,12 +187,12 @@ class _Trial:
     def take(self, answer: DnsAnswer) -> None:
         """An answer settles the trial if it says yes or no; trouble passes on to the next nameserver."""
         self._answer = answer
-        is_final = answer.status in ("ok", "nxdomain")
+        is_final = answer.status in (DnsStatus.OK, DnsStatus.NXDOMAIN)
         self.question = None if is_final else next(self._rounds, None)
 
     def addresses(self) -> Iterator[ResolvedAddress]:
         """What came, each with the nameserver that said so."""
-        if self._answer is not None and self._answer.status == "ok":
+        if self._answer is not None and self._answer.status == DnsStatus.OK:
             for address in self._answer.addresses:
                 found = parse_address(address) or address  # an IPv4 address in an AAAA is dialled as IPv4
                 yield ResolvedAddress(
@@ -202,8 +202,8 @@ class _Trial:
 
     def failure(self) -> str:
         """Why there is no address."""
-        status = self._answer.status if self._answer is not None else "nxdomain"
-        return "nodata" if status == "ok" else status
+        status = self._answer.status if self._answer is not None else DnsStatus.NXDOMAIN
+        return DnsStatus.NODATA if status == DnsStatus.OK else status
 
 
 def _rounds(name: str, record: str, servers: tuple[str, ...], conf: ResolvConf) -> Iterator[Question]:
@@ -215,6 +215,6 @@ def _rounds(name: str, record: str, servers: tuple[str, ...], conf: ResolvConf) 
 def _worse(trials: list[_Trial]) -> str:
     """The failure that tells more: trouble with a server before "there is no such thing", and A before AAAA."""
     failures = [trial.failure() for trial in trials]
-    if "nodata" in failures and "nxdomain" in failures:
-        return "nodata"
-    return next((failure for failure in failures if failure not in ("nxdomain", "nodata")), failures[0])
+    if DnsStatus.NODATA in failures and DnsStatus.NXDOMAIN in failures:
+        return DnsStatus.NODATA
+    return next((failure for failure in failures if failure not in (DnsStatus.NXDOMAIN, DnsStatus.NODATA)), failures[0])

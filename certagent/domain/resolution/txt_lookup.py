@@ -7,6 +7,7 @@ ndots, nameservers in turn; "there is no such thing" is final for one name, trou
 from collections.abc import Generator, Iterator
 
 from certagent.domain.dns01_record import TxtAnswer, TxtLookup
+from certagent.domain.probe_errors import DnsStatus
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.domain.resolution.go import Question, candidates, is_domain_name
 
@@ -20,7 +21,7 @@ def look_up_txt(name: str, files: ResolverFiles) -> Asking:
     """Look one name's TXT records up as the CA does."""
     answers: list[TxtAnswer] = []
     if not is_domain_name(name):
-        return TxtLookup(name=name, error="nxdomain")
+        return TxtLookup(name=name, error=DnsStatus.NXDOMAIN)
     conf = files.resolv_conf
     for number, candidate in enumerate(candidates(name, conf, files.hostname)):
         for question in _questions(candidate, files, number if conf.rotate else 0):
@@ -28,12 +29,12 @@ def look_up_txt(name: str, files: ResolverFiles) -> Asking:
             answers.append(answer)
             if answer.records:
                 return TxtLookup(name=name, answers=tuple(answers))
-            if answer.status in ("ok", "nxdomain"):
+            if answer.status in (DnsStatus.OK, DnsStatus.NXDOMAIN):
                 break
     answers.sort(key=lambda answer: answer.name == _absolute(name))  # what the search list adds explains nothing
-    error = _error(answers[-1]) if answers else "nxdomain"
-    is_nobody_there = error in ("unreachable", "timeout", "refused") and conf.names_nobody()
-    return TxtLookup(name=name, answers=tuple(answers), error="no_nameserver" if is_nobody_there else error)
+    error = _error(answers[-1]) if answers else DnsStatus.NXDOMAIN
+    is_nobody_there = error in (DnsStatus.UNREACHABLE, DnsStatus.TIMEOUT, DnsStatus.REFUSED) and conf.names_nobody()
+    return TxtLookup(name=name, answers=tuple(answers), error=DnsStatus.NO_NAMESERVER if is_nobody_there else error)
 
 
 def _questions(name: str, files: ResolverFiles, offset: int) -> Iterator[Question]:
@@ -50,4 +51,4 @@ def _absolute(name: str) -> str:
 
 
 def _error(answer: TxtAnswer) -> str:
-    return "nodata" if answer.status == "ok" else answer.status
+    return DnsStatus.NODATA if answer.status == DnsStatus.OK else answer.status

@@ -33,9 +33,9 @@ def judge(configuration: Sequence[Directive], name: str, port: int = 80) -> WebS
     server = _chosen(servers, name, port)
     tls = next((listen for one in servers for listen in _listens(one, port) if "ssl" in listen.args[1:]), None)
     if tls is not None:
-        cause = Misconfiguration(code="http01.tls_on_80", place=tls.place, what=f"port {port} is configured for TLS")
+        cause = Misconfiguration(code="http01.tls_on_80", place=tls.place, variant="configured", facts={"port": port})
         return WebServerObservation(
-            server="nginx", deed=ServerAction.ANSWERS, place=tls.place, target="400", causes=(cause,)
+            server="nginx", action=ServerAction.ANSWERS, place=tls.place, target="400", causes=(cause,)
         )
     return _decide([server.block, *_locations(server.block)], name)
 
@@ -144,17 +144,17 @@ def _rewriting(block: Sequence[Directive]) -> WebServerObservation | None:
             return _returning(one)
         if one.name == "rewrite" and len(one.args) > 1 and _matches(one.args[0], ASKED):
             is_redirect = one.args[-1] in ("redirect", "permanent") or one.args[1].startswith("http")
-            deed = ServerAction.REDIRECTS if is_redirect else ServerAction.REWRITES
-            return WebServerObservation(server="nginx", deed=deed, place=one.place, target=one.args[1])
+            action = ServerAction.REDIRECTS if is_redirect else ServerAction.REWRITES
+            return WebServerObservation(server="nginx", action=action, place=one.place, target=one.args[1])
     return None
 
 
 def _returning(one: Directive) -> WebServerObservation:
     status = one.args[0]
     if not status.isdigit() or status.startswith("3"):
-        return WebServerObservation(server="nginx", deed=ServerAction.REDIRECTS, place=one.place, target=one.args[-1])
-    deed = ServerAction.DENIES if status in ("401", "403") else ServerAction.ANSWERS
-    return WebServerObservation(server="nginx", deed=deed, place=one.place, target=status)
+        return WebServerObservation(server="nginx", action=ServerAction.REDIRECTS, place=one.place, target=one.args[-1])
+    action = ServerAction.DENIES if status in ("401", "403") else ServerAction.ANSWERS
+    return WebServerObservation(server="nginx", action=action, place=one.place, target=status)
 
 
 def _refusing(blocks: Sequence[Sequence[Directive]]) -> WebServerObservation | None:
@@ -165,7 +165,7 @@ def _refusing(blocks: Sequence[Sequence[Directive]]) -> WebServerObservation | N
             off = any(one.name in names and one.args[:1] == ("off",) for one in block)
             denying = next((one for one in rules if one.name != "allow"), None)
             if denying is not None:
-                return WebServerObservation(server="nginx", deed=ServerAction.DENIES, place=denying.place)
+                return WebServerObservation(server="nginx", action=ServerAction.DENIES, place=denying.place)
             if rules or off:
                 break
     return None
@@ -176,15 +176,15 @@ def _serving(blocks: Sequence[Sequence[Directive]], name: str) -> WebServerObser
     if passing is not None:
         host = _other_host(blocks, passing, name)
         return WebServerObservation(
-            server="nginx", deed=ServerAction.PASSES, place=passing.place, target=passing.args[0], host=host
+            server="nginx", action=ServerAction.PASSES, place=passing.place, target=passing.args[0], host=host
         )
     for block in reversed(blocks):
         folder = next((one for one in block if one.name in ("root", "alias") and one.args), None)
         if folder is not None:
             return WebServerObservation(
-                server="nginx", deed=ServerAction.SERVES, place=folder.place, target=folder.args[0]
+                server="nginx", action=ServerAction.SERVES, place=folder.place, target=folder.args[0]
             )
-    return WebServerObservation(server="nginx", deed=ServerAction.SERVES, target=_DEFAULT_FOLDER)
+    return WebServerObservation(server="nginx", action=ServerAction.SERVES, target=_DEFAULT_FOLDER)
 
 
 def _other_host(blocks: Sequence[Sequence[Directive]], passing: Directive, name: str) -> Place | None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from certagent.domain.catalogue import Fact
 from certagent.domain.observations import Misconfiguration, Place, ServerAction, WebServerObservation
 from certagent.domain.web_servers import CHALLENGE
 from certagent.domain.web_servers.traefik_rules import takes
@@ -87,13 +88,13 @@ def judge(configuration: Configuration, name: str) -> WebServerObservation | Non
     own = next((one for one in configuration.challengers if one.name in {entry.name for entry in plain}), None)
     if own is not None:
         return WebServerObservation(
-            server="traefik", deed=ServerAction.ANSWERS, place=own.place, target="404", causes=causes
+            server="traefik", action=ServerAction.ANSWERS, place=own.place, target="404", causes=causes
         )
     router = _router_for(configuration, plain, name)
     if router is None:
         redirecting = next((one.redirects for one in plain if one.redirects is not None), None)
-        deed = ServerAction.REDIRECTS if redirecting else ServerAction.ANSWERS
-        return WebServerObservation(server="traefik", deed=deed, place=redirecting, target="404", causes=causes)
+        action = ServerAction.REDIRECTS if redirecting else ServerAction.ANSWERS
+        return WebServerObservation(server="traefik", action=action, place=redirecting, target="404", causes=causes)
     return msgspec.structs.replace(_follow(configuration, router), causes=causes)
 
 
@@ -130,16 +131,16 @@ def _follow(configuration: Configuration, router: Router) -> WebServerObservatio
     host = configuration.renaming.get(service)
     for named in router.middlewares:
         middleware = configuration.middlewares.get(_bare(named.name))
-        deed = _deed_of(middleware)
-        if middleware is not None and deed is not None:
-            return WebServerObservation(server="traefik", deed=deed, place=middleware.place)
+        action = _deed_of(middleware)
+        if middleware is not None and action is not None:
+            return WebServerObservation(server="traefik", action=action, place=middleware.place)
         host = host or (middleware.host if middleware is not None else None)
     servers = configuration.services.get(service, ())
     if not servers:
         return WebServerObservation(server="traefik", place=router.place)
     place = servers[0].place if router.is_for_challenges() else router.place
     return WebServerObservation(
-        server="traefik", deed=ServerAction.PASSES, place=place, target=servers[0].name, host=host
+        server="traefik", action=ServerAction.PASSES, place=place, target=servers[0].name, host=host
     )
 
 
@@ -149,7 +150,7 @@ def _deed_of(middleware: Middleware | None) -> ServerAction | None:
         (_REWRITING, ServerAction.REWRITES),
         (_DENYING, ServerAction.DENIES),
     )
-    return next((deed for names, deed in kinds if middleware is not None and middleware.kind in names), None)
+    return next((action for names, action in kinds if middleware is not None and middleware.kind in names), None)
 
 
 def _causes(configuration: Configuration, plain: Sequence[EntryPoint], name: str) -> Iterator[Misconfiguration]:
@@ -157,8 +158,8 @@ def _causes(configuration: Configuration, plain: Sequence[EntryPoint], name: str
     entries = {one.name for one in plain}
     for own in configuration.challengers:
         if own.name in entries:
-            what = f"Traefik's own ACME takes every challenge on the entry point {own.name}"
-            yield Misconfiguration(code="http01.traefik_acme_router", place=own.place, what=what)
+            facts: dict[str, Fact] = {"entry_point": own.name}
+            yield Misconfiguration(code="http01.traefik_acme_router", place=own.place, facts=facts)
     routers = [one for one in configuration.routers if one.is_for_challenges() and takes(one.rule, name) is not False]
     for router in routers:
         for named, kind in _dangling(configuration, router):
@@ -166,13 +167,13 @@ def _causes(configuration: Configuration, plain: Sequence[EntryPoint], name: str
     for router in routers:
         if not _is_on(router, entries) and not list(_dangling(configuration, router)):
             elsewhere = router.entry_points[0]
-            what = f"the router {router.name} is on the entry point {elsewhere.name}, and the CA asks port {_PLAIN}"
-            yield Misconfiguration(code="http01.wrong_entrypoint", place=elsewhere.place, what=what)
+            facts = {"router": router.name, "entry_point": elsewhere.name, "port": _PLAIN}
+            yield Misconfiguration(code="http01.wrong_entrypoint", place=elsewhere.place, facts=facts)
 
 
 def _named_in_vain(router: Router, named: Named, kind: str) -> Misconfiguration:
-    what = f"the router {router.name} names the {kind} {named.name!r}, which nobody defines"
-    return Misconfiguration(code="deploy.dangling_reference", place=named.place, what=what)
+    facts: dict[str, Fact] = {"router": router.name, "part": kind, "name": named.name}
+    return Misconfiguration(code="deploy.dangling_reference", place=named.place, variant="router", facts=facts)
 
 
 def _dangling(configuration: Configuration, router: Router) -> Iterator[tuple[Named, str]]:

@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certagent.domain.resolution.files import parse_files
-from certagent.domain.resolution.hosts import HostsProblem, parse_hosts
-from certagent.domain.resolution.managed_files import Manager, Surroundings, find_managers
-from certagent.domain.resolution.nsswitch import parse_nsswitch
-from certagent.domain.resolution.resolv_conf import parse_resolv_conf
-from certagent.domain.resolution.text import parse_address, read_lines, show
+from certagent.domain.resolution.file_formats import (
+    HostsProblem,
+    parse_address,
+    parse_hosts,
+    parse_resolv_conf,
+    read_lines,
+    show,
+)
+from certagent.domain.resolution.files import Manager, Surroundings, find_managers, parse_files, parse_nsswitch
 from tests.bounds import at_most
 
 FOUNDING = b"127.0.0.1 localhost\n\n# gateway\n10.0.0.153\ttraefik.internal.thinkheads.ai traefik # pinned\n"

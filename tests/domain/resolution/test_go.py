@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from certagent.domain.rehearsals import DnsAnswer
 from certagent.domain.resolution.address_order import in_order_of_trial
+from certagent.domain.resolution.file_formats import parse_resolv_conf
 from certagent.domain.resolution.files import parse_files
 from certagent.domain.resolution.go import Lookup, Question, candidates, look_up
-from certagent.domain.resolution.resolv_conf import parse_resolv_conf
 
 NAME = "traefik.internal.thinkheads.ai"
 POISONED = b"10.0.0.153 traefik.internal.thinkheads.ai\n"

@@ -1,0 +1,296 @@
+"""The catalogue: certificates on disk and as served. Data only."""
+
+from certagent.domain.catalogue.entry import Trait, entry
+from certagent.domain.findings import Severity
+
+FATAL, ERROR, WARN, INFO = Severity
+
+_BLOCKS = Trait.OWN_INABILITY | Trait.BLOCKS_RENEWAL
+_WHY = "[trouble? ({trouble}: {said})]"
+_LISTENER = "[process? {process} listens there.]"
+_STATE = (
+    "The agent's state cannot be written ({said}), so {certificate} was left unchanged.",
+    "Free space on its file system, or make it writable; certagent tries again by itself.",
+)
+_SPOT = "({spot} on {node})."
+_DEFINE = "Define it, or remove it from {spot} on {node}."
+_COMMAND = "{command} [status?ended with {status}][!status?did not finish within {seconds} s]: {said}"
+_NO_START = "{command} cannot be started ({said})."
+
+
+def _rejected(clause: str) -> str:
+    return f"The staged {{staged}} is not promoted: {clause}."
+
+
+def _endpoint(clause: str, fix: str | None) -> dict[str, tuple[str, str | None]]:
+    """As seen after a deployment, and as the drift check sees it."""
+    return {
+        "deployed": (f"{{target}}: {{endpoint}} {clause} for {{server_name}}{_WHY}.{_LISTENER}", None),
+        "drift": (f"{{endpoint}} {clause} for {{server_name}}{_WHY}.", fix),
+    }
+
+
+ENTRIES = (
+    entry(
+        "deploy.dangling_reference",
+        ERROR,
+        meaning="The web server's configuration names something that does not exist.",
+        cause="A file was moved, or a part of the configuration was removed.",
+        action="Define it, or remove the reference.",
+        variants={
+            "router": (f"The router {{router}} names the {{part}} {{name}}, which is not defined {_SPOT}", _DEFINE),
+            "file": (f"nginx should read {{target}} ({{word}}), which does not exist {_SPOT}", _DEFINE),
+            "include": (f"nginx should include {{target}}, which does not exist {_SPOT}", _DEFINE),
+            "link": ("{file} on {node} is a link whose target does not exist.", _DEFINE),
+        },
+        sample={"target": "/etc/nginx/ssl/old.crt", "name": "acme"},
+    ),
+    entry(
+        "deploy.rolled_back",
+        ERROR,
+        meaning="The new certificate was not served, so the old one was restored.",
+        cause="The service did not load the new pair.",
+        action="See the findings next to it.",
+        explanation="{target}: the previous pair was restored, "
+        "[!checked?but nothing could be checked to prove it][proven?and is served again]"
+        "[unproven?but is not seen to be served either].",
+        sample={"checked": True, "proven": True},
+    ),
+    entry(
+        "deploy.served_old",
+        ERROR,
+        meaning="An address still serves the old certificate.",
+        cause="The service did not reload, or another one listens there.",
+        action="Reload what listens there.",
+        variants={
+            "deployed": (
+                f"{{target}}: {{endpoint}} still serves another certificate for {{server_name}}{_WHY}.{_LISTENER}",
+                None,
+            ),
+            "rivals": (
+                "{target}: Traefik has loaded the new certificate and {count} more for the same name, and chose one"
+                " of those.",
+                "Remove the other certificate from Traefik's dynamic configuration.",
+            ),
+        },
+    ),
+    entry(
+        "deploy.default_certificate",
+        ERROR,
+        meaning="The service serves its default certificate, which no client trusts.",
+        cause="It could not load the pair.",
+        action="Find out why it dropped the pair.",
+        variants=_endpoint(
+            "serves its default certificate, which no client trusts,",
+            "Check the service's log for the pair that it could not load.",
+        ),
+    ),
+    entry(
+        "deploy.unwritable",
+        FATAL,
+        meaning="The target's files, or the agent's own state, cannot be written.",
+        cause="Owner, mode or mount do not allow it.",
+        action="Check owner, mode and mount.",
+        traits=_BLOCKS,
+        explanation="{target} cannot be written[file? ({file})]: {said}.",
+        variants={
+            "read_only": (
+                "{target} cannot be written[file? ({file})]: {said}.",
+                "Mount that file system for writing, or deploy to another folder.",
+            ),
+            "no_folder": (
+                "{target} cannot be written[file? ({file})]: {said}.",
+                "Create the folder, or name another one.",
+            ),
+            "state": _STATE,
+            "record": (
+                "{reporter} cannot write the record {record} for {identifier}: it could not be saved that it has to"
+                " be removed"
+                " again ({said}).",
+                "Free space on the file system of the agent's state, or make it writable; certagent tries again by"
+                " itself.",
+            ),
+        },
+        sample={"said": "Permission denied"},
+    ),
+    entry(
+        "deploy.unmapped_owner",
+        FATAL,
+        meaning="The file's owner lies outside the container's id map.",
+        cause="The file was created on the host, or the configured owner does not exist here.",
+        action="`chown` it on the host.",
+        traits=_BLOCKS,
+        explanation="{target}: {file} belongs to nobody here, because its owner on the host lies outside this"
+        " container's id"
+        " map; not even root may change it.",
+        fix="On the host, give it to the container's root: chown 100000:100000, with the usual map.",
+        variants={
+            "unknown": (
+                "{target}: {said}.",
+                "Create the user and the group, or name others in `owner` and `group`.",
+            ),
+            "outside_map": (
+                "{target}: the configured owner has an id that this container's id map does not contain.",
+                "Name a user and a group whose ids are below 65536.",
+            ),
+        },
+    ),
+    entry(
+        "deploy.disk_full",
+        ERROR,
+        meaning="The disk is full.",
+        cause="Logs or images fill the file system.",
+        action="Free space.",
+        explanation="{target} cannot be written[file? ({file})]: {said}.",
+        fix="Free space on that file system; certagent tries again by itself.",
+        variants={
+            "quota": (
+                "{target} cannot be written[file? ({file})]: {said}.",
+                "Free space within the quota; certagent tries again by itself.",
+            ),
+            "state": _STATE,
+        },
+        sample={"said": "No space left on device"},
+    ),
+    entry(
+        "deploy.pair_mismatch",
+        ERROR,
+        meaning="Key and certificate do not belong together.",
+        cause="Another program writes one of the two.",
+        action="Find out what else writes there.",
+        explanation=_rejected("the key does not belong to the certificate"),
+        variants={
+            "no_pair": ("{file} contains no pair.", None),
+            "no_key": (_rejected("it contains no readable private key: {said}"), None),
+            "live": (
+                "The live key {file} does not belong to the certificate in {target}: the service cannot start with"
+                " them.",
+                "Restore the pair: `certagent renew {certificate} --force`, or use whatever renews it.",
+            ),
+        },
+    ),
+    entry(
+        "deploy.chain_incomplete",
+        ERROR,
+        meaning="An intermediate certificate is missing.",
+        cause="The CA does not send its chain.",
+        action="Check the CA's chain.",
+        variants={
+            "no_certificate": (_rejected("it contains no certificate: {said}"), None),
+            "wrong_issuer": (_rejected("{issuer} did not issue {subject}"), None),
+            "no_root": (_rejected("no pinned root issued {subject}"), None),
+        },
+    ),
+    entry(
+        "deploy.san_missing",
+        ERROR,
+        meaning="The certificate lacks a configured name.",
+        cause="The configuration changed after the order.",
+        action="Check what was ordered.",
+        explanation=_rejected("it is not for {names}"),
+    ),
+    entry(
+        "deploy.not_yet_valid",
+        ERROR,
+        meaning="The certificate is not valid yet.",
+        cause="A clock is wrong.",
+        action="Check the clocks.",
+        explanation=_rejected("it is valid from {since}, and now it is {now}"),
+    ),
+    entry(
+        "deploy.reload_failed",
+        ERROR,
+        meaning="The service could not be reloaded.",
+        cause="The service is stopped, or its configuration is broken.",
+        action="Check its journal.",
+        explanation=f"The reload failed: {_COMMAND}",
+        variants={
+            "not_started": (f"The reload failed: {_NO_START}", None),
+            "unknown_user": ("{target}: {said}.", "Name another `user`."),
+        },
+    ),
+    entry(
+        "deploy.not_served",
+        ERROR,
+        meaning="Nothing is served at the configured address.",
+        cause="The service is stopped, or a packet filter is in the way.",
+        action="Start the service.",
+        variants={
+            "deployed": (
+                f"{{target}}: {{endpoint}} does not complete a handshake for {{server_name}}{_WHY}.{_LISTENER}",
+                None,
+            ),
+            "drift": (
+                f"{{endpoint}} serves nothing for {{server_name}}{_WHY}.",
+                "Check whether the service runs, and who may reach it.",
+            ),
+        },
+    ),
+    entry(
+        "deploy.validate_failed",
+        ERROR,
+        meaning="The service rejects its configuration.",
+        cause="The configuration, or a file that it names, is broken.",
+        action="Read its message.",
+        explanation=f"nginx rejects its configuration: {_COMMAND}",
+        variants={"not_started": (f"nginx could not check its configuration: {_NO_START}", None)},
+    ),
+    entry(
+        "deploy.drift",
+        ERROR,
+        meaning="What is served or on disk is no longer what was proven.",
+        cause="Another program writes the pair, or the service was restarted with another one.",
+        action="Find out what writes there; `certagent renew NAME --force`.",
+        explanation="{file} [on_disk?contains another certificate than][!on_disk?contains no certificate any more,"
+        " but] the one"
+        " that was proven to be served for {certificate}[changed_at?; it was changed at {changed_at} and belongs to"
+        " {owner}].",
+        fix="Find out what else writes {file}; then run `certagent renew {certificate} --force`.",
+        variants={
+            "served": (
+                f"{{endpoint}} serves another certificate than the one on disk for {{server_name}}{_WHY}.",
+                "Reload the service, and check what else listens there.",
+            )
+        },
+    ),
+    entry(
+        "deploy.world_readable",
+        WARN,
+        meaning="Everybody on the node can read the live key.",
+        cause="The file's mode is too permissive.",
+        action="`chmod o=`, and give the service a group of its own.",
+        explanation="Everybody on this node can read the key {file}.",
+        fix="chmod o= {file}, and give the service a group of its own.",
+    ),
+    entry(
+        "deploy.reload_no_effect",
+        ERROR,
+        meaning="nginx was told to reload, but kept its old workers.",
+        cause="nginx could not apply the new configuration.",
+        action="Read its error log.",
+        explanation="{target}: nginx was told to reload, but [workers?kept its old workers (processes {workers})]"
+        "[!workers?is no longer running]: what is on disk was not loaded.[said? Its error log says: {said}]",
+        fix="Fix what the error log names, or restart nginx; certagent tries the deployment again by itself.",
+    ),
+    entry(
+        "deploy.traefik_not_loaded",
+        ERROR,
+        meaning="Traefik's API does not know the new certificate.",
+        cause="Traefik watches another folder, or does not watch at all.",
+        action="Check the folder that it watches.",
+        explanation="{target}: Traefik has not loaded the certificate that this file names; its API lists {count}"
+        " others. It"
+        " watches another folder, does not watch, or cannot read the pair.",
+        fix="In Traefik's static configuration: providers.file.directory = {folder}, watch = true; else check"
+        " Traefik's log.",
+    ),
+    entry(
+        "deploy.unreadable_by_service",
+        ERROR,
+        meaning="The service's user cannot read the key.",
+        cause="The key's group, or a folder above it, excludes that user.",
+        action="Check `group` and the folders above.",
+        explanation="{target}: the user {user} of the service cannot read {file}.",
+        fix="Set `group` to one that {user} is in, or let {user} enter the folders above.",
+    ),
+)
