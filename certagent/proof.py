@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from certagent.config import split_endpoint
 from certagent.domain.backoff import Backoff
-from certagent.domain.deployments import EndpointProof, Proof, ServedAs, split_endpoint
+from certagent.domain.deployments import EndpointProof, Proof, ServedAs
 from certagent.domain.ports import Clock
 from certagent.system import tls
 from certagent.system.tls import Handshake

@@ -29,7 +29,7 @@ class Need(StrEnum):
     URGENT = "urgent"  # so little life is left that an order is placed although the verdict blocks
 
 
-class Entry(msgspec.Struct, kw_only=True):
+class ScheduleEntry(msgspec.Struct, kw_only=True):
     """One certificate's place in the schedule. `at` is when it is worked on next; no later than `pause` from now on, if
     a pause is what it waits for."""
 
@@ -48,14 +48,14 @@ class Schedule:
         self._node = node
         self._policy = policy
         self._backoff = Backoff(policy.retry_first, policy.retry_longest)
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, ScheduleEntry] = {}
         self._windows: dict[str, tuple[str, Window]] = {}
 
     def plan(self, name: str, facts: CertificateFacts | None, now: datetime) -> None:
         """From here on: due by the certificate's validity, or now when there is none. Failures are forgotten."""
         due_at = self.due_at(name, facts) if facts else None
         expires_at = facts.not_after if facts else None
-        self._entries[name] = Entry(at=max(due_at or now, now), due_at=due_at, expires_at=expires_at)
+        self._entries[name] = ScheduleEntry(at=max(due_at or now, now), due_at=due_at, expires_at=expires_at)
 
     def plan_after_renewal(self, name: str, facts: CertificateFacts | None, now: datetime) -> None:
         """A new one is served: not again within the policy's interval, whatever its validity says."""
@@ -144,7 +144,7 @@ class Schedule:
         return hashlib.sha256(f"{self._node}/{name}".encode()).digest()[0] / 256
 
 
-def _starts_at(entry: Entry, now: datetime) -> datetime:
+def _starts_at(entry: ScheduleEntry, now: datetime) -> datetime:
     """When it is worked on; pulled near where the clock was set back meanwhile."""
     if entry.pause is not None and entry.at > now + entry.pause:
         entry.at = now + entry.pause

@@ -24,10 +24,9 @@ from certagent.collector.intake import LARGEST_BODY, Intake
 from certagent.collector.metrics import Metrics
 from certagent.collector.notifiers import NOTIFIERS
 from certagent.collector.store import Store, open_store
-from certagent.config import CollectorSettings
+from certagent.config import CollectorSettings, split_endpoint
 from certagent.domain.alerting import Alerting
 from certagent.domain.certificates import read_leaf
-from certagent.domain.deployments import split_endpoint
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.system.systemd import feed_watchdog, notify

@@ -46,6 +46,7 @@ from certagent.config.settings import (
     VantageSection,
     WebhookSection,
     WebrootSolver,
+    split_endpoint,
 )
 from certagent.config.solver_checks import read_secret
 from certagent.domain.policy import Duration, Policy, overlay, read_policy, read_span
@@ -86,6 +87,7 @@ __all__ = [
     "read_binding",
     "read_secret",
     "read_token",
+    "split_endpoint",
 ]
 
 DEFAULT_AGENT_PATH = Path("/etc/certagent/agent.toml")

@@ -18,9 +18,9 @@ from certagent.config.settings import (
     DeployTarget,
     NginxTarget,
     TraefikTarget,
+    split_endpoint,
 )
 from certagent.config.solver_checks import check_key_file, check_shared_ports, check_solver
-from certagent.domain.deployments import split_endpoint
 from certagent.domain.orders import Binding
 
 _HTTP = ("http://", "https://")

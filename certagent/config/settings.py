@@ -15,6 +15,14 @@ class ConfigurationError(Exception):
         super().__init__(f"{path}: {message}")
 
 
+def split_endpoint(endpoint: str) -> tuple[str, int]:
+    """`"10.0.0.12:443"` or `"[::1]:443"` as (host, port). Raises ValueError."""
+    host, separator, port = endpoint.rpartition(":")
+    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{endpoint!r} is not address:port")
+    return host.strip("[]"), int(port)
+
+
 class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Frozen; an unknown key is an error."""
 

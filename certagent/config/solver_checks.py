@@ -15,8 +15,8 @@ from certagent.config.settings import (
     Rfc2136Solver,
     StatelessSolver,
     WebrootSolver,
+    split_endpoint,
 )
-from certagent.domain.deployments import split_endpoint
 
 LONGEST_HOOK_SECONDS = 600
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import msgspec
 
+from certagent.config import split_endpoint
 from certagent.deployers.target import Target
 from certagent.domain.catalogue import Fact
-from certagent.domain.deployments import EndpointProof, Fault, Proof, ServedAs, split_endpoint
+from certagent.domain.deployments import EndpointProof, Fault, Proof, ServedAs
 from certagent.system.files import UnknownOwnerError
 from certagent.system.procfs import ProcFs
 

@@ -10,14 +10,6 @@ from certagent.domain.catalogue import Fact
 from certagent.domain.certificates import CertificateFacts
 
 
-def split_endpoint(endpoint: str) -> tuple[str, int]:
-    """`"10.0.0.12:443"` or `"[::1]:443"` as (host, port). Raises ValueError."""
-    host, separator, port = endpoint.rpartition(":")
-    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{endpoint!r} is not address:port")
-    return host.strip("[]"), int(port)
-
-
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """One issued certificate with its key, numbered per certificate from 1. The chain is leaf first, no root; PEM."""
 

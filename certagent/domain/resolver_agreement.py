@@ -23,18 +23,22 @@ class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
     explanation: str
 
 
-def disagreements(resolution: Resolution, libc: LibcAnswer, own: Collection[str]) -> tuple[Disagreement, ...]:
-    """All of them. `own` are this node's addresses: its own name may well be on loopback here.
+def disagreements(resolution: Resolution, libc: LibcAnswer, own_addresses: Collection[str]) -> tuple[Disagreement, ...]:
+    """All of them. `own_addresses` are this node's addresses: its own name may well be on loopback here.
 
     An AAAA that does not exist beside a good A is none, nor is a hosts line that agrees with DNS.
     """
-    return (*_hosts_against_dns(resolution, own), *_among_nameservers(resolution), *_libc_against_go(resolution, libc))
+    return (
+        *_hosts_against_dns(resolution, own_addresses),
+        *_among_nameservers(resolution),
+        *_libc_against_go(resolution, libc),
+    )
 
 
-def stray_lines(resolution: Resolution, own: Collection[str]) -> tuple[ResolvedAddress, ...]:
+def stray_lines(resolution: Resolution, own_addresses: Collection[str]) -> tuple[ResolvedAddress, ...]:
     """The hosts lines that lead elsewhere than DNS does; none where DNS gives no address to compare with."""
     told = addresses_in_dns(resolution)
-    is_own = bool(told & set(own))
+    is_own = bool(told & set(own_addresses))
     return tuple(
         line
         for line in resolution.hosts
@@ -58,9 +62,9 @@ def _verdict(replies: list[DnsAnswer]) -> tuple[str, tuple[str, ...]]:
     return (DnsStatus.NODATA if first.status == DnsStatus.OK else first.status), ()
 
 
-def _hosts_against_dns(resolution: Resolution, own: Collection[str]) -> Iterator[Disagreement]:
+def _hosts_against_dns(resolution: Resolution, own_addresses: Collection[str]) -> Iterator[Disagreement]:
     told = ", ".join(sorted(addresses_in_dns(resolution)))
-    for line in stray_lines(resolution, own):
+    for line in stray_lines(resolution, own_addresses):
         origin = line.origin
         decides = bool(resolution.addresses) and resolution.addresses[0].origin.source == "hosts"
         yield Disagreement(

@@ -170,26 +170,32 @@ def _shadow(code: str, vantage: Vantage, resolution: Resolution, line: ResolvedA
     )
 
 
-def shadows_at_the_authority(resolutions: tuple[Resolution, ...], node: str, own: tuple[str, ...]) -> list[Finding]:
+def shadows_at_the_authority(
+    resolutions: tuple[Resolution, ...], node: str, own_addresses: tuple[str, ...]
+) -> list[Finding]:
     """What the hosts file beside the CA does to the fleet's names, without any fetch.
 
     A name whose DNS address is the node's own may lead to loopback there: it is the CA's own name.
     """
-    return [shadowing(*one) for one in _shadows(resolutions, node, own)]
+    return [shadowing(*one) for one in _shadows(resolutions, node, own_addresses)]
 
 
-def shadows_at_a_client(resolutions: tuple[Resolution, ...], node: str, own: tuple[str, ...]) -> list[Finding]:
+def shadows_at_a_client(
+    resolutions: tuple[Resolution, ...], node: str, own_addresses: tuple[str, ...]
+) -> list[Finding]:
     """dns.hosts_shadow.client: hosts lines on an ordinary node that disagree with DNS for names of the fleet."""
-    return [_shadow("dns.hosts_shadow.client", Vantage.STATIC, *one) for one in _shadows(resolutions, node, own)]
+    return [
+        _shadow("dns.hosts_shadow.client", Vantage.STATIC, *one) for one in _shadows(resolutions, node, own_addresses)
+    ]
 
 
 def _shadows(
-    resolutions: tuple[Resolution, ...], node: str, own: tuple[str, ...]
+    resolutions: tuple[Resolution, ...], node: str, own_addresses: tuple[str, ...]
 ) -> Iterator[tuple[Resolution, ResolvedAddress, Evidence]]:
     for resolution in resolutions:
-        evidence = Evidence(identifier=resolution.name, node=node, addresses=own, looked_up=resolution)
+        evidence = Evidence(identifier=resolution.name, node=node, addresses=own_addresses, looked_up=resolution)
         line = evidence.deciding_line()
-        is_own = bool(addresses_in_dns(resolution) & set(own))
+        is_own = bool(addresses_in_dns(resolution) & set(own_addresses))
         if line is not None and not (is_own and is_loopback(line.address)):
             yield resolution, line, evidence
 

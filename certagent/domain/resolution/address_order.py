@@ -46,16 +46,16 @@ def in_order_of_trial(addresses: tuple[str, ...], sources: Mapping[str, str | No
     return tuple(candidate.address for candidate in ordered)
 
 
-def _compare(one: _Candidate, other: _Candidate) -> int:
-    """Negative when `one` comes first."""
-    if one.source is None or other.source is None:
-        return (one.source is None) - (other.source is None)
-    mine, theirs = _merits(one.destination, one.source), _merits(other.destination, other.source)
+def _compare(first: _Candidate, second: _Candidate) -> int:
+    """Negative when `first` comes first."""
+    if first.source is None or second.source is None:
+        return (first.source is None) - (second.source is None)
+    mine, theirs = _merits(first.destination, first.source), _merits(second.destination, second.source)
     if mine != theirs:
         return -1 if mine > theirs else 1
-    if isinstance(one.destination, ipaddress.IPv4Address) or isinstance(other.destination, ipaddress.IPv4Address):
+    if isinstance(first.destination, ipaddress.IPv4Address) or isinstance(second.destination, ipaddress.IPv4Address):
         return 0
-    return _common_bits(other) - _common_bits(one)
+    return _common_bits(second) - _common_bits(first)
 
 
 def _merits(destination: _IP, source: _IP) -> tuple[bool, bool, int, int]:

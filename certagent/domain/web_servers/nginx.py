@@ -149,12 +149,14 @@ def _rewriting(block: Sequence[Directive]) -> WebServerObservation | None:
     return None
 
 
-def _returning(one: Directive) -> WebServerObservation:
-    status = one.args[0]
+def _returning(directive: Directive) -> WebServerObservation:
+    status = directive.args[0]
     if not status.isdigit() or status.startswith("3"):
-        return WebServerObservation(server="nginx", action=ServerAction.REDIRECTS, place=one.place, target=one.args[-1])
+        return WebServerObservation(
+            server="nginx", action=ServerAction.REDIRECTS, place=directive.place, target=directive.args[-1]
+        )
     action = ServerAction.DENIES if status in ("401", "403") else ServerAction.ANSWERS
-    return WebServerObservation(server="nginx", action=action, place=one.place, target=status)
+    return WebServerObservation(server="nginx", action=action, place=directive.place, target=status)
 
 
 def _refusing(blocks: Sequence[Sequence[Directive]]) -> WebServerObservation | None:

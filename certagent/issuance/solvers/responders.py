@@ -18,8 +18,8 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from certagent.config import split_endpoint
 from certagent.domain.alpn_certificate import challenge_certificate, judge_certificate, server_name
-from certagent.domain.deployments import split_endpoint
 from certagent.domain.diagnosis.evidence import ResponderCheck
 from certagent.domain.orders import Challenge
 from certagent.domain.ports import Clock
