@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.domain.catalogue import CATALOGUE
+from certagent.domain.catalogue.entries import CATALOGUE
 from deploy.lab import faults
 from tests.domain.test_every_code import ANSWERED, SEEN
 from tests.e2e.test_dns01 import BROKEN

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from certagent.domain.catalogue import CATALOGUE, Entry, Severities
+from certagent.domain.catalogue import Entry, Severities
+from certagent.domain.catalogue.entries import CATALOGUE
 from certagent.domain.catalogue.examples import example_of
 from certagent.domain.findings import Severity
 

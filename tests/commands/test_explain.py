@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from certagent.cli import commands
 from certagent.commands.explain import explain, table_of_codes
-from certagent.domain.catalogue import CATALOGUE
+from certagent.domain.catalogue.entries import CATALOGUE
 
 README = Path(__file__).parents[2] / "README.md"
 

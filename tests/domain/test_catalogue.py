@@ -9,9 +9,10 @@ import pytest
 
 from certagent.config import load_policy
 from certagent.domain import catalogue
-from certagent.domain.catalogue import CATALOGUE, Trait, codes_with, facts_in, has_trait, layer_of, render
+from certagent.domain.catalogue import Trait, codes_with, facts_in, has_trait, layer_of, render
+from certagent.domain.catalogue.entries import CATALOGUE
+from certagent.domain.catalogue.entry import SHARED
 from certagent.domain.catalogue.examples import SAMPLES, example_in, samples_of
-from certagent.domain.catalogue.order_codes import SHARED
 from certagent.domain.catalogue.templates import KINDS, expand
 from certagent.domain.findings import Culprit, Severity, Vantage
 from certagent.domain.probe_errors import DnsStatus

@@ -5,26 +5,25 @@ every set of codes in the code follow from it. A new code is one entry here and 
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
 
-from certagent.domain.catalogue import (
-    agent_codes,
-    ca_codes,
-    challenge_codes,
-    deploy_codes,
-    dns_codes,
-    order_codes,
-    path_codes,
-    resolver_file_codes,
+from certagent.domain.catalogue.entry import (
+    SHARED,
+    Entry,
+    Layer,
+    Severities,
+    Situation,
+    Trait,
+    default_traits,
+    layer_of,
 )
-from certagent.domain.catalogue.entry import Entry, Layer, Severities, Situation, Trait, default_traits, layer_of
 from certagent.domain.catalogue.templates import Fact, addresses_among, bounded, expand, facts_in, with_labels
 from certagent.domain.findings import Culprit, Finding, Vantage
 
 __all__ = [
-    "CATALOGUE",
     "Entry",
     "Fact",
     "Layer",
@@ -41,22 +40,6 @@ __all__ = [
     "layer_of",
     "render",
 ]
-
-CATALOGUE: Mapping[str, Entry] = {
-    entry.code: entry
-    for module in (
-        dns_codes,
-        resolver_file_codes,
-        ca_codes,
-        path_codes,
-        challenge_codes,
-        order_codes,
-        deploy_codes,
-        agent_codes,
-    )
-    for entry in module.ENTRIES
-}
-"""Code -> entry, by layer."""
 
 _BECAUSE = "because"
 """The fact that holds another finding, whose sentences follow."""
@@ -138,18 +121,26 @@ def addresses_of(finding: Finding) -> set[str]:
 
 def codes_with(trait: Trait) -> frozenset[str]:
     """All codes of the catalogue that have the trait."""
-    return frozenset(code for code, entry in CATALOGUE.items() if trait in entry.traits)
+    return frozenset(code for code, entry in _catalogue().items() if trait in entry.traits)
 
 
 def has_trait(code: str, trait: Trait) -> bool:
     """Whether a code has the trait; one of a newer agent by its layer."""
-    entry = CATALOGUE.get(code)
+    entry = _catalogue().get(code)
     return trait in (default_traits(code) if entry is None else entry.traits)
 
 
+@cache
+def _catalogue() -> Mapping[str, Entry]:
+    """Read when the first finding is made: most commands make none, and start sooner without."""
+    from certagent.domain.catalogue.entries import CATALOGUE
+
+    return CATALOGUE
+
+
 def _situation(code: str, variant: str) -> Situation:
-    own = CATALOGUE[code].situations
-    return own[variant] if variant in own else order_codes.SHARED[variant]
+    own = _catalogue()[code].situations
+    return own[variant] if variant in own else SHARED[variant]
 
 
 def _facts_of(code: str, variant: str) -> frozenset[str]:

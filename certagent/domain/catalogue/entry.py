@@ -146,3 +146,12 @@ NO_ADDRESS_FIX = (
     "[file?In {spot} on {node}, {instruction}.]"
 )
 """The fix of a name without an address: the line that hides a nameserver which knows it, if there is one."""
+
+SHARED = {
+    "order_refused": Situation("The CA refused the order: {said}."),
+    "order_blocked": Situation("The CA refused the order: {said}. Observed next to the CA:"),
+    "order_unvalidated": Situation("The CA could not validate {identifier}:"),
+    "renewal_refused": Situation("{certificate} could not be renewed without a challenge: {said}."),
+    "fleet": Situation("{count} of {total} agents report the same."),
+}
+"""Situations that any code may have."""

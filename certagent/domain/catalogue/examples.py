@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from certagent.domain.catalogue.entry import Entry, Layer, Situation
-from certagent.domain.catalogue.order_codes import SHARED
+from certagent.domain.catalogue.entry import SHARED, Entry, Layer, Situation
 from certagent.domain.catalogue.templates import expand
 
 _NAME = "traefik.internal.thinkheads.ai"

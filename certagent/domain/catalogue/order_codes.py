@@ -1,6 +1,6 @@
 """The catalogue: orders, renewals without a challenge, and the verdict before them. Data only."""
 
-from certagent.domain.catalogue.entry import Situation, Trait, entry
+from certagent.domain.catalogue.entry import Trait, entry
 from certagent.domain.findings import Severity
 
 FATAL, ERROR, WARN, INFO = Severity
@@ -144,12 +144,3 @@ ENTRIES = (
         sample={"predicted": "passed", "fate": "refused"},
     ),
 )
-
-SHARED = {
-    "order_refused": Situation("The CA refused the order: {said}."),
-    "order_blocked": Situation("The CA refused the order: {said}. Observed next to the CA:"),
-    "order_unvalidated": Situation("The CA could not validate {identifier}:"),
-    "renewal_refused": Situation("{certificate} could not be renewed without a challenge: {said}."),
-    "fleet": Situation("{count} of {total} agents report the same."),
-}
-"""Situations that any code may have."""

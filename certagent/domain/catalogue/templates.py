@@ -33,7 +33,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     template of a list's items, each a table of facts; `joint` stands between them.
     """
 
-    pattern: re.Pattern[str] | None = None
+    pattern: str | None = None
     longest: int = 253
     phrases: Mapping[str, str] = {}
     otherwise: str = "{}"
@@ -43,15 +43,15 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
 _ADDRESS = r"(?:\[?[0-9A-Fa-f.:]+(?:%[\w.-]+)?\]?(?::\d+)?)"
 _LABEL = r"(?: \([\w.@ -]+(?:, [\w.@ -]+)?\))?"
-NAME = Kind(pattern=re.compile(r"[\w.:@*+/ -]+"))
-ADDRESS = Kind(pattern=re.compile(rf"(?:{_ADDRESS}|[\w.:-]+){_LABEL}"), longest=400)
-PLACE = Kind(pattern=re.compile(rf"(?:{_ADDRESS}|[\w.:-]+|/\S+){_LABEL}"), longest=400)
+NAME = Kind(pattern=r"[\w.:@*+/ -]+")
+ADDRESS = Kind(pattern=rf"(?:{_ADDRESS}|[\w.:-]+){_LABEL}", longest=400)
+PLACE = Kind(pattern=rf"(?:{_ADDRESS}|[\w.:-]+|/\S+){_LABEL}", longest=400)
 PATH = Kind(longest=400)
-NUMBER = Kind(pattern=re.compile(r"-?\d+(?:\.\d+)?"), longest=20)
-MOMENT = Kind(pattern=re.compile(r"[\w:.,+ -]+"), longest=60)
+NUMBER = Kind(pattern=r"-?\d+(?:\.\d+)?", longest=20)
+MOMENT = Kind(pattern=r"[\w:.,+ -]+", longest=60)
 TEXT = Kind(longest=1000)
 WORD = Kind(longest=200)
-FLAG = Kind(pattern=re.compile("True|False"))
+FLAG = Kind(pattern="True|False")
 
 
 def _kinds(kind: Kind, names: str) -> dict[str, Kind]:
@@ -202,7 +202,7 @@ def _listed(kind: Kind, values: Sequence[Any]) -> str:
 
 def _one(kind: Kind, value: object) -> str:
     text = str(value)
-    is_odd = kind.pattern is not None and kind.pattern.fullmatch(text) is None
+    is_odd = kind.pattern is not None and re.fullmatch(kind.pattern, text) is None
     bounded = text if len(text) <= kind.longest else f"{text[: kind.longest]}…"
     escaped = "".join(_escaped(bounded))
     return f"'{escaped}'" if is_odd else escaped
