@@ -2,6 +2,7 @@
 of nginx and of the CA. Only looks."""
 
 import json
+import math
 import re
 import time
 from collections import defaultdict
@@ -45,8 +46,9 @@ class Figures(msgspec.Struct):
     reloads: list[float] = []
 
     def soonest_again(self) -> float:
-        """The shortest time between two certificates for one name."""
-        return min(later - earlier for times in self.issued.values() for earlier, later in pairwise(times))
+        """The shortest time between two certificates for one name; infinite where no name got a second one."""
+        spans = (later - earlier for times in self.issued.values() for earlier, later in pairwise(times))
+        return min(spans, default=math.inf)
 
     def growth(self) -> float:
         """The largest memory of the last third against that of the one before it: 0.01 is one percent more."""
