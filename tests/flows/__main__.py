@@ -2,7 +2,8 @@
 
     tests/flows/run [--json]
 
-The wiring of the processes that take part is counted too: whoever follows the flow has to open it.
+The wiring of the processes that take part is counted too: whoever follows the flow has to open it. What runs beside the
+flow, in other tasks and threads, is not (see `launcher.py`).
 """
 
 import argparse
@@ -10,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +22,15 @@ LAUNCHER = Path(__file__).with_name("launcher.py")
 WIRING = {"agent": "agent/app.py", "collector": "collector/app.py"}
 MOST = {"hosts line": 45, "renewal": 40, "report": 16}
 """How many modules each flow may take."""
+
+AGENT_LEGS = (("agent/resolver_changes.py", "_handle"), ("reporting.py", "_deliver"))
+COLLECTOR_LEGS = (
+    ("collector/intake.py", "post_reports"),
+    ("collector/store.py", "_write"),
+    ("collector/store.py", "_commit"),
+)
+ALERT_LEGS = (("collector/dispatch.py", "_note_changes"), ("collector/dispatch.py", "_deliver_next"))
+RENEWAL_LEGS = (("agent/lifecycle.py", "_renew"),)
 
 _DUE = """
 import datetime, ssl, sys
@@ -59,7 +70,8 @@ def follow() -> dict[str, list[str]]:
 
 def _hosts_line() -> list[str]:
     """(a) A hosts line at the CA -> incident -> message."""
-    _reset(("lxc103", "agent"), ("lxc104", "collector"))
+    _follow("lxc103", "agent", AGENT_LEGS)
+    _follow("lxc104", "collector", (*COLLECTOR_LEGS, *ALERT_LEGS))
     told = len(witness.messages())
     witness.lab("fault", "hosts-shadow-authority")
     until("the webhook fired", 20, lambda: witness.messages()[told:])
@@ -85,7 +97,7 @@ def _renewal() -> list[str]:
     served = witness.served("10.0.0.153", "nginx.internal.thinkheads.ai")
     witness.inside("lxc101", "sh", "-euc", script)
     time.sleep(8)
-    _reset(("lxc101", "agent"))
+    _follow("lxc101", "agent", RENEWAL_LEGS)
     until(
         "another certificate is served",
         60,
@@ -132,7 +144,7 @@ def _report() -> list[str]:
         "scopes": ["file:/etc/nginx/nginx.conf"],
         "findings": [finding],
     }
-    _reset(("lxc104", "collector"))
+    _follow("lxc104", "collector", COLLECTOR_LEGS)
     begun_at, ended_at = witness.inside("lxc101", "python3", "-c", _POST, json.dumps(report)).stdout.split()
     return _modules((float(begun_at), float(ended_at)), ("lxc104", "collector"))
 
@@ -143,15 +155,16 @@ def _profile(node: str) -> None:
     subprocess.run([str(witness.LAB), "exec", node, "--", "sh", "-c", script], input=LAUNCHER.read_bytes(), check=True)
 
 
-def _reset(*services: tuple[str, str]) -> None:
-    for node, service in services:
-        _tell(node, service)
+def _follow(node: str, service: str, legs: Sequence[tuple[str, str]]) -> None:
+    """From now on that service notes what runs on those legs."""
+    _tell(node, service, legs)
 
 
-def _tell(node: str, service: str) -> dict[str, list[float]]:
+def _tell(node: str, service: str, legs: Sequence[tuple[str, str]] = ()) -> dict[str, list[float]]:
     script = (
         f"pid=$(systemctl show -p MainPID --value certagent-{service}); file=/proc/$pid/root/tmp/flow-$pid.json;"
-        "rm -f $file; kill -USR2 $pid; until [ -e $file ]; do sleep 0.02; done; cat $file"
+        f"echo '{json.dumps(legs)}' >/proc/$pid/root/tmp/flow-legs.json; rm -f $file;"
+        " kill -USR2 $pid; until [ -e $file ]; do sleep 0.02; done; cat $file"
     )
     return dict(json.loads(witness.inside(node, "sh", "-euc", script).stdout))
 

@@ -1,10 +1,13 @@
 #!/usr/bin/python3 -IS
 """In place of a lab node's /usr/local/bin/certagent: the same, and it notes which modules' functions run.
 
-On SIGUSR2 it writes what ran since the last time to flow-PID.json in /tmp, by module the seconds since the epoch at
-which its functions were called, and starts anew.
+A flow is followed by its legs: functions, each of which marks its context (PEP 567), so that what it calls, awaits,
+starts as a task or sends to a thread is told from what runs beside it. On SIGUSR2 it writes what ran on the legs to
+flow-PID.json in /tmp, by module the seconds since the epoch at which its functions were called, reads the next legs
+from flow-legs.json (pairs of module and function), and starts anew.
 """
 
+import contextvars
 import json
 import os
 import signal
@@ -20,12 +23,19 @@ HOME = "/certagent/"
 OPTIMIZED = 1  # inspect.CO_OPTIMIZED: a function's code, not a module's or a class's
 FOLDER = "/tmp"  # noqa: S108 -- the units have PrivateTmp
 seen: dict[tuple[CodeType, float], None] = {}
+legs: set[tuple[str, str]] = set()
+ON_FLOW = contextvars.ContextVar("on_flow", default=False)
 
 
 def note(frame: FrameType, event: str, _argument: Any) -> None:
     """The profiler: called for every call and return of every thread."""
-    if event == "call":
-        seen[frame.f_code, round(time.time(), 4)] = None
+    if event != "call":
+        return
+    code = frame.f_code
+    if (code.co_filename.rpartition(HOME)[2], code.co_name) in legs:
+        ON_FLOW.set(True)
+    if ON_FLOW.get():
+        seen[code, round(time.time(), 4)] = None
 
 
 def tell(_number: int, _frame: FrameType | None) -> None:
@@ -40,6 +50,9 @@ def tell(_number: int, _frame: FrameType | None) -> None:
     path = f"{FOLDER}/flow-{os.getpid()}"
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(modules, file)
+    legs.clear()
+    with open(f"{FOLDER}/flow-legs.json", encoding="utf-8") as file:
+        legs.update((module, function) for module, function in json.load(file))
     os.rename(f"{path}.new", f"{path}.json")
 
 

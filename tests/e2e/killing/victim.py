@@ -63,7 +63,8 @@ class Victim:
         try:
             yield
         finally:
-            self.sh(f"rm -r {FOLDER} $1; rmdir ${{1%/*}}; systemctl daemon-reload; systemctl restart certagent-agent", drop_in)
+            self.sh(f"rm -r {FOLDER} $1; rmdir ${{1%/*}}", drop_in)
+            self.sh("systemctl daemon-reload; systemctl restart certagent-agent")
 
     def sh(self, script: str, *words: str, text: str = "") -> str:
         """What a script in the node says."""
