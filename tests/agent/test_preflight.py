@@ -46,7 +46,7 @@ async def collector(tmp_path: Path) -> AsyncIterator[tuple[PinnedClient, list[tu
 
     pair = authority.issue("localhost")
     (tmp_path / "pair.pem").write_bytes(pair.key_pem + pair.chain_pem)
-    (tmp_path / "root.pem").write_bytes(authority.root_pem)
+    authority.write_root(tmp_path / "root.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "pair.pem")
     app = web.Application()

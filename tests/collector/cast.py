@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from certagent.domain.certificates import CertificateFacts
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
 from certagent.domain.rehearsals import (
     Attempt,
@@ -17,6 +16,7 @@ from certagent.domain.rehearsals import (
     ResolvedAddress,
 )
 from certagent.domain.reports import CertificateState, Inventory, Outcome, Report, RunKind, Trigger
+from tests.certificates import make_facts
 
 TRAEFIK = "traefik.internal.thinkheads.ai"
 NGINX = "nginx.internal.thinkheads.ai"
@@ -75,14 +75,7 @@ class Agent:
 
 def certificate(name: str, *identifiers: str, left: timedelta = timedelta(hours=20)) -> CertificateState:
     """A certificate on disk and served."""
-    facts = CertificateFacts(
-        fingerprint="ab" * 32,
-        serial="1",
-        identifiers=identifiers,
-        not_before=now() + left - timedelta(hours=24),
-        not_after=now() + left,
-        issuer="CN=Lab",
-    )
+    facts = make_facts(*identifiers, not_before=now() + left - timedelta(hours=24))
     return CertificateState(
         name=name, identifiers=identifiers, on_disk=facts, served={"10.0.0.12:443": facts.fingerprint}
     )

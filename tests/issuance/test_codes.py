@@ -45,7 +45,7 @@ async def test_a_clock_is_read_off_the_answer(tmp_path: Path) -> None:
 async def _concluded(code: str, answer: bytes, folder: Path) -> dict[str, Finding]:
     private, now = PrivateAuthority(), SystemClock().now()
     pinned = PrivateAuthority() if code == "ca.untrusted" else private
-    (folder / "root.crt").write_bytes(pinned.root_pem)
+    pinned.write_root(folder / "root.crt")
     issued_at = now - timedelta(days=9) if code == "ca.leaf_expired" else now - timedelta(minutes=1)
     context = context_of(private.issue("localhost", "127.0.0.1", not_before=issued_at))
 
