@@ -10,6 +10,7 @@ from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, group_fi
 from certagent.domain.observations import NodeObservation
 from certagent.domain.policy import judged
 from certagent.domain.rehearsals import RehearsalOutcome, Resolution
+from tests.domain.diagnosis.test_every_code import filtering
 from tests.domain.scene import (
     DNS,
     GOOD,
@@ -28,7 +29,6 @@ from tests.domain.scene import (
     scene,
     unpublished,
 )
-from tests.domain.test_every_code import filtering
 
 POLICY = load_policy(None)
 TWO = (nameserver(), nameserver(SECOND, 3))
