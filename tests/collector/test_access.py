@@ -23,9 +23,10 @@ from certagent.collector.records import TokenRole
 from certagent.domain.findings import Culprit
 from certagent.system.pinned_http import PinnedClient
 from tests.certificates import Authority
-from tests.collector.cast import TRAEFIK, Agent, now, shadow
+from tests.collector.cast import Agent, now
 from tests.collector.process import Collector, eventually, running
 from tests.collector.test_alert_delivery import Receiver
+from tests.evidence import TRAEFIK, shadow
 
 CERTIFICATE = "web.lxc102.test"
 

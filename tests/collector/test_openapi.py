@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.collector.cast import shadow
 from tests.collector.process import Collector
+from tests.evidence import shadow
 
 pytestmark = pytest.mark.slow
 
