@@ -8,7 +8,7 @@ import pytest
 
 from certagent.domain.catalogue.entries import CATALOGUE
 from deploy.lab import faults
-from tests.domain.test_every_code import ANSWERED, SEEN
+from tests.domain.diagnosis.test_every_code import ANSWERED, SEEN
 from tests.e2e.test_dns01 import BROKEN
 
 TREE = Path(__file__).parents[1]
@@ -34,8 +34,11 @@ IN_WORDS = {  # tests of their own beside the table of `test_every_code`
         "tests/issuance/test_order.py",
         "test_a_refused_port_leaves_the_order_to_be_tried_again",
     ),
-    "acme.reason_hidden": ("tests/domain/test_every_code.py", "test_a_reason_that_nobody_sees_is_said_to_be_hidden"),
-    "acme.order_expired": ("tests/issuance/test_codes.py", "test_an_order_that_ends_without_a_reason"),
+    "acme.reason_hidden": (
+        "tests/domain/diagnosis/test_every_code.py",
+        "test_a_reason_that_nobody_sees_is_said_to_be_hidden",
+    ),
+    "acme.order_expired": ("tests/issuance/test_failures.py", "test_an_order_that_ends_without_a_reason"),
     "dns.zone_gone": ("tests/domain/test_fleet.py", "test_a_zone_is_gone_when_its_names_are_and_not_when_one_is"),
     "dns01.hook_failed": (
         "tests/issuance/test_solvers.py",
@@ -45,13 +48,19 @@ IN_WORDS = {  # tests of their own beside the table of `test_every_code`
     "renewal.forbidden": (_RENEWAL, "test_a_ca_that_forbids_it_is_named"),
     "renewal.expired": (_RENEWAL, "test_what_has_expired_cannot_be_kept_alive"),
     "renewal.limit_reached": (_RENEWAL, "test_so_often_in_a_row_and_no_more"),
-    "preflight.agreed": ("tests/domain/test_every_code.py", "test_an_orders_fate_is_held_against_the_verdict"),
-    "preflight.disagreed": ("tests/domain/test_every_code.py", "test_an_orders_fate_is_held_against_the_verdict"),
+    "preflight.agreed": (
+        "tests/domain/diagnosis/test_every_code.py",
+        "test_an_orders_fate_is_held_against_the_verdict",
+    ),
+    "preflight.disagreed": (
+        "tests/domain/diagnosis/test_every_code.py",
+        "test_an_orders_fate_is_held_against_the_verdict",
+    ),
 }
-_ALPN = ("tests/issuance/test_alpn.py", "test_the_rehearsal_says_what_the_ca_does")
+_ALPN = ("tests/issuance/test_tls_alpn01.py", "test_the_rehearsal_says_what_the_ca_does")
 _SEEN = "tests/e2e/test_findings_seen.py"
 _KEPT = "tests/e2e/test_kept_alive.py"
-_CODES = "tests/issuance/test_codes.py"
+_FAILURES = "tests/issuance/test_failures.py"
 FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a real part
     "acme.mismatch_final": ("tests/issuance/test_order.py", "test_a_wrong_body_is_final"),
     "acme.pending_with_error": (
@@ -66,13 +75,13 @@ FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a 
     "alpn.bad_extension": _ALPN,
     "alpn.san_mismatch": _ALPN,
     "alpn.wrong_certificate": _ALPN,
-    "alpn.no_protocol": ("tests/issuance/test_alpn.py", "test_who_ends_the_handshake_is_named"),
-    "alpn.unreachable": ("tests/issuance/test_alpn.py", "test_nobody_there_and_plain_http_there"),
-    "alpn.responder_absent": ("tests/issuance/test_alpn.py", "test_a_port_that_is_taken_is_said_and_tried_again"),
-    "ca.directory_missing": (_CODES, "test_what_is_wrong_with_the_ca_has_its_code"),
-    "ca.leaf_expired": (_CODES, "test_what_is_wrong_with_the_ca_has_its_code"),
-    "ca.unhealthy": (_CODES, "test_what_is_wrong_with_the_ca_has_its_code"),
-    "ca.untrusted": (_CODES, "test_what_is_wrong_with_the_ca_has_its_code"),
+    "alpn.no_protocol": ("tests/issuance/test_tls_alpn01.py", "test_who_ends_the_handshake_is_named"),
+    "alpn.unreachable": ("tests/issuance/test_tls_alpn01.py", "test_nobody_there_and_plain_http_there"),
+    "alpn.responder_absent": ("tests/issuance/test_tls_alpn01.py", "test_a_port_that_is_taken_is_said_and_tried_again"),
+    "ca.directory_missing": (_FAILURES, "test_what_is_wrong_with_the_ca_has_its_code"),
+    "ca.leaf_expired": (_FAILURES, "test_what_is_wrong_with_the_ca_has_its_code"),
+    "ca.unhealthy": (_FAILURES, "test_what_is_wrong_with_the_ca_has_its_code"),
+    "ca.untrusted": (_FAILURES, "test_what_is_wrong_with_the_ca_has_its_code"),
     "ca.vantage_missing": (_SEEN, "test_without_anybody_beside_the_ca_preflight_is_blind"),
     "dns.aaaa_dead": (_SEEN, "test_an_aaaa_of_another_box_is_named"),
     "dns.aaaa_wrong_host": (_SEEN, "test_an_aaaa_of_another_box_is_named"),
@@ -82,14 +91,17 @@ FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a 
     ),
     "dns.zone_gone": (_SEEN, "test_a_zone_that_is_gone_is_one_incident"),
     "dns.flapping": (_SEEN, "test_a_name_that_leads_here_and_there_is_flapping"),
-    "dns.servfail": ("tests/vantage/test_dns.py", "test_a_nameservers_answer_becomes_a_finding"),
+    "dns.servfail": ("tests/system/test_dns.py", "test_a_nameservers_answer_becomes_a_finding"),
     "http01.flaky": (_SEEN, "test_a_path_that_comes_and_goes_is_flaky"),
     "http01.stale_connection": (
         "tests/e2e/test_campaign.py",
         "test_a_stale_connection_is_named_exactly_where_the_ca_uses_one",
     ),
-    "ca.eab_required": ("tests/issuance/test_terms.py", "test_an_account_that_has_to_be_bound_is_named"),
-    "ca.lifetime_denied": ("tests/issuance/test_terms.py", "test_a_lifetime_that_the_ca_does_not_allow_has_a_name"),
+    "ca.eab_required": ("tests/issuance/test_order_options.py", "test_an_account_that_has_to_be_bound_is_named"),
+    "ca.lifetime_denied": (
+        "tests/issuance/test_order_options.py",
+        "test_a_lifetime_that_the_ca_does_not_allow_has_a_name",
+    ),
     "dns01.hook_failed": ("tests/e2e/test_dns01.py", "test_a_program_that_fails_is_named"),
     **dict.fromkeys(BROKEN, ("tests/e2e/test_dns01.py", "test_what_is_wrong_with_the_record_has_its_code")),
     "renewal.unchallenged": (_KEPT, "test_what_is_due_is_kept_alive_while_the_incident_stays_open"),

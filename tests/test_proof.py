@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import ServedAs
 from certagent.proof import MOST_AT_ONCE, Prover
 from certagent.system.clock import SystemClock
@@ -29,9 +28,7 @@ def private() -> Authority:
 @pytest.fixture
 def root(private: Authority, tmp_path: Path) -> Path:
     """Its file."""
-    path = tmp_path / "root.crt"
-    path.write_bytes(private.root_pem)
-    return path
+    return private.write_root(tmp_path / "root.crt")
 
 
 @pytest.fixture
@@ -59,22 +56,18 @@ async def server(old: Pair) -> AsyncIterator[TlsServer]:
         yield opened
 
 
-def _fingerprint(pair: Pair) -> str:
-    return read_facts(pair.certificate).fingerprint
-
-
 async def test_every_endpoint_is_looked_at_under_every_name(
     prover: Prover, server: TlsServer, old: Pair, new: Pair
 ) -> None:
     """One name that is served otherwise is one proof that is missing."""
     server.serve(new, "portainer.phoenix")
-    proof = await prover.prove(_fingerprint(new), [server.endpoint], NAMES, timedelta(milliseconds=50))
+    proof = await prover.prove(new.fingerprint, [server.endpoint], NAMES, timedelta(milliseconds=50))
     assert not proof.is_proven
     (missing,) = proof.missing
     assert (missing.server_name, missing.served_as) == ("nginx.internal", ServedAs.OTHER)
-    assert missing.fingerprint == _fingerprint(old)
+    assert missing.fingerprint == old.fingerprint
     server.serve(new, "nginx.internal")
-    assert (await prover.prove(_fingerprint(new), [server.endpoint], NAMES, SOON)).is_proven
+    assert (await prover.prove(new.fingerprint, [server.endpoint], NAMES, SOON)).is_proven
 
 
 async def test_it_waits_until_the_new_one_is_served(root: Path, server: TlsServer, new: Pair) -> None:
@@ -88,7 +81,7 @@ async def test_it_waits_until_the_new_one_is_served(root: Path, server: TlsServe
             server.serve(new)
         return await probe(address, port, name, trusted, timeout)
 
-    proof = await Prover(root, SystemClock(), look).prove(_fingerprint(new), [server.endpoint], NAMES[:1], SOON)
+    proof = await Prover(root, SystemClock(), look).prove(new.fingerprint, [server.endpoint], NAMES[:1], SOON)
     assert proof.is_proven
     assert proof.endpoints[0].looks > 4
 
@@ -103,7 +96,7 @@ async def test_one_good_look_is_no_proof(root: Path, server: TlsServer, old: Pai
         server.serve(old if looks == 2 else new)
         return await probe(address, port, name, trusted, timeout)
 
-    proof = await Prover(root, SystemClock(), look).prove(_fingerprint(new), [server.endpoint], NAMES[:1], SOON)
+    proof = await Prover(root, SystemClock(), look).prove(new.fingerprint, [server.endpoint], NAMES[:1], SOON)
     assert proof.is_proven
     assert proof.endpoints[0].looks >= 4
     assert proof.endpoints[0].took >= timedelta(seconds=0.15)
@@ -123,9 +116,9 @@ async def test_many_are_looked_at_a_few_at_a_time(root: Path, old: Pair) -> None
             most = max(most, len(at_work))
             await answer.wait()
         at_work.remove(name)
-        return Handshake(address=address, port=port, server_name=name, leaf=read_facts(old.certificate))
+        return Handshake(address=address, port=port, server_name=name, leaf=old.facts)
 
-    prover, wanted, endpoint = Prover(root, SystemClock(), look), _fingerprint(old), ["127.0.0.1:443"]
+    prover, wanted, endpoint = Prover(root, SystemClock(), look), old.fingerprint, ["127.0.0.1:443"]
     async with asyncio.TaskGroup() as group:
         looks = [
             group.create_task(prover.served_now(wanted, endpoint, [f"n{number}.internal"]), name=f"look {number}")
@@ -154,21 +147,21 @@ async def test_a_default_certificate_is_known_for_what_it_is(prover: Prover, new
     """Traefik's own stop-gap has a name of its own."""
     stop_gap = Authority().issue("0123456789abcdef.traefik.default")
     async with tls_server(stop_gap) as server:
-        (seen,) = await prover.served_now(_fingerprint(new), [server.endpoint], NAMES[:1])
+        (seen,) = await prover.served_now(new.fingerprint, [server.endpoint], NAMES[:1])
     assert (seen.served_as, seen.distrust) == (ServedAs.DEFAULT, "untrusted")
 
 
 async def test_served_now_is_one_look(prover: Prover, server: TlsServer, old: Pair) -> None:
     """Without a certificate of our own to measure it by, it still says what is served."""
     (seen,) = await prover.served_now("", [server.endpoint], NAMES[:1])
-    assert (seen.served_as, seen.fingerprint, seen.looks) == (ServedAs.OTHER, _fingerprint(old), 1)
+    assert (seen.served_as, seen.fingerprint, seen.looks) == (ServedAs.OTHER, old.fingerprint, 1)
 
 
 async def test_a_wildcard_is_asked_for_as_a_client_would(private: Authority, prover: Prover) -> None:
     """By a name that it covers."""
     pair = private.issue("*.phoenix.internal")
     async with tls_server(pair) as server:
-        proof = await prover.prove(_fingerprint(pair), [server.endpoint], ["*.phoenix.internal"], SOON)
+        proof = await prover.prove(pair.fingerprint, [server.endpoint], ["*.phoenix.internal"], SOON)
     assert proof.is_proven
     assert (proof.endpoints[0].server_name, proof.endpoints[0].distrust) == ("certagent-proof.phoenix.internal", None)
 

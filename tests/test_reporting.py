@@ -64,7 +64,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Callable[[_Collector], Awaitabl
     """Serves a collector over TLS on a free port of loopback."""
     authority = Authority()
     pair = authority.issue("localhost", "collector.invalid")
-    (tmp_path / "root.crt").write_bytes(authority.root_pem)
+    authority.write_root(tmp_path / "root.crt")
     (tmp_path / "pair.pem").write_bytes(pair.chain_pem + pair.key_pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "pair.pem")

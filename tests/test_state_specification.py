@@ -12,8 +12,6 @@ import pytest
 from certagent.agent.app import hold_instance_lock
 from certagent.config import AgentSection, CommandTarget
 from certagent.deployers.deploy import make_target
-from certagent.domain.certificates import read_facts
-from certagent.domain.deployments import Generation
 from certagent.domain.fixes import Fix, FixedFile
 from certagent.domain.orders import Account, PendingOrder
 from certagent.domain.reports import Outcome, Report, RunKind, Trigger
@@ -63,14 +61,6 @@ def _assert_as_specified(root: Path, specified: dict[str, str], folder_mode: int
     assert met == set(specified), "in the specification, but nowhere to be met"
 
 
-def _generations(count: int) -> list[Generation]:
-    pairs = [Authority().issue("web.internal") for _ in range(count)]
-    return [
-        Generation(number=at + 1, key_pem=one.key_pem, chain_pem=one.chain_pem, facts=read_facts(one.certificate))
-        for at, one in enumerate(pairs)
-    ]
-
-
 def _report(number: int) -> Report:
     return Report(
         id=f"{number}",
@@ -94,7 +84,7 @@ def used(tmp_path: Path) -> Path:
     state.account("https://ca/directory").save(Account(key_pem="PEM"))
     folder = state.certificate("web")
     with folder.lock("the agent lxc101"):
-        for one in _generations(5):
+        for one in Authority().issue_generations(5, "web.internal"):
             folder.add_generation(one.key_pem, one.chain_pem)
             folder.set_proven(folder.numbers()[-1])
     folder.save_order(
@@ -141,7 +131,7 @@ def test_a_target_is_as_specified(tmp_path: Path) -> None:
     certificate.write_bytes(before.chain_pem)
     key.write_bytes(before.key_pem)
     target = make_target("web", CommandTarget(certificate=certificate, key=key), RELOADS)
-    for generation in _generations(4):
+    for generation in Authority().issue_generations(4, "web.internal"):
         target.stage(generation)
         target.promote(generation)
         target.settle(generation)

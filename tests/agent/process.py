@@ -21,7 +21,7 @@ class Agent:
     def __init__(self, folder: Path, collector: Collector, *, name: str = "lxc102", policy: str = "", more: str = ""):
         self.folder = folder
         folder.mkdir()
-        (folder / "root.crt").write_bytes(collector.authority.root_pem)
+        collector.authority.write_root(folder / "root.crt")
         (folder / "token").write_text(collector.tokens[name])
         (folder / "token").chmod(0o600)
         (folder / "policy.toml").write_text(policy)

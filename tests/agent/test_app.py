@@ -18,7 +18,7 @@ PATIENCE = 30.0
 
 
 def _configuration(folder: Path, name: str, state: str, socket: str) -> Path:
-    (folder / "root.crt").write_bytes(Authority().root_pem)
+    Authority().write_root(folder / "root.crt")
     path = folder / f"{name}.toml"
     path.write_text(
         f'[agent]\nname = "{name}"\nstate = "{folder}/{state}"\nsocket = "{folder}/{socket}"\n'

@@ -14,7 +14,7 @@ from certagent.agent.preflight import Preflight
 from certagent.agent.renewal import RenewalRunner, Renewed
 from certagent.agent.schedule import Need, Schedule
 from certagent.config import CertificateSection
-from certagent.domain.certificates import CertificateFacts, read_facts
+from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import Generation
 from certagent.domain.policy import Judgement
 from certagent.domain.reports import FileChange, Outcome, Trigger
@@ -112,9 +112,8 @@ class _Node:
     def __init__(self, folder: Path, *names: str) -> None:
         self.clock = _Clock()
         pair = Authority().issue(*names, not_before=self.clock.now())
-        facts = read_facts(pair.certificate)
         self.schedule = Schedule("x", POLICY.renewal)
-        self.renewal = _Renewal(Generation(number=1, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=facts))
+        self.renewal = _Renewal(pair.generation())
         self.locks = _Locks()
         sections = (CertificateSection(name=name, identifiers=(name,)) for name in names)
         self.lifecycle = Lifecycle(

@@ -24,7 +24,7 @@ from certagent.vantage.node_vantage import NodeVantage
 from tests.agent.context import POLICY, make_context
 from tests.bounds import at_most
 from tests.certificates import Authority
-from tests.domain.scene import NAME, NOW, OTHER, OWN, names, pinned, scene, told
+from tests.evidence import NAME, NOW, OTHER, OWN, by_dns, by_hosts, make_evidence, make_resolution
 
 TOKEN = "t" * 43
 REQUEST = RehearsalRequest(identifier="a.x", token=TOKEN, digest=digest_for(TOKEN))
@@ -46,7 +46,7 @@ async def collector(tmp_path: Path) -> AsyncIterator[tuple[PinnedClient, list[tu
 
     pair = authority.issue("localhost")
     (tmp_path / "pair.pem").write_bytes(pair.key_pem + pair.chain_pem)
-    (tmp_path / "root.pem").write_bytes(authority.root_pem)
+    authority.write_root(tmp_path / "root.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "pair.pem")
     app = web.Application()
@@ -86,7 +86,7 @@ async def test_an_answer_that_is_none_is_no_rehearsal(
 
 
 def _rehearsal(seconds: int, address: str) -> Rehearsal:
-    rehearsal = scene(names(addresses=(told(address),)), passed=address == OWN).rehearsal
+    rehearsal = make_evidence(make_resolution(addresses=(by_dns(address),)), passed=address == OWN).rehearsal
     assert rehearsal is not None
     return msgspec.structs.replace(rehearsal, at=NOW + timedelta(seconds=seconds))
 
@@ -116,7 +116,7 @@ def test_what_says_nothing_of_dns_is_not_remembered() -> None:
     """No rehearsal, and a name that a hosts line decides: its edits are no flapping."""
     history = RehearsalHistory()
     unavailable = msgspec.structs.replace(_rehearsal(0, OWN), outcome=RehearsalOutcome.UNAVAILABLE)
-    shadowed = scene(names(addresses=(pinned(OTHER),))).rehearsal
+    shadowed = make_evidence(make_resolution(addresses=(by_hosts(OTHER),))).rehearsal
     assert shadowed is not None
     history.note(unavailable)
     history.note(shadowed)

@@ -11,7 +11,7 @@ from certagent.agent.renewal import RenewalRunner
 from certagent.agent.renewal_info import FIRST_PAUSE, USUAL_PAUSE, RenewalInfoPoller
 from certagent.agent.schedule import Schedule
 from certagent.config import CertificateSection
-from certagent.domain.certificates import Window, read_facts
+from certagent.domain.certificates import Window
 from certagent.domain.deployments import Generation
 from certagent.issuance.renewal_info import RenewalInfo, RenewalInfoClient
 from tests.agent.context import POLICY, make_context
@@ -67,10 +67,7 @@ class _Node:
         self.clock = FakeClock()
         self.ca = _Ca(advice)
         self.lifecycle = _Lifecycle()
-        pair = Authority().issue("a.internal", not_before=self.clock.now())
-        self.current = Generation(
-            number=1, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=read_facts(pair.certificate)
-        )
+        self.current = Authority().issue("a.internal", not_before=self.clock.now()).generation()
         self.schedule = Schedule("lxc102", POLICY.renewal)
         self.schedule.plan("a", self.current.facts, self.clock.now())
         self.schedule.plan("new", None, self.clock.now())

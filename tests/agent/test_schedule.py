@@ -10,20 +10,14 @@ from certagent.config import load_policy
 from certagent.domain.certificates import CertificateFacts, Window
 from certagent.domain.findings import Finding, Severity, Vantage, Verdict
 from certagent.domain.policy import Judgement
+from tests.certificates import make_facts
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 POLICY = load_policy(None)
 
 
 def _facts(lifetime: timedelta, since: datetime = NOW) -> CertificateFacts:
-    return CertificateFacts(
-        fingerprint="f",
-        serial="1",
-        identifiers=("a",),
-        not_before=since,
-        not_after=since + lifetime,
-        issuer="CN=ca",
-    )
+    return make_facts("a", not_before=since, lifetime=lifetime)
 
 
 def test_what_does_not_exist_is_due_now() -> None:

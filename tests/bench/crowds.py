@@ -13,11 +13,12 @@ import uvloop
 from certagent.domain.reports import Report
 from tests.bench import ingest, page
 from tests.bench.rows import Row, against, of
-from tests.collector.cast import Agent, certificate, refused, shadow
+from tests.collector.cast import Agent, certificate
 from tests.collector.crowd import ZONE
 from tests.collector.process import Collector, eventually, running
 from tests.collector.test_alert_delivery import Receiver
 from tests.collector.test_five_thousand import admit, connections, crowd_of, resident_mib
+from tests.evidence import refused, shadow
 
 MANY = 5_000
 RUNS = 3

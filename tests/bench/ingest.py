@@ -22,16 +22,17 @@ import uvloop
 
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
-from tests.collector.cast import Agent, certificate, now, refused, rehearsal
+from tests.collector.cast import Agent, certificate, now
 from tests.collector.process import Collector, running
 from tests.collector.test_five_thousand import admit
+from tests.evidence import refused, rehearse_traefik
 
 BATCH = 10
 
 
 def batch_of(agent: Agent, identifier: str, *, broken: bool) -> list[Report]:
     """Ten runs of one agent."""
-    seen = msgspec.structs.replace(rehearsal(RehearsalOutcome.PASSED), identifier=identifier)
+    seen = msgspec.structs.replace(rehearse_traefik(RehearsalOutcome.PASSED), identifier=identifier)
     found = (refused("10.0.0.9", agent.name, identifier),) if broken else ()
     reports = [agent.preflight(identifier=identifier, rehearsals=(seen,)) for _ in range(BATCH - 1)]
     return [*reports, agent.preflight(*found, identifier=identifier)]

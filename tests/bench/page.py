@@ -19,8 +19,9 @@ from certagent.collector.records import TokenRole
 from certagent.collector.sql.database import open_writer
 from certagent.collector.sql.schema import tokens
 from certagent.domain.reports import Report
-from tests.collector.cast import Agent, certificate, now, shadow
+from tests.collector.cast import Agent, certificate, now
 from tests.collector.process import Collector, running
+from tests.evidence import shadow
 
 PAGES = ("/", "/certificates", "/nodes", "/incidents", "/incidents/{incident}", "/nodes/n0001", "/paths/n0001.example")
 LOOKS = 9

@@ -20,7 +20,8 @@ import aiohttp
 import msgspec
 import uvloop
 
-from tests.collector.cast import Agent, certificate, shadow
+from tests.collector.cast import Agent, certificate
+from tests.evidence import shadow
 
 AT_ONCE = 25  # handshakes of each process
 ZONE = "fleet.internal"

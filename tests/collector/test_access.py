@@ -23,9 +23,10 @@ from certagent.collector.records import TokenRole
 from certagent.domain.findings import Culprit
 from certagent.system.pinned_http import PinnedClient
 from tests.certificates import Authority
-from tests.collector.cast import TRAEFIK, Agent, now, shadow
+from tests.collector.cast import Agent, now
 from tests.collector.process import Collector, eventually, running
 from tests.collector.test_alert_delivery import Receiver
+from tests.evidence import TRAEFIK, shadow
 
 CERTIFICATE = "web.lxc102.test"
 
@@ -140,12 +141,12 @@ async def test_a_viewer_reads_all_and_changes_nothing(collector: Collector) -> N
 async def _asking_for_certificates(folder: Path, root: Authority) -> AsyncIterator[Collector]:
     """A collector that takes certificates of that root instead of tokens."""
     collector = Collector(folder)
-    (folder / "clients.crt").write_bytes(root.root_pem)
+    root.write_root(folder / "clients.crt")
     settings = folder / "collector.toml"
     taking = f'client_root = "{folder / "clients.crt"}"\n[store]'
     settings.write_text(settings.read_text().replace("[store]", taking))
     collector.promote()
-    (folder / "root.crt").write_bytes(collector.authority.root_pem)
+    collector.authority.write_root(folder / "root.crt")
     await collector.start()
     try:
         await eventually(collector.is_up)

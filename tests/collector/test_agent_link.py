@@ -16,8 +16,9 @@ from certagent.collector.records import Caller, StoreFailed, TokenRole
 from certagent.domain.findings import Culprit
 from certagent.domain.link_messages import Accepted, JudgeAgain, Rehearse, Rehearsed, decode_ask, encode
 from certagent.domain.rehearsals import RehearsalOutcome, RehearsalRequest
-from tests.collector.cast import NGINX, TRAEFIK, now, rehearsal, shadow
+from tests.collector.cast import now
 from tests.collector.process import Collector, eventually
+from tests.evidence import NGINX, TRAEFIK, rehearse_traefik, shadow
 
 REQUEST = RehearsalRequest(identifier=TRAEFIK, token="t0ken", digest="0" * 64)
 
@@ -52,7 +53,7 @@ async def answer_rehearsal(socket: aiohttp.ClientWebSocketResponse, answer: Any)
 async def test_a_rehearsal_goes_to_the_authority_and_comes_back_with_owners(collector: Collector) -> None:
     """The caller learns whose addresses occur."""
     await collector.introduce()
-    failed = rehearsal(RehearsalOutcome.FAILED, poisoned=True)
+    failed = rehearse_traefik(RehearsalOutcome.FAILED, poisoned=True)
     async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
         group.create_task(answer_rehearsal(authority, failed))
         status, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
@@ -68,7 +69,7 @@ async def test_what_nodes_say_of_themselves_goes_along(collector: Collector) -> 
     accusation = shadow(reporter="lxc101", line=9)
     await collector.report(collector.cast.gateway.watch(own, accusation))
     async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
-        group.create_task(answer_rehearsal(authority, rehearsal(RehearsalOutcome.FAILED)))
+        group.create_task(answer_rehearsal(authority, rehearse_traefik(RehearsalOutcome.FAILED)))
         _, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
     assert [(one["reporter"], one["culprit"]["line"]) for one in document["testimony"]] == [("lxc101", 3)]
 
@@ -79,7 +80,7 @@ async def test_a_brokered_rehearsal_bears_out_the_victims_accusation(collector: 
     await collector.report(collector.cast.traefik.preflight(shadow()))
     assert [incident["confirmed"] for incident in await collector.incidents()] == [False]
     async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
-        group.create_task(answer_rehearsal(authority, rehearsal(RehearsalOutcome.FAILED, poisoned=True)))
+        group.create_task(answer_rehearsal(authority, rehearse_traefik(RehearsalOutcome.FAILED, poisoned=True)))
         await collector.post("/v1/rehearsals", REQUEST, "lxc102")
     assert [incident["confirmed"] for incident in await collector.incidents()] == [True]
 
@@ -89,7 +90,7 @@ async def test_a_rehearsal_that_passes_clears_what_concerns_the_path(collector: 
     await collector.introduce()
     await collector.report(collector.cast.authority.watch(shadow()))
     async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
-        group.create_task(answer_rehearsal(authority, rehearsal(RehearsalOutcome.PASSED, at=now())))
+        group.create_task(answer_rehearsal(authority, rehearse_traefik(RehearsalOutcome.PASSED, at=now())))
         await collector.post("/v1/rehearsals", REQUEST, "lxc102")
     assert [incident["state"] for incident in await collector.incidents()] == ["resolved"]
 
@@ -111,7 +112,7 @@ async def test_an_authority_that_comes_back_is_asked_again(collector: Collector)
         await next_ask(authority)
         await authority.close()
         async with connected(collector, "lxc103") as again:
-            await answer_rehearsal(again, rehearsal(RehearsalOutcome.PASSED))
+            await answer_rehearsal(again, rehearse_traefik(RehearsalOutcome.PASSED))
             assert (await asked)[1]["outcome"] == "passed"
 
 
@@ -124,7 +125,7 @@ async def test_an_authority_that_has_just_gone_is_waited_for(collector: Collecto
         asked = group.create_task(collector.post("/v1/rehearsals", REQUEST, "lxc102"))
         await asyncio.sleep(0.2)
         async with connected(collector, "lxc103") as again:
-            await answer_rehearsal(again, rehearsal(RehearsalOutcome.PASSED))
+            await answer_rehearsal(again, rehearse_traefik(RehearsalOutcome.PASSED))
             assert (await asked)[1]["outcome"] == "passed"
 
 

@@ -16,8 +16,9 @@ from aiohttp import web
 from certagent.collector.notifiers.alert_text import compose_message
 from certagent.domain.incidents import Fleet, Sighting, TransitionKind, Victim, group_findings, transition_incident
 from certagent.system.webhook import as_header
-from tests.collector.cast import HOSTS, LINE, TRAEFIK, now, shadow
+from tests.collector.cast import HOSTS, now
 from tests.collector.process import Collector, eventually, free_port, running
+from tests.evidence import LINE, TRAEFIK, shadow
 
 pytestmark = pytest.mark.slow
 

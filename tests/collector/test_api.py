@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from certagent.collector.credentials import revoke_tokens
-from tests.collector.cast import NGINX, TRAEFIK, certificate, now, shadow
+from tests.collector.cast import certificate, now
 from tests.collector.process import Collector, eventually
+from tests.evidence import NGINX, TRAEFIK, shadow
 
 
 async def test_the_founding_failure_opens_an_incident_with_victims_and_resolves(collector: Collector) -> None:

@@ -17,8 +17,9 @@ from certagent.collector.sql.schema import metadata
 from certagent.collector.store import open_store
 from certagent.domain.alerting import Alerting
 from certagent.system.clock import SystemClock
-from tests.collector.cast import Cast, now, shadow
+from tests.collector.cast import Cast, now
 from tests.collector.test_store import introduce, states, take
+from tests.evidence import shadow
 
 TOLD = Alerting(channels=("hook",))
 

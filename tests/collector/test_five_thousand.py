@@ -15,10 +15,11 @@ from sqlalchemy import insert
 from certagent.collector.credentials import digest_of
 from certagent.collector.sql.database import writing
 from certagent.collector.sql.schema import tokens
-from tests.collector.cast import now, shadow
+from tests.collector.cast import now
 from tests.collector.crowd import ZONE
 from tests.collector.process import Collector, eventually, running
 from tests.collector.test_alert_delivery import Receiver
+from tests.evidence import shadow
 
 MANY = 5_000
 PROCESSES = 8

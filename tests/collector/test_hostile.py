@@ -28,8 +28,9 @@ from certagent.collector.sql.statements import Transaction
 from certagent.domain.alerting import Alerting
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
-from tests.collector.cast import TRAEFIK, Agent, Cast, certificate, now, rehearsal, shadow
+from tests.collector.cast import Agent, Cast, certificate, now
 from tests.collector.process import Collector
+from tests.evidence import TRAEFIK, rehearse_traefik, shadow
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +43,7 @@ def rich() -> dict[str, Any]:
     """A report of lxc102 with every part that a report can have, as plain JSON."""
     agent = Agent("lxc102")
     inventory = agent.inventory("10.0.0.12", "traefik", certificate("traefik", TRAEFIK)).inventory
-    seen = rehearsal(RehearsalOutcome.FAILED, poisoned=True)
+    seen = rehearse_traefik(RehearsalOutcome.FAILED, poisoned=True)
     report = agent.preflight(shadow(reporter="lxc102"), rehearsals=(seen,), inventory=inventory, certificate="traefik")
     document = msgspec.json.decode(msgspec.json.encode(report))
     document["changes"] = [{"file": "/etc/hosts", "exists": True, "removed": [], "added": ["10.0.0.1 x"]}]
@@ -211,7 +212,7 @@ async def test_a_clock_that_is_years_off_hides_nothing(collector: Collector, yea
     """Its findings count from now on; and what it says next replaces them."""
     await collector.introduce()
     cast = collector.cast
-    passed = rehearsal(RehearsalOutcome.PASSED, at=now() - timedelta(minutes=1))
+    passed = rehearse_traefik(RehearsalOutcome.PASSED, at=now() - timedelta(minutes=1))
     await collector.report(cast.traefik.preflight(rehearsals=(passed,)))
     wrong = datetime.now(UTC) + timedelta(days=365 * years)
     await collector.report(cast.authority.watch(shadow(), at=wrong))

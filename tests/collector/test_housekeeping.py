@@ -25,9 +25,10 @@ from certagent.domain.incidents import IncidentState
 from certagent.domain.policy import AlertRule, Duration, Policy
 from certagent.domain.reports import FileChange, RunKind
 from tests.clock import FakeClock
-from tests.collector.cast import HOSTS, LINE, TRAEFIK, Agent, Cast, now, refused, shadow
+from tests.collector.cast import HOSTS, Agent, Cast, now
 from tests.collector.process import eventually
 from tests.collector.test_store import introduce, states, take
+from tests.evidence import LINE, TRAEFIK, refused, shadow
 
 POLICY = load_policy(None)
 HOUR = timedelta(hours=1)

@@ -11,7 +11,8 @@ from certagent.collector.intake import read_reports
 from certagent.domain.findings import Impact
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
-from tests.collector.cast import Agent, Cast, certificate, rehearsal, shadow
+from tests.collector.cast import Agent, Cast, certificate
+from tests.evidence import rehearse_traefik, shadow
 
 GOOD = Agent("lxc102").preflight()
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001
@@ -38,7 +39,7 @@ BAD: dict[str, Callable[[Report], Report]] = {
         report, findings=(msgspec.structs.replace(shadow(), impact=Impact(certificate="x", expires_at=NAIVE)),)
     ),
     "a rehearsal that settles at a naive time": lambda report: msgspec.structs.replace(
-        report, rehearsals=(msgspec.structs.replace(rehearsal(RehearsalOutcome.PASSED), settles_at=NAIVE),)
+        report, rehearsals=(msgspec.structs.replace(rehearse_traefik(RehearsalOutcome.PASSED), settles_at=NAIVE),)
     ),
     "a sequence below zero": lambda report: msgspec.structs.replace(report, sequence=-1),
     "too many findings": lambda report: msgspec.structs.replace(report, findings=(shadow(),) * 1_001),

@@ -10,9 +10,10 @@ from yarl import URL
 
 from certagent.collector.credentials import add_user, is_password, list_users, remove_user, set_password
 from certagent.collector.records import TokenRole
-from tests.collector.cast import now, shadow
+from tests.collector.cast import now
 from tests.collector.process import Collector, eventually
 from tests.e2e.chromium import chromium, visiting
+from tests.evidence import shadow
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,9 @@ from certagent.collector.records import Acceptance
 from certagent.collector.store import open_store
 from certagent.domain.alerting import Alerting
 from certagent.system.clock import SystemClock
-from tests.collector.cast import Cast, shadow
+from tests.collector.cast import Cast
 from tests.collector.test_store import introduce, take
+from tests.evidence import shadow
 
 TREE = Path(__file__).parents[2]
 RULES = TREE / "deploy/prometheus/certagent-rules.yml"

@@ -19,10 +19,10 @@ from aiohttp import web
 from certagent.collector.notifiers import NOTIFIERS
 from certagent.config import ChannelSection
 from tests.collector.alertmanager import running_alertmanager
-from tests.collector.cast import shadow
 from tests.collector.postgresql import Server
 from tests.collector.process import Collector, eventually, free_port, running
 from tests.collector.test_alert_delivery import Receiver, fail
+from tests.evidence import shadow
 
 QUICK = '[collector]\nlook_every = "100ms"\nheartbeat_every = "150ms"\n'
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.collector.cast import shadow
 from tests.collector.process import Collector
+from tests.evidence import shadow
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ _NOT_CHECKED = "positive_data_acceptance"
 
 async def _prove(collector: Collector, folder: Path, name: str, *choice: str) -> None:
     root = folder / "root.crt"
-    root.write_bytes(collector.authority.root_pem)
+    collector.authority.write_root(root)
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("st")),
         *("run", f"https://127.0.0.1:{collector.port}/openapi.json", "--tls-verify", str(root)),

@@ -7,8 +7,9 @@ import msgspec
 
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import FileChange, Resolver
-from tests.collector.cast import LINE, TRAEFIK, certificate, now, rehearsal, shadow
+from tests.collector.cast import certificate, now
 from tests.collector.process import Collector, eventually
+from tests.evidence import LINE, TRAEFIK, rehearse_traefik, shadow
 
 NASTY = "<script>alert(1)</script>"
 
@@ -27,7 +28,7 @@ async def _read(collector: Collector, path: str, status: int = 200) -> str:
 async def _break(collector: Collector) -> str:
     """The founding failure, rehearsed, with a script in every word that an agent may choose; the incident's id."""
     await collector.introduce()
-    failed = rehearsal(RehearsalOutcome.FAILED, poisoned=True)
+    failed = rehearse_traefik(RehearsalOutcome.FAILED, poisoned=True)
     for agent in (collector.cast.traefik, collector.cast.authority):
         await collector.report(agent.preflight(rehearsals=(failed,), verdicts={TRAEFIK: "block"}))
     nasty = msgspec.structs.replace(shadow(), fix=NASTY, detail={"note": NASTY, "list": [NASTY], NASTY: {"x": NASTY}})

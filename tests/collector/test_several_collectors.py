@@ -16,9 +16,10 @@ from certagent.collector.store import Store, open_store
 from certagent.domain.alerting import Alerting
 from certagent.domain.reports import Report
 from certagent.system.clock import SystemClock
-from tests.collector.cast import Agent, now, shadow
+from tests.collector.cast import Agent, now
 from tests.collector.postgresql import Server
 from tests.collector.process import eventually
+from tests.evidence import shadow
 
 pytestmark = pytest.mark.servers
 AUTHORITY = Caller("lxc103", TokenRole.AUTHORITY)

@@ -32,7 +32,8 @@ from certagent.domain.incidents import IncidentState, TransitionKind
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
 from certagent.system.clock import SystemClock
-from tests.collector.cast import TRAEFIK, Agent, Cast, certificate, now, refused, rehearsal, shadow
+from tests.collector.cast import Agent, Cast, certificate, now
+from tests.evidence import TRAEFIK, refused, rehearse_traefik, shadow
 
 Opening = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -225,7 +226,7 @@ async def test_a_reported_rehearsal_is_the_authoritys_own(store: Store) -> None:
     cast = Cast()
     await introduce(store, cast)
     await take(store, cast.authority, cast.authority.watch(shadow()))
-    passed = rehearsal(RehearsalOutcome.PASSED, at=now() + timedelta(days=300))
+    passed = rehearse_traefik(RehearsalOutcome.PASSED, at=now() + timedelta(days=300))
     claimed = cast.gateway.inventory("10.0.0.153", "nginx", certificate("mine", TRAEFIK))
     await take(store, cast.gateway, claimed, cast.gateway.preflight(rehearsals=(passed,)))
     await take(store, cast.traefik, cast.traefik.preflight(rehearsals=(passed,)))

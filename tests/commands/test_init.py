@@ -29,7 +29,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     router = "http: {routers: {a: {rule: 'Host(`portainer.internal`) || Host(`portainer.phoenix`)'}}}"
     (tmp_path / "dynamic" / "portainer.yml").write_text(router)
     (tmp_path / "traefik.yml").write_text(f"providers: {{file: {{directory: {tmp_path}/dynamic}}}}")
-    (tmp_path / "root.crt").write_bytes(Authority().root_pem)
+    Authority().write_root(tmp_path / "root.crt")
     monkeypatch.setattr(command, "find_nginx", lambda: tls_services.find_nginx(tmp_path / "nginx.conf"))
     monkeypatch.setattr(command, "find_traefik", lambda: tls_services.find_traefik((tmp_path / "traefik.yml",)))
     monkeypatch.setattr(command, "SNIPPET", tmp_path / "snippets" / "certagent-challenge.conf")

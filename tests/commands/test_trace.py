@@ -9,7 +9,7 @@ from certagent.commands.trace import Source, exit_status, render, render_mermaid
 from certagent.domain.findings import Vantage
 from certagent.domain.path_trace import PathFacts, trace
 from certagent.domain.rehearsals import RehearsalOutcome
-from tests.collector.cast import LINE, TRAEFIK, rehearsal, shadow
+from tests.evidence import LINE, TRAEFIK, rehearse_traefik, shadow
 
 COLLECTOR = Source(kind="collector", collector="https://collector.lan:8843")
 
@@ -19,8 +19,8 @@ def _document(source: Source = COLLECTOR, **facts: object) -> dict[str, Any]:
     return {**msgspec.to_builtins(path), "source": msgspec.to_builtins(source)}
 
 
-BROKEN = _document(rehearsal=rehearsal(RehearsalOutcome.FAILED, poisoned=True), findings=(shadow(),))
-HEALTHY = _document(rehearsal=rehearsal(RehearsalOutcome.PASSED))
+BROKEN = _document(rehearsal=rehearse_traefik(RehearsalOutcome.FAILED, poisoned=True), findings=(shadow(),))
+HEALTHY = _document(rehearsal=rehearse_traefik(RehearsalOutcome.PASSED))
 
 
 def test_a_person_sees_where_it_breaks_and_what_to_change() -> None:

@@ -21,8 +21,7 @@ from certagent.deployers.command import CommandService
 from certagent.deployers.deploy import Deployer
 from certagent.deployers.generation_store import GenerationStore
 from certagent.deployers.pair_inspection import read_roots
-from certagent.domain.certificates import read_facts
-from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation, Proof
+from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Proof
 from certagent.domain.diagnosis.order_result import fault_found
 from certagent.proof import Prover
 from certagent.system.clock import SystemClock
@@ -61,7 +60,7 @@ class Place(msgspec.Struct):
     def job(self, number: int = 1, *, within: float = 5.0, command: tuple[str, ...] = RELOAD, **settings: Any) -> Job:
         """A new certificate for it."""
         return Job(
-            generation=generation(number, self.private.issue(NAME)),
+            generation=self.private.issue(NAME).generation(number),
             settings=CommandTarget(
                 certificate=self.certificate,
                 key=self.key,
@@ -71,12 +70,6 @@ class Place(msgspec.Struct):
             root=self.folder / "root.crt",
             within=within,
         )
-
-
-def generation(number: int, pair: Pair) -> Generation:
-    """What the state folder would give."""
-    facts = read_facts(pair.certificate)
-    return Generation(number=number, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=facts)
 
 
 @pytest.fixture
@@ -92,7 +85,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     """Serves an old pair from regular files; SIGHUP makes it read them again."""
     private = Authority()
     old = private.issue(NAME)
-    (tmp_path / "root.crt").write_bytes(private.root_pem)
+    private.write_root(tmp_path / "root.crt")
     async with tls_server(old) as server:
         here = Place(private, server, tmp_path, old)
         here.certificate.write_bytes(old.chain_pem)

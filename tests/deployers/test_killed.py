@@ -11,8 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certagent.deployers.deploy import make_target
 from certagent.domain.certificates import read_facts
-from certagent.domain.deployments import Generation
-from tests.certificates import Authority, Pair
+from tests.certificates import Authority
 from tests.deployers.killed import Scenario, deploy, settings, spare_the_disk
 from tests.deployers.reloads import RELOADS
 
@@ -23,10 +22,6 @@ pytestmark = pytest.mark.slow
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """See `spare_the_disk`."""
     monkeypatch.setattr("os.fsync", spare_the_disk)
-
-
-def _generation(number: int, pair: Pair) -> Generation:
-    return Generation(number=number, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=read_facts(pair.certificate))
 
 
 def _die_everywhere(scenario: Scenario, tmp_path: Path) -> list[Path]:
@@ -53,7 +48,7 @@ def _scenario(tmp_path: Path, kind: str) -> Scenario:
     old = private.issue("web.internal")
     (folder / "ssl" / "web.crt").write_bytes(old.chain_pem)
     (folder / "ssl" / "web.key").write_bytes(old.key_pem)
-    generations = [_generation(number, private.issue("web.internal")) for number in (1, 2)]
+    generations = list(private.issue_generations(2, "web.internal"))
     (tmp_path / "copies").mkdir()
     return Scenario(folder=folder, copies=tmp_path / "copies", kind=kind, generations=generations)
 

@@ -9,7 +9,6 @@ from ruamel.yaml import YAML
 from certagent.config import TraefikTarget
 from certagent.deployers.deploy import make_target
 from certagent.deployers.target import Target
-from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Generation, RollbackResult
 from tests.certificates import Authority
 from tests.deployers.reloads import RELOADS
@@ -32,11 +31,7 @@ def target(dynamic: Path) -> Target:
 @pytest.fixture(scope="module")
 def generations() -> list[Generation]:
     """Three renewals."""
-    pairs = [Authority().issue("traefik.internal") for _ in range(3)]
-    return [
-        Generation(number=at + 1, key_pem=one.key_pem, chain_pem=one.chain_pem, facts=read_facts(one.certificate))
-        for at, one in enumerate(pairs)
-    ]
+    return list(Authority().issue_generations(3, "traefik.internal"))
 
 
 def _named(dynamic: Path) -> dict[str, str]:

@@ -19,7 +19,8 @@ from certagent.domain.incidents import (
 )
 from certagent.domain.policy import AlertRule, DailySpan, Duration, read_daily_span
 from certagent.domain.survival import CertificateLife, Survival, survive
-from tests.collector.cast import HOSTS, TRAEFIK, shadow
+from tests.collector.cast import HOSTS
+from tests.evidence import TRAEFIK, shadow
 
 NIGHT = read_daily_span("22:00-07:00")
 AT = datetime(2026, 11, 24, 23, 30, tzinfo=UTC)

@@ -24,7 +24,21 @@ from certagent.domain.rehearsals import (
     Rehearsal,
     RehearsalOutcome,
 )
-from tests.domain.scene import CA, CONFIGURED, DNS, GOOD, NAME, NODE, NOW, OWN, OWNERS, V6, names, scene, told
+from tests.evidence import (
+    CA,
+    CONFIGURED,
+    DNS,
+    GOOD,
+    NAME,
+    NODE,
+    NOW,
+    OWN,
+    OWNERS,
+    V6,
+    by_dns,
+    make_evidence,
+    make_resolution,
+)
 
 TYPES = ("http-01", "tls-alpn-01", "dns-01")
 POLICY = load_policy(None)
@@ -63,14 +77,14 @@ def facts(rehearsal: Rehearsal) -> PathFacts:
 
 def codes(rehearsal: Rehearsal) -> list[str]:
     """What is concluded."""
-    return [finding.code for finding in conclude(msgspec.structs.replace(scene(), rehearsal=rehearsal))]
+    return [finding.code for finding in conclude(msgspec.structs.replace(make_evidence(), rehearsal=rehearsal))]
 
 
 @pytest.mark.parametrize("challenge", TYPES)
 def test_a_ca_that_offers_only_this_challenge_refuses_nothing(challenge: str) -> None:
     """A passed rehearsal proceeds, whatever else the CA does not offer."""
     rehearsal = passed(challenge, provisioner=msgspec.structs.replace(CONFIGURED, challenges=(challenge,)))
-    evidence = msgspec.structs.replace(scene(), rehearsal=rehearsal)
+    evidence = msgspec.structs.replace(make_evidence(), rehearsal=rehearsal)
     judgement = judged(POLICY, NAME, conclude(evidence), rehearsal)
     assert (judgement.verdict, judgement.findings) == (Verdict.PROCEED, ())
 
@@ -80,7 +94,7 @@ def test_a_ca_that_offers_only_this_challenge_refuses_nothing(challenge: str) ->
 def test_a_ca_that_does_not_offer_this_challenge_will_refuse_the_order(challenge: str, offered: str) -> None:
     """Although the rehearsal passed: the challenge that is named is the certificate's."""
     rehearsal = passed(challenge, provisioner=msgspec.structs.replace(CONFIGURED, challenges=(offered,)))
-    evidence = msgspec.structs.replace(scene(), rehearsal=rehearsal)
+    evidence = msgspec.structs.replace(make_evidence(), rehearsal=rehearsal)
     judgement = judged(POLICY, NAME, conclude(evidence), rehearsal)
     if challenge == offered:
         assert judgement.verdict is Verdict.PROCEED
@@ -103,7 +117,7 @@ def test_a_ca_that_does_not_offer_this_challenge_will_refuse_the_order(challenge
 def test_a_flag_of_the_ca_is_told_for_the_challenge_that_it_moves(challenge: str, expected: list[str]) -> None:
     """The port of http-01 is nothing to a tls-alpn-01 challenge."""
     flags = ("--acme-strict-fqdn", "--acme-http-port=8080", "--acme-tls-port=8443")
-    evidence = msgspec.structs.replace(scene(), rehearsal=passed(challenge, authority_flags=flags))
+    evidence = msgspec.structs.replace(make_evidence(), rehearsal=passed(challenge, authority_flags=flags))
     said = [
         finding.code + (":" + str(finding.detail["flag"])[7:].partition("-")[0] if "port" in finding.code else "")
         for finding in conclude(evidence)
@@ -137,7 +151,7 @@ def test_of_a_record_no_hosts_file_says_anything(file: str, is_told: bool) -> No
 )
 def test_a_box_that_shakes_hands_is_not_a_dead_address(seen: dict[str, object], code: str) -> None:
     """Somebody answered there, by TLS."""
-    both = names(addresses=(told(V6), told(OWN)))
+    both = make_resolution(addresses=(by_dns(V6), by_dns(OWN)))
     attempts = (Attempt(hops=(tls_hop(V6, **seen),)), Attempt(hops=(tls_hop(alpn=ITS_OWN),), matched=True))
     found = codes(msgspec.structs.replace(passed("tls-alpn-01"), resolution=both, attempts=attempts))
     assert [one for one in found if one.startswith("dns.aaaa_")] == [code]
@@ -146,7 +160,12 @@ def test_a_box_that_shakes_hands_is_not_a_dead_address(seen: dict[str, object], 
 def test_a_node_that_shakes_hands_is_reached() -> None:
     """net.asymmetric of the fleet: nobody says so of a node whose tls-alpn-01 the CA has just seen."""
     closed = Hop(url=f"http://other.{NAME}/", name=f"other.{NAME}", address=OWN, error="timeout")
-    other = Hop(url="http://third.lan.test/", name="third.lan.test", address="10.0.0.153", status=200)
+    other = Hop(
+        url="http://third.internal.thinkheads.ai/",
+        name="third.internal.thinkheads.ai",
+        address="10.0.0.153",
+        status=200,
+    )
     http = Rehearsal(
         identifier=f"other.{NAME}",
         outcome=RehearsalOutcome.FAILED,
@@ -154,7 +173,7 @@ def test_a_node_that_shakes_hands_is_reached() -> None:
         node="lxc103",
         attempts=(Attempt(hops=(closed,)),),
     )
-    third = msgspec.structs.replace(http, identifier="third.lan.test", outcome=RehearsalOutcome.PASSED)
+    third = msgspec.structs.replace(http, identifier="third.internal.thinkheads.ai", outcome=RehearsalOutcome.PASSED)
     third = msgspec.structs.replace(third, attempts=(Attempt(hops=(other,), matched=True),))
     known = [KnownRehearsal(at=NOW, brokered=True, rehearsal=one) for one in (http, third)]
     snapshot = FleetSnapshot(owners=dict(OWNERS), rehearsals=tuple(known))

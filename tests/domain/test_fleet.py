@@ -11,7 +11,8 @@ from certagent.domain.findings import Culprit, Finding
 from certagent.domain.fleet import FleetCertificate, FleetSnapshot, LastSeen, conclude, heard_since
 from certagent.domain.incidents import KnownRehearsal, Sighting
 from certagent.domain.rehearsals import AddressOwner, Attempt, Hop, Rehearsal, RehearsalOutcome
-from tests.collector.cast import now, refused
+from tests.collector.cast import now
+from tests.evidence import refused
 
 AT = now()
 POLICY = load_policy(None).collector

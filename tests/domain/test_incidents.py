@@ -24,7 +24,8 @@ from certagent.domain.incidents import (
     transition_incident,
 )
 from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
-from tests.collector.cast import HOSTS, NGINX, TRAEFIK, now, refused, rehearsal, shadow
+from tests.collector.cast import HOSTS, now
+from tests.evidence import NGINX, TRAEFIK, refused, rehearse_traefik, shadow
 
 AT = now()
 OWNERS = {
@@ -46,7 +47,7 @@ def seen(finding: Finding | None = None, *, agent: str = "lxc103", scope: str = 
 def with_rehearsal(outcome: RehearsalOutcome, *, after: float, brokered: bool = True, poisoned: bool = False) -> Fleet:
     """The fleet, with Traefik's rehearsal so many seconds after the finding."""
     at = AT + timedelta(seconds=after)
-    known = KnownRehearsal(at=at, brokered=brokered, rehearsal=rehearsal(outcome, at=at, poisoned=poisoned))
+    known = KnownRehearsal(at=at, brokered=brokered, rehearsal=rehearse_traefik(outcome, at=at, poisoned=poisoned))
     return msgspec.structs.replace(FLEET, rehearsals={TRAEFIK: known})
 
 

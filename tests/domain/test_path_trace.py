@@ -5,7 +5,7 @@ import msgspec
 from certagent.domain.mermaid import to_mermaid
 from certagent.domain.path_trace import HopState, PathFacts, addresses_met, trace
 from certagent.domain.rehearsals import AddressOwner, Attempt, Hop, RehearsalOutcome, Resolution
-from tests.collector.cast import LINE, TRAEFIK, refused, rehearsal, shadow
+from tests.evidence import LINE, TRAEFIK, refused, rehearse_traefik, shadow
 
 FACTS = PathFacts(
     identifier=TRAEFIK,
@@ -26,7 +26,7 @@ def knowing(**facts: object) -> PathFacts:
 
 def test_a_healthy_path_is_as_intended() -> None:
     """Four hops, all well."""
-    path = trace(knowing(rehearsal=rehearsal(RehearsalOutcome.PASSED)))
+    path = trace(knowing(rehearsal=rehearse_traefik(RehearsalOutcome.PASSED)))
     assert not path.broken
     assert [hop.state for hop in path.actual] == [HopState.OK] * 4
     assert [(hop.kind, hop.node) for hop in path.actual] == [(hop.kind, hop.node) for hop in path.intended]
@@ -42,7 +42,7 @@ def test_a_node_that_nobody_knows_is_null_and_named_in_words_alone() -> None:
 
 def test_the_founding_failure_leads_through_the_hosts_line_to_the_gateway() -> None:
     """From the rehearsal: the line is the culprit, the gateway is where it ends, the responder is not reached."""
-    failed = rehearsal(RehearsalOutcome.FAILED, poisoned=True)
+    failed = rehearse_traefik(RehearsalOutcome.FAILED, poisoned=True)
     path = trace(knowing(rehearsal=failed, findings=(shadow(),)))
     assert path.broken
     line, gateway, responder = path.actual[1:]
@@ -73,7 +73,7 @@ def test_findings_alone_give_the_same_picture_before_any_rehearsal() -> None:
 
 def test_a_box_that_refuses_is_the_culprit_itself() -> None:
     """No file is at fault."""
-    failed = rehearsal(RehearsalOutcome.FAILED)
+    failed = rehearse_traefik(RehearsalOutcome.FAILED)
     hop = Hop(url="http://x/", name=TRAEFIK, address="10.0.0.12", error="refused", errno="ECONNREFUSED")
     path = trace(
         knowing(rehearsal=msgspec.structs.replace(failed, attempts=(Attempt(hops=(hop,)),)), findings=(refused(),))
@@ -85,7 +85,7 @@ def test_a_box_that_refuses_is_the_culprit_itself() -> None:
 
 def test_an_answer_of_200_with_something_else_is_told_as_such() -> None:
     """The catch-all page."""
-    failed = rehearsal(RehearsalOutcome.FAILED)
+    failed = rehearse_traefik(RehearsalOutcome.FAILED)
     hop = Hop(url="http://x/", name=TRAEFIK, address="10.0.0.12", status=200)
     path = trace(knowing(rehearsal=msgspec.structs.replace(failed, attempts=(Attempt(hops=(hop,)),))))
     assert path.actual[2].detail == "port 80: answers 200 with something else"
@@ -93,7 +93,7 @@ def test_an_answer_of_200_with_something_else_is_told_as_such() -> None:
 
 def test_redirects_are_hops_of_their_own() -> None:
     """The end serves the token."""
-    passed = rehearsal(RehearsalOutcome.PASSED)
+    passed = rehearse_traefik(RehearsalOutcome.PASSED)
     hops = (
         Hop(url="http://x/", name=TRAEFIK, address="10.0.0.12", status=301, location="https://x/"),
         Hop(url="https://x/", name=TRAEFIK, address="10.0.0.12", port=443, status=200),
@@ -105,7 +105,7 @@ def test_redirects_are_hops_of_their_own() -> None:
 
 def test_every_box_that_a_wrong_line_leads_to_is_broken() -> None:
     """A redirect by the wrong box is no step of the right way; only the line is the culprit."""
-    failed = rehearsal(RehearsalOutcome.FAILED, poisoned=True)
+    failed = rehearse_traefik(RehearsalOutcome.FAILED, poisoned=True)
     hops = (
         Hop(url="http://x/", name=TRAEFIK, address="10.0.0.153", status=301, location="https://x/"),
         Hop(url="https://x/", name=TRAEFIK, address="10.0.0.153", port=443, status=404),
@@ -120,7 +120,7 @@ def test_every_box_that_a_wrong_line_leads_to_is_broken() -> None:
 def test_a_name_without_an_address_breaks_at_dns() -> None:
     """Nothing behind it is known."""
     failed = msgspec.structs.replace(
-        rehearsal(RehearsalOutcome.FAILED), attempts=(), resolution=Resolution(name=TRAEFIK, error="nxdomain")
+        rehearse_traefik(RehearsalOutcome.FAILED), attempts=(), resolution=Resolution(name=TRAEFIK, error="nxdomain")
     )
     path = trace(knowing(rehearsal=failed))
     assert (path.actual[1].state, path.actual[1].detail) == (HopState.BROKEN, "nxdomain")
@@ -148,4 +148,4 @@ def test_mermaid_marks_the_culprit_in_words_and_escapes_what_agents_say() -> Non
 
 def test_every_address_of_a_rehearsal_is_looked_up() -> None:
     """The nameserver's, the line's, the record's."""
-    assert addresses_met(rehearsal(RehearsalOutcome.FAILED, poisoned=True)) == {"10.0.0.153", "10.0.0.12"}
+    assert addresses_met(rehearse_traefik(RehearsalOutcome.FAILED, poisoned=True)) == {"10.0.0.153", "10.0.0.12"}

@@ -179,7 +179,7 @@ def _configure(folder: Path, address: str, authority: dict[str, object]) -> Step
     key = private._key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    (folder / "root.crt").write_bytes(private.root_pem)
+    private.write_root(folder / "root.crt")
     (folder / "ca.key").write_bytes(key)
     port, challenge_port, tls_port = free_port(), free_port(), free_port()
     document = {
@@ -234,7 +234,7 @@ def start_pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 def _start_pebble(folder: Path, settings: dict[str, object]) -> Pebble:
     private = PrivateAuthority("Pebble's TLS")
     pair = private.issue("localhost", "127.0.0.1")
-    (folder / "root.crt").write_bytes(private.root_pem)
+    private.write_root(folder / "root.crt")
     (folder / "tls.crt").write_bytes(pair.chain_pem)
     (folder / "tls.key").write_bytes(pair.key_pem)
     port, management, challenge_port = free_port(), free_port(), free_port()

@@ -100,7 +100,7 @@ async def test_configured_addresses_take_over_under_the_same_name(
 
 async def test_another_root_is_not_trusted(accounts: MemoryAccounts, step_ca: StepCa, tmp_path: Path) -> None:
     """Nor does any bundle of the machine help."""
-    (tmp_path / "root.crt").write_bytes(PrivateAuthority("Another Root").root_pem)
+    PrivateAuthority("Another Root").write_root(tmp_path / "root.crt")
     async with AcmeClient(
         step_ca.directory, tmp_path / "root.crt", ("127.0.0.1",), accounts, SystemClock()
     ) as authority:

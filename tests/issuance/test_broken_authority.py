@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from certagent.domain.certificates import read_facts
-from certagent.domain.deployments import Generation
 from certagent.domain.orders import Failed, Issued, PendingOrder
 from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.directory import check_directory
@@ -107,7 +105,7 @@ async def _message(reader: asyncio.StreamReader, *, has_body: bool = True) -> by
 @asynccontextmanager
 async def _standing(ca: StepCa, folder: Path) -> AsyncIterator[Front]:
     private = PrivateAuthority("In front")
-    (folder / "front.crt").write_bytes(private.root_pem)
+    private.write_root(folder / "front.crt")
     front = Front(ca, folder / "front.crt")
     context = context_of(private.issue("localhost"))
     async with await asyncio.start_server(front.serve, "127.0.0.1", 0, ssl=context) as server:
@@ -223,8 +221,7 @@ async def test_something_else_than_the_certificate_loses_the_order(
 )
 async def test_something_else_than_a_renewed_certificate_is_a_failure(front: Front, given: bytes) -> None:
     """By mTLS: by value, and in words; a refusal that is no UTF-8 is one, too."""
-    pair = PrivateAuthority().issue("localhost")
-    current = Generation(number=1, key_pem=pair.key_pem, chain_pem=pair.chain_pem, facts=read_facts(pair.certificate))
+    current = PrivateAuthority().issue("localhost").generation()
     renewal = MtlsRenewal(front.directory, front.root, (), SystemClock())
     front.answer, front.only = _answered("201 Created", given), "/1.0/"
     failed = await renewal.renew(current, "ecdsa-p256")

@@ -44,7 +44,7 @@ async def test_silence_is_bounded(step_ca: StepCa) -> None:
 
 async def test_another_root_is_named_and_never_believed(step_ca: StepCa, tmp_path: Path) -> None:
     """Whatever its subject says."""
-    (tmp_path / "root.crt").write_bytes(PrivateAuthority("Step Test Root").root_pem)
+    PrivateAuthority("Step Test Root").write_root(tmp_path / "root.crt")
     checks = await check_directory(step_ca.directory, tmp_path / "root.crt", ())
     assert {check.error for check in checks if check.address == "127.0.0.1"} == {"root_changed"}
 
@@ -58,7 +58,7 @@ async def test_a_wrong_path_is_not_a_directory(step_ca: StepCa) -> None:
 async def test_a_box_that_speaks_tls_but_no_http(tmp_path: Path) -> None:
     """It hangs up after the handshake."""
     private = PrivateAuthority()
-    (tmp_path / "root.crt").write_bytes(private.root_pem)
+    private.write_root(tmp_path / "root.crt")
     async with tls_server(private.issue("localhost", "127.0.0.1")) as server:
         checks = await check_directory(f"https://{server.endpoint}/acme", tmp_path / "root.crt", ())
     assert [check.error for check in checks] == ["http_status"]

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from certagent.domain.certificates import read_facts
 from certagent.domain.deployments import Generation
 from certagent.domain.orders import Failed, Issued
 from certagent.issuance.acme_client import AcmeClient
@@ -16,6 +16,7 @@ from certagent.issuance.order import CertificateRequest, OrderProcedure
 from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
+from tests.certificates import make_generation
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa, free_port
 
 NAMES = ("localhost", "127.0.0.1")
@@ -31,12 +32,7 @@ async def _first(ca: StepCa, key_type: str = "ecdsa-p256") -> Generation:
         wanted = CertificateRequest(identifiers=NAMES, key_type=key_type)
         issued = await OrderProcedure(authority, listener, MemoryOrders(), clock).obtain(wanted)
     assert isinstance(issued, Issued)
-    return _generation(issued.key_pem, issued.chain_pem)
-
-
-def _generation(key_pem: bytes, chain_pem: bytes) -> Generation:
-    facts = read_facts(x509.load_pem_x509_certificate(chain_pem))
-    return Generation(number=1, key_pem=key_pem, chain_pem=chain_pem, facts=facts)
+    return make_generation(issued.key_pem, issued.chain_pem)
 
 
 def _renewal(ca: StepCa) -> MtlsRenewal:
@@ -60,7 +56,7 @@ async def test_it_gives_the_same_names_under_a_new_key(step_ca: StepCa, key_type
     for _ in range(2):
         renewed = await _renewal(step_ca).renew(current, key_type)
         assert isinstance(renewed, Issued)
-        after = _generation(renewed.key_pem, renewed.chain_pem)
+        after = make_generation(renewed.key_pem, renewed.chain_pem)
         assert set(after.facts.identifiers) == set(NAMES)
         assert after.facts.fingerprint != current.facts.fingerprint
         assert after.facts.lifetime() == current.facts.lifetime()
@@ -75,7 +71,7 @@ async def test_the_key_may_stay(step_ca: StepCa) -> None:
     renewed = await _renewal(step_ca).renew(current, "ecdsa-p256", keep_key=True)
     assert isinstance(renewed, Issued)
     assert renewed.order_url.endswith("/1.0/renew")
-    assert _public_key(_generation(renewed.key_pem, renewed.chain_pem)) == _public_key(current)
+    assert _public_key(make_generation(renewed.key_pem, renewed.chain_pem)) == _public_key(current)
 
 
 async def test_it_works_after_the_cas_database_was_lost(start_step_ca: Callable[..., StepCa]) -> None:
@@ -100,25 +96,24 @@ async def test_a_provisioner_may_forbid_it(start_step_ca: Callable[..., StepCa])
 async def test_a_certificate_of_another_ca_is_refused(step_ca: StepCa) -> None:
     """The handshake ends it, or the CA does."""
     pair = PrivateAuthority("Another Root").issue(*NAMES)
-    refused = await _renewal(step_ca).renew(_generation(pair.key_pem, pair.chain_pem), "ecdsa-p256")
+    refused = await _renewal(step_ca).renew(pair.generation(), "ecdsa-p256")
     assert isinstance(refused, Failed)
     assert refused.code in ("renewal.forbidden", "ca.unreachable")
 
 
 async def test_an_expired_certificate_is_refused(step_ca: StepCa) -> None:
     """By the CA as well: signed by its own key, a day too old."""
-    signer = PrivateAuthority("Step Test Root")
-    signer._key = serialization.load_pem_private_key(  # type: ignore[assignment] # an EC key, as it was written
-        (step_ca.root.parent / "ca.key").read_bytes(), password=None
-    )
+    key = serialization.load_pem_private_key((step_ca.root.parent / "ca.key").read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    signer = PrivateAuthority("Step Test Root", key)
     pair = signer.issue(*NAMES, not_before=datetime.now(UTC) - timedelta(days=2), lifetime=timedelta(days=1))
-    assert isinstance(await _renewal(step_ca).renew(_generation(pair.key_pem, pair.chain_pem), "ecdsa-p256"), Failed)
+    assert isinstance(await _renewal(step_ca).renew(pair.generation(), "ecdsa-p256"), Failed)
 
 
 async def test_nobody_there_is_said_as_such(step_ca: StepCa) -> None:
     """Nothing was refused."""
     nowhere = MtlsRenewal(f"https://localhost:{free_port()}/acme/acme/directory", step_ca.root, (), SystemClock())
     pair = PrivateAuthority().issue(*NAMES)
-    failed = await nowhere.renew(_generation(pair.key_pem, pair.chain_pem), "ecdsa-p256")
+    failed = await nowhere.renew(pair.generation(), "ecdsa-p256")
     assert isinstance(failed, Failed)
     assert failed.code == "ca.unreachable"

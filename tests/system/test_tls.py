@@ -25,9 +25,7 @@ def private() -> Authority:
 @pytest.fixture
 def root(private: Authority, tmp_path: Path) -> Path:
     """Its file."""
-    path = tmp_path / "root.crt"
-    path.write_bytes(private.root_pem)
-    return path
+    return private.write_root(tmp_path / "root.crt")
 
 
 async def _look(pair: Pair, name: str, root: Path) -> Handshake:

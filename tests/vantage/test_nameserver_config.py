@@ -7,9 +7,9 @@ import pytest
 from certagent.domain.diagnosis.name_resolution import private_addresses_are_filtered, zone_is_overridden
 from certagent.system.procfs import Process, ProcFs
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
-from tests.domain.scene import NOW
+from tests.evidence import NOW
 
-NAME, ZONE = "app.lan.test", ("lan.test",)
+NAME, ZONE = "app.internal.thinkheads.ai", ("internal.thinkheads.ai",)
 
 
 class _Running(ProcFs):
@@ -28,7 +28,9 @@ def root(tmp_path: Path) -> Path:
     """dnsmasq.conf, a folder of more, and hosts files."""
     (tmp_path / "etc/dnsmasq.d").mkdir(parents=True)
     (tmp_path / "etc/dnsmasq.conf").write_text("# comment\nno-resolv\nconf-dir=/etc/dnsmasq.d/,*.conf\n")
-    (tmp_path / "etc/dnsmasq.d/zone.conf").write_text(f"address=/lan.test/10.0.0.9\naddress=/{NAME}/10.0.0.12\n")
+    (tmp_path / "etc/dnsmasq.d/zone.conf").write_text(
+        f"address=/internal.thinkheads.ai/10.0.0.9\naddress=/{NAME}/10.0.0.12\n"
+    )
     (tmp_path / "etc/dnsmasq.d/zone.conf.bak").write_text("stop-dns-rebind\n")
     (tmp_path / "etc/hosts").write_text(f"127.0.0.1 localhost\n10.0.0.153 {NAME} # old\n10.0.0.1 other.test\n")
     return tmp_path
@@ -80,13 +82,13 @@ def test_further_hosts_files_count_as_well(root: Path) -> None:
 def test_the_filter_is_named_by_its_line(root: Path) -> None:
     """Only a file that it reads counts; what is exempt is told."""
     assert private_addresses_are_filtered(_look(root).configuration, "lxc101") is None
-    more = "stop-dns-rebind\nrebind-domain-ok=/lan.test/\nserver=/far.test/10.9.9.9\nlocal=/here.test/\n"
+    more = "stop-dns-rebind\nrebind-domain-ok=/internal.thinkheads.ai/\nserver=/far.test/10.9.9.9\nlocal=/here.test/\n"
     (root / "etc/dnsmasq.d/filter.conf").write_text(more)
     finding = private_addresses_are_filtered(_look(root).configuration, "lxc101")
     assert finding is not None
     assert finding.culprit is not None
     assert (finding.culprit.file, finding.culprit.line) == ("/etc/dnsmasq.d/filter.conf", 1)
-    assert finding.detail == {"exempt": ("lan.test", "here.test"), "forwarded": ("far.test",)}
+    assert finding.detail == {"exempt": ("internal.thinkheads.ai", "here.test"), "forwarded": ("far.test",)}
 
 
 def test_another_port_is_another_purpose_and_a_restart_is_no_absence(root: Path) -> None:

@@ -9,15 +9,14 @@ from certagent.config import load_policy
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.diagnosis.order_result import renewal_is_impossible
 from certagent.domain.policy import Policy
+from tests.certificates import make_facts
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 POLICY = load_policy(None)
 
 
 def _facts(lifetime: timedelta) -> CertificateFacts:
-    return CertificateFacts(
-        fingerprint="f", serial="1", identifiers=("a",), not_before=NOW, not_after=NOW + lifetime, issuer="CN=ca"
-    )
+    return make_facts("a", not_before=NOW, lifetime=lifetime)
 
 
 def _impossible(lifetime: timedelta, policy: Policy = POLICY) -> list[str]:

@@ -13,7 +13,7 @@ from certagent.issuance.directory import check_directory
 from certagent.issuance.failures import lost
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
-from tests.domain.scene import scene
+from tests.evidence import make_evidence
 from tests.tls_servers import context_of
 
 ANSWERS = {
@@ -45,7 +45,7 @@ async def test_a_clock_is_read_off_the_answer(tmp_path: Path) -> None:
 async def _concluded(code: str, answer: bytes, folder: Path) -> dict[str, Finding]:
     private, now = PrivateAuthority(), SystemClock().now()
     pinned = PrivateAuthority() if code == "ca.untrusted" else private
-    (folder / "root.crt").write_bytes(pinned.root_pem)
+    pinned.write_root(folder / "root.crt")
     issued_at = now - timedelta(days=9) if code == "ca.leaf_expired" else now - timedelta(minutes=1)
     context = context_of(private.issue("localhost", "127.0.0.1", not_before=issued_at))
 
@@ -58,7 +58,7 @@ async def _concluded(code: str, answer: bytes, folder: Path) -> dict[str, Findin
     async with await asyncio.start_server(say, "127.0.0.1", 0, ssl=context) as server:
         port = server.sockets[0].getsockname()[1]
         checks = await check_directory(f"https://127.0.0.1:{port}/directory", folder / "root.crt", ())
-    return {finding.code: finding for finding in conclude(scene(directory=tuple(checks)))}
+    return {finding.code: finding for finding in conclude(make_evidence(directory=tuple(checks)))}
 
 
 def test_an_order_that_ends_without_a_reason() -> None:

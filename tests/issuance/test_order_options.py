@@ -1,15 +1,13 @@
 """What an order may ask for beside its names: lifetime, profile, predecessor, key; and what binds an account."""
 
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 
 from certagent.domain.certificates import CertificateFacts, read_facts, renewal_identifier
-from certagent.domain.deployments import Generation
 from certagent.domain.orders import Binding, Failed, Issued, OrderOptions, OrderOutcome
 from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.keys import is_of_type, make_key
@@ -19,6 +17,7 @@ from certagent.issuance.renewal_info import RenewalInfoClient
 from certagent.issuance.responses import ProblemError
 from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
+from tests.certificates import make_generation, self_signed
 from tests.issuance.conftest import MemoryAccounts, MemoryOrders, Pebble, StepCa
 
 pytestmark = pytest.mark.slow
@@ -96,7 +95,7 @@ async def test_what_is_revoked_cannot_be_renewed(
     assert isinstance(issued, Issued)
     for _ in range(2):
         await authority.revoke(issued.key_pem, issued.chain_pem, 1)
-    current = Generation(number=1, key_pem=issued.key_pem, chain_pem=issued.chain_pem, facts=_facts(issued))
+    current = make_generation(issued.key_pem, issued.chain_pem)
     renewed = await MtlsRenewal(step_ca.directory, step_ca.root, (), SystemClock()).renew(current, key_type)
     assert isinstance(renewed, Failed)
     assert renewed.code == "renewal.forbidden"
@@ -108,12 +107,12 @@ async def test_what_mtls_renewed_can_be_revoked(
     """No order led to it, so the CA refuses that over ACME; the certificate speaks for itself."""
     issued = await _obtain(authority, listener)
     assert isinstance(issued, Issued)
-    current = Generation(number=1, key_pem=issued.key_pem, chain_pem=issued.chain_pem, facts=_facts(issued))
+    current = make_generation(issued.key_pem, issued.chain_pem)
     renewed = await MtlsRenewal(step_ca.directory, step_ca.root, (), SystemClock()).renew(current, "ecdsa-p256")
     assert isinstance(renewed, Issued)
     with pytest.raises(ProblemError):
         await authority.revoke(renewed.key_pem, renewed.chain_pem, 0)
-    after = Generation(number=2, key_pem=renewed.key_pem, chain_pem=renewed.chain_pem, facts=_facts(renewed))
+    after = make_generation(renewed.key_pem, renewed.chain_pem, 2)
     by_mtls = MtlsRenewal(step_ca.directory, step_ca.root, (), SystemClock())
     assert await by_mtls.revoke(after, 4) is None
     assert isinstance(await by_mtls.renew(after, "ecdsa-p256"), Failed)
@@ -249,23 +248,5 @@ async def test_an_account_is_bound_to_another_one(
 def test_the_identifier_of_a_certificate_is_the_rfcs() -> None:
     """The example of RFC 9773 section 4.1: serial 0x87654321, with its leading zero."""
     key_identifier = bytes.fromhex("69885b6b87464041e1b37b847ba0ae2cde01c8d4")
-    assert renewal_identifier(_certificate(key_identifier, 0x87654321)) == "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"
-
-
-def _certificate(key_identifier: bytes, serial: int) -> x509.Certificate:
-    key = serialization.load_pem_private_key(make_key("ecdsa-p256"), password=None)
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(
-        issuer_name=x509.Name([]),
-        subject_name=x509.Name([]),
-        public_key=key.public_key(),  # type: ignore[arg-type] # an EC key
-        serial_number=serial,
-        not_valid_before=now,
-        not_valid_after=now + timedelta(days=1),
-    )
-    identifier = x509.AuthorityKeyIdentifier(key_identifier, None, None)
-    signed: x509.Certificate = builder.add_extension(identifier, critical=False).sign(
-        key,  # type: ignore[arg-type] # likewise
-        hashes.SHA256(),
-    )
-    return signed
+    pair = self_signed((x509.AuthorityKeyIdentifier(key_identifier, None, None), False), serial=0x87654321)
+    assert renewal_identifier(pair.certificate) == "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"

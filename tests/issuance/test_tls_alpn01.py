@@ -10,8 +10,6 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from certagent.agent.preflight import planted
 from certagent.domain.alpn_certificate import ACME_IDENTIFIER, OBSOLETE_IDENTIFIER
@@ -25,6 +23,7 @@ from certagent.system.clock import SystemClock
 from certagent.system.tls import serving
 from certagent.vantage.dialer import Dialer
 from certagent.vantage.tls_alpn01_probe import TlsAlpn01Probe
+from tests.certificates import Extension, dns_names, self_signed
 from tests.clock import FakeClock
 from tests.issuance.conftest import MemoryOrders, StepCa, free_port
 
@@ -46,26 +45,16 @@ async def _rehearse(port: int, request: RehearsalRequest = REQUEST, *addresses: 
     return (await TlsAlpn01Probe(dialer).attempts(request, lookup, port))[-1]
 
 
-def _pair(*names: str, extension: tuple[x509.ObjectIdentifier, bytes, bool] | None = None) -> tuple[bytes, bytes]:
-    """(certificate, key), self-signed, PEM, with an extension (OID, DER, critical)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(x509.Name([]))
-    builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
-    now = SystemClock().now()
-    builder = builder.not_valid_before(now).not_valid_after(now.replace(year=now.year + 1))
-    san = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
-    builder = builder.add_extension(san, critical=True)
-    if extension is not None:
-        builder = builder.add_extension(x509.UnrecognizedExtension(extension[0], extension[1]), critical=extension[2])
-    plain = serialization.NoEncryption()
-    key_pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), key_pem
+def _pair(*names: str, extension: Extension | None = None) -> tuple[bytes, bytes]:
+    """(certificate, key), self-signed, PEM."""
+    pair = self_signed((dns_names(*names), True), *((extension,) if extension is not None else ()))
+    return pair.chain_pem, pair.key_pem
 
 
 def _serving(*names: str, prefix: bytes = b"\x04\x20", oid: x509.ObjectIdentifier | None = ACME_IDENTIFIER,
              critical: bool = True, protocol: str = ACME_TLS) -> MakeContext:  # fmt: skip
     def make(digest: bytes) -> ssl.SSLContext:
-        extension = (oid, prefix + digest, critical) if oid is not None else None
+        extension = (x509.UnrecognizedExtension(oid, prefix + digest), critical) if oid is not None else None
         return serving(*_pair(*names, extension=extension), protocol)
 
     return make

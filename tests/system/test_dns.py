@@ -19,9 +19,9 @@ from certagent.domain.resolution.file_formats import Nameserver, ResolvConf
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.system.dns import ask
 from certagent.vantage.ca_resolver import ResolverSession
-from tests.domain.scene import scene
+from tests.evidence import make_evidence
 
-NAME = "app.lan.test."
+NAME = "app.internal.thinkheads.ai."
 BOUND = timedelta(seconds=0.4)
 
 Answerer = Callable[[dns.message.Message], list[bytes]]
@@ -210,4 +210,4 @@ async def test_a_nameservers_answer_becomes_a_finding(rcode: int, code: str) -> 
         only = Nameserver(2, "nameserver 127.0.0.1", f"127.0.0.1:{port}")
         async with ResolverSession(ResolverFiles(resolv_conf=ResolvConf(nameservers=(only,)))) as session:
             resolution = await session.resolve(NAME)
-    assert [finding.code for finding in conclude(scene(resolution))] == [code]
+    assert [finding.code for finding in conclude(make_evidence(resolution))] == [code]

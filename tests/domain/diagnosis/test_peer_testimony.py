@@ -6,7 +6,7 @@ from certagent.domain.diagnosis import conclude
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
 from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
-from tests.collector.cast import TRAEFIK, rehearsal
+from tests.evidence import TRAEFIK, rehearse_traefik
 
 RECORD = Culprit(node="lxc101", file="/etc/hosts", line=9, text=f"10.0.0.153 {TRAEFIK}", address="10.0.0.153")
 
@@ -26,7 +26,7 @@ def _told(culprit: Culprit = RECORD) -> Finding:
 
 def _evidence(outcome: RehearsalOutcome, *testimony: Finding) -> Evidence:
     """DNS leads the CA to the gateway; only somebody beside the nameserver can know why."""
-    seen = rehearsal(outcome)
+    seen = rehearse_traefik(outcome)
     assert seen.resolution is not None
     wrong = msgspec.structs.replace(seen.resolution.addresses[0], address="10.0.0.153")
     hop = msgspec.structs.replace(seen.attempts[0].hops[0], address="10.0.0.153")

@@ -17,6 +17,7 @@ from certagent.domain.diagnosis.drift import (
     renews_too_late,
 )
 from certagent.domain.findings import Culprit
+from tests.certificates import make_facts
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NAME = "nginx.internal"
@@ -27,14 +28,7 @@ FILE = "/etc/nginx/ssl/gateway.crt"
 def _facts(
     fingerprint: str = "ours", since: datetime = NOW - HOUR, lifetime: timedelta = 24 * HOUR
 ) -> CertificateFacts:
-    return CertificateFacts(
-        fingerprint=fingerprint,
-        serial="1",
-        identifiers=(NAME,),
-        not_before=since,
-        not_after=since + lifetime,
-        issuer="CN=ca",
-    )
+    return make_facts(NAME, not_before=since, lifetime=lifetime, fingerprint=fingerprint)
 
 
 def _live(facts: CertificateFacts | None, **more: object) -> LiveTarget:

@@ -1,0 +1,1 @@
+"""Tests of the diagnosis: observations by vantage, and the findings that are concluded."""
