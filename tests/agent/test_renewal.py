@@ -25,7 +25,7 @@ from certagent.reporting import Spool
 from certagent.state import CertificateFolder, RunRecord
 from tests.agent.context import POLICY, make_context
 from tests.certificates import Authority
-from tests.clock import FakeClock
+from tests.fakes.clock import FakeClock
 
 NAME = "traefik.internal"
 CERTIFICATE = CertificateSection(
