@@ -13,7 +13,7 @@ from certagent.proof import MOST_AT_ONCE, Prover
 from certagent.system.clock import SystemClock
 from certagent.system.tls import Handshake, probe
 from tests.certificates import Authority, Pair
-from tests.tls_servers import TlsServer, tls_server
+from tests.fakes.tls_servers import TlsServer, tls_server
 
 NAMES = ("nginx.internal", "portainer.phoenix")
 SOON = timedelta(seconds=10)

@@ -20,7 +20,7 @@ from certagent.system.clock import SystemClock
 from certagent.system.files import FileContent, write_file
 from certagent.system.pinned_http import PinnedClient
 from tests.certificates import Authority
-from tests.clock import Nobody
+from tests.fakes.contact import NoContactLog
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -93,7 +93,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 async def _deliver(spool: Spool, port: int, root: Path, until: Callable[[], bool]) -> None:
     async with PinnedClient(f"https://localhost:{port}", root, (), {}) as client, asyncio.TaskGroup() as group:
-        uplink = group.create_task(Uplink(spool, client, SystemClock(), Nobody()).run())
+        uplink = group.create_task(Uplink(spool, client, SystemClock(), NoContactLog()).run())
         await _until(until)
         uplink.cancel()
 
@@ -149,7 +149,7 @@ async def test_configured_addresses_take_over_when_the_name_leads_nowhere(
     spool.append(_report("r1"))
     url = f"https://collector.invalid:{port}"
     async with PinnedClient(url, tmp_path / "root.crt", ("127.0.0.1",), {}) as client, asyncio.TaskGroup() as group:
-        uplink = group.create_task(Uplink(spool, client, SystemClock(), Nobody()).run())
+        uplink = group.create_task(Uplink(spool, client, SystemClock(), NoContactLog()).run())
         await _until(lambda: not spool.waiting())
         uplink.cancel()
     assert collector.received == ["r1"]

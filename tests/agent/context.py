@@ -16,7 +16,7 @@ from certagent.config import (
 from certagent.domain.ports import Clock
 from certagent.reporting import Spool
 from certagent.state import State
-from tests.clock import FakeClock
+from tests.fakes.clock import FakeClock
 
 POLICY = load_policy(None)
 

@@ -9,7 +9,7 @@ import pytest
 from certagent.system.webhook import sign
 from tests.agent.process import Agent, running_agent
 from tests.collector.process import eventually, running
-from tests.collector.test_notifiers import Sink
+from tests.fakes.receivers import Sink
 
 pytestmark = pytest.mark.slow
 

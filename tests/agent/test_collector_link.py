@@ -16,7 +16,7 @@ from certagent.domain.link_messages import Refused, decode_ask
 from certagent.reporting import Spool
 from certagent.system.clock import SystemClock
 from tests.agent.context import make_context
-from tests.clock import Nobody
+from tests.fakes.contact import NoContactLog
 
 NONSENSE = ["{", "[]", "7", "null", "[" * 100_000, '{"ask":' + "[" * 50_000, '{"ask":"renew","id":"x"}',
             '{"ask":"judge_again","id":"\ud800"}'.encode("utf-8", "surrogatepass"), '{"ask":"plant","id":7}',
@@ -86,7 +86,7 @@ async def asked(
             make_context(folder, clock=SystemClock(), spool=reported),
             client,  # type: ignore[arg-type]  # the pinned client's one method that a link needs
             _Lifecycle(),
-            Nobody(),
+            NoContactLog(),
             authority=None,
         )
         running = asyncio.create_task(link.run())

@@ -21,7 +21,7 @@ from certagent.state import LastRun, RunRecord, State
 from certagent.vantage.configured_certificates import ConfiguredCertificates
 from tests.agent.context import make_context
 from tests.certificates import Authority
-from tests.clock import FakeClock
+from tests.fakes.clock import FakeClock
 
 NAME = "traefik.internal"
 LATE = CertResolver(

@@ -20,15 +20,7 @@ from certagent.domain.policy import Judgement
 from certagent.domain.reports import FileChange, Outcome, Trigger
 from tests.agent.context import POLICY, make_context
 from tests.certificates import Authority
-from tests.clock import FakeClock
-
-
-class _Clock(FakeClock):
-    """Nobody wakes by it."""
-
-    async def sleep(self, seconds: float) -> None:
-        """For ever."""
-        await asyncio.Event().wait()
+from tests.fakes.clock import SleepingClock
 
 
 class _Renewal(RenewalRunner):
@@ -110,7 +102,7 @@ class _Node:
     """A lifecycle, and what is around it."""
 
     def __init__(self, folder: Path, *names: str) -> None:
-        self.clock = _Clock()
+        self.clock = SleepingClock()
         pair = Authority().issue(*names, not_before=self.clock.now())
         self.schedule = Schedule("x", POLICY.renewal)
         self.renewal = _Renewal(pair.generation())

@@ -16,7 +16,7 @@ from certagent.agent.renewal import RenewalRunner
 from certagent.agent.schedule import Need
 from certagent.config import CertificateSection, ListenerSolver
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation
-from certagent.domain.findings import Finding, Severity, Vantage, Verdict
+from certagent.domain.findings import Vantage, Verdict
 from certagent.domain.orders import Failed, Issued, OrderOutcome, PendingOrder, Problem, Resource
 from certagent.domain.policy import Judgement
 from certagent.domain.rehearsals import Connection, Rehearsal, RehearsalOutcome
@@ -25,7 +25,8 @@ from certagent.reporting import Spool
 from certagent.state import CertificateFolder, RunRecord
 from tests.agent.context import POLICY, make_context
 from tests.certificates import Authority
-from tests.clock import FakeClock
+from tests.evidence import make_finding, make_rehearsal
+from tests.fakes.clock import FakeClock
 
 NAME = "traefik.internal"
 CERTIFICATE = CertificateSection(
@@ -136,14 +137,12 @@ def house(tmp_path: Path) -> _House:
 
 
 def _rehearsal(clock: FakeClock, outcome: RehearsalOutcome, **more: object) -> Rehearsal:
-    return Rehearsal(identifier=NAME, outcome=outcome, at=clock.now(), node="lxc103", **more)  # type: ignore[arg-type]
+    seen = make_rehearsal(None, identifier=NAME, outcome=outcome, at=clock.now(), owners={})
+    return msgspec.structs.replace(seen, **more)
 
 
 def _judgement(verdict: Verdict, rehearsal: Rehearsal, *codes: str) -> Judgement:
-    findings = tuple(
-        Finding(code=code, severity=Severity.FATAL, vantage=Vantage.CLIENT, reporter="lxc102", explanation=code)
-        for code in codes
-    )
+    findings = tuple(make_finding(code, code, vantage=Vantage.CLIENT, reporter="lxc102") for code in codes)
     return Judgement(identifier=NAME, verdict=verdict, rehearsal=rehearsal, findings=findings)
 
 

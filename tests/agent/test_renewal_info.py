@@ -16,7 +16,7 @@ from certagent.domain.deployments import Generation
 from certagent.issuance.renewal_info import RenewalInfo, RenewalInfoClient
 from tests.agent.context import POLICY, make_context
 from tests.certificates import Authority
-from tests.clock import FakeClock
+from tests.fakes.clock import FakeClock
 
 
 class _EnoughError(Exception):

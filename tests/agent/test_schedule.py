@@ -8,9 +8,10 @@ import pytest
 from certagent.agent.schedule import OUTAGE_RETRY_EVERY, CaOutage, Need, RecheckSchedule, Schedule
 from certagent.config import load_policy
 from certagent.domain.certificates import CertificateFacts, Window
-from certagent.domain.findings import Finding, Severity, Vantage, Verdict
+from certagent.domain.findings import Severity, Vantage, Verdict
 from certagent.domain.policy import Judgement
 from tests.certificates import make_facts
+from tests.evidence import make_finding
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 POLICY = load_policy(None)
@@ -215,9 +216,7 @@ def test_an_order_that_keeps_failing_on_a_good_path_backs_off() -> None:
 
 
 def _judgement(verdict: Verdict, *codes: str, severity: Severity = Severity.ERROR) -> Judgement:
-    findings = tuple(
-        Finding(code=one, severity=severity, vantage=Vantage.CLIENT, reporter="x", explanation=one) for one in codes
-    )
+    findings = tuple(make_finding(one, severity=severity, vantage=Vantage.CLIENT) for one in codes)
     return Judgement(identifier="a", verdict=verdict, rehearsal=None, findings=findings)
 
 

@@ -16,9 +16,9 @@ from tests.bench.rows import Row, against, of
 from tests.collector.cast import Agent, certificate
 from tests.collector.crowd import ZONE
 from tests.collector.process import Collector, eventually, running
-from tests.collector.test_alert_delivery import Receiver
 from tests.collector.test_five_thousand import admit, connections, crowd_of, resident_mib
 from tests.evidence import refused, shadow
+from tests.fakes.receivers import Receiver
 
 MANY = 5_000
 RUNS = 3

@@ -25,8 +25,8 @@ from certagent.system.pinned_http import PinnedClient
 from tests.certificates import Authority
 from tests.collector.cast import Agent, now
 from tests.collector.process import Collector, eventually, running
-from tests.collector.test_alert_delivery import Receiver
 from tests.evidence import TRAEFIK, shadow
+from tests.fakes.receivers import Receiver
 
 CERTIFICATE = "web.lxc102.test"
 

@@ -1,74 +1,22 @@
 """Alerts to a real HTTP receiver: readable for ntfy, at least once, in order, also after kill -9."""
 
-import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from email.header import decode_header, make_header
 from pathlib import Path
 
 import msgspec
 import pytest
-from aiohttp import web
 
 from certagent.collector.notifiers.alert_text import compose_message
 from certagent.domain.incidents import Fleet, Sighting, TransitionKind, Victim, group_findings, transition_incident
 from certagent.system.webhook import as_header
 from tests.collector.cast import HOSTS, now
-from tests.collector.process import Collector, eventually, free_port, running
+from tests.collector.process import Collector, eventually, running
 from tests.evidence import LINE, TRAEFIK, shadow
+from tests.fakes.receivers import Receiver
 
 pytestmark = pytest.mark.slow
-
-
-@dataclass
-class Receiver:
-    """What ntfy would be: keeps what it took over. `answers` are given in turn, then 200; None hangs."""
-
-    port: int = field(default_factory=free_port)
-    answers: list[int | None] = field(default_factory=list)
-    asked: int = 0
-    taken: list[tuple[dict[str, str], str]] = field(default_factory=list)
-
-    async def receive(self, request: web.Request) -> web.Response:
-        """One message."""
-        body = await request.text()
-        self.asked += 1
-        status = self.answers.pop(0) if self.answers else 200
-        if status is None:
-            await asyncio.Event().wait()
-        if status == 200:
-            self.taken.append((dict(request.headers), body))
-        return web.Response(status=status or 200)
-
-    @property
-    def url(self) -> str:
-        """Where to post."""
-        return f"http://127.0.0.1:{self.port}/alerts"
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator["Receiver"]:
-        """Up within the block."""
-        application = web.Application()
-        application.router.add_post("/alerts", self.receive)
-        runner = web.AppRunner(application, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port).start()
-        try:
-            yield self
-        finally:
-            await runner.cleanup()
-
-    async def has(self, count: int) -> list[tuple[dict[str, str], str]]:
-        """So many messages, at last."""
-
-        async def enough() -> bool:
-            return len(self.taken) >= count
-
-        await eventually(enough)
-        return self.taken
 
 
 async def fail(collector: Collector) -> None:

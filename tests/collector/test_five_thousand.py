@@ -18,8 +18,8 @@ from certagent.collector.sql.schema import tokens
 from tests.collector.cast import now
 from tests.collector.crowd import ZONE
 from tests.collector.process import Collector, eventually, running
-from tests.collector.test_alert_delivery import Receiver
 from tests.evidence import shadow
+from tests.fakes.receivers import Receiver
 
 MANY = 5_000
 PROCESSES = 8

@@ -11,7 +11,7 @@ from certagent.collector.sql.incident_writer import conclude_incidents
 from certagent.collector.sql.statements import Transaction
 from certagent.collector.store import open_store
 from certagent.domain.alerting import Alerting
-from tests.clock import FakeClock
+from tests.fakes.clock import FakeClock
 
 CONCLUDING = timedelta(milliseconds=50)
 REST = 3 * CONCLUDING.total_seconds()

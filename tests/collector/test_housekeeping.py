@@ -24,11 +24,11 @@ from certagent.domain.findings import Culprit, Finding, Severity
 from certagent.domain.incidents import IncidentState
 from certagent.domain.policy import AlertRule, Duration, Policy
 from certagent.domain.reports import FileChange, RunKind
-from tests.clock import FakeClock
 from tests.collector.cast import HOSTS, Agent, Cast, now
 from tests.collector.process import eventually
 from tests.collector.test_store import introduce, states, take
 from tests.evidence import LINE, TRAEFIK, refused, shadow
+from tests.fakes.clock import FakeClock
 
 POLICY = load_policy(None)
 HOUR = timedelta(hours=1)

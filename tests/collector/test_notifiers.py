@@ -7,22 +7,19 @@ import json
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from aiohttp import web
 
 from certagent.collector.notifiers import NOTIFIERS
 from certagent.config import ChannelSection
 from tests.collector.alertmanager import running_alertmanager
 from tests.collector.postgresql import Server
 from tests.collector.process import Collector, eventually, free_port, running
-from tests.collector.test_alert_delivery import Receiver, fail
+from tests.collector.test_alert_delivery import fail
 from tests.evidence import shadow
+from tests.fakes.receivers import Receiver, Sink
 
 QUICK = '[collector]\nlook_every = "100ms"\nheartbeat_every = "150ms"\n'
 
@@ -46,42 +43,6 @@ async def certagent(*arguments: str) -> tuple[int, str]:
     )
     output, _ = await process.communicate()
     return process.returncode or 0, output.decode()
-
-
-@dataclass
-class Sink:
-    """Takes any POST, keeps path, headers and body."""
-
-    port: int = field(default_factory=free_port)
-    status: int = 200
-    taken: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
-
-    async def receive(self, request: web.Request) -> web.Response:
-        """One of them."""
-        self.taken.append((request.path, dict(request.headers), await request.read()))
-        return web.Response(status=self.status)
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator["Sink"]:
-        """Up within the block."""
-        application = web.Application()
-        application.router.add_route("*", "/{path:.*}", self.receive)
-        runner = web.AppRunner(application, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port).start()
-        try:
-            yield self
-        finally:
-            await runner.cleanup()
-
-    async def has(self, count: int) -> list[tuple[str, dict[str, str], bytes]]:
-        """So many, at last."""
-
-        async def enough() -> bool:
-            return len(self.taken) >= count
-
-        await eventually(enough)
-        return self.taken
 
 
 async def alerts_of(sink: Sink, status: str) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from certagent.collector.records import StoreFailed
 from certagent.collector.sql import database
 from certagent.collector.store import open_store
 from certagent.domain.alerting import Alerting
-from tests.clock import FakeClock
 from tests.collector.cast import Agent
 from tests.collector.postgresql import Server
 from tests.collector.process import Collector, eventually, running
 from tests.collector.test_store import take
+from tests.fakes.clock import FakeClock
 
 ABOUT_TEN_SECONDS = 14.0
 BUSY_SECONDS = 10.0  # a write that waits for the lock notices at the latest then

@@ -30,10 +30,10 @@ from certagent.collector.sql.page_queries import find_node
 from certagent.collector.store import Store, open_store
 from certagent.domain.alerting import Alerting
 from certagent.domain.incidents import TransitionKind
-from tests.clock import FakeClock
 from tests.collector.cast import Agent
 from tests.collector.test_store import states, take
 from tests.evidence import TRAEFIK
+from tests.fakes.clock import FakeClock
 
 DUMP = Path(__file__).parent / "data" / "store-0003.sql"
 WRITTEN_AT = datetime(2026, 11, 24, 3, 0, 15, tzinfo=UTC)

@@ -28,7 +28,7 @@ from certagent.system.clock import SystemClock
 from tests.certificates import UNREADABLE_NAMES, Authority, Pair
 from tests.deployers.dies_at import Job, deploy
 from tests.deployers.reloads import RELOADS
-from tests.tls_servers import TlsServer, tls_server
+from tests.fakes.tls_servers import TlsServer, tls_server
 
 NAME = "web.internal"
 RELOAD = ("sh", "-c", f"kill -HUP {os.getpid()}")

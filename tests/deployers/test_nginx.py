@@ -13,7 +13,7 @@ from certagent.deployers.target import Target
 from certagent.domain.diagnosis.order_result import fault_found
 from certagent.system.clock import SystemClock
 from certagent.system.processes import ReloadCoordinator
-from tests.clock import FakeClock
+from tests.fakes.clock import FakeClock
 
 SAID = """nginx: [warn] conflicting server name "a" on 0.0.0.0:80, ignored
 nginx: [emerg] cannot load certificate "/etc/nginx/ssl/gateway.crt": No such file or directory

@@ -19,8 +19,6 @@ from certagent.domain.policy import judged
 from certagent.domain.rehearsals import (
     ACME_TLS,
     AlpnAnswer,
-    Attempt,
-    Hop,
     Rehearsal,
     RehearsalOutcome,
 )
@@ -29,44 +27,41 @@ from tests.evidence import (
     CONFIGURED,
     DNS,
     GOOD,
+    GOOD_HANDSHAKE,
     NAME,
     NODE,
     NOW,
+    OTHER,
     OWN,
     OWNERS,
     V6,
+    attempts_of,
     by_dns,
     make_evidence,
+    make_handshake,
+    make_hop,
+    make_rehearsal,
     make_resolution,
+    unavailable,
 )
 
 TYPES = ("http-01", "tls-alpn-01", "dns-01")
 POLICY = load_policy(None)
-ITS_OWN = AlpnAnswer(protocol=ACME_TLS, is_alone=True, extension="ours")
 SOMEBODYS = AlpnAnswer(protocol=ACME_TLS, is_alone=True, extension="other")
 RECORD = f"_acme-challenge.{NAME}."
 FOUND = TxtLookup(name=RECORD, answers=(TxtAnswer(nameserver=DNS, name=RECORD, status="ok", records=1, matched=True),))
 
 
-def tls_hop(address: str = OWN, **seen: object) -> Hop:
-    """A handshake of the CA's."""
-    hop = Hop(url=f"acme-tls://{NAME}:443", name=NAME, address=address, port=443)
-    return msgspec.structs.replace(hop, **seen)
-
-
 def passed(challenge: str, **changes: object) -> Rehearsal:
     """What the agent beside the CA sees of a good path."""
-    seen = Rehearsal(
-        identifier=NAME, challenge=challenge, outcome=RehearsalOutcome.PASSED, at=NOW, node="lxc103", owners=OWNERS
-    )
     hop = {
-        "http-01": Hop(url=f"http://{NAME}/", name=NAME, address=OWN, status=200),
-        "tls-alpn-01": tls_hop(alpn=ITS_OWN, certificate_names=(NAME,)),
+        "http-01": make_hop(OWN, 200),
+        "tls-alpn-01": make_handshake(alpn=GOOD_HANDSHAKE, certificate_names=(NAME,)),
     }.get(challenge)
     if hop is None:
-        seen = msgspec.structs.replace(seen, txt=FOUND)
+        seen = make_rehearsal(None, passed=True, challenge=challenge, txt=FOUND)
     else:
-        seen = msgspec.structs.replace(seen, resolution=GOOD, attempts=(Attempt(hops=(hop,), matched=True),))
+        seen = make_rehearsal(GOOD, hop, passed=True, challenge=challenge)
     return msgspec.structs.replace(seen, **changes)
 
 
@@ -128,8 +123,8 @@ def test_a_flag_of_the_ca_is_told_for_the_challenge_that_it_moves(challenge: str
 def test_where_a_handshake_came_to_this_node_no_file_is_blamed_for_it() -> None:
     """tls-alpn-01: the CA was at the right box, so what it may not read does not explain the failure."""
     failed = {"outcome": RehearsalOutcome.FAILED, "unreadable": ("/etc/hosts",)}
-    here = passed("tls-alpn-01", attempts=(Attempt(hops=(tls_hop(alpn=SOMEBODYS),)),), **failed)
-    elsewhere = msgspec.structs.replace(here, attempts=(Attempt(hops=(tls_hop(CA, alpn=SOMEBODYS),)),))
+    here = passed("tls-alpn-01", attempts=attempts_of(make_handshake(alpn=SOMEBODYS)), **failed)
+    elsewhere = msgspec.structs.replace(here, attempts=attempts_of(make_handshake(CA, alpn=SOMEBODYS)))
     assert "dns.file_unreadable" not in codes(here)
     assert "dns.file_unreadable" in codes(elsewhere)
 
@@ -152,30 +147,20 @@ def test_of_a_record_no_hosts_file_says_anything(file: str, is_told: bool) -> No
 def test_a_box_that_shakes_hands_is_not_a_dead_address(seen: dict[str, object], code: str) -> None:
     """Somebody answered there, by TLS."""
     both = make_resolution(addresses=(by_dns(V6), by_dns(OWN)))
-    attempts = (Attempt(hops=(tls_hop(V6, **seen),)), Attempt(hops=(tls_hop(alpn=ITS_OWN),), matched=True))
+    attempts = (
+        *attempts_of(msgspec.structs.replace(make_handshake(V6), **seen)),
+        *attempts_of(make_handshake(alpn=GOOD_HANDSHAKE), matched=True),
+    )
     found = codes(msgspec.structs.replace(passed("tls-alpn-01"), resolution=both, attempts=attempts))
     assert [one for one in found if one.startswith("dns.aaaa_")] == [code]
 
 
 def test_a_node_that_shakes_hands_is_reached() -> None:
     """net.asymmetric of the fleet: nobody says so of a node whose tls-alpn-01 the CA has just seen."""
-    closed = Hop(url=f"http://other.{NAME}/", name=f"other.{NAME}", address=OWN, error="timeout")
-    other = Hop(
-        url="http://third.internal.thinkheads.ai/",
-        name="third.internal.thinkheads.ai",
-        address="10.0.0.153",
-        status=200,
-    )
-    http = Rehearsal(
-        identifier=f"other.{NAME}",
-        outcome=RehearsalOutcome.FAILED,
-        at=NOW,
-        node="lxc103",
-        attempts=(Attempt(hops=(closed,)),),
-    )
-    third = msgspec.structs.replace(http, identifier="third.internal.thinkheads.ai", outcome=RehearsalOutcome.PASSED)
-    third = msgspec.structs.replace(third, attempts=(Attempt(hops=(other,), matched=True),))
-    known = [KnownRehearsal(at=NOW, brokered=True, rehearsal=one) for one in (http, third)]
+    third = "third.internal.thinkheads.ai"
+    closed = make_rehearsal(None, make_hop(error="timeout"), identifier=f"other.{NAME}", owners={})
+    reached_over_http = make_rehearsal(None, make_hop(OTHER, 200), passed=True, identifier=third, owners={})
+    known = [KnownRehearsal(at=NOW, brokered=True, rehearsal=one) for one in (closed, reached_over_http)]
     snapshot = FleetSnapshot(owners=dict(OWNERS), rehearsals=tuple(known))
     assert [one.code for one in conclude_fleet(snapshot, POLICY.collector, NOW)] == ["net.asymmetric"]
     tls = KnownRehearsal(at=NOW, brokered=True, rehearsal=passed("tls-alpn-01"))
@@ -212,10 +197,7 @@ def test_a_record_that_the_ca_does_not_find_breaks_the_path_at_its_nameserver() 
 
 def unplanted(challenge: str, **seen: object) -> LocalObservation:
     """What this node sees by itself, with nothing planted."""
-    rehearsal = Rehearsal(
-        identifier=NAME, challenge=challenge, outcome=RehearsalOutcome.UNAVAILABLE, at=NOW, resolution=GOOD
-    )
-    rehearsal = msgspec.structs.replace(rehearsal, **seen)
+    rehearsal = msgspec.structs.replace(unavailable(node=None, challenge=challenge, resolution=GOOD, owners={}), **seen)
     return LocalObservation(node="lxc103", vantage=Vantage.AUTHORITY, addresses=(CA,), seen=rehearsal)
 
 
@@ -225,9 +207,9 @@ def unplanted(challenge: str, **seen: object) -> LocalObservation:
         (unplanted("dns-01"), False),
         (unplanted("dns-01", txt=TxtLookup(name=RECORD, error="nxdomain")), False),
         (unplanted("dns-01", txt=TxtLookup(name=RECORD, error="timeout")), True),
-        (unplanted("tls-alpn-01", attempts=(Attempt(hops=(tls_hop(error="no_protocol"),)),)), False),
-        (unplanted("tls-alpn-01", attempts=(Attempt(hops=(tls_hop(alpn=SOMEBODYS),)),)), False),
-        (unplanted("tls-alpn-01", attempts=(Attempt(hops=(tls_hop(error="refused"),)),)), True),
+        (unplanted("tls-alpn-01", attempts=attempts_of(make_handshake(error="no_protocol"))), False),
+        (unplanted("tls-alpn-01", attempts=attempts_of(make_handshake(alpn=SOMEBODYS))), False),
+        (unplanted("tls-alpn-01", attempts=attempts_of(make_handshake(error="refused"))), True),
     ],
 )
 def test_a_nodes_own_view_is_broken_only_where_that_challenge_could_not_get_through(

@@ -2,20 +2,18 @@
 
 import pytest
 
-from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.findings import Culprit, Vantage
 from certagent.domain.fixes import Edit, Text, as_diff, drop_names, edited, name_nameservers, refuse
 from certagent.domain.rehearsals import Origin, ResolvedAddress
 from certagent.domain.resolution.files import Manager, Surroundings, find_managers
+from tests.evidence import NAME, NGINX, make_finding
 
-NAME = "traefik.internal.thinkheads.ai"
-OTHER = "nginx.internal.thinkheads.ai"
+OTHER = NGINX
 CODE = "dns.hosts_shadow.client"
-SHADOW = Finding(
-    code="dns.hosts_shadow.authority",
+SHADOW = make_finding(
+    "dns.hosts_shadow.authority",
+    "The CA on lxc103 goes to 10.0.0.153.",
     identifier=NAME,
-    vantage=Vantage.AUTHORITY,
-    reporter="lxc103",
-    explanation="The CA on lxc103 goes to 10.0.0.153.",
     culprit=Culprit(node="lxc103", file="/etc/hosts", line=2),
 )
 
@@ -78,7 +76,7 @@ def test_a_line_is_known_by_its_text() -> None:
 
 def test_nameservers_are_appended_on_lines_of_their_own() -> None:
     """Also behind a last line without a line feed."""
-    broken = Finding(code="dns.resolv_conf_broken", vantage=Vantage.STATIC, reporter="x", explanation="none")
+    broken = make_finding("dns.resolv_conf_broken", "none", vantage=Vantage.STATIC)
     edits = list(name_nameservers(broken, ["10.0.0.153", "10.0.0.1"]))
     assert edited(b"search x", edits) == b"search x\nnameserver 10.0.0.153\nnameserver 10.0.0.1\n"
     assert edited(b"", edits[:1]) == b"nameserver 10.0.0.153\n"

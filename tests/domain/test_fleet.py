@@ -10,9 +10,9 @@ from certagent.config import load_policy
 from certagent.domain.findings import Culprit, Finding
 from certagent.domain.fleet import FleetCertificate, FleetSnapshot, LastSeen, conclude, heard_since
 from certagent.domain.incidents import KnownRehearsal, Sighting
-from certagent.domain.rehearsals import AddressOwner, Attempt, Hop, Rehearsal, RehearsalOutcome
+from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
 from tests.collector.cast import now
-from tests.evidence import refused
+from tests.evidence import make_hop, make_rehearsal, refused
 
 AT = now()
 POLICY = load_policy(None).collector
@@ -42,10 +42,8 @@ def says(code: str, number: int, culprit: Culprit, *, of: int | None = None) -> 
 def rehearsed(number: int, *, error: str | None) -> KnownRehearsal:
     """The CA went to n<number>'s address for its name."""
     outcome = RehearsalOutcome.FAILED if error else RehearsalOutcome.PASSED
-    hop = Hop(url="", name="", address=f"10.0.0.{number}", status=None if error else 200, error=error)
-    seen = Rehearsal(
-        identifier=f"n{number}.{ZONE}", outcome=outcome, at=AT, node="ca", attempts=(Attempt(hops=(hop,)),)
-    )
+    hop = make_hop(f"10.0.0.{number}", None if error else 200, error=error)
+    seen = make_rehearsal(None, hop, identifier=f"n{number}.{ZONE}", outcome=outcome, at=AT, node="ca", owners={})
     return KnownRehearsal(at=AT, brokered=True, rehearsal=seen)
 
 

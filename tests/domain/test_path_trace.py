@@ -4,8 +4,8 @@ import msgspec
 
 from certagent.domain.mermaid import to_mermaid
 from certagent.domain.path_trace import HopState, PathFacts, addresses_met, trace
-from certagent.domain.rehearsals import AddressOwner, Attempt, Hop, RehearsalOutcome, Resolution
-from tests.evidence import LINE, TRAEFIK, refused, rehearse_traefik, shadow
+from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome, Resolution
+from tests.evidence import LINE, OTHER, OWN, TRAEFIK, attempts_of, make_hop, refused, rehearse_traefik, shadow
 
 FACTS = PathFacts(
     identifier=TRAEFIK,
@@ -74,10 +74,8 @@ def test_findings_alone_give_the_same_picture_before_any_rehearsal() -> None:
 def test_a_box_that_refuses_is_the_culprit_itself() -> None:
     """No file is at fault."""
     failed = rehearse_traefik(RehearsalOutcome.FAILED)
-    hop = Hop(url="http://x/", name=TRAEFIK, address="10.0.0.12", error="refused", errno="ECONNREFUSED")
-    path = trace(
-        knowing(rehearsal=msgspec.structs.replace(failed, attempts=(Attempt(hops=(hop,)),)), findings=(refused(),))
-    )
+    hop = make_hop(OWN, error="refused", errno="ECONNREFUSED")
+    path = trace(knowing(rehearsal=msgspec.structs.replace(failed, attempts=attempts_of(hop)), findings=(refused(),)))
     server = path.actual[2]
     assert (server.state, server.culprit, server.detail) == (HopState.BROKEN, True, "port 80: connection refused")
     assert path.actual[1].state is HopState.OK
@@ -86,8 +84,8 @@ def test_a_box_that_refuses_is_the_culprit_itself() -> None:
 def test_an_answer_of_200_with_something_else_is_told_as_such() -> None:
     """The catch-all page."""
     failed = rehearse_traefik(RehearsalOutcome.FAILED)
-    hop = Hop(url="http://x/", name=TRAEFIK, address="10.0.0.12", status=200)
-    path = trace(knowing(rehearsal=msgspec.structs.replace(failed, attempts=(Attempt(hops=(hop,)),))))
+    hop = make_hop(OWN, status=200)
+    path = trace(knowing(rehearsal=msgspec.structs.replace(failed, attempts=attempts_of(hop))))
     assert path.actual[2].detail == "port 80: answers 200 with something else"
 
 
@@ -95,10 +93,10 @@ def test_redirects_are_hops_of_their_own() -> None:
     """The end serves the token."""
     passed = rehearse_traefik(RehearsalOutcome.PASSED)
     hops = (
-        Hop(url="http://x/", name=TRAEFIK, address="10.0.0.12", status=301, location="https://x/"),
-        Hop(url="https://x/", name=TRAEFIK, address="10.0.0.12", port=443, status=200),
+        make_hop(OWN, status=301, location="https://x/"),
+        make_hop(OWN, port=443, status=200),
     )
-    path = trace(knowing(rehearsal=msgspec.structs.replace(passed, attempts=(Attempt(hops=hops, matched=True),))))
+    path = trace(knowing(rehearsal=msgspec.structs.replace(passed, attempts=attempts_of(*hops, matched=True))))
     assert [hop.kind for hop in path.actual] == ["authority", "dns", "server", "server", "responder"]
     assert not path.broken
 
@@ -107,12 +105,10 @@ def test_every_box_that_a_wrong_line_leads_to_is_broken() -> None:
     """A redirect by the wrong box is no step of the right way; only the line is the culprit."""
     failed = rehearse_traefik(RehearsalOutcome.FAILED, poisoned=True)
     hops = (
-        Hop(url="http://x/", name=TRAEFIK, address="10.0.0.153", status=301, location="https://x/"),
-        Hop(url="https://x/", name=TRAEFIK, address="10.0.0.153", port=443, status=404),
+        make_hop(OTHER, status=301, location="https://x/"),
+        make_hop(OTHER, port=443, status=404),
     )
-    path = trace(
-        knowing(rehearsal=msgspec.structs.replace(failed, attempts=(Attempt(hops=hops),)), findings=(shadow(),))
-    )
+    path = trace(knowing(rehearsal=msgspec.structs.replace(failed, attempts=attempts_of(*hops)), findings=(shadow(),)))
     assert [hop.state for hop in path.actual[1:4]] == [HopState.BROKEN] * 3
     assert [hop.culprit for hop in path.actual] == [False, True, False, False, False]
 

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 
-from certagent.domain.findings import Finding, Impact, Severity, Vantage, Verdict
+from certagent.domain.findings import Impact, Severity, Verdict
 from certagent.domain.policy import Judgement, with_impact
+from tests.evidence import make_finding
 
 IMPACT = Impact(
     certificate="traefik",
@@ -13,10 +14,7 @@ IMPACT = Impact(
 
 
 def _judgement(*severities: Severity) -> Judgement:
-    findings = tuple(
-        Finding(code="net.refused", severity=one, vantage=Vantage.AUTHORITY, reporter="lxc103", explanation="No.")
-        for one in severities
-    )
+    findings = tuple(make_finding("net.refused", severity=one) for one in severities)
     return Judgement(identifier="app.lan.test", verdict=Verdict.BLOCK, rehearsal=None, findings=findings)
 
 

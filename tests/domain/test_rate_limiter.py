@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from certagent.domain.rate_limiter import RateLimiter
-from tests.clock import FakeClock
+from tests.fakes.clock import FakeClock
 
 SECOND = timedelta(seconds=1)
 

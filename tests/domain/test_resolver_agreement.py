@@ -2,24 +2,20 @@
 
 import msgspec
 
-from certagent.domain.rehearsals import DnsAnswer, LibcAnswer, Origin, Resolution, ResolvedAddress
+from certagent.domain.rehearsals import LibcAnswer, Resolution
 from certagent.domain.resolver_agreement import disagreements, stray_lines, verdicts
+from tests.evidence import by_dns, by_hosts, dns_says
 
 NAME = "traefik.internal.thinkheads.ai"
 GATEWAY, TRAEFIK, DNS, PUBLIC = "10.0.0.153", "10.0.0.12", "10.0.0.53", "1.1.1.1"
 
 
-def _dns(server: str, record: str, *addresses: str, status: str = "ok") -> DnsAnswer:
-    return DnsAnswer(nameserver=server, name=NAME + ".", record=record, status=status, addresses=addresses)
-
-
-def _line(address: str, number: int = 7) -> ResolvedAddress:
-    origin = Origin(source="hosts", file="/etc/hosts", line=number, text=f"{address} {NAME}")
-    return ResolvedAddress(address=address, origin=origin)
-
-
-FROM_DNS = ResolvedAddress(address=TRAEFIK, origin=Origin(source="dns", nameserver=DNS))
-GOOD = Resolution(name=NAME, addresses=(FROM_DNS,), dns=(_dns(DNS, "A", TRAEFIK), _dns(DNS, "AAAA", status="nxdomain")))
+FROM_DNS = by_dns(TRAEFIK, None, server=DNS)
+GOOD = Resolution(
+    name=NAME,
+    addresses=(FROM_DNS,),
+    dns=(dns_says(TRAEFIK, server=DNS, record="A"), dns_says(server=DNS, record="AAAA", status="nxdomain")),
+)
 LIBC = LibcAnswer(NAME, (TRAEFIK,))
 
 
@@ -31,36 +27,44 @@ def test_an_aaaa_that_does_not_exist_is_no_disagreement() -> None:
 
 def test_a_hosts_line_against_dns_is_named_with_both_sides() -> None:
     """Whether it decides or not; then libc and Go may differ, too."""
-    shadowed = msgspec.structs.replace(GOOD, hosts=(_line(GATEWAY),), addresses=(_line(GATEWAY),))
+    shadowed = msgspec.structs.replace(GOOD, hosts=(by_hosts(GATEWAY, 7),), addresses=(by_hosts(GATEWAY, 7),))
     (one,) = disagreements(shadowed, LibcAnswer(NAME, (GATEWAY,)), ())
     assert one.between == ("hosts", "dns")
     assert one.explanation == f"line 7 of /etc/hosts says {GATEWAY}, DNS says {TRAEFIK}"
-    overruled = msgspec.structs.replace(GOOD, hosts=(_line(GATEWAY),), order=("dns", "files"))
+    overruled = msgspec.structs.replace(GOOD, hosts=(by_hosts(GATEWAY, 7),), order=("dns", "files"))
     (one,) = disagreements(overruled, LIBC, ())
     assert one.explanation.endswith("the line does not decide here")
 
 
 def test_a_hosts_line_that_agrees_is_silent() -> None:
     """And so is one where DNS says nothing to compare with."""
-    agreeing = msgspec.structs.replace(GOOD, hosts=(_line(TRAEFIK),), addresses=(_line(TRAEFIK),))
+    agreeing = msgspec.structs.replace(GOOD, hosts=(by_hosts(TRAEFIK, 7),), addresses=(by_hosts(TRAEFIK, 7),))
     assert disagreements(agreeing, LIBC, ()) == ()
     alone = Resolution(
-        name=NAME, hosts=(_line(GATEWAY),), addresses=(_line(GATEWAY),), dns=(_dns(DNS, "A", status="nxdomain"),)
+        name=NAME,
+        hosts=(by_hosts(GATEWAY, 7),),
+        addresses=(by_hosts(GATEWAY, 7),),
+        dns=(dns_says(server=DNS, record="A", status="nxdomain"),),
     )
     assert disagreements(alone, LibcAnswer(NAME, (GATEWAY,)), ()) == ()
 
 
 def test_ones_own_name_may_be_on_loopback_and_nobody_elses() -> None:
     """`127.0.0.1 ca...` on the CA's node is as it should be."""
-    own = msgspec.structs.replace(GOOD, hosts=(_line("127.0.0.1"),), addresses=(_line("127.0.0.1"),))
+    own = msgspec.structs.replace(GOOD, hosts=(by_hosts("127.0.0.1", 7),), addresses=(by_hosts("127.0.0.1", 7),))
     assert disagreements(own, LibcAnswer(NAME, ("127.0.0.1",)), (TRAEFIK,)) == ()
-    assert stray_lines(own, ("10.0.0.99",)) == (_line("127.0.0.1"),)
+    assert stray_lines(own, ("10.0.0.99",)) == (by_hosts("127.0.0.1", 7),)
 
 
 def test_each_nameserver_that_says_otherwise_is_named() -> None:
     """A public one that knows nothing of the zone, and one that keeps silent."""
     split = msgspec.structs.replace(
-        GOOD, dns=(*GOOD.dns, _dns(PUBLIC, "A", status="nxdomain"), _dns("10.0.0.9", "A", status="timeout"))
+        GOOD,
+        dns=(
+            *GOOD.dns,
+            dns_says(server=PUBLIC, record="A", status="nxdomain"),
+            dns_says(server="10.0.0.9", record="A", status="timeout"),
+        ),
     )
     public, silent = disagreements(split, LIBC, ())
     assert public.between == (DNS, PUBLIC)
@@ -80,5 +84,5 @@ def test_libc_against_go() -> None:
 
 def test_two_loopback_addresses_are_one() -> None:
     """glibc answers `::1 localhost` with 127.0.0.1 as well."""
-    home = Resolution(name="localhost", addresses=(_line("127.0.0.1"), _line("::1")))
+    home = Resolution(name="localhost", addresses=(by_hosts("127.0.0.1", 7), by_hosts("::1", 7)))
     assert disagreements(home, LibcAnswer("localhost", ("127.0.0.1",)), ()) == ()

@@ -17,11 +17,11 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from certagent.domain.orders import Account, PendingOrder
 from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
+from tests.fakes.stores import MemoryAccounts, MemoryOrders
 
 START_SECONDS = 30.0
 
@@ -59,40 +59,6 @@ class StepCa(msgspec.Struct, kw_only=True):
     def count(self, what: str) -> int:
         """How many requests the CA's own log has for paths that end so: "new-order", "finalize", "new-account"."""
         return len(re.findall(rf" path=\S*/{what} ", self.log.read_text()))
-
-
-class MemoryAccounts:
-    """An account store that forgets with the test."""
-
-    def __init__(self) -> None:
-        self.account: Account | None = None
-
-    def load(self) -> Account | None:
-        """See `AccountStore`."""
-        return self.account
-
-    def save(self, account: Account) -> None:
-        """See `AccountStore`."""
-        self.account = account
-
-
-class MemoryOrders:
-    """An order store that outlives an `Orderer`, as the disk does."""
-
-    def __init__(self) -> None:
-        self.order: PendingOrder | None = None
-
-    def pending_order(self) -> PendingOrder | None:
-        """See `OrderStore`."""
-        return self.order
-
-    def save_order(self, order: PendingOrder) -> None:
-        """See `OrderStore`."""
-        self.order = order
-
-    def forget_order(self) -> None:
-        """See `OrderStore`."""
-        self.order = None
 
 
 def step_ca_binary() -> Path:

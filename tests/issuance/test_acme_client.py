@@ -11,8 +11,10 @@ from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.responses import AuthorityUnreachableError, ProblemError, RetryPolicy, seconds_of
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
-from tests.issuance.conftest import MemoryAccounts, StepCa, free_port
-from tests.tls_servers import tls_server
+from tests.fakes.clock import FakeClock
+from tests.fakes.stores import MemoryAccounts
+from tests.fakes.tls_servers import tls_server
+from tests.issuance.conftest import StepCa, free_port
 
 NAMES = [Identifier("dns", "localhost")]
 
@@ -118,20 +120,9 @@ async def test_proxies_of_the_environment_are_ignored(
         assert (await authority.new_order(NAMES)).status is Status.PENDING
 
 
-class CountingClock(SystemClock):
-    """Does not sleep, but notes for how long it should have."""
-
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-
-    async def sleep(self, seconds: float) -> None:
-        """Note it."""
-        self.slept.append(seconds)
-
-
 async def test_patience_is_bounded_and_obeys_the_ca() -> None:
     """Server errors are tried four times with growing pauses; Retry-After is obeyed, up to a bound."""
-    clock = CountingClock()
+    clock = FakeClock()
     retries = RetryPolicy(clock, attempts=4)
     broken = ProblemError(Problem(type="urn:ietf:params:acme:error:serverInternal", status=500))
     for _ in range(3):

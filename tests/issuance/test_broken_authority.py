@@ -20,8 +20,9 @@ from certagent.issuance.order import AuthorityUnreachableError, CertificateReque
 from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
-from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa
-from tests.tls_servers import context_of
+from tests.fakes.stores import MemoryAccounts, MemoryOrders
+from tests.fakes.tls_servers import context_of
+from tests.issuance.conftest import StepCa
 
 pytestmark = pytest.mark.slow
 

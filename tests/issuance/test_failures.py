@@ -14,7 +14,7 @@ from certagent.issuance.failures import lost
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 from tests.evidence import make_evidence
-from tests.tls_servers import context_of
+from tests.fakes.tls_servers import context_of
 
 ANSWERS = {
     "ca.directory_missing": b"HTTP/1.0 404 Not Found\r\n\r\n",

@@ -17,7 +17,8 @@ from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 from tests.certificates import make_generation
-from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa, free_port
+from tests.fakes.stores import MemoryAccounts, MemoryOrders
+from tests.issuance.conftest import StepCa, free_port
 
 NAMES = ("localhost", "127.0.0.1")
 

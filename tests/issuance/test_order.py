@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from cryptography import x509
@@ -16,7 +16,9 @@ from certagent.issuance.order import CertificateRequest, OrderProcedure
 from certagent.issuance.responses import ProblemError
 from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
-from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa
+from tests.fakes.clock import ShiftedClock
+from tests.fakes.stores import MemoryAccounts, MemoryOrders
+from tests.issuance.conftest import StepCa
 
 WANTED = CertificateRequest(identifiers=("localhost",), key_type="ecdsa-p256")
 
@@ -179,17 +181,6 @@ async def test_an_order_killed_while_it_was_placed_is_placed_anew(
     assert step_ca.count("finalize") - finalized == 3
 
 
-class Later(SystemClock):
-    """So much later."""
-
-    def __init__(self, by: timedelta) -> None:
-        self._by = by
-
-    def now(self) -> datetime:
-        """See `Clock`."""
-        return super().now() + self._by
-
-
 @pytest.mark.parametrize(("hours", "anew"), [(11, False), (13, True), (25, True), (-13, True)])
 async def test_an_order_whose_certificate_would_be_old_is_placed_anew(
     authority: AcmeClient, listener: Http01Responder, orders: MemoryOrders, hours: int, anew: bool
@@ -201,7 +192,7 @@ async def test_an_order_whose_certificate_would_be_old_is_placed_anew(
         )
     assert orders.order is not None
     placed = orders.order.url
-    issued = await OrderProcedure(authority, listener, orders, Later(timedelta(hours=hours))).obtain(WANTED)
+    issued = await OrderProcedure(authority, listener, orders, ShiftedClock(timedelta(hours=hours))).obtain(WANTED)
     assert isinstance(issued, Issued)
     assert (issued.order_url != placed) is anew
 

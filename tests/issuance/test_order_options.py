@@ -18,7 +18,8 @@ from certagent.issuance.responses import ProblemError
 from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.certificates import make_generation, self_signed
-from tests.issuance.conftest import MemoryAccounts, MemoryOrders, Pebble, StepCa
+from tests.fakes.stores import MemoryAccounts, MemoryOrders
+from tests.issuance.conftest import Pebble, StepCa
 
 pytestmark = pytest.mark.slow
 

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 
@@ -15,27 +16,18 @@ from certagent.domain.rehearsals import CHALLENGE_PATH, RehearsalRequest, body_f
 from certagent.issuance.solvers.responders import LARGEST_REQUEST, MOST_CONNECTIONS, Http01Responder
 from certagent.system.clock import SystemClock
 from certagent.system.http import Reply, connect, fetch
+from tests.fakes.clock import FakeClock
 from tests.issuance.conftest import free_port
 
 
-class TurnedClock(SystemClock):
-    """Goes where it is told."""
-
-    turned = 0.0
-
-    def monotonic(self) -> float:
-        """Only when told."""
-        return self.turned
-
-
 @pytest.fixture
-def clock() -> TurnedClock:
+def clock() -> FakeClock:
     """A clock at 0."""
-    return TurnedClock()
+    return FakeClock()
 
 
 @pytest.fixture
-async def listener(clock: TurnedClock) -> AsyncIterator[Http01Responder]:
+async def listener(clock: FakeClock) -> AsyncIterator[Http01Responder]:
     """On some port of loopback."""
     async with Http01Responder(f"127.0.0.1:{free_port()}", clock) as opened:
         yield opened
@@ -59,12 +51,12 @@ async def test_it_serves_what_is_planted_until_it_is_removed(listener: Http01Res
     assert (await _get(listener, CHALLENGE_PATH + "two")).body == b"body of two"
 
 
-async def test_what_is_planted_does_not_outlive_its_time(listener: Http01Responder, clock: TurnedClock) -> None:
+async def test_what_is_planted_does_not_outlive_its_time(listener: Http01Responder, clock: FakeClock) -> None:
     """Even if nobody removes it."""
     listener.plant("one", "body", 60)
-    clock.turned = 59.9
+    clock.move(timedelta(seconds=59.9))
     assert (await _get(listener, CHALLENGE_PATH + "one")).status == 200
-    clock.turned = 60.1
+    clock.move(timedelta(seconds=0.2))
     assert (await _get(listener, CHALLENGE_PATH + "one")).status == 404
 
 

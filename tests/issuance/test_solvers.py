@@ -1,7 +1,6 @@
 """The solvers that listen nowhere: a web server's folder, a thumbprint in its configuration, a program for DNS."""
 
 import asyncio
-import errno
 import functools
 import hashlib
 import http.server
@@ -33,27 +32,10 @@ from certagent.issuance.solvers.webroot import Webroot
 from certagent.system.clock import SystemClock
 from certagent.system.dns_update import UpdateAnswer
 from certagent.system.zones import ZoneAnswer
-from tests.issuance.conftest import MemoryAccounts, MemoryOrders, StepCa
+from tests.fakes.stores import MemoryAccounts, MemoryJournal, MemoryOrders
+from tests.issuance.conftest import StepCa
 
 WANTED = CertificateRequest(identifiers=("localhost", "127.0.0.1"), key_type="ecdsa-p256")
-
-
-class MemoryJournal:
-    """Outlives a solver, as the state folder does."""
-
-    def __init__(self) -> None:
-        self.records: tuple[Any, ...] = ()
-        self.is_full = False
-
-    def load(self) -> tuple[Any, ...]:
-        """See `Journal`."""
-        return self.records
-
-    def save(self, records: tuple[Any, ...]) -> None:
-        """See `Journal`."""
-        if self.is_full:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        self.records = records
 
 
 def _request(identifier: str, token: str, body: str, kind: str = "http-01") -> RehearsalRequest:

@@ -24,8 +24,9 @@ from certagent.system.tls import serving
 from certagent.vantage.dialer import Dialer
 from certagent.vantage.tls_alpn01_probe import TlsAlpn01Probe
 from tests.certificates import Extension, dns_names, self_signed
-from tests.clock import FakeClock
-from tests.issuance.conftest import MemoryOrders, StepCa, free_port
+from tests.fakes.clock import FakeClock
+from tests.fakes.stores import MemoryOrders
+from tests.issuance.conftest import StepCa, free_port
 
 NAME = "localhost"
 TOKEN = "t" * 43

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 
 from certagent.system.processes import ReadersWriters, ReloadCoordinator
-from tests.clock import FakeClock
+from tests.fakes.clock import FakeClock
 
 
 class _Scene:

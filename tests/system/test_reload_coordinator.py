@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from certagent.system.processes import APART_SECONDS, PATIENCE_SECONDS, ReloadCoordinator
-from tests.clock import FakeClock
+from tests.fakes.clock import FakeClock
 
 
 class _Service:

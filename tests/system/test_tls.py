@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 
 from certagent.system.tls import Handshake, probe
 from tests.certificates import UNREADABLE_NAMES, Authority, Pair
-from tests.tls_servers import tls_server
+from tests.fakes.tls_servers import tls_server
 
 
 @pytest.fixture

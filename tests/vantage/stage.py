@@ -14,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import dns.message
 import dns.rcode
-import dns.rrset
+import dns.rdatatype
 import msgspec
 
 from certagent.config import AgentSection, AgentSettings, AuthoritySection, DnsSection, VantageSection
@@ -28,6 +28,7 @@ from certagent.domain.rehearsals import Rehearsal, RehearsalRequest, body_for
 from certagent.system.clock import SystemClock
 from certagent.vantage.authority_vantage import AuthorityVantage
 from certagent.vantage.node_vantage import NodeVantage
+from tests.fakes.nameserver import nameserver, reply
 
 NAME = "traefik.internal.thinkheads.ai"
 CA_NAME = "ca.internal.thinkheads.ai"
@@ -136,30 +137,16 @@ async def _server(address: str, answer: Callable[[bytes], bytes]) -> AsyncIterat
         await server.wait_closed()
 
 
-class _Nameserver(asyncio.DatagramProtocol):
+def _of_the_fleet(query: dns.message.Message) -> list[bytes]:
     """A for the names of the fleet, NXDOMAIN for their AAAA and everything else, as dnsmasq's address= does."""
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        query = dns.message.from_wire(data)
-        response = dns.message.make_response(query, recursion_available=True)
-        name = query.question[0].name.to_text()
-        if query.question[0].rdtype == dns.rdatatype.A and name in RECORDS:
-            response.answer.append(dns.rrset.from_text(name, 60, "IN", "A", RECORDS[name]))
-        else:
-            response.set_rcode(dns.rcode.NXDOMAIN)
-        self._transport.sendto(response.to_wire(), addr)
+    name = query.question[0].name.to_text()
+    if query.question[0].rdtype == dns.rdatatype.A and name in RECORDS:
+        return [reply(query, RECORDS[name])]
+    return [reply(query, rcode=dns.rcode.NXDOMAIN)]
 
 
-@asynccontextmanager
-async def _nameserver() -> AsyncIterator[None]:
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(_Nameserver, local_addr=("127.0.0.1", 53))
-    try:
-        yield
-    finally:
-        transport.close()
+def _nameserver() -> AbstractAsyncContextManager[int]:
+    return nameserver(_of_the_fleet, port=53)
 
 
 if __name__ == "__main__":

@@ -29,21 +29,12 @@ from certagent.system.clock import SystemClock
 from certagent.system.procfs import LARGEST_FILE, FileState, ProcFs, Reader, read_within
 from certagent.vantage.authority_vantage import AuthorityVantage, judge, stale_connections
 from certagent.vantage.ca_process import CACHED_FOR, BlindError, CaProcess, read_flags
+from tests.fakes.clock import SetClock
 
 NAME = "certagent-test-ca"  # longer than the 15 characters that the kernel keeps
 NOBODY = 65534
 FLAGS = ["ca.json", "--insecure", "--acme-strict-fqdn", "--acme-http-port", "8080", "-resolver=10.0.0.1:53"]
 SECTION = VantageSection(allow=("*.internal.thinkheads.ai",), process=NAME)
-
-
-class SetClock(SystemClock):
-    """Shows the instant that it was set to."""
-
-    def __init__(self, instant: datetime) -> None:
-        self.instant = instant
-
-    def now(self) -> datetime:
-        return self.instant
 
 
 @pytest.fixture

@@ -36,8 +36,8 @@ from certagent.vantage.dialer import Dialer
 from certagent.vantage.http01_probe import FetchOptions, Http01Probe
 from certagent.vantage.rehearsal_limits import RehearsalLimits, is_on_the_network
 from tests.bounds import MEBIBYTE, at_most
+from tests.fakes.nameserver import nameserver, reply
 from tests.system.test_dns import NAME as ASKED
-from tests.system.test_dns import nameserver, reply
 
 pytestmark = pytest.mark.slow
 

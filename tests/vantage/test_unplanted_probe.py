@@ -17,7 +17,7 @@ from certagent.vantage.http01_probe import FetchOptions
 from certagent.vantage.rehearsal_limits import RehearsalLimits
 from certagent.vantage.unplanted_probe import UnplantedProbe, UnplantedResult
 from tests.certificates import Authority
-from tests.system.test_dns import nameserver
+from tests.fakes.nameserver import nameserver
 
 NAME = "app.lan.test"
 LIMITS = RehearsalLimits(allow=(NAME,), may_connect=lambda _address: True)

@@ -1,22 +1,18 @@
 """dns-01: what each trouble is concluded to be, whom it blames, and what must stay silent."""
 
-from datetime import UTC, datetime
-
 import msgspec
 import pytest
 
-from certagent.config import load_policy
-from certagent.domain.diagnosis import conclude
-from certagent.domain.diagnosis.evidence import Evidence, ResponderCheck
+from certagent.domain.diagnosis.evidence import ResponderCheck
 from certagent.domain.dns01_record import Publication, TxtAnswer, TxtLookup, record_name, text_of
 from certagent.domain.findings import Culprit, Finding, Severity, Verdict
-from certagent.domain.policy import Judgement, judged
-from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
+from certagent.domain.policy import Judgement
+from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
+from tests.evidence import bare_evidence, judge, make_rehearsal
 
 NAME = "app.dyn.internal.thinkheads.ai"
 RECORD = "_acme-challenge.app.dyn.internal.thinkheads.ai."
 ZONE = "dyn.internal.thinkheads.ai."
-NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 PRIMARY, SECONDARY, RESOLVER = "10.0.0.50", "10.0.0.51", "10.0.0.153"
 OWNERS = {
     PRIMARY: AddressOwner(node="client"),
@@ -46,17 +42,16 @@ def _judge(publication: Publication, answer: TxtAnswer | None = FOUND, error: st
     )
     txt = TxtLookup(name=RECORD, answers=(answer,) if answer else (), error=error or _error(answer))
     outcome = RehearsalOutcome.PASSED if txt.matched else RehearsalOutcome.FAILED
-    rehearsal = Rehearsal(
+    is_written = publication.trouble is None
+    rehearsal = make_rehearsal(
+        None,
         identifier=NAME,
         challenge="dns-01",
-        outcome=outcome if publication.trouble is None else RehearsalOutcome.UNAVAILABLE,
-        at=NOW,
-        node="lxc103",
+        outcome=outcome if is_written else RehearsalOutcome.UNAVAILABLE,
         txt=txt,
         owners=OWNERS,
     )
-    evidence = Evidence(identifier=NAME, node="lxc102", rehearsal=rehearsal, responder=check)
-    return judged(load_policy(None), NAME, conclude(evidence), rehearsal)
+    return judge(bare_evidence(rehearsal, addresses=(), responder=check))
 
 
 def _error(answer: TxtAnswer | None) -> str | None:

@@ -6,7 +6,6 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from certagent.config import load_policy
 from certagent.domain.diagnosis import conclude
 from certagent.domain.diagnosis.evidence import Evidence, ResponderCheck
 from certagent.domain.diagnosis.name_resolution import (
@@ -15,11 +14,11 @@ from certagent.domain.diagnosis.name_resolution import (
     zone_is_overridden,
 )
 from certagent.domain.diagnosis.order_result import agreement, order_failed
-from certagent.domain.findings import Culprit, Finding, Vantage, Verdict
+from certagent.domain.findings import Culprit, Finding, Verdict
 from certagent.domain.observations import ListeningSocket, Misconfiguration, NodeObservation, Place, ServerAction
 from certagent.domain.orders import Failed, Problem, Resource, code_of
-from certagent.domain.policy import Judgement, judged
-from certagent.domain.rehearsals import ACME_TLS, AlpnAnswer, Connection, LibcAnswer, Origin, RehearsalOutcome
+from certagent.domain.policy import Judgement
+from certagent.domain.rehearsals import AlpnAnswer, Connection, LibcAnswer, Origin, RehearsalOutcome
 from certagent.domain.resolution.dnsmasq import Dnsmasq, read_settings
 from certagent.domain.resolution.file_formats import parse_hosts, parse_resolv_conf
 from tests.evidence import (
@@ -28,6 +27,7 @@ from tests.evidence import (
     DNS,
     GOOD,
     GOOD_CA,
+    GOOD_HANDSHAKE,
     NAME,
     NOBODY,
     NODE,
@@ -39,7 +39,9 @@ from tests.evidence import (
     by_hosts,
     directory,
     dns_says,
+    judge,
     make_evidence,
+    make_finding,
     make_hop,
     make_resolution,
     nameserver,
@@ -65,7 +67,7 @@ def _caused(code: str) -> Evidence:
 
 
 def _alpn(**changes: object) -> AlpnAnswer:
-    return msgspec.structs.replace(AlpnAnswer(protocol=ACME_TLS, is_alone=True, extension="ours"), **changes)
+    return msgspec.structs.replace(GOOD_HANDSHAKE, **changes)
 
 
 def filtering(node: str = "lxc101", **detail: object) -> tuple[Finding, ...]:
@@ -459,7 +461,7 @@ def test_a_reason_that_nobody_sees_is_said_to_be_hidden() -> None:
     """acme.reason_hidden: the replay from beside the CA is attached; silent where it names a culprit."""
     hidden = {one.code: one for one in _failed("acme.pending_with_error")}["acme.reason_hidden"]
     assert hidden.detail["replay"][0]["outcome"] == "passed"
-    cause = Finding(code="x", vantage=Vantage.AUTHORITY, reporter="r", explanation="Why.", culprit=Culprit(node="n"))
+    cause = make_finding("x", "Why.", culprit=Culprit(node="n"))
     assert "acme.reason_hidden" not in _codes(_failed("acme.pending_with_error", cause))
     assert "acme.reason_hidden" not in _codes(_failed("acme.rate_limited"))
 
@@ -503,7 +505,7 @@ SILENT = {
 def test_what_must_stay_silent(case: str) -> None:
     """Not a word, and proceed. (An AAAA that is NXDOMAIN, and a redirect that ends well, are an info: see below.)"""
     evidence = SILENT[case]
-    judgement = judged(load_policy(None), NAME, conclude(evidence), evidence.rehearsal)
+    judgement = judge(evidence)
     assert (judgement.verdict, judgement.findings) == (Verdict.PROCEED, ())
 
 
@@ -511,7 +513,7 @@ def test_what_must_stay_silent(case: str) -> None:
 def test_what_is_odd_and_harmless_is_only_mentioned(code: str) -> None:
     """An info makes no warning."""
     shown, _ = SEEN[code]
-    judgement = judged(load_policy(None), NAME, conclude(shown), shown.rehearsal)
+    judgement = judge(shown)
     assert (judgement.verdict, _codes(judgement.findings)) == (Verdict.PROCEED, {code})
 
 
@@ -519,7 +521,7 @@ def test_an_unseen_edit_or_a_clock_blocks_nothing_by_itself() -> None:
     """The rehearsal decides."""
     for code in ("dns.hosts_edit_unseen", "ca.clock_skew", "ca.circular", "dns.flapping", "http01.flaky"):
         shown, _ = SEEN[code]
-        assert judged(load_policy(None), NAME, conclude(shown), shown.rehearsal).verdict is Verdict.WARN
+        assert judge(shown).verdict is Verdict.WARN
 
 
 @pytest.mark.parametrize("line", [b"no-hosts\t# ours", b"no-hosts #", b"  no-hosts\x0b# ours", b"no-hosts"])
@@ -534,7 +536,7 @@ def test_a_comment_of_dnsmasq_s_begins_behind_any_white_space(line: bytes) -> No
 def test_a_file_that_the_ca_may_not_read_is_blamed_before_what_it_asks_instead() -> None:
     """Go's default servers are nobody's fault; an nsswitch.conf that it cannot read changes nothing."""
     shown, _ = SEEN["dns.file_unreadable"]
-    first = judged(load_policy(None), NAME, conclude(shown), shown.rehearsal).findings[0]
+    first = judge(shown).findings[0]
     assert first.culprit is not None
     assert (first.code, first.culprit.node, first.culprit.file) == ("dns.file_unreadable", "lxc103", "/etc/resolv.conf")
     unmoved = make_evidence(unresolved("nxdomain"), unreadable=("/etc/nsswitch.conf",))

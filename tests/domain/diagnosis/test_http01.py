@@ -1,100 +1,60 @@
-"""Conclusions: what the founding failure and its neighbours look like, and what must stay silent."""
-
-from datetime import UTC, datetime
+"""http-01: what the founding failure and its neighbours look like, and what must stay silent."""
 
 import msgspec
 import pytest
 
 from certagent.config import load_policy
-from certagent.domain.diagnosis import conclude
-from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, ResponderCheck
+from certagent.domain.diagnosis.evidence import DirectoryCheck, ResponderCheck
 from certagent.domain.diagnosis.name_resolution import shadows_at_a_client, shadows_at_the_authority
 from certagent.domain.findings import Severity, Verdict
 from certagent.domain.observations import NodeObservation
-from certagent.domain.policy import Judgement, judged
-from certagent.domain.rehearsals import (
-    AddressOwner,
-    Attempt,
-    Connection,
-    DnsAnswer,
-    Hop,
-    Origin,
-    Rehearsal,
-    RehearsalOutcome,
-    Resolution,
-    ResolvedAddress,
+from certagent.domain.policy import Judgement
+from certagent.domain.rehearsals import Connection, DnsAnswer, Hop, Resolution
+from tests.evidence import (
+    CA,
+    GOOD,
+    LINE,
+    NAME,
+    OTHER,
+    OWN,
+    bare_evidence,
+    by_dns,
+    by_hosts,
+    dns_says,
+    judge,
+    make_hop,
+    make_rehearsal,
+    make_resolution,
+    unresolved,
 )
 
-NAME = "traefik.internal.thinkheads.ai"
-NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
-GATEWAY, TRAEFIK, CA, DNS = "10.0.0.153", "10.0.0.12", "10.0.0.10", "10.0.0.153"
-OWNERS = {
-    GATEWAY: AddressOwner(node="lxc101", role="gateway"),
-    TRAEFIK: AddressOwner(node="lxc102", role="traefik"),
-    CA: AddressOwner(node="lxc103", role="authority"),
-}
-LINE = Origin(source="hosts", file="/etc/hosts", line=7, text=f"{GATEWAY} {NAME}")
-FROM_DNS = Origin(source="dns", nameserver=DNS)
+HEALTHY = GOOD
+SHADOWED = make_resolution(addresses=(by_hosts(OTHER, 7),))
+ELSEWHERE = make_resolution(addresses=(by_dns(OTHER),), dns=(dns_says(OTHER),))
+PASSED = make_rehearsal(HEALTHY, make_hop(OWN, 200), passed=True)
 
 
-def _answer(*addresses: str, status: str = "ok") -> DnsAnswer:
-    return DnsAnswer(nameserver=DNS, name=NAME, record="A", status=status, addresses=addresses)
+def _failed(resolution: Resolution, *hops: Hop) -> Judgement:
+    return judge(bare_evidence(make_rehearsal(resolution, *hops)))
 
 
-def _resolution(used: ResolvedAddress | None, *told: str, error: str | None = None) -> Resolution:
-    return Resolution(
-        name=NAME, addresses=(used,) if used else (), dns=(_answer(*told, status=error or "ok"),), error=error
-    )
+def _passed(resolution: Resolution, *hops: Hop) -> Judgement:
+    return judge(bare_evidence(make_rehearsal(resolution, *hops, passed=True)))
 
 
-HEALTHY = _resolution(ResolvedAddress(address=TRAEFIK, origin=FROM_DNS), TRAEFIK)
-SHADOWED = _resolution(ResolvedAddress(address=GATEWAY, origin=LINE), TRAEFIK)
-
-
-def _hop(address: str, status: int | None = None, *, location: str | None = None, error: str | None = None) -> Hop:
-    return Hop(
-        url=f"http://{NAME}/.well-known/acme-challenge/t",
-        name=NAME,
-        address=address,
-        status=status,
-        server="nginx/1.22.1" if status else None,
-        location=location,
-        error=error,
-        errno="ECONNREFUSED" if error == "refused" else None,
-    )
-
-
-def _rehearsal(resolution: Resolution, *hops: Hop, matched: bool = False) -> Rehearsal:
-    return Rehearsal(
-        identifier=NAME,
-        outcome=RehearsalOutcome.PASSED if matched else RehearsalOutcome.FAILED,
-        at=NOW,
-        node="lxc103",
-        resolution=resolution,
-        attempts=(Attempt(hops=hops, matched=matched),) if hops else (),
-        owners=OWNERS,
-    )
-
-
-def _judge(rehearsal: Rehearsal | None, **more: object) -> Judgement:
-    evidence = Evidence(identifier=NAME, node="lxc102", addresses=(TRAEFIK,), rehearsal=rehearsal)
-    evidence = msgspec.structs.replace(evidence, **more)
-    return judged(load_policy(None), NAME, conclude(evidence), rehearsal)
-
-
-FOUNDING = _rehearsal(SHADOWED, _hop(GATEWAY, 301, location=f"https://{NAME}/"), _hop(GATEWAY, 404))
+FOUNDING = (make_hop(OTHER, 301, location=f"https://{NAME}/"), make_hop(OTHER, 404))
 
 
 def test_the_founding_failure_is_named_to_the_line() -> None:
     """The first culprit is the line; that the wrong box answered is its consequence."""
-    judgement = _judge(FOUNDING)
+    judgement = _failed(SHADOWED, *FOUNDING)
     assert judgement.verdict is Verdict.BLOCK
     first, second = judgement.findings
     assert (first.code, first.severity) == ("dns.hosts_shadow.authority", Severity.FATAL)
     culprit = first.culprit
     assert culprit is not None
     assert (culprit.node, culprit.file, culprit.line) == ("lxc103", "/etc/hosts", 7)
-    assert (culprit.text, culprit.address, culprit.role) == (f"{GATEWAY} {NAME}", GATEWAY, "gateway")
+    assert (culprit.text, culprit.address, culprit.role) == (LINE, OTHER, "gateway")
     assert "10.0.0.153 (lxc101, gateway)" in first.explanation
     assert (second.code, second.culprit) == ("http01.wrong_host", culprit)
 
@@ -102,20 +62,20 @@ def test_the_founding_failure_is_named_to_the_line() -> None:
 @pytest.mark.parametrize(
     ("hops", "code", "node"),
     [
-        ([_hop(TRAEFIK, 404)], "http01.not_found", "lxc102"),
-        ([_hop(TRAEFIK, 403)], "http01.forbidden", "lxc102"),
-        ([_hop(TRAEFIK, 502)], "http01.server_error", "lxc102"),
-        ([_hop(TRAEFIK, 200)], "http01.catchall", "lxc102"),
-        ([_hop(TRAEFIK, 301), _hop(TRAEFIK, 404)], "http01.redirect_broken", "lxc102"),
-        ([_hop(TRAEFIK, 301), _hop(TRAEFIK, error="redirect_loop")], "http01.redirect_loop", "lxc102"),
-        ([_hop(TRAEFIK, error="refused")], "net.refused", "lxc102"),
-        ([_hop(TRAEFIK, error="timeout")], "net.timeout", "lxc102"),
-        ([_hop(TRAEFIK, error="protocol")], "http01.tls_on_80", "lxc102"),
+        ([make_hop(OWN, 404)], "http01.not_found", "lxc102"),
+        ([make_hop(OWN, 403)], "http01.forbidden", "lxc102"),
+        ([make_hop(OWN, 502)], "http01.server_error", "lxc102"),
+        ([make_hop(OWN, 200)], "http01.catchall", "lxc102"),
+        ([make_hop(OWN, 301), make_hop(OWN, 404)], "http01.redirect_broken", "lxc102"),
+        ([make_hop(OWN, 301), make_hop(OWN, error="redirect_loop")], "http01.redirect_loop", "lxc102"),
+        ([make_hop(OWN, error="refused", errno="ECONNREFUSED")], "net.refused", "lxc102"),
+        ([make_hop(OWN, error="timeout")], "net.timeout", "lxc102"),
+        ([make_hop(OWN, error="protocol")], "http01.tls_on_80", "lxc102"),
     ],
 )
 def test_each_way_not_to_get_the_token(hops: list[Hop], code: str, node: str) -> None:
     """One fault, one code, and the node that owns the address where it happened."""
-    judgement = _judge(_rehearsal(HEALTHY, *hops))
+    judgement = _failed(HEALTHY, *hops)
     assert judgement.verdict is Verdict.BLOCK
     assert [finding.code for finding in judgement.findings] == [code]
     culprit = judgement.findings[0].culprit
@@ -126,51 +86,47 @@ def test_each_way_not_to_get_the_token(hops: list[Hop], code: str, node: str) ->
 @pytest.mark.parametrize("error", ["nxdomain", "nodata", "servfail", "refused", "timeout"])
 def test_a_name_without_an_address(error: str) -> None:
     """The nameserver that said so is the culprit's address."""
-    judgement = _judge(_rehearsal(_resolution(None, error=error)))
+    judgement = _failed(unresolved(error))
     assert [finding.code for finding in judgement.findings] == [f"dns.{error}"]
     assert judgement.verdict is Verdict.BLOCK
 
 
 def test_dns_that_leads_to_another_node() -> None:
     """The record is wrong: the zone's node is sent for, with the address and whose it is."""
-    resolution = _resolution(ResolvedAddress(address=GATEWAY, origin=FROM_DNS), GATEWAY)
-    first = _judge(_rehearsal(resolution, _hop(GATEWAY, 404))).findings[0]
+    first = _failed(ELSEWHERE, make_hop(OTHER, 404)).findings[0]
     assert first.code == "dns.address_not_ours"
     assert first.culprit is not None
-    assert (first.culprit.address, first.culprit.role) == (GATEWAY, "gateway")
+    assert (first.culprit.address, first.culprit.role) == (OTHER, "gateway")
 
 
 def test_a_healthy_path_says_nothing() -> None:
     """Proceed, and not one finding."""
-    judgement = _judge(_rehearsal(HEALTHY, _hop(TRAEFIK, 200), matched=True))
+    judgement = judge(bare_evidence(PASSED))
     assert (judgement.verdict, judgement.findings) == (Verdict.PROCEED, ())
 
 
 def test_a_gateway_address_whose_rehearsal_passes_is_silent() -> None:
     """DNS may lead through a gateway; the token came back, so there is nothing to say."""
-    resolution = _resolution(ResolvedAddress(address=GATEWAY, origin=FROM_DNS), GATEWAY)
-    judgement = _judge(_rehearsal(resolution, _hop(GATEWAY, 200), matched=True))
+    judgement = _passed(ELSEWHERE, make_hop(OTHER, 200))
     assert (judgement.verdict, judgement.findings) == (Verdict.PROCEED, ())
 
 
 def test_a_hosts_line_that_agrees_with_dns_is_silent() -> None:
     """It is superfluous, not wrong."""
-    resolution = _resolution(ResolvedAddress(address=TRAEFIK, origin=LINE), TRAEFIK)
-    judgement = _judge(_rehearsal(resolution, _hop(TRAEFIK, 200), matched=True))
+    judgement = _passed(make_resolution(addresses=(by_hosts(OWN),)), make_hop(OWN, 200))
     assert (judgement.verdict, judgement.findings) == (Verdict.PROCEED, ())
 
 
 def test_a_passed_rehearsal_caps_the_line_at_warn() -> None:
     """The line is there, and yet the token came back: worth a word, not a block."""
-    judgement = _judge(_rehearsal(SHADOWED, _hop(GATEWAY, 200), matched=True))
+    judgement = _passed(SHADOWED, make_hop(OTHER, 200))
     assert judgement.verdict is Verdict.WARN
     assert [finding.severity for finding in judgement.findings] == [Severity.WARN]
 
 
 def test_a_redirect_whose_end_serves_the_token_is_only_mentioned() -> None:
     """Info, and proceed."""
-    rehearsal = _rehearsal(HEALTHY, _hop(TRAEFIK, 301, location="https://x"), _hop(TRAEFIK, 200), matched=True)
-    judgement = _judge(rehearsal)
+    judgement = _passed(HEALTHY, make_hop(OWN, 301, location="https://x"), make_hop(OWN, 200))
     assert judgement.verdict is Verdict.PROCEED
     assert [(finding.code, finding.severity) for finding in judgement.findings] == [
         ("http01.redirected", Severity.INFO)
@@ -179,15 +135,15 @@ def test_a_redirect_whose_end_serves_the_token_is_only_mentioned() -> None:
 
 def test_a_stale_connection_is_shown_with_its_address() -> None:
     """A success over it would prove nothing."""
-    rehearsal = _rehearsal(HEALTHY, _hop(TRAEFIK, 200), matched=True)
-    judgement = _judge(msgspec.structs.replace(rehearsal, stale=(Connection(address=GATEWAY, port=80),)))
+    stale = msgspec.structs.replace(PASSED, stale=(Connection(address=OTHER, port=80),))
+    judgement = judge(bare_evidence(stale))
     assert [finding.code for finding in judgement.findings] == ["http01.stale_connection"]
     assert judgement.verdict is Verdict.WARN
 
 
 def test_without_a_vantage_preflight_is_blind_and_says_so() -> None:
     """Proceed with a warning."""
-    judgement = _judge(None)
+    judgement = judge(bare_evidence(None))
     assert judgement.verdict is Verdict.WARN
     assert [finding.code for finding in judgement.findings] == ["ca.vantage_missing"]
 
@@ -198,8 +154,7 @@ def test_without_a_vantage_preflight_is_blind_and_says_so() -> None:
 )
 def test_a_ca_that_cannot_be_used_blocks_by_itself(error: str, code: str) -> None:
     """The acting node's own inability."""
-    rehearsal = _rehearsal(HEALTHY, _hop(TRAEFIK, 200), matched=True)
-    judgement = _judge(rehearsal, directory=(DirectoryCheck(url="https://ca", address=CA, error=error),))
+    judgement = judge(bare_evidence(PASSED, directory=(DirectoryCheck(url="https://ca", address=CA, error=error),)))
     assert judgement.verdict is Verdict.BLOCK
     assert judgement.findings[0].code == code
 
@@ -207,34 +162,33 @@ def test_a_ca_that_cannot_be_used_blocks_by_itself(error: str, code: str) -> Non
 def test_a_ca_that_only_its_configured_address_reaches_is_a_warning() -> None:
     """Everything still works when DNS is broken, and says so."""
     checks = (
-        DirectoryCheck(url="https://ca", address=GATEWAY, error="refused"),
+        DirectoryCheck(url="https://ca", address=OTHER, error="refused"),
         DirectoryCheck(url="https://ca", address=CA, by_address=True),
     )
-    judgement = _judge(_rehearsal(HEALTHY, _hop(TRAEFIK, 200), matched=True), directory=checks)
+    judgement = judge(bare_evidence(PASSED, directory=checks))
     assert judgement.verdict is Verdict.WARN
 
 
-@pytest.mark.parametrize(("status", "address"), [("timeout", GATEWAY), ("unreachable", GATEWAY), ("nxdomain", None)])
+@pytest.mark.parametrize(("status", "address"), [("timeout", OTHER), ("unreachable", OTHER), ("nxdomain", None)])
 def test_a_nameserver_that_does_not_answer_for_the_cas_name_is_named(status: str, address: str | None) -> None:
     """One that answers is not to blame for what it says."""
     checks = (
         DirectoryCheck(url="https://ca", error="unresolved"),
         DirectoryCheck(url="https://ca", address=CA, by_address=True),
     )
-    said = tuple(DnsAnswer(nameserver=GATEWAY, name="ca", record=one, status=status) for one in ("A", "AAAA"))
+    said = tuple(DnsAnswer(nameserver=OTHER, name="ca", record=one, status=status) for one in ("A", "AAAA"))
     here = NodeObservation(authority=Resolution(name="ca", dns=said, error=status))
-    judgement = _judge(_rehearsal(HEALTHY, _hop(TRAEFIK, 200), matched=True), directory=checks, here=here)
+    judgement = judge(bare_evidence(PASSED, directory=checks, here=here))
     (finding,) = (one for one in judgement.findings if one.code == "ca.name_leads_elsewhere")
     assert finding.culprit is not None
     assert finding.culprit.address == address
-    assert (GATEWAY in finding.explanation) is (address is not None)
+    assert (OTHER in finding.explanation) is (address is not None)
 
 
 def test_a_dead_responder_blocks_before_anybody_else_is_blamed() -> None:
     """It comes first of all."""
-    judgement = _judge(
-        _rehearsal(HEALTHY, _hop(TRAEFIK, 502)), responder=ResponderCheck(listen="127.0.0.1:5002", answered=False)
-    )
+    absent = ResponderCheck(listen="127.0.0.1:5002", answered=False)
+    judgement = judge(bare_evidence(make_rehearsal(HEALTHY, make_hop(OWN, 502)), responder=absent))
     assert judgement.findings[0].code == "http01.responder_absent"
 
 
@@ -250,8 +204,8 @@ def test_the_cas_own_name_on_loopback_is_silent() -> None:
     """On its own node a name may lead to loopback."""
     own = Resolution(
         name="ca.internal.thinkheads.ai",
-        addresses=(ResolvedAddress(address="127.0.0.1", origin=LINE),),
-        dns=(_answer(CA),),
+        addresses=(by_hosts("127.0.0.1"),),
+        dns=(dns_says(CA),),
     )
     assert shadows_at_the_authority((own,), "lxc103", (CA,)) == []
 
@@ -260,8 +214,8 @@ def test_the_cas_own_name_at_another_node_is_not_silent() -> None:
     """Its own name may lead to loopback there, and nowhere else."""
     own = Resolution(
         name="ca.internal.thinkheads.ai",
-        addresses=(ResolvedAddress(address=GATEWAY, origin=LINE),),
-        dns=(_answer(CA),),
+        addresses=(by_hosts(OTHER),),
+        dns=(dns_says(CA),),
     )
     (finding,) = shadows_at_the_authority((own,), "lxc103", (CA,))
     assert finding.code == "dns.hosts_shadow.authority"
@@ -271,7 +225,7 @@ def test_the_cas_own_name_at_another_node_is_not_silent() -> None:
 
 def test_a_line_that_nsswitch_overrules_is_silent() -> None:
     """`hosts: dns files`: DNS decides, the line lies idle."""
-    idle = msgspec.structs.replace(HEALTHY, hosts=(ResolvedAddress(address=GATEWAY, origin=LINE),))
+    idle = msgspec.structs.replace(HEALTHY, hosts=(by_hosts(OTHER),))
     assert shadows_at_the_authority((idle,), "lxc103", (CA,)) == []
 
 

@@ -1,16 +1,14 @@
 """What is said of an order that failed: the CA's own words, or, where it has none, what was seen from beside it."""
 
-from datetime import UTC, datetime
-
 from certagent.domain.diagnosis.order_result import order_failed
-from certagent.domain.findings import Culprit, Finding, Vantage, Verdict
+from certagent.domain.findings import Culprit, Finding, Verdict
 from certagent.domain.orders import Failed, Identifier, Problem, Resource
 from certagent.domain.policy import Judgement
-from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
+from certagent.domain.rehearsals import RehearsalOutcome
+from tests.evidence import make_finding, make_rehearsal
 
 NAME = "traefik.internal"
 NOTHING = "The server could not connect to validation target"
-AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 def _failed(detail: str, code: str = "acme.pending_with_error") -> Failed:
@@ -19,16 +17,15 @@ def _failed(detail: str, code: str = "acme.pending_with_error") -> Failed:
 
 
 def _replay(outcome: RehearsalOutcome, *findings: Finding, reason: str | None = None) -> Judgement:
-    rehearsal = Rehearsal(identifier=NAME, outcome=outcome, at=AT, node="lxc103", reason=reason)
+    rehearsal = make_rehearsal(None, identifier=NAME, outcome=outcome, reason=reason, owners={})
     return Judgement(identifier=NAME, verdict=Verdict.BLOCK, rehearsal=rehearsal, findings=findings)
 
 
 def _cause() -> Finding:
-    return Finding(
-        code="dns.hosts_shadow.authority",
-        vantage=Vantage.AUTHORITY,
+    return make_finding(
+        "dns.hosts_shadow.authority",
+        "lxc103's hosts file pins it to 10.0.0.153.",
         reporter="lxc102",
-        explanation="lxc103's hosts file pins it to 10.0.0.153.",
         culprit=Culprit(node="lxc103", file="/etc/hosts", line=9),
         fix="Remove line 9.",
     )

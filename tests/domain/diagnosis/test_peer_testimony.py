@@ -6,19 +6,31 @@ from certagent.domain.diagnosis import conclude
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
 from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
-from tests.evidence import TRAEFIK, rehearse_traefik
+from tests.evidence import (
+    LINE,
+    NAME,
+    OTHER,
+    OWN,
+    bare_evidence,
+    by_dns,
+    dns_says,
+    make_finding,
+    make_hop,
+    make_rehearsal,
+    make_resolution,
+)
 
-RECORD = Culprit(node="lxc101", file="/etc/hosts", line=9, text=f"10.0.0.153 {TRAEFIK}", address="10.0.0.153")
+RECORD = Culprit(node="lxc101", file="/etc/hosts", line=9, text=LINE, address=OTHER)
 
 
 def _told(culprit: Culprit = RECORD) -> Finding:
-    return Finding(
-        code="dns.hosts_shadow.nameserver",
+    return make_finding(
+        "dns.hosts_shadow.nameserver",
+        "Line 9 of /etc/hosts on lxc101 overrides the zone for everybody.",
         severity=Severity.ERROR,
-        identifier=TRAEFIK,
         vantage=Vantage.STATIC,
         reporter="lxc101",
-        explanation="Line 9 of /etc/hosts on lxc101 overrides the zone for everybody.",
+        identifier=NAME,
         culprit=culprit,
         fix="Remove line 9 of /etc/hosts on lxc101, then reload dnsmasq.",
     )
@@ -26,22 +38,13 @@ def _told(culprit: Culprit = RECORD) -> Finding:
 
 def _evidence(outcome: RehearsalOutcome, *testimony: Finding) -> Evidence:
     """DNS leads the CA to the gateway; only somebody beside the nameserver can know why."""
-    seen = rehearse_traefik(outcome)
-    assert seen.resolution is not None
-    wrong = msgspec.structs.replace(seen.resolution.addresses[0], address="10.0.0.153")
-    hop = msgspec.structs.replace(seen.attempts[0].hops[0], address="10.0.0.153")
-    return Evidence(
-        identifier=TRAEFIK,
-        node="lxc102",
-        addresses=("10.0.0.12",),
-        rehearsal=msgspec.structs.replace(
-            seen,
-            resolution=msgspec.structs.replace(seen.resolution, addresses=(wrong,)),
-            attempts=(msgspec.structs.replace(seen.attempts[0], hops=(hop,)),),
-            owners={"10.0.0.153": AddressOwner(node="lxc101", role="gateway")},
-            testimony=testimony,
-        ),
+    wrong = make_resolution(
+        addresses=(by_dns(OTHER, server=OTHER),), dns=(dns_says(OWN, server=OTHER),), nameservers=()
     )
+    passed = outcome is RehearsalOutcome.PASSED
+    hop = make_hop(OTHER, 200 if passed else 404)
+    owners = {OTHER: AddressOwner(node="lxc101", role="gateway")}
+    return bare_evidence(make_rehearsal(wrong, hop, passed=passed, owners=owners, testimony=testimony))
 
 
 def test_a_wrong_record_gets_the_line_that_makes_it() -> None:

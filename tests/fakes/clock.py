@@ -1,7 +1,9 @@
-"""A clock that moves only when told, or when somebody sleeps on it; and somebody who does not care."""
+"""Clocks for tests: one that moves only when told, and real ones that are wrong by a known amount."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+
+from certagent.system.clock import SystemClock
 
 
 class FakeClock:
@@ -32,11 +34,31 @@ class FakeClock:
         self._monotonic += by.total_seconds()
 
 
-class Nobody:
-    """Implements `certagent.domain.ports.CollectorContactLog`, and keeps nothing of it."""
+class SleepingClock(FakeClock):
+    """Nobody wakes by it."""
 
-    def reached(self, way: str) -> None:
-        """See `Contact`."""
+    async def sleep(self, seconds: float) -> None:
+        """For ever."""
+        await asyncio.Event().wait()
 
-    def missed(self, way: str, reason: str) -> None:
-        """See `Contact`."""
+
+class SetClock(SystemClock):
+    """Shows the instant that it was set to; durations are real."""
+
+    def __init__(self, instant: datetime) -> None:
+        self.instant = instant
+
+    def now(self) -> datetime:
+        """See `Clock`."""
+        return self.instant
+
+
+class ShiftedClock(SystemClock):
+    """Shows the present, moved by so much."""
+
+    def __init__(self, by: timedelta) -> None:
+        self._by = by
+
+    def now(self) -> datetime:
+        """See `Clock`."""
+        return super().now() + self._by
