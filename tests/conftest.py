@@ -50,9 +50,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = tiers.in_order(chosen)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LabScheduling:
-    """Files stay whole, and labs few."""
-    return LabScheduling(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LabScheduling | None:
+    """Files stay whole, and labs few; without labs as `--dist` says."""
+    return LabScheduling(config, log) if config.option.labs else None
 
 
 @pytest.fixture(scope="session")
