@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from deploy.story import witness
@@ -63,8 +64,9 @@ def follow() -> dict[str, list[str]]:
     """Each flow and its modules."""
     for node in ("lxc101", "lxc103", "lxc104"):
         _profile(node)
+    for node in ("lxc101", "lxc102"):
+        until(f"{node} proceeds", 60, partial(_proceeds, node))
     wait_until_green(120)
-    time.sleep(5)
     return {"hosts line": _hosts_line(), "report": _report(), "renewal": _renewal()}
 
 
@@ -96,7 +98,8 @@ def _renewal() -> list[str]:
     )
     served = witness.served("10.0.0.153", "nginx.internal.thinkheads.ai")
     witness.inside("lxc101", "sh", "-euc", script)
-    time.sleep(8)
+    until("lxc101 proceeds", 60, partial(_proceeds, "lxc101"))
+    assert time.time() < due_at, "it was due before it could be followed"
     _follow("lxc101", "agent", RENEWAL_LEGS)
     until(
         "another certificate is served",
@@ -153,6 +156,11 @@ def _profile(node: str) -> None:
     put = "cat >/usr/local/bin/certagent"
     script = f"{put} && systemctl restart 'certagent-*'"
     subprocess.run([str(witness.LAB), "exec", node, "--", "sh", "-c", script], input=LAUNCHER.read_bytes(), check=True)
+
+
+def _proceeds(node: str) -> bool:
+    """The node's agent runs, and what it began with is over."""
+    return witness.inside(node, "certagent", "check", check=False).returncode == 0
 
 
 def _follow(node: str, service: str, legs: Sequence[tuple[str, str]]) -> None:
