@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from certagent.domain.certificates import CertificateFacts, read_facts, read_leaf
@@ -19,6 +19,8 @@ UNREADABLE_NAMES = (
     b"\x30\x05\x87\x03\x0a\x00\x01",  # an IP address of three bytes
 )
 """What a SAN may hold that nobody can read; OpenSSL serves it all the same."""
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 Extension = tuple[x509.ExtensionType, bool]
 """An extension, and whether it is critical."""
@@ -73,9 +75,10 @@ class Authority:
         not_before: datetime | None = None,
         lifetime: timedelta = timedelta(hours=24),
         names_der: bytes | None = None,
+        key: Key | None = None,
     ) -> Pair:
-        """A leaf for DNS names and IP addresses. `names_der`: what its SAN holds instead."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        """A leaf for DNS names and IP addresses. `names_der`: what its SAN holds instead; `key`: else P-256."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
         start = not_before or _a_minute_ago()
         certificate = _sign(
             _describe(_common_name(names[0]), self._name, key.public_key(), start, lifetime),
@@ -130,7 +133,7 @@ def dns_names(*names: str) -> x509.SubjectAlternativeName:
 def _describe(
     subject: x509.Name,
     issuer: x509.Name,
-    public: ec.EllipticCurvePublicKey,
+    public: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
     start: datetime,
     lifetime: timedelta,
     serial: int | None = None,
@@ -161,7 +164,7 @@ def _common_name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _key_pem(key: Key) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

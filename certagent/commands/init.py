@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives import hashes
 from certagent.commands import config_template
 from certagent.vantage.ca_roots import fetch_roots
 from certagent.vantage.imported_renewals import ImportedRenewal, read_renewals
+from certagent.vantage.nginx_config import NginxPair, find_nginx
 from certagent.vantage.node_vantage import NodeVantage
-from certagent.vantage.tls_services import NginxPair, TraefikProvider, find_nginx, find_traefik
+from certagent.vantage.traefik_config import TraefikProvider, find_traefik
 
 SNIPPET = Path("/etc/nginx/snippets/certagent-challenge.conf")
 CHALLENGE_YAML = "certagent-challenge.yml"

@@ -53,6 +53,15 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     text: str | None = None
 
 
+class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of others' that could not be read, wholly or from `line` on (None: not known). `reason` shows nothing of
+    its content."""
+
+    file: str
+    reason: str
+    line: int | None = None
+
+
 class ServerAction(StrEnum):
     """What a web server does with a challenge."""
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from certagent.domain.certificates import CertificateFacts, read_leaf
 from certagent.domain.diagnosis.drift import CertResolver, ConfiguredPair
-from certagent.vantage.tls_services import NGINX, TRAEFIK, find_nginx, find_traefik, load_yaml
-from certagent.vantage.web_server_config import place_of, table_of
+from certagent.vantage.nginx_config import NGINX, find_nginx
+from certagent.vantage.traefik_config import TRAEFIK, find_traefik, load_yaml, place_of, table_of
 
 
 class ConfiguredCertificates:

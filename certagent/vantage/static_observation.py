@@ -20,8 +20,9 @@ from certagent.domain.web_servers import traefik
 from certagent.domain.web_servers.nginx import Directive
 from certagent.system.procfs import ProcFs
 from certagent.vantage.ca_resolver import is_left_alone, read_files
-from certagent.vantage.tls_services import NGINX, TRAEFIK
-from certagent.vantage.web_server_config import dynamic_files, place_in, read_nginx, read_traefik
+from certagent.vantage.config_lines import place_in
+from certagent.vantage.nginx_config import NGINX, read_nginx
+from certagent.vantage.traefik_config import TRAEFIK, dynamic_files, read_traefik
 
 _CODE = "deploy.dangling_reference"
 _FILES = ("ssl_certificate", "ssl_certificate_key", "ssl_trusted_certificate", "ssl_client_certificate", "ssl_dhparam")

@@ -1,0 +1,32 @@
+"""Lines of configuration files as findings show them: a place with its text, nothing that may be secret."""
+
+import re
+from pathlib import Path
+
+from certagent.domain.observations import Place
+
+LARGEST_FILE = 1024 * 1024
+_LONGEST_TEXT = 200
+_SECRET = re.compile(r"(authorization|token|secret|password|api[-_]?key)", re.IGNORECASE)
+
+
+def place_in(file: str, line: int, texts: dict[str, list[str]]) -> Place:
+    """A line of a file, with its text; `texts` remembers what was read."""
+    if file not in texts:
+        texts[file] = read_lines(Path(file))
+    lines = texts[file]
+    return Place(file=file, line=line, text=_shown(lines[line - 1]) if 0 < line <= len(lines) else None)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Its lines; none where it cannot be read or is too large."""
+    try:
+        return path.read_text(errors="replace").splitlines() if path.stat().st_size <= LARGEST_FILE else []
+    except OSError:
+        return []
+
+
+def _shown(line: str) -> str:
+    """The line without its indentation; nothing of one that may hold a secret."""
+    text = line.strip()[:_LONGEST_TEXT]
+    return "(not shown: it may hold a secret)" if _SECRET.search(text) else text
