@@ -38,6 +38,7 @@ from certagent.config import (
     read_binding,
     read_credential,
 )
+from certagent.domain import catalogue
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.issuance.renewal_info import RenewalInfoClient
@@ -104,6 +105,7 @@ async def _until_signalled(settings: AgentSettings, policy: Policy, clock: Clock
 
 async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
     """Run until cancelled."""
+    catalogue.load()
     async with AsyncExitStack() as stack:
         state = await asyncio.to_thread(State, settings.agent.state)
         spool = await asyncio.to_thread(Spool, settings.agent.state / "spool") if settings.collector else None

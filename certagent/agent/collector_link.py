@@ -13,7 +13,7 @@ from certagent.agent.context import AgentContext
 from certagent.agent.lifecycle import Lifecycle
 from certagent.domain import catalogue
 from certagent.domain.backoff import Backoff
-from certagent.domain.findings import Culprit, Vantage
+from certagent.domain.findings import Culprit, Vantage, without_secrets
 from certagent.domain.link_messages import (
     Accepted,
     Answer,
@@ -26,7 +26,6 @@ from certagent.domain.link_messages import (
     encode,
 )
 from certagent.domain.ports import CollectorContactLog
-from certagent.domain.redaction import without_secrets
 from certagent.domain.reports import Outcome, RunKind, Trigger
 from certagent.system.pinned_http import PinnedClient
 

@@ -19,8 +19,8 @@ from certagent.agent.context import AgentContext
 from certagent.agent.inventory import InventoryReporter
 from certagent.agent.lifecycle import Lifecycle
 from certagent.agent.orders import OrderPlacer
-from certagent.domain.findings import Finding, Verdict, worst_first
-from certagent.domain.policy import Judgement
+from certagent.domain.findings import Finding, Verdict
+from certagent.domain.policy import Judgement, worst_first
 
 LONGEST_QUESTION = 1024 * 1024
 """Bytes."""

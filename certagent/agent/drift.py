@@ -16,7 +16,8 @@ from certagent.config import CertificateSection, TraefikTarget
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, ServedAs
 from certagent.domain.diagnosis.drift import LiveTarget, Serving, conclude_serving, nobody_owns, renews_too_late
-from certagent.domain.findings import Finding, Severity, worst_first
+from certagent.domain.findings import Finding, Severity
+from certagent.domain.policy import worst_first
 from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scope, served_scope
 from certagent.proof import Prover
 from certagent.state import CertificateFolder

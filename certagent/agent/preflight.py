@@ -94,8 +94,8 @@ class Preflight:
         async with asyncio.TaskGroup() as group:
             rehearsed = group.create_task(self._rehearse(identifier), name=f"rehearse {identifier}")
             here = group.create_task(self._node.observe(identifier, host), name=f"observe this node: {identifier}")
-            web_servers = group.create_task(self._read_web_servers(identifier), name=f"read web servers: {identifier}")
         responder, rehearsal = rehearsed.result()
+        has_failed = rehearsal.outcome is RehearsalOutcome.FAILED
         return Evidence(
             identifier=identifier,
             node=self._context.node,
@@ -103,7 +103,7 @@ class Preflight:
             rehearsal=rehearsal,
             responder=responder,
             here=here.result(),
-            gateways=web_servers.result(),
+            gateways=await self._read_web_servers(identifier) if has_failed else (),
             past=self._history.of(identifier),
         )
 
@@ -112,7 +112,7 @@ class Preflight:
         return tuple(await check_directory(section.directory, section.root, section.addresses))
 
     async def _read_web_servers(self, identifier: str) -> tuple[WebServerObservation, ...]:
-        """What the web servers of this node do with the identifier's challenge."""
+        """What the web servers of this node do with the identifier's challenge: it explains why a rehearsal failed."""
         return tuple(await asyncio.to_thread(self._web_servers.observe, identifier))
 
     async def _conclude(self, evidence: Evidence) -> Judgement:

@@ -17,9 +17,9 @@ from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.certificates import CertificateFacts, fingerprint_of
 from certagent.domain.deployments import Generation
 from certagent.domain.diagnosis.order_result import agreement, deployment_failed, order_failed, renewal_is_impossible
-from certagent.domain.findings import Finding, Severity, Verdict, worst_first
+from certagent.domain.findings import Finding, Severity, Verdict
 from certagent.domain.orders import Failed, Issued, OrderOutcome
-from certagent.domain.policy import Judgement
+from certagent.domain.policy import Judgement, worst_first
 from certagent.domain.rehearsals import Rehearsal
 from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scope
 from certagent.state import CertificateFolder, LastRun, RunRecord

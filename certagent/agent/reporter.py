@@ -6,10 +6,9 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 
-from certagent.domain.findings import Finding, Severity
+from certagent.domain.findings import Finding, Severity, without_secrets
 from certagent.domain.policy import Judgement
 from certagent.domain.ports import Clock
-from certagent.domain.redaction import without_secrets
 from certagent.domain.reports import FileChange, Inventory, Outcome, Report, RunKind, Trigger
 from certagent.reporting import Spool
 

@@ -23,7 +23,8 @@ from certagent.domain.diagnosis.name_resolution import (
     zone_is_overridden,
 )
 from certagent.domain.diagnosis.static import StaticObservation, conclude_while_watching
-from certagent.domain.findings import Culprit, Finding, Severity, Vantage, worst_first
+from certagent.domain.findings import Culprit, Finding, Severity, Vantage
+from certagent.domain.policy import worst_first
 from certagent.domain.reports import Contents, FileChange, Outcome, RunKind, Trigger, compare, file_scope
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
 from certagent.domain.resolution.files import RESOLVER_FILES

@@ -20,6 +20,7 @@ from certagent.collector.sql.fleet_queries import find_identifiers, find_owners,
 from certagent.collector.sql.ingest import store_rehearsals
 from certagent.collector.store import Store
 from certagent.domain.catalogue import Trait, has_trait
+from certagent.domain.findings import redact
 from certagent.domain.link_messages import (
     Answer,
     Ask,
@@ -33,7 +34,6 @@ from certagent.domain.link_messages import (
 from certagent.domain.path_trace import addresses_met
 from certagent.domain.ports import Clock
 from certagent.domain.rate_limiter import RateLimiter
-from certagent.domain.redaction import redact
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome, RehearsalRequest
 
 log = logging.getLogger(__name__)

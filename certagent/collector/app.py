@@ -25,9 +25,9 @@ from certagent.collector.metrics import Metrics
 from certagent.collector.notifiers import NOTIFIERS
 from certagent.collector.store import Store, open_store
 from certagent.config import CollectorSettings, split_endpoint
-from certagent.domain.alerting import Alerting
+from certagent.domain import catalogue
 from certagent.domain.certificates import read_leaf
-from certagent.domain.policy import Policy
+from certagent.domain.policy import Alerting, Policy
 from certagent.domain.ports import Clock
 from certagent.system.systemd import feed_watchdog, notify
 
@@ -49,6 +49,7 @@ class ListenFailed(Exception):
 async def run(settings: CollectorSettings, policy: Policy, clock: Clock) -> None:
     """Collect until SIGTERM or SIGINT. SIGHUP loads the certificate again. Raises `ListenFailed`, in a group."""
     logging.getLogger("aiohttp.server").addFilter(shorten_disconnects)
+    catalogue.load()
     gc.freeze()  # what is there by now stays
     server = Server(settings, clock)
     stopping = asyncio.Event()

@@ -12,8 +12,8 @@ from datetime import timedelta
 
 from certagent.collector.access import encode
 from certagent.collector.agent_link import AgentLinks, ask_to_judge_again
+from certagent.collector.incident_text import compose_message
 from certagent.collector.notifiers import AlertRepeater, Notifier
-from certagent.collector.notifiers.alert_text import compose_message
 from certagent.collector.records import Changes, Delivery, KnownCertificate, Overloaded, StoreFailed
 from certagent.collector.sql.api_queries import find_agent
 from certagent.collector.sql.deliveries import list_announced, next_delivery, record_attempt

@@ -14,8 +14,7 @@ from prometheus_client import Counter as MetricCounter
 from certagent.collector.access import HttpProblem, caller_of, json_response
 from certagent.collector.records import Acceptance, Overloaded
 from certagent.collector.store import Store
-from certagent.domain.findings import Finding
-from certagent.domain.redaction import redact
+from certagent.domain.findings import Finding, redact
 from certagent.domain.reports import Report
 
 LARGEST_BODY = 8 * 1024 * 1024  # bytes, once unpacked

@@ -19,7 +19,7 @@ from certagent.collector.sql.database import PROBE, Leases, one_line, open_reade
 from certagent.collector.sql.incident_writer import conclude_incidents
 from certagent.collector.sql.ingest import Post, accept_posts
 from certagent.collector.sql.statements import Transaction
-from certagent.domain.alerting import Alerting
+from certagent.domain.policy import Alerting
 from certagent.domain.ports import Clock
 from certagent.domain.reports import Report
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import aiohttp
 
+from certagent.collector.incident_text import Message
 from certagent.collector.notifiers import NOTIFIERS
-from certagent.collector.notifiers.alert_text import Message
 from certagent.config import ChannelSection, CollectorSettings
 from certagent.domain.findings import Culprit, Severity
 from certagent.domain.incidents import Incident, IncidentState

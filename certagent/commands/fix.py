@@ -21,7 +21,7 @@ from certagent.domain.diagnosis.name_resolution import (
     shadows_at_a_client,
     shadows_at_the_authority,
 )
-from certagent.domain.findings import Finding
+from certagent.domain.findings import Finding, without_secrets
 from certagent.domain.fixes import (
     Edit,
     Fix,
@@ -34,7 +34,6 @@ from certagent.domain.fixes import (
     name_nameservers,
     refuse,
 )
-from certagent.domain.redaction import without_secrets
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
 from certagent.domain.resolution.files import RESOLVER_FILES, Surroundings, find_managers
 from certagent.domain.resolver_agreement import stray_lines

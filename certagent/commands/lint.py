@@ -10,7 +10,7 @@ from certagent.commands import UnableError
 from certagent.commands.finding_output import status_of
 from certagent.config import AgentSettings, load_policy
 from certagent.domain.diagnosis.static import StaticObservation, conclude_statically
-from certagent.domain.findings import worst_first
+from certagent.domain.policy import worst_first
 from certagent.system.files import read_given
 from certagent.vantage.static_observation import find_configurations, look_at_files
 

@@ -72,7 +72,7 @@ def answers(default: Path | None) -> Callable[[Callable[..., Answer]], Callable[
 
 
 def _show(answer: Answer, as_json: bool) -> NoReturn:
-    from certagent.domain.redaction import without_secrets
+    from certagent.domain.findings import without_secrets
 
     told = without_secrets(answer.document)  # what a command looked at itself has met no policy yet
     click.echo(as_text(told) if as_json else answer.render(told))

@@ -1,8 +1,10 @@
-"""Findings: what was concluded, with a stable code. Values only; severities come from a policy."""
+"""Findings: what was concluded, with a stable code; and what takes secrets out of them. Pure; severities come from a
+policy."""
 
+import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -91,6 +93,56 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, Any] = {}
 
 
-def worst_first(findings: list[Finding]) -> list[Finding]:
-    """Sorted by severity; equal ones keep their order, which is the order of conclusion."""
-    return sorted(findings, key=lambda finding: finding.severity.rank)
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+# Findings quote lines of files, and lines hold passwords: this is the one place that takes them out of what is sent or
+# shown. It works on JSON text, so that one pass sees every string of a value, however deep. What it takes out never
+# spans more than one string, but for a key whose lines follow each other in an array; what it puts in needs no escape.
+
+WITHHELD = "(withheld)"
+
+_NAMES = r"pass(?:word|wd|phrase)?|secret|api[-_]?key|access[-_]?key|private[-_]?key|auth[-_]?token|client[-_]?secret"
+_PART = r"""[^\s"'\\;,&()]"""
+_SECRETS = re.compile(
+    rf"""
+    (?P<user>(?<=//)[^\s/@"\\]+(?=@))                                         # http://name:password@host
+  | (?P<pem>-----BEGIN[A-Z ]*\ PRIVATE\ KEY-----(?:[^"\\]|\\.)*            # a key, to the end of the string, and
+      (?:"\s*,\s*"[\s#;]*[A-Za-z0-9+/=]+(?="\s*[],]))*)                      # the lines of it that follow in a list
+  | (?P<scheme>\bauthorization(?:\\?["'])?[\s:=]+(?:\\?["'])?\w+\s+)(?![.)])[^\s"'\\;]{{3,}}
+  | (?P<name>\b(?:\w*[_-])?(?:{_NAMES})(?:\\?["'])?
+      (?:\s*[=:]\s*|\s+(?=(?:\\?["'])?[^\s"]*\d))(?:\\?["'])?){_PART}{{3,}}
+  | (?P<hash>\$(?:apr1|2[aby]|5|6|y)\$[./A-Za-z0-9$]+)                        # crypt(3), htpasswd
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+# What the pattern cannot match without, far quicker to look for; in ASCII, where upper case is all that case can do.
+_HINTS = ("secret", "key", "token", "authorization", "$")
+
+Value = TypeVar("Value")
+
+_encode = msgspec.json.Encoder().encode
+
+
+def redact(text: str) -> str:
+    """The text with every secret that is recognised by its surroundings replaced."""
+    return _SECRETS.sub(_withhold, text) if _may_hold_one(text) else text
+
+
+def _may_hold_one(text: str) -> bool:
+    if not text.isascii():
+        return True
+    low = text.lower()
+    is_named = any(hint in low for hint in _HINTS) or low.count("pass") > low.count("passed")
+    return is_named or ("//" in low and "@" in low)
+
+
+def without_secrets(value: Value) -> Value:
+    """The same value with the same redaction in all of its strings."""
+    text = _encode(value).decode()
+    told = redact(text)
+    return value if told == text else msgspec.json.decode(told, type=type(value))
+
+
+def _withhold(match: re.Match[str]) -> str:
+    return f"{match['scheme'] or match['name'] or ''}{WITHHELD}"

@@ -14,7 +14,6 @@ import msgspec
 
 from certagent.domain.catalogue import Trait, addresses_of, explain_addresses, has_trait
 from certagent.domain.findings import Culprit, Finding, Severity
-from certagent.domain.policy import is_about_path
 from certagent.domain.rehearsals import (
     AddressOwner,
     Rehearsal,
@@ -117,6 +116,11 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     resolved_at: datetime | None = None
     change: PrecedingChange | None = None
     flaps: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is left."""
+        return self.state is IncidentState.RESOLVED
 
     def parties(self) -> frozenset[str]:
         """The nodes that may read it: the culprit's and the victims'."""
@@ -243,7 +247,7 @@ def _names_file(finding: Finding) -> bool:
 
 
 def _concerns_path(finding: Finding) -> bool:
-    return is_about_path(finding) or has_trait(finding.code, Trait.SEEN_BY_CA)
+    return has_trait(finding.code, Trait.PATH) or has_trait(finding.code, Trait.SEEN_BY_CA)
 
 
 def _explains(finding: Finding) -> bool:

@@ -1,19 +1,22 @@
 """Policy: grades findings, turns them into a verdict, says who is told. Pure; its numbers are in `policies/*.toml`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from certagent.domain.catalogue import Trait, has_trait
-from certagent.domain.findings import Finding, Impact, Severity, Vantage, Verdict, worst_first
-from certagent.domain.redaction import without_secrets
+from certagent.domain.findings import Finding, Impact, Severity, Vantage, Verdict, without_secrets
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
 
+if TYPE_CHECKING:
+    from certagent.domain.incidents import Incident
+
+_FLAPPING_FROM = 3  # reopenings, each within `incidents.REOPEN_WITHIN` of the end before
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -59,6 +62,27 @@ class AlertRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def channels(self, names: Sequence[str]) -> tuple[str, ...]:
         """Those of the names that are told."""
         return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in self.to))
+
+
+class Alerting(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules, and the channels that there are. A flapping incident's messages wait for `flapping_hold`."""
+
+    channels: tuple[str, ...] = ()
+    rules: Mapping[str, AlertRule] = {}
+    flapping_hold: timedelta = timedelta(0)
+
+    def rule_for(self, code: str) -> AlertRule:
+        """The last rule that matches: what is written later, or laid over the default policy, wins."""
+        matching = [rule for rule in self.rules.values() if rule.matches(code)]
+        return matching[-1] if matching else AlertRule()
+
+    def due_at(self, incident: "Incident", now: datetime) -> datetime:
+        """When a message about what has just become of the incident may leave. `now` in local time."""
+        rule, is_over = self.rule_for(incident.code), incident.is_over
+        hold = self.flapping_hold if is_flapping(incident) else timedelta(0)
+        due = now + (hold if is_over else max(rule.after, hold))
+        calm = rule.quiet.end_after(due) if rule.quiet is not None else None
+        return due if calm is None or (not is_over and _dies_before(incident, calm)) else calm
 
 
 def read_span(kind: type, value: Any) -> Any:
@@ -191,11 +215,18 @@ def read_policy(document: dict[str, Any]) -> Policy:
     return msgspec.convert(document, Policy, dec_hook=read_span)
 
 
+def worst_first(findings: list[Finding]) -> list[Finding]:
+    """Sorted by severity; equal ones keep their order, which is the order of conclusion."""
+    return sorted(findings, key=lambda finding: finding.severity.rank)
+
+
 def grade_all(policy: Policy, findings: list[Finding], rehearsal: Rehearsal | None) -> list[Finding]:
     """Graded and capped, worst first: what concerns the path is no worse than `warn` once the rehearsal passed."""
     passed = rehearsal is not None and rehearsal.outcome is RehearsalOutcome.PASSED
     graded = (policy.grade(finding) for finding in findings)
-    return worst_first([_capped(finding) if passed and is_about_path(finding) else finding for finding in graded])
+    return worst_first(
+        [_capped(finding) if passed and has_trait(finding.code, Trait.PATH) else finding for finding in graded]
+    )
 
 
 def judged(policy: Policy, identifier: str, findings: list[Finding], rehearsal: Rehearsal | None) -> Judgement:
@@ -216,11 +247,6 @@ def with_impact(judgement: Judgement, impact: Impact | None) -> Judgement:
         for finding in judgement.findings
     )
     return msgspec.structs.replace(judgement, findings=findings)
-
-
-def is_about_path(finding: Finding) -> bool:
-    """Whether the finding concerns the way from the CA to the responder."""
-    return has_trait(finding.code, Trait.PATH)
 
 
 def judge(findings: list[Finding], rehearsal: Rehearsal | None) -> Verdict:
@@ -245,3 +271,12 @@ def _cause_first(graded: list[Finding], concluded: list[str]) -> list[Finding]:
 
 def _capped(finding: Finding) -> Finding:
     return msgspec.structs.replace(finding, severity=finding.severity.capped_at(Severity.WARN))
+
+
+def is_flapping(incident: "Incident") -> bool:
+    """Whether it came back so often that its comings and goings are no news."""
+    return incident.flaps >= _FLAPPING_FROM
+
+
+def _dies_before(incident: "Incident", moment: datetime) -> bool:
+    return any(victim.expires_at is not None and victim.expires_at <= moment for victim in incident.victims)

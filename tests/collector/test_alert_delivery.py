@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from certagent.collector.notifiers.alert_text import compose_message
+from certagent.collector.incident_text import compose_message
 from certagent.domain.incidents import Fleet, Sighting, TransitionKind, Victim, group_findings, transition_incident
 from certagent.system.webhook import as_header
 from tests.collector.cast import HOSTS, now

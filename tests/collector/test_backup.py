@@ -15,7 +15,7 @@ from certagent.collector.sql.backup import NotEmpty, back_up, restore
 from certagent.collector.sql.database import writing
 from certagent.collector.sql.schema import metadata
 from certagent.collector.store import open_store
-from certagent.domain.alerting import Alerting
+from certagent.domain.policy import Alerting
 from certagent.system.clock import SystemClock
 from tests.collector.cast import Cast, now
 from tests.collector.test_store import introduce, states, take

@@ -10,7 +10,7 @@ from certagent.collector import store as store_module
 from certagent.collector.sql.incident_writer import conclude_incidents
 from certagent.collector.sql.statements import Transaction
 from certagent.collector.store import open_store
-from certagent.domain.alerting import Alerting
+from certagent.domain.policy import Alerting
 from tests.fakes.clock import FakeClock
 
 CONCLUDING = timedelta(milliseconds=50)

@@ -25,7 +25,7 @@ from certagent.collector.sql.deliveries import next_delivery
 from certagent.collector.sql.incident_writer import conclude_incidents
 from certagent.collector.sql.ingest import Post, accept_posts
 from certagent.collector.sql.statements import Transaction
-from certagent.domain.alerting import Alerting
+from certagent.domain.policy import Alerting
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
 from tests.collector.cast import Agent, Cast, certificate, now

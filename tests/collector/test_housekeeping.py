@@ -10,7 +10,7 @@ import pytest
 from certagent.collector.credentials import add_token, revoke_tokens
 from certagent.collector.dispatch import AlertSender
 from certagent.collector.housekeeping import prune, sweep
-from certagent.collector.notifiers.alert_text import Message
+from certagent.collector.incident_text import Message
 from certagent.collector.records import Changes, Overloaded, TokenRole
 from certagent.collector.sql.api_queries import find_incident, list_agents, list_incidents, list_reports
 from certagent.collector.sql.deliveries import list_announced, next_delivery, record_attempt
@@ -19,10 +19,9 @@ from certagent.collector.sql.ingest import store_rehearsals
 from certagent.collector.sql.upkeep import remind
 from certagent.collector.store import Store, open_store
 from certagent.config import load_policy
-from certagent.domain.alerting import Alerting
 from certagent.domain.findings import Culprit, Finding, Severity
 from certagent.domain.incidents import IncidentState
-from certagent.domain.policy import AlertRule, Duration, Policy
+from certagent.domain.policy import Alerting, AlertRule, Duration, Policy
 from certagent.domain.reports import FileChange, RunKind
 from tests.collector.cast import HOSTS, Agent, Cast, now
 from tests.collector.process import eventually

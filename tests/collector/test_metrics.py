@@ -14,7 +14,7 @@ from certagent.collector.intake import Intake
 from certagent.collector.metrics import Metrics
 from certagent.collector.records import Acceptance
 from certagent.collector.store import open_store
-from certagent.domain.alerting import Alerting
+from certagent.domain.policy import Alerting
 from certagent.system.clock import SystemClock
 from tests.collector.cast import Cast
 from tests.collector.test_store import introduce, take

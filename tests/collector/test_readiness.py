@@ -15,7 +15,7 @@ import pytest
 from certagent.collector.records import StoreFailed
 from certagent.collector.sql import database
 from certagent.collector.store import open_store
-from certagent.domain.alerting import Alerting
+from certagent.domain.policy import Alerting
 from tests.collector.cast import Agent
 from tests.collector.postgresql import Server
 from tests.collector.process import Collector, eventually, running

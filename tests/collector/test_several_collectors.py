@@ -13,7 +13,7 @@ from certagent.collector.records import Caller, StoreFailed, TokenRole
 from certagent.collector.sql.api_queries import list_agents, list_incidents
 from certagent.collector.sql.deliveries import next_delivery, record_attempt
 from certagent.collector.store import Store, open_store
-from certagent.domain.alerting import Alerting
+from certagent.domain.policy import Alerting
 from certagent.domain.reports import Report
 from certagent.system.clock import SystemClock
 from tests.collector.cast import Agent, now

@@ -26,9 +26,9 @@ from certagent.collector.sql.database import open_writer
 from certagent.collector.sql.deliveries import next_delivery, record_attempt
 from certagent.collector.sql.schema import metadata
 from certagent.collector.store import Store, open_store
-from certagent.domain.alerting import Alerting
 from certagent.domain.findings import Culprit
 from certagent.domain.incidents import IncidentState, TransitionKind
+from certagent.domain.policy import Alerting
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
 from certagent.system.clock import SystemClock

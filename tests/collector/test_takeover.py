@@ -28,8 +28,8 @@ from certagent.collector.sql.api_queries import (
 from certagent.collector.sql.deliveries import list_announced, next_delivery, record_attempt
 from certagent.collector.sql.page_queries import find_node
 from certagent.collector.store import Store, open_store
-from certagent.domain.alerting import Alerting
 from certagent.domain.incidents import TransitionKind
+from certagent.domain.policy import Alerting
 from tests.collector.cast import Agent
 from tests.collector.test_store import states, take
 from tests.evidence import TRAEFIK

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certagent.domain.alerting import Alerting
 from certagent.domain.incidents import (
     Fleet,
     Incident,
@@ -17,7 +16,7 @@ from certagent.domain.incidents import (
     group_findings,
     transition_incident,
 )
-from certagent.domain.policy import AlertRule, DailySpan, Duration, read_daily_span
+from certagent.domain.policy import Alerting, AlertRule, DailySpan, Duration, read_daily_span
 from certagent.domain.survival import CertificateLife, Survival, survive
 from tests.collector.cast import HOSTS
 from tests.evidence import TRAEFIK, shadow

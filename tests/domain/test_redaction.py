@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certagent.config import load_policy
-from certagent.domain import redaction
-from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.redaction import WITHHELD, redact, without_secrets
+from certagent.domain import findings
+from certagent.domain.findings import WITHHELD, Culprit, Finding, Vantage, redact, without_secrets
 from certagent.domain.reports import FileChange
 from tests.bounds import at_most
 
@@ -111,4 +110,4 @@ def test_a_report_full_of_beginnings_costs_little() -> None:
 @given(st.lists(st.sampled_from(_PIECES), max_size=12).map("".join))
 def test_what_is_only_looked_for_quickly_is_found_all_the_same(text: str) -> None:
     """The quick look never passes what the pattern would take out."""
-    assert redact(text) == redaction._SECRETS.sub(redaction._withhold, text)
+    assert redact(text) == findings._SECRETS.sub(findings._withhold, text)

@@ -31,7 +31,7 @@ COLLECTOR_LEGS = (
     ("collector/store.py", "_commit"),
 )
 ALERT_LEGS = (("collector/dispatch.py", "_note_changes"), ("collector/dispatch.py", "_deliver_next"))
-RENEWAL_LEGS = (("agent/lifecycle.py", "_renew"),)
+RENEWAL_LEGS = (("agent/lifecycle.py", "_judge_and_renew"),)
 
 _DUE = """
 import datetime, ssl, sys

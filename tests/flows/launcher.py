@@ -1,10 +1,10 @@
 #!/usr/bin/python3 -IS
 """In place of a lab node's /usr/local/bin/certagent: the same, and it notes which modules' functions run.
 
-A flow is followed by its legs: functions, each of which marks its context (PEP 567), so that what it calls, awaits,
-starts as a task or sends to a thread is told from what runs beside it. On SIGUSR2 it writes what ran on the legs to
-flow-PID.json in /tmp, by module the seconds since the epoch at which its functions were called, reads the next legs
-from flow-legs.json (pairs of module and function), and starts anew.
+A flow is followed by its legs: functions, each of which marks its context (PEP 567) while it runs, so that what it
+calls, awaits, starts as a task or sends to a thread is told from what runs beside it. On SIGUSR2 it writes what ran on
+the legs to flow-PID.json in /tmp, by module the seconds since the epoch at which its functions were called, reads the
+next legs from flow-legs.json (pairs of module and function), and starts anew.
 """
 
 import contextvars
@@ -24,17 +24,20 @@ OPTIMIZED = 1  # inspect.CO_OPTIMIZED: a function's code, not a module's or a cl
 FOLDER = "/tmp"  # noqa: S108 -- the units have PrivateTmp
 seen: dict[tuple[CodeType, float], None] = {}
 legs: set[tuple[str, str]] = set()
-ON_FLOW = contextvars.ContextVar("on_flow", default=False)
+ON_FLOW: contextvars.ContextVar[FrameType | None] = contextvars.ContextVar("on_flow", default=None)
+"""The leg that runs in this context."""
 
 
 def note(frame: FrameType, event: str, _argument: Any) -> None:
     """The profiler: called for every call and return of every thread."""
+    if event == "return" and ON_FLOW.get() is frame:
+        ON_FLOW.set(None)  # of a coroutine: until it goes on
     if event != "call":
         return
     code = frame.f_code
-    if (code.co_filename.rpartition(HOME)[2], code.co_name) in legs:
-        ON_FLOW.set(True)
-    if ON_FLOW.get():
+    if ON_FLOW.get() is None and (code.co_filename.rpartition(HOME)[2], code.co_name) in legs:
+        ON_FLOW.set(frame)
+    if ON_FLOW.get() is not None:
         seen[code, round(time.time(), 4)] = None
 
 

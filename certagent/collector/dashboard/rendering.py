@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from certagent.collector.dashboard.path_diagram import draw
 from certagent.collector.dashboard.survival_chart import draw_survival
-from certagent.collector.formatting import place_of, remaining, span
+from certagent.collector.incident_text import place_of, remaining, span
 from certagent.collector.views import CertificateView
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import describe_owner

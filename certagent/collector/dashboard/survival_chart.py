@@ -6,7 +6,7 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from certagent.collector.formatting import span
+from certagent.collector.incident_text import span
 
 _WIDTH, _HEIGHT = 640, 148
 _LEFT, _RIGHT, _TOP, _FOOT = 44, 14, 10, 118

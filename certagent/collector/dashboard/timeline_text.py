@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from certagent.domain.findings import worst_first
+from certagent.domain.policy import worst_first
 from certagent.domain.rehearsals import AddressOwner, Rehearsal, ResolvedAddress, addresses_in_dns, describe_owner
 from certagent.domain.reports import Outcome, Report, RunKind, Trigger
 from certagent.domain.resolver_agreement import verdicts

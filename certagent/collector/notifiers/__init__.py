@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import aiohttp
 
+from certagent.collector.incident_text import Message
 from certagent.collector.notifiers import alertmanager, apprise_urls, webhook
-from certagent.collector.notifiers.alert_text import AlertRepeater, Message, Notifier
+from certagent.collector.notifiers.notifier import AlertRepeater, Notifier
 from certagent.config import ChannelSection
 
 __all__ = ["NOTIFIERS", "Notifier", "AlertRepeater", "Message"]

@@ -10,8 +10,7 @@ from datetime import timedelta
 import aiohttp
 import msgspec
 
-from certagent.collector.formatting import place_of
-from certagent.collector.notifiers.alert_text import Message
+from certagent.collector.incident_text import Message, place_of
 from certagent.config import ChannelSection
 from certagent.domain.incidents import IncidentState
 from certagent.system.webhook import post

@@ -5,7 +5,7 @@ import logging
 
 import aiohttp
 
-from certagent.collector.notifiers.alert_text import Message
+from certagent.collector.incident_text import Message
 from certagent.config import ChannelSection
 from certagent.domain.incidents import IncidentState
 from certagent.system.webhook import PermanentFailure, TransientFailure

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import aiohttp
 
-from certagent.collector.notifiers.alert_text import Message
+from certagent.collector.incident_text import Message
 from certagent.config import ChannelSection, read_private
 from certagent.system.webhook import as_header, plain_text, post, signature
 

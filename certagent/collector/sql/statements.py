@@ -22,8 +22,8 @@ from sqlalchemy import (
     update,
 )
 
-from certagent.domain.alerting import Alerting
 from certagent.domain.incidents import Incident
+from certagent.domain.policy import Alerting
 
 _CHUNK = 4_000  # values in one IN list
 

@@ -38,6 +38,7 @@ __all__ = [
     "finding",
     "has_trait",
     "layer_of",
+    "load",
     "render",
 ]
 
@@ -128,6 +129,11 @@ def has_trait(code: str, trait: Trait) -> bool:
     """Whether a code has the trait; one of a newer agent by its layer."""
     entry = _catalogue().get(code)
     return trait in (default_traits(code) if entry is None else entry.traits)
+
+
+def load() -> None:
+    """Read the table now: who runs for long does not put it off until something is wrong."""
+    _catalogue()
 
 
 @cache

@@ -20,6 +20,7 @@ from certagent.domain.diagnosis import (
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.diagnosis.name_resolution import FILTERS
 from certagent.domain.findings import Culprit, Finding
+from certagent.domain.rehearsals import ChallengeType
 
 
 def nodes_speak_of_themselves(evidence: Evidence) -> Iterator[Finding]:
@@ -46,51 +47,55 @@ def _explains(told: Culprit, blamed: Culprit) -> bool:
 
 Conclusion = Callable[[Evidence], Iterator[Finding]]
 
-TABLE: tuple[Conclusion, ...] = (
-    certificate_authority.vantage_is_missing,
-    certificate_authority.orders_are_impossible,
-    certificate_authority.name_leads_in_a_circle,
-    certificate_authority.name_is_not_the_cas,
-    certificate_authority.directory_cannot_be_used,
-    nodes_speak_of_themselves,
-    http01.port_is_anothers,
-    http01.responder_is_absent,
-    tls_alpn01.responder_is_absent,
-    dns01.record_cannot_be_written,
-    dns01.record_is_not_everywhere,
-    name_resolution.name_leads_elsewhere,
-    resolver_agreement.nameservers_mislead,
-    name_resolution.filter_keeps_the_address_back,
-    name_resolution.files_are_unreadable,
-    name_resolution.name_has_no_address,
-    resolver_agreement.libc_knows_better,
-    certificate_authority.process_moves_the_goalposts,
-    http01.configuration_is_wrong,
-    http01.responder_is_missed,
-    tls_alpn01.handshake_is_not_ours,
-    dns01.authority_does_not_find_it,
-    http01.nobody_answers,
-    http01.answer_is_not_ours,
-    certificate_authority.proxy_is_used_besides,
-    http01.redirect_is_followed,
-    http01.neither_way_is_one_way,
-    http01.responder_is_slow,
-    http01.connection_is_stale,
-    flapping.answers_alternate,
-    flapping.path_comes_and_goes,
-    name_resolution.edit_is_unseen,
-    resolver_agreement.nameservers_disagree,
-    resolver_agreement.hosts_lines_contradict,
-    resolver_agreement.nameservers_are_dead,
-    resolver_agreement.this_node_asks_in_vain,
-    resolver_agreement.records_are_odd,
-    resolver_agreement.this_node_is_misled,
-    certificate_authority.clocks_differ,
-    dns01.record_was_left,
+_HTTP01, _TLS_ALPN01, _DNS01 = ChallengeType.HTTP01, ChallengeType.TLS_ALPN01, ChallengeType.DNS01
+
+TABLE: tuple[tuple[Conclusion, ChallengeType | None], ...] = (
+    (certificate_authority.vantage_is_missing, None),
+    (certificate_authority.orders_are_impossible, None),
+    (certificate_authority.name_leads_in_a_circle, None),
+    (certificate_authority.name_is_not_the_cas, None),
+    (certificate_authority.directory_cannot_be_used, None),
+    (nodes_speak_of_themselves, None),
+    (http01.port_is_anothers, _HTTP01),
+    (http01.responder_is_absent, _HTTP01),
+    (tls_alpn01.responder_is_absent, _TLS_ALPN01),
+    (dns01.record_cannot_be_written, _DNS01),
+    (dns01.record_is_not_everywhere, _DNS01),
+    (name_resolution.name_leads_elsewhere, None),
+    (resolver_agreement.nameservers_mislead, None),
+    (name_resolution.filter_keeps_the_address_back, None),
+    (name_resolution.files_are_unreadable, None),
+    (name_resolution.name_has_no_address, None),
+    (resolver_agreement.libc_knows_better, None),
+    (certificate_authority.process_moves_the_goalposts, None),
+    (http01.configuration_is_wrong, _HTTP01),
+    (http01.responder_is_missed, _HTTP01),
+    (tls_alpn01.handshake_is_not_ours, _TLS_ALPN01),
+    (dns01.authority_does_not_find_it, _DNS01),
+    (http01.nobody_answers, _HTTP01),
+    (http01.answer_is_not_ours, _HTTP01),
+    (certificate_authority.proxy_is_used_besides, None),
+    (http01.redirect_is_followed, _HTTP01),
+    (http01.neither_way_is_one_way, _HTTP01),
+    (http01.responder_is_slow, _HTTP01),
+    (http01.connection_is_stale, _HTTP01),
+    (flapping.answers_alternate, None),
+    (flapping.path_comes_and_goes, None),
+    (name_resolution.edit_is_unseen, None),
+    (resolver_agreement.nameservers_disagree, None),
+    (resolver_agreement.hosts_lines_contradict, None),
+    (resolver_agreement.nameservers_are_dead, None),
+    (resolver_agreement.this_node_asks_in_vain, None),
+    (resolver_agreement.records_are_odd, None),
+    (resolver_agreement.this_node_is_misled, None),
+    (certificate_authority.clocks_differ, None),
+    (dns01.record_was_left, _DNS01),
 )
+"""Each conclusion, and the challenge that it is about; None: any."""
 
 
 def conclude(evidence: Evidence) -> list[Finding]:
     """Everything that the evidence proves, causes before consequences; not graded yet."""
-    concluded = (finding for conclusion in TABLE for finding in conclusion(evidence))
+    conclusions = (conclusion for conclusion, challenge in TABLE if challenge in (None, evidence.challenge))
+    concluded = (finding for conclusion in conclusions for finding in conclusion(evidence))
     return [sharpened(finding, evidence) for finding in concluded]

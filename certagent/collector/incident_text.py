@@ -1,12 +1,12 @@
-"""The messages that channels deliver. Wording only; sends nothing."""
+"""Incidents in words: the messages that channels deliver, and the times and places that the page shows likewise.
 
-from collections.abc import Sequence
+Wording only; sends nothing.
+"""
+
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from certagent.collector.formatting import place_of, remaining, span
 from certagent.domain.incidents import Incident, TransitionKind
 from certagent.domain.rehearsals import describe_owner
 
@@ -32,21 +32,30 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: datetime
 
 
-class Notifier(Protocol):
-    """What delivers a channel's messages."""
+def remaining(expires_at: datetime | None, now: datetime) -> str:
+    """`expires in 3 h 40 min`, `expired 5 min ago`, or that there is none."""
+    if expires_at is None:
+        return "no certificate on disk"
+    left = expires_at - now
+    return f"expires in {span(left)}" if left > timedelta(0) else f"expired {span(-left)} ago"
 
-    async def deliver(self, message: Message) -> None:
-        """Return once the receiver has accepted the message. Raises `TransientFailure` or `PermanentFailure`."""
-        ...
+
+def span(length: timedelta) -> str:
+    """`12 d 3 h`, `3 h 40 min`, `5 min`, `20 s`."""
+    seconds = int(length.total_seconds())
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"
 
 
-@runtime_checkable
-class AlertRepeater(Protocol):
-    """A notifier whose receiver forgets an alert that is not repeated."""
-
-    async def repeat(self, messages: Sequence[Message]) -> None:
-        """Send all unresolved incidents again, each as it is now. Raises as `deliver` does."""
-        ...
+def place_of(incident: Incident) -> str:
+    """`lxc103:/etc/hosts:7`, or as much of it as is known."""
+    culprit = incident.culprit
+    parts = [culprit.node or "unknown node", *([culprit.file] if culprit.file else [])]
+    return ":".join([*parts, *([str(culprit.line)] if culprit.file and culprit.line is not None else [])])
 
 
 def compose_message(incident: Incident, kind: TransitionKind, url: str, now: datetime, delivery: str = "") -> Message:
