@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from cryptography import x509
-
 from certagent.agent.context import AgentContext
 from certagent.config import CertificateSection, DeployTarget
 from certagent.deployers.deploy import Deployer, make_target
+from certagent.deployers.pair_inspection import find_pair_faults, read_roots
 from certagent.deployers.target import Target
 from certagent.domain import catalogue
 from certagent.domain.deployments import Deployment, Fault, Generation, Proof
@@ -33,8 +32,7 @@ class DeploymentService:
 
     async def deploy(self, certificate: CertificateSection, generation: Generation) -> list[Deployment]:
         """One deployment per target, in the order of the configuration; a failed one does not stop the next."""
-        pem = await asyncio.to_thread(self._root.read_bytes)
-        deployer = Deployer(certificate.identifiers, tuple(x509.load_pem_x509_certificates(pem)), self._clock)
+        deployer = Deployer(certificate.identifiers, await asyncio.to_thread(read_roots, self._root), self._clock)
         return [await self._deploy_to(deployer, certificate, section, generation) for section in certificate.deploy]
 
     @contextmanager
@@ -50,6 +48,11 @@ class DeploymentService:
         """What would keep the certificate's targets from being written, before anything is ordered. Changes nothing."""
         deployer = Deployer(certificate.identifiers, (), self._clock)
         return [fault for target in self._targets(certificate) for fault in await deployer.prepare(target)]
+
+    async def find_pair_faults(self, certificate: CertificateSection, generation: Generation) -> list[Fault]:
+        """What speaks against the pair itself, wherever it is deployed to."""
+        roots, now = await asyncio.to_thread(read_roots, self._root), self._clock.now()
+        return await asyncio.to_thread(find_pair_faults, generation, certificate.identifiers, now, roots)
 
     def lock_files(self, certificate: CertificateSection) -> list[Path]:
         """What to lock while this agent owns the certificate's targets."""

@@ -121,7 +121,7 @@ class RenewalRunner:
     async def _run(self, attempt: _Attempt) -> Renewed:
         attempt.record_step("preflight")
         unproven = self._unproven(attempt.folder, attempt.certificate)
-        if unproven is not None:
+        if unproven is not None and not await self._is_hopeless(attempt, unproven):
             return await self._deploy_and_prove(attempt, unproven, [])
         if not self._may_order(attempt):
             return await self._fall_back(attempt, [], Outcome.BLOCKED)
@@ -172,7 +172,8 @@ class RenewalRunner:
     ) -> Renewed:
         attempt.record_step("deploy", generation)
         deployments = await self._deployment.deploy(attempt.certificate, generation)
-        failed = [finding for deployment in deployments for finding in deployment_failed(self._node, deployment)]
+        name = attempt.certificate.name
+        failed = [finding for deployment in deployments for finding in deployment_failed(self._node, name, deployment)]
         is_good = all(deployment.is_good for deployment in deployments)
         if is_good:
             attempt.folder.set_proven(generation.number)
@@ -268,6 +269,14 @@ class RenewalRunner:
         is_usable = is_wanted and newest.facts.not_after > self._clock.now()
         due_at = newest.facts.due_at(self._policy.renewal.due_after)
         return newest if is_usable and due_at > self._clock.now() else None
+
+    async def _is_hopeless(self, attempt: _Attempt, unproven: Generation) -> bool:
+        """A pair that no deployment can make good, because it is not good itself: another one is ordered when a person
+        asks, and otherwise once per probing interval."""
+        is_old = self._clock.now() - unproven.facts.not_before >= self._policy.renewal.probe_every
+        if attempt.run.trigger is not Trigger.REQUEST and not is_old:
+            return False
+        return bool(await self._deployment.find_pair_faults(attempt.certificate, unproven))
 
     def _may_order(self, attempt: _Attempt) -> bool:
         """As the verdict says, except for probing: one order per interval, and always near expiry. A request never

@@ -106,8 +106,7 @@ class Traefik:
     def stage(self, generation: Generation) -> Path:
         """See `Target`."""
         self.prepare()
-        key = self._ownership.key_file(generation.key_pem)
-        return self._generations.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
+        return self._generations.put(generation.number, *self._ownership.files_of(generation))
 
     def writing(self) -> AbstractAsyncContextManager[None]:
         """Nothing to wait for: a folder that a YAML names never changes."""
@@ -115,7 +114,7 @@ class Traefik:
 
     def promote(self, generation: Generation) -> None:
         """See `Target`."""
-        self._name(self._generations.find(generation))
+        self._name(self._generations.find(generation.number, *self._ownership.files_of(generation)))
 
     async def validate(self) -> Fault | None:
         """Traefik has no test of a configuration; what it drops shows in the handshake."""
@@ -151,7 +150,7 @@ class Traefik:
 
     def settle(self, generation: Generation) -> None:
         """See `Target`."""
-        folder = self._generations.find(generation)
+        folder = self._generations.find(generation.number, *self._ownership.files_of(generation))
         self._generations.settle(folder)
         self._generations.prune(folder)
 

@@ -1,13 +1,14 @@
 """One renewal: what is ordered, what is withheld, what is finished after a kill. The state folder is a real one."""
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.agent.deployment import DeploymentService
 from certagent.agent.orders import OrderPlacer
@@ -15,6 +16,8 @@ from certagent.agent.preflight import Preflight
 from certagent.agent.renewal import RenewalRunner
 from certagent.agent.schedule import Need
 from certagent.config import CertificateSection, ListenerSolver
+from certagent.deployers.pair_inspection import find_pair_faults
+from certagent.domain.chains import Roots
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation
 from certagent.domain.findings import Vantage, Verdict
 from certagent.domain.orders import Failed, Issued, OrderOutcome, PendingOrder, Problem, Resource
@@ -24,7 +27,7 @@ from certagent.domain.reports import Outcome, Trigger
 from certagent.reporting import Spool
 from certagent.state import CertificateFolder, RunRecord
 from tests.agent.context import POLICY, make_context
-from tests.certificates import Authority
+from tests.certificates import Authority, Pair
 from tests.evidence import make_finding, make_rehearsal
 from tests.fakes.clock import FakeClock
 
@@ -43,7 +46,7 @@ class _Ca(OrderPlacer):
         self.failure: Failed | None = None
         self.refusal: Failed | None = None
         self.issued: Issued | None = None
-        self._authority = Authority()
+        self.authority = Authority()
         self._clock = clock
 
     async def place(self, certificate: CertificateSection, folder: CertificateFolder) -> OrderOutcome:
@@ -60,7 +63,7 @@ class _Ca(OrderPlacer):
         return self.refusal or self._issue(certificate)
 
     def _issue(self, certificate: CertificateSection) -> Issued:
-        pair = self._authority.issue(*certificate.identifiers, not_before=self._clock.now())
+        pair = self.authority.issue(*certificate.identifiers, not_before=self._clock.now())
         return Issued(order_url="https://ca/order/1", key_pem=pair.key_pem, chain_pem=pair.chain_pem, took=timedelta())
 
 
@@ -70,10 +73,15 @@ class _Service(DeploymentService):
     def __init__(self) -> None:
         self.deployed: list[int] = []
         self.fails = False
+        self.roots: Roots = ()
+        self.clock = FakeClock()
 
     @contextmanager
     def expect_reload(self, certificate: CertificateSection) -> Iterator[None]:
         yield
+
+    async def find_pair_faults(self, certificate: CertificateSection, generation: Generation) -> list[Fault]:
+        return find_pair_faults(generation, certificate.identifiers, self.clock.now(), self.roots)
 
     async def deploy(self, certificate: CertificateSection, generation: Generation) -> list[Deployment]:
         self.deployed.append(generation.number)
@@ -111,6 +119,8 @@ class _House:
         self.clock = FakeClock()
         self.ca = _Ca(self.clock)
         self.service = _Service()
+        self.service.roots = (self.ca.authority.root,)
+        self.service.clock = self.clock
         self.preflight = _Preflight(self.clock)
         self.spool = Spool(root / "spool")
         context = make_context(root / "state", CERTIFICATE, clock=self.clock, spool=self.spool)
@@ -311,6 +321,78 @@ async def test_a_failed_deployment_is_retried_without_a_new_order(house: _House)
     house.service.fails = False
     assert await house.renew(Verdict.BLOCK) == Outcome.DONE
     assert (house.ca.orders, house.service.deployed) == (1, [1, 1])
+
+
+def _of_another_key(house: _House) -> Pair:
+    pair, other = (house.ca.authority.issue(NAME, not_before=house.clock.now()) for _ in range(2))
+    return msgspec.structs.replace(pair, key_pem=other.key_pem)
+
+
+def _without_a_key(house: _House) -> Pair:
+    return msgspec.structs.replace(_of_another_key(house), key_pem=b"nonsense")
+
+
+def _of_another_root(house: _House) -> Pair:
+    return Authority("Other").issue(NAME, not_before=house.clock.now())
+
+
+def _with_another_s_chain(house: _House) -> Pair:
+    pair, other = house.ca.authority.issue(NAME, not_before=house.clock.now()), Authority("Other").issue(NAME)
+    leaf = pair.certificate.public_bytes(Encoding.PEM)
+    return msgspec.structs.replace(pair, chain_pem=leaf + other.certificate.public_bytes(Encoding.PEM))
+
+
+def _with_nonsense_behind(house: _House) -> Pair:
+    pair = house.ca.authority.issue(NAME, not_before=house.clock.now())
+    broken = b"-----BEGIN CERTIFICATE-----\nbm9uc2Vuc2U=\n-----END CERTIFICATE-----\n"
+    return msgspec.structs.replace(pair, chain_pem=pair.certificate.public_bytes(Encoding.PEM) + broken)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "variant"),
+    [
+        (_of_another_key, "deploy.pair_mismatch", ""),
+        (_without_a_key, "deploy.pair_mismatch", "no_key"),
+        (_of_another_root, "deploy.chain_incomplete", "no_root"),
+        (_with_another_s_chain, "deploy.chain_incomplete", "wrong_issuer"),
+        (_with_nonsense_behind, "deploy.chain_incomplete", "no_certificate"),
+    ],
+)
+async def test_a_pair_that_is_not_good_is_ordered_anew_when_asked(
+    house: _House, spoil: Callable[[_House], Pair], code: str, variant: str
+) -> None:
+    """What no deployment makes good: by the timer it is tried again, without a new order for hours; a person who has
+    done what the fix says gets a new one at once."""
+    pair = spoil(house)
+    generation = house.state.certificate("traefik").add_generation(pair.key_pem, pair.chain_pem)
+    faults = await house.service.find_pair_faults(CERTIFICATE, generation)
+    assert (code, variant) in [(fault.code, fault.variant) for fault in faults]
+    house.service.fails = True
+    assert (await house.renew(), house.ca.orders) == (Outcome.FAILED, 0)
+    house.service.fails = False
+    assert (await house.renew(trigger=Trigger.REQUEST), house.ca.orders) == (Outcome.DONE, 1)
+    assert house.service.deployed == [1, 2]
+
+
+async def test_a_pair_that_is_not_good_does_not_wait_for_its_end(house: _House) -> None:
+    """Nobody asks: one new order per probing interval, which the next good pair ends."""
+    pair = _of_another_root(house)
+    house.state.certificate("traefik").add_generation(pair.key_pem, pair.chain_pem)
+    house.service.fails = True
+    await house.renew()
+    house.clock.move(POLICY.renewal.probe_every)
+    house.service.fails = False
+    assert (await house.renew(), house.ca.orders) == (Outcome.DONE, 1)
+
+
+async def test_a_certificate_without_a_wanted_name_is_ordered_anew(house: _House) -> None:
+    """`deploy.san_missing`: once the CA issues for it, the next one is for it, too."""
+    pair = house.ca.authority.issue("other.internal", not_before=house.clock.now())
+    generation = house.state.certificate("traefik").add_generation(pair.key_pem, pair.chain_pem)
+    assert [fault.code for fault in await house.service.find_pair_faults(CERTIFICATE, generation)] == [
+        "deploy.san_missing"
+    ]
+    assert (await house.renew(), house.ca.orders) == (Outcome.DONE, 1)
 
 
 async def test_what_is_not_as_wanted_does_not_stand(house: _House) -> None:

@@ -7,7 +7,6 @@ import signal
 import ssl
 import stat
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,74 +26,24 @@ from certagent.proof import Prover
 from certagent.system.clock import SystemClock
 from tests.certificates import UNREADABLE_NAMES, Authority, Pair
 from tests.deployers.dies_at import Job, deploy
+from tests.deployers.place import NAME, RELOAD, Place, open_folder, open_place
 from tests.deployers.reloads import RELOADS
-from tests.fakes.tls_servers import TlsServer, tls_server
 
-NAME = "web.internal"
-RELOAD = ("sh", "-c", f"kill -HUP {os.getpid()}")
 SHORT = 0.1
-
-
-class Place(msgspec.Struct):
-    """A service with its pair on disk, and the CA that certifies it."""
-
-    private: Authority
-    server: TlsServer
-    folder: Path
-    old: Pair
-
-    @property
-    def certificate(self) -> Path:
-        """Where the service reads its chain."""
-        return self.folder / "web.crt"
-
-    @property
-    def key(self) -> Path:
-        """And its key."""
-        return self.folder / "web.key"
-
-    def reload(self) -> None:
-        """What the service does on SIGHUP; a pair that does not match is never there."""
-        self.server.serve_files(self.certificate, self.key)
-
-    def job(self, number: int = 1, *, within: float = 5.0, command: tuple[str, ...] = RELOAD, **settings: Any) -> Job:
-        """A new certificate for it."""
-        return Job(
-            generation=self.private.issue(NAME).generation(number),
-            settings=CommandTarget(
-                certificate=self.certificate,
-                key=self.key,
-                command=command,
-                **{"prove": (self.server.endpoint,), **settings},
-            ),
-            root=self.folder / "root.crt",
-            within=within,
-        )
 
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """Not pytest's, whose folders are for their owner alone: other users are to come through."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
+    """See `open_folder`."""
+    with open_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    """Serves an old pair from regular files; SIGHUP makes it read them again."""
-    private = Authority()
-    old = private.issue(NAME)
-    private.write_root(tmp_path / "root.crt")
-    async with tls_server(old) as server:
-        here = Place(private, server, tmp_path, old)
-        here.certificate.write_bytes(old.chain_pem)
-        here.key.write_bytes(old.key_pem)
-        here.key.chmod(0o600)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, here.reload)
-        yield here
-        loop.remove_signal_handler(signal.SIGHUP)
+    """See `open_place`."""
+    async with open_place(tmp_path) as opened:
+        yield opened
 
 
 def _codes(deployment: Deployment) -> list[str]:

@@ -42,7 +42,10 @@ ENTRIES = (
                 f"The certificate {{certificate}} on {{node}} expired at {{until}} without a renewal{_SILENT}.",
                 _STATUS,
             ),
-            "staged": ("The staged {staged} is not promoted: it was valid until {until}, and now it is {now}.", None),
+            "staged": (
+                "The staged {staged} is not promoted: it was valid until {until}, and now it is {now}.",
+                "Correct the clock of this node or of the CA; then run `certagent renew {certificate} --force`.",
+            ),
         },
         sample={"managed": True},
     ),

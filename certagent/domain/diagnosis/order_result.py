@@ -89,10 +89,10 @@ def agreement(node: str, judgements: Sequence[Judgement], outcome: OrderOutcome)
     return [finding]
 
 
-def deployment_failed(node: str, deployment: Deployment) -> Iterator[Finding]:
-    """deploy.*: the faults on the way, in the order of their appearance."""
+def deployment_failed(node: str, name: str, deployment: Deployment) -> Iterator[Finding]:
+    """deploy.*: the faults on the way of the certificate called `name`, in the order of their appearance."""
     for fault in deployment.faults:
-        yield fault_found(node, fault)
+        yield fault_found(node, fault, certificate=name)
 
 
 def state_refused(node: str, name: str, file: str | None, words: str, *, is_full: bool) -> Finding:
@@ -108,7 +108,7 @@ def state_refused(node: str, name: str, file: str | None, words: str, *, is_full
     )
 
 
-def fault_found(node: str, fault: Fault, identifier: str | None = None) -> Finding:
+def fault_found(node: str, fault: Fault, identifier: str | None = None, *, certificate: str | None = None) -> Finding:
     """A deployer's fault as a finding."""
     return catalogue.finding(
         fault.code,
@@ -118,6 +118,7 @@ def fault_found(node: str, fault: Fault, identifier: str | None = None) -> Findi
         culprit=Culprit(node=node, file=fault.file, line=fault.line, text=fault.text, address=fault.address),
         detail=fault.detail,
         variant=fault.variant,
+        certificate=certificate,
         **fault.facts,
     )
 

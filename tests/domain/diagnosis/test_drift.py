@@ -1,6 +1,7 @@
 """What is served, on disk and proven, compared: each conclusion, and what must stay silent beside it."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -106,6 +107,27 @@ def test_a_key_that_does_not_fit_and_one_that_is_open() -> None:
     assert _codes(live=(_live(OURS, key_fits=False),)) == ["deploy.pair_mismatch"]
     assert _codes(live=(_live(OURS, is_open=True),)) == ["deploy.world_readable"]
     assert _codes(manage=False, proven=None, live=(_live(OURS, is_open=True),)) == ["deploy.world_readable"]
+
+
+@pytest.mark.parametrize(
+    ("code", "variant", "before", "after"),
+    [
+        ("deploy.pair_mismatch", "live", {"live": (_live(OURS, key_fits=False),)}, {"live": (_live(OURS),)}),
+        ("deploy.world_readable", "", {"live": (_live(OURS, is_open=True),)}, {"live": (_live(OURS),)}),
+        ("deploy.drift", "", {"live": (_live(THEIRS),)}, {"proven": THEIRS, "live": (_live(THEIRS),)}),
+        ("deploy.drift", "served", {"served": (_seen(THEIRS, ServedAs.OTHER),)}, {}),
+        ("deploy.not_served", "drift", {"served": (_seen(None, ServedAs.NOTHING, error="refused"),)}, {}),
+        ("deploy.default_certificate", "drift", {"served": (_seen(THEIRS, ServedAs.DEFAULT),)}, {}),
+    ],
+)
+def test_what_its_fix_says_ends_a_finding(
+    code: str, variant: str, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """The pair restored or renewed, the mode changed, the service started or reloaded."""
+    (finding,) = conclude_serving(msgspec.structs.replace(GOOD, **before))
+    assert (finding.code, finding.variant) == (code, variant)
+    assert finding.fix
+    assert conclude_serving(msgspec.structs.replace(GOOD, **after)) == []
 
 
 @pytest.mark.parametrize(
