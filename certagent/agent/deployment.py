@@ -9,13 +9,15 @@ from pathlib import Path
 from certagent.agent.context import AgentContext
 from certagent.config import CertificateSection, DeployTarget
 from certagent.deployers.deploy import Deployer, make_target
-from certagent.deployers.pair_inspection import find_pair_faults, read_roots
+from certagent.deployers.pair_inspection import find_pair_faults
 from certagent.deployers.target import Target
 from certagent.domain import catalogue
-from certagent.domain.deployments import Deployment, Fault, Generation, Proof
+from certagent.domain.certificates import read_roots
+from certagent.domain.chains import Roots
+from certagent.domain.deployments import Deployment, Fault, Generation, Proof, WantedCertificate
 from certagent.domain.diagnosis.drift import LiveTarget
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.proof import Prover
+from certagent.proof import Prover, Trust
 from certagent.system.files import LockedError, lock_file
 from certagent.system.processes import ReloadCoordinator
 
@@ -32,7 +34,7 @@ class DeploymentService:
 
     async def deploy(self, certificate: CertificateSection, generation: Generation) -> list[Deployment]:
         """One deployment per target, in the order of the configuration; a failed one does not stop the next."""
-        deployer = Deployer(certificate.identifiers, await asyncio.to_thread(read_roots, self._root), self._clock)
+        deployer = Deployer(certificate.identifiers, await asyncio.to_thread(self._roots), self._clock)
         return [await self._deploy_to(deployer, certificate, section, generation) for section in certificate.deploy]
 
     @contextmanager
@@ -51,7 +53,7 @@ class DeploymentService:
 
     async def find_pair_faults(self, certificate: CertificateSection, generation: Generation) -> list[Fault]:
         """What speaks against the pair itself, wherever it is deployed to."""
-        roots, now = await asyncio.to_thread(read_roots, self._root), self._clock.now()
+        roots, now = await asyncio.to_thread(self._roots), self._clock.now()
         return await asyncio.to_thread(find_pair_faults, generation, certificate.identifiers, now, roots)
 
     def lock_files(self, certificate: CertificateSection) -> list[Path]:
@@ -66,6 +68,9 @@ class DeploymentService:
                 found.append(LiveTarget(target=target.name, pair=target.live()))
         return found
 
+    def _roots(self) -> Roots:
+        return read_roots(self._root.read_bytes())
+
     def _targets(self, certificate: CertificateSection) -> list[Target]:
         return [make_target(certificate.name, section, self._reloads) for section in certificate.deploy]
 
@@ -75,8 +80,11 @@ class DeploymentService:
         target = make_target(certificate.name, section, self._reloads)
         longest = self._policy.for_kind(target.kind)
 
-        async def prove(fingerprint: str) -> Proof:
-            return await self._prover.prove(fingerprint, section.prove, certificate.identifiers, longest)
+        async def prove(wanted: WantedCertificate) -> Proof:
+            trust = Trust(is_needed=not wanted.is_restored)
+            return await self._prover.prove(
+                wanted.fingerprint, section.prove, certificate.identifiers, longest, key=wanted.key, trust=trust
+            )
 
         return await deployer.deploy(target, generation, prove)
 

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from certagent.domain.catalogue import Fact
-from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_facts
-from certagent.domain.chains import Roots, follow_chain
+from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_facts, read_leaf
+from certagent.domain.chains import Roots, follow_chain, name_of
 from certagent.domain.deployments import Fault, Generation, LivePair
 from certagent.system.files import Owner, read_file
 from certagent.system.processes import run
@@ -53,7 +53,7 @@ def inspect_pair(shown: Path, certificate: Path, key: Path) -> LivePair:
     return LivePair(
         file=str(shown),
         key_file=str(key),
-        facts=_facts(leaf) if leaf is not None else None,
+        facts=_facts(chain) if chain is not None else None,
         key_fits=leaf is None or _fits(_read(key), leaf),
         is_open=_is_open(key),
         changed_at=changed_at,
@@ -85,10 +85,10 @@ def _leaf(chain: bytes) -> x509.Certificate | None:
         return None
 
 
-def _facts(leaf: x509.Certificate) -> CertificateFacts | None:
+def _facts(chain: bytes) -> CertificateFacts | None:
     try:
-        return read_facts(leaf)
-    except UNREADABLE:
+        return read_leaf(chain)
+    except ValueError:
         return None
 
 
@@ -160,11 +160,6 @@ def _check(
     ]
 
 
-def read_roots(path: Path) -> Roots:
-    """The pinned roots in a PEM file. Raises OSError, and ValueError when it holds none."""
-    return tuple(x509.load_pem_x509_certificates(path.read_bytes()))
-
-
 def _key_fits(folder: Path, key_pem: bytes, leaf: x509.Certificate) -> Iterator[Fault]:
     try:
         public_key = load_pem_private_key(key_pem, password=None).public_key()
@@ -179,9 +174,11 @@ def _chain_leads_to_a_root(folder: Path, chain: list[x509.Certificate], roots: R
     path = follow_chain(chain, roots)
     if path.gap is not None:
         below, above = path.gap
-        yield _fault("deploy.chain_incomplete", folder / CHAIN, "wrong_issuer", issuer=_who(above), subject=_who(below))
+        yield _fault(
+            "deploy.chain_incomplete", folder / CHAIN, "wrong_issuer", issuer=name_of(above), subject=name_of(below)
+        )
     elif path.root is None:
-        yield _fault("deploy.chain_incomplete", folder / CHAIN, "no_root", subject=_who(path.certificates[-1]))
+        yield _fault("deploy.chain_incomplete", folder / CHAIN, "no_root", subject=name_of(path.certificates[-1]))
 
 
 def _names_are_covered(folder: Path, leaf: x509.Certificate, identifiers: tuple[str, ...]) -> Iterator[Fault]:
@@ -197,10 +194,6 @@ def _it_is_valid_now(folder: Path, leaf: x509.Certificate, now: datetime) -> Ite
     if now >= leaf.not_valid_after_utc:
         until = str(leaf.not_valid_after_utc)
         yield _fault("cert.expired", folder / CHAIN, "staged", until=until, now=str(now))
-
-
-def _who(certificate: x509.Certificate) -> str:
-    return certificate.subject.rfc4514_string() or f"serial {certificate.serial_number:x}"
 
 
 def _fault(code: str, path: Path, variant: str = "", **facts: Fact) -> Fault:

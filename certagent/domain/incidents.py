@@ -14,12 +14,7 @@ import msgspec
 
 from certagent.domain.catalogue import Trait, addresses_of, explain_addresses, has_trait
 from certagent.domain.findings import Culprit, Finding, Severity
-from certagent.domain.rehearsals import (
-    AddressOwner,
-    Rehearsal,
-    RehearsalOutcome,
-    describe_owner,
-)
+from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome, describe_owner
 
 REOPEN_WITHIN = timedelta(hours=1)
 """A culprit that comes back this soon after its incident was resolved reopens it: the same id, one more transition."""
@@ -187,9 +182,12 @@ def is_borne_out(sighting: Sighting, fleet: Fleet) -> bool:
     if accused_by(sighting.agent, sighting.finding) == sighting.agent:
         return True
     known = fleet.rehearsals.get(sighting.finding.identifier or "")
-    if known is None or not known.brokered or known.rehearsal.outcome is not RehearsalOutcome.FAILED:
+    if known is None or not known.brokered:
         return False
-    return _saw(known.rehearsal, sighting.finding.culprit or Culprit(), fleet)
+    culprit, ends_at = sighting.finding.culprit or Culprit(), sighting.finding.detail.get("chain_ends_at")
+    if known.rehearsal.outcome is not RehearsalOutcome.FAILED:
+        return known.rehearsal.shows_chain(culprit.node, culprit.file, ends_at)
+    return _saw(known.rehearsal, culprit, fleet)
 
 
 def group_findings(sightings: Iterable[Sighting], fleet: Fleet) -> dict[str, Candidate]:

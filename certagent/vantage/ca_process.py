@@ -2,7 +2,8 @@
 that starts it, line by line. Reads only; no secret leaves.
 
 Of the environment only the proxy's and Go's variables are kept, and of the proxy no credentials. Of ca.json only what
-decides on orders is read: names, the ACME provisioner's challenges, policy and account binding.
+decides on orders is read: names, the ACME provisioner's challenges, policy and account binding, and where its own
+certificate is.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 
 from certagent.config import VantageSection
+from certagent.domain.certificates import read_leaf
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import ACME_TLS_PORT, Connection, Origin, Provisioner
 from certagent.domain.resolution.file_formats import HOSTS_FILE, Hosts, Nameserver, parse_address
@@ -48,9 +50,18 @@ def read_provisioner(proc: ProcFs, process: Process, name: str) -> Provisioner |
         return None  # its provisioners are in its database then
     is_loaded = state.changed_at is None or state.changed_at <= process.started_at
     lines = dict(_lines((state.content or b"").decode("utf-8", "replace"), name))
+    chain = _chain_of(proc, process, document)
     if ours is None:
         names = _texts(document, "dnsNames")
-        return Provisioner(file=path, is_loaded=is_loaded, exists=False, names=names, lines=lines)
+        return Provisioner(
+            file=path,
+            is_loaded=is_loaded,
+            exists=False,
+            names=names,
+            lines=lines,
+            chain_file=chain[0],
+            chain_ends_at=chain[1],
+        )
     policy = _table(_table(authority, "policy"), "x509")  # a provisioner's own policy is in the database, never here
     return Provisioner(
         file=path,
@@ -61,7 +72,21 @@ def read_provisioner(proc: ProcFs, process: Process, name: str) -> Provisioner |
         allowed=_texts(_table(policy, "allow"), "dns"),
         denied=_texts(_table(policy, "deny"), "dns"),
         lines=lines,
+        chain_file=chain[0],
+        chain_ends_at=chain[1],
     )
+
+
+def _chain_of(proc: ProcFs, process: Process, document: dict[str, Any]) -> tuple[str | None, datetime | None]:
+    """(the file that the CA takes its intermediate from, when the first certificate in it ends)."""
+    file = document.get("crt")
+    if not isinstance(file, str) or not file.startswith("/"):
+        return None, None
+    content = read_within(proc.root_of(process.pid), file).content
+    try:
+        return file, read_leaf(content or b"").ends_at
+    except ValueError:
+        return file, None
 
 
 def read_unit(proc: ProcFs, process: Process, words: tuple[str, ...]) -> tuple[tuple[str, Origin], ...]:

@@ -19,10 +19,10 @@ from certagent.config import CertificateSection, ListenerSolver
 from certagent.deployers.pair_inspection import find_pair_faults
 from certagent.domain.chains import Roots
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation
-from certagent.domain.findings import Vantage, Verdict
+from certagent.domain.findings import Culprit, Vantage, Verdict
 from certagent.domain.orders import Failed, Issued, OrderOutcome, PendingOrder, Problem, Resource
 from certagent.domain.policy import Judgement
-from certagent.domain.rehearsals import Connection, Rehearsal, RehearsalOutcome
+from certagent.domain.rehearsals import Connection, Provisioner, Rehearsal, RehearsalOutcome
 from certagent.domain.reports import Outcome, Trigger
 from certagent.reporting import Spool
 from certagent.state import CertificateFolder, RunRecord
@@ -46,6 +46,7 @@ class _Ca(OrderPlacer):
         self.failure: Failed | None = None
         self.refusal: Failed | None = None
         self.issued: Issued | None = None
+        self.pairs: list[Pair] = []
         self.authority = Authority()
         self._clock = clock
 
@@ -63,7 +64,8 @@ class _Ca(OrderPlacer):
         return self.refusal or self._issue(certificate)
 
     def _issue(self, certificate: CertificateSection) -> Issued:
-        pair = self.authority.issue(*certificate.identifiers, not_before=self._clock.now())
+        usual = self.authority.issue(*certificate.identifiers, not_before=self._clock.now())
+        pair = self.pairs.pop(0) if self.pairs else usual
         return Issued(order_url="https://ca/order/1", key_pem=pair.key_pem, chain_pem=pair.chain_pem, took=timedelta())
 
 
@@ -409,6 +411,53 @@ async def test_what_is_not_as_wanted_does_not_stand(house: _House) -> None:
     assert house.ca.mtls_renewals == 0
     await house.renew()
     assert house.renewal.current_generation(CERTIFICATE) is not None
+
+
+def _short(house: _House) -> Authority:
+    """An intermediate with half an hour left."""
+    return house.ca.authority.intermediate("Short", timedelta(minutes=30), house.clock.now())
+
+
+async def test_a_chain_that_ends_first_is_told_when_it_arrives(house: _House) -> None:
+    """At the CA's file, where the agent beside the CA names it; the certificate is good until then."""
+    house.ca.pairs = [_short(house).issue(NAME, not_before=house.clock.now())]
+    seen = _rehearsal(
+        house.clock,
+        RehearsalOutcome.PASSED,
+        node="lxc103",
+        provisioner=Provisioner(file="/ca.json", chain_file="/ca/intermediate.crt"),
+    )
+    judgement = _judgement(Verdict.PROCEED, seen)
+    renewed = await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, need=Need.NONE)
+    assert renewed.outcome == Outcome.FOUND
+    (finding,) = [one for one in renewed.findings if one.code == "cert.chain_ends_first"]
+    assert finding.culprit == Culprit(node="lxc103", file="/ca/intermediate.crt", role="authority")
+    assert "cert.renewal_impossible" not in [one.code for one in renewed.findings]
+    facts = house.renewal.facts("traefik")
+    assert facts is not None
+    assert facts.due_at(0.5) == house.clock.now() + timedelta(minutes=15)
+    house.clock.move(timedelta(minutes=20))
+    await house.renew()
+    assert [code for code in house.reported()[-1][1] if code.startswith("cert.")] == []
+
+
+async def test_what_only_its_chain_makes_due_is_told_apart(house: _House) -> None:
+    """A second one of the same chain was tried; a leaf that is due itself needs a new one anyway."""
+    assert house.renewal.short_chained(CERTIFICATE) is None
+    short = _short(house)
+    house.ca.pairs = [short.issue(NAME, not_before=house.clock.now()) for _ in range(2)]
+    await house.renew()
+    facts = house.renewal.short_chained(CERTIFICATE)
+    assert facts is not None
+    assert not house.renewal.brought_the_same_chain(CERTIFICATE, facts)
+    await house.renew()
+    facts = house.renewal.short_chained(CERTIFICATE)
+    assert facts is not None
+    assert house.renewal.brought_the_same_chain(CERTIFICATE, facts)
+    house.clock.move(timedelta(hours=7))
+    assert not house.renewal.brought_the_same_chain(CERTIFICATE, facts)
+    house.clock.move(timedelta(hours=10))
+    assert house.renewal.short_chained(CERTIFICATE) is None
 
 
 async def test_what_waits_to_be_deployed_is_due_although_the_old_one_is_good(house: _House) -> None:

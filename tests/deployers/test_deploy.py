@@ -19,10 +19,10 @@ from certagent.config import CommandTarget
 from certagent.deployers.command import CommandService
 from certagent.deployers.deploy import Deployer
 from certagent.deployers.generation_store import GenerationStore
-from certagent.deployers.pair_inspection import read_roots
-from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Proof
+from certagent.domain.certificates import read_roots
+from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Proof, WantedCertificate
 from certagent.domain.diagnosis.order_result import fault_found
-from certagent.proof import Prover
+from certagent.proof import Prover, Trust
 from certagent.system.clock import SystemClock
 from tests.certificates import UNREADABLE_NAMES, Authority, Pair
 from tests.deployers.dies_at import Job, deploy
@@ -151,7 +151,7 @@ async def test_a_service_that_refuses_its_configuration_keeps_the_old_pair(place
     """It is not even reloaded."""
     job = place.job()
     target = Refusing("web", job.settings, RELOADS)
-    deployer = Deployer(job.identifiers, read_roots(job.root), SystemClock())
+    deployer = Deployer(job.identifiers, read_roots(job.root.read_bytes()), SystemClock())
     deployment = await deployer.deploy(target, job.generation, _prover(job))
     assert deployment.outcome is DeploymentOutcome.ROLLED_BACK
     assert _codes(deployment) == ["deploy.validate_failed", "deploy.rolled_back"]
@@ -173,8 +173,10 @@ class Refusing(CommandService):
 def _prover(job: Job) -> Any:
     prover = Prover(job.root, SystemClock())
 
-    async def prove(fingerprint: str) -> Proof:
-        return await prover.prove(fingerprint, job.settings.prove, job.identifiers, timedelta(seconds=job.within))
+    async def prove(wanted: WantedCertificate) -> Proof:
+        trust = Trust(is_needed=not wanted.is_restored)
+        within = timedelta(seconds=job.within)
+        return await prover.prove(wanted.fingerprint, job.settings.prove, job.identifiers, within, trust=trust)
 
     return prove
 
@@ -357,7 +359,7 @@ async def test_a_proof_that_cannot_be_recorded_is_tried_again_and_no_fault_is_le
 async def test_what_cannot_be_written_is_known_before_anything_is_ordered(place: Place) -> None:
     """Nothing live is touched by asking."""
     job = place.job()
-    deployer = Deployer(job.identifiers, read_roots(job.root), SystemClock())
+    deployer = Deployer(job.identifiers, read_roots(job.root.read_bytes()), SystemClock())
     assert await deployer.prepare(_command(job.settings)) == []
     assert not place.certificate.is_symlink()
     elsewhere = msgspec.structs.replace(job.settings, key=Path("/proc/self/web.key"))

@@ -16,10 +16,11 @@ import pytest
 from certagent.config import CommandTarget, DeployTarget, NginxTarget, TraefikTarget
 from certagent.deployers.deploy import Deployer, make_target
 from certagent.deployers.generation_store import GenerationStore
-from certagent.deployers.pair_inspection import KEY, read_roots
+from certagent.deployers.pair_inspection import KEY
 from certagent.deployers.traefik import Loaded
 from certagent.domain.catalogue.entries import CATALOGUE
-from certagent.domain.deployments import Deployment, Proof
+from certagent.domain.certificates import read_roots
+from certagent.domain.deployments import Deployment, Proof, WantedCertificate
 from certagent.domain.diagnosis.order_result import deployment_failed
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority
@@ -339,7 +340,7 @@ async def test_nginx_takes_the_pair_once_it_is_as_the_fix_says(place: Place, mon
     settings = NginxTarget(certificate=place.certificate, key=place.key)
 
     async def deploy_to_nginx() -> list[tuple[str, str]]:
-        deployer = Deployer((NAME,), read_roots(place.folder / "root.crt"), SystemClock())
+        deployer = Deployer((NAME,), read_roots((place.folder / "root.crt").read_bytes()), SystemClock())
         target = make_target("web", settings, RELOADS)
         deployment = await deployer.deploy(target, generation, _unproven)
         return [(fault.code, fault.variant) for fault in deployment.faults]
@@ -355,8 +356,8 @@ async def test_nginx_takes_the_pair_once_it_is_as_the_fix_says(place: Place, mon
     assert await deploy_to_nginx() == []
 
 
-async def _unproven(fingerprint: str) -> Proof:
-    return Proof(fingerprint=fingerprint, endpoints=())
+async def _unproven(wanted: WantedCertificate) -> Proof:
+    return Proof(fingerprint=wanted.fingerprint, endpoints=())
 
 
 async def test_traefik_s_rival_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,6 +210,7 @@ _CACHED_FOR = timedelta(seconds=5)
 
 def renewal_is_impossible(node: str, name: str, facts: CertificateFacts, policy: Policy) -> Iterator[Finding]:
     """cert.renewal_impossible: between due and expiry one retry and a proof do not fit."""
+    facts = facts.without_chain()  # a chain that ends first is told as that
     window = facts.not_after - facts.due_at(policy.renewal.due_after)
     needed = _needed(policy)
     if window < needed:
