@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
 from certagent.agent.context import AgentContext
-from certagent.config import CertificateSection, DeployTarget
+from certagent.agent.nginx_reader import NginxReader
+from certagent.config import CertificateSection, DeployTarget, Endpoint, NginxTarget
 from certagent.deployers.deploy import Deployer, make_target
 from certagent.deployers.pair_inspection import find_pair_faults
 from certagent.deployers.target import Target
@@ -31,6 +34,7 @@ class DeploymentService:
         self._clock = context.clock
         self._prover = prover
         self._reloads = ReloadCoordinator(context.clock)
+        self._nginx = NginxReader(context.clock)
 
     async def deploy(self, certificate: CertificateSection, generation: Generation) -> list[Deployment]:
         """One deployment per target, in the order of the configuration; a failed one does not stop the next."""
@@ -68,6 +72,12 @@ class DeploymentService:
                 found.append(LiveTarget(target=target.name, pair=target.live()))
         return found
 
+    async def split_provable(self, section: DeployTarget) -> tuple[list[Endpoint], list[Fault]]:
+        """(the endpoints that a handshake shows, what keeps it from showing the others)."""
+        if not isinstance(section, NginxTarget) or not section.prove:
+            return list(section.prove), []
+        return await asyncio.to_thread(self._nginx.split, f"nginx {section.certificate}", section.prove)
+
     def _roots(self) -> Roots:
         return read_roots(self._root.read_bytes())
 
@@ -77,16 +87,21 @@ class DeploymentService:
     async def _deploy_to(
         self, deployer: Deployer, certificate: CertificateSection, section: DeployTarget, generation: Generation
     ) -> Deployment:
-        target = make_target(certificate.name, section, self._reloads)
+        endpoints, unproven = await self.split_provable(section)
+        worker = None
+        if isinstance(section, NginxTarget):
+            worker = await asyncio.to_thread(self._nginx.find_worker, section)
+        target = make_target(certificate.name, section, self._reloads, worker)
         longest = self._policy.for_kind(target.kind)
 
         async def prove(wanted: WantedCertificate) -> Proof:
             trust = Trust(is_needed=not wanted.is_restored)
             return await self._prover.prove(
-                wanted.fingerprint, section.prove, certificate.identifiers, longest, key=wanted.key, trust=trust
+                wanted.fingerprint, endpoints, certificate.identifiers, longest, key=wanted.key, trust=trust
             )
 
-        return await deployer.deploy(target, generation, prove)
+        deployment = await deployer.deploy(target, generation, prove)
+        return msgspec.structs.replace(deployment, faults=(*deployment.faults, *unproven))
 
 
 class CertificateLocks:

@@ -136,7 +136,8 @@ class DriftMonitor:
         self, certificate: CertificateSection, wanted: CertificateFacts | None
     ) -> tuple[EndpointProof, ...]:
         fingerprint, key = (wanted.fingerprint, wanted.key) if wanted is not None else ("", None)
-        endpoints = [endpoint for target in certificate.deploy for endpoint in target.prove]
+        split = [await self._deployment.split_provable(target) for target in certificate.deploy]
+        endpoints = [endpoint for kept, _ in split for endpoint in kept]
         trust = Trust(root=certificate.root, is_watched=not certificate.manage)
         names = certificate.identifiers
         proofs = await self._prover.served_now(fingerprint, endpoints, names, key=key, trust=trust)

@@ -166,7 +166,7 @@ class NginxTarget(_Settings, frozen=True, tag="nginx", tag_field="kind"):
     owner: str = "root"
     group: str = "root"
     mode: int | None = None
-    reader: str = "root"
+    reader: str | None = None
     prove: tuple[Endpoint, ...] = ()
 
 

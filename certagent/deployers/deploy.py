@@ -27,6 +27,7 @@ from certagent.domain.deployments import (
     WantedCertificate,
 )
 from certagent.domain.ports import Clock
+from certagent.domain.web_servers.nginx_tls import WorkerReader
 from certagent.system.files import UnknownOwnerError, find_user
 from certagent.system.processes import ReloadCoordinator
 
@@ -34,11 +35,14 @@ Prove = Callable[[WantedCertificate], Awaitable[Proof]]
 """Look at this target's endpoints until that certificate is served there, or time is up."""
 
 
-def make_target(name: str, settings: DeployTarget, reloads: ReloadCoordinator) -> Target:
-    """The target that the settings of the certificate called `name` describe; its reloads go through `reloads`."""
+def make_target(
+    name: str, settings: DeployTarget, reloads: ReloadCoordinator, worker: WorkerReader | None = None
+) -> Target:
+    """The target that the settings of the certificate called `name` describe; its reloads go through `reloads`.
+    `worker`: that nginx's workers read the pair."""
     match settings:
         case NginxTarget():
-            return Nginx(name, settings, reloads)
+            return Nginx(name, settings, reloads, worker)
         case TraefikTarget():
             return Traefik(name, settings)
         case CommandTarget():
@@ -71,7 +75,7 @@ class Deployer:
         faults = await asyncio.to_thread(check_pair, folder, self._identifiers, self._clock.now(), self._roots)
         reader = await asyncio.to_thread(target.reader)
         if reader is not None and not await may_read(folder / KEY, find_user(reader)):
-            faults.append(unreadable(target, folder / KEY, reader))
+            faults.append(unreadable(target, target.key_file(folder), reader))
         return faults
 
     @property

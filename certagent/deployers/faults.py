@@ -123,4 +123,5 @@ def rolled_back(target: Target, seen: Proof | None) -> Fault:
 
 def unreadable(target: Target, key: Path, reader: str) -> Fault:
     """The service's user cannot get at the key, whatever its mode looks like."""
-    return Fault(code="deploy.unreadable_by_service", facts={"target": target.name, "user": reader}, file=str(key))
+    facts: dict[str, Fact] = {"target": target.name, "user": reader, "reason": target.reads_because()}
+    return Fault(code="deploy.unreadable_by_service", facts=facts, file=str(key))

@@ -150,6 +150,14 @@ class SymlinkedPair:
         """See `Target`."""
         return self._reader
 
+    def reads_because(self) -> str | None:
+        """See `Target`."""
+        return None
+
+    def key_file(self, folder: Path) -> Path:
+        """See `Target`: the configured path."""
+        return self._key
+
     def live(self) -> LivePair:
         """See `Target`."""
         return inspect_pair(self._certificate, self._certificate, self._key)

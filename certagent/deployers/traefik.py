@@ -87,6 +87,14 @@ class Traefik:
         users = [proc.user_of(process.pid) for process in proc.processes("traefik") if proc.shares(process.pid, "pid")]
         return next((str(user) for user in users if user is not None), None)
 
+    def reads_because(self) -> str | None:
+        """See `Target`."""
+        return None
+
+    def key_file(self, folder: Path) -> Path:
+        """See `Target`: where it lies is where Traefik reads it."""
+        return folder / KEY
+
     def live(self) -> LivePair:
         """See `Target`: what the YAML names."""
         chain, key = _named(read_file(self._yaml)) or (self._generations.root / CHAIN, self._generations.root / KEY)

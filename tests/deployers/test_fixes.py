@@ -233,6 +233,12 @@ ELSEWHERE = {  # by tests of their own
     ("deploy.san_missing", ""): (_ANEW[0], "test_a_certificate_without_a_wanted_name_is_ordered_anew"),
     ("deploy.validate_failed", ""): _NGINX,
     ("deploy.validate_failed", "not_started"): _NGINX,
+    ("deploy.reload_failed", "no_master"): ("tests/deployers/test_nginx.py", "test_a_pid_file_that_names_no_master"),
+    ("deploy.unreadable_by_service", "logged"): (
+        "tests/deployers/test_nginx.py",
+        "test_what_the_workers_say_of_the_pair_is_quoted",
+    ),
+    ("deploy.unproven", ""): ("tests/agent/test_nginx_reader.py", "test_a_port_behind_the_proxy_protocol_is_unproven"),
     ("deploy.reload_no_effect", ""): (_LAB, "test_a_reload_that_nginx_does_not_take"),
     ("deploy.traefik_not_loaded", ""): (_LAB, "test_traefik_watches_another_folder"),
     ("deploy.served_old", "rivals"): ("tests/deployers/test_fixes.py", "test_traefik_s_rival_is_removed"),

@@ -234,8 +234,21 @@ ENTRIES = (
                 f"The reload failed: {_NO_START}",
                 f"Install that program, or name another `command`; {_AGAIN}",
             ),
+            "no_master": (
+                "{target}: nginx was not told to reload: {file} {said}.",
+                "Restart nginx, which writes its number there; certagent tries again by itself.",
+            ),
             "unknown_user": ("{target}: {said}.", f"Create that user, or name another `user`; {_AGAIN}"),
         },
+    ),
+    entry(
+        "deploy.unproven",
+        WARN,
+        meaning="What an address serves cannot be proven.",
+        cause="It expects the PROXY protocol, and `prove` does not say so.",
+        action="Set `proxy_protocol` for that address in `prove`.",
+        explanation="{target}: what {endpoint} serves is unproven: nginx expects the PROXY protocol there ({spot}).",
+        fix="In `prove`, write {endpoint} as a table, with `address` and `proxy_protocol = true`.",
     ),
     entry(
         "deploy.not_served",
@@ -324,7 +337,13 @@ ENTRIES = (
         meaning="The service's user cannot read the key.",
         cause="The key's group, or a folder above it, excludes that user.",
         action="Check `group` and the folders above.",
-        explanation="{target}: the user {user} of the service cannot read {file}.",
+        explanation="{target}: the user {user} of the service cannot read {file}[reason?: {reason}].",
         fix="Set `group` to one that {user} is in, let {user} enter the folders above, or correct `reader`.",
+        variants={
+            "logged": (
+                "{target}: nginx could not load the pair for a handshake; its error log says: {said}",
+                f"Let nginx's user read {{file}} (`owner`, `group`, `mode`), or name it in `reader`; {_AGAIN}",
+            )
+        },
     ),
 )
