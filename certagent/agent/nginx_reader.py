@@ -13,7 +13,7 @@ from certagent.domain.web_servers.nginx_tls import WorkerReader, find_proxy_prot
 from certagent.vantage.config_lines import read_lines
 from certagent.vantage.nginx_config import NGINX, decisive_paths, read_nginx
 
-_READ_EVERY = 5.0
+_READ_EVERY = 1.0  # of many certificates that are deployed at once, one looks
 _OF_INTEREST = re.compile(r"ssl_certificate(?:_key)?\s[^;]*\$|\bproxy_protocol\b")
 
 
@@ -24,6 +24,7 @@ class NginxReader:
         self._clock = clock
         self._path = path
         self._read_at = float("-inf")
+        self._lines_read: list[str] = []
         self._directives: tuple[Directive, ...] = ()
         self._busy = Lock()
 
@@ -55,10 +56,13 @@ class NginxReader:
             now = self._clock.monotonic()
             if now - self._read_at >= _READ_EVERY:
                 self._read_at = now
-                self._directives = read_nginx(self._path) if self._is_of_interest() else ()
+                lines = self._lines()
+                if lines != self._lines_read:
+                    self._lines_read = lines
+                    self._directives = read_nginx(self._path) if lines else ()
             return self._directives
 
-    def _is_of_interest(self) -> bool:
-        """Whether any file of it has such a line: most have none, and need not be taken apart."""
+    def _lines(self) -> list[str]:
+        """The lines that matter here. Most configurations have none, and need not be taken apart."""
         files = (path for path in decisive_paths(self._path) if path.is_file())
-        return any(_OF_INTEREST.search(line) for file in files for line in read_lines(file))
+        return [f"{file}: {line}" for file in files for line in read_lines(file) if _OF_INTEREST.search(line)]

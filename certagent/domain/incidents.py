@@ -194,9 +194,10 @@ def group_findings(sightings: Iterable[Sighting], fleet: Fleet) -> dict[str, Can
     """The cases that the findings make, by key. Give every finding about an identifier, or none."""
     standing = [s for s in sightings if effective_severity(s, fleet).at_least(Severity.ERROR)]
     explained = {s.finding.identifier for s in standing if _explains(s.finding)} - {None}
+    ended = {s.finding.identifier for s in standing if has_trait(s.finding.code, Trait.ENDS_LIFE)}
     groups: dict[str, list[Sighting]] = {}
     for sighting in standing:
-        if not _is_symptom(sighting.finding, explained):
+        if not _is_symptom(sighting.finding, explained, ended):
             groups.setdefault(key_of(sighting.agent, sighting.finding), []).append(sighting)
     return {key: _describe(group, fleet) for key, group in groups.items()}
 
@@ -240,21 +241,21 @@ def accused_by(agent: str, finding: Finding) -> str:
     return finding.culprit.node if finding.culprit is not None and finding.culprit.node else agent
 
 
-def _names_file(finding: Finding) -> bool:
-    return finding.culprit is not None and finding.culprit.file is not None and _concerns_path(finding)
-
-
 def _concerns_path(finding: Finding) -> bool:
     return has_trait(finding.code, Trait.PATH) or has_trait(finding.code, Trait.SEEN_BY_CA)
 
 
 def _explains(finding: Finding) -> bool:
-    return _names_file(finding) or has_trait(finding.code, Trait.EXPLAINS)
+    names_file = finding.culprit is not None and finding.culprit.file is not None and _concerns_path(finding)
+    return names_file or has_trait(finding.code, Trait.EXPLAINS)
 
 
-def _is_symptom(finding: Finding, explained: set[str | None]) -> bool:
+def _is_symptom(finding: Finding, explained: set[str | None], ended: set[str | None]) -> bool:
     """What dies, or cannot be reached, because of something that is known. It is said there when it dies."""
-    concerned = _concerns_path(finding) or has_trait(finding.code, Trait.LIFETIME)
+    is_end = has_trait(finding.code, Trait.LIFETIME)
+    if is_end and finding.identifier in ended:
+        return finding.culprit is None or finding.culprit.file is None
+    concerned = _concerns_path(finding) or is_end
     return finding.identifier in explained and concerned and not _explains(finding)
 
 

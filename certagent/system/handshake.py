@@ -143,7 +143,7 @@ def _refused(seen: Handshake, error: ssl.SSLCertVerificationError, chain: "_Chai
         detail = f"{detail}: {', '.join(over)}"
     if distrust == "untrusted" and chain.sent:
         detail = f"{detail}: {chain.sent[-1].issuer.rfc4514_string()} issued {name_of(chain.sent[-1])}"
-    return msgspec.structs.replace(seen, leaf=chain.facts(), distrust=distrust, detail=detail)
+    return msgspec.structs.replace(seen, leaf=chain.facts(), above=chain.above(), distrust=distrust, detail=detail)
 
 
 class _Chain(msgspec.Struct, frozen=True):

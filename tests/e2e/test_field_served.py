@@ -125,6 +125,34 @@ def test_a_corrected_group_is_applied_by_the_next_try(gateway: None) -> None:
     until("no incident is left", 20, lambda: not witness.open_incidents())
 
 
+def test_a_key_that_only_nginx_s_worker_reads(gateway: None) -> None:
+    """Case 10. It is not even tried; the key that the worker's user cannot read is named, with the line that makes it
+    the reader. With the group that the fix asks for it goes live."""
+    _sh(
+        "lxc101",
+        "sed -i 's#/etc/nginx/ssl/gateway\\.#/etc/nginx/ssl/$mycert.#' /etc/nginx/conf.d/gateway.conf;"
+        " echo 'map $ssl_server_name $mycert { default gateway; }' > /etc/nginx/conf.d/00-map.conf;"
+        " nginx -t -q && systemctl reload nginx",
+    )
+    outcome, findings = _renew("lxc101", "gateway")
+    assert (outcome, _codes(findings)) == ("failed", ["deploy.unreadable_by_service"]), findings
+    assert findings[0]["culprit"]["file"] == "/etc/nginx/ssl/gateway.key"
+    assert "/etc/nginx/conf.d/gateway.conf:" in findings[0]["explanation"]
+    assert "$mycert" in findings[0]["explanation"]
+
+    def named() -> bool:
+        found = [(one["culprit"]["node"], one["culprit"]["file"]) for one in witness.open_incidents()]
+        return ("lxc101", "/etc/nginx/ssl/gateway.key") in found
+
+    until("the incident names the key", 20, named)
+    _sh("lxc101", f'sed -i \'s/^group = "root"/group = "www-data"/\' {CONFIGURATION}')
+    _restart_agent("lxc101")
+    outcome, findings = _renew("lxc101", "gateway")
+    assert (outcome in _PROVEN, _codes(findings)) == (True, []), findings
+    assert witness.served("10.0.0.153", NGINX) == _fingerprint("lxc101", "/etc/nginx/ssl/gateway.crt")
+    until("no incident is left", 60, lambda: not witness.open_incidents())
+
+
 # --- an intermediate that ends before the leaf ------------------------------------------------------------------------
 
 
@@ -210,7 +238,8 @@ def test_a_chain_that_stays_short_is_one_incident_and_no_loop(intermediate: None
     ordered = witness.orders()
     time.sleep(_LIVES + 10)
     assert witness.orders() == ordered
-    (incident,) = witness.open_incidents()
+    incident, *others = witness.open_incidents()
+    assert not others
     assert (incident["culprit"]["node"], incident["culprit"]["file"]) == ("lxc103", _INTERMEDIATE)
     assert TRAEFIK in [victim["identifier"] for victim in incident["victims"]]
     assert any("traefik" in json.dumps(message) for message in witness.messages()[since:])

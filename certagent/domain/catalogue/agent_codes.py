@@ -60,6 +60,7 @@ ENTRIES = (
         meaning="A certificate above the leaf ends before it, and no client accepts the leaf from then on.",
         cause="The CA's intermediate is about to expire.",
         action="Give the CA a new intermediate; certagent then renews by itself.",
+        traits=Trait.ENDS_LIFE,
         explanation="{certificate} is valid until {needed}, but {issuer} in its chain ends {until}: from then on every"
         " client refuses it.",
         fix="Give the CA a new intermediate certificate[file? ({file} on {node})] and restart it; certagent then renews"
