@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,6 +18,7 @@ from certagent.collector.records import TokenRole
 from certagent.domain.reports import Report
 from tests.certificates import Authority
 from tests.collector.cast import Cast, now
+from tests.ports import free_port
 
 PROGRAM = (
     "import sys; from pathlib import Path; from certagent.commands.collector import run_collector;"
@@ -39,13 +39,6 @@ async def eventually(condition: Callable[[], Awaitable[Any]], *, within: float =
         while not (value := await condition()):
             await asyncio.sleep(0.02)
         return value
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Collector:

@@ -16,10 +16,11 @@ from certagent.collector.notifiers import NOTIFIERS
 from certagent.config import ChannelSection
 from tests.collector.alertmanager import running_alertmanager
 from tests.collector.postgresql import Server
-from tests.collector.process import Collector, eventually, free_port, running
+from tests.collector.process import Collector, eventually, running
 from tests.collector.test_alert_delivery import fail
 from tests.evidence import shadow
 from tests.fakes.receivers import Receiver, Sink
+from tests.ports import free_port
 
 QUICK = '[collector]\nlook_every = "100ms"\nheartbeat_every = "150ms"\n'
 
