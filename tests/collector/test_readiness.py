@@ -76,7 +76,7 @@ async def test_it_is_not_ready_while_the_database_is_locked(collector: Collector
 async def test_it_is_not_ready_while_the_database_is_read_only(tmp_path: Path, postgresql: Server) -> None:
     """As a PostgreSQL that became a standby, or whose administrator said so."""
     url = postgresql.new_database()
-    async with running(tmp_path, store=url) as collector:
+    async with running(tmp_path, store=url, is_warm=True) as collector:
         with psycopg.connect(url, autocommit=True) as administrator:
             administrator.execute("ALTER SYSTEM SET default_transaction_read_only = on")
             administrator.execute("SELECT pg_reload_conf()")
