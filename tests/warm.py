@@ -27,8 +27,7 @@ from typing import NoReturn
 
 import msgspec
 
-from certagent import commands
-from certagent.cli import main as certagent
+from certagent import cli, commands
 
 _LARGEST_REQUEST = 1024 * 1024
 _MOST_DESCRIPTORS = 1024  # that the process that forks may have open
@@ -37,6 +36,7 @@ _MOST_DESCRIPTORS = 1024  # that the process that forks may have open
 class Request(msgspec.Struct, frozen=True):
     """What a command is started with. Three descriptors come along: for its output, its errors and its exit status."""
 
+    module: str
     words: tuple[str, ...]
     environment: dict[str, str]
     folder: str
@@ -101,9 +101,16 @@ class WarmCertagent:
             root = Path(__file__).parents[1]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd=root)
 
-    def start(self, *words: str, output: int, errors: int, environment: Mapping[str, str] = os.environ) -> WarmProcess:
-        """`certagent` with these words; what it writes goes to those descriptors."""
-        request = Request(words, dict(environment), os.getcwd())
+    def start(
+        self,
+        *words: str,
+        output: int,
+        errors: int,
+        environment: Mapping[str, str] = os.environ,
+        module: str = cli.__name__,
+    ) -> WarmProcess:
+        """`certagent` with these words, or the `main` of another module; it writes to those descriptors."""
+        request = Request(module, words, dict(environment), os.getcwd())
         status, theirs = os.pipe()
         try:
             socket.send_fds(self._control, [pickle.dumps(request)], [output, errors, theirs])
@@ -111,10 +118,10 @@ class WarmCertagent:
             os.close(theirs)
         return WarmProcess(int(self._control.recv(16)), status)
 
-    def run(self, *words: str, within: float = 30.0) -> "subprocess.CompletedProcess[str]":
-        """`certagent` with these words, until it has ended. Raises TimeoutError."""
+    def run(self, *words: str, within: float = 30.0, module: str = cli.__name__) -> "subprocess.CompletedProcess[str]":
+        """The same, until it has ended. Raises TimeoutError."""
         with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-            process = self.start(*words, output=output.fileno(), errors=errors.fileno())
+            process = self.start(*words, output=output.fileno(), errors=errors.fileno(), module=module)
             status = process.wait_at_most(within)
             for file in (output, errors):
                 file.seek(0)
@@ -136,7 +143,7 @@ def warm_certagent() -> WarmCertagent:
 
 def main(control: socket.socket) -> None:
     """Fork on request, answer the process id, tell each fork's exit status; until the other side is gone."""
-    for module in pkgutil.walk_packages(commands.__path__, "certagent.commands."):
+    for module in pkgutil.walk_packages(commands.__path__, f"{commands.__name__}."):
         importlib.import_module(module.name)
     gc.freeze()
     with selectors.DefaultSelector() as selector:
@@ -179,7 +186,7 @@ def _run(request: Request, output: int, errors: int) -> NoReturn:
         os.environ.clear()
         os.environ.update(request.environment)
         sys.argv = ["certagent", *request.words]
-        certagent()
+        importlib.import_module(request.module).main()
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
