@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -273,10 +273,10 @@ async def test_a_rehearsal_that_cannot_be_read_is_refused(collector: Collector, 
 
 
 async def test_a_flood_of_questions_is_refused_and_harms_no_other(collector: Collector) -> None:
-    """600 at once of one agent for its own name; another one's are answered.
+    """600 of one agent for its own name, sent without waiting for answers; another one's are answered.
 
-    All of them are at the collector before the first is answered. So many more are refused than it allows again while
-    it answers them, however little of a processor it has."""
+    They are sent over few connections: so many more are refused than it allows again while it answers them, however
+    little of a processor it has."""
     await collector.introduce()
     assert set(await _statuses_of_a_flood(collector, connections=30, questions=20)) == {200, 429}
     other = msgspec.structs.replace(REQUEST, identifier=NGINX)
@@ -284,31 +284,27 @@ async def test_a_flood_of_questions_is_refused_and_harms_no_other(collector: Col
 
 
 async def _statuses_of_a_flood(collector: Collector, *, connections: int, questions: int) -> list[int]:
-    """Of so many questions on each connection, written without waiting for answers."""
+    """Of so many questions on each connection, all written before the first answer is read."""
     body = msgspec.json.encode(REQUEST)
     head = (
         "POST /v1/rehearsals HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Authorization: Bearer {collector.tokens['lxc102']}\r\nContent-Length: {len(body)}\r\n"
     )
     question, last = (f"{head}{more}\r\n".encode() + body for more in ("", "Connection: close\r\n"))
-    async with AsyncExitStack() as stack:
-        opened = [await stack.enter_async_context(_connection(collector)) for _ in range(connections)]
-        for _, writer in opened:
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", collector.port, ssl=collector.trust())
+        try:
             writer.write(question * (questions - 1) + last)
-        async with asyncio.timeout(60):
-            answers = await asyncio.gather(*(reader.read() for reader, _ in opened))
+            return await reader.read()
+        finally:
+            writer.transport.abort()
+
+    async with asyncio.timeout(120):
+        answers = await asyncio.gather(*(ask() for _ in range(connections)))
     statuses = [int(status) for answer in answers for status in re.findall(rb"HTTP/1\.1 (\d+) ", answer)]
     assert len(statuses) == connections * questions
     return statuses
-
-
-@asynccontextmanager
-async def _connection(collector: Collector) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", collector.port, ssl=collector.trust())
-    try:
-        yield reader, writer
-    finally:
-        writer.transport.abort()
 
 
 async def test_nothing_ends_when_the_store_cannot_say_whether_an_agent_may_be_asked() -> None:
