@@ -14,6 +14,7 @@ from certagent.watch import ChangeSet, Watch, open_watch
 
 QUIET = timedelta(milliseconds=20)
 NEVER = timedelta(hours=1)
+PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def hosts(tmp_path: Path) -> Path:
 
 
 async def _next(changes: AsyncIterator[ChangeSet]) -> ChangeSet:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(PATIENCE):
         return await anext(changes)
 
 
@@ -183,7 +184,7 @@ async def test_reads_wake_nobody(hosts: Path, monkeypatch: pytest.MonkeyPatch) -
         for _ in range(200):
             hosts.read_bytes()
         witness.touch()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE):
             while str(witness) not in events:
                 await asyncio.sleep(0.001)
     assert str(hosts) not in events

@@ -1,5 +1,6 @@
 """Preflight's rehearsals: an answer that is nonsense or does not end, what is remembered, and what a problem costs."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -43,6 +44,7 @@ async def collector(tmp_path: Path) -> AsyncIterator[tuple[PinnedClient, list[tu
         await endless.prepare(request)
         while True:
             await endless.write(body)
+            await asyncio.sleep(0)  # a TLS connection that is shutting down takes all that is written, and never waits
 
     pair = authority.issue("localhost")
     (tmp_path / "pair.pem").write_bytes(pair.key_pem + pair.chain_pem)

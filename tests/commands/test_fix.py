@@ -74,7 +74,7 @@ def test_a_file_that_changed_since_is_not_written(root: Path) -> None:
 
 def test_a_file_that_is_not_read_whole_is_not_written(root: Path) -> None:
     """What lies beyond the bound would be lost, from the file and from its backup: no plan, no edit, no way back."""
-    plan, hosts, tail = plan_for(root), root / "etc/hosts", "# a long tale\n" * 320_000
+    plan, hosts, tail = plan_for(root), root / "etc/hosts", f"#{'a long tale ' * 1_000}\n" * 375
     hosts.write_text(BROKEN + tail)
     with pytest.raises(UnableError, match="/etc/hosts is longer than the 4 MiB"):
         fix(settings_for(root), apply=True, root=root)
