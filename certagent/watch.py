@@ -31,7 +31,7 @@ from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGroupe
 
 from certagent.domain.reports import Contents, FileChange, compare
 from certagent.system.mounts import watch_mounts
-from certagent.system.procfs import read_within
+from certagent.system.regular_files import read_within
 
 ChangeSet = tuple[FileChange, ...]
 _Identity = tuple[int, int]  # device and inode

@@ -52,6 +52,7 @@ from certagent.system.systemd import feed_watchdog, notify
 from certagent.vantage.configured_certificates import ConfiguredCertificates
 from certagent.vantage.nameserver_config import NameserverObserver
 from certagent.vantage.node_vantage import NodeVantage
+from certagent.vantage.web_server_config import WebServerConfigs
 
 if TYPE_CHECKING:
     from certagent.vantage.authority_vantage import AuthorityVantage
@@ -172,6 +173,7 @@ async def _wire(context: AgentContext, spool: Spool | None, stack: AsyncExitStac
     orders = await stack.enter_async_context(OrderPlacer(section, solvers, context.state, clock, binding))
     prover = Prover(section.root, clock)
     deployment = DeploymentService(context, prover)
+    web_servers = WebServerConfigs()
     preflight = Preflight(
         context,
         node,
@@ -179,9 +181,10 @@ async def _wire(context: AgentContext, spool: Spool | None, stack: AsyncExitStac
         rehearsals=RehearsalClient(connection.client, clock) if connection else None,
         deployment=deployment,
         schedule=schedule,
+        web_servers=web_servers,
     )
     renewal = RenewalRunner(context, orders, deployment, preflight)
-    drift = DriftMonitor(context, deployment, prover, ConfiguredCertificates())
+    drift = DriftMonitor(context, deployment, prover, ConfiguredCertificates(), web_servers)
     inventory = InventoryReporter(context, node, drift, schedule)
     lifecycle = Lifecycle(
         context,

@@ -20,7 +20,8 @@ from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import ACME_TLS_PORT, Connection, Origin, Provisioner
 from certagent.domain.resolution.file_formats import HOSTS_FILE, Hosts, Nameserver, parse_address
 from certagent.domain.resolution.files import ResolverFiles
-from certagent.system.procfs import FileState, Process, ProcFs, read_within
+from certagent.system.procfs import Process, ProcFs
+from certagent.system.regular_files import FileState, read_within
 from certagent.vantage import proxy
 from certagent.vantage.ca_resolver import Snapshot, read_files
 from certagent.vantage.http01_probe import FetchOptions

@@ -34,7 +34,8 @@ from certagent.domain.resolution.files import (
 )
 from certagent.domain.resolution.go import Lookup, Question, is_domain_name, look_up
 from certagent.system import dns
-from certagent.system.procfs import FileState, ProcFs, read_within, source_address
+from certagent.system.procfs import ProcFs, source_address
+from certagent.system.regular_files import FileState, read_within
 
 ASKING_FOR = timedelta(
     seconds=2

@@ -10,7 +10,8 @@ import msgspec
 
 from certagent.domain.resolution.dnsmasq import Dnsmasq, Setting, read_arguments, read_settings
 from certagent.domain.resolution.file_formats import HOSTS_FILE, Hosts, parse_hosts
-from certagent.system.procfs import Process, ProcFs, read_within
+from certagent.system.procfs import Process, ProcFs
+from certagent.system.regular_files import read_within
 
 _CONFIGURATION = "/etc/dnsmasq.conf"
 _PORT = "53"

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from certagent.domain.web_servers.nginx import Directive
+from certagent.system.regular_files import read_bytes
 from certagent.vantage.config_lines import place_in, read_lines
+from certagent.vantage.foreign_files import Notes, Reading, read_foreign
 
 NGINX = Path("/etc/nginx/nginx.conf")
 _MOST_FILES = 200
@@ -25,14 +27,21 @@ class NginxPair(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
 
 
-def read_nginx(path: Path) -> tuple[Directive, ...]:
+def read_nginx(path: Path) -> Reading[tuple[Directive, ...]]:
     """Its directives, with includes in their places."""
+    return read_foreign(path, lambda notes: _read(path, notes), ())
+
+
+def _read(path: Path, notes: Notes) -> tuple[Directive, ...]:
     import crossplane
 
-    try:
-        parsed = crossplane.parse(str(path), combine=True, catch_errors=True)
-    except (OSError, ValueError):
-        return ()
+    for file in decisive_paths(path):
+        if file.exists() and not file.is_file() and not file.is_dir():
+            read_bytes(file)  # raises: crossplane would wait for a named pipe
+    parsed = crossplane.parse(str(path), combine=True, catch_errors=True)
+    for error in parsed["errors"]:
+        if not str(error["error"]).startswith("[Errno 2]"):
+            notes.add(error["file"], error["line"], "it is not as nginx wants it")
     texts: dict[str, list[str]] = {}
     blocks = [block for file in parsed["config"] for block in file["parsed"]]
     return tuple(_directives(blocks, texts))

@@ -10,7 +10,9 @@ import msgspec
 from certagent.domain.observations import Place
 from certagent.domain.web_servers import traefik
 from certagent.domain.web_servers.traefik import Configuration, EntryPoint, Middleware, Named, Router
+from certagent.system.regular_files import read_bytes
 from certagent.vantage.config_lines import LARGEST_FILE, place_in
+from certagent.vantage.foreign_files import Notes, Reading, read_foreign
 
 TRAEFIK = (Path("/etc/traefik/traefik.yml"), Path("/etc/traefik/traefik.yaml"))
 _MOST_FILES = 200
@@ -51,11 +53,15 @@ def _challenge(resolvers: Any) -> str:
     return used.pop() if len(used) == 1 else "http-01"
 
 
-def read_traefik(static: Path) -> Configuration:
-    """The static file and all files of the file provider."""
-    document = load_yaml(static)
+def read_traefik(static: Path) -> Reading[Configuration | None]:
+    """The static file and all files of the file provider; None where that cannot be read."""
+    return read_foreign(static, lambda notes: _read(static, notes), None)
+
+
+def _read(static: Path, notes: Notes) -> Configuration:
+    document = load_yaml(static, notes)
     files = _dynamic_files(document)
-    dynamic = [(file, load_yaml(file)) for file in files]
+    dynamic = [(file, load_yaml(file, notes)) for file in files]
     sections = [
         (file, table_of(table_of(settings, "http"), kind), kind) for file, settings in dynamic for kind in _KINDS
     ]
@@ -176,6 +182,14 @@ def _tables(document: Any) -> Iterator[tuple[str, Any]]:
             yield str(name), settings
 
 
+def decisive_paths(static: Path) -> list[Path]:
+    """The file and those of its file provider, and the folders in which more of them may come."""
+    provider = table_of(table_of(load_yaml(static), "providers"), "file")
+    folder = Path(str(provider["directory"])) if "directory" in provider else static.parent
+    below = [path for path in folder.glob("**") if path.is_dir()][:_MOST_FILES]
+    return [static, *dynamic_files(static), static.parent, *below]
+
+
 def dynamic_files(static: Path) -> list[Path]:
     """The files of the file provider that this static file names."""
     return _dynamic_files(load_yaml(static))
@@ -196,17 +210,15 @@ def _hosts(path: Path) -> list[str]:
     return [name for rule in rules for names in _HOST_RULE.findall(rule) for name in _QUOTED.findall(names)]
 
 
-def load_yaml(path: Path) -> Any:
+def load_yaml(path: Path, notes: Notes | None = None) -> Any:
     """The document with its lines; an empty one where it cannot be read: Traefik cannot read it either."""
-    if not path.is_file():
-        return {}
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    reading: Reading[Any] = read_foreign(path, lambda _notes: _load(path), {})
+    if notes is not None:
+        notes.extend(reading.unreadable)
+    return reading.value if isinstance(reading.value, dict) else {}
 
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            return {}
-        document = YAML(typ="rt").load(path)
-    except (OSError, YAMLError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+
+def _load(path: Path) -> Any:
+    from ruamel.yaml import YAML
+
+    return YAML(typ="rt").load(read_bytes(path, LARGEST_FILE))
