@@ -18,7 +18,8 @@ def test_a_file_is_one_finding_with_all_its_places() -> None:
     assert (first.code, first.culprit.file, first.culprit.line) == ("config.unreadable", "/etc/a.yml", 4)
     assert first.detail["lines"] == [{"line": 9, "text": "a router is no table"}]
     assert first.explanation.startswith(
-        "/etc/a.yml on lxc102 cannot be read, at line 4: a list stands where a name belongs; other places in it that cannot be read: 1. "
+        "/etc/a.yml on lxc102 cannot be read, at line 4: a list stands where a name belongs;"
+        " other places in it that cannot be read: 1. "
     )
     assert second.explanation.startswith("/etc/b.conf on lxc102 cannot be read: it is a folder. ")
 
