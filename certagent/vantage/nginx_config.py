@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from certagent.domain.web_servers.nginx import Directive
-from certagent.system.regular_files import read_bytes
-from certagent.vantage.config_lines import place_in, read_lines
+from certagent.system.regular_files import is_there, read_bytes
+from certagent.vantage.config_lines import LARGEST_FILE, place_in, read_lines
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign
 
 NGINX = Path("/etc/nginx/nginx.conf")
@@ -36,8 +36,8 @@ def _read(path: Path, notes: Notes) -> tuple[Directive, ...]:
     import crossplane
 
     for file in decisive_paths(path):
-        if file.exists() and not file.is_file() and not file.is_dir():
-            read_bytes(file)  # raises: crossplane would wait for a named pipe
+        if is_there(file) and not file.is_dir():
+            read_bytes(file, LARGEST_FILE)  # raises: crossplane would wait for a named pipe
     parsed = crossplane.parse(str(path), combine=True, catch_errors=True)
     for error in parsed["errors"]:
         if not str(error["error"]).startswith("[Errno 2]"):

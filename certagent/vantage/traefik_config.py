@@ -212,13 +212,16 @@ def _hosts(path: Path) -> list[str]:
 
 def load_yaml(path: Path, notes: Notes | None = None) -> Any:
     """The document with its lines; an empty one where it cannot be read: Traefik cannot read it either."""
-    reading: Reading[Any] = read_foreign(path, lambda _notes: _load(path), {})
+    reading: Reading[Any] = read_foreign(path, lambda noted: _load(path, noted), {})
     if notes is not None:
         notes.extend(reading.unreadable)
-    return reading.value if isinstance(reading.value, dict) else {}
+    return reading.value
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, notes: Notes) -> Any:
     from ruamel.yaml import YAML
 
-    return YAML(typ="rt").load(read_bytes(path, LARGEST_FILE))
+    document = YAML(typ="rt").load(read_bytes(path, LARGEST_FILE))
+    if document is not None and not isinstance(document, dict):
+        notes.add(path, 1, "it is no table")
+    return document if isinstance(document, dict) else {}
