@@ -15,6 +15,8 @@ from certagent.domain.observations import Unreadable
 
 T = TypeVar("T")
 
+_LONGEST_REASON = 200
+
 MOST_NOTES = 200
 """Of one reading: nobody mends more at once, and a hostile file must not cost us dearly."""
 
@@ -79,6 +81,9 @@ def _reason_of(error: Exception) -> str:
         return "it is nested too deeply"
     if isinstance(error, UnicodeError):
         return "it is not UTF-8 text"
+    said = getattr(error, "problem", None) or getattr(error, "msg", None)
+    if isinstance(said, str) and said:
+        return said.partition(" with value ")[0][:_LONGEST_REASON]  # a key that is there twice, without its value
     return f"it is not what a reader of such files expects ({type(error).__name__})"
 
 
@@ -86,8 +91,7 @@ def _line_of(error: Exception) -> int | None:
     """As the error says it: a JSON document's, a YAML document's (counted from 0), that of bytes which are no text."""
     if isinstance(error, UnicodeDecodeError):
         return error.object[: error.start].count(b"\n") + 1
-    mark = getattr(error, "problem_mark", None)
-    line = getattr(mark, "line", None)
+    line = getattr(getattr(error, "problem_mark", None), "line", None)
     if isinstance(line, int):
         return line + 1
     line = getattr(error, "lineno", None)

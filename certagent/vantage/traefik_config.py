@@ -11,6 +11,7 @@ from certagent.domain.observations import Place
 from certagent.domain.web_servers import traefik
 from certagent.domain.web_servers.traefik import Configuration, EntryPoint, Middleware, Named, Router
 from certagent.system.regular_files import read_bytes
+from certagent.vantage.bounded_yaml import load_yaml_text
 from certagent.vantage.config_lines import LARGEST_FILE, place_in
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign
 
@@ -219,9 +220,7 @@ def load_yaml(path: Path, notes: Notes | None = None) -> Any:
 
 
 def _load(path: Path, notes: Notes) -> Any:
-    from ruamel.yaml import YAML
-
-    document = YAML(typ="rt").load(read_bytes(path, LARGEST_FILE))
+    document = load_yaml_text(read_bytes(path, LARGEST_FILE))
     if document is not None and not isinstance(document, dict):
         notes.add(path, 1, "it is no table")
     return document if isinstance(document, dict) else {}
