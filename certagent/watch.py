@@ -205,8 +205,9 @@ def _deciding_folders(paths: Sequence[Path]) -> dict[Path, _Identity]:
 
 
 def _nearest(folder: str) -> tuple[Path, _Identity]:
-    while not os.path.isdir(folder):
+    while folder and not os.path.isdir(folder):
         folder = os.path.dirname(folder)
+    folder = folder or "/"  # of a path that does not say where it begins
     found = os.path.realpath(folder)
     status = os.stat(found)
     return Path(found), (status.st_dev, status.st_ino)

@@ -18,7 +18,7 @@ from certagent.agent.collector_link import CollectorLink
 from certagent.agent.context import AgentContext
 from certagent.agent.control_socket import AgentApi, serve
 from certagent.agent.deployment import CertificateLocks, DeploymentService
-from certagent.agent.drift import DriftMonitor
+from certagent.agent.drift import DriftMonitor, ForeignFiles
 from certagent.agent.inventory import InventoryReporter, report_removed
 from certagent.agent.lifecycle import Lifecycle
 from certagent.agent.orders import OrderPlacer
@@ -184,7 +184,9 @@ async def _wire(context: AgentContext, spool: Spool | None, stack: AsyncExitStac
         web_servers=web_servers,
     )
     renewal = RenewalRunner(context, orders, deployment, preflight)
-    drift = DriftMonitor(context, deployment, prover, ConfiguredCertificates(), web_servers)
+    resolver_changes = ResolverChangeHandler(context, authority or node, NameserverObserver())
+    files: tuple[ForeignFiles, ...] = (web_servers, resolver_changes, *([authority] if authority is not None else []))
+    drift = DriftMonitor(context, deployment, prover, ConfiguredCertificates(), files)
     inventory = InventoryReporter(context, node, drift, schedule)
     lifecycle = Lifecycle(
         context,
@@ -194,7 +196,6 @@ async def _wire(context: AgentContext, spool: Spool | None, stack: AsyncExitStac
         schedule=schedule,
         locks=stack.enter_context(CertificateLocks(context, deployment)),
     )
-    resolver_changes = ResolverChangeHandler(context, authority or node, NameserverObserver())
     renewal_info_client = RenewalInfoClient(section.directory, section.root, section.addresses)
     return _Agent(
         api=AgentApi(context, lifecycle, orders, inventory, connection.health if connection else None),

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -24,7 +25,6 @@ from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scop
 from certagent.proof import Prover
 from certagent.state import CertificateFolder
 from certagent.vantage.configured_certificates import ConfiguredCertificates
-from certagent.vantage.web_server_config import WebServerConfigs
 
 TAKEOVER_TIME = timedelta(seconds=1.5)
 """How long an endpoint that serves something else is observed again: a service may just be loading what is new."""
@@ -33,6 +33,14 @@ _MOST_SCOPES = 500  # in one report; the collector takes a thousand
 _REPORTED = "reported-certificates"
 
 _Essence = tuple[str, object]
+
+
+class ForeignFiles(Protocol):
+    """Files that others write and this agent reads: the web servers', the resolver's and the nameserver's, the CA's."""
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """What of them cannot be read now. Blocks; never raises."""
+        ...
 
 
 class DriftMonitor:
@@ -44,7 +52,7 @@ class DriftMonitor:
         deployment: DeploymentService,
         prover: Prover,
         configured: ConfiguredCertificates,
-        web_servers: WebServerConfigs,
+        files: Sequence["ForeignFiles"],
     ) -> None:
         self._context = context
         self._sections = context.settings.certificate
@@ -53,7 +61,7 @@ class DriftMonitor:
         self._deployment = deployment
         self._prover = prover
         self._configured = configured
-        self._web_servers = web_servers
+        self._files = files
         self._unreadable: tuple[Unreadable, ...] = ()
         self._reported: dict[str, list[_Essence]] = {}
         self._inspected_at = float("-inf")
@@ -101,18 +109,18 @@ class DriftMonitor:
 
     def findings(self, observed: Sequence[Serving]) -> list[Finding]:
         """What is wrong with them now, graded; reported already or not, and likewise nothing during a renewal. With
-        what cannot be read of the web servers' files."""
+        what cannot be read of the files that others write."""
         settled = (serving for serving in observed if self._is_settled(serving))
-        unreadable = files_are_unreadable(self._context.node, self._web_servers.unreadable())
+        unreadable = files_are_unreadable(self._context.node, self._read_unreadable())
         return self._graded([*(finding for serving in settled for finding in conclude_serving(serving)), *unreadable])
 
     async def inspect_web_servers(self, trigger: Trigger) -> None:
-        """What this node's web servers serve beside what is configured here, and what of their files cannot be read.
-        Seldom, for many files are read; but each time while a mistake is reported, for it may have been fixed, and
-        when what can be read has changed."""
+        """What this node's web servers serve beside what is configured here, and what cannot be read of the files that
+        others write. Seldom, for many files are read; but each time while a mistake is reported, for it may have been
+        fixed, and when what can be read has changed."""
         now = self._context.clock.monotonic()
         every = self._context.policy.preflight.repeat_every.total_seconds()
-        unreadable = await asyncio.to_thread(self._web_servers.unreadable)
+        unreadable = await asyncio.to_thread(self._read_unreadable)
         is_recent = now - self._inspected_at < every and not self._is_misconfigured and unreadable == self._unreadable
         if trigger is not Trigger.START and is_recent:
             return
@@ -193,6 +201,9 @@ class DriftMonitor:
             findings=graded,
             certificate=name or None,
         )
+
+    def _read_unreadable(self) -> tuple[Unreadable, ...]:
+        return tuple(dict.fromkeys(one for files in self._files for one in files.unreadable()))
 
     def _graded(self, findings: list[Finding]) -> list[Finding]:
         return [self._context.policy.grade(finding) for finding in findings]

@@ -116,6 +116,10 @@ def read_within(root: Path, path: str) -> FileState:
         return _read_file(walked, first_link, changed)
     except (FileNotFoundError, NotADirectoryError):
         return FileState(target=first_link, changed_at=_instant(max(changed, default=None)))
+    except PermissionError:  # perhaps of the whole root: whoever asks knows whose world it is
+        raise
+    except OSError as error:
+        return FileState(target=first_link, problem=error.strerror or "it cannot be opened")
     except ValueError:  # a NUL in the name
         return FileState(problem="its name is no file's name")
 

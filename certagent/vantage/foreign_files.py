@@ -5,6 +5,7 @@ Readers open files by `certagent.system.regular_files` alone: nothing waits, and
 of a file is noted like any other mistake.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,6 +17,7 @@ from certagent.domain.observations import Unreadable
 T = TypeVar("T")
 
 _LONGEST_REASON = 200
+_WITHIN = re.compile(r"^/proc/\d+/root/")  # how we come to a file that another process knows by the rest
 
 MOST_NOTES = 200
 """Of one reading: nobody mends more at once, and a hostile file must not cost us dearly."""
@@ -49,8 +51,8 @@ class Notes:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return
         if isinstance(error, OSError):
-            named = error.filename if isinstance(error.filename, str | Path) else file
-            self.add(named, None, error.strerror or "it cannot be opened")
+            named = str(error.filename if isinstance(error.filename, str | Path) else file)
+            self.add(_WITHIN.sub("/", named), None, error.strerror or "it cannot be opened")
         else:
             self.add(file, _line_of(error), _reason_of(error))
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from certagent.config import AgentSettings
 from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis.static import StaticObservation
-from certagent.domain.observations import Misconfiguration, Place, Unreadable
+from certagent.domain.observations import Misconfiguration, Place
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
 from certagent.domain.resolution.files import NSSWITCH_FILE, RESOLVER_FILES, Manager, find_managers, parse_files
 from certagent.domain.resolution.go import is_domain_name
@@ -21,7 +21,7 @@ from certagent.domain.web_servers import traefik
 from certagent.domain.web_servers.nginx import Directive
 from certagent.system.procfs import ProcFs
 from certagent.system.regular_files import is_there, read_bytes
-from certagent.vantage.ca_resolver import is_left_alone, read_files
+from certagent.vantage.ca_resolver import is_left_alone, read_files, unreadable_in
 from certagent.vantage.config_lines import place_in
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign
 from certagent.vantage.nginx_config import NGINX, read_nginx
@@ -138,11 +138,7 @@ def look_at_files(
     managers |= {path: find_managers(content) for path, (_, content) in given.items()}
     zones = settings.dns.zones if settings is not None else ()
     web_servers = find_dangling()
-    problems = tuple(
-        Unreadable(file=path, reason=state.problem)
-        for path, state in states.items()
-        if state.problem is not None and path not in given
-    )
+    problems = unreadable_in({path: state for path, state in states.items() if path not in given})
     return StaticObservation(
         node=settings.agent.name if settings is not None else live.hostname,
         files=files,

@@ -91,7 +91,7 @@ class _House:
         context = make_context(root / "state", CERTIFICATE, clock=self.clock, spool=self.spool)
         self.nginx = root / "nginx.conf"
         web_servers = WebServerConfigs(self.nginx, ())
-        self.monitor = DriftMonitor(context, _Deployment(self), _Prover(self), self.configured, web_servers)
+        self.monitor = DriftMonitor(context, _Deployment(self), _Prover(self), self.configured, [web_servers])
 
     def renew(self) -> Generation:
         """A new pair, issued and promoted; not proven yet."""
