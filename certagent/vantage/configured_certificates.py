@@ -12,8 +12,8 @@ from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_lea
 from certagent.domain.diagnosis.drift import CertResolver, ConfiguredPair
 from certagent.system.regular_files import is_there, read_bytes
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign, read_part
-from certagent.vantage.nginx_config import NGINX, find_nginx
-from certagent.vantage.traefik_config import TRAEFIK, find_traefik, load_yaml, place_of, table_of
+from certagent.vantage.nginx_config import NGINX, find_nginx, require_files
+from certagent.vantage.traefik_config import TRAEFIK, dynamic_files, load_yaml, place_of, table_of
 
 
 class ConfiguredCertificates:
@@ -38,6 +38,7 @@ class ConfiguredCertificates:
         return read_foreign(static, lambda notes: list(_resolvers(static, notes)), []) if static else Reading([])
 
     def _nginx_pairs(self, notes: Notes) -> list[ConfiguredPair]:
+        require_files(self._nginx)
         return [
             ConfiguredPair(
                 server="nginx",
@@ -49,10 +50,11 @@ class ConfiguredCertificates:
         ]
 
     def _traefik_pairs(self, notes: Notes) -> list[ConfiguredPair]:
-        provider = find_traefik(self._traefik)
+        static = next(filter(is_there, self._traefik))
         found: list[ConfiguredPair] = []
-        for file in sorted(provider.dynamic.glob("**/*.y*ml")) if provider is not None else ():
-            found += _named_in(file, notes) if not file.name.startswith("certagent-") else ()
+        for file in dynamic_files(static):
+            if not file.name.startswith("certagent-"):
+                found += read_part(file, partial(_named_in, file, notes), [], notes)
         return found
 
 
@@ -79,14 +81,16 @@ def _resolver(file: Path, resolvers: Any, name: Any) -> CertResolver:
     )
 
 
-def _named_in(file: Path, notes: Notes) -> Iterator[ConfiguredPair]:
+def _named_in(file: Path, notes: Notes) -> list[ConfiguredPair]:
+    found = []
     certificates = table_of(load_yaml(file, notes), "tls").get("certificates")
     for one in certificates if isinstance(certificates, list) else ():
         path = one.get("certFile") if isinstance(one, dict) else None
         if isinstance(path, str) and path.startswith("/"):
             facts = _facts(Path(path), notes)
             names = facts.identifiers if facts is not None else ()
-            yield ConfiguredPair(server="Traefik", certificate=path, names=names, facts=facts)
+            found.append(ConfiguredPair(server="Traefik", certificate=path, names=names, facts=facts))
+    return found
 
 
 def _facts(path: Path, notes: Notes) -> CertificateFacts | None:

@@ -35,9 +35,7 @@ def read_nginx(path: Path) -> Reading[tuple[Directive, ...]]:
 def _read(path: Path, notes: Notes) -> tuple[Directive, ...]:
     import crossplane
 
-    for file in decisive_paths(path):
-        if is_there(file) and not file.is_dir():
-            read_bytes(file, LARGEST_FILE)  # raises: crossplane would wait for a named pipe
+    require_files(path)
     parsed = crossplane.parse(str(path), combine=True, catch_errors=True)
     for error in parsed["errors"]:
         if not str(error["error"]).startswith("[Errno 2]"):
@@ -45,6 +43,13 @@ def _read(path: Path, notes: Notes) -> tuple[Directive, ...]:
     texts: dict[str, list[str]] = {}
     blocks = [block for file in parsed["config"] for block in file["parsed"]]
     return tuple(_directives(blocks, texts))
+
+
+def require_files(nginx: Path) -> None:
+    """Raise OSError where one of its files is none that can be read: crossplane would wait for a named pipe."""
+    for file in decisive_paths(nginx):
+        if is_there(file) and not file.is_dir():
+            read_bytes(file, LARGEST_FILE)
 
 
 def decisive_paths(nginx: Path) -> list[Path]:

@@ -57,6 +57,7 @@ def _save(path: Path, content: bytes | Path) -> None:
     spare.replace(path)
 
 
+@pytest.mark.slow
 def test_an_agent_outlives_a_hundred_broken_saves(tmp_path: Path) -> None:
     """Twelve times a file is broken, each time by saves of every kind: one report when it begins, and one when it is
     over. It answers all the while."""
