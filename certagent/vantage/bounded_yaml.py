@@ -22,6 +22,7 @@ def load_yaml_text(text: bytes) -> Any:
 
     yaml = YAML(typ="rt", pure=True)
     yaml.Scanner = BoundedScanner
+    yaml.composer.warn_double_anchors = False  # which is good YAML
     try:
         return yaml.load(text)
     except MarkedYAMLError as error:
