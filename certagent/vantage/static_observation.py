@@ -24,7 +24,7 @@ from certagent.system.regular_files import is_there, read_bytes
 from certagent.vantage.ca_resolver import is_left_alone, read_files, unreadable_in
 from certagent.vantage.config_lines import place_in
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign
-from certagent.vantage.nginx_config import NGINX, read_nginx
+from certagent.vantage.nginx_config import NGINX, read_nginx, require_files
 from certagent.vantage.traefik_config import TRAEFIK, dynamic_files, read_traefik
 
 _CODE = "deploy.dangling_reference"
@@ -56,6 +56,7 @@ def find_dangling(
 def _in_nginx(path: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
     reading = read_nginx(path)
     notes.extend(reading.unreadable)
+    require_files(path)
     return (*_missing_includes(path), *_missing_files(path, reading.value))
 
 

@@ -163,8 +163,9 @@ def _named(file: Path, table: Any, key: str) -> Iterator[Named]:
 
 
 def place_of(file: Path, table: Any, key: Any) -> Place:
-    """The line of a key."""
-    return _at(file, table.lc.key(key)[0])
+    """The line of a key; of the table that it was merged into, where it stands elsewhere (`<<`)."""
+    is_its_own = key in (table.lc.data or {})
+    return _at(file, table.lc.key(key)[0] if is_its_own else table.lc.line)
 
 
 def _at(file: Path, line: int) -> Place:

@@ -154,7 +154,7 @@ def _trees() -> dict[str, Path]:
 TREES = _trees()
 
 
-def _copied(etc: Path, folder: Path) -> list[Path]:
+def copy_tree(etc: Path, folder: Path) -> list[Path]:
     """The tree below `folder`, its paths leading there; its files that are text."""
     shutil.copytree(etc, folder / "etc", symlinks=True)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".pem"]
@@ -188,7 +188,7 @@ def _examples(tiers: Tiers) -> int:
 @pytest.mark.parametrize("name", TREES)
 def test_readers_return_whatever_a_file_holds(tmp_path: Path, name: str, tiers: Tiers) -> None:
     """None of them raises, and all of them together take a few seconds at most."""
-    files = _copied(TREES[name], tmp_path)
+    files = copy_tree(TREES[name], tmp_path)
     whole = {file: file.read_bytes() for file in files}
 
     @settings(max_examples=_examples(tiers), deadline=None, database=None, suppress_health_check=list(HealthCheck))
