@@ -1,6 +1,6 @@
-"""Conclusions from several looks at one identifier: what comes and goes. Pure.
+"""Conclusions from several observations of one identifier: results that come and go. Pure.
 
-One mend, or one new fault, is a change; only what goes to and fro is unsteady.
+One repair, or one new fault, is a change; only a result that alternates is flapping.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ _PASSING_TROUBLE = (ProbeError.REFUSED, ProbeError.TIMEOUT, ProbeError.RESET, "5
 
 
 def answers_alternate(evidence: Evidence) -> Iterator[Finding]:
-    """dns.flapping: within a minute the name led here, there, here and there again."""
+    """dns.flapping: within a minute the name resolved to one address, another, the first and the other again."""
     resolution = evidence.resolution
     turns = flapping(evidence.past)
     if resolution is None or not turns:
@@ -42,7 +42,7 @@ def answers_alternate(evidence: Evidence) -> Iterator[Finding]:
 
 
 def path_comes_and_goes(evidence: Evidence) -> Iterator[Finding]:
-    """http01.flaky: k of n rehearsals failed, in the same way and at the same address, with passed ones between."""
+    """http01.flaky: k of n rehearsals failed, in the same way and at the same address, with passed ones in between."""
     seen = _flaky(evidence.past)
     if not seen:
         return
@@ -60,7 +60,7 @@ def path_comes_and_goes(evidence: Evidence) -> Iterator[Finding]:
 
 
 def look_of(rehearsal: Rehearsal) -> PastRehearsal | None:
-    """What is remembered of a rehearsal; None of one that did not come about, or whose name hosts lines decide."""
+    """Return what is remembered of a rehearsal; None if it did not run, or if hosts lines decide its name."""
     resolution = rehearsal.resolution
     if (
         rehearsal.outcome is RehearsalOutcome.UNAVAILABLE
@@ -75,13 +75,13 @@ def look_of(rehearsal: Rehearsal) -> PastRehearsal | None:
 
 
 def steady_at(past: Sequence[PastRehearsal]) -> datetime | None:
-    """When an order may be placed, if the answers go on as they are now; None where they do not flap."""
+    """Return when an order may be placed if the answers stay as they are now; None if they do not flap."""
     turns = flapping(past)
     return turns[-1].at + FLAPPING_WITHIN if turns else None
 
 
 def settled_later(rehearsal: Rehearsal, past: Sequence[PastRehearsal]) -> Rehearsal:
-    """The rehearsal with the date until which an order waits, put off while the name flaps."""
+    """Return the rehearsal with the time until which an order waits, postponed while the name flaps."""
     steady = steady_at(past)
     if steady is None or (rehearsal.settles_at is not None and rehearsal.settles_at >= steady):
         return rehearsal
@@ -89,7 +89,7 @@ def settled_later(rehearsal: Rehearsal, past: Sequence[PastRehearsal]) -> Rehear
 
 
 def flapping(past: Sequence[PastRehearsal]) -> tuple[PastRehearsal, ...]:
-    """The looks at which the name led elsewhere than before, if the last of them went to and fro; else none."""
+    """Return the observations at which the name changed its addresses, if the last of them alternate; else none."""
     turns: list[PastRehearsal] = []
     for one in past:
         if not turns or turns[-1].addresses != one.addresses:
