@@ -215,7 +215,7 @@ class OrderProcedure:
         kind = self._solver.challenge_type
         async with AsyncExitStack() as presented:
             authorizations = [await self._authority.authorization(url) for url in order.authorizations]
-            pending = [one for one in authorizations if one.state(kind) is Status.PENDING]
+            pending = [authorization for authorization in authorizations if authorization.state(kind) is Status.PENDING]
             for authorization in pending:
                 challenge = authorization.challenge(kind)
                 if challenge is None:
@@ -223,9 +223,9 @@ class OrderProcedure:
                 name, answer = authorization.identifier.value, self._authority.key_authorization(challenge.token)
                 presented.push_async_callback(self._solver.clean_up, name, challenge)
                 await self._solver.present(name, challenge, answer)
-            decided = [await self._validate(one) for one in pending]
-        others = [one for one in authorizations if one not in pending]
-        bad = [one for one in (*decided, *others) if one.status is not Status.VALID]
+            decided = [await self._validate(authorization) for authorization in pending]
+        others = [authorization for authorization in authorizations if authorization not in pending]
+        bad = [authorization for authorization in (*decided, *others) if authorization.status is not Status.VALID]
         return failed_by(order, bad, kind) if bad else None
 
     async def _validate(self, authorization: Authorization) -> Authorization:

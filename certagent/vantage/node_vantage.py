@@ -63,10 +63,10 @@ class NodeVantage:
         """Return the listening sockets and their processes."""
         own_pid = os.getpid()
         return tuple(
-            ListeningSocket(one.address, one.port, owner.name, owner.pid == own_pid)
+            ListeningSocket(listening.address, listening.port, owner.name, owner.pid == own_pid)
             if owner is not None
-            else ListeningSocket(one.address, one.port)
-            for one, owner in self._listening()
+            else ListeningSocket(listening.address, listening.port)
+            for listening, owner in self._listening()
         )
 
     def role(self) -> str | None:

@@ -27,7 +27,7 @@ from certagent.domain.rehearsals import ChallengeType
 def nodes_speak_of_themselves(evidence: Evidence) -> Iterator[Finding]:
     """Yield the testimony itself, if the rehearsal failed."""
     if evidence.has_failed and evidence.rehearsal is not None:
-        yield from (told for told in evidence.rehearsal.testimony if told.code != FILTERS)
+        yield from (finding for finding in evidence.rehearsal.testimony if finding.code != FILTERS)
 
 
 def sharpened(finding: Finding, evidence: Evidence) -> Finding:
@@ -41,10 +41,10 @@ def sharpened(finding: Finding, evidence: Evidence) -> Finding:
     return finding
 
 
-def _explains(told: Culprit, blamed: Culprit) -> bool:
+def _explains(reported: Culprit, blamed: Culprit) -> bool:
     """Return whether both culprits are on the same node and do not contradict each other: a line about another
     address explains another problem."""
-    return told.node == blamed.node and (told.address is None or told.address == blamed.address)
+    return reported.node == blamed.node and (reported.address is None or reported.address == blamed.address)
 
 
 Conclusion = Callable[[Evidence], Iterator[Finding]]

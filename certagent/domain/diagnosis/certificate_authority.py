@@ -66,7 +66,7 @@ def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
         _CODES.get(check.error or "", "ca.unreachable"),
         _unusable(evidence, check),
         vantage=Vantage.CLIENT,
-        detail={"checks": [_shown(one) for one in evidence.directory]},
+        detail={"checks": [_shown(check) for check in evidence.directory]},
         url=check.url,
         place=evidence.place(check.address),
         error=check.error,
@@ -77,10 +77,10 @@ def name_is_not_the_cas(evidence: Evidence) -> Iterator[Finding]:
     """dns.authority_not_authority: the CA's name resolves to a host that is not the CA, and no other address works."""
     if not evidence.directory or any(check.error is None for check in evidence.directory):
         return
-    check = next((one for one in evidence.directory if not one.by_address and one.error in _NOT_A_CA), None)
+    check = next((check for check in evidence.directory if not check.by_address and check.error in _NOT_A_CA), None)
     here = evidence.here.authority if evidence.here is not None else None
     line = decides_against_dns(here)
-    elsewhere = line is not None or any(one.by_address for one in evidence.directory)
+    elsewhere = line is not None or any(check.by_address for check in evidence.directory)
     if check is None or check.address is None or not elsewhere or check.address in evidence.addresses:
         return
     node, role = evidence.owner(check.address)
@@ -94,7 +94,7 @@ def name_is_not_the_cas(evidence: Evidence) -> Iterator[Finding]:
         "dns.authority_not_authority",
         culprit,
         vantage=Vantage.CLIENT,
-        detail={"checks": [_shown(one) for one in evidence.directory]},
+        detail={"checks": [_shown(check) for check in evidence.directory]},
         place=evidence.place(check.address),
         error=check.error,
     )
@@ -103,7 +103,9 @@ def name_is_not_the_cas(evidence: Evidence) -> Iterator[Finding]:
 def name_leads_in_a_circle(evidence: Evidence) -> Iterator[Finding]:
     """ca.circular: the CA is reached through this node, whose own certificate is to be issued."""
     looker = evidence.rehearsal.node if evidence.rehearsal is not None else None
-    check = next((one for one in evidence.directory if not one.by_address and one.address in evidence.addresses), None)
+    check = next(
+        (check for check in evidence.directory if not check.by_address and check.address in evidence.addresses), None
+    )
     if check is None or looker == evidence.node or _is_ca_here(evidence, check.url):
         return
     line = decides_against_dns(evidence.here.authority if evidence.here is not None else None)
@@ -124,7 +126,7 @@ def name_leads_in_a_circle(evidence: Evidence) -> Iterator[Finding]:
 
 def clocks_differ(evidence: Evidence) -> Iterator[Finding]:
     """ca.clock_skew: the CA's Date header differs from this node's clock by more than a minute."""
-    seen = [one for one in evidence.directory if one.error is None and one.ahead_seconds is not None]
+    seen = [check for check in evidence.directory if check.error is None and check.ahead_seconds is not None]
     if not seen or abs(seen[0].ahead_seconds or 0) <= _MOST_SKEW_SECONDS:
         return
     ahead = seen[0].ahead_seconds or 0
@@ -272,8 +274,8 @@ def _only_a_fall_back(evidence: Evidence) -> Iterator[Finding]:
 def _mute_nameservers(evidence: Evidence) -> list[str]:
     """Return the nameservers that were asked here for the CA's name, if none of them answered."""
     answers = evidence.here.authority.dns if evidence.here is not None and evidence.here.authority is not None else ()
-    are_mute = all(one.status in SILENT for one in answers)
-    return list(dict.fromkeys(one.nameserver for one in answers)) if are_mute else []
+    are_mute = all(answer.status in SILENT for answer in answers)
+    return list(dict.fromkeys(answer.nameserver for answer in answers)) if are_mute else []
 
 
 def _is_ca_here(evidence: Evidence, url: str) -> bool:
@@ -281,7 +283,7 @@ def _is_ca_here(evidence: Evidence, url: str) -> bool:
     forwards to it."""
     port = urlsplit(url).port or 443
     here = evidence.here.listeners if evidence.here is not None else ()
-    return any(one.port == port and one.process == "step-ca" for one in here)
+    return any(listener.port == port and listener.process == "step-ca" for listener in here)
 
 
 def _shown(check: DirectoryCheck) -> dict[str, str | int | bool | None]:

@@ -73,7 +73,8 @@ def record_is_not_everywhere(evidence: Evidence) -> Iterator[Finding]:
         vantage=Vantage.WIRE,
         detail={
             "servers": [
-                {"address": one.nameserver, "has_it": one.matched, "status": one.status} for one in publication.servers
+                {"address": answer.nameserver, "has_it": answer.matched, "status": answer.status}
+                for answer in publication.servers
             ]
         },
         primary=evidence.place(publication.server),

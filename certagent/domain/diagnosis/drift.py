@@ -82,8 +82,8 @@ def conclude_serving(serving: Serving) -> list[Finding]:
 
 def disk_is_not_what_was_proven(serving: Serving) -> Iterator[Finding]:
     """deploy.drift: another program has written the live pair; names the owner of the files and the time."""
-    for one in serving.live:
-        pair = one.pair
+    for target in serving.live:
+        pair = target.pair
         if serving.proven is None or pair.fingerprint == serving.proven.fingerprint:
             continue
         changed_at = pair.changed_at.isoformat() if pair.changed_at else None
@@ -104,31 +104,31 @@ def disk_is_not_what_was_proven(serving: Serving) -> Iterator[Finding]:
 
 def key_does_not_fit(serving: Serving) -> Iterator[Finding]:
     """deploy.pair_mismatch: the service could not start again with the live pair."""
-    for one in serving.live:
-        if not one.pair.key_fits:
-            culprit = Culprit(file=one.pair.key_file)
-            yield serving.finding("deploy.pair_mismatch", culprit, variant="live", target=one.pair.file)
+    for target in serving.live:
+        if not target.pair.key_fits:
+            culprit = Culprit(file=target.pair.key_file)
+            yield serving.finding("deploy.pair_mismatch", culprit, variant="live", target=target.pair.file)
 
 
 def key_is_open(serving: Serving) -> Iterator[Finding]:
     """deploy.world_readable: everyone on the node can read the live key."""
-    for one in serving.live:
-        if one.pair.is_open:
-            yield serving.finding("deploy.world_readable", Culprit(file=one.pair.key_file))
+    for target in serving.live:
+        if target.pair.is_open:
+            yield serving.finding("deploy.world_readable", Culprit(file=target.pair.key_file))
 
 
 def served_is_not_what_should_be(serving: Serving) -> Iterator[Finding]:
     """deploy.default_certificate, deploy.not_served; deploy.drift if the pair on disk is the right one and another
     is served. One finding per endpoint."""
     wanted = serving.proven.fingerprint if serving.proven else _on_disk(serving)
-    is_right_on_disk = wanted is not None and all(one.pair.fingerprint == wanted for one in serving.live)
-    told: set[str] = set()
+    is_right_on_disk = wanted is not None and all(target.pair.fingerprint == wanted for target in serving.live)
+    reported: set[str] = set()
     for seen in serving.served:
-        if seen.endpoint in told or seen.served_as is ServedAs.PROVEN:
+        if seen.endpoint in reported or seen.served_as is ServedAs.PROVEN:
             continue
         if seen.served_as is ServedAs.OTHER and not is_right_on_disk:
-            continue  # what lies on disk is told already, or nobody knows what should be served
-        told.add(seen.endpoint)
+            continue  # what is on disk is reported already, or nobody knows what should be served
+        reported.add(seen.endpoint)
         yield _not_served(serving, seen, wanted)
 
 
@@ -152,7 +152,7 @@ def life_is_ending(serving: Serving) -> Iterator[Finding]:
     found = _served_leaves(serving) or _leaves_on_disk(serving)
     if not found:
         return
-    leaf, what, endpoint, culprit = min(found, key=lambda one: one[0].not_after)
+    leaf, what, endpoint, culprit = min(found, key=lambda entry: entry[0].not_after)
     left = leaf.not_after - serving.at
     if left >= leaf.lifetime() * serving.expiring_below:
         return
@@ -178,9 +178,9 @@ def _served_leaves(serving: Serving) -> list[_Leaf]:
 def _leaves_on_disk(serving: Serving) -> list[_Leaf]:
     """Return the live certificate of each target; without a target, the one that was issued last."""
     live: list[_Leaf] = [
-        (one.pair.facts, "on_disk", None, Culprit(file=one.pair.file))
-        for one in serving.live
-        if one.pair.facts is not None
+        (target.pair.facts, "on_disk", None, Culprit(file=target.pair.file))
+        for target in serving.live
+        if target.pair.facts is not None
     ]
     return live or ([(serving.proven, "issued", None, Culprit())] if serving.proven else [])
 
@@ -197,7 +197,7 @@ def it_is_issued_in_a_loop(serving: Serving) -> Iterator[Finding]:
     yield serving.finding(
         "cert.reissue_loop",
         Culprit(),
-        detail={"fingerprints": [one.fingerprint for one in last]},
+        detail={"fingerprints": [leaf.fingerprint for leaf in last]},
         count=_LOOP_COUNT,
         span=_shown(span),
         lifetime=_shown(lifetime),
@@ -219,7 +219,7 @@ def _on_disk(serving: Serving) -> str | None:
     certificate that certagent renews, nothing is known before the first proof."""
     if serving.manage:
         return None
-    found = {one.pair.fingerprint for one in serving.live}
+    found = {target.pair.fingerprint for target in serving.live}
     return found.pop() if len(found) == 1 else None
 
 

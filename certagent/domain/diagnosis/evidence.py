@@ -235,9 +235,9 @@ def decides_against_dns(resolution: Resolution | None) -> ResolvedAddress | None
     """Return the hosts line that is used although every nameserver returns something else."""
     if resolution is None or not resolution.addresses or resolution.addresses[0].origin.source != "hosts":
         return None
-    told = {answer for reply in resolution.dns for answer in reply.addresses}
+    answers = {answer for reply in resolution.dns for answer in reply.addresses}
     used = resolution.addresses[0]
-    return used if told and used.address not in told else None
+    return used if answers and used.address not in answers else None
 
 
 def chain_of(hops: tuple[Hop, ...]) -> list[dict[str, object]]:

@@ -34,8 +34,8 @@ def answers_alternate(evidence: Evidence) -> Iterator[Finding]:
     yield evidence.finding(
         "dns.flapping",
         Culprit(node=node, address=server, role=role),
-        detail={"seen": [{"at": one.at.isoformat(), "addresses": list(one.addresses)} for one in turns]},
-        places=[evidence.place(address) for one in turns[-2:] for address in one.addresses],
+        detail={"seen": [{"at": look.at.isoformat(), "addresses": list(look.addresses)} for look in turns]},
+        places=[evidence.place(address) for look in turns[-2:] for address in look.addresses],
         count=_TURNS,
         seconds=round((turns[-1].at - turns[0].at).total_seconds()),
     )
@@ -46,12 +46,12 @@ def path_comes_and_goes(evidence: Evidence) -> Iterator[Finding]:
     seen = _flaky(evidence.past)
     if not seen:
         return
-    failed = [one for one in seen if one.trouble is not None]
+    failed = [look for look in seen if look.trouble is not None]
     address = failed[-1].addresses[0]
     yield evidence.finding(
         "http01.flaky",
         Culprit(node=evidence.owner(address)[0], address=address),
-        detail={"seen": [{"at": one.at.isoformat(), "trouble": one.trouble} for one in seen]},
+        detail={"seen": [{"at": look.at.isoformat(), "trouble": look.trouble} for look in seen]},
         failed=len(failed),
         count=len(seen),
         place=evidence.place(address),
@@ -68,9 +68,9 @@ def look_of(rehearsal: Rehearsal) -> PastRehearsal | None:
         or rehearsal.challenge != ChallengeType.HTTP01
     ):
         return None
-    if any(one.origin.source != "dns" for one in resolution.addresses):
+    if any(resolved.origin.source != "dns" for resolved in resolution.addresses):
         return None
-    addresses = tuple(sorted(one.address for one in resolution.addresses))
+    addresses = tuple(sorted(resolved.address for resolved in resolution.addresses))
     return PastRehearsal(at=rehearsal.at, addresses=addresses, trouble=_trouble_of(rehearsal))
 
 
@@ -91,23 +91,23 @@ def settled_later(rehearsal: Rehearsal, past: Sequence[PastRehearsal]) -> Rehear
 def flapping(past: Sequence[PastRehearsal]) -> tuple[PastRehearsal, ...]:
     """Return the observations at which the name changed its addresses, if the last of them alternate; else none."""
     turns: list[PastRehearsal] = []
-    for one in past:
-        if not turns or turns[-1].addresses != one.addresses:
-            turns.append(one)
+    for look in past:
+        if not turns or turns[-1].addresses != look.addresses:
+            turns.append(look)
     last = tuple(turns[-_TURNS:])
-    if len(last) < _TURNS or not all(one.addresses for one in last):
+    if len(last) < _TURNS or not all(look.addresses for look in last):
         return ()
-    is_to_and_fro = len({one.addresses for one in last}) == 2 and last[0].addresses == last[2].addresses
+    is_to_and_fro = len({look.addresses for look in last}) == 2 and last[0].addresses == last[2].addresses
     is_quick = last[-1].at - last[0].at <= FLAPPING_WITHIN and past[-1].at - last[-1].at <= FLAPPING_WITHIN
     return last if is_to_and_fro and is_quick else ()
 
 
 def _flaky(past: Sequence[PastRehearsal]) -> tuple[PastRehearsal, ...]:
-    recent = [one for one in past if past[-1].at - one.at <= FLAKY_WITHIN]
-    if not recent or len({one.addresses for one in recent}) != 1:
+    recent = [look for look in past if past[-1].at - look.at <= FLAKY_WITHIN]
+    if not recent or len({look.addresses for look in recent}) != 1:
         return ()
-    troubles = {one.trouble for one in recent if one.trouble is not None}
-    turns = 1 + sum(one.trouble != other.trouble for one, other in pairwise(recent))
+    troubles = {look.trouble for look in recent if look.trouble is not None}
+    turns = 1 + sum(earlier.trouble != later.trouble for earlier, later in pairwise(recent))
     return tuple(recent) if len(troubles) == 1 and troubles <= set(_PASSING_TROUBLE) and turns >= _FLAKY_TURNS else ()
 
 

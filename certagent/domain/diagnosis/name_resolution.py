@@ -103,8 +103,8 @@ def _code_without_address(resolution: Resolution) -> str:
     """Return the code for the errors. A closed port is reported once a second at most, so some of several questions
     seem to be lost."""
     error = resolution.error or ""
-    asked = {one.nameserver for one in resolution.nameservers}
-    refuses = any(one.status == DnsStatus.UNREACHABLE and one.nameserver in asked for one in resolution.dns)
+    asked = {configured.nameserver for configured in resolution.nameservers}
+    refuses = any(answer.status == DnsStatus.UNREACHABLE and answer.nameserver in asked for answer in resolution.dns)
     is_dead = error in SILENT and (refuses or _line_past_the_right_one(resolution) is not None)
     return "dns.resolver_dead" if is_dead else _CODES.get(error, f"dns.{error}")
 
@@ -123,7 +123,7 @@ def _culprit_without_address(resolution: Resolution, evidence: Evidence, asker: 
     misled = _line_past_the_right_one(resolution)
     if misled is not None:
         return _line_of(misled, evidence, asker)
-    asked = next((one.nameserver for one in resolution.nameservers), None)
+    asked = next((configured.nameserver for configured in resolution.nameservers), None)
     if asked is None or asked.startswith(("127.", "::1")):  # of the node itself, at whatever port
         return Culprit(node=asker, address=asked)
     node, role = evidence.owner(asked)
@@ -132,8 +132,12 @@ def _culprit_without_address(resolution: Resolution, evidence: Evidence, asker: 
 
 def _line_past_the_right_one(resolution: Resolution) -> Origin | None:
     """Return the first line that names a nameserver, if a nameserver that is not named has the address."""
-    named = {one.nameserver for one in resolution.nameservers}
-    knowing = [one for one in resolution.dns if one.status == "ok" and one.addresses and one.nameserver not in named]
+    named = {configured.nameserver for configured in resolution.nameservers}
+    knowing = [
+        answer
+        for answer in resolution.dns
+        if answer.status == "ok" and answer.addresses and answer.nameserver not in named
+    ]
     return next(iter(resolution.nameservers), None) if knowing else None
 
 
@@ -158,8 +162,8 @@ def shadowing(resolution: Resolution, line: ResolvedAddress, evidence: Evidence)
 
 
 def _shadow(code: str, vantage: Vantage, resolution: Resolution, line: ResolvedAddress, evidence: Evidence) -> Finding:
-    told = tuple(dict.fromkeys(answer for reply in resolution.dns for answer in reply.addresses))
-    detail = {"hosts": line.address, "dns": told, "order": resolution.order, "managed_by": line.origin.managed_by}
+    answers = tuple(dict.fromkeys(answer for reply in resolution.dns for answer in reply.addresses))
+    detail = {"hosts": line.address, "dns": answers, "order": resolution.order, "managed_by": line.origin.managed_by}
     return evidence.finding(
         code,
         evidence.path_culprit(line.address),
@@ -167,7 +171,7 @@ def _shadow(code: str, vantage: Vantage, resolution: Resolution, line: ResolvedA
         detail=detail,
         place=evidence.place(line.address),
         name=resolution.name,
-        answers=[evidence.place(answer) for answer in told],
+        answers=[evidence.place(answer) for answer in answers],
         manager=line.origin.managed_by,
     )
 
@@ -179,7 +183,7 @@ def shadows_at_the_authority(
 
     A name whose DNS address belongs to that node may resolve to loopback there: it is the CA's own name.
     """
-    return [shadowing(*one) for one in _shadows(resolutions, node, own_addresses)]
+    return [shadowing(*shadow) for shadow in _shadows(resolutions, node, own_addresses)]
 
 
 def shadows_at_a_client(
@@ -187,7 +191,8 @@ def shadows_at_a_client(
 ) -> list[Finding]:
     """dns.hosts_shadow.client: hosts lines on an ordinary node contradict DNS for names of the fleet."""
     return [
-        _shadow("dns.hosts_shadow.client", Vantage.STATIC, *one) for one in _shadows(resolutions, node, own_addresses)
+        _shadow("dns.hosts_shadow.client", Vantage.STATIC, *shadow)
+        for shadow in _shadows(resolutions, node, own_addresses)
     ]
 
 
@@ -240,10 +245,10 @@ def zone_is_overridden(
     """dns.hosts_shadow.nameserver: a line of a hosts file that dnsmasq serves contradicts its own zone."""
     for path, file in hosts:
         for name in file.names():
-            told = configuration.zone_says(name) if any(is_below(name, zone) for zone in zones) else ()
+            zone_addresses = configuration.zone_says(name) if any(is_below(name, zone) for zone in zones) else ()
             for entry in file.entries_for(name):
-                if told and entry.address not in told:
-                    yield _overridden(name, entry, path, told, node)
+                if zone_addresses and entry.address not in zone_addresses:
+                    yield _overridden(name, entry, path, zone_addresses, node)
 
 
 def private_addresses_are_filtered(configuration: Dnsmasq, node: str) -> Finding | None:
@@ -274,27 +279,32 @@ def _filtered(evidence: Evidence, resolution: Resolution | None, vantage: Vantag
     if resolution is None or evidence.rehearsal is None or resolution.error != DnsStatus.NODATA:
         return
     asked = {evidence.owner(reply.nameserver)[0] for reply in resolution.dns if reply.status == DnsStatus.OK}
-    for told in evidence.rehearsal.testimony:
-        culprit = told.culprit
-        if told.code == FILTERS and culprit is not None and culprit.node in asked and _filters(told, resolution.name):
+    for finding in evidence.rehearsal.testimony:
+        culprit = finding.culprit
+        if (
+            finding.code == FILTERS
+            and culprit is not None
+            and culprit.node in asked
+            and _filters(finding, resolution.name)
+        ):
             yield evidence.finding(FILTERS, culprit, vantage=vantage, name=resolution.name)
 
 
-def _filters(told: Finding, name: str) -> bool:
+def _filters(finding: Finding, name: str) -> bool:
     """Return whether the filter applies: the longest domain that matches the name decides, as in dnsmasq."""
     wanted = name.lower().rstrip(".")
-    exempt = [len(one) for one in told.detail.get("exempt", ()) if is_below(wanted, one)]
-    forwarded = [len(one) for one in told.detail.get("forwarded", ()) if is_below(wanted, one)]
+    exempt = [len(domain) for domain in finding.detail.get("exempt", ()) if is_below(wanted, domain)]
+    forwarded = [len(domain) for domain in finding.detail.get("forwarded", ()) if is_below(wanted, domain)]
     return max(forwarded, default=0) > max(exempt, default=-1)
 
 
-def _overridden(name: str, entry: HostsEntry, path: str, told: Sequence[str], node: str) -> Finding:
+def _overridden(name: str, entry: HostsEntry, path: str, zone_addresses: Sequence[str], node: str) -> Finding:
     return catalogue.finding(
         "dns.hosts_shadow.nameserver",
         vantage=Vantage.STATIC,
         reporter=node,
         identifier=name,
         culprit=Culprit(node=node, file=path, line=entry.line, text=entry.text, address=entry.address),
-        detail={"hosts": entry.address, "zone": list(told)},
-        answers=list(told),
+        detail={"hosts": entry.address, "zone": list(zone_addresses)},
+        answers=list(zone_addresses),
     )

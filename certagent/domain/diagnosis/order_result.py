@@ -35,7 +35,7 @@ def order_failed(
         reporter=node,
         identifier=problem.identifier.value if problem.identifier else next(iter(identifiers), None),
         culprit=cause.culprit if cause else None,
-        detail={"problems": [one.detail for one in failed.problems], "order": failed.order_url},
+        detail={"problems": [problem.detail for problem in failed.problems], "order": failed.order_url},
         variant=variant,
         cause=cause,
         said=(problem.detail or failed.code).rstrip("."),
@@ -46,8 +46,10 @@ def order_failed(
 
 def _hidden(node: str, identifiers: Sequence[str], failed: Failed, again: Sequence[Judgement]) -> Finding:
     """acme.reason_hidden: the CA does not give a reason, and the same observation from its node now finds no fault."""
-    seen = [one.rehearsal for one in again if one.rehearsal is not None]
-    outcomes = list(dict.fromkeys(one.outcome.value for one in seen)) or [RehearsalOutcome.UNAVAILABLE.value]
+    seen = [judgement.rehearsal for judgement in again if judgement.rehearsal is not None]
+    outcomes = list(dict.fromkeys(rehearsal.outcome.value for rehearsal in seen)) or [
+        RehearsalOutcome.UNAVAILABLE.value
+    ]
     return catalogue.finding(
         "acme.reason_hidden",
         vantage=Vantage.PEER,
@@ -72,12 +74,14 @@ def agreement(node: str, judgements: Sequence[Judgement], outcome: OrderOutcome)
     """preflight.agreed, preflight.disagreed: the result of an order against the verdict before it. Returns nothing
     without a verdict from the CA's node, and for failures that have nothing to do with a challenge."""
     rehearsals = [judgement.rehearsal for judgement in judgements if judgement.rehearsal is not None]
-    if not rehearsals or any(one.outcome is RehearsalOutcome.UNAVAILABLE for one in rehearsals):
+    if not rehearsals or any(rehearsal.outcome is RehearsalOutcome.UNAVAILABLE for rehearsal in rehearsals):
         return []
-    challenged = isinstance(outcome, Failed) and any(one.resource is Resource.CHALLENGE for one in outcome.problems)
+    challenged = isinstance(outcome, Failed) and any(
+        problem.resource is Resource.CHALLENGE for problem in outcome.problems
+    )
     if isinstance(outcome, Failed) and not challenged:
         return []
-    expected = all(one.outcome is RehearsalOutcome.PASSED for one in rehearsals)
+    expected = all(rehearsal.outcome is RehearsalOutcome.PASSED for rehearsal in rehearsals)
     agreed = expected is not challenged
     finding = catalogue.finding(
         "preflight.agreed" if agreed else "preflight.disagreed",

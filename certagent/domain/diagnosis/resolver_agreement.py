@@ -61,7 +61,9 @@ def _dead(resolution: Resolution) -> list[Origin]:
     statuses: dict[str | None, set[str]] = {}
     for reply in resolution.dns:
         statuses.setdefault(reply.nameserver, set()).add(reply.status)
-    return [one for one in resolution.nameservers if statuses.get(one.nameserver, {"ok"}) <= SILENT]
+    return [
+        configured for configured in resolution.nameservers if statuses.get(configured.nameserver, {"ok"}) <= SILENT
+    ]
 
 
 def nameservers_mislead(evidence: Evidence) -> Iterator[Finding]:
@@ -81,17 +83,17 @@ def _about_who_is_asked(evidence: Evidence) -> Iterator[Finding]:
     resolution = evidence.resolution
     if resolution is None:
         return
-    knowing = [one for one in resolution.dns if one.addresses]
+    knowing = [answer for answer in resolution.dns if answer.addresses]
     for origin in resolution.nameservers:
-        said = [one for one in resolution.dns if one.nameserver == origin.nameserver]
+        said = [answer for answer in resolution.dns if answer.nameserver == origin.nameserver]
         if _is_public(origin.nameserver):
             yield _about(evidence, origin, "dns.resolver_public")
-        elif knowing and said and all(one.status == DnsStatus.NXDOMAIN for one in said):
-            others = list(dict.fromkeys(evidence.place(one.nameserver) for one in knowing))
+        elif knowing and said and all(answer.status == DnsStatus.NXDOMAIN for answer in said):
+            others = list(dict.fromkeys(evidence.place(answer.nameserver) for answer in knowing))
             yield _about(evidence, origin, "dns.resolver_not_internal", others=others)
-        elif resolution.error is None and any(one.status == DnsStatus.TCP_BLOCKED for one in said):
+        elif resolution.error is None and any(answer.status == DnsStatus.TCP_BLOCKED for answer in said):
             yield _about(evidence, origin, "dns.tcp_blocked", variant="one_of_several")
-    yield from _split(evidence, [one for one in knowing if one.record == "A"])
+    yield from _split(evidence, [answer for answer in knowing if answer.record == "A"])
 
 
 def records_are_odd(evidence: Evidence) -> Iterator[Finding]:
@@ -130,7 +132,7 @@ def this_node_is_misled(evidence: Evidence) -> Iterator[Finding]:
     for resolution in (here.resolution, here.authority) if here is not None else ():
         line = decides_against_dns(resolution)
         if resolution is not None and line is not None and line.address not in _own(evidence):
-            told = list(dict.fromkeys(a for one in resolution.dns for a in one.addresses))
+            answers = list(dict.fromkeys(a for answer in resolution.dns for a in answer.addresses))
             yield evidence.finding(
                 "dns.hosts_shadow.client",
                 Culprit(
@@ -142,10 +144,10 @@ def this_node_is_misled(evidence: Evidence) -> Iterator[Finding]:
                     role=evidence.owner(line.address)[1],
                 ),
                 vantage=Vantage.CLIENT,
-                detail={"hosts": line.address, "dns": told},
+                detail={"hosts": line.address, "dns": answers},
                 place=evidence.place(line.address),
                 name=resolution.name,
-                answers=list(map(evidence.place, told)),
+                answers=list(map(evidence.place, answers)),
                 manager=line.origin.managed_by,
             )
 
@@ -157,8 +159,8 @@ def _own(evidence: Evidence) -> tuple[str, ...]:
 
 def _ipv6(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
     by_server: dict[str, dict[str, DnsAnswer]] = {}
-    for one in resolution.dns:
-        by_server.setdefault(one.nameserver, {})[one.record] = one
+    for answer in resolution.dns:
+        by_server.setdefault(answer.nameserver, {})[answer.record] = answer
     for server, said in by_server.items():
         if "A" in said and "AAAA" in said and said["A"].addresses and said["AAAA"].status == DnsStatus.NXDOMAIN:
             yield evidence.finding("dns.aaaa_nxdomain", None, place=evidence.place(server))
@@ -173,9 +175,9 @@ def _ipv6(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
 
 def _several(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
     """Conclude on several addresses of one kind, at least one of which is known not to reach the responder."""
-    used = [one for one in resolution.addresses if one.origin.source == "dns"]
-    owners = {one.address: evidence.owner(one.address)[0] for one in used}
-    wrong = [one for one in used if owners[one.address] not in (None, evidence.node)]
+    used = [resolved for resolved in resolution.addresses if resolved.origin.source == "dns"]
+    owners = {resolved.address: evidence.owner(resolved.address)[0] for resolved in used}
+    wrong = [resolved for resolved in used if owners[resolved.address] not in (None, evidence.node)]
     if len(owners) > 1 and wrong and len(wrong) < len(used):
         yield evidence.finding(
             "dns.multi_address",
@@ -191,22 +193,26 @@ def _split(evidence: Evidence, answers: list[DnsAnswer]) -> Iterator[Finding]:
     as well. If only those differ, the CA's own view is consistent."""
     here = evidence.here.resolution.dns if evidence.here is not None and evidence.here.resolution is not None else ()
     at_ca, on_the_wire = _views(answers), _views(here)
-    told = at_ca | on_the_wire
-    if len({said for _, said in told}) < 2:
+    views = at_ca | on_the_wire
+    if len({said for _, said in views}) < 2:
         return
     of_ca, of_wire = ({said for _, said in views} for views in (at_ca, on_the_wire))
     is_at_ca = len(of_ca) > 1 or bool(of_ca and not of_ca & of_wire)
-    first = min(server for server, _ in told)
+    first = min(server for server, _ in views)
     yield evidence.finding(
         "dns.split_horizon",
         Culprit(node=evidence.owner(first)[0], address=first),
         vantage=Vantage.AUTHORITY if is_at_ca else Vantage.WIRE,
-        views=[{"server": server, "addresses": sorted(said)} for server, said in sorted(told, key=str)],
+        views=[{"server": server, "addresses": sorted(said)} for server, said in sorted(views, key=str)],
     )
 
 
 def _views(answers: Iterable[DnsAnswer]) -> set[tuple[str, frozenset[str]]]:
-    return {(one.nameserver, frozenset(one.addresses)) for one in answers if one.record == "A" and one.addresses}
+    return {
+        (answer.nameserver, frozenset(answer.addresses))
+        for answer in answers
+        if answer.record == "A" and answer.addresses
+    }
 
 
 def _about(

@@ -121,4 +121,7 @@ def _process_at(evidence: Evidence, hop: Hop) -> str | None:
     """Return the process that listens there, if that is this node."""
     if evidence.here is None or hop.address not in evidence.addresses:
         return None
-    return next((one.process for one in evidence.here.listeners if one.port == hop.port and one.process), None)
+    return next(
+        (listener.process for listener in evidence.here.listeners if listener.port == hop.port and listener.process),
+        None,
+    )

@@ -104,7 +104,7 @@ class Dns01Program:
             if trouble:
                 log.warning("%s could not be cleaned up: %s", record.name, trouble)
                 self._left_over = (*(self._left_over or ()), record)
-            self._presented = {name: one for name, one in self._presented.items() if name != token}
+            self._presented = {name: record for name, record in self._presented.items() if name != token}
             try:
                 await self._keep(self._presented)
             except OSError as error:

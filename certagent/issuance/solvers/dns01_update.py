@@ -169,7 +169,7 @@ class Dns01Updater:
             if answer.error is not None:
                 log.warning("%s could not be taken away (%s)", record.name, answer.rcode or answer.detail)
                 self._left_over = (*(self._left_over or ()), record)
-            self._written = {name: one for name, one in self._written.items() if name != token}
+            self._written = {name: record for name, record in self._written.items() if name != token}
             try:
                 await self._keep(self._written)
             except OSError as error:

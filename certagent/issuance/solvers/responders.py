@@ -294,7 +294,7 @@ class TlsAlpn01Responder(ResponderServer):
         )
         context = serving(certificate.public_bytes(serialization.Encoding.PEM), key_pem, ACME_TLS)
         now = self._clock.monotonic()
-        self._planted = {name: one for name, one in self._planted.items() if one.until > now}
+        self._planted = {name: certificate for name, certificate in self._planted.items() if certificate.until > now}
         self._planted[token] = _PlantedCertificate(rank, server_name(identifier), context, now + seconds)
 
     def _presented(self, name: str) -> _PlantedCertificate | None:
@@ -302,7 +302,7 @@ class TlsAlpn01Responder(ResponderServer):
         rehearsal."""
         now = self._clock.monotonic()
         planted = [held for held in self._planted.values() if held.server_name == name and held.until > now]
-        return min(reversed(planted), key=lambda one: one.rank, default=None)
+        return min(reversed(planted), key=lambda certificate: certificate.rank, default=None)
 
     def _choose(self, connection: ssl.SSLObject, name: str | None) -> int | None:
         presented = self._presented((name or "").lower())
