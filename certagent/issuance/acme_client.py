@@ -66,7 +66,7 @@ from certagent.system.tls import trust_only
 ATTEMPTS = 5
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 20.0
-CHALLENGE_SECONDS = 2.5  # a silently dropped fetch blocks the CA's answer for 30 s: do not wait for it
+CHALLENGE_SECONDS = 2.5  # a fetch that is silently dropped delays the CA's response by 30 s: do not wait
 
 _NO_TERMS = OrderOptions()
 
@@ -146,7 +146,7 @@ class AcmeClient:
 
         def post(net: "_Network", _: Directory) -> Challenge | None:
             try:
-                # an empty object whatever the challenge is (RFC 8555 section 7.5.1)
+                # an empty object for every challenge type (RFC 8555 section 7.5.1)
                 response = net.send(challenge.url, HTTP01Response(), timeout=(CONNECT_SECONDS, CHALLENGE_SECONDS))
             except requests.exceptions.ReadTimeout:
                 return None

@@ -39,12 +39,12 @@ from certagent.issuance.failures import failed_by, lost, no_certificate, not_off
 from certagent.issuance.keys import certificate_request, make_key
 from certagent.issuance.responses import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
 
-if TYPE_CHECKING:  # it makes an agent grow, and is there with the first order
+if TYPE_CHECKING:  # it costs memory, and is imported with the first order
     from certagent.issuance.acme_client import AcmeClient
 
 __all__ = ["AuthorityUnreachableError", "NotPresentedError", "OrderProcedure", "Solver", "CertificateRequest"]
 
-VALIDATION_SECONDS = 40.0  # the CA's own patience is 30 s
+VALIDATION_SECONDS = 40.0  # the CA itself gives up after 30 s
 ISSUANCE_SECONDS = 60.0
 FIRST_PAUSE = timedelta(milliseconds=50)
 LONGEST_PAUSE = timedelta(seconds=2)
@@ -146,7 +146,7 @@ class OrderProcedure:
         return Failed(code=code_of(problem), problems=(problem,), can_retry=can_retry, retry_after=retry_after)
 
     async def _obtain(self, request: CertificateRequest) -> OrderOutcome:
-        # 1. the order, kept before all else
+        # 1. the order, stored before anything else
         pending, order = await self._take_up(request) or await self._place(request)
         if order.status is Status.PENDING:
             failed = await self._authorize(order)  # 2. every authorization, by its challenge

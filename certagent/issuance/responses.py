@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _Document = TypeVar("_Document")
 
 FIRST_PAUSE = timedelta(milliseconds=100)
-LONGEST_RETRY_AFTER = 10.0  # seconds; what asks for more is for the schedule, not for this order
-_LONGEST_SECONDS = 366 * 86400.0  # what is longer says as much
+LONGEST_RETRY_AFTER = 10.0  # seconds; a longer pause is left to the schedule
+_LONGEST_SECONDS = 366 * 86400.0  # a longer pause is treated like this one
 _PASSING = {"badNonce", "accountDoesNotExist"}
 
 

@@ -129,7 +129,7 @@ class AuthorityVantage:
         if not request.planted and _somebody_answered(attempts):
             outcome, reason, attempts = RehearsalOutcome.UNAVAILABLE, _OPEN, ()
         known = self._known.remember(resolution)
-        ports = CHALLENGE_PORTS | {ca.fetch_options.http_port} if is_http else frozenset[int]()  # TLS is dialled afresh
+        ports = CHALLENGE_PORTS | {ca.fetch_options.http_port} if is_http else frozenset[int]()  # TLS is never reused
         return msgspec.structs.replace(
             self._without_outcome(ca, request),
             outcome=outcome,

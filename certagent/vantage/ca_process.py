@@ -30,7 +30,7 @@ from certagent.vantage.foreign_files import Notes, Reading, read_foreign, read_p
 from certagent.vantage.http01_probe import FetchOptions
 
 _UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
-_CREDENTIALS = re.compile(r"(//|_proxy=)[^@/\s]*@", re.IGNORECASE)  # Go takes a proxy without a scheme, too
+_CREDENTIALS = re.compile(r"(//|_proxy=)[^@/\s]*@", re.IGNORECASE)  # Go also accepts a proxy without a scheme
 _DEFAULT_POLICY: Mapping[str, Any] = {}
 
 
@@ -55,13 +55,13 @@ def _provisioner(proc: ProcFs, process: Process, path: str, name: str, notes: No
     authority = _table(document, "authority")
     ours = next((provisioner for provisioner in _acme(authority) if provisioner.get("name") == name), None)
     if authority.get("enableAdmin") and ours is None:
-        return None  # its provisioners are in its database then
+        return None  # its provisioners are in its database
     is_loaded = state.changed_at is None or state.changed_at <= process.started_at
     lines = dict(_lines((state.content or b"").decode("utf-8", "replace"), name))
     if ours is None:
         names = _texts(document, "dnsNames")
         return Provisioner(file=path, is_loaded=is_loaded, exists=False, names=names, lines=lines)
-    policy = _table(_table(authority, "policy"), "x509")  # a provisioner's own policy is in the database, never here
+    policy = _table(_table(authority, "policy"), "x509")  # a provisioner's own is in the database
     return Provisioner(
         file=path,
         is_loaded=is_loaded,
@@ -162,7 +162,7 @@ def _texts(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(value for value in found if isinstance(value, str)) if isinstance(found, list) else ()
 
 
-CACHED_FOR = timedelta(seconds=5)  # Go keeps hosts, resolv.conf and nsswitch.conf for so long
+CACHED_FOR = timedelta(seconds=5)  # for how long Go caches hosts, resolv.conf and nsswitch.conf
 
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 _KEPT_VARIABLES = (*proxy.VARIABLES, "GODEBUG", "REQUEST_METHOD")
@@ -188,7 +188,7 @@ class CaEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     settles_at: datetime | None = None
     provisioner: Provisioner | None = None
     started_by: tuple[tuple[str, Origin], ...] = ()
-    unseen_names: frozenset[str] = frozenset()  # of whose hosts lines the CA goes on with what it had read
+    unseen_names: frozenset[str] = frozenset()  # for whose hosts lines the CA still uses what it read before
 
     @property
     def fetch_options(self) -> FetchOptions:

@@ -20,7 +20,7 @@ from certagent.system import http
 from certagent.system.procfs import source_address
 from certagent.vantage.rehearsal_limits import is_on_the_network, leads_to_this_node
 
-CONNECTING_FOR = timedelta(seconds=3.3)  # longer than the kernel asks for a neighbour that is not there (3 s)
+CONNECTING_FOR = timedelta(seconds=3.3)  # longer than the kernel looks for a missing neighbour (3 s)
 FALL_BACK_AFTER = timedelta(milliseconds=300)
 MOST_ADDRESSES = 8
 ASKING_OURSELVES_FOR = timedelta(milliseconds=200)
@@ -141,7 +141,7 @@ async def _is_kept_in(address: str, port: int, kind: str) -> bool:
 
 def kind_of(error: OSError) -> str:
     """Return a kernel error as one of the words of `Hop.error`."""
-    if isinstance(error, ConnectionResetError):  # a handshake that ends early raises one without a number
+    if isinstance(error, ConnectionResetError):  # a handshake that ends early raises one without an errno
         return "reset"
     return "timeout" if isinstance(error, TimeoutError) else _ERRORS.get(error.errno or 0, "no_route")
 

@@ -28,15 +28,15 @@ from certagent.vantage.rehearsal_limits import RehearsalLimits
 
 FETCHING_FOR = timedelta(
     seconds=30
-)  # the whole chain, as the CA's HTTP client: who is slow and right must not be blocked
+)  # the whole chain, as the CA's HTTP client has it: a slow but correct server must not be blocked
 MOST_REQUESTS = 10
-USER_AGENT = "Go-http-client/1.1"  # the CA names none of its own; a gateway may pass and refuse by it
+USER_AGENT = "Go-http-client/1.1"  # the CA sets no own value; a gateway may filter by it
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAFE_IN_TARGET = "/?:@!$&'()*+,;=-._~%[]"
 
-_HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # urljoin would mend `http:x`; Go does not
+_HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # urljoin would repair `http:x`; Go does not
 
 LookUp = Callable[[str], Awaitable[Lookup]]
 

@@ -29,10 +29,10 @@ from certagent.vantage.ca_resolver import (
 )
 
 RESPONDING_FOR = timedelta(seconds=2)
-LIBC_FOR = timedelta(seconds=3.3)  # as long as a silent nameserver costs anywhere
+LIBC_FOR = timedelta(seconds=3.3)  # as long as a silent nameserver may take anywhere
 
 _READS_APART = 0.2
-"""Seconds between two looks at the same thing, where there is a crowd of those who want one."""
+"""Seconds between two reads of the same thing while many callers want one."""
 _Seen = TypeVar("_Seen")
 
 _ROLES = (("step-ca", "authority"), ("traefik", "traefik"), ("nginx", "gateway"))

@@ -16,7 +16,7 @@ from certagent.domain.rehearsals import LibcAnswer
 from certagent.system import libc_in_namespace
 from certagent.system.processes import Finished, run
 
-ASKING_SECONDS = 20.0  # libc's own patience with silent nameservers: 5 s, twice, for each
+ASKING_SECONDS = 20.0  # libc waits for silent nameservers: 5 s, twice, for each
 
 
 class NoNamespaceError(Exception):

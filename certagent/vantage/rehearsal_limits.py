@@ -62,8 +62,8 @@ class RehearsalLimits(msgspec.Struct, frozen=True, kw_only=True):
             return "the token has not the form of one"
         if not _DIGEST.fullmatch(request.digest):
             return "the digest has not the form of one"
-        # So that nobody learns where a key authorization is served. A stateless responder can only answer in that
-        # form, so its rehearsal's token is one that no CA gives out.
+        # This keeps the location of key authorizations secret. A stateless responder can only answer in their form, so
+        # its rehearsal uses a token that no CA issues.
         is_marked = request.token.startswith(REHEARSAL_MARK)
         if request.digest != digest_for(request.token) and not is_marked:
             return "the digest is not that of a rehearsal's body for this token"

@@ -93,7 +93,7 @@ TABLE: tuple[tuple[Conclusion, ChallengeType | None], ...] = (
     (certificate_authority.clocks_differ, None),
     (dns01.record_was_left, _DNS01),
 )
-"""Each conclusion, and the challenge that it is about; None: any."""
+"""Each conclusion with the challenge type that it is about; None: any."""
 
 
 def conclude(evidence: Evidence) -> list[Finding]:

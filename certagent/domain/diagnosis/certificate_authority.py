@@ -15,7 +15,7 @@ _FLAGS = {
     "--acme-http-port": ("ca.port_override", (ChallengeType.HTTP01,)),
     "--acme-tls-port": ("ca.port_override", (ChallengeType.TLS_ALPN01,)),
 }
-"""What a flag moves, and for which challenges."""
+"""What a flag changes, and for which challenge types."""
 _NOT_A_CA = frozenset(
     {
         ProbeError.REFUSED,
@@ -28,7 +28,7 @@ _NOT_A_CA = frozenset(
     }
 )
 _OWN_ROUTES = ("EINVAL", "ENETUNREACH", "EACCES", "EPERM")
-"""The kernel's words for a route of this very node: a black hole, none at all, a prohibition."""
+"""The kernel's errors for this node's own routes: a black hole, no route, a prohibition."""
 _MOST_SKEW_SECONDS = 60
 _CODES: dict[str, str] = {
     ProbeError.UNTRUSTED: "ca.untrusted",
@@ -45,10 +45,10 @@ def vantage_is_missing(evidence: Evidence) -> Iterator[Finding]:
     rehearsal = evidence.rehearsal
     if rehearsal is not None and rehearsal.outcome is not RehearsalOutcome.UNAVAILABLE:
         return
-    if evidence.responder is not None and evidence.responder.withheld:  # nobody was asked
+    if evidence.responder is not None and evidence.responder.withheld:  # no agent was asked
         return
     if rehearsal is not None and not rehearsal.planted:
-        return  # somebody looked, as far as one can for what another client renews
+        return  # the probe that is possible for a certificate of another client was made
     reason = rehearsal.reason if rehearsal and rehearsal.reason else "no collector is configured"
     yield evidence.finding("ca.vantage_missing", None, vantage=Vantage.PEER, detail={"reason": reason}, reason=reason)
 
@@ -60,7 +60,7 @@ def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
         yield from _only_a_fall_back(evidence)
         return
     if any(name_is_not_the_cas(evidence)) and not any(check.by_address for check in evidence.directory):
-        return  # nobody looked at the CA itself
+        return  # the CA itself was not observed
     check = _telling(evidence.directory)
     yield evidence.finding(
         _CODES.get(check.error or "", "ca.unreachable"),

@@ -10,7 +10,7 @@ from certagent.domain import catalogue
 from certagent.domain.catalogue import Fact
 from certagent.domain.findings import Culprit, Finding, Vantage
 
-_MOST_SKEW_SECONDS = 60.0  # as at the CA
+_MOST_SKEW_SECONDS = 60.0  # the same as for the CA
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):

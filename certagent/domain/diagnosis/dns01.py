@@ -10,7 +10,7 @@ from certagent.domain.resolution.file_formats import RESOLV_CONF_FILE
 
 _SERIALS = 2**32  # RFC 1982
 _TSIG_ERRORS = frozenset({"BADKEY", "BADSIG", "BADTIME", "BADTRUNC"})
-"""Those that have words of their own."""
+"""The errors that have texts of their own."""
 _ON_THE_WIRE = frozenset({"unreachable", "zone_not_found", "wrong_zone", "refused", "tsig"})
 
 

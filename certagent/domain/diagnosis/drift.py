@@ -15,9 +15,9 @@ from certagent.domain.findings import Culprit, Finding, Vantage
 
 _LOOP_COUNT = 4
 _LOOP_SHARE = 0.25
-"""A certificate whose last few successors all came within this share of its lifetime is issued in a loop."""
+"""A certificate is issued in a loop if each of its last few successors came within this share of its lifetime."""
 _LOOP_ENDED = timedelta(hours=1)
-"""The loop is over when no other came for twice its longest wait, and for this long."""
+"""The loop is over when no certificate was issued for twice its longest interval, and for this long."""
 
 _NOT_SERVED = {
     ServedAs.DEFAULT: ("deploy.default_certificate", "drift"),
@@ -25,7 +25,7 @@ _NOT_SERVED = {
     ServedAs.OTHER: ("deploy.drift", "served"),
 }
 _Leaf = tuple[CertificateFacts, str, str | None, Culprit]
-"""A certificate, where it was seen ("served", "on_disk", "issued"), at which endpoint, and the thing to change."""
+"""A certificate, where it was seen ("served", "on_disk", "issued"), its endpoint, and the culprit."""
 
 
 class LiveTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +127,7 @@ def served_is_not_what_should_be(serving: Serving) -> Iterator[Finding]:
         if seen.endpoint in reported or seen.served_as is ServedAs.PROVEN:
             continue
         if seen.served_as is ServedAs.OTHER and not is_right_on_disk:
-            continue  # what is on disk is reported already, or nobody knows what should be served
+            continue  # what is on disk is reported already, or it is unknown what should be served
         reported.add(seen.endpoint)
         yield _not_served(serving, seen, wanted)
 

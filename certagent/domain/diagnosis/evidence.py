@@ -31,12 +31,12 @@ class DirectoryCheck(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     url: str
-    address: str | None = None  # where the connection went; null when the name had no address
-    by_address: bool = False  # a configured fall-back address, not the name's own
+    address: str | None = None  # the address connected to; null if the name has no address
+    by_address: bool = False  # a configured fallback address, not one of the name's own
     error: str | None = None
     status: int | None = None
     detail: str = ""
-    ahead_seconds: float | None = None  # the CA's Date less this node's clock; a second is the least that it shows
+    ahead_seconds: float | None = None  # the CA's Date minus this node's clock, to the second
 
 
 class ResponderCheck(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,10 +17,10 @@ from certagent.domain.rehearsals import ChallengeType, Rehearsal, RehearsalOutco
 
 FLAPPING_WITHIN = timedelta(minutes=1)
 FLAKY_WITHIN = timedelta(minutes=3)
-_TURNS = 4  # there, away, there, away
-_FLAKY_TURNS = 6  # three times failed, three times passed
+_TURNS = 4  # the first address, another, the first, the other
+_FLAKY_TURNS = 6  # failed three times, passed three times
 _PASSING_TROUBLE = (ProbeError.REFUSED, ProbeError.TIMEOUT, ProbeError.RESET, "5xx")
-"""What may pass by itself; a page that says 404 does not."""
+"""Errors that may pass by themselves; a response of 404 does not."""
 
 
 def answers_alternate(evidence: Evidence) -> Iterator[Finding]:

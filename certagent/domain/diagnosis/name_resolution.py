@@ -124,7 +124,7 @@ def _culprit_without_address(resolution: Resolution, evidence: Evidence, asker: 
     if misled is not None:
         return _line_of(misled, evidence, asker)
     asked = next((configured.nameserver for configured in resolution.nameservers), None)
-    if asked is None or asked.startswith(("127.", "::1")):  # of the node itself, at whatever port
+    if asked is None or asked.startswith(("127.", "::1")):  # on the node itself, at any port
         return Culprit(node=asker, address=asked)
     node, role = evidence.owner(asked)
     return Culprit(node=node, address=asked, role=role)

@@ -210,7 +210,7 @@ def _finding(
 
 
 _CACHED_FOR = timedelta(seconds=5)
-"""What the CA has read of its hosts file it goes on with for that long."""
+"""How long the CA continues to use what it has read of its hosts file."""
 
 
 def renewal_is_impossible(node: str, name: str, facts: CertificateFacts, policy: Policy) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 UPDATING_SECONDS = 3.0
 ASKING_FOR = timedelta(seconds=1)
-SPREADING_FOR = timedelta(seconds=8)  # to the zone's other servers, for a rehearsal: BIND tells them after 5 s
+SPREADING_FOR = timedelta(seconds=8)  # to the zone's other servers, for a rehearsal: BIND notifies them after 5 s
 PRESENTING_FOR = timedelta(seconds=60)  # the same for an order
 PAUSE_SECONDS = 0.2
 
