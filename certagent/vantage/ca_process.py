@@ -35,8 +35,7 @@ _DEFAULT_POLICY: Mapping[str, Any] = {}
 
 
 def read_provisioner(proc: ProcFs, process: Process, name: str) -> Reading[Provisioner | None]:
-    """Return the ACME provisioner of that name in the CA's configuration; None when the configuration cannot be
-    read."""
+    """Return the ACME provisioner of that name in the CA's configuration; None if that cannot be read."""
     path = _configuration(process)
     if path is None:
         return Reading(None)
@@ -76,8 +75,7 @@ def _provisioner(proc: ProcFs, process: Process, path: str, name: str, notes: No
 
 
 def read_unit(proc: ProcFs, process: Process, words: tuple[str, ...]) -> Reading[tuple[tuple[str, Origin], ...]]:
-    """For each word (a flag, or a variable followed by `=`), return the last line of the process's unit that
-    contains it."""
+    """For each word (a flag, or a variable followed by `=`), return the last line of the unit that contains it."""
     return read_foreign(Path(_UNIT_FOLDERS[0]), lambda notes: _origins(proc, process, words, notes), ())
 
 
@@ -286,9 +284,8 @@ class CaProcess:
         )
 
     def _unseen_names(self, process: Process, files: ResolverFiles, state: FileState) -> frozenset[str]:
-        """Return the names for which the hosts file has a different entry than when a file of this size and time was
-        first seen under the same CA process: the CA checks nothing else before it reads the file again (FACTS,
-        "Step-CA as an ACME server")."""
+        """Return the names whose entries changed since a file of this size and time was first seen under this CA
+        process: it checks nothing else before it reads the file again (FACTS, "Step-CA as an ACME server")."""
         now = _HostsSeen(process.pid, len(state.content or b""), state.modified_at, _meaning_of(files.hosts))
         first = self._hosts_by_stamp
         if first is None or (first.pid, first.size, first.modified_at) != (now.pid, now.size, now.modified_at):
@@ -305,8 +302,7 @@ class CaProcess:
         )
 
     def _settles_at(self, process: Process, states: Snapshot) -> datetime | None:
-        """Return until when the CA may still use what it read before; None when it has certainly read the files
-        since."""
+        """Return until when the CA may use what it read before; None if it has certainly read the files since."""
         now = self._clock.now()
         changed_at = max((self._changed_at(path, state, now) for path, state in states.items()), default=now)
         settles_at = changed_at + CACHED_FOR
@@ -343,8 +339,7 @@ def read_flags(command: tuple[str, ...]) -> dict[str, str]:
 
 
 def _with_resolver(files: ResolverFiles, resolver: str | None) -> ResolverFiles:
-    """Return the files with every nameserver replaced by that of --resolver; the hosts file and the search list
-    stay."""
+    """Replace every nameserver by that of --resolver; the hosts file and the search list stay."""
     if not resolver:
         return files
     server = resolver.removesuffix(":53")
