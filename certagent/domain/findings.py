@@ -140,8 +140,8 @@ def _may_hold_one(text: str) -> bool:
 def without_secrets(value: Value) -> Value:
     """The same value with the same redaction in all of its strings."""
     text = _encode(value).decode()
-    told = redact(text)
-    return value if told == text else msgspec.json.decode(told, type=type(value))
+    redacted = redact(text)
+    return value if redacted == text else msgspec.json.decode(redacted, type=type(value))
 
 
 def _withhold(match: re.Match[str]) -> str:

@@ -1,6 +1,7 @@
-"""What the web servers of this node are configured with: certificates that they name, Traefik's own resolvers.
+"""What the web servers of this node are configured with: the certificates they name, and Traefik's own certificate
+resolvers.
 
-Observations, for `certagent.domain.diagnosis.drift`; what cannot be read is left out, and noted.
+Observations for `certagent.domain.diagnosis.drift`; what cannot be read is left out, and noted.
 """
 
 from collections.abc import Iterator
@@ -17,14 +18,15 @@ from certagent.vantage.traefik_config import TRAEFIK, dynamic_files, load_yaml, 
 
 
 class ConfiguredCertificates:
-    """nginx's and Traefik's files. Reads them anew each time."""
+    """The certificates in the configurations of nginx and Traefik. Reads the files anew for each call."""
 
     def __init__(self, nginx: Path = NGINX, traefik: tuple[Path, ...] = TRAEFIK) -> None:
         self._nginx = nginx
         self._traefik = traefik
 
     def pairs(self) -> Reading[list[ConfiguredPair]]:
-        """Every certificate that nginx or Traefik's file provider names, but for the YAML that certagent writes."""
+        """Return every certificate that nginx or Traefik's file provider names, except those in the YAML that
+        certagent writes."""
         of_nginx: Reading[list[ConfiguredPair]] = read_foreign(self._nginx, self._nginx_pairs, [])
         static = next(filter(is_there, self._traefik), None)
         if static is None:
@@ -33,7 +35,7 @@ class ConfiguredCertificates:
         return Reading([*of_nginx.value, *of_traefik.value], (*of_nginx.unreadable, *of_traefik.unreadable))
 
     def resolvers(self) -> Reading[list[CertResolver]]:
-        """Traefik's own certificate resolvers, each at the line that names its CA (else its own)."""
+        """Return Traefik's own certificate resolvers, each at the line that names its CA, or else at its own line."""
         static = next(filter(is_there, self._traefik), None)
         return read_foreign(static, lambda notes: list(_resolvers(static, notes)), []) if static else Reading([])
 
@@ -84,8 +86,8 @@ def _resolver(file: Path, resolvers: Any, name: Any) -> CertResolver:
 def _named_in(file: Path, notes: Notes) -> list[ConfiguredPair]:
     found = []
     certificates = table_of(load_yaml(file, notes), "tls").get("certificates")
-    for one in certificates if isinstance(certificates, list) else ():
-        path = one.get("certFile") if isinstance(one, dict) else None
+    for entry in certificates if isinstance(certificates, list) else ():
+        path = entry.get("certFile") if isinstance(entry, dict) else None
         if isinstance(path, str) and path.startswith("/"):
             facts = _facts(Path(path), notes)
             names = facts.identifiers if facts is not None else ()
@@ -94,8 +96,8 @@ def _named_in(file: Path, notes: Notes) -> list[ConfiguredPair]:
 
 
 def _facts(path: Path, notes: Notes) -> CertificateFacts | None:
-    """Of a certificate that is half-saved, or something else, nothing is known; one that is missing is no mistake
-    here."""
+    """Return the certificate's facts; None for a file that is half-saved or not a certificate. A missing file is not
+    noted here."""
     try:
         return read_leaf(read_bytes(path))
     except UNREADABLE:

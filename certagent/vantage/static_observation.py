@@ -1,7 +1,7 @@
-"""The files of this node as conclusions from files alone want them: the resolver's, or others in their places, and what
-the web servers' files name and nobody defines. No network; reads only.
+"""The files of this node from which conclusions are drawn without the network: the resolver files, or files given in
+their place, and references in the web servers' files to names that are not defined. Only reads.
 
-Where the files alone do not say it (templates, TOML in Traefik's folder) nothing is claimed.
+Where the files alone do not decide (templates, TOML in Traefik's folder), nothing is claimed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ _MISSING = "[Errno 2]"
 
 
 def find_configurations(nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK) -> tuple[Path, ...]:
-    """Where the configurations of this node's web servers begin."""
+    """Return the files at which the configurations of this node's web servers begin."""
     static = next(filter(is_there, traefik_paths), None)
     return tuple(path for path in (nginx if is_there(nginx) else None, static) if path is not None)
 
@@ -42,7 +42,7 @@ def find_configurations(nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = T
 def find_dangling(
     nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK
 ) -> Reading[tuple[Misconfiguration, ...]]:
-    """Each of them, with the line that names it."""
+    """Return each undefined reference with the line that contains it."""
     found: list[Misconfiguration] = []
     notes = Notes()
     for path in find_configurations(nginx, traefik_paths):
@@ -87,7 +87,7 @@ def _missing_includes(path: Path) -> Iterator[Misconfiguration]:
 
 
 def _in_traefik(static: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
-    """Nothing where a part cannot be read: what seems to be missing may be defined there."""
+    """Return nothing if a part cannot be read: what seems to be undefined may be defined there."""
     reading = read_traefik(static)
     notes.extend(reading.unreadable)
     files = dynamic_files(static)
@@ -101,7 +101,7 @@ def _has_toml(folders: set[Path]) -> bool:
 
 
 def _is_plain(file: Path) -> bool:
-    """No template: that defines what only Traefik sees."""
+    """Return whether the file is no template, whose definitions only Traefik can see."""
     try:
         return b"{{" not in read_bytes(file)
     except OSError:
@@ -124,9 +124,10 @@ def _may_exist(file: Path) -> bool:
 def look_at_files(
     settings: AgentSettings | None, given: Mapping[str, tuple[Path, bytes]], root: Path = Path("/")
 ) -> StaticObservation:
-    """Live path -> (file, its content) for those that are `given`; the others as they are. Raises OSError.
+    """Observe this node's resolver files, with the `given` files (live path -> file and its content) in place of the
+    live ones. Raises OSError.
 
-    Without configured zones the search list says what this node's own zones are.
+    Without configured zones, the search list determines the zones of this node.
     """
     proc = ProcFs()
     live, states = read_files(root, proc)
@@ -157,7 +158,8 @@ def look_at_files(
 
 
 def _own_names(settings: AgentSettings | None) -> tuple[str, ...]:
-    """What may well be on loopback here: this node's identifiers, and the CA's name on the CA's node."""
+    """Return the names that may legitimately resolve to loopback here: this node's identifiers and, on the CA's
+    node, the CA's name."""
     if settings is None:
         return ()
     names = [identifier for certificate in settings.certificate for identifier in certificate.identifiers]
