@@ -8,9 +8,12 @@ from pathlib import Path
 
 import msgspec
 
+from certagent.domain.observations import Unreadable
 from certagent.domain.resolution.dnsmasq import Dnsmasq, Setting, read_arguments, read_settings
 from certagent.domain.resolution.file_formats import HOSTS_FILE, Hosts, parse_hosts
-from certagent.system.procfs import Process, ProcFs, read_within
+from certagent.system.procfs import Process, ProcFs
+from certagent.system.regular_files import FileState, read_within
+from certagent.vantage.foreign_files import Notes, read_foreign, read_part
 
 _CONFIGURATION = "/etc/dnsmasq.conf"
 _PORT = "53"
@@ -23,10 +26,14 @@ class NameserverObservation(msgspec.Struct, frozen=True, kw_only=True):
 
     configuration: Dnsmasq
     hosts: tuple[tuple[str, Hosts], ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
 
     def files(self) -> tuple[str, ...]:
         """Every file that decides, but for the resolver's own."""
         return (*self.configuration.files, *(path for path, _ in self.hosts if path != HOSTS_FILE))
+
+
+_NOTHING = NameserverObservation(configuration=Dnsmasq(settings=(), files=()))
 
 
 class NameserverObserver:
@@ -44,10 +51,21 @@ class NameserverObserver:
             self._arguments = running.command[1:]
         if self._arguments is None:
             return None
-        configuration = self._read(self._arguments)
-        return NameserverObservation(configuration=configuration, hosts=tuple(self._hosts(configuration)))
+        arguments = self._arguments
+        reading = read_foreign(Path(_CONFIGURATION), lambda notes: self._observe(arguments, notes), _NOTHING)
+        return msgspec.structs.replace(reading.value, unreadable=reading.unreadable)
 
-    def _read(self, arguments: tuple[str, ...]) -> Dnsmasq:
+    def _observe(self, arguments: tuple[str, ...], notes: Notes) -> NameserverObservation:
+        configuration = self._read(arguments, notes)
+        return NameserverObservation(configuration=configuration, hosts=tuple(self._hosts(configuration, notes)))
+
+    def _content(self, path: str, notes: Notes) -> bytes | None:
+        state = read_part(Path(path), lambda: read_within(self._root, path), FileState(), notes)
+        if state.problem is not None:
+            notes.add(path, None, state.problem)
+        return state.content
+
+    def _read(self, arguments: tuple[str, ...], notes: Notes) -> Dnsmasq:
         """Its arguments, then its file, then whatever that names; each file once."""
         found = list(read_arguments(arguments))
         files = [setting.value for setting in found if setting.key == "conf-file"] or [_CONFIGURATION]
@@ -58,7 +76,7 @@ class NameserverObserver:
             if path in read:
                 continue
             read.append(path)
-            inside = list(read_settings(read_within(self._root, path).content or b"", path))
+            inside = list(read_settings(self._content(path, notes) or b"", path))
             files += [more for setting in inside for more in self._named_by(setting)]
             found += inside
         return Dnsmasq(settings=tuple(found), files=tuple(read))
@@ -85,10 +103,10 @@ class NameserverObserver:
             and (not only or name.endswith(tuple(only)))
         ]
 
-    def _hosts(self, configuration: Dnsmasq) -> Iterator[tuple[str, Hosts]]:
+    def _hosts(self, configuration: Dnsmasq, notes: Notes) -> Iterator[tuple[str, Hosts]]:
         own_hosts = () if configuration.first("no-hosts") else (HOSTS_FILE,)
         for path in (*own_hosts, *(setting.value for setting in configuration.all("addn-hosts"))):
-            yield path, parse_hosts(read_within(self._root, path).content)
+            yield path, parse_hosts(self._content(path, notes))
 
 
 def _is_on_port(process: Process) -> bool:

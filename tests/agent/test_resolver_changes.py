@@ -9,6 +9,7 @@ import pytest
 
 from certagent.agent.resolver_changes import FileInspector, ResolverChangeHandler, without_repeats
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
+from certagent.domain.observations import Unreadable
 from certagent.domain.reports import Outcome, Report, Trigger
 from certagent.domain.resolution.file_formats import ResolvConf
 from certagent.domain.resolution.files import ResolverFiles
@@ -49,6 +50,19 @@ async def test_a_healthy_node_has_nothing_to_report(tmp_path: Path) -> None:
     """Proxmox's own section, a private nameserver."""
     report = await _report(tmp_path, "127.0.0.1 localhost\n", SECTION.format("nameserver 127.0.0.1\n"))
     assert (report.outcome, report.findings) == (Outcome.DONE, ())
+
+
+async def test_what_cannot_be_read_is_known_until_it_can(tmp_path: Path) -> None:
+    """For `status` and the report of all that cannot be read."""
+    (tmp_path / "etc/hosts").mkdir(parents=True)
+    (tmp_path / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
+    context = make_context(tmp_path / "state", spool=Spool(tmp_path / "spool"))
+    handler = ResolverChangeHandler(context, NodeVantage(root=tmp_path), _NoNameserver())
+    await handler.handle((), Trigger.START)
+    assert handler.unreadable() == (Unreadable(file="/etc/hosts", reason="it is a folder"),)
+    (tmp_path / "etc/hosts").rmdir()
+    await handler.handle((), Trigger.FILE)
+    assert handler.unreadable() == ()
 
 
 async def test_hand_edits_and_public_nameservers_are_warnings(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """What dnsmasq was told, read from its own files: which lines count, and what its agent concludes from them."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from certagent.domain.diagnosis.name_resolution import private_addresses_are_filtered, zone_is_overridden
+from certagent.domain.observations import Unreadable
 from certagent.system.procfs import Process, ProcFs
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
 from tests.evidence import NOW
@@ -52,6 +54,21 @@ def test_a_line_that_overrides_the_zone_is_found_with_file_and_number(root: Path
     look = _look(root)
     assert _lines(look) == [("/etc/hosts", 2)]
     assert look.files() == ("/etc/dnsmasq.conf", "/etc/dnsmasq.d/zone.conf")
+
+
+def test_what_stands_in_the_place_of_a_file_is_noted_and_the_rest_is_read(root: Path) -> None:
+    """A pipe is not waited for; what is not there is nothing to say, nor is what dnsmasq itself cannot name."""
+    os.mkfifo(root / "etc/pipe")
+    (root / "etc/dnsmasq.conf").write_bytes(
+        b"conf-file=/etc/pipe\nconf-file=/etc/dnsmasq.d\nconf-file=/etc/none\nconf-file=/etc/a\0b\n"
+        b"conf-dir=/etc/dnsmasq.d/,*.conf\n\xff\xfe=\n=\n,\n"
+    )
+    look = _look(root)
+    assert _lines(look) == [("/etc/hosts", 2)]
+    assert look.unreadable == (
+        Unreadable(file="/etc/pipe", reason="it is a named pipe"),
+        Unreadable(file="/etc/dnsmasq.d", reason="it is a folder"),
+    )
 
 
 @pytest.mark.parametrize(
