@@ -5,10 +5,11 @@ what lies beside the file. Reads only, and never raises for what it finds.
 import os
 import re
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
+
+from certagent.system.regular_files import read_bytes
 
 NGINX_PROXY_MANAGER = "Nginx Proxy Manager"
 _LARGEST_SIGN = 64 * 1024
@@ -48,11 +49,21 @@ _FOLDERS = (
     ("*/etc/yunohost/certs", "YunoHost"),
     ("*/usr/syno/etc/certificate", "Synology DSM"),
 )
-"""Folders by pattern (`*` is anything), the narrower ones first; what lies below belongs to that owner."""
+"""Folders by pattern (`*/` is any folder, another `*` any part of a name), the narrower ones first; what lies below belongs to that owner."""
 
 _FILES = (
     ("*/ssl-cert-snakeoil.pem", "Debian ssl-cert"),
     ("*/ssl-cert-snakeoil.key", "Debian ssl-cert"),
+)
+
+
+def _compiled(pattern: str, end: str) -> re.Pattern[str]:
+    return re.compile(f"(.*?{re.escape(pattern.removeprefix('*')).replace(re.escape('*'), '[^/]*')}){end}")
+
+
+_PATTERNS = (
+    *((_compiled(pattern, "$"), owner) for pattern, owner in _FILES),
+    *((_compiled(pattern, "(?=/)"), owner) for pattern, owner in _FOLDERS),
 )
 
 
@@ -89,14 +100,10 @@ def _places(file: Path) -> Iterator[Path]:
 
 
 def _by_path(place: Path) -> ClientFolder | None:
-    for pattern, owner in _FILES:
-        if fnmatchcase(str(place), pattern):
-            return ClientFolder(owner, place)
-    folders = [str(folder) for folder in reversed(place.parents)]
-    for pattern, owner in _FOLDERS:
-        found = next((folder for folder in folders if fnmatchcase(folder, pattern)), None)
+    for pattern, owner in _PATTERNS:
+        found = pattern.match(str(place))
         if found is not None:
-            return ClientFolder(owner, Path(found))
+            return ClientFolder(owner, Path(found[1]))
     return None
 
 
@@ -116,8 +123,6 @@ def _by_record(place: Path) -> ClientFolder | None:
 
 def _says(file: Path, pattern: bytes) -> bool:
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as content:
-            return re.search(pattern, content.read(_LARGEST_SIGN)) is not None
+        return re.search(pattern, read_bytes(file, _LARGEST_SIGN)) is not None
     except OSError:
         return False
