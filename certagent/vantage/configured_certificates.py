@@ -13,7 +13,8 @@ from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_lea
 from certagent.domain.diagnosis.drift import CertResolver, ConfiguredPair
 from certagent.system.regular_files import is_there, read_bytes
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign, read_part
-from certagent.vantage.nginx_config import NGINX, find_nginx, require_files
+from certagent.vantage.nginx_config import NGINX
+from certagent.vantage.nginx_pairs import find_nginx
 from certagent.vantage.traefik_config import TRAEFIK, dynamic_files, load_yaml, place_of, table_of
 
 
@@ -40,7 +41,8 @@ class ConfiguredCertificates:
         return read_foreign(static, lambda notes: list(_resolvers(static, notes)), []) if static else Reading([])
 
     def _nginx_pairs(self, notes: Notes) -> list[ConfiguredPair]:
-        require_files(self._nginx)
+        found = find_nginx(self._nginx)
+        notes.extend(found.unreadable)
         return [
             ConfiguredPair(
                 server="nginx",
@@ -48,7 +50,7 @@ class ConfiguredCertificates:
                 names=pair.names,
                 facts=_facts(pair.certificate, notes),
             )
-            for pair in find_nginx(self._nginx)
+            for pair in found.value.pairs
         ]
 
     def _traefik_pairs(self, notes: Notes) -> list[ConfiguredPair]:
