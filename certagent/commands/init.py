@@ -5,6 +5,7 @@ What is there already is left alone, and what has to be edited is said to a pers
 """
 
 import asyncio
+import json
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from certagent.vantage.ca_roots import fetch_roots
 from certagent.vantage.imported_renewals import ImportedRenewal, read_renewals
 from certagent.vantage.nginx_config import NginxPair, find_nginx
 from certagent.vantage.node_vantage import NodeVantage
-from certagent.vantage.traefik_config import TraefikProvider, find_traefik
+from certagent.vantage.traefik_config import TraefikProvider, find_other_providers, find_traefik
 
 SNIPPET = Path("/etc/nginx/snippets/certagent-challenge.conf")
 CHALLENGE_YAML = "certagent-challenge.yml"
@@ -70,8 +71,8 @@ def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, An
         changes.append(_change(request.root, root.decode()))
     if pairs:
         changes.append(_change(SNIPPET, _snippet("nginx", SNIPPET.name)))
-    if traefik is not None and not traefik.has_own_acme:
-        changes.append(_change(traefik.dynamic / CHALLENGE_YAML, _snippet("traefik", CHALLENGE_YAML)))
+    if traefik is not None and not traefik.has_own_acme and traefik.filename is None:
+        changes.append(_change(traefik.dynamic / CHALLENGE_YAML, _challenge_router(traefik)))
     if write:
         _write(request, changes)
     return {
@@ -151,8 +152,11 @@ def _configuration(
 def _found(pairs: Sequence[NginxPair], traefik: TraefikProvider | None) -> list[str]:
     found = [f"nginx serves {pair.certificate} for {', '.join(pair.names) or 'no name'}" for pair in pairs]
     if traefik is not None:
-        found.append(f"Traefik's file provider reads {traefik.dynamic}, its routers name {', '.join(traefik.names)}")
-    return found
+        where, names = traefik.filename or traefik.dynamic, ", ".join(traefik.names) or "no host"
+        found.append(f"Traefik's file provider reads {where}, its routers name {names}")
+        found += [f"{one.file}:{one.line or 1} was left out: {one.reason}" for one in traefik.unreadable]
+    others = "Traefik takes routers from {} as well; certagent does not read those"
+    return found + [others.format(provider) for provider in find_other_providers()]
 
 
 def _by_hand(
@@ -165,9 +169,19 @@ def _by_hand(
             f"in nginx's port-80 `server` of {', '.join(names) or 'every name'}: include snippets/{SNIPPET.name};"
             " then nginx -t && systemctl reload nginx"
         )
-    if traefik is not None and not traefik.has_own_acme:
+    if traefik is not None and traefik.filename is not None:
         steps.append(
-            f"if Traefik's plain entry point is not called `web`: its name in {traefik.dynamic / CHALLENGE_YAML}"
+            f"Traefik reads {traefik.filename} alone: move it to a folder of its own, and name that as"
+            " providers.file.directory in place of providers.file.filename, so that certagent can add files there"
+        )
+    if traefik is not None and traefik.redirects:
+        steps.append(
+            f"Traefik redirects all of {traefik.plain_entry_point} before any router: in entryPoints."
+            f"{traefik.plain_entry_point}.http.redirections.entryPoint set priority: 1, then restart Traefik"
+        )
+    if traefik is not None and not traefik.has_own_acme and traefik.plain_entry_point is None:
+        steps.append(
+            f"in {traefik.dynamic / CHALLENGE_YAML}: the name of Traefik's plain entry point in place of `web`"
         )
     renewers = sorted({renewal.renewer for renewal in renewals if renewal.renewer is not None})
     takeover = "before a certificate of {0}'s is set to manage = true: end {0}'s own renewals"
@@ -210,6 +224,12 @@ def _snippet(server: str, name: str) -> str:
     packaged = Path(__file__).parents[1] / "snippets" / server / name
     tree = Path(__file__).parents[2] / "deploy" / server / name
     return (packaged if packaged.is_file() else tree).read_text(encoding="utf-8")
+
+
+def _challenge_router(traefik: TraefikProvider) -> str:
+    """On the entry point that is port 80's here."""
+    router, name = _snippet("traefik", CHALLENGE_YAML), traefik.plain_entry_point or "web"
+    return router if name == "web" else router.replace("entryPoints: [web]", f"entryPoints: [{json.dumps(name)}]")
 
 
 def _fingerprint(pem: bytes) -> str:

@@ -1,7 +1,7 @@
 """The files of this node as conclusions from files alone want them: the resolver's, or others in their places, and what
 the web servers' files name and nobody defines. No network; reads only.
 
-Where the files alone do not say it (templates, TOML in Traefik's folder) nothing is claimed.
+Where the files alone do not say it (templates) nothing is claimed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,12 +20,13 @@ from certagent.domain.resolution.go import is_domain_name
 from certagent.domain.web_servers import traefik
 from certagent.domain.web_servers.nginx import Directive
 from certagent.system.procfs import ProcFs
-from certagent.system.regular_files import is_there, read_bytes
+from certagent.system.regular_files import is_there
 from certagent.vantage.ca_resolver import is_left_alone, read_files, unreadable_in
 from certagent.vantage.config_lines import place_in
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign
 from certagent.vantage.nginx_config import NGINX, read_nginx, require_files
-from certagent.vantage.traefik_config import TRAEFIK, dynamic_files, read_traefik
+from certagent.vantage.traefik_config import read_traefik
+from certagent.vantage.traefik_files import TRAEFIK, find_static
 
 _CODE = "deploy.dangling_reference"
 _FILES = ("ssl_certificate", "ssl_certificate_key", "ssl_trusted_certificate", "ssl_client_certificate", "ssl_dhparam")
@@ -35,7 +36,7 @@ _MISSING = "[Errno 2]"
 
 def find_configurations(nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK) -> tuple[Path, ...]:
     """Where the configurations of this node's web servers begin."""
-    static = next(filter(is_there, traefik_paths), None)
+    static = find_static(traefik_paths)
     return tuple(path for path in (nginx if is_there(nginx) else None, static) if path is not None)
 
 
@@ -90,22 +91,7 @@ def _in_traefik(static: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
     """Nothing where a part cannot be read: what seems to be missing may be defined there."""
     reading = read_traefik(static)
     notes.extend(reading.unreadable)
-    files = dynamic_files(static)
-    folders = {file.parent for file in files}
-    is_whole = not reading.unreadable and all(map(_is_plain, files)) and not _has_toml(folders)
-    return tuple(traefik.dangling(reading.value)) if reading.value is not None and is_whole else ()
-
-
-def _has_toml(folders: set[Path]) -> bool:
-    return any(True for folder in folders for _ in folder.glob("**/*.toml"))
-
-
-def _is_plain(file: Path) -> bool:
-    """No template: that defines what only Traefik sees."""
-    try:
-        return b"{{" not in read_bytes(file)
-    except OSError:
-        return False
+    return tuple(traefik.dangling(reading.value)) if not reading.unreadable else ()
 
 
 def _walk(directives: Sequence[Directive]) -> Iterator[Directive]:
