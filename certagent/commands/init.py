@@ -5,6 +5,7 @@ What is there already is left alone, and what has to be edited is said to a pers
 """
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -29,7 +30,7 @@ from certagent.vantage.imported_renewals import ImportedRenewal, read_renewals
 from certagent.vantage.nginx_config import NGINX, read_nginx
 from certagent.vantage.nginx_pairs import NginxPair, find_nginx
 from certagent.vantage.node_vantage import NodeVantage
-from certagent.vantage.traefik_config import TraefikProvider, find_traefik
+from certagent.vantage.traefik_config import TraefikProvider, find_other_providers, find_traefik
 
 SNIPPET = Path("/etc/nginx/snippets/certagent-challenge.conf")
 CHALLENGE_YAML = "certagent-challenge.yml"
@@ -83,8 +84,8 @@ def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, An
         changes.append(_change(request.root, root.decode()))
     if nginx.value.pairs:
         changes.append(_change(SNIPPET, _snippet("nginx", SNIPPET.name)))
-    if traefik is not None and not traefik.has_own_acme:
-        changes.append(_change(traefik.dynamic / CHALLENGE_YAML, _snippet("traefik", CHALLENGE_YAML)))
+    if traefik is not None and not traefik.has_own_acme and traefik.filename is None:
+        changes.append(_change(traefik.dynamic / CHALLENGE_YAML, _challenge_router(traefik)))
     if write:
         _write(request, changes)
     return {
@@ -186,8 +187,11 @@ def _found(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, drafts: 
     names = {draft.file: ", ".join(draft.names) for draft in drafts}
     found = [f"nginx serves {pair.certificate} for {names.get(pair.certificate) or 'no name'}" for pair in pairs]
     if traefik is not None:
-        found.append(f"Traefik's file provider reads {traefik.dynamic}, its routers name {', '.join(traefik.names)}")
-    return found
+        where, hosts = traefik.filename or traefik.dynamic, ", ".join(traefik.names) or "no host"
+        found.append(f"Traefik's file provider reads {where}, its routers name {hosts}")
+        found += [f"{one.file}:{one.line or 1} was left out: {one.reason}" for one in traefik.unreadable]
+    others = "Traefik takes routers from {} as well; certagent does not read those"
+    return found + [others.format(provider) for provider in find_other_providers()]
 
 
 def _owned(drafts: Sequence[Draft], renewals: Sequence[ImportedRenewal]) -> list[str]:
@@ -205,9 +209,19 @@ def _by_hand(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, drafts
         asked = [draft for draft in drafts if draft.challenge == "http-01" and draft.name != "traefik"]
         names = list(dict.fromkeys(name for draft in asked for name in draft.names))
         steps += steps_for(read_nginx(NGINX).value, names, SNIPPET.name)
-    if traefik is not None and not traefik.has_own_acme:
+    if traefik is not None and traefik.filename is not None:
         steps.append(
-            f"if Traefik's plain entry point is not called `web`: its name in {traefik.dynamic / CHALLENGE_YAML}"
+            f"Traefik reads {traefik.filename} alone: move it to a folder of its own, and name that as"
+            " providers.file.directory in place of providers.file.filename, so that certagent can add files there"
+        )
+    if traefik is not None and traefik.redirects:
+        steps.append(
+            f"Traefik redirects all of {traefik.plain_entry_point} before any router: in entryPoints."
+            f"{traefik.plain_entry_point}.http.redirections.entryPoint set priority: 1, then restart Traefik"
+        )
+    if traefik is not None and not traefik.has_own_acme and traefik.plain_entry_point is None:
+        steps.append(
+            f"in {traefik.dynamic / CHALLENGE_YAML}: the name of Traefik's plain entry point in place of `web`"
         )
     renewers = sorted({draft.renewer for draft in drafts if draft.renewer is not None})
     takeover = (
@@ -256,6 +270,12 @@ def _snippet(server: str, name: str) -> str:
     packaged = Path(__file__).parents[1] / "snippets" / server / name
     tree = Path(__file__).parents[2] / "deploy" / server / name
     return (packaged if packaged.is_file() else tree).read_text(encoding="utf-8")
+
+
+def _challenge_router(traefik: TraefikProvider) -> str:
+    """On the entry point that is port 80's here."""
+    router, name = _snippet("traefik", CHALLENGE_YAML), traefik.plain_entry_point or "web"
+    return router if name == "web" else router.replace("entryPoints: [web]", f"entryPoints: [{json.dumps(name)}]")
 
 
 def _fingerprint(pem: bytes) -> str:

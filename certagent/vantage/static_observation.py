@@ -1,7 +1,7 @@
 """The files of this node from which conclusions are drawn without the network: the resolver files, or files given in
 their place, and references in the web servers' files to names that are not defined. Only reads.
 
-Where the files alone do not decide (templates, TOML in Traefik's folder), nothing is claimed.
+Where the files alone do not decide (templates), nothing is claimed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,12 +20,13 @@ from certagent.domain.resolution.go import is_domain_name
 from certagent.domain.web_servers import traefik
 from certagent.domain.web_servers.nginx import Directive
 from certagent.system.procfs import ProcFs
-from certagent.system.regular_files import is_there, read_bytes
+from certagent.system.regular_files import is_there
 from certagent.vantage.ca_resolver import is_left_alone, read_files, unreadable_in
 from certagent.vantage.config_lines import place_in
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign
 from certagent.vantage.nginx_config import NGINX, read_nginx, require_files
-from certagent.vantage.traefik_config import TRAEFIK, dynamic_files, read_traefik
+from certagent.vantage.traefik_config import read_traefik
+from certagent.vantage.traefik_files import TRAEFIK, find_static
 
 _CODE = "deploy.dangling_reference"
 _FILES = ("ssl_certificate", "ssl_certificate_key", "ssl_trusted_certificate", "ssl_client_certificate", "ssl_dhparam")
@@ -35,7 +36,7 @@ _MISSING = "[Errno 2]"
 
 def find_configurations(nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK) -> tuple[Path, ...]:
     """Return the files at which the configurations of this node's web servers begin."""
-    static = next(filter(is_there, traefik_paths), None)
+    static = find_static(traefik_paths)
     return tuple(path for path in (nginx if is_there(nginx) else None, static) if path is not None)
 
 
@@ -90,22 +91,7 @@ def _in_traefik(static: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
     """Return nothing if a part cannot be read: what seems to be undefined may be defined there."""
     reading = read_traefik(static)
     notes.extend(reading.unreadable)
-    files = dynamic_files(static)
-    folders = {file.parent for file in files}
-    is_whole = not reading.unreadable and all(map(_is_plain, files)) and not _has_toml(folders)
-    return tuple(traefik.dangling(reading.value)) if reading.value is not None and is_whole else ()
-
-
-def _has_toml(folders: set[Path]) -> bool:
-    return any(True for folder in folders for _ in folder.glob("**/*.toml"))
-
-
-def _is_plain(file: Path) -> bool:
-    """Return whether the file is no template, whose definitions only Traefik can see."""
-    try:
-        return b"{{" not in read_bytes(file)
-    except OSError:
-        return False
+    return tuple(traefik.dangling(reading.value)) if not reading.unreadable else ()
 
 
 def _walk(directives: Sequence[Directive]) -> Iterator[Directive]:
