@@ -23,7 +23,8 @@ from certagent.domain.resolution.file_formats import (
     read_lines,
     split_fields,
 )
-from certagent.domain.resolution.files import PVE_BEGIN, PVE_END, Manager, ResolverFiles
+from certagent.domain.resolution.files import ResolverFiles
+from certagent.domain.resolution.managed_files import PVE_BEGIN, PVE_END, WRITES_OWN_NAMES, Manager
 
 _LONGEST_TEXT = 200
 _MOST_LINES = 50  # of one name: nobody has more, and a hostile file must not cost us dearly
@@ -246,7 +247,7 @@ def hosts_lines_will_go(observation: StaticObservation) -> Iterator[Finding]:
     """dns.managed_file: a line of the hosts file for other names than this node's, where it will be rewritten."""
     for entry in observation.files.hosts.entries:
         manager = observation.manager(HOSTS_FILE, entry.line)
-        if manager is None:
+        if manager not in WRITES_OWN_NAMES:
             continue
         names = [lower(name).removesuffix(".") for name in entry.names]
         foreign = [name for name in names if not is_local(name) and not observation.is_own(name)]
