@@ -121,3 +121,25 @@ def test_a_file_that_is_mounted_from_elsewhere_is_left(tmp_path: Path) -> None:
     assert other.read_text() == f"{STRAY}\n"
     assert fixed(f"mount --bind {other} /etc/hosts; {fix}")["refusals"] == []
     assert other.read_text() == ""
+
+
+def test_hosts_lines_that_do_nothing_are_said_with_what_is_wrong(tmp_path: Path) -> None:
+    """Each with the word that it is wrong with; what works, odd or not, stays silent."""
+    tree = _tree(tmp_path, (CASES / "20-hosts-oddities/hosts").read_text())
+    found = tree.document("lint")["findings"]
+    assert [
+        (one["culprit"]["line"], one["severity"], one["variant"], one["detail"]["word"])
+        for one in sorted(found, key=lambda one: one["culprit"]["line"])
+        if one["code"] == "dns.hosts_ignored"
+    ] == [
+        (2, "warn", "scheme", "https://wiki.home.test"),
+        (3, "warn", "port", "git.home.test:3000"),
+        (4, "warn", "invisible", "10.0.0.5<U+00A0>nas.home.test"),
+        (6, "warn", "mask", "10.0.0.5/24"),
+        (7, "warn", "leading_zero", "010.0.0.5"),
+        (8, "warn", "name_first", "proxy.home.test"),
+        (9, "warn", "comment_mark", "//"),
+        (10, "warn", "out_of_range", "10.0.0.256"),
+        (11, "warn", "brackets", "[fd00::5]"),
+    ]
+    assert {one["culprit"]["line"] for one in found} == {2, 3, 4, 6, 7, 8, 9, 10, 11}
