@@ -5,7 +5,7 @@ What it breaks is not proven by that: the identifiers that it touches are judged
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -16,10 +16,13 @@ from certagent.domain import catalogue
 from certagent.domain.backoff import Backoff
 from certagent.domain.diagnosis.name_resolution import (
     file_is_unreadable,
-    private_addresses_are_filtered,
     resolver_is_missing,
     shadows_at_a_client,
     shadows_at_the_authority,
+)
+from certagent.domain.diagnosis.nameserver_files import (
+    names_stand_in_files,
+    private_addresses_are_filtered,
     zone_is_overridden,
 )
 from certagent.domain.diagnosis.static import StaticObservation, conclude_while_watching
@@ -30,7 +33,7 @@ from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FIL
 from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
-from certagent.watch import ChangeSet, Watch, open_watch, read_contents
+from certagent.watch import ChangeSet, Watch, WatchedPaths, open_watch, read_contents
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +66,13 @@ class ResolverWatch:
         start.
         """
         watch_policy, state = self._context.policy.watch, self._context.state
-        paths = await asyncio.to_thread(self._handler.files)
-        async with open_watch(paths, watch_policy.quiet_for, watch_policy.reconcile_every) as watch:
+        find = self._handler.watched_paths
+        paths = (await asyncio.to_thread(find)).files
+        async with open_watch(paths, watch_policy.quiet_for, watch_policy.reconcile_every, find) as watch:
             degraded = self._report_degraded(watch)
             now = await asyncio.to_thread(read_contents, paths)
             known = await asyncio.to_thread(state.read_record, KNOWN_FILES, dict[str, bytes | None])
+            self._handler.answer_for(known or ())
             await self._handle_start(known if known is not None else now, now)
             async for changes in watch.changes(now):
                 if watch.degraded != degraded:
@@ -128,10 +133,15 @@ class ResolverChangeHandler:
         self._one_at_a_time = asyncio.Lock()
         self._run_ended = asyncio.Event()
 
-    def files(self) -> tuple[Path, ...]:
-        """What to watch: the resolver's files and those of the DNS server. Blocks."""
-        observation = self._nameserver.observe()
-        return tuple(Path(path) for path in (*RESOLVER_FILES, *(observation.files() if observation else ())))
+    def watched_paths(self) -> WatchedPaths:
+        """What to watch: the resolver's files, and those of the DNS server as it is configured by now. Blocks."""
+        found = self._nameserver.files()
+        files = dict.fromkeys((*RESOLVER_FILES, *found.files))
+        return WatchedPaths(tuple(map(Path, files)), tuple(map(Path, found.folders)))
+
+    def answer_for(self, files: Iterable[str]) -> None:
+        """Files of an earlier run: what it found in them is withdrawn unless it is found again."""
+        self._scopes |= dict.fromkeys(files)
 
     async def handle(self, changes: Sequence[FileChange], trigger: Trigger, findings: Sequence[Finding] = ()) -> None:
         """One run over all resolver files; its report, with the given findings too, replaces what was found in them
@@ -209,7 +219,8 @@ class ResolverChangeHandler:
         node, zones = self._context.node, tuple(zone.lower().strip(".") for zone in self._zones)
         filtered = private_addresses_are_filtered(observation.configuration, node)
         overridden = zone_is_overridden(observation.configuration, observation.hosts, zones, node)
-        return [*overridden, *([filtered] if filtered and filtered.culprit and filtered.culprit.file else [])]
+        answers = names_stand_in_files(observation.configuration, observation.hosts, observation.records, zones, node)
+        return [*overridden, *answers, *([filtered] if filtered and filtered.culprit and filtered.culprit.file else [])]
 
 
 def without_repeats(of_node: Sequence[Finding], of_nameserver: Sequence[Finding]) -> list[Finding]:

@@ -13,10 +13,12 @@ from certagent.domain.reports import Outcome, Report, Trigger
 from certagent.domain.resolution.file_formats import ResolvConf
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.reporting import Spool
+from certagent.system.procfs import Process, ProcFs
 from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
 from certagent.vantage.node_vantage import NodeVantage
 from tests.agent.context import make_context
+from tests.evidence import NOW
 
 SECTION = "# --- BEGIN PVE ---\n{}# --- END PVE ---\n"
 
@@ -134,3 +136,48 @@ def _overriding(code: str, line: int) -> Finding:
         explanation="",
         culprit=Culprit(node="lxc101", file="/etc/hosts", line=line),
     )
+
+
+class _Dnsmasq(ProcFs):
+    """It runs since the beginning of time."""
+
+    def processes(self, name: str) -> tuple[Process, ...]:
+        return (Process(1, name, ("dnsmasq",), NOW),) if name == "dnsmasq" else ()
+
+
+async def test_what_was_found_in_a_file_that_went_is_withdrawn(tmp_path: Path) -> None:
+    """With its setting, while the agent runs or between two runs of it; both are watched as soon as they are there."""
+    for name, text in {
+        "hosts": "127.0.0.1 localhost\n",
+        "resolv.conf": "nameserver 127.0.0.1\n",
+        "dnsmasq.conf": "conf-dir=/etc/dnsmasq.d\n",
+        "dnsmasq.d/extra.conf": "addn-hosts=/etc/extra.hosts\naddress=/app.internal.test/10.0.0.12\n",
+        "extra.hosts": "10.0.0.153 app.internal.test\n",
+    }.items():
+        (tmp_path / "etc" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "etc" / name).write_text(text)
+    spool = Spool(tmp_path / "spool")
+    context = make_context(tmp_path / "state", spool=spool, zones=("internal.test",))
+
+    def make_handler() -> ResolverChangeHandler:
+        nameserver = NameserverObserver(_Dnsmasq(), tmp_path)
+        return ResolverChangeHandler(context, NodeVantage(zones=("internal.test",), root=tmp_path), nameserver)
+
+    handler = make_handler()
+    await handler.handle((), Trigger.START)
+    watched = handler.watched_paths()
+    assert Path("/etc/extra.hosts") in watched.files
+    assert watched.folders == (Path("/etc/dnsmasq.d"),)
+    (tmp_path / "etc/extra.hosts").unlink()
+    (tmp_path / "etc/dnsmasq.d/extra.conf").unlink()
+    await handler.handle((), Trigger.FILE)
+    restarted = make_handler()
+    restarted.answer_for(["/etc/extra.hosts"])
+    await restarted.handle((), Trigger.START)
+    before, after, after_restart = spool.next_batch(10)
+    culprits = [finding.culprit for finding in before.findings if finding.code == "dns.hosts_shadow.nameserver"]
+    assert [(one.file, one.line) for one in culprits if one is not None] == [("/etc/extra.hosts", 1)]
+    for report in (after, after_restart):
+        assert "file:/etc/extra.hosts" in report.scopes
+        assert report.findings == ()
+    assert Path("/etc/extra.hosts") not in handler.watched_paths().files

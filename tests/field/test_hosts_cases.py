@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
+from certagent.commands.lint import lint
+from certagent.config import AgentSection, AgentSettings, AuthoritySection, DnsSection
+from certagent.domain.diagnosis.nameserver_files import zone_is_overridden
+from certagent.domain.resolution.file_formats import HOSTS_FILE
+from certagent.system.procfs import Process, ProcFs
+from certagent.vantage.nameserver_config import NameserverObserver
 from tests.certificates import Authority
+from tests.evidence import NOW
 from tests.field.tree import CASES, Tree
 
 NAME, GATEWAY, RIGHT = "traefik.home.test", "10.0.0.153", "10.0.0.12"
@@ -143,3 +150,51 @@ def test_hosts_lines_that_do_nothing_are_said_with_what_is_wrong(tmp_path: Path)
         (11, "warn", "brackets", "[fd00::5]"),
     ]
     assert {one["culprit"]["line"] for one in found} == {2, 3, 4, 6, 7, 8, 9, 10, 11}
+
+
+class _Dnsmasq(ProcFs):
+    """A node on which it runs as its service starts it."""
+
+    def processes(self, name: str) -> tuple[Process, ...]:
+        return (Process(1, name, ("dnsmasq", "-k"), NOW),) if name == "dnsmasq" else ()
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        ("22-dnsmasq-forms", [("/etc/lan/hosts", number) for number in (1, 2, 3, 4)]),
+        ("24-dnsmasq-expand-hosts", [("/etc/lan/extra", 1), ("/etc/lan/extra", 2), ("/etc/lan/more.d/nas", 1)]),
+    ],
+)
+def test_a_hosts_line_that_dnsmasq_serves_against_its_zone_is_named(case: str, expected: list[tuple[str, int]]) -> None:
+    """Whatever names the file, and however the name is written."""
+    look = NameserverObserver(_Dnsmasq(), CASES / case / "root").observe()
+    assert look is not None
+    found = zone_is_overridden(look.configuration, look.hosts, ["home.test"], "lxc101")
+    assert [(one.culprit.file, one.culprit.line) for one in found if one.culprit is not None] == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("blocklist", [("dns.hosts_duplicate", 3), ("dns.loopback", 4)]),
+        ("cloud-init", [("dns.managed_file", 6)]),
+        ("conflict", [("dns.hosts_conflict", 3)]),
+        ("hypervisor", []),
+        ("loopback", [("dns.loopback", 2)]),
+        ("proxmox", [("dns.managed_file", 4)]),
+    ],
+)
+def test_managed_lines_conflicts_and_loopback_are_said_as_before(
+    monkeypatch: pytest.MonkeyPatch, file: str, expected: list[tuple[str, int]]
+) -> None:
+    """On a node of that name."""
+    monkeypatch.setattr("socket.gethostname", lambda: "lxc102")
+    settings = AgentSettings(
+        agent=AgentSection(name="lxc102"),
+        authority=AuthoritySection(directory="https://ca.home.test:9000/acme/acme/directory"),
+        dns=DnsSection(zones=("home.test",)),
+    )
+    given = {HOSTS_FILE: CASES / "23-hosts-managers/hosts" / file}
+    found = [one for one in lint(settings, given)["findings"] if one["culprit"]["file"] == str(given[HOSTS_FILE])]
+    assert sorted((one["code"], one["culprit"]["line"]) for one in found) == expected

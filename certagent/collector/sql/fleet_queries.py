@@ -10,7 +10,7 @@ from certagent.collector.records import TokenRole
 from certagent.collector.sql.schema import addresses, agents, certificates, findings, identifiers, rehearsals
 from certagent.collector.sql.statements import chunks
 from certagent.domain.catalogue import addresses_of
-from certagent.domain.diagnosis.name_resolution import FILTERS
+from certagent.domain.diagnosis.nameserver_files import FILTERS
 from certagent.domain.findings import Finding
 from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, Victim, accused_by
 from certagent.domain.path_trace import addresses_met

@@ -1,13 +1,14 @@
-"""The catalogue: resolver files, and the nameservers that they name. Data only."""
+"""The catalogue: resolver files, the nameservers that they name, and what those have in files. Data only."""
 
 from collections.abc import Mapping
 
-from certagent.domain.catalogue.entry import NO_ADDRESS_FIX, entry
+from certagent.domain.catalogue.entry import NO_ADDRESS_FIX, Trait, entry
 from certagent.domain.findings import Severity, Vantage
 
 FATAL, ERROR, WARN, INFO = Severity
 AUTHORITY, CLIENT, WIRE, STATIC = Vantage.AUTHORITY, Vantage.CLIENT, Vantage.WIRE, Vantage.STATIC
 
+_WRITTEN_BY = "[edit_at? ({manager} writes it: change it {edit_at})]"
 _MANAGED = "[edit_at?: {manager} manages that line, so change it {edit_at}]."
 _LINE = "Line {line} of {file} on {node}"
 _PLACE = "line {line} of {file} on {node}"
@@ -241,5 +242,16 @@ ENTRIES = (
             ),
         },
         sample={"manager": "proxmox"},
+    ),
+    entry(
+        "dns.local_answer",
+        INFO,
+        meaning="A DNS server answers for a name of the fleet from a line of a file of its own.",
+        cause="Somebody wrote it there: a hosts file that dnsmasq serves, a record of unbound's or AdGuard Home's.",
+        action="Nothing, if the address is right.",
+        traits=Trait.PATH | Trait.NAMESERVER_FILES,
+        explanation="{server} on {node} answers {address} for {identifier}, because line {line} of {file} says so.",
+        fix=f"If that is wrong, correct line {{line}} of {{file}} on {{node}}: {{text}}{_WRITTEN_BY}",
+        sample={"server": "dnsmasq", "file": "/etc/dnsmasq.hosts/fleet"},
     ),
 )

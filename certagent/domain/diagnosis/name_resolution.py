@@ -1,13 +1,10 @@
-"""Conclusions about how the CA resolves a name, and about the DNS server's own files: what it tells everybody, and what
-it keeps back. Pure.
+"""Conclusions about how the CA resolves a name. Pure."""
 
-Only the agent beside a nameserver can read its files: what it finds travels as testimony.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from certagent.domain import catalogue
 from certagent.domain.diagnosis.evidence import Evidence
+from certagent.domain.diagnosis.nameserver_files import FILTERS
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.probe_errors import SILENT, DnsStatus
 from certagent.domain.rehearsals import (
@@ -18,8 +15,8 @@ from certagent.domain.rehearsals import (
     addresses_in_dns,
     is_loopback,
 )
-from certagent.domain.resolution.dnsmasq import Dnsmasq, is_below
-from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, Hosts, HostsEntry, ResolvConf
+from certagent.domain.resolution.dnsmasq import is_below
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, ResolvConf
 from certagent.domain.resolution.files import NSSWITCH_FILE
 
 _CODES: dict[str, str] = {DnsStatus.UNREACHABLE: "dns.resolver_dead", DnsStatus.NO_NAMESERVER: "dns.resolv_conf_broken"}
@@ -229,36 +226,6 @@ def _address_not_ours(evidence: Evidence, used: ResolvedAddress) -> Iterator[Fin
     )
 
 
-FILTERS = "dns.rebind_filtered"
-
-
-def zone_is_overridden(
-    configuration: Dnsmasq, hosts: Sequence[tuple[str, Hosts]], zones: Sequence[str], node: str
-) -> Iterator[Finding]:
-    """dns.hosts_shadow.nameserver: a line of a hosts file that dnsmasq serves says otherwise than its own zone."""
-    for path, file in hosts:
-        for name in file.names():
-            told = configuration.zone_says(name) if any(is_below(name, zone) for zone in zones) else ()
-            for entry in file.entries_for(name):
-                if told and entry.address not in told:
-                    yield _overridden(name, entry, path, told, node)
-
-
-def private_addresses_are_filtered(configuration: Dnsmasq, node: str) -> Finding | None:
-    """dns.rebind_filtered, as a mere fact: forwarded answers lose their private addresses. No trouble by itself."""
-    setting = configuration.first("stop-dns-rebind")
-    if setting is None:
-        return None
-    return catalogue.finding(
-        FILTERS,
-        vantage=Vantage.STATIC,
-        reporter=node,
-        culprit=Culprit(node=node, file=setting.file, line=setting.line, text=setting.text),
-        variant="setting",
-        detail={"exempt": configuration.exempt_from_filter(), "forwarded": configuration.forwarded()},
-    )
-
-
 def filter_keeps_the_address_back(evidence: Evidence) -> Iterator[Finding]:
     """dns.rebind_filtered: the name is there, without an address, at a nameserver that filters private ones. The CA
     asked it; or this node did, where the CA's own view says nothing of that."""
@@ -283,15 +250,3 @@ def _filters(told: Finding, name: str) -> bool:
     exempt = [len(one) for one in told.detail.get("exempt", ()) if is_below(wanted, one)]
     forwarded = [len(one) for one in told.detail.get("forwarded", ()) if is_below(wanted, one)]
     return max(forwarded, default=0) > max(exempt, default=-1)
-
-
-def _overridden(name: str, entry: HostsEntry, path: str, told: Sequence[str], node: str) -> Finding:
-    return catalogue.finding(
-        "dns.hosts_shadow.nameserver",
-        vantage=Vantage.STATIC,
-        reporter=node,
-        identifier=name,
-        culprit=Culprit(node=node, file=path, line=entry.line, text=entry.text, address=entry.address),
-        detail={"hosts": entry.address, "zone": list(told)},
-        answers=list(told),
-    )

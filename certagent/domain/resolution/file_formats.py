@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -180,7 +180,7 @@ def parse_hosts(raw: bytes | None) -> Hosts:
             unread.append(parsed)
     if stopped_at is not None:
         unread.append(UnreadLine(stopped_at, "", HostsProblem.NOT_READ))
-    return Hosts(tuple(entries), tuple(unread), _index(entries))
+    return Hosts(tuple(entries), tuple(unread), index_entries(entries))
 
 
 def _parse_line(number: int, text: str, content: bytes) -> HostsEntry | UnreadLine | None:
@@ -197,7 +197,8 @@ def _parse_line(number: int, text: str, content: bytes) -> HostsEntry | UnreadLi
     return HostsEntry(number, text, address, tuple(fields[1:]))
 
 
-def _index(entries: list[HostsEntry]) -> dict[str, tuple[HostsEntry, ...]]:
+def index_entries(entries: Iterable[HostsEntry]) -> dict[str, tuple[HostsEntry, ...]]:
+    """Name (lower case, absolute) -> its entries, in the order of the file."""
     index: dict[str, list[HostsEntry]] = {}
     for entry in entries:
         for name in entry.names:
