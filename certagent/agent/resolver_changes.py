@@ -150,8 +150,9 @@ class ResolverChangeHandler:
             self._unreported += tuple(findings)
             await self._run(changes, trigger)
 
-    async def repeat_while_blind(self) -> None:
-        """Repeat a blind run, later with each further one, until it sees something; never returns."""
+    async def repeat_until_settled(self) -> None:
+        """Repeat a blind run, or one that found what counts after a restart, later with each further one; never
+        returns."""
         while True:
             self._run_ended.clear()
             pause = self._repeat_after
@@ -173,13 +174,21 @@ class ResolverChangeHandler:
             if trigger is not Trigger.TIMER:
                 reporter.end(run, Outcome.FAILED, changes=changes)
             return
-        self._backoff.reset()
         self._before = seen.snapshot
         findings = await self._concluded(seen)
+        self._repeat_while_waiting(findings)
         found = any(finding.severity.at_least(Severity.WARN) for finding in findings)
         scopes = [file_scope(path) for path in self._scopes]
         outcome = Outcome.FOUND if found else Outcome.DONE
         reporter.end(run, outcome, scopes=scopes, findings=findings, changes=changes)
+
+    def _repeat_while_waiting(self, findings: Sequence[Finding]) -> None:
+        """A setting that counts after a restart: that is no change of any file, so it has to be looked for."""
+        if any(finding.variant == "waiting" for finding in findings):
+            self._repeat_after = self._backoff.next_pause()
+            self._run_ended.set()
+        else:
+            self._backoff.reset()
 
     async def _concluded(self, seen: FileObservation) -> list[Finding]:
         """Graded, worst first, with what was not reported yet."""

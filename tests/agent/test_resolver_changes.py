@@ -1,7 +1,7 @@
 """The watch's runs: what an agent reports of its node's files by itself."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -100,7 +100,7 @@ async def test_a_blind_run_is_reported_once_and_repeated_until_it_sees(
     spool, inspector = Spool(tmp_path / "spool"), _Restarting()
     context = make_context(tmp_path / "state", spool=spool, is_authority=True)
     handler = ResolverChangeHandler(context, inspector, _NoNameserver())
-    repeating = asyncio.create_task(handler.repeat_while_blind(), name="repeat")
+    repeating = asyncio.create_task(handler.repeat_until_settled(), name="repeat")
     await handler.handle((), Trigger.START, [_overriding("agent.changed_while_down", 3)])
     async with asyncio.timeout(10):
         while len(spool.waiting()) < 2:
@@ -139,10 +139,43 @@ def _overriding(code: str, line: int) -> Finding:
 
 
 class _Dnsmasq(ProcFs):
-    """It runs since the beginning of time."""
+    """It was started in a far future, unless that is changed: whatever its files say is in effect."""
+
+    started_at = datetime.now(UTC) + timedelta(days=1)
 
     def processes(self, name: str) -> tuple[Process, ...]:
-        return (Process(1, name, ("dnsmasq",), NOW),) if name == "dnsmasq" else ()
+        return (Process(1, name, ("dnsmasq",), self.started_at),) if name == "dnsmasq" else ()
+
+
+async def test_what_counts_after_a_restart_is_looked_at_again_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart changes no file."""
+    monkeypatch.setattr("certagent.agent.resolver_changes.FIRST_PAUSE", timedelta(milliseconds=10))
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
+    (tmp_path / "etc/extra").write_text("10.0.0.153 app.internal.test\n")
+    (tmp_path / "etc/dnsmasq.conf").write_text("addn-hosts=/etc/extra\naddress=/app.internal.test/10.0.0.12\n")
+    spool, dnsmasq = Spool(tmp_path / "spool"), _Dnsmasq()
+    dnsmasq.started_at = NOW
+    context = make_context(tmp_path / "state", spool=spool, zones=("internal.test",))
+    nameserver = NameserverObserver(dnsmasq, tmp_path)
+    handler = ResolverChangeHandler(context, NodeVantage(zones=("internal.test",), root=tmp_path), nameserver)
+    async with asyncio.TaskGroup() as group:
+        repeating = group.create_task(handler.repeat_until_settled(), name="repeat")
+        await handler.handle((), Trigger.START)
+        dnsmasq.started_at = _Dnsmasq.started_at
+        while [finding.variant for finding in spool.next_batch(50)[-1].findings] != [""]:
+            await asyncio.sleep(0.01)
+        reports = len(spool.waiting())
+        await asyncio.sleep(0.1)
+        repeating.cancel()
+    first, *_ = spool.next_batch(50)
+    assert [(finding.code, finding.variant) for finding in first.findings] == [
+        ("dns.hosts_shadow.nameserver", "waiting")
+    ]
+    assert "will answer 10.0.0.153" in first.findings[0].explanation
+    assert len(spool.waiting()) == reports
 
 
 async def test_what_was_found_in_a_file_that_went_is_withdrawn(tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ ENTRIES = (
         action="Nothing, if the address is right.",
         traits=Trait.PATH | Trait.NAMESERVER_FILES,
         explanation="{server} on {node} answers {address} for {identifier}, because line {line} of {file} says so.",
-        fix=f"If that is wrong, correct line {{line}} of {{file}} on {{node}}: {{text}}{_WRITTEN_BY}",
+        fix=f"Give {{identifier}} its right address in line {{line}} of {{file}} on {{node}}: {{text}}{_WRITTEN_BY}",
         sample={"server": "dnsmasq", "file": "/etc/dnsmasq.hosts/fleet"},
     ),
 )

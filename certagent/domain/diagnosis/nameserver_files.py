@@ -67,7 +67,8 @@ def names_stand_in_files(
     node: str,
 ) -> Iterator[Finding]:
     """dns.local_answer, as a mere fact: which line of which file a name of the fleet is answered from. Where dnsmasq
-    has a record of its own as well, the two agree or one is a shadow: then nothing is said here."""
+    has a record of its own as well, the two agree or one is a shadow: then nothing is said here, nor of the node's
+    own name."""
     yield from islice(_answers(configuration, hosts, records, zones, node), _MOST_ANSWERS)
 
 
@@ -79,7 +80,8 @@ def _answers(
     node: str,
 ) -> Iterator[Finding]:
     for served, name, entry in _lines_of(hosts, zones):
-        if not served.waits and not configuration.zone_says(name):
+        is_own = name.partition(".")[0] == node.lower()
+        if not (served.waits or is_own or configuration.zone_says(name)):
             yield _answer(node, name, "dnsmasq", _culprit(node, served.file, entry))
     for record in records:
         if any(is_below(record.name, zone) for zone in zones):

@@ -53,4 +53,5 @@ def test_a_name_that_has_a_record_or_is_of_no_zone_is_no_fact() -> None:
     """With a record the two agree, or the line is a shadow."""
     assert len(_facts(f"{OTHER} {NAME}\n{OTHER} else.test\n")) == 1
     assert _facts(f"{OTHER} {NAME}\n", f"host-record={NAME},{OWN}\n".encode()) == ()
+    assert _facts("10.0.0.153 lxc101.internal.thinkheads.ai lxc101\n") == ()
     assert len(_facts("".join(f"10.0.0.1 n{number}.internal.thinkheads.ai\n" for number in range(500)))) == 100
