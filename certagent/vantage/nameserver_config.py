@@ -38,7 +38,7 @@ _DNSMASQ = ("dnsmasq", "pihole-FTL")
 _MANAGED_BELOW = {"/etc/pihole/": Manager.PIHOLE}
 _PORT = "53"
 _MOST_FILES = 200
-_STALE_SECONDS = 10.0  # who runs is asked so often, when only the files are wanted
+_STALE_SECONDS = 25.0  # who runs is asked so often, when only the files are wanted
 _START_TAKES = timedelta(seconds=1)
 
 

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from certagent.domain.diagnosis.nameserver_files import (
     names_stand_in_files,
@@ -12,6 +14,9 @@ from certagent.domain.diagnosis.nameserver_files import (
     zone_is_overridden,
 )
 from certagent.domain.findings import Culprit
+from certagent.domain.resolution.dnsmasq import Dnsmasq, ServedHosts, read_settings
+from certagent.domain.resolution.file_formats import parse_hosts
+from certagent.domain.resolution.local_records import included_by_unbound, read_adguard, read_unbound
 from certagent.system.procfs import Process, ProcFs
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
 from tests.evidence import NOW
@@ -267,3 +272,24 @@ def test_another_port_is_another_purpose_and_a_restart_is_no_absence(root: Path)
     assert nameserver.observe() is not None
     running._commands = ()
     assert nameserver.observe() is not None
+
+
+_words = st.sampled_from(
+    ["address", "host-record", "cname", "domain", "expand-hosts", "hostsdir", "addn-hosts", "conf-dir", "conf-file",
+     "server", "local", "rebind-domain-ok", "stop-dns-rebind", "port", "=", "/", ",", "#", "*", ".", "%", '"', "\n",
+     "10.0.0.1", "10.0.0.0/99", "fd00::1", "300", NAME, "/etc", "/etc/dnsmasq.d", " ", "\0", "\u00fc"]
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(_words, max_size=40).map("".join), st.lists(_words, max_size=20).map("".join))
+def test_no_configuration_is_too_strange(configuration: str, hosts: str) -> None:
+    """It is read and concluded from, whatever it says."""
+    read = Dnsmasq(settings=tuple(read_settings(configuration.encode(), "/etc/dnsmasq.conf")))
+    served = ServedHosts(file="/etc/hosts", hosts=read.completed(parse_hosts(f"10.0.0.1 app {NAME}\n{hosts}".encode())))
+    list(zone_is_overridden(read, [served], ZONE, "lxc101"))
+    list(names_stand_in_files(read, [served], [], ZONE, "lxc101"))
+    private_addresses_are_filtered(read, "lxc101")
+    list(read_unbound(configuration.encode(), "/f"))
+    list(included_by_unbound(configuration.encode()))
+    list(read_adguard(configuration.encode(), "/f"))

@@ -98,7 +98,8 @@ class Dnsmasq(msgspec.Struct, frozen=True, kw_only=True):
     def _target_of(self, name: str) -> str | None:
         wanted = _plain(name)
         for one in self.all("cname"):
-            *aliases, target = [part for part in map(_plain, one.value.split(",")) if not part.isdigit()]
+            parts = [part for part in map(_plain, one.value.split(",")) if not part.isdigit()]
+            *aliases, target = parts or [""]
             if any(is_below(wanted, alias[2:]) if alias.startswith("*.") else wanted == alias for alias in aliases):
                 return target
         return None

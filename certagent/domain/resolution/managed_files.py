@@ -25,7 +25,8 @@ import re
 from bisect import bisect
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from itertools import islice
+from functools import cache
+from itertools import islice, takewhile
 
 import msgspec
 
@@ -140,27 +141,41 @@ class Scope(StrEnum):
 
 class Recogniser(msgspec.Struct, frozen=True, kw_only=True):
     """One mark: `pattern` is what it looks like, `end` that of a block's last line. A group `label` in both has to be
-    the same text."""
+    the same text. Compiled when a text is first held against it: most files bear no mark at all."""
 
     manager: Manager
     scope: Scope
-    pattern: re.Pattern[str]
-    end: re.Pattern[str] | None = None
+    pattern: str
+    end: str | None = None
+    flags: re.RegexFlag = re.IGNORECASE
+
+    def begins(self, text: str) -> re.Match[str] | None:
+        """Whether the text is such a mark; of a block the first line's."""
+        return _compiled(self.pattern, self.flags).search(text)
+
+    def ends(self, text: str) -> re.Match[str] | None:
+        """Whether the text is the mark of a block's last line."""
+        return _compiled(self.end, self.flags).search(text) if self.end is not None else None
+
+
+@cache
+def _compiled(pattern: str, flags: re.RegexFlag) -> re.Pattern[str]:
+    return re.compile(pattern, flags)
 
 
 def _rows(scope: Scope, *rows: tuple[str, Manager]) -> tuple[Recogniser, ...]:
-    return tuple(
-        Recogniser(manager=manager, scope=scope, pattern=re.compile(pattern, re.IGNORECASE))
-        for pattern, manager in rows
-    )
+    return tuple(Recogniser(manager=manager, scope=scope, pattern=pattern) for pattern, manager in rows)
 
 
 def _block(manager: Manager, begin: str, end: str, *, flags: re.RegexFlag = re.IGNORECASE) -> Recogniser:
-    pattern, last = re.compile(begin, flags), re.compile(end, flags)
-    return Recogniser(manager=manager, scope=Scope.BLOCK, pattern=pattern, end=last)
+    return Recogniser(manager=manager, scope=Scope.BLOCK, pattern=begin, end=end, flags=flags)
 
 
 _WRITTEN = r"(?:managed|generated|maintained|controlled|deployed|provisioned|written|created|templated|do not edit)"
+_MAY_SAY = re.compile(
+    "generat|manage|maintain|control|deploy|provision|writ|creat|templat|edit|modif|chang|touch|lost|over",
+    re.IGNORECASE,
+)
 _NOT_WRITTEN = re.compile(rf"(?:\bnot|n't|\bnever|\bno longer|\bformerly|\bpreviously) (?:be )?{_WRITTEN}", re.I)
 _SIDES = r"^#[#\s=*>-]*"
 
@@ -264,30 +279,27 @@ def _owner(lines: tuple[Line, ...], surroundings: Surroundings) -> Manager | Non
     target = surroundings.target and posixpath.normpath(posixpath.join("/etc", surroundings.target))
     seen = {Scope.MOUNT: [surroundings.mounted_from or ""], Scope.LINK: [target or ""]}
     seen |= {Scope.COMMENT: list(_comments(lines)), Scope.HEADER: list(_header(lines))}
-    for row in TABLE:
-        if any(row.pattern.search(text) for text in seen.get(row.scope, ())):
-            return row.manager
-    return None
+    texts = {scope: found for scope, found in seen.items() if any(found)}
+    rows = (row for row in TABLE if row.scope in texts)
+    return next((row.manager for row in rows if any(map(row.begins, texts[row.scope]))), None)
 
 
 def _comments(lines: tuple[Line, ...]) -> Iterator[str]:
-    for line in lines[:_MOST_COMMENTS]:
-        text = _text(line)
-        if text.startswith(("#", ";")):
+    """The first comments that may say who writes the file; none that denies it."""
+    for text in map(_text, lines[:_MOST_COMMENTS]):
+        if text.startswith(("#", ";")) and _MAY_SAY.search(text) and not _NOT_WRITTEN.search(text):
             yield text
 
 
 def _header(lines: tuple[Line, ...]) -> Iterator[str]:
-    """The comments in front of everything else; none that denies what it seems to say, and no mark of a block."""
-    for text in map(_text, lines[:_MOST_COMMENTS]):
-        if text and (not text.startswith(("#", ";")) or _begins_block(text)):
-            return
-        if not _NOT_WRITTEN.search(text):
-            yield text
+    """Those in front of everything else, marks of a block included."""
+    texts = map(_text, lines[:_MOST_COMMENTS])
+    head = takewhile(lambda text: not text or (text.startswith(("#", ";")) and not _begins_block(text)), texts)
+    return (text for text in head if _MAY_SAY.search(text) and not _NOT_WRITTEN.search(text))
 
 
 def _begins_block(text: str) -> bool:
-    return _MAY_BE_MARK.search(text) is not None and any(row.pattern.search(text) for row in _BLOCKS)
+    return _MAY_BE_MARK.search(text) is not None and any(row.begins(text) for row in _BLOCKS)
 
 
 def _text(line: Line) -> str:
@@ -301,7 +313,7 @@ def _blocks(lines: tuple[Line, ...]) -> Iterator[tuple[slice, Manager]]:
     free_from = 0
     for place, text in marks:
         for row in _BLOCKS if place >= free_from else ():
-            begin = row.pattern.search(text)
+            begin = row.begins(text)
             ending = ends.get((id(row), _label(begin)), []) if begin else []
             after = bisect(ending, place)
             if after < len(ending):
@@ -322,7 +334,7 @@ def _ends_of(marks: list[tuple[int, str]]) -> dict[tuple[int, str | None], list[
     found: dict[tuple[int, str | None], list[int]] = {}
     for place, text in marks:
         for row in _BLOCKS:
-            end = row.end.search(text) if row.end is not None else None
+            end = row.ends(text)
             if end is not None:
                 found.setdefault((id(row), _label(end)), []).append(place)
     return found
