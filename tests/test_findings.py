@@ -94,8 +94,8 @@ FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a 
         "test_what_the_ca_s_user_may_not_read_is_absent_to_it",
     ),
     "dns.local_answer": (
-        "tests/vantage/test_nameserver_config.py",
-        "test_a_name_that_stands_in_a_hosts_file_alone_is_a_fact_with_its_line",
+        "tests/e2e/test_nameserver_files.py",
+        "test_a_wrong_line_in_a_hostsdir_is_the_culprit",
     ),
     "dns.zone_gone": (_SEEN, "test_a_zone_that_is_gone_is_one_incident"),
     "dns.flapping": (_SEEN, "test_a_name_that_leads_here_and_there_is_flapping"),

@@ -292,7 +292,7 @@ def _comments(lines: tuple[Line, ...]) -> Iterator[str]:
 
 
 def _header(lines: tuple[Line, ...]) -> Iterator[str]:
-    """Those in front of everything else, marks of a block included."""
+    """Those in front of everything else, the first block included."""
     texts = map(_text, lines[:_MOST_COMMENTS])
     head = takewhile(lambda text: not text or (text.startswith(("#", ";")) and not _begins_block(text)), texts)
     return (text for text in head if _MAY_SAY.search(text) and not _NOT_WRITTEN.search(text))
