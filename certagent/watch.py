@@ -32,7 +32,7 @@ from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGroupe
 
 from certagent.domain.reports import Contents, FileChange, compare
 from certagent.system.mounts import watch_mounts
-from certagent.system.procfs import read_within
+from certagent.system.regular_files import read_within
 
 ChangeSet = tuple[FileChange, ...]
 _Identity = tuple[int, int]  # device and inode
@@ -235,8 +235,9 @@ def _deciding_folders(paths: Sequence[Path]) -> dict[Path, _Identity]:
 
 
 def _nearest(folder: str) -> tuple[Path, _Identity]:
-    while not os.path.isdir(folder):
+    while folder and not os.path.isdir(folder):
         folder = os.path.dirname(folder)
+    folder = folder or "/"  # of a path that does not say where it begins
     found = os.path.realpath(folder)
     status = os.stat(found)
     return Path(found), (status.st_dev, status.st_ino)

@@ -73,6 +73,15 @@ async def test_it_sees_through_a_link(tmp_path: Path) -> None:
         assert (change.removed, change.added) == (("nameserver 10.0.0.1",), ("nameserver 10.0.0.2",))
 
 
+async def test_a_path_that_does_not_say_where_it_begins_is_watched_from_the_root(hosts: Path) -> None:
+    """dnsmasq takes such names; nobody waits for ever to find their folder."""
+    paths = (hosts, Path("certagent-nowhere"), Path("nowhere/at-all"))
+    async with asyncio.timeout(10), open_watch(paths, QUIET, NEVER) as watch:
+        changes = await _settled(watch, hosts)
+        hosts.write_text("127.0.0.1 other\n")
+        assert (await _next(changes))[0].added == ("127.0.0.1 other",)
+
+
 async def test_a_link_that_leads_elsewhere_is_followed(tmp_path: Path) -> None:
     """Into a folder that was not watched before, and that is removed and made anew afterwards."""
     first, second, link = tmp_path / "first" / "stub", tmp_path / "second" / "stub", tmp_path / "etc" / "resolv.conf"

@@ -27,6 +27,7 @@ from certagent.domain.diagnosis.nameserver_files import (
 )
 from certagent.domain.diagnosis.static import StaticObservation, conclude_while_watching
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
+from certagent.domain.observations import Unreadable
 from certagent.domain.policy import worst_first
 from certagent.domain.reports import Contents, FileChange, Outcome, RunKind, Trigger, compare, file_scope
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
@@ -127,6 +128,7 @@ class ResolverChangeHandler:
         self._zones = tuple(context.settings.dns.zones)
         self._scopes = dict.fromkeys(RESOLVER_FILES)
         self._before: Snapshot | None = None
+        self._unreadable: tuple[Unreadable, ...] = ()
         self._unreported: tuple[Finding, ...] = ()
         self._backoff = Backoff(FIRST_PAUSE, context.policy.preflight.blocked_longest)
         self._repeat_after: timedelta | None = None
@@ -142,6 +144,10 @@ class ResolverChangeHandler:
     def answer_for(self, files: Iterable[str]) -> None:
         """Files of an earlier run: what it found in them is withdrawn unless it is found again."""
         self._scopes |= dict.fromkeys(files)
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """What could not be read of these files in the last run."""
+        return self._unreadable
 
     async def handle(self, changes: Sequence[FileChange], trigger: Trigger, findings: Sequence[Finding] = ()) -> None:
         """One run over all resolver files; its report, with the given findings too, replaces what was found in them
@@ -193,6 +199,7 @@ class ResolverChangeHandler:
     async def _concluded(self, seen: FileObservation) -> list[Finding]:
         """Graded, worst first, with what was not reported yet."""
         nameserver = await asyncio.to_thread(self._nameserver.observe)
+        self._unreadable = (*seen.unreadable, *(nameserver.unreadable if nameserver is not None else ()))
         findings = without_repeats(self._conclude(seen), self._conclude_nameserver(nameserver))
         graded = [self._context.policy.grade(finding) for finding in findings]
         unreported, self._unreported = self._unreported, ()

@@ -42,7 +42,8 @@ from certagent.domain.resolution.managed_files import Surroundings, find_manager
 from certagent.domain.resolver_agreement import stray_lines
 from certagent.state import FixFolder, State
 from certagent.system.files import is_immutable, rewrite_file
-from certagent.system.procfs import LARGEST_FILE, ProcFs, read_within
+from certagent.system.procfs import ProcFs
+from certagent.system.regular_files import LARGEST_FILE, read_within
 from certagent.vantage.ca_resolver import FileObservation
 from certagent.vantage.node_vantage import NodeVantage
 

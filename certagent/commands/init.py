@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from certagent.commands import config_template
+from certagent.domain.observations import Unreadable
 from certagent.vantage.ca_roots import fetch_roots
 from certagent.vantage.imported_renewals import ImportedRenewal, read_renewals
 from certagent.vantage.nginx_config import NginxPair, find_nginx
@@ -59,7 +60,9 @@ def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, An
     cannot be read, OSError for a file that cannot be read or written.
     """
     pairs, traefik = find_nginx(), find_traefik()
-    renewals = [renewal for path in request.imports for renewal in read_renewals(path)]
+    imported = [read_renewals(path) for path in request.imports]
+    renewals = [renewal for reading in imported for renewal in reading.value]
+    skipped = [f"not imported: {_place(one)}: {one.reason}" for reading in imported for one in reading.unreadable]
     root, notes = _root(request, confirm)
     configuration = _configuration(request, root, pairs, traefik, renewals)
     changes = [_change(request.configuration, configuration)]
@@ -74,11 +77,11 @@ def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, An
     return {
         "found": [
             *_found(pairs, traefik),
-            *(f"{renewal.renewer or renewal.source} renews {renewal.certificate}" for renewal in renewals),
+            *(renewal.story for renewal in renewals),
         ],
         "configuration": configuration,
         "changes": msgspec.to_builtins(changes),
-        "by_hand": [*notes, *_by_hand(pairs, traefik, renewals), _collector_by_hand(request)],
+        "by_hand": [*notes, *skipped, *_by_hand(pairs, traefik, renewals), _collector_by_hand(request)],
     }
 
 
@@ -177,6 +180,10 @@ def _collector_by_hand(request: InitRequest) -> str:
         f"in {request.configuration}: complete [collector] (url, addresses), before the service is started; without it"
         " nothing is reported, and no rehearsal is possible"
     )
+
+
+def _place(unreadable: Unreadable) -> str:
+    return unreadable.file if unreadable.line is None else f"{unreadable.file}:{unreadable.line}"
 
 
 def _change(file: Path, content: str) -> _Change:

@@ -193,12 +193,15 @@ def read_link(link: Path) -> str | None:
 
 
 def read_file(path: Path) -> bytes | None:
-    """A regular file's content, or None when there is none. Raises OSError (ELOOP) for a link."""
+    """A regular file's content, or None when there is none. Raises OSError for a link (ELOOP), and for whatever else is
+    no regular file; waits for no pipe."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
         return file.read()
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from certagent.config import AgentSettings, VantageSection
+from certagent.domain.observations import Unreadable
 from certagent.domain.ports import Clock
 from certagent.domain.rate_limiter import RateLimiter
 from certagent.domain.rehearsals import (
@@ -32,6 +33,7 @@ from certagent.vantage.ca_resolver import (
     Snapshot,
     names_of_fleet,
     resolve_all,
+    unreadable_in,
 )
 from certagent.vantage.dialer import Dialer
 from certagent.vantage.dns01_probe import look_up_record
@@ -98,7 +100,12 @@ class AuthorityVantage:
             own_names=(urlsplit(self._settings.authority.directory).hostname or "",),
             own_addresses=await asyncio.to_thread(self._proc.addresses),
             left_out=max(0, len(names) - MOST_NAMES),
+            unreadable=unreadable_in(ca.states),
         )
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """What cannot be read of the CA's configuration and of the unit that starts it. Blocks."""
+        return self._ca_process.unreadable()
 
     async def _rehearse_at(self, ca: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
         if request.challenge == "dns-01":

@@ -10,19 +10,23 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from certagent.config import VantageSection
+from certagent.domain.observations import Unreadable
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import ACME_TLS_PORT, Connection, Origin, Provisioner
 from certagent.domain.resolution.file_formats import HOSTS_FILE, Hosts, Nameserver, parse_address
 from certagent.domain.resolution.files import ResolverFiles
-from certagent.system.procfs import FileState, Process, ProcFs, read_within
+from certagent.system.procfs import Process, ProcFs
+from certagent.system.regular_files import FileState, read_within
 from certagent.vantage import proxy
 from certagent.vantage.ca_resolver import Snapshot, read_files
+from certagent.vantage.foreign_files import Notes, Reading, read_foreign, read_part
 from certagent.vantage.http01_probe import FetchOptions
 
 _UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
@@ -30,17 +34,23 @@ _CREDENTIALS = re.compile(r"(//|_proxy=)[^@/\s]*@", re.IGNORECASE)  # Go takes a
 _DEFAULT_POLICY: Mapping[str, Any] = {}
 
 
-def read_provisioner(proc: ProcFs, process: Process, name: str) -> Provisioner | None:
+def read_provisioner(proc: ProcFs, process: Process, name: str) -> Reading[Provisioner | None]:
     """The ACME provisioner of that name in the CA's configuration; None when that cannot be read."""
     path = _configuration(process)
     if path is None:
-        return None
+        return Reading(None)
+    return read_foreign(Path(path), lambda notes: _provisioner(proc, process, path, name, notes), None)
+
+
+def _provisioner(proc: ProcFs, process: Process, path: str, name: str, notes: Notes) -> Provisioner | None:
     state = read_within(proc.root_of(process.pid), path)
-    try:
-        document = json.loads(state.content or b"")
-    except ValueError:
+    if state.problem is not None:
+        notes.add(path, None, state.problem)
+    if state.content is None:
         return None
+    document = json.loads(state.content)
     if not isinstance(document, dict):
+        notes.add(path, 1, "it is no table")
         return None
     authority = _table(document, "authority")
     ours = next((provisioner for provisioner in _acme(authority) if provisioner.get("name") == name), None)
@@ -64,15 +74,22 @@ def read_provisioner(proc: ProcFs, process: Process, name: str) -> Provisioner |
     )
 
 
-def read_unit(proc: ProcFs, process: Process, words: tuple[str, ...]) -> tuple[tuple[str, Origin], ...]:
+def read_unit(proc: ProcFs, process: Process, words: tuple[str, ...]) -> Reading[tuple[tuple[str, Origin], ...]]:
     """For each word (a flag, or a variable with `=`) the last line of the process's unit that says it."""
+    return read_foreign(Path(_UNIT_FOLDERS[0]), lambda notes: _origins(proc, process, words, notes), ())
+
+
+def _origins(proc: ProcFs, process: Process, words: tuple[str, ...], notes: Notes) -> tuple[tuple[str, Origin], ...]:
     unit = proc.unit_of(process.pid)
     if unit is None:
         return ()
     root = proc.root_of(process.pid)
     found: dict[str, Origin] = {}
     for path in _unit_files(root, unit):
-        content = (read_within(root, path).content or b"").decode("utf-8", "replace")
+        state = read_part(Path(path), partial(read_within, root, path), FileState(), notes)
+        if state.problem is not None:
+            notes.add(path, None, state.problem)
+        content = (state.content or b"").decode("utf-8", "replace")
         for number, line in enumerate(content.splitlines(), 1):
             for word in words:
                 if word in line and not line.lstrip().startswith(("#", ";")):
@@ -221,6 +238,20 @@ class CaProcess:
         except (FileNotFoundError, ProcessLookupError) as error:
             raise BlindError(f"process {process.pid} ({self._name}) has just ended") from error
 
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """What cannot be read of its configuration and of its unit; nothing where there is no CA to look at."""
+        try:
+            process = self._find()
+        except BlindError:
+            return ()
+        return (*self._read_provisioner(process).unreadable, *self._read_unit(process).unreadable)
+
+    def _read_provisioner(self, process: Process) -> Reading[Provisioner | None]:
+        return read_provisioner(self._proc, process, self._provisioner)
+
+    def _read_unit(self, process: Process) -> Reading[tuple[tuple[str, Origin], ...]]:
+        return read_unit(self._proc, process, (*_UNIT_FLAGS, *_UNIT_VARIABLES))
+
     def _find(self) -> Process:
         processes = self._proc.processes(self._name)
         if not processes:
@@ -245,8 +276,8 @@ class CaProcess:
             environment={name: environment[name] for name in _KEPT_VARIABLES if name in environment},
             connections=self._connections(process),
             settles_at=self._settles_at(process, states),
-            provisioner=read_provisioner(self._proc, process, self._provisioner),
-            started_by=read_unit(self._proc, process, (*_UNIT_FLAGS, *_UNIT_VARIABLES)),
+            provisioner=self._read_provisioner(process).value,
+            started_by=self._read_unit(process).value,
             unseen_names=self._unseen_names(process, files, states[HOSTS_FILE]),
         )
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from certagent.domain.observations import Unreadable
 from certagent.domain.rehearsals import DnsAnswer, Resolution, ResolvedAddress
 from certagent.domain.resolution.address_order import in_order_of_trial
 from certagent.domain.resolution.file_formats import (
@@ -33,7 +34,8 @@ from certagent.domain.resolution.files import (
 from certagent.domain.resolution.go import Lookup, Question, is_domain_name, look_up
 from certagent.domain.resolution.managed_files import Surroundings, find_managers
 from certagent.system import dns
-from certagent.system.procfs import FileState, ProcFs, read_within, source_address
+from certagent.system.procfs import ProcFs, source_address
+from certagent.system.regular_files import FileState, read_within
 
 ASKING_FOR = timedelta(
     seconds=2
@@ -244,13 +246,14 @@ class FileObservation(msgspec.Struct, frozen=True, kw_only=True):
     own_names: tuple[str, ...] = ()
     own_addresses: tuple[str, ...] = ()
     left_out: int = 0  # names beyond the bound
+    unreadable: tuple[Unreadable, ...] = ()  # of these files, and of what else decides there
     reason: str | None = None
 
 
 def read_files(root: Path, proc: ProcFs, pid: int | None = None) -> tuple[ResolverFiles, Snapshot]:
     """The resolver's files below `root`, parsed and as found; `pid` is whose world that is, ours by default. What that
     process may not read is absent to it."""
-    states = {path: read_within(root, path) for path in RESOLVER_FILES}
+    states = {path: _state_of(root, path, pid) for path in RESOLVER_FILES}
     reader = proc.reader(pid) if pid is not None else None
     unreadable = tuple(path for path, state in states.items() if reader is not None and not reader.may_read(state))
     seen = {path: None if path in unreadable else state.content for path, state in states.items()}
@@ -271,6 +274,23 @@ def read_files(root: Path, proc: ProcFs, pid: int | None = None) -> tuple[Resolv
     )
     managers = find_managers(seen[RESOLV_CONF_FILE] or b"", surroundings[RESOLV_CONF_FILE])
     return msgspec.structs.replace(files, resolv_conf_managers=managers, unreadable=unreadable), states
+
+
+def _state_of(root: Path, path: str, pid: int | None) -> FileState:
+    """What we may not read of our own node is said; that we may not look at another process is for the caller."""
+    try:
+        return read_within(root, path)
+    except PermissionError as error:
+        if pid is not None:
+            raise
+        return FileState(problem=error.strerror)
+
+
+def unreadable_in(states: Snapshot) -> tuple[Unreadable, ...]:
+    """Files that are there, and are none that can be read."""
+    return tuple(
+        Unreadable(file=path, reason=state.problem) for path, state in states.items() if state.problem is not None
+    )
 
 
 def is_left_alone(root: Path, path: str) -> bool:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from certagent.domain.observations import Place
+from certagent.system.regular_files import read_text
 
 LARGEST_FILE = 1024 * 1024
 _LONGEST_TEXT = 200
@@ -21,7 +22,7 @@ def place_in(file: str, line: int, texts: dict[str, list[str]]) -> Place:
 def read_lines(path: Path) -> list[str]:
     """Its lines; none where it cannot be read or is too large."""
     try:
-        return path.read_text(errors="replace").splitlines() if path.stat().st_size <= LARGEST_FILE else []
+        return read_text(path, LARGEST_FILE).splitlines()
     except OSError:
         return []
 

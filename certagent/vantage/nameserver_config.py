@@ -24,8 +24,9 @@ from certagent.domain.resolution.dnsmasq import (
 from certagent.domain.resolution.file_formats import HOSTS_FILE, parse_hosts
 from certagent.domain.resolution.local_records import LocalRecord, included_by_unbound, read_adguard, read_unbound
 from certagent.domain.resolution.managed_files import Manager, find_managers
-from certagent.system.procfs import ProcFs, read_within
-from certagent.vantage.foreign_files import Notes, read_foreign
+from certagent.system.procfs import ProcFs
+from certagent.system.regular_files import FileState, read_within
+from certagent.vantage.foreign_files import Notes, read_foreign, read_part
 
 _CONFIGURATIONS = {
     "dnsmasq": ("/etc/dnsmasq.conf",),
@@ -159,12 +160,10 @@ class _Files:
 
     def read(self, path: str) -> bytes:
         """Its content; empty for a file that is not there, or that cannot be read."""
-        try:
-            state = read_within(self._root, path)
-        except OSError as error:
-            self._notes.add(path, None, error.strerror or "it cannot be opened")
-            return b""
-        if not state.is_whole:
+        state = read_part(Path(path), lambda: read_within(self._root, path), FileState(), self._notes)
+        if state.problem is not None:
+            self._notes.add(path, None, state.problem)
+        elif not state.is_whole:
             self._notes.add(path, None, "it is longer than the 4 MiB that are read of it")
         if state.changed_at is not None:
             self.changed_at[path] = state.changed_at

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from certagent.domain.web_servers.nginx import Directive
-from certagent.vantage.config_lines import place_in, read_lines
+from certagent.system.regular_files import is_there, read_bytes
+from certagent.vantage.config_lines import LARGEST_FILE, place_in, read_lines
+from certagent.vantage.foreign_files import Notes, Reading, read_foreign
 
 NGINX = Path("/etc/nginx/nginx.conf")
 _MOST_FILES = 200
@@ -25,17 +27,29 @@ class NginxPair(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
 
 
-def read_nginx(path: Path) -> tuple[Directive, ...]:
+def read_nginx(path: Path) -> Reading[tuple[Directive, ...]]:
     """Its directives, with includes in their places."""
+    return read_foreign(path, lambda notes: _read(path, notes), ())
+
+
+def _read(path: Path, notes: Notes) -> tuple[Directive, ...]:
     import crossplane
 
-    try:
-        parsed = crossplane.parse(str(path), combine=True, catch_errors=True)
-    except (OSError, ValueError):
-        return ()
+    require_files(path)
+    parsed = crossplane.parse(str(path), combine=True, catch_errors=True)
+    for error in parsed["errors"]:
+        if not str(error["error"]).startswith("[Errno 2]"):
+            notes.add(error["file"], error["line"], "it is not as nginx wants it")
     texts: dict[str, list[str]] = {}
     blocks = [block for file in parsed["config"] for block in file["parsed"]]
     return tuple(_directives(blocks, texts))
+
+
+def require_files(nginx: Path) -> None:
+    """Raise OSError where one of its files is none that can be read: crossplane would wait for a named pipe."""
+    for file in decisive_paths(nginx):
+        if is_there(file) and not file.is_dir():
+            read_bytes(file, LARGEST_FILE)
 
 
 def decisive_paths(nginx: Path) -> list[Path]:

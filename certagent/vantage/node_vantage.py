@@ -25,6 +25,7 @@ from certagent.vantage.ca_resolver import (
     names_of_fleet,
     read_files,
     resolve_all,
+    unreadable_in,
 )
 
 RESPONDING_FOR = timedelta(seconds=2)
@@ -119,6 +120,7 @@ class NodeVantage:
             own_names=(socket.gethostname(),),
             own_addresses=await asyncio.to_thread(self.addresses),
             left_out=max(0, len(names) - MOST_NAMES),
+            unreadable=unreadable_in(states),
         )
 
     async def _once_for_all(self, what: str, read: Callable[[], _Seen]) -> _Seen:

@@ -5,6 +5,7 @@ Where the files alone do not say it (templates, TOML in Traefik's folder) nothin
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,9 +21,11 @@ from certagent.domain.resolution.managed_files import Manager, find_managers
 from certagent.domain.web_servers import traefik
 from certagent.domain.web_servers.nginx import Directive
 from certagent.system.procfs import ProcFs
-from certagent.vantage.ca_resolver import is_left_alone, read_files
+from certagent.system.regular_files import is_there, read_bytes
+from certagent.vantage.ca_resolver import is_left_alone, read_files, unreadable_in
 from certagent.vantage.config_lines import place_in
-from certagent.vantage.nginx_config import NGINX, read_nginx
+from certagent.vantage.foreign_files import Notes, Reading, read_foreign
+from certagent.vantage.nginx_config import NGINX, read_nginx, require_files
 from certagent.vantage.traefik_config import TRAEFIK, dynamic_files, read_traefik
 
 _CODE = "deploy.dangling_reference"
@@ -33,21 +36,33 @@ _MISSING = "[Errno 2]"
 
 def find_configurations(nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK) -> tuple[Path, ...]:
     """Where the configurations of this node's web servers begin."""
-    static = next((path for path in traefik_paths if path.is_file()), None)
-    return tuple(path for path in (nginx if nginx.is_file() else None, static) if path is not None)
+    static = next(filter(is_there, traefik_paths), None)
+    return tuple(path for path in (nginx if is_there(nginx) else None, static) if path is not None)
 
 
-def find_dangling(nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK) -> tuple[Misconfiguration, ...]:
+def find_dangling(
+    nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK
+) -> Reading[tuple[Misconfiguration, ...]]:
     """Each of them, with the line that names it."""
     found: list[Misconfiguration] = []
+    notes = Notes()
     for path in find_configurations(nginx, traefik_paths):
-        found += _in_nginx(path) if path == nginx else _in_traefik(path)
-    return tuple(found)
+        search = _in_nginx if path == nginx else _in_traefik
+        reading: Reading[tuple[Misconfiguration, ...]] = read_foreign(path, partial(search, path), ())
+        found += reading.value
+        notes.extend(reading.unreadable)
+    return Reading(tuple(found), notes.all())
 
 
-def _in_nginx(path: Path) -> Iterator[Misconfiguration]:
-    yield from _missing_includes(path)
-    for directive in _walk(read_nginx(path)):
+def _in_nginx(path: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
+    reading = read_nginx(path)
+    notes.extend(reading.unreadable)
+    require_files(path)
+    return (*_missing_includes(path), *_missing_files(path, reading.value))
+
+
+def _missing_files(path: Path, directives: Sequence[Directive]) -> Iterator[Misconfiguration]:
+    for directive in _walk(directives):
         if directive.name in _FILES and directive.args and not directive.args[0].startswith(_NOT_FILES):
             file = path.parent / directive.args[0]
             if "$" not in directive.args[0] and not _may_exist(file):
@@ -72,11 +87,14 @@ def _missing_includes(path: Path) -> Iterator[Misconfiguration]:
             yield Misconfiguration(code=_CODE, place=place, variant=variant, facts={"target": missing})
 
 
-def _in_traefik(static: Path) -> Iterator[Misconfiguration]:
+def _in_traefik(static: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
+    """Nothing where a part cannot be read: what seems to be missing may be defined there."""
+    reading = read_traefik(static)
+    notes.extend(reading.unreadable)
     files = dynamic_files(static)
     folders = {file.parent for file in files}
-    if all(map(_is_plain, files)) and not _has_toml(folders):
-        yield from traefik.dangling(read_traefik(static))
+    is_whole = not reading.unreadable and all(map(_is_plain, files)) and not _has_toml(folders)
+    return tuple(traefik.dangling(reading.value)) if reading.value is not None and is_whole else ()
 
 
 def _has_toml(folders: set[Path]) -> bool:
@@ -86,7 +104,7 @@ def _has_toml(folders: set[Path]) -> bool:
 def _is_plain(file: Path) -> bool:
     """No template: that defines what only Traefik sees."""
     try:
-        return b"{{" not in file.read_bytes()
+        return b"{{" not in read_bytes(file)
     except OSError:
         return False
 
@@ -121,6 +139,8 @@ def look_at_files(
     }
     managers |= {path: find_managers(content) for path, (_, content) in given.items()}
     zones = settings.dns.zones if settings is not None else ()
+    web_servers = find_dangling()
+    problems = unreadable_in({path: state for path, state in states.items() if path not in given})
     return StaticObservation(
         node=settings.agent.name if settings is not None else live.hostname,
         files=files,
@@ -132,7 +152,8 @@ def look_at_files(
         zones=zones or tuple(suffix for suffix in files.resolv_conf.search if is_domain_name(suffix)),
         own_names=_own_names(settings),
         own_addresses=proc.addresses(),
-        gateways=find_dangling(),
+        gateways=web_servers.value,
+        unreadable=(*problems, *web_servers.unreadable),
     )
 
 

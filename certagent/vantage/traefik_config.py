@@ -10,7 +10,10 @@ import msgspec
 from certagent.domain.observations import Place
 from certagent.domain.web_servers import traefik
 from certagent.domain.web_servers.traefik import Configuration, EntryPoint, Middleware, Named, Router
+from certagent.system.regular_files import read_bytes
+from certagent.vantage.bounded_yaml import load_yaml_text
 from certagent.vantage.config_lines import LARGEST_FILE, place_in
+from certagent.vantage.foreign_files import Notes, Reading, read_foreign
 
 TRAEFIK = (Path("/etc/traefik/traefik.yml"), Path("/etc/traefik/traefik.yaml"))
 _MOST_FILES = 200
@@ -51,11 +54,15 @@ def _challenge(resolvers: Any) -> str:
     return used.pop() if len(used) == 1 else "http-01"
 
 
-def read_traefik(static: Path) -> Configuration:
-    """The static file and all files of the file provider."""
-    document = load_yaml(static)
+def read_traefik(static: Path) -> Reading[Configuration | None]:
+    """The static file and all files of the file provider; None where that cannot be read."""
+    return read_foreign(static, lambda notes: _read(static, notes), None)
+
+
+def _read(static: Path, notes: Notes) -> Configuration:
+    document = load_yaml(static, notes)
     files = _dynamic_files(document)
-    dynamic = [(file, load_yaml(file)) for file in files]
+    dynamic = [(file, load_yaml(file, notes)) for file in files]
     sections = [
         (file, table_of(table_of(settings, "http"), kind), kind) for file, settings in dynamic for kind in _KINDS
     ]
@@ -156,8 +163,9 @@ def _named(file: Path, table: Any, key: str) -> Iterator[Named]:
 
 
 def place_of(file: Path, table: Any, key: Any) -> Place:
-    """The line of a key."""
-    return _at(file, table.lc.key(key)[0])
+    """The line of a key; of the table that it was merged into, where it stands elsewhere (`<<`)."""
+    is_its_own = key in (table.lc.data or {})
+    return _at(file, table.lc.key(key)[0] if is_its_own else table.lc.line)
 
 
 def _at(file: Path, line: int) -> Place:
@@ -174,6 +182,14 @@ def _tables(document: Any) -> Iterator[tuple[str, Any]]:
     for name, settings in document.items():
         if isinstance(settings, dict):
             yield str(name), settings
+
+
+def decisive_paths(static: Path) -> list[Path]:
+    """The file and those of its file provider, and the folders in which more of them may come."""
+    provider = table_of(table_of(load_yaml(static), "providers"), "file")
+    folder = Path(str(provider["directory"])) if "directory" in provider else static.parent
+    below = [path for path in folder.glob("**") if path.is_dir()][:_MOST_FILES]
+    return [static, *dynamic_files(static), static.parent, *below]
 
 
 def dynamic_files(static: Path) -> list[Path]:
@@ -196,17 +212,16 @@ def _hosts(path: Path) -> list[str]:
     return [name for rule in rules for names in _HOST_RULE.findall(rule) for name in _QUOTED.findall(names)]
 
 
-def load_yaml(path: Path) -> Any:
+def load_yaml(path: Path, notes: Notes | None = None) -> Any:
     """The document with its lines; an empty one where it cannot be read: Traefik cannot read it either."""
-    if not path.is_file():
-        return {}
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    reading: Reading[Any] = read_foreign(path, lambda noted: _load(path, noted), {})
+    if notes is not None:
+        notes.extend(reading.unreadable)
+    return reading.value
 
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            return {}
-        document = YAML(typ="rt").load(path)
-    except (OSError, YAMLError, ValueError):
-        return {}
+
+def _load(path: Path, notes: Notes) -> Any:
+    document = load_yaml_text(read_bytes(path, LARGEST_FILE))
+    if document is not None and not isinstance(document, dict):
+        notes.add(path, 1, "it is no table")
     return document if isinstance(document, dict) else {}

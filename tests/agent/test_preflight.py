@@ -22,6 +22,7 @@ from certagent.proof import Prover
 from certagent.system.clock import SystemClock
 from certagent.system.pinned_http import PinnedClient
 from certagent.vantage.node_vantage import NodeVantage
+from certagent.vantage.web_server_config import WebServerConfigs
 from tests.agent.context import POLICY, make_context
 from tests.bounds import at_most
 from tests.certificates import Authority
@@ -150,6 +151,7 @@ def _preflight(folder: Path, *sections: CertificateSection, rehearsals: Rehearsa
         rehearsals=rehearsals,
         deployment=DeploymentService(context, Prover(folder / "root.crt", context.clock)),
         schedule=Schedule("lxc102", POLICY.renewal),
+        web_servers=WebServerConfigs(),
     )
 
 

@@ -9,16 +9,16 @@ import pytest
 
 from certagent.agent.resolver_changes import FileInspector, ResolverChangeHandler, without_repeats
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
+from certagent.domain.observations import Unreadable
 from certagent.domain.reports import Outcome, Report, Trigger
 from certagent.domain.resolution.file_formats import ResolvConf
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.reporting import Spool
-from certagent.system.procfs import Process, ProcFs
 from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
 from certagent.vantage.node_vantage import NodeVantage
 from tests.agent.context import make_context
-from tests.evidence import NOW
+from tests.fakes.processes import Running
 
 SECTION = "# --- BEGIN PVE ---\n{}# --- END PVE ---\n"
 
@@ -51,6 +51,19 @@ async def test_a_healthy_node_has_nothing_to_report(tmp_path: Path) -> None:
     """Proxmox's own section, a private nameserver."""
     report = await _report(tmp_path, "127.0.0.1 localhost\n", SECTION.format("nameserver 127.0.0.1\n"))
     assert (report.outcome, report.findings) == (Outcome.DONE, ())
+
+
+async def test_what_cannot_be_read_is_known_until_it_can(tmp_path: Path) -> None:
+    """For `status` and the report of all that cannot be read."""
+    (tmp_path / "etc/hosts").mkdir(parents=True)
+    (tmp_path / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
+    context = make_context(tmp_path / "state", spool=Spool(tmp_path / "spool"))
+    handler = ResolverChangeHandler(context, NodeVantage(root=tmp_path), _NoNameserver())
+    await handler.handle((), Trigger.START)
+    assert handler.unreadable() == (Unreadable(file="/etc/hosts", reason="it is a folder"),)
+    (tmp_path / "etc/hosts").rmdir()
+    await handler.handle((), Trigger.FILE)
+    assert handler.unreadable() == ()
 
 
 async def test_hand_edits_and_public_nameservers_are_warnings(tmp_path: Path) -> None:
@@ -138,13 +151,8 @@ def _overriding(code: str, line: int) -> Finding:
     )
 
 
-class _Dnsmasq(ProcFs):
-    """It was started in a far future, unless that is changed: whatever its files say is in effect."""
-
-    started_at = datetime.now(UTC) + timedelta(days=1)
-
-    def processes(self, name: str) -> tuple[Process, ...]:
-        return (Process(1, name, ("dnsmasq",), self.started_at),) if name == "dnsmasq" else ()
+LONG_AFTER = datetime.now(UTC) + timedelta(days=1)
+"""When it was started, so that whatever its files say is in effect."""
 
 
 async def test_what_counts_after_a_restart_is_looked_at_again_until_it_does(
@@ -156,15 +164,14 @@ async def test_what_counts_after_a_restart_is_looked_at_again_until_it_does(
     (tmp_path / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
     (tmp_path / "etc/extra").write_text("10.0.0.153 app.internal.test\n")
     (tmp_path / "etc/dnsmasq.conf").write_text("addn-hosts=/etc/extra\naddress=/app.internal.test/10.0.0.12\n")
-    spool, dnsmasq = Spool(tmp_path / "spool"), _Dnsmasq()
-    dnsmasq.started_at = NOW
+    spool, dnsmasq = Spool(tmp_path / "spool"), Running("dnsmasq")
     context = make_context(tmp_path / "state", spool=spool, zones=("internal.test",))
     nameserver = NameserverObserver(dnsmasq, tmp_path)
     handler = ResolverChangeHandler(context, NodeVantage(zones=("internal.test",), root=tmp_path), nameserver)
     async with asyncio.TaskGroup() as group:
         repeating = group.create_task(handler.repeat_until_settled(), name="repeat")
         await handler.handle((), Trigger.START)
-        dnsmasq.started_at = _Dnsmasq.started_at
+        dnsmasq.started_at = LONG_AFTER
         while [finding.variant for finding in spool.next_batch(50)[-1].findings] != [""]:
             await asyncio.sleep(0.01)
         reports = len(spool.waiting())
@@ -193,7 +200,7 @@ async def test_what_was_found_in_a_file_that_went_is_withdrawn(tmp_path: Path) -
     context = make_context(tmp_path / "state", spool=spool, zones=("internal.test",))
 
     def make_handler() -> ResolverChangeHandler:
-        nameserver = NameserverObserver(_Dnsmasq(), tmp_path)
+        nameserver = NameserverObserver(Running("dnsmasq", started_at=LONG_AFTER), tmp_path)
         return ResolverChangeHandler(context, NodeVantage(zones=("internal.test",), root=tmp_path), nameserver)
 
     handler = make_handler()

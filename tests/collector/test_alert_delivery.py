@@ -96,8 +96,8 @@ async def test_a_transient_failure_is_tried_again_and_order_is_kept(tmp_path: Pa
 
 
 async def test_a_permanent_failure_is_given_up_and_holds_up_nobody(tmp_path: Path) -> None:
-    """404 for the first; the second is delivered."""
-    receiver = Receiver(answers=[404])
+    """422 for the first; the second is delivered."""
+    receiver = Receiver(answers=[422])
     async with receiver.listening(), running(tmp_path, receiver.url, is_warm=True) as collector:
         await fail(collector)
         await collector.report(collector.cast.authority.watch())
@@ -105,7 +105,18 @@ async def test_a_permanent_failure_is_given_up_and_holds_up_nobody(tmp_path: Pat
         assert receiver.asked == 2
         log = collector.log()
         assert "gave up on incident" in log
-        assert "HTTP 404" in log
+        assert "HTTP 422" in log
+
+
+@pytest.mark.parametrize("status", [302, 401, 404, 410])
+async def test_a_receiver_that_is_being_set_up_anew_gets_the_same_message_later(tmp_path: Path, status: int) -> None:
+    receiver = Receiver(answers=[status, status])
+    async with receiver.listening(), running(tmp_path, receiver.url) as collector:
+        await fail(collector)
+        ((headers, _),) = await receiver.has(1)
+        assert headers["X-Certagent-State"] == "open"
+        assert receiver.asked == 3
+        assert "gave up" not in collector.log()
 
 
 @pytest.mark.parametrize("text", ["/etc/höst\u2026s", "/etc/ho\r\nX-Evil: 1"])

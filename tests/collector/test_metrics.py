@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from certagent.collector.agent_link import AgentLinks
+from certagent.collector.bodies import Bodies
 from certagent.collector.intake import Intake
 from certagent.collector.metrics import Metrics
 from certagent.collector.records import Acceptance
@@ -33,7 +34,7 @@ async def shown(folder: Path) -> str:
         await introduce(store, cast)
         await take(store, cast.authority, cast.authority.watch(shadow()))
         metrics = Metrics(store, AgentLinks(), clock)
-        Intake(store, metrics.registry).count(Acceptance(1, 1), (), 1)
+        Intake(store, Bodies(), metrics.registry).count(Acceptance(1, 1), (), 1)
         return (await metrics.render())[0].decode()
 
 

@@ -160,7 +160,7 @@ async def test_the_heartbeat_is_a_ping_and_says_nothing_when_the_store_fails(tmp
             await sink.has(2)
 
 
-@pytest.mark.parametrize(("status", "permanent"), [(200, None), (503, False), (404, True)])
+@pytest.mark.parametrize(("status", "permanent"), [(200, None), (503, False), (404, False), (422, True)])
 async def test_a_channel_can_be_tried(tmp_path: Path, status: int, permanent: bool | None) -> None:
     """`certagent channel test`: taken over, may work later, never will."""
     async with Sink(status=status).listening() as sink:

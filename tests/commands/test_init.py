@@ -152,7 +152,7 @@ def test_legos_renewals_are_imported(house: Path) -> None:
     (folder / "_.phoenix.internal.json").write_text('{"domain": "*.phoenix.internal", "certUrl": "https://ca/1"}')
     pair = Authority().issue("*.phoenix.internal", "phoenix.internal")
     (folder / "_.phoenix.internal.crt").write_bytes(pair.chain_pem)
-    (found,) = read_renewals(house / ".lego")
+    (found,) = read_renewals(house / ".lego").value
     assert found.identifiers == ("*.phoenix.internal", "phoenix.internal")
     assert (found.name, found.renewer, found.key) == ("phoenix.internal", "lego", folder / "_.phoenix.internal.key")
 

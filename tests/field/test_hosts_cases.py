@@ -11,10 +11,9 @@ from certagent.commands.lint import lint
 from certagent.config import AgentSection, AgentSettings, AuthoritySection, DnsSection
 from certagent.domain.diagnosis.nameserver_files import zone_is_overridden
 from certagent.domain.resolution.file_formats import HOSTS_FILE
-from certagent.system.procfs import Process, ProcFs
 from certagent.vantage.nameserver_config import NameserverObserver
 from tests.certificates import Authority
-from tests.evidence import NOW
+from tests.fakes.processes import Running
 from tests.field.tree import CASES, Tree
 
 NAME, GATEWAY, RIGHT = "traefik.home.test", "10.0.0.153", "10.0.0.12"
@@ -152,13 +151,6 @@ def test_hosts_lines_that_do_nothing_are_said_with_what_is_wrong(tmp_path: Path)
     assert {one["culprit"]["line"] for one in found} == {2, 3, 4, 6, 7, 8, 9, 10, 11}
 
 
-class _Dnsmasq(ProcFs):
-    """A node on which it runs as its service starts it."""
-
-    def processes(self, name: str) -> tuple[Process, ...]:
-        return (Process(1, name, ("dnsmasq", "-k"), NOW),) if name == "dnsmasq" else ()
-
-
 @pytest.mark.parametrize(
     ("case", "expected"),
     [
@@ -168,7 +160,7 @@ class _Dnsmasq(ProcFs):
 )
 def test_a_hosts_line_that_dnsmasq_serves_against_its_zone_is_named(case: str, expected: list[tuple[str, int]]) -> None:
     """Whatever names the file, and however the name is written."""
-    look = NameserverObserver(_Dnsmasq(), CASES / case / "root").observe()
+    look = NameserverObserver(Running("dnsmasq -k"), CASES / case / "root").observe()
     assert look is not None
     found = zone_is_overridden(look.configuration, look.hosts, ["home.test"], "lxc101")
     assert [(one.culprit.file, one.culprit.line) for one in found if one.culprit is not None] == expected

@@ -26,7 +26,8 @@ from certagent.domain.rehearsals import (
     digest_for,
 )
 from certagent.system.clock import SystemClock
-from certagent.system.procfs import LARGEST_FILE, FileState, ProcFs, Reader, read_within
+from certagent.system.procfs import ProcFs, Reader
+from certagent.system.regular_files import LARGEST_FILE, FileState, read_within
 from certagent.vantage.authority_vantage import AuthorityVantage, judge, stale_connections
 from certagent.vantage.ca_process import CACHED_FOR, BlindError, CaProcess, read_flags
 from tests.fakes.clock import SetClock

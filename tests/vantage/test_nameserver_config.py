@@ -14,31 +14,15 @@ from certagent.domain.diagnosis.nameserver_files import (
     zone_is_overridden,
 )
 from certagent.domain.findings import Culprit
+from certagent.domain.observations import Unreadable
 from certagent.domain.resolution.dnsmasq import Dnsmasq, ServedHosts, read_settings
 from certagent.domain.resolution.file_formats import parse_hosts
 from certagent.domain.resolution.local_records import included_by_unbound, read_adguard, read_unbound
-from certagent.system.procfs import Process, ProcFs
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
 from tests.evidence import NOW
+from tests.fakes.processes import Running
 
 NAME, ZONE = "app.internal.thinkheads.ai", ("internal.thinkheads.ai",)
-
-
-class _Running(ProcFs):
-    """A machine on which these command lines run."""
-
-    def __init__(self, *commands: str) -> None:
-        super().__init__()
-        self._commands = commands
-        self.started_at = NOW
-
-    def processes(self, name: str) -> tuple[Process, ...]:
-        running = (command.split() for command in self._commands)
-        return tuple(
-            Process(number, name, tuple(words), self.started_at)
-            for number, words in enumerate(running)
-            if words[0] == name
-        )
 
 
 @pytest.fixture
@@ -55,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def _look(root: Path, command: str = "dnsmasq --keep-in-foreground") -> NameserverObservation:
-    look = NameserverObserver(_Running(command), root).observe()
+    look = NameserverObserver(Running(command), root).observe()
     assert look is not None
     return look
 
@@ -70,6 +54,21 @@ def test_a_line_that_overrides_the_zone_is_found_with_file_and_number(root: Path
     look = _look(root)
     assert _lines(look) == [("/etc/hosts", 2)]
     assert look.files() == ("/etc/dnsmasq.conf", "/etc/dnsmasq.d/zone.conf")
+
+
+def test_what_stands_in_the_place_of_a_file_is_noted_and_the_rest_is_read(root: Path) -> None:
+    """A pipe is not waited for; what is not there is nothing to say, nor is what dnsmasq itself cannot name."""
+    os.mkfifo(root / "etc/pipe")
+    (root / "etc/dnsmasq.conf").write_bytes(
+        b"conf-file=/etc/pipe\nconf-file=/etc/dnsmasq.d\nconf-file=/etc/none\nconf-file=/etc/a\0b\n"
+        b"conf-dir=/etc/dnsmasq.d/,*.conf\n\xff\xfe=\n=\n,\n"
+    )
+    look = _look(root)
+    assert _lines(look) == [("/etc/hosts", 2)]
+    assert look.unreadable == (
+        Unreadable(file="/etc/pipe", reason="it is a named pipe"),
+        Unreadable(file="/etc/dnsmasq.d", reason="it is a folder"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,7 +150,7 @@ def test_the_files_that_it_reads_follow_from_how_it_was_started(root: Path, comm
 def test_a_nameserver_that_answers_elsewhere_by_its_files_is_none(root: Path) -> None:
     """Port 0 is dnsmasq for DHCP alone."""
     (root / "etc/dnsmasq.d/port.conf").write_text("port=0\n")
-    assert NameserverObserver(_Running("dnsmasq"), root).observe() is None
+    assert NameserverObserver(Running("dnsmasq"), root).observe() is None
 
 
 def test_pihole_is_dnsmasq_and_writes_its_hosts_itself(root: Path) -> None:
@@ -172,7 +171,7 @@ def test_pihole_is_dnsmasq_and_writes_its_hosts_itself(root: Path) -> None:
 def test_a_setting_that_was_written_after_the_start_counts_after_a_restart(root: Path) -> None:
     """What is served already is not said to be yet to come, whatever else is written into its file."""
     os.utime(root / "etc/dnsmasq.d/zone.conf")
-    running = _Running("dnsmasq")
+    running = Running("dnsmasq")
     running.started_at = datetime.now(UTC) + timedelta(hours=1)
     nameserver = NameserverObserver(running, root)
     (root / "etc/extra").write_text(f"10.0.0.50 {NAME}\n")
@@ -249,7 +248,7 @@ def test_whatever_stands_in_the_place_of_a_file_is_no_failure(root: Path) -> Non
     )
     look = _look(root)
     assert "/etc/junk" in look.configuration.files
-    assert NameserverObserver(_Running("dnsmasq"), root).files().files
+    assert NameserverObserver(Running("dnsmasq"), root).files().files
 
 
 def test_the_filter_is_named_by_its_line(root: Path) -> None:
@@ -266,11 +265,11 @@ def test_the_filter_is_named_by_its_line(root: Path) -> None:
 
 def test_another_port_is_another_purpose_and_a_restart_is_no_absence(root: Path) -> None:
     """Nobody on port 53 is no nameserver; one that was there a moment ago is restarting."""
-    assert NameserverObserver(_Running("dnsmasq --port=5300"), root).observe() is None
-    running = _Running("dnsmasq -C /etc/dnsmasq.conf")
+    assert NameserverObserver(Running("dnsmasq --port=5300"), root).observe() is None
+    running = Running("dnsmasq -C /etc/dnsmasq.conf")
     nameserver = NameserverObserver(running, root)
     assert nameserver.observe() is not None
-    running._commands = ()
+    running.commands = ()
     assert nameserver.observe() is not None
 
 

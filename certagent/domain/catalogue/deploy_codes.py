@@ -1,4 +1,4 @@
-"""The catalogue: certificates on disk and as served. Data only."""
+"""The catalogue: the web servers' files, certificates on disk and as served. Data only."""
 
 from certagent.domain.catalogue.entry import Trait, entry
 from certagent.domain.findings import Severity
@@ -31,6 +31,17 @@ def _endpoint(clause: str, fix: str | None) -> dict[str, tuple[str, str | None]]
 
 
 ENTRIES = (
+    entry(
+        "config.unreadable",
+        WARN,
+        meaning="A configuration file that the agent reads cannot be read, wholly or in part.",
+        cause="It was saved half, has a mistake in it, or something else is in its place.",
+        action="Correct the line.",
+        explanation="{file} on {node} cannot be read[line?, at line {line}]: {reason}[count?; other places in it"
+        " that cannot be read: {count}]. What it says there is left out of everything that certagent concludes.",
+        fix="Correct {spot} on {node}; the program that it belongs to may refuse it as well.",
+        sample={"file": "/etc/traefik/dynamic/apps.yml", "reason": "a router is no table", "count": None},
+    ),
     entry(
         "deploy.dangling_reference",
         ERROR,

@@ -14,7 +14,7 @@ import msgspec
 from certagent.domain import catalogue
 from certagent.domain.catalogue import Fact
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.observations import Misconfiguration
+from certagent.domain.observations import Misconfiguration, Unreadable
 from certagent.domain.resolution.file_formats import (
     HOSTS_FILE,
     RESOLV_CONF_FILE,
@@ -44,7 +44,7 @@ class StaticObservation(msgspec.Struct, frozen=True, kw_only=True):
 
     `contents`: null for a file that is not there; `links`: where a link in its place leads; `left_alone`: files that
     Proxmox was told not to rewrite. `zones` are the fleet's own; `own_names` may well be on loopback here. `gateways`
-    are the mistakes that the web servers' files show.
+    are the mistakes that the web servers' files show; `unreadable` is what of all these files could not be read.
     """
 
     node: str
@@ -58,6 +58,7 @@ class StaticObservation(msgspec.Struct, frozen=True, kw_only=True):
     own_names: tuple[str, ...] = ()
     own_addresses: tuple[str, ...] = ()
     gateways: tuple[Misconfiguration, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
 
     def is_of_fleet(self, name: str) -> bool:
         """Whether a name (lower case) lies in a zone of the fleet, or is one."""
