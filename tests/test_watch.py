@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from certagent.domain.reports import FileChange
-from certagent.watch import ChangeSet, Watch, open_watch
+from certagent.watch import ChangeSet, Watch, WatchedPaths, open_watch
 
 QUIET = timedelta(milliseconds=20)
 NEVER = timedelta(hours=1)
@@ -230,3 +230,30 @@ async def test_inotify_is_asked_for_again(hosts: Path, monkeypatch: pytest.Monke
     hosts.write_text("10.0.0.1 a\n")
     assert (await _next(changes))[0].added == ("10.0.0.1 a",)
     await asyncio.to_thread(watch.stop)
+
+
+async def test_a_file_that_comes_to_count_is_seen_and_one_that_goes_as_well(tmp_path: Path) -> None:
+    """In a folder that is watched, empty or not yet there at first; a file that only ceases to count is no change."""
+    folder, outside = tmp_path / "more/conf.d", tmp_path / "outside"
+    outside.write_text("10.0.0.1 a\n")
+    listed: list[Path] = []
+
+    def find() -> WatchedPaths:
+        found = tuple(sorted(folder.iterdir())) if folder.is_dir() else ()
+        return WatchedPaths((*found, *listed), (folder,))
+
+    async with open_watch((), QUIET, NEVER, find) as watch:
+        changes = watch.changes({})
+        looking = asyncio.create_task(_next(changes), name="look")
+        await asyncio.sleep(0.1)
+        folder.mkdir(parents=True)
+        await asyncio.sleep(0.1)
+        (folder / "new").write_text("10.0.0.2 b\n")
+        assert await looking == (FileChange(file=str(folder / "new"), exists=True, added=("10.0.0.2 b",)),)
+        listed.append(outside)
+        watch.hint()
+        assert [change.file for change in await _next(changes)] == [str(outside)]
+        listed.clear()
+        (folder / "new").unlink()
+        assert await _next(changes) == (FileChange(file=str(folder / "new"), exists=False, removed=("10.0.0.2 b",)),)
+        assert watch.contents == {}

@@ -149,7 +149,7 @@ class _Agent(msgspec.Struct, frozen=True, kw_only=True):
         """A task for each."""
         group.create_task(self.lifecycle.run(), name="lifecycle")
         group.create_task(self.resolver_watch.run(), name="watch resolver files")
-        group.create_task(self.resolver_changes.repeat_while_blind(), name="repeat blind runs")
+        group.create_task(self.resolver_changes.repeat_until_settled(), name="repeat unsettled runs")
         group.create_task(self.inventory.run(), name="inventory")
         group.create_task(self.inventory.watch_live_files(), name="watch live files")
         group.create_task(self.renewal_info.run(), name="renewal info")

@@ -11,6 +11,7 @@ import pwd
 import select
 import shutil
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ PRIVATE_FOLDER = 0o700
 LARGEST_GIVEN = 4 * 1024 * 1024
 GIVEN_SECONDS = 5.0
 _LONGEST_HOLDER = 200
+_GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS, linux/fs.h
+_IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -93,6 +96,22 @@ def rewrite_file(path: Path, content: bytes) -> None:
             raise
         _overwrite(path, content)
     sync_folder(path.parent)
+
+
+def is_immutable(path: Path) -> bool:
+    """Whether the kernel lets nobody change that file (`chattr +i`, `+a`); False where it cannot be told."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    flags = bytearray(8)
+    try:
+        fcntl.ioctl(descriptor, _GET_FLAGS, flags)
+    except OSError:  # a file system without such flags
+        return False
+    finally:
+        os.close(descriptor)
+    return bool(int.from_bytes(flags[:4], sys.byteorder) & (_IMMUTABLE | _APPEND_ONLY))
 
 
 def write_folder(path: Path, files: Mapping[str, FileContent], *, mode: int = PRIVATE_FOLDER) -> None:

@@ -29,11 +29,10 @@ from certagent.domain.resolution.files import (
     NSSWITCH_FILE,
     RESOLVER_FILES,
     ResolverFiles,
-    Surroundings,
-    find_managers,
     parse_files,
 )
 from certagent.domain.resolution.go import Lookup, Question, is_domain_name, look_up
+from certagent.domain.resolution.managed_files import Surroundings, find_managers
 from certagent.system import dns
 from certagent.system.procfs import ProcFs, source_address
 from certagent.system.regular_files import FileState, read_within

@@ -15,8 +15,9 @@ from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis.static import StaticObservation
 from certagent.domain.observations import Misconfiguration, Place
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
-from certagent.domain.resolution.files import NSSWITCH_FILE, RESOLVER_FILES, Manager, find_managers, parse_files
+from certagent.domain.resolution.files import NSSWITCH_FILE, RESOLVER_FILES, parse_files
 from certagent.domain.resolution.go import is_domain_name
+from certagent.domain.resolution.managed_files import Manager, find_managers
 from certagent.domain.web_servers import traefik
 from certagent.domain.web_servers.nginx import Directive
 from certagent.system.procfs import ProcFs

@@ -14,12 +14,15 @@ import pytest
 from certagent.collector.agent_link import AgentLink, AgentLinks, ask_to_judge_again
 from certagent.collector.credentials import revoke_tokens
 from certagent.collector.records import Caller, StoreFailed, TokenRole
+from certagent.domain.diagnosis.nameserver_files import names_stand_in_files
 from certagent.domain.findings import Culprit
 from certagent.domain.link_messages import Accepted, JudgeAgain, Rehearse, Rehearsed, decode_ask, encode
 from certagent.domain.rehearsals import RehearsalOutcome, RehearsalRequest
+from certagent.domain.resolution.dnsmasq import Dnsmasq, ServedHosts
+from certagent.domain.resolution.file_formats import parse_hosts
 from tests.collector.cast import now
 from tests.collector.process import Collector, eventually
-from tests.evidence import NGINX, TRAEFIK, rehearse_traefik, shadow
+from tests.evidence import NGINX, POLICY, TRAEFIK, rehearse_traefik, shadow
 
 REQUEST = RehearsalRequest(identifier=TRAEFIK, token="t0ken", digest="0" * 64)
 
@@ -73,6 +76,20 @@ async def test_what_nodes_say_of_themselves_goes_along(collector: Collector) -> 
         group.create_task(answer_rehearsal(authority, rehearse_traefik(RehearsalOutcome.FAILED)))
         _, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
     assert [(one["reporter"], one["culprit"]["line"]) for one in document["testimony"]] == [("lxc101", 3)]
+
+
+async def test_which_line_a_nameserver_answers_from_goes_along(collector: Collector) -> None:
+    """A mere fact, and only of the name that is asked for."""
+    await collector.introduce()
+    hosts = ServedHosts(file="/etc/fleet", hosts=parse_hosts(f"10.0.0.153 {TRAEFIK}\n10.0.0.153 {NGINX}\n".encode()))
+    facts = names_stand_in_files(Dnsmasq(), [hosts], [], ("internal.thinkheads.ai",), "lxc101")
+    await collector.report(collector.cast.gateway.watch(*map(POLICY.grade, facts)))
+    async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
+        group.create_task(answer_rehearsal(authority, rehearse_traefik(RehearsalOutcome.FAILED)))
+        _, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
+    told = [(one["code"], one["culprit"]["file"], one["culprit"]["line"]) for one in document["testimony"]]
+    assert told == [("dns.local_answer", "/etc/fleet", 1)]
+    assert await collector.incidents() == []
 
 
 async def test_a_brokered_rehearsal_bears_out_the_victims_accusation(collector: Collector) -> None:

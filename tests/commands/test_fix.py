@@ -128,6 +128,20 @@ def test_a_link_out_of_etc_is_refused(root: Path) -> None:
     assert "change /srv/hosts" in refusal.reason
 
 
+def test_a_file_that_is_immutable_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody keeps every program from changing it; nothing is tried."""
+
+    def flags(_descriptor: int, request: int, answer: bytearray) -> None:
+        assert request == 0x80086601
+        answer[0] = 0x10
+
+    monkeypatch.setattr("fcntl.ioctl", flags)
+    (edit,) = plan_for(root).edits
+    refusal = refuse(edit, _read_text(root, "/etc/hosts"))
+    assert refusal is not None
+    assert refusal.reason.startswith("/etc/hosts is immutable (`lsattr /etc/hosts`)")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("linked", [False, True], ids=["by rename", "in place"])
 def test_killed_anywhere_it_is_old_or_new(tmp_path: Path, linked: bool) -> None:

@@ -18,6 +18,7 @@ from certagent.vantage.nameserver_config import NameserverObserver
 from certagent.vantage.static_observation import find_dangling
 from certagent.vantage.web_server_config import WebServerConfigs
 from tests.certificates import Authority
+from tests.fakes.processes import Running
 from tests.field.tree import CASES, Tree
 from tests.tiers import Tiers
 
@@ -170,9 +171,9 @@ def _read_all(root: Path) -> None:
     configured = ConfiguredCertificates(nginx, traefik)
     configured.pairs()
     configured.resolvers()
-    observer = NameserverObserver(root=root)
-    observer._arguments = ("-C", "/etc/dnsmasq.conf")
+    observer = NameserverObserver(Running("dnsmasq -C /etc/dnsmasq.conf"), root)
     observer.observe()
+    observer.files()
     if (root / "etc/letsencrypt").is_dir():
         read_renewals(root / "etc/letsencrypt")
 

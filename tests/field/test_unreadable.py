@@ -6,6 +6,7 @@ import pytest
 
 from certagent.vantage.nameserver_config import NameserverObserver
 from certagent.vantage.web_server_config import WebServerConfigs
+from tests.fakes.processes import Running
 from tests.field.test_fuzz import TREES, copy_tree
 from tests.field.tree import Tree
 
@@ -18,8 +19,7 @@ def test_a_whole_tree_can_be_read(tmp_path: Path, name: str) -> None:
     copy_tree(TREES[name], tmp_path)
     traefik = tuple(tmp_path / "etc/traefik" / file for file in ("traefik.toml", "traefik.yml", "traefik.yaml"))
     assert WebServerConfigs(tmp_path / "etc/nginx/nginx.conf", traefik).unreadable() == ()
-    observer = NameserverObserver(root=tmp_path)
-    observer._arguments = ("-C", "/etc/dnsmasq.conf")
+    observer = NameserverObserver(Running("dnsmasq -C /etc/dnsmasq.conf"), tmp_path)
     observation = observer.observe()
     assert observation is not None
     assert observation.unreadable == ()

@@ -19,7 +19,7 @@ from certagent.domain.diagnosis import (
     tls_alpn01,
 )
 from certagent.domain.diagnosis.evidence import Evidence
-from certagent.domain.diagnosis.name_resolution import FILTERS
+from certagent.domain.diagnosis.nameserver_files import ANSWERS, FACTS
 from certagent.domain.findings import Culprit, Finding
 from certagent.domain.rehearsals import ChallengeType
 
@@ -27,7 +27,7 @@ from certagent.domain.rehearsals import ChallengeType
 def nodes_speak_of_themselves(evidence: Evidence) -> Iterator[Finding]:
     """Yield the testimony itself, if the rehearsal failed."""
     if evidence.has_failed and evidence.rehearsal is not None:
-        yield from (finding for finding in evidence.rehearsal.testimony if finding.code != FILTERS)
+        yield from (finding for finding in evidence.rehearsal.testimony if finding.code not in FACTS)
 
 
 def sharpened(finding: Finding, evidence: Evidence) -> Finding:
@@ -36,9 +36,34 @@ def sharpened(finding: Finding, evidence: Evidence) -> Finding:
     if culprit is None or culprit.file is not None or evidence.rehearsal is None:
         return finding
     for witness in evidence.rehearsal.testimony:
-        if witness.code != FILTERS and witness.culprit is not None and _explains(witness.culprit, culprit):
+        if witness.code not in FACTS and witness.culprit is not None and _explains(witness.culprit, culprit):
             return because(finding, witness)
     return finding
+
+
+def misled(findings: list[Finding], evidence: Evidence) -> list[Finding]:
+    """Where DNS leads to another box, everything that this box does wrong follows from the line that DNS answers from,
+    if the agent beside the nameserver knows it."""
+    testimony = evidence.rehearsal.testimony if evidence.rehearsal is not None else ()
+    for witness in testimony:
+        line = witness.culprit
+        if witness.code == ANSWERS and line is not None and any(_is_misled(finding, line) for finding in findings):
+            return [because(finding, witness) if _blames(finding, line.address) else finding for finding in findings]
+    return findings
+
+
+def _is_misled(finding: Finding, line: Culprit) -> bool:
+    culprit = finding.culprit
+    return finding.code == _MISLED and culprit is not None and _explains(line, culprit)
+
+
+_MISLED = "dns.address_not_ours"
+
+
+def _blames(finding: Finding, address: str | None) -> bool:
+    """Whether it blames the box at that address, without saying what in it."""
+    culprit = finding.culprit
+    return culprit is not None and culprit.file is None and culprit.address == address
 
 
 def _explains(reported: Culprit, blamed: Culprit) -> bool:
@@ -100,4 +125,5 @@ def conclude(evidence: Evidence) -> list[Finding]:
     """Return every finding that the evidence proves, causes before consequences, not graded yet."""
     conclusions = (conclusion for conclusion, challenge in TABLE if challenge in (None, evidence.challenge))
     concluded = (finding for conclusion in conclusions for finding in conclusion(evidence))
-    return [sharpened(finding, evidence) for finding in concluded]
+    findings = [sharpened(finding, evidence) for finding in concluded]
+    return misled(findings, evidence)

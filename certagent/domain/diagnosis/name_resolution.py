@@ -1,13 +1,10 @@
-"""Conclusions about how the CA resolves a name, and about the DNS server's own files: what it tells every client, and
-what it filters. Pure.
+"""Conclusions about how the CA resolves a name. Pure."""
 
-Only the agent on a nameserver's node can read its files: its findings travel as testimony.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from certagent.domain import catalogue
 from certagent.domain.diagnosis.evidence import Evidence
+from certagent.domain.diagnosis.nameserver_files import FILTERS
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.probe_errors import SILENT, DnsStatus
 from certagent.domain.rehearsals import (
@@ -18,8 +15,8 @@ from certagent.domain.rehearsals import (
     addresses_in_dns,
     is_loopback,
 )
-from certagent.domain.resolution.dnsmasq import Dnsmasq, is_below
-from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, Hosts, HostsEntry, ResolvConf
+from certagent.domain.resolution.dnsmasq import is_below
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, ResolvConf
 from certagent.domain.resolution.files import NSSWITCH_FILE
 
 _CODES: dict[str, str] = {DnsStatus.UNREACHABLE: "dns.resolver_dead", DnsStatus.NO_NAMESERVER: "dns.resolv_conf_broken"}
@@ -236,37 +233,6 @@ def _address_not_ours(evidence: Evidence, used: ResolvedAddress) -> Iterator[Fin
     )
 
 
-FILTERS = "dns.rebind_filtered"
-
-
-def zone_is_overridden(
-    configuration: Dnsmasq, hosts: Sequence[tuple[str, Hosts]], zones: Sequence[str], node: str
-) -> Iterator[Finding]:
-    """dns.hosts_shadow.nameserver: a line of a hosts file that dnsmasq serves contradicts its own zone."""
-    for path, file in hosts:
-        for name in file.names():
-            zone_addresses = configuration.zone_says(name) if any(is_below(name, zone) for zone in zones) else ()
-            for entry in file.entries_for(name):
-                if zone_addresses and entry.address not in zone_addresses:
-                    yield _overridden(name, entry, path, zone_addresses, node)
-
-
-def private_addresses_are_filtered(configuration: Dnsmasq, node: str) -> Finding | None:
-    """dns.rebind_filtered, as a mere fact: private addresses are removed from forwarded answers. Not a problem by
-    itself."""
-    setting = configuration.first("stop-dns-rebind")
-    if setting is None:
-        return None
-    return catalogue.finding(
-        FILTERS,
-        vantage=Vantage.STATIC,
-        reporter=node,
-        culprit=Culprit(node=node, file=setting.file, line=setting.line, text=setting.text),
-        variant="setting",
-        detail={"exempt": configuration.exempt_from_filter(), "forwarded": configuration.forwarded()},
-    )
-
-
 def filter_keeps_the_address_back(evidence: Evidence) -> Iterator[Finding]:
     """dns.rebind_filtered: a nameserver that filters private addresses returns the name without an address. Either
     the CA asked it, or this node did and the CA's own view does not cover it."""
@@ -296,15 +262,3 @@ def _filters(finding: Finding, name: str) -> bool:
     exempt = [len(domain) for domain in finding.detail.get("exempt", ()) if is_below(wanted, domain)]
     forwarded = [len(domain) for domain in finding.detail.get("forwarded", ()) if is_below(wanted, domain)]
     return max(forwarded, default=0) > max(exempt, default=-1)
-
-
-def _overridden(name: str, entry: HostsEntry, path: str, zone_addresses: Sequence[str], node: str) -> Finding:
-    return catalogue.finding(
-        "dns.hosts_shadow.nameserver",
-        vantage=Vantage.STATIC,
-        reporter=node,
-        identifier=name,
-        culprit=Culprit(node=node, file=path, line=entry.line, text=entry.text, address=entry.address),
-        detail={"hosts": entry.address, "zone": list(zone_addresses)},
-        answers=list(zone_addresses),
-    )

@@ -19,11 +19,19 @@ from certagent.domain.resolution.file_formats import (
     HOSTS_FILE,
     RESOLV_CONF_FILE,
     HostsEntry,
+    HostsProblem,
     lower,
     read_lines,
     split_fields,
 )
-from certagent.domain.resolution.files import PVE_BEGIN, PVE_END, Manager, ResolverFiles
+from certagent.domain.resolution.files import ResolverFiles
+from certagent.domain.resolution.ineffective_hosts import (
+    Ineffective,
+    ineffective_name,
+    name_that_ends_early,
+    why_no_address,
+)
+from certagent.domain.resolution.managed_files import PVE_BEGIN, PVE_END, WRITES_OWN_NAMES, Manager
 
 _LONGEST_TEXT = 200
 _MOST_LINES = 50  # of one name: nobody has more, and a hostile file must not cost us dearly
@@ -167,16 +175,31 @@ def names_loop_back(observation: StaticObservation) -> Iterator[Finding]:
 
 
 def lines_say_nothing(observation: StaticObservation) -> Iterator[Finding]:
-    """dns.hosts_ignored: lines that look as if they meant something, and do not."""
+    """dns.hosts_ignored: lines that look as if they meant something, and do not; and names that nobody asks for."""
+    lines = (observation.contents.get(HOSTS_FILE) or b"").split(b"\n")
     for one in observation.files.hosts.unread:
-        yield observation.finding(
-            "dns.hosts_ignored",
-            file=HOSTS_FILE,
-            line=one.line,
-            text=one.text,
-            variant=one.problem.value,
-            detail={"problem": one.problem},
-        )
+        if one.problem is HostsProblem.NO_ADDRESS and one.line <= len(lines):
+            yield _ineffective(observation, one.line, one.text, why_no_address(lines[one.line - 1]))
+        else:
+            yield _ineffective(observation, one.line, one.text, Ineffective(one.problem, ""))
+    for entry in observation.files.hosts.entries:
+        wrong = ineffective_name(entry)
+        if wrong is None and "#" in entry.text and entry.line <= len(lines):
+            wrong = name_that_ends_early(lines[entry.line - 1])
+        if wrong is not None:
+            yield _ineffective(observation, entry.line, entry.text, wrong)
+
+
+def _ineffective(observation: StaticObservation, line: int, text: str, wrong: Ineffective) -> Finding:
+    return observation.finding(
+        "dns.hosts_ignored",
+        file=HOSTS_FILE,
+        line=line,
+        text=text,
+        variant=wrong.problem.value,
+        detail={"problem": wrong.problem, "word": short(wrong.word)},
+        word=short(wrong.word),
+    )
 
 
 def _counted(observation: StaticObservation, name: str, entries: Sequence[HostsEntry]) -> list[HostsEntry]:
@@ -247,7 +270,7 @@ def hosts_lines_will_go(observation: StaticObservation) -> Iterator[Finding]:
     """dns.managed_file: a line of the hosts file for other names than this node's, where it will be rewritten."""
     for entry in observation.files.hosts.entries:
         manager = observation.manager(HOSTS_FILE, entry.line)
-        if manager is None:
+        if manager not in WRITES_OWN_NAMES:
             continue
         names = [lower(name).removesuffix(".") for name in entry.names]
         foreign = [name for name in names if not is_local(name) and not observation.is_own(name)]
