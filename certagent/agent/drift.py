@@ -120,7 +120,9 @@ class DriftMonitor:
         fixed, and when what can be read has changed."""
         now = self._context.clock.monotonic()
         every = self._context.policy.preflight.repeat_every.total_seconds()
-        unreadable = await asyncio.to_thread(self._read_unreadable)
+        unreadable = self._unreadable  # a renewal writes beside these files: not each of a hundred has all of them read
+        if trigger in (Trigger.START, Trigger.TIMER):
+            unreadable = await asyncio.to_thread(self._read_unreadable)
         is_recent = now - self._inspected_at < every and not self._is_misconfigured and unreadable == self._unreadable
         if trigger is not Trigger.START and is_recent:
             return

@@ -18,7 +18,7 @@ def _init(tree: Tree, path: str) -> dict[str, Any]:
 
 
 def _not_imported(document: dict[str, Any]) -> list[str]:
-    return [step for step in document["by_hand"] if step.startswith("not imported: ")]
+    return [step for step in (*document["by_hand"], *document.get("skipped", ())) if step.startswith("not imported: ")]
 
 
 def _certificates(tree: Tree, document: dict[str, Any]) -> list[tuple[str, tuple[str, ...], bool, str]]:

@@ -12,7 +12,7 @@ _MOST_PLACES = 20
 def files_are_unreadable(node: str, unreadable: Iterable[Unreadable]) -> list[Finding]:
     """config.unreadable: one per file, in their order, at the first line; `detail` has the other places."""
     by_file: dict[str, list[Unreadable]] = {}
-    for one in unreadable:
+    for one in dict.fromkeys(unreadable):
         by_file.setdefault(one.file, []).append(one)
     return [_found(node, sorted(places, key=lambda place: place.line or 0)) for places in by_file.values()]
 

@@ -12,6 +12,7 @@ def test_a_file_is_one_finding_with_all_its_places() -> None:
             Unreadable(file="/etc/a.yml", line=9, reason="a router is no table"),
             Unreadable(file="/etc/b.conf", reason="it is a folder"),
             Unreadable(file="/etc/a.yml", line=4, reason="a list stands where a name belongs"),
+            Unreadable(file="/etc/a.yml", line=9, reason="a router is no table"),
         ],
     )
     assert first.culprit is not None
