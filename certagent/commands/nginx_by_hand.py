@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from certagent.commands.config_template import LISTEN
 from certagent.domain.observations import Place
 from certagent.domain.web_servers import ASKED
 from certagent.domain.web_servers.nginx import Directive
@@ -13,15 +14,19 @@ _CHALLENGE = "acme-challenge"
 
 def steps_for(configuration: Sequence[Directive], names: Sequence[str], snippet: str) -> list[str]:
     """One sentence per step, for the port-80 servers that answer for `names` (those that http-01 proves)."""
+    if not names:
+        return []
     servers = [server for server in _servers(configuration) if _listens_plainly(server)]
+    lacking = [name for name in names if not _has_snippet(_server_of(servers, name))]
     chosen = {id(server): server for name in names if (server := _server_of(servers, name)) is not None}
     steps = []
-    if names and not servers:
+    if not servers:
         steps.append(f"nginx listens nowhere on port 80: add a `server` there for {', '.join(names)}")
-    steps.append(
-        f"in nginx's port-80 `server` of {', '.join(names) or 'every name'}: include snippets/{snippet};"
-        " then nginx -t && systemctl reload nginx"
-    )
+    if lacking:
+        steps.append(
+            f"in nginx's port-80 `server` of {', '.join(lacking)}: include snippets/{snippet};"
+            " then nginx -t && systemctl reload nginx"
+        )
     for server in chosen.values():
         steps += _obstacles(server)
     return steps
@@ -45,6 +50,19 @@ def _server_of(servers: Sequence[Directive], name: str) -> Directive | None:
     if best:
         return next(server for rank, server in fitting if rank == best)
     return next((server for server in servers if _is_default(server)), servers[0] if servers else None)
+
+
+def _has_snippet(server: Directive | None) -> bool:
+    """Whether it already hands challenges to the agent."""
+    locations = [line for line in server.block if line.name == "location"] if server is not None else []
+    passes = (
+        inner.args[0]
+        for line in locations
+        if line.args and _CHALLENGE in line.args[-1]
+        for inner in line.block
+        if inner.name == "proxy_pass" and inner.args
+    )
+    return any(LISTEN in target for target in passes)
 
 
 def _rank(pattern: str, name: str) -> int:

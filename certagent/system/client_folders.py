@@ -49,7 +49,7 @@ _FOLDERS = (
     ("*/etc/yunohost/certs", "YunoHost"),
     ("*/usr/syno/etc/certificate", "Synology DSM"),
 )
-"""Folders by pattern (`*/` is any folder, another `*` any part of a name), the narrower ones first; what lies below
+"""Folders by pattern (`*/` is any folder, another `*` any part of a name), the narrower ones first: what lies below
 belongs to that owner."""
 
 _FILES = (

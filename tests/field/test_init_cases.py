@@ -136,6 +136,7 @@ def test_05_08_certbots_pair_is_watched_and_what_answers_first_is_named(case: st
     places = [step.partition(": ")[0] for step in steps[:2]]
     assert places == ["/etc/nginx/sites-enabled/www:11", "/etc/nginx/sites-enabled/www:14"]
     assert "return 404" in steps[2]
+    assert any("include snippets/" in step for step in document["by_hand"]) == case.startswith("05")
     assert "move that return into a `location / { ... }`" in steps[2]
     assert all("the snippet alone changes nothing" in step for step in steps)
 
