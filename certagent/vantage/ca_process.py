@@ -1,8 +1,8 @@
-"""The CA's own world, read from beside it: its files, flags, environment and open connections, its ca.json and the unit
-that starts it, line by line. Reads only; no secret leaves.
+"""The CA's own environment, read on its node: its files, flags, environment variables, open connections, ca.json and
+systemd unit, line by line. Only reads, and returns no secret.
 
-Of the environment only the proxy's and Go's variables are kept, and of the proxy no credentials. Of ca.json only what
-decides on orders is read: names, the ACME provisioner's challenges, policy and account binding.
+Of the environment variables only those of the proxy and of Go are kept, and the proxy's without credentials. Of ca.json
+only what decides orders is read: names, and the ACME provisioner's challenges, policy and account binding.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ from certagent.vantage.foreign_files import Notes, Reading, read_foreign, read_p
 from certagent.vantage.http01_probe import FetchOptions
 
 _UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
-_CREDENTIALS = re.compile(r"(//|_proxy=)[^@/\s]*@", re.IGNORECASE)  # Go takes a proxy without a scheme, too
+_CREDENTIALS = re.compile(r"(//|_proxy=)[^@/\s]*@", re.IGNORECASE)  # Go also accepts a proxy without a scheme
 _DEFAULT_POLICY: Mapping[str, Any] = {}
 
 
 def read_provisioner(proc: ProcFs, process: Process, name: str) -> Reading[Provisioner | None]:
-    """The ACME provisioner of that name in the CA's configuration; None when that cannot be read."""
+    """Return the ACME provisioner of that name in the CA's configuration; None if that cannot be read."""
     path = _configuration(process)
     if path is None:
         return Reading(None)
@@ -55,13 +55,13 @@ def _provisioner(proc: ProcFs, process: Process, path: str, name: str, notes: No
     authority = _table(document, "authority")
     ours = next((provisioner for provisioner in _acme(authority) if provisioner.get("name") == name), None)
     if authority.get("enableAdmin") and ours is None:
-        return None  # its provisioners are in its database then
+        return None  # its provisioners are in its database
     is_loaded = state.changed_at is None or state.changed_at <= process.started_at
     lines = dict(_lines((state.content or b"").decode("utf-8", "replace"), name))
     if ours is None:
         names = _texts(document, "dnsNames")
         return Provisioner(file=path, is_loaded=is_loaded, exists=False, names=names, lines=lines)
-    policy = _table(_table(authority, "policy"), "x509")  # a provisioner's own policy is in the database, never here
+    policy = _table(_table(authority, "policy"), "x509")  # a provisioner's own is in the database
     return Provisioner(
         file=path,
         is_loaded=is_loaded,
@@ -75,7 +75,7 @@ def _provisioner(proc: ProcFs, process: Process, path: str, name: str, notes: No
 
 
 def read_unit(proc: ProcFs, process: Process, words: tuple[str, ...]) -> Reading[tuple[tuple[str, Origin], ...]]:
-    """For each word (a flag, or a variable with `=`) the last line of the process's unit that says it."""
+    """For each word (a flag, or a variable followed by `=`), return the last line of the unit that contains it."""
     return read_foreign(Path(_UNIT_FOLDERS[0]), lambda notes: _origins(proc, process, words, notes), ())
 
 
@@ -99,7 +99,7 @@ def _origins(proc: ProcFs, process: Process, words: tuple[str, ...], notes: Note
 
 
 def _configuration(process: Process) -> str | None:
-    """The first argument that is a file's name; None for one that is relative to a folder we do not know."""
+    """Return the first argument that is a file name; None if it is relative to an unknown folder."""
     arguments = (argument for argument in process.command[1:] if argument.endswith(".json"))
     path = next(arguments, None)
     return path if path is not None and path.startswith("/") else None
@@ -115,7 +115,7 @@ def _acme(authority: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _lines(content: str, name: str) -> Iterator[tuple[str, int]]:
-    """Where the words that decide stand: the provisioner's own first line, and each setting's."""
+    """Return where the deciding settings are: the provisioner's own first line, and the line of each setting."""
     wanted = {
         "provisioner": f'"{name}"',
         "provisioners": '"provisioners"',
@@ -132,7 +132,7 @@ def _lines(content: str, name: str) -> Iterator[tuple[str, int]]:
 
 
 def _unit_files(root: Path, unit: str) -> Iterator[str]:
-    """The unit's file, then its drop-ins, in systemd's order."""
+    """Return the unit's file, followed by its drop-ins in systemd's order."""
     unit_files = (f"{folder}/{unit}" for folder in _UNIT_FOLDERS)
     file = next((path for path in unit_files if read_within(root, path).content is not None), None)
     if file is not None:
@@ -162,7 +162,7 @@ def _texts(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(value for value in found if isinstance(value, str)) if isinstance(found, list) else ()
 
 
-CACHED_FOR = timedelta(seconds=5)  # Go keeps hosts, resolv.conf and nsswitch.conf for so long
+CACHED_FOR = timedelta(seconds=5)  # for how long Go caches hosts, resolv.conf and nsswitch.conf
 
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 _KEPT_VARIABLES = (*proxy.VARIABLES, "GODEBUG", "REQUEST_METHOD")
@@ -173,11 +173,12 @@ _VALUES = ("acme-http-port", "acme-tls-port", "resolver")
 
 
 class BlindError(Exception):
-    """There is no CA to look at, or we may not look: the message says which."""
+    """There is no CA process to observe, or observing it is not permitted; the message says which."""
 
 
 class CaEnvironment(msgspec.Struct, frozen=True, kw_only=True):
-    """The CA's process and what it sees, at one instant. `flags` maps those that move the goalposts to their values."""
+    """The CA's process and what it sees at one instant. `flags` maps the flags that change how the CA validates to
+    their values."""
 
     process: Process
     files: ResolverFiles
@@ -188,11 +189,11 @@ class CaEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     settles_at: datetime | None = None
     provisioner: Provisioner | None = None
     started_by: tuple[tuple[str, Origin], ...] = ()
-    unseen_names: frozenset[str] = frozenset()  # of whose hosts lines the CA goes on with what it had read
+    unseen_names: frozenset[str] = frozenset()  # for whose hosts lines the CA still uses what it read before
 
     @property
     def fetch_options(self) -> FetchOptions:
-        """How this CA asks."""
+        """Return how this CA makes its requests."""
         ports = self._port("acme-http-port", 80), self._port("acme-tls-port", ACME_TLS_PORT)
         return FetchOptions(ports[0], "acme-strict-fqdn" in self.flags, ports[1])
 
@@ -201,7 +202,7 @@ class CaEnvironment(msgspec.Struct, frozen=True, kw_only=True):
         return int(port) if port.isdigit() and port != "0" else default
 
     def shown_flags(self) -> tuple[str, ...]:
-        """The flags as on a command line."""
+        """Return the flags as they appear on a command line."""
         return tuple(f"--{name}={value}" if value else f"--{name}" for name, value in self.flags.items())
 
 
@@ -213,7 +214,8 @@ class _HostsSeen(msgspec.Struct, frozen=True):
 
 
 class CaProcess:
-    """The CA of this node. Remembers when a file's content was seen to change: not every change moves a time."""
+    """The CA process of this node. Remembers when a file's content was seen to change, because not every change
+    alters a timestamp."""
 
     def __init__(
         self, section: VantageSection, clock: Clock, proc: ProcFs | None = None, provisioner: str = "acme"
@@ -227,7 +229,7 @@ class CaProcess:
         self._hosts_by_stamp: _HostsSeen | None = None
 
     def observe(self) -> CaEnvironment:
-        """The CA's world now. Raises BlindError."""
+        """Return the CA's environment as it is now. Raises `BlindError`."""
         process = self._find()
         try:
             return self._observe(process)
@@ -239,7 +241,7 @@ class CaProcess:
             raise BlindError(f"process {process.pid} ({self._name}) has just ended") from error
 
     def unreadable(self) -> tuple[Unreadable, ...]:
-        """What cannot be read of its configuration and of its unit; nothing where there is no CA to look at."""
+        """Return what cannot be read in its configuration and its unit; nothing if there is no CA process."""
         try:
             process = self._find()
         except BlindError:
@@ -282,8 +284,8 @@ class CaProcess:
         )
 
     def _unseen_names(self, process: Process, files: ResolverFiles, state: FileState) -> frozenset[str]:
-        """The names of which the hosts file says something else than when a file of this size and time was first seen,
-        beside the same CA: it looks at nothing else before it reads again (FACTS, "Step-CA as an ACME server")."""
+        """Return the names whose entries changed since a file of this size and time was first seen under this CA
+        process: it checks nothing else before it reads the file again (FACTS, "Step-CA as an ACME server")."""
         now = _HostsSeen(process.pid, len(state.content or b""), state.modified_at, _meaning_of(files.hosts))
         first = self._hosts_by_stamp
         if first is None or (first.pid, first.size, first.modified_at) != (now.pid, now.size, now.modified_at):
@@ -300,14 +302,15 @@ class CaProcess:
         )
 
     def _settles_at(self, process: Process, states: Snapshot) -> datetime | None:
-        """Until when the CA may still use what it read before; None when it has certainly read the files since."""
+        """Return until when the CA may use what it read before; None if it has certainly read the files since."""
         now = self._clock.now()
         changed_at = max((self._changed_at(path, state, now) for path, state in states.items()), default=now)
         settles_at = changed_at + CACHED_FOR
         return settles_at if settles_at > now and process.started_at <= changed_at else None
 
     def _changed_at(self, path: str, state: FileState, now: datetime) -> datetime:
-        """ctime, because mtime can be set (`cp -p`); and when we saw it, because a mount or an absence has neither."""
+        """Return when the file changed: by ctime, because mtime can be set (`cp -p`), and by when the change was
+        seen, because a mount or a missing file has neither."""
         digest = "" if state.content is None else hashlib.sha256(state.content).hexdigest()
         if self._digests.setdefault(path, digest) != digest:
             self._digests[path] = digest
@@ -321,7 +324,7 @@ def _meaning_of(hosts: Hosts) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def read_flags(command: tuple[str, ...]) -> dict[str, str]:
-    """The flags of a step-ca command line that move the goalposts; a switch has the value ""."""
+    """Return those flags of a step-ca command line that change how the CA validates; a switch has the value ""."""
     flags: dict[str, str] = {}
     arguments = iter(command[1:])
     for argument in arguments:
@@ -336,7 +339,7 @@ def read_flags(command: tuple[str, ...]) -> dict[str, str]:
 
 
 def _with_resolver(files: ResolverFiles, resolver: str | None) -> ResolverFiles:
-    """--resolver takes the place of every nameserver; hosts file and search list stay."""
+    """Replace every nameserver by that of --resolver; the hosts file and the search list stay."""
     if not resolver:
         return files
     server = resolver.removesuffix(":53")

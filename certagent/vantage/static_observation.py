@@ -1,7 +1,7 @@
-"""The files of this node as conclusions from files alone want them: the resolver's, or others in their places, and what
-the web servers' files name and nobody defines. No network; reads only.
+"""The files of this node from which conclusions are drawn without the network: the resolver files, or files given in
+their place, and references in the web servers' files to names that are not defined. Only reads.
 
-Where the files alone do not say it (templates, TOML in Traefik's folder) nothing is claimed.
+Where the files alone do not decide (templates), nothing is claimed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +21,13 @@ from certagent.domain.resolution.managed_files import Manager, find_managers
 from certagent.domain.web_servers import traefik
 from certagent.domain.web_servers.nginx import Directive
 from certagent.system.procfs import ProcFs
-from certagent.system.regular_files import is_there, read_bytes
+from certagent.system.regular_files import is_there
 from certagent.vantage.ca_resolver import is_left_alone, read_files, unreadable_in
 from certagent.vantage.config_lines import place_in
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign
 from certagent.vantage.nginx_config import NGINX, read_nginx, require_files
-from certagent.vantage.traefik_config import TRAEFIK, dynamic_files, read_traefik
+from certagent.vantage.traefik_config import read_traefik
+from certagent.vantage.traefik_files import TRAEFIK, find_static
 
 _CODE = "deploy.dangling_reference"
 _FILES = ("ssl_certificate", "ssl_certificate_key", "ssl_trusted_certificate", "ssl_client_certificate", "ssl_dhparam")
@@ -35,15 +36,15 @@ _MISSING = "[Errno 2]"
 
 
 def find_configurations(nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK) -> tuple[Path, ...]:
-    """Where the configurations of this node's web servers begin."""
-    static = next(filter(is_there, traefik_paths), None)
+    """Return the files at which the configurations of this node's web servers begin."""
+    static = find_static(traefik_paths)
     return tuple(path for path in (nginx if is_there(nginx) else None, static) if path is not None)
 
 
 def find_dangling(
     nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK
 ) -> Reading[tuple[Misconfiguration, ...]]:
-    """Each of them, with the line that names it."""
+    """Return each undefined reference with the line that contains it."""
     found: list[Misconfiguration] = []
     notes = Notes()
     for path in find_configurations(nginx, traefik_paths):
@@ -88,25 +89,10 @@ def _missing_includes(path: Path) -> Iterator[Misconfiguration]:
 
 
 def _in_traefik(static: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
-    """Nothing where a part cannot be read: what seems to be missing may be defined there."""
+    """Return nothing if a part cannot be read: what seems to be undefined may be defined there."""
     reading = read_traefik(static)
     notes.extend(reading.unreadable)
-    files = dynamic_files(static)
-    folders = {file.parent for file in files}
-    is_whole = not reading.unreadable and all(map(_is_plain, files)) and not _has_toml(folders)
-    return tuple(traefik.dangling(reading.value)) if reading.value is not None and is_whole else ()
-
-
-def _has_toml(folders: set[Path]) -> bool:
-    return any(True for folder in folders for _ in folder.glob("**/*.toml"))
-
-
-def _is_plain(file: Path) -> bool:
-    """No template: that defines what only Traefik sees."""
-    try:
-        return b"{{" not in read_bytes(file)
-    except OSError:
-        return False
+    return tuple(traefik.dangling(reading.value)) if not reading.unreadable else ()
 
 
 def _walk(directives: Sequence[Directive]) -> Iterator[Directive]:
@@ -125,9 +111,10 @@ def _may_exist(file: Path) -> bool:
 def look_at_files(
     settings: AgentSettings | None, given: Mapping[str, tuple[Path, bytes]], root: Path = Path("/")
 ) -> StaticObservation:
-    """Live path -> (file, its content) for those that are `given`; the others as they are. Raises OSError.
+    """Observe this node's resolver files, with the `given` files (live path -> file and its content) in place of the
+    live ones. Raises OSError.
 
-    Without configured zones the search list says what this node's own zones are.
+    Without configured zones, the search list determines the zones of this node.
     """
     proc = ProcFs()
     live, states = read_files(root, proc)
@@ -158,7 +145,8 @@ def look_at_files(
 
 
 def _own_names(settings: AgentSettings | None) -> tuple[str, ...]:
-    """What may well be on loopback here: this node's identifiers, and the CA's name on the CA's node."""
+    """Return the names that may legitimately resolve to loopback here: this node's identifiers and, on the CA's
+    node, the CA's name."""
     if settings is None:
         return ()
     names = [identifier for certificate in settings.certificate for identifier in certificate.identifiers]

@@ -11,13 +11,15 @@ from typing import Generic, TypeVar
 import msgspec
 
 from certagent.domain.observations import Unreadable, WebServerObservation
-from certagent.domain.web_servers import nginx, traefik
+from certagent.domain.web_servers import nginx, traefik_routing
 from certagent.domain.web_servers.traefik import Configuration
 from certagent.system.regular_files import is_there
-from certagent.vantage import nginx_config, traefik_config
+from certagent.vantage import nginx_config
 from certagent.vantage.foreign_files import Reading, read_foreign
 from certagent.vantage.nginx_config import NGINX, read_nginx
-from certagent.vantage.traefik_config import TRAEFIK, read_traefik
+from certagent.vantage.traefik_api import render
+from certagent.vantage.traefik_config import read_traefik
+from certagent.vantage.traefik_files import TRAEFIK, decisive_paths, find_static
 
 Stamp = tuple[tuple[str, int, int], ...]
 T = TypeVar("T")
@@ -65,7 +67,7 @@ class WebServerConfigs:
         self._nginx_path = nginx_path
         self._traefik_paths = traefik_paths
         self._nginx = _Kept(read_nginx, nginx_config.decisive_paths)
-        self._traefik = _Kept(read_traefik, traefik_config.decisive_paths)
+        self._traefik = _Kept(read_traefik, decisive_paths)
         self._one_at_a_time = Lock()
 
     def observe(self, name: str) -> tuple[WebServerObservation, ...]:
@@ -93,15 +95,13 @@ class WebServerConfigs:
     def _find(self) -> tuple[Path | None, Path | None]:
         """Where the configurations begin, where there are any."""
         nginx_path = self._nginx_path if is_there(self._nginx_path) else None
-        return nginx_path, next(filter(is_there, self._traefik_paths), None)
+        return nginx_path, find_static(self._traefik_paths)
 
 
-def _judge_traefik(reading: Reading[Configuration | None], name: str) -> WebServerObservation | None:
+def _judge_traefik(reading: Reading[Configuration], name: str) -> WebServerObservation | None:
     """What is named and not defined may be defined in what could not be read: then nothing is claimed of it."""
-    configuration = reading.value
-    if configuration is None:
-        return None
-    observation = traefik.judge(configuration, name)
+    configuration = reading.value if reading.value.is_rendered() else render(reading.value)
+    observation = traefik_routing.judge(configuration, name)
     if observation is None or not reading.unreadable:
         return observation
     causes = tuple(cause for cause in observation.causes if cause.code != "deploy.dangling_reference")

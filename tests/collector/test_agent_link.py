@@ -280,12 +280,22 @@ async def test_what_is_no_text_closes_the_channel(collector: Collector) -> None:
     assert "Traceback" not in collector.log()
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"identifier":' + b"[" * 50_000, b"\xff", b"null", b""])
-async def test_a_rehearsal_that_cannot_be_read_is_refused(collector: Collector, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"[" * 50_000, 400),
+        (b"[" * 100_000, 413),
+        (b'{"identifier":' + b"[" * 50_000, 400),
+        (b"\xff", 400),
+        (b"null", 400),
+        (b"", 400),
+    ],
+)
+async def test_a_rehearsal_that_cannot_be_read_is_refused(collector: Collector, body: bytes, expected: int) -> None:
     """As a document, whatever it was."""
     await collector.introduce()
     status, document = await collector.post("/v1/rehearsals", body, "lxc102")
-    assert (status, document["status"]) == (400, 400)
+    assert (status, document["status"]) == (expected, expected)
     assert "Traceback" not in collector.log()
 
 

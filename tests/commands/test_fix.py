@@ -149,7 +149,7 @@ def test_killed_anywhere_it_is_old_or_new(tmp_path: Path, linked: bool) -> None:
     folder, copies = make_root(tmp_path / "before"), tmp_path / "copies"
     copies.mkdir()
     if linked:
-        (folder / "linked").touch()
+        os.link(folder / "etc/hosts", folder / "another-name")
     done = subprocess.run(
         [sys.executable, "-m", "tests.commands.killed_fix", str(folder), str(copies)],
         check=True,

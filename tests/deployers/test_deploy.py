@@ -433,3 +433,29 @@ async def test_killed_at_any_step_it_is_done_again_and_proven(place: Place, step
 
 def _said(fault: Fault) -> str:
     return fault_found("lxc101", fault).explanation
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+async def test_another_clients_live_folder_is_never_written(place: Place, tmp_path: Path, is_linked: bool) -> None:
+    """Neither before an order nor after it, named or led to by a link; a folder of its own beside it is written."""
+    job = place.job()
+    live = tmp_path / "letsencrypt" / "live" / "web"
+    live.mkdir(parents=True)
+    files = live / "fullchain.pem", live / "privkey.pem"
+    files[0].write_bytes(job.generation.chain_pem)
+    files[1].write_bytes(job.generation.key_pem)
+    if is_linked:
+        linked = tmp_path / "ssl"
+        linked.mkdir()
+        for file in files:
+            (linked / file.name).symlink_to(file)
+        files = linked / files[0].name, linked / files[1].name
+    foreign = msgspec.structs.replace(job.settings, certificate=files[0], key=files[1])
+    deployer = Deployer(job.identifiers, read_roots(job.root), SystemClock())
+    (fault,) = await deployer.prepare(_command(foreign))
+    assert (fault.code, fault.file, fault.facts["owner"]) == ("deploy.foreign_folder", str(files[0]), "certbot")
+    deployment = await deploy(msgspec.structs.replace(job, settings=foreign))
+    assert (deployment.outcome, _codes(deployment)) == (DeploymentOutcome.FAILED, ["deploy.foreign_folder"])
+    assert sorted(path.name for path in live.iterdir()) == ["fullchain.pem", "privkey.pem"]
+    assert files[0].is_symlink() == is_linked
+    assert (await deploy(job)).outcome == DeploymentOutcome.PROVEN

@@ -1,6 +1,5 @@
 """Files of real trees, broken in every way: the readers return, in bounded time, and what was not touched is found."""
 
-import io
 import shutil
 import time
 import warnings
@@ -9,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from certagent.vantage.configured_certificates import ConfiguredCertificates
 from certagent.vantage.imported_renewals import read_renewals
@@ -98,8 +96,8 @@ def _node(share: float, value: Any) -> Mutation:
     def change(content: bytes) -> bytes:
         try:
             with warnings.catch_warnings(action="ignore"):
-                document = YAML(typ="safe").load(content)
-        except (YAMLError, ValueError, RecursionError):
+                document = yaml.safe_load(content)
+        except (yaml.YAMLError, ValueError, RecursionError):
             return content
         places = list(_places(document))
         if places:
@@ -108,9 +106,7 @@ def _node(share: float, value: Any) -> Mutation:
                 del table[key]
             else:
                 table[key] = value
-        written = io.BytesIO()
-        YAML(typ="safe").dump(document, written)
-        return written.getvalue()
+        return yaml.safe_dump(document, sort_keys=False).encode()
 
     return change
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from certagent.domain.observations import Unreadable
-from certagent.vantage.bounded_yaml import load_yaml_text
 from certagent.vantage.foreign_files import MOST_NOTES, Notes, Reading, read_foreign, read_part
 
 FILE = Path("/etc/somebody/elses.file")
@@ -32,11 +31,6 @@ def _recurse() -> str:
         (lambda: b"a\n\xff".decode(), 2, "it is not UTF-8 text"),
         (lambda: json.loads('{\n"key": "secret"\n"a"'), 3, "Expecting ',' delimiter"),
         (lambda: {"a": "b"}["secret"], None, "it is not what a reader of such files expects (KeyError)"),
-        (lambda: load_yaml_text(b"a: 1\nb: [\n"), 2, "expected the node content, but found '<stream end>'"),
-        (lambda: load_yaml_text(b"a: 1\nb: *secret\n"), None, None),
-        (lambda: load_yaml_text(b"token: 1\ntoken: secret\n"), 2, 'found duplicate key "token"'),
-        (lambda: load_yaml_text(b"\n" + b"[{" * 5000), 2, "it is nested too deeply"),
-        (lambda: load_yaml_text(b"- " * 50_000), None, "it is nested too deeply"),
     ],
 )
 def test_what_a_reader_raises_is_noted(reader: Callable[[], str], line: int | None, reason: str | None) -> None:

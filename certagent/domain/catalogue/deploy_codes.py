@@ -125,6 +125,18 @@ ENTRIES = (
         sample={"said": "Permission denied"},
     ),
     entry(
+        "deploy.foreign_folder",
+        ERROR,
+        meaning="The target lies in the live folder of another ACME client.",
+        cause="That client still owns the pair; certagent would break its renewals, or be overwritten by them.",
+        action="Deploy to a folder of its own, or set `manage = false`.",
+        traits=_BLOCKS,
+        explanation="{target} is not written: {file} belongs to {owner} (see {evidence}).",
+        fix="Set `manage = false` to only watch it. To take it over: end {owner}'s renewal, have the service read the"
+        " pair from a folder of its own, and name that folder in the target.",
+        sample={"owner": "certbot", "evidence": "/etc/letsencrypt/live"},
+    ),
+    entry(
         "deploy.unmapped_owner",
         FATAL,
         meaning="The file's owner lies outside the container's id map.",

@@ -68,7 +68,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     **_kinds(ADDRESS, "address addresses asked endpoint listen own_addresses"),
     **_kinds(PLACE, "answers others place places primary"),
-    **_kinds(PATH, "file folder staged"),
+    **_kinds(PATH, "evidence file folder staged"),
     **_kinds(
         NUMBER, "count failed http_status limit line lines most port removed seconds status strangers total workers"
     ),

@@ -1,8 +1,9 @@
-"""Conclusions: observations by vantage -> findings. Pure. One table; a new conclusion is one function and one line.
+"""Conclusions: from observations at several vantages to findings. Pure. They are one table; a new conclusion is one
+function and one line.
 
-The order is by dependency: what explains the others comes first, because the first culprit of the worst severity is
-the one that a person is sent to. A rehearsal sees that a nameserver gives a wrong address; only the agent beside that
-nameserver knows which line of which file says so: the collector attaches such findings to the rehearsals it brokers.
+The order is by dependency: a finding that explains others comes first, because a person is sent to the first culprit of
+the worst severity. A rehearsal shows that a nameserver returns a wrong address; only the agent on that nameserver's
+node knows which line of which file causes it. The collector attaches such findings to the rehearsals that it brokers.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,13 +25,13 @@ from certagent.domain.rehearsals import ChallengeType
 
 
 def nodes_speak_of_themselves(evidence: Evidence) -> Iterator[Finding]:
-    """The testimony itself, where the rehearsal failed."""
+    """Yield the testimony itself, if the rehearsal failed."""
     if evidence.has_failed and evidence.rehearsal is not None:
-        yield from (told for told in evidence.rehearsal.testimony if told.code not in FACTS)
+        yield from (finding for finding in evidence.rehearsal.testimony if finding.code not in FACTS)
 
 
 def sharpened(finding: Finding, evidence: Evidence) -> Finding:
-    """The finding with the file and line that testimony knows, if it blames a box without saying what in it."""
+    """Return the finding with the file and line from testimony, if the finding blames a node without naming a file."""
     culprit = finding.culprit
     if culprit is None or culprit.file is not None or evidence.rehearsal is None:
         return finding
@@ -65,9 +66,10 @@ def _blames(finding: Finding, address: str | None) -> bool:
     return culprit is not None and culprit.file is None and culprit.address == address
 
 
-def _explains(told: Culprit, blamed: Culprit) -> bool:
-    """The same box, and nothing that contradicts: a line about another address explains another trouble."""
-    return told.node == blamed.node and (told.address is None or told.address == blamed.address)
+def _explains(reported: Culprit, blamed: Culprit) -> bool:
+    """Return whether both culprits are on the same node and do not contradict each other: a line about another
+    address explains another problem."""
+    return reported.node == blamed.node and (reported.address is None or reported.address == blamed.address)
 
 
 Conclusion = Callable[[Evidence], Iterator[Finding]]
@@ -116,11 +118,11 @@ TABLE: tuple[tuple[Conclusion, ChallengeType | None], ...] = (
     (certificate_authority.clocks_differ, None),
     (dns01.record_was_left, _DNS01),
 )
-"""Each conclusion, and the challenge that it is about; None: any."""
+"""Each conclusion with the challenge type that it is about; None: any."""
 
 
 def conclude(evidence: Evidence) -> list[Finding]:
-    """Everything that the evidence proves, causes before consequences; not graded yet."""
+    """Return every finding that the evidence proves, causes before consequences, not graded yet."""
     conclusions = (conclusion for conclusion, challenge in TABLE if challenge in (None, evidence.challenge))
     concluded = (finding for conclusion in conclusions for finding in conclusion(evidence))
     findings = [sharpened(finding, evidence) for finding in concluded]
