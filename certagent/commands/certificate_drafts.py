@@ -102,7 +102,7 @@ def _of_traefik(traefik: TraefikProvider, addresses: Sequence[str]) -> Draft:
         names=names,
         file=traefik.dynamic,
         target=('kind = "traefik"', f"dynamic = {quoted(traefik.dynamic)}"),
-        prove=_addressed([f"{ANY_IPV4}:443"], addresses),
+        prove=_addressed([f"{ANY_IPV4}:{port}" for port in traefik.tls_ports or (443,)], addresses),
         challenge=traefik.challenge if traefik.has_own_acme else "http-01",
         remarks=remarks,
     )

@@ -145,6 +145,8 @@ def read_service(settings: ConfigNode) -> Service:
         servers=tuple(Named(url.text(), url.place) for url in servers if url.text()),
         parts=tuple(Named(part.text(), part.place) for part in parts if part.text()),
         host=balancer.get("passHostHeader").place if changes_host else None,
+        has_checks=any(kind.get("healthCheck").is_set for _, kind in kinds if isinstance(kind.value, dict)),
+        needs_checks=settings.get("failover").is_set,
         is_usable=len(kinds) == 1,
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from certagent.commands.certificate_drafts import drafts_of
 from certagent.domain.diagnosis import conclude
 from certagent.domain.observations import Place, ServerAction
 from certagent.domain.web_servers import traefik_routing
@@ -387,6 +388,14 @@ def test_what_doubles_with_every_step_is_followed_within_bounds(house: House, ki
     assert look is not None
     assert look.action is (ServerAction.UNKNOWN if kind == "middlewares" else ServerAction.PASSES)
     assert time.process_time() - began < 2
+
+
+def test_traefik_is_proven_at_its_own_ports(house: House) -> None:
+    """Of the entry points that a router for TLS is on."""
+    house.configure(STATIC.replace(":443", ":8443"))
+    house.write(a_yml="http: {routers: {a: {entryPoints: [websecure], rule: 'Host(`a.test`)', tls: {}}}}")
+    (draft,) = drafts_of((), find_traefik((house.static,)), (), ("10.0.0.12",))
+    assert (draft.prove, draft.names) == (("10.0.0.12:8443",), ("a.test",))
 
 
 def test_init_says_what_traefik_needs(tmp_path: Path) -> None:

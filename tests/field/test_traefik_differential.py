@@ -11,7 +11,7 @@ from certagent.vantage.traefik_config import read_traefik
 from tests.field import real_traefik
 from tests.field.traefik_configurations import ASKED, BACKENDS, HOSTS, make_configuration
 
-_BATCH = 10
+_BATCH = 30
 _MOST_UNKNOWN = 0.05
 
 
@@ -44,7 +44,7 @@ def _agrees(look: WebServerObservation, answer: dict[str, Any], host: str) -> bo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", range(30))
+@pytest.mark.parametrize("batch", range(10))
 def test_the_model_agrees_with_a_real_traefik(batch: int, tmp_path: Path) -> None:
     """Who answers, with what, to where; at most one in twenty is not known."""
     seeds = range(batch * _BATCH, (batch + 1) * _BATCH)
@@ -64,4 +64,4 @@ def test_the_model_agrees_with_a_real_traefik(batch: int, tmp_path: Path) -> Non
             elif not _agrees(look, seen[host], host):
                 wrong.append((str(static.parent), host, look.action, look.target, look.place, seen[host]))
     assert wrong == []
-    assert unknown <= max(2, asked * _MOST_UNKNOWN), f"{unknown} of {asked} unknown"
+    assert unknown <= asked * _MOST_UNKNOWN, f"{unknown} of {asked} unknown"

@@ -178,6 +178,8 @@ def _servers(*ports: int) -> Table:
 def _services(chance: random.Random) -> Table:
     services: Table = {"s1": _servers(5001), "s2": _servers(5002), "s3": _servers(5003)}
     services["s3"]["loadBalancer"] |= _some(chance, 0.3, passHostHeader=(True, False))
+    if chance.random() < 0.5:
+        services["s1"]["loadBalancer"]["healthCheck"] = {"path": "/", "interval": "30s"}
     services["empty"] = {"loadBalancer": {"passHostHeader": True}}
     names = [{"name": chance.choice(("s1", "s2"))} for _ in range(chance.randint(1, 2))]
     services["both"] = chance.choice(

@@ -105,6 +105,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     servers: tuple[Named, ...] = ()
     parts: tuple[Named, ...] = ()
     host: Place | None = None  # the line that makes it ask its servers by their own names
+    has_checks: bool = False  # of its health
+    needs_checks: bool = False  # by the service that it leads to: Traefik leaves it out without them
     is_usable: bool = True
 
 
@@ -140,6 +142,12 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     def is_rendered(self) -> bool:
         """Whether the files say all that Traefik made of them."""
         return self.hidden is None and not any(router.is_template for router in self.routers)
+
+    def as_loaded(self) -> "Configuration":
+        """As Traefik has it: without anything of the files where it refuses one of them."""
+        if self.refused is None:
+            return self
+        return msgspec.structs.replace(self, routers=(), tcp_routers=(), middlewares={}, services={})
 
     def is_on(self, router: Router | TcpRouter, entry_point: str) -> bool:
         """Whether the router is on that entry point."""
@@ -200,6 +208,18 @@ def _missing_services(configuration: Configuration, named: Named) -> Iterator[Na
 
 def _is_missing(name: str, defined: Mapping[str, object]) -> bool:
     return is_ours(name) and "{{" not in name and bare(name) not in defined
+
+
+def is_service_usable(configuration: Configuration, named: Named) -> bool:
+    """Whether Traefik can build that service and all that it leads to."""
+    for _, service in services_behind(configuration, named):
+        if service is not None and not service.is_usable:
+            return False
+        if service is not None and service.needs_checks:
+            checked = configuration.services.get(bare(service.parts[0].name)) if service.parts else None
+            if checked is not None and not checked.has_checks:
+                return False
+    return True
 
 
 def is_ours(name: str) -> bool:

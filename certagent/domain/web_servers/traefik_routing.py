@@ -22,6 +22,7 @@ from certagent.domain.web_servers.traefik import (
     Router,
     Service,
     bare,
+    is_service_usable,
     missing_parts,
     named_in_vain,
     services_behind,
@@ -46,6 +47,7 @@ class _Route(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge(configuration: Configuration, name: str) -> WebServerObservation | None:
     """What becomes of the challenge of `name` on port 80; None when no entry point is there."""
+    configuration = configuration.as_loaded()
     plain = [one for one in configuration.entry_points if one.port == _PLAIN]
     if not plain:
         return None
@@ -98,8 +100,6 @@ def _routes(configuration: Configuration, entry_point: EntryPoint, name: str) ->
     is_left_out = any("@" not in named.name for named in own)  # a router of Traefik's own finds no such middleware
     if not is_left_out:
         yield from _own_routes(configuration, entry_point, name)
-    if configuration.refused is not None:
-        return
     for router in configuration.routers:
         if not router.has_tls and configuration.is_on(router, entry_point.name) and _is_built(configuration, router):
             rank = router.rank()
@@ -174,7 +174,7 @@ def _is_built(configuration: Configuration, router: Router) -> bool:
     return (
         not list(missing_parts(configuration, router))
         and are_usable(configuration, router.middlewares)
-        and all(found is None or found.is_usable for _, found in services_behind(configuration, router.service))
+        and is_service_usable(configuration, router.service)
     )
 
 
@@ -183,8 +183,11 @@ def _follow(configuration: Configuration, entry_point: EntryPoint, router: Route
     if router.service is None or router.parents:
         return _UNKNOWN
     passage = pass_through(configuration, (*entry_point.middlewares, *router.middlewares), name)
-    if passage.action is not None:
-        return WebServerObservation(server="traefik", action=passage.action, place=passage.place, target=passage.target)
+    done = WebServerObservation(
+        server="traefik", action=passage.action or ServerAction.UNKNOWN, place=passage.place, target=passage.target
+    )
+    if passage.action not in (None, ServerAction.REWRITES):
+        return done
     if router.service.name.endswith("@internal"):
         return _by_internal(router)
     service = _serving(configuration, router.service)
@@ -192,6 +195,8 @@ def _follow(configuration: Configuration, entry_point: EntryPoint, router: Route
         return _UNKNOWN
     if not service.servers:
         return WebServerObservation(server="traefik", action=ServerAction.ANSWERS, place=service.place, target="503")
+    if passage.action is ServerAction.REWRITES:
+        return done
     server = service.servers[0]
     return WebServerObservation(
         server="traefik",
@@ -225,7 +230,7 @@ def _causes(configuration: Configuration, plain: Sequence[EntryPoint], name: str
         if any(own.name == one.name and not one.leaves_challenges for one in plain):
             facts: dict[str, Fact] = {"entry_point": own.name}
             yield Misconfiguration(code="http01.traefik_acme_router", place=own.place, facts=facts)
-    if configuration.refused is not None or configuration.hidden is not None:
+    if configuration.hidden is not None:
         return
     routers = [
         one
