@@ -207,7 +207,8 @@ def fix(incident: str | None, does_apply: bool, does_undo: bool, path: Path) -> 
     "imports",
     type=click.Path(path_type=Path, exists=True),
     multiple=True,
-    help="Renewals of certbot (/etc/letsencrypt) or lego (.lego), or a JSON list; may be repeated.",
+    help="Renewals of certbot (/etc/letsencrypt), lego (.lego), acme.sh (.acme.sh) or Traefik (acme.json), or a JSON"
+    " list; may be repeated.",
 )
 @click.option("--write", is_flag=True, help="Write the files; without it, only show what would be written.")
 @answers(DEFAULT_AGENT_PATH)

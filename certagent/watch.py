@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -31,7 +32,7 @@ from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGroupe
 
 from certagent.domain.reports import Contents, FileChange, compare
 from certagent.system.mounts import watch_mounts
-from certagent.system.procfs import read_within
+from certagent.system.regular_files import read_within
 
 ChangeSet = tuple[FileChange, ...]
 _Identity = tuple[int, int]  # device and inode
@@ -55,6 +56,13 @@ _EVENTS: list[type[FileSystemEvent]] = [
 InotifyMoveEventGrouper.delay = 0.0
 
 
+class WatchedPaths(NamedTuple):
+    """What is to be watched: files, and folders where a new file may come to count."""
+
+    files: tuple[Path, ...]
+    folders: tuple[Path, ...] = ()
+
+
 def read_contents(paths: tuple[Path, ...]) -> Contents:
     """What the files hold now, 4 MiB of each at most; None where there is none to be read. Blocks for no pipe."""
     return {str(path): _read(path) for path in paths}
@@ -65,12 +73,21 @@ class Watch:
 
     `async for changes in watch.changes(known)` yields one set per quiet period, the last state never lost; the first
     set is what differs from `known` at once. An empty set means that `degraded` has changed.
+
+    `find`, where there is one, is asked before each look which paths are to be watched by then.
     """
 
-    def __init__(self, paths: tuple[Path, ...], quiet_for: timedelta, reconcile_every: timedelta) -> None:
+    def __init__(
+        self,
+        paths: tuple[Path, ...],
+        quiet_for: timedelta,
+        reconcile_every: timedelta,
+        find: Callable[[], WatchedPaths] | None = None,
+    ) -> None:
         self.degraded: str | None = None
         self.contents: Contents = {}
-        self._paths = paths
+        self._watched = WatchedPaths(paths)
+        self._find = find
         self._quiet_seconds = quiet_for.total_seconds()
         self._reconcile_seconds = reconcile_every.total_seconds()
         self._hint = asyncio.Event()
@@ -84,9 +101,11 @@ class Watch:
         degraded = self.degraded
         while True:
             self._hint.clear()
+            if self._find is not None:
+                self._watched = await asyncio.to_thread(self._find)
             self._follow_links()
-            current = await asyncio.to_thread(read_contents, self._paths)
-            differences = compare(self.contents, current)
+            current = await asyncio.to_thread(read_contents, self._watched.files)
+            differences = compare(self.contents, _with_those_gone(self.contents, current))
             self.contents = current
             if differences or degraded != self.degraded:
                 degraded = self.degraded
@@ -124,7 +143,7 @@ class Watch:
         anew under the same name."""
         if self._observer is None:
             return
-        wanted = _deciding_folders(self._paths)
+        wanted = _deciding_folders([*self._watched.files, *(folder / "a-file" for folder in self._watched.folders)])
         for folder in [one for one, (identity, _) in self._folders.items() if wanted.get(one) != identity]:
             self._observer.unschedule(self._folders.pop(folder)[1])
         try:
@@ -162,9 +181,14 @@ class Watch:
 
 
 @asynccontextmanager
-async def open_watch(paths: tuple[Path, ...], quiet_for: timedelta, reconcile_every: timedelta) -> AsyncIterator[Watch]:
+async def open_watch(
+    paths: tuple[Path, ...],
+    quiet_for: timedelta,
+    reconcile_every: timedelta,
+    find: Callable[[], WatchedPaths] | None = None,
+) -> AsyncIterator[Watch]:
     """A started `Watch`, stopped at the end."""
-    watch = Watch(paths, quiet_for, reconcile_every)
+    watch = Watch(paths, quiet_for, reconcile_every, find)
     async with AsyncExitStack() as stack:
         with suppress(OSError):  # without /proc mounts are found by comparing
             stack.enter_context(watch_mounts(watch.hint))
@@ -179,6 +203,12 @@ class _Hint(FileSystemEventHandler):
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         self._wake()
+
+
+def _with_those_gone(before: Contents, current: Contents) -> Contents:
+    """The contents, and of the files that were watched until now those that are not there any more."""
+    unwatched = tuple(Path(path) for path in before if path not in current)
+    return {**current, **{path: None for path, content in read_contents(unwatched).items() if content is None}}
 
 
 def _read(path: Path) -> bytes | None:
@@ -205,8 +235,9 @@ def _deciding_folders(paths: Sequence[Path]) -> dict[Path, _Identity]:
 
 
 def _nearest(folder: str) -> tuple[Path, _Identity]:
-    while not os.path.isdir(folder):
+    while folder and not os.path.isdir(folder):
         folder = os.path.dirname(folder)
+    folder = folder or "/"  # of a path that does not say where it begins
     found = os.path.realpath(folder)
     status = os.stat(found)
     return Path(found), (status.st_dev, status.st_ino)

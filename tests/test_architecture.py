@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).parents[1] / "certagent"
+from tests.sources import HOUSE, MODULES, nodes_of
 
 FLOORS = {
     "domain": 0,
@@ -29,7 +29,7 @@ FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}
 
 
 def _modules() -> list[Path]:
-    return sorted(path for path in HOUSE.rglob("*.py") if path.parent != HOUSE or path.stem not in {"__init__"})
+    return [path for path in MODULES if path.parent != HOUSE or path.stem not in {"__init__"}]
 
 
 def _room(path: Path) -> str:
@@ -37,7 +37,7 @@ def _room(path: Path) -> str:
 
 
 def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -108,7 +108,7 @@ def test_no_drawer_is_called_generic() -> None:
 def test_every_task_is_owned_and_named() -> None:
     """Tasks come from a TaskGroup, or are kept by whoever awaits them; none is started and forgotten."""
     for path in _modules():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and _attribute(node) == "create_task":
                 assert any(keyword.arg == "name" for keyword in node.keywords), f"{path}:{node.lineno} has no name"
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):

@@ -3,10 +3,11 @@
 import json
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.warm import warm_certagent
 
 NGINX = """
 events {}
@@ -31,10 +32,8 @@ http:
 """
 
 
-def _certagent(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "certagent.cli", *words], capture_output=True, text=True, timeout=30, check=False
-    )
+def _certagent(*words: str) -> "subprocess.CompletedProcess[str]":
+    return warm_certagent().run(*words)
 
 
 def test_a_wrong_configuration_is_one_sentence_and_two(tmp_path: Path) -> None:

@@ -372,3 +372,71 @@ def test_the_store_is_one_of_two(tmp_path: Path, url: str) -> None:
     assert url not in str(caught.value)
     path.write_text(path.read_text().replace(url, "postgresql://certagent@db/certagent?passfile=/etc/certagent/pgpass"))
     assert load_collector(path).store.url.startswith("postgresql:")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            '"10.0.0.12:443"',
+            '"10.0.0.12:65536"',
+            "certificate[0].deploy[0].prove: '10.0.0.12:65536' is not address:port",
+        ),
+        ('"10.0.0.12:443"', '"10.0.0.12:0"', "certificate[0].deploy[0].prove: '10.0.0.12:0' is not address:port"),
+        (
+            '"10.0.0.12:443"',
+            '"10.0.0.12:\uff1443"',
+            "certificate[0].deploy[0].prove: '10.0.0.12:\uff1443' is not address:port",
+        ),
+        (
+            '"10.0.0.12:443"',
+            '"https://10.0.0.12:443"',
+            "certificate[0].deploy[0].prove: 'https://10.0.0.12:443' is not address:port",
+        ),
+        (
+            '"10.0.0.12:443"',
+            '"fd00::12:443"',
+            "certificate[0].deploy[0].prove: 'fd00::12:443' is not address:port (an IPv6 address goes in brackets)",
+        ),
+        (
+            '"10.0.0.12:443"',
+            '"wiki home:443"',
+            "certificate[0].deploy[0].prove: 'wiki home:443': 'wiki home' contains a space or an invisible character",
+        ),
+        ('"127.0.0.1:5002"', '"*:5002"', "certificate[0].solver.listen: '*:5002': '*' has a wildcard elsewhere than"),
+        ("ca.internal:9000", "ca.internal:90000", "authority.directory: 'https://ca.internal:90000/acme/acme/direc"),
+        ("https://ca.internal", "https://-ca.internal", "authority.directory: 'https://-ca.internal:9000/acme/acme/d"),
+        ("https://collector", "https://{{ collector }}", "collector.url: 'https://{{ collector }}.internal:8843' is"),
+        ('name = "lxc102"', 'name = "lxc102"\nstate = "state"', "agent.state: 'state' is not an absolute path"),
+        ('name = "lxc102"', 'name = "lxc102"\nstate = "/{{ x }}"', "agent.state: '/{{ x }}' is not a path of a file"),
+        ('dynamic = "', 'dynamic = ".', "certificate[0].deploy[0].dynamic: 'tmp/"),
+    ],
+)
+def test_ports_urls_and_paths_are_checked(tmp_path: Path, good: str, old: str, new: str, message: str) -> None:
+    """Each with its key and what stands there."""
+    assert old in good
+    assert _message(tmp_path, good.replace(old, new, 1)).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "message"),
+    [
+        ("ssl/a.crt", "'ssl/a.crt' is not an absolute path"),
+        ("data:abc", "'data:abc' is not an absolute path"),
+        ("~/a.crt", "'~/a.crt' is not an absolute path"),
+        ("file:///etc/a.crt", "'file:/etc/a.crt' is not an absolute path"),
+        ("/etc/${name}.crt", "'/etc/${name}.crt' is not a path of a file: it is a template, or damaged"),
+        ("/etc", "/etc is a directory, not a file"),
+    ],
+)
+def test_a_targets_files_are_checked(tmp_path: Path, good: str, certificate: str, message: str) -> None:
+    """What nginx takes for something else than a path is none here."""
+    text = good.replace('kind = "traefik"', f'kind = "nginx"\ncertificate = "{certificate}"\nkey = "/etc/ssl/a.key"')
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("dynamic"))
+    assert _message(tmp_path, text) == f"certificate[0].deploy[0].certificate: {message}"
+
+
+def test_an_ipv6_endpoint_goes_in_brackets(tmp_path: Path, good: str) -> None:
+    """And is good then."""
+    (tmp_path / "agent.toml").write_text(good.replace("10.0.0.12:443", "[fd00::12]:443"))
+    assert load_agent(tmp_path / "agent.toml").certificate[0].deploy[0].prove == ("[fd00::12]:443",)

@@ -39,6 +39,10 @@ IN_WORDS = {  # tests of their own beside the table of `test_every_code`
         "test_a_reason_that_nobody_sees_is_said_to_be_hidden",
     ),
     "acme.order_expired": ("tests/issuance/test_failures.py", "test_an_order_that_ends_without_a_reason"),
+    "dns.local_answer": (
+        "tests/domain/diagnosis/test_nameserver_files.py",
+        "test_where_dns_leads_to_another_box_the_line_that_it_answers_from_is_to_blame",
+    ),
     "dns.zone_gone": ("tests/domain/test_fleet.py", "test_a_zone_is_gone_when_its_names_are_and_not_when_one_is"),
     "dns01.hook_failed": (
         "tests/issuance/test_solvers.py",
@@ -89,6 +93,10 @@ FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a 
         "tests/vantage/test_ca_process.py",
         "test_what_the_ca_s_user_may_not_read_is_absent_to_it",
     ),
+    "dns.local_answer": (
+        "tests/e2e/test_nameserver_files.py",
+        "test_a_wrong_line_in_a_hostsdir_is_the_culprit",
+    ),
     "dns.zone_gone": (_SEEN, "test_a_zone_that_is_gone_is_one_incident"),
     "dns.flapping": (_SEEN, "test_a_name_that_leads_here_and_there_is_flapping"),
     "dns.servfail": ("tests/system/test_dns.py", "test_a_nameservers_answer_becomes_a_finding"),
@@ -131,7 +139,7 @@ OURS = sorted(code for code in GRADED if not code.startswith(OTHERS) and code no
 
 def _in_source() -> set[str]:
     sources = (path.read_text(encoding="utf-8") for path in (TREE / "certagent").rglob("*.py"))
-    return {code for source in sources for code in CODE.findall(source)} - {"dns.nameservers"}
+    return {code for source in sources for code in CODE.findall(source)} - {"acme.sh", "dns.nameservers"}
 
 
 def _is_there(file: str, name: str) -> bool:

@@ -2,10 +2,9 @@
 
 import ast
 from collections import Counter, defaultdict
-from pathlib import Path
 
-HOUSE = Path(__file__).parents[1] / "certagent"
-MODULES = sorted(HOUSE.rglob("*.py"))
+from tests.sources import HOUSE, MODULES, nodes_of, parse
+
 RIDDLES = {"besides", "own", "one"}
 """As parameters: the thing has a name."""
 
@@ -20,7 +19,7 @@ def test_no_public_class_name_has_two_meanings() -> None:
     """A class is found by its name alone."""
     homes = defaultdict(list)
     for path in MODULES:
-        for node in _parse(path).body:
+        for node in parse(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes[node.name].append(str(path.relative_to(HOUSE)))
     assert {name: places for name, places in homes.items() if len(places) > 1} == {}
@@ -31,7 +30,7 @@ def test_no_parameter_is_a_riddle() -> None:
     found = [
         f"{path.relative_to(HOUSE)}:{node.lineno}: {argument.arg}"
         for path in MODULES
-        for node in ast.walk(_parse(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
         if argument.arg in RIDDLES
@@ -44,7 +43,7 @@ def test_no_constructor_takes_more_than_seven() -> None:
     found = [
         f"{path.relative_to(HOUSE)}:{node.lineno}"
         for path in MODULES
-        for node in ast.walk(_parse(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.FunctionDef) and node.name == "__init__"
         if len([*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]) > 8  # and self
     ]
@@ -55,7 +54,3 @@ def test_no_file_is_too_long_to_stand_in() -> None:
     """A file is a room, not a hall."""
     long = {str(path.relative_to(HOUSE)): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
     assert {path: lines for path, lines in long.items() if lines > 350} == {}
-
-
-def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from certagent.domain.reports import FileChange
-from certagent.watch import ChangeSet, Watch, open_watch
+from certagent.watch import ChangeSet, Watch, WatchedPaths, open_watch
 
 QUIET = timedelta(milliseconds=20)
 NEVER = timedelta(hours=1)
+PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def hosts(tmp_path: Path) -> Path:
 
 
 async def _next(changes: AsyncIterator[ChangeSet]) -> ChangeSet:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(PATIENCE):
         return await anext(changes)
 
 
@@ -70,6 +71,15 @@ async def test_it_sees_through_a_link(tmp_path: Path) -> None:
         target.write_text("nameserver 10.0.0.2\n")
         change = (await _next(changes))[0]
         assert (change.removed, change.added) == (("nameserver 10.0.0.1",), ("nameserver 10.0.0.2",))
+
+
+async def test_a_path_that_does_not_say_where_it_begins_is_watched_from_the_root(hosts: Path) -> None:
+    """dnsmasq takes such names; nobody waits for ever to find their folder."""
+    paths = (hosts, Path("certagent-nowhere"), Path("nowhere/at-all"))
+    async with asyncio.timeout(10), open_watch(paths, QUIET, NEVER) as watch:
+        changes = await _settled(watch, hosts)
+        hosts.write_text("127.0.0.1 other\n")
+        assert (await _next(changes))[0].added == ("127.0.0.1 other",)
 
 
 async def test_a_link_that_leads_elsewhere_is_followed(tmp_path: Path) -> None:
@@ -183,7 +193,7 @@ async def test_reads_wake_nobody(hosts: Path, monkeypatch: pytest.MonkeyPatch) -
         for _ in range(200):
             hosts.read_bytes()
         witness.touch()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE):
             while str(witness) not in events:
                 await asyncio.sleep(0.001)
     assert str(hosts) not in events
@@ -220,3 +230,30 @@ async def test_inotify_is_asked_for_again(hosts: Path, monkeypatch: pytest.Monke
     hosts.write_text("10.0.0.1 a\n")
     assert (await _next(changes))[0].added == ("10.0.0.1 a",)
     await asyncio.to_thread(watch.stop)
+
+
+async def test_a_file_that_comes_to_count_is_seen_and_one_that_goes_as_well(tmp_path: Path) -> None:
+    """In a folder that is watched, empty or not yet there at first; a file that only ceases to count is no change."""
+    folder, outside = tmp_path / "more/conf.d", tmp_path / "outside"
+    outside.write_text("10.0.0.1 a\n")
+    listed: list[Path] = []
+
+    def find() -> WatchedPaths:
+        found = tuple(sorted(folder.iterdir())) if folder.is_dir() else ()
+        return WatchedPaths((*found, *listed), (folder,))
+
+    async with open_watch((), QUIET, NEVER, find) as watch:
+        changes = watch.changes({})
+        looking = asyncio.create_task(_next(changes), name="look")
+        await asyncio.sleep(0.1)
+        folder.mkdir(parents=True)
+        await asyncio.sleep(0.1)
+        (folder / "new").write_text("10.0.0.2 b\n")
+        assert await looking == (FileChange(file=str(folder / "new"), exists=True, added=("10.0.0.2 b",)),)
+        listed.append(outside)
+        watch.hint()
+        assert [change.file for change in await _next(changes)] == [str(outside)]
+        listed.clear()
+        (folder / "new").unlink()
+        assert await _next(changes) == (FileChange(file=str(folder / "new"), exists=False, removed=("10.0.0.2 b",)),)
+        assert watch.contents == {}

@@ -18,7 +18,7 @@ from certagent.agent.collector_link import CollectorLink
 from certagent.agent.context import AgentContext
 from certagent.agent.control_socket import AgentApi, serve
 from certagent.agent.deployment import CertificateLocks, DeploymentService
-from certagent.agent.drift import DriftMonitor
+from certagent.agent.drift import DriftMonitor, ForeignFiles
 from certagent.agent.inventory import InventoryReporter, report_removed
 from certagent.agent.lifecycle import Lifecycle
 from certagent.agent.orders import OrderPlacer
@@ -54,6 +54,7 @@ from certagent.system.systemd import feed_watchdog, notify
 from certagent.vantage.configured_certificates import ConfiguredCertificates
 from certagent.vantage.nameserver_config import NameserverObserver
 from certagent.vantage.node_vantage import NodeVantage
+from certagent.vantage.web_server_config import WebServerConfigs
 
 if TYPE_CHECKING:
     from certagent.vantage.authority_vantage import AuthorityVantage
@@ -158,7 +159,7 @@ class _Agent(msgspec.Struct, frozen=True, kw_only=True):
         """A task for each."""
         group.create_task(self.lifecycle.run(), name="lifecycle")
         group.create_task(self.resolver_watch.run(), name="watch resolver files")
-        group.create_task(self.resolver_changes.repeat_while_blind(), name="repeat blind runs")
+        group.create_task(self.resolver_changes.repeat_until_settled(), name="repeat unsettled runs")
         group.create_task(self.inventory.run(), name="inventory")
         group.create_task(self.inventory.watch_live_files(), name="watch live files")
         group.create_task(self.renewal_info.run(), name="renewal info")
@@ -182,6 +183,7 @@ async def _wire(context: AgentContext, spool: Spool | None, stack: AsyncExitStac
     orders = await stack.enter_async_context(OrderPlacer(section, solvers, context.state, clock, binding))
     prover = Prover(section.root, clock)
     deployment = DeploymentService(context, prover)
+    web_servers = WebServerConfigs()
     preflight = Preflight(
         context,
         node,
@@ -189,9 +191,12 @@ async def _wire(context: AgentContext, spool: Spool | None, stack: AsyncExitStac
         rehearsals=RehearsalClient(connection.client, clock) if connection else None,
         deployment=deployment,
         schedule=schedule,
+        web_servers=web_servers,
     )
     renewal = RenewalRunner(context, orders, deployment, preflight)
-    drift = DriftMonitor(context, deployment, prover, ConfiguredCertificates())
+    resolver_changes = ResolverChangeHandler(context, authority or node, NameserverObserver())
+    files: tuple[ForeignFiles, ...] = (web_servers, resolver_changes, *([authority] if authority is not None else []))
+    drift = DriftMonitor(context, deployment, prover, ConfiguredCertificates(), files)
     inventory = InventoryReporter(context, node, drift, schedule)
     lifecycle = Lifecycle(
         context,
@@ -201,7 +206,6 @@ async def _wire(context: AgentContext, spool: Spool | None, stack: AsyncExitStac
         schedule=schedule,
         locks=stack.enter_context(CertificateLocks(context, deployment)),
     )
-    resolver_changes = ResolverChangeHandler(context, authority or node, NameserverObserver())
     renewal_info_client = RenewalInfoClient(section.directory, section.root, section.addresses)
     return _Agent(
         api=AgentApi(context, lifecycle, orders, inventory, connection.health if connection else None),

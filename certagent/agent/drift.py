@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -17,7 +18,9 @@ from certagent.config import CertificateSection, TraefikTarget
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, ServedAs
 from certagent.domain.diagnosis.drift import LiveTarget, Serving, conclude_serving, nobody_owns, renews_too_late
+from certagent.domain.diagnosis.foreign_files import files_are_unreadable
 from certagent.domain.findings import Finding, Severity
+from certagent.domain.observations import Unreadable
 from certagent.domain.policy import worst_first
 from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scope, served_scope
 from certagent.proof import Prover, Trust
@@ -33,6 +36,14 @@ _REPORTED = "reported-certificates"
 _Essence = tuple[str, object]
 
 
+class ForeignFiles(Protocol):
+    """Files that others write and this agent reads: the web servers', the resolver's and the nameserver's, the CA's."""
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """What of them cannot be read now. Blocks; never raises."""
+        ...
+
+
 class DriftMonitor:
     """Observes certificates, and reports what is new."""
 
@@ -42,6 +53,7 @@ class DriftMonitor:
         deployment: DeploymentService,
         prover: Prover,
         configured: ConfiguredCertificates,
+        files: Sequence["ForeignFiles"],
     ) -> None:
         self._context = context
         self._sections = context.settings.certificate
@@ -50,6 +62,8 @@ class DriftMonitor:
         self._deployment = deployment
         self._prover = prover
         self._configured = configured
+        self._files = files
+        self._unreadable: tuple[Unreadable, ...] = ()
         self._reported: dict[str, list[_Essence]] = {}
         self._inspected_at = float("-inf")
         self._is_misconfigured = False
@@ -96,27 +110,35 @@ class DriftMonitor:
             self._reporter.end(run, Outcome.DONE, scopes=well[at : at + _MOST_SCOPES])
 
     def findings(self, observed: Sequence[Serving]) -> list[Finding]:
-        """What is wrong with them now, graded; reported already or not, and likewise nothing during a renewal."""
+        """What is wrong with them now, graded; reported already or not, and likewise nothing during a renewal. With
+        what cannot be read of the files that others write."""
         settled = (serving for serving in observed if self._is_settled(serving))
-        return self._graded([finding for serving in settled for finding in conclude_serving(serving)])
+        unreadable = files_are_unreadable(self._context.node, self._read_unreadable())
+        return self._graded([*(finding for serving in settled for finding in conclude_serving(serving)), *unreadable])
 
     async def inspect_web_servers(self, trigger: Trigger) -> None:
-        """What this node's web servers serve beside what is configured here. Seldom, for many files are read; but each
-        time while a mistake is reported, for it may have been fixed."""
+        """What this node's web servers serve beside what is configured here, and what cannot be read of the files that
+        others write. Seldom, for many files are read; but each time while a mistake is reported, for it may have been
+        fixed, and when what can be read has changed."""
         now = self._context.clock.monotonic()
         every = self._context.policy.preflight.repeat_every.total_seconds()
-        is_recent = now - self._inspected_at < every and not self._is_misconfigured
+        unreadable = self._unreadable  # a renewal writes beside these files: not each of a hundred has all of them read
+        if trigger in (Trigger.START, Trigger.TIMER):
+            unreadable = await asyncio.to_thread(self._read_unreadable)
+        is_recent = now - self._inspected_at < every and not self._is_misconfigured and unreadable == self._unreadable
         if trigger is not Trigger.START and is_recent:
             return
+        self._unreadable = unreadable
         self._inspected_at = now
         if trigger is Trigger.START:
             self._clear_removed()
         pairs = await asyncio.to_thread(self._configured.pairs)
         resolvers = await asyncio.to_thread(self._configured.resolvers)
         node = self._context.node
-        late = [finding for resolver in resolvers if (finding := renews_too_late(node, resolver)) is not None]
-        self._is_misconfigured = bool(late)
-        self._report("", [*late, *nobody_owns(node, pairs, self._owned())], trigger)
+        late = [finding for resolver in resolvers.value if (finding := renews_too_late(node, resolver)) is not None]
+        broken = files_are_unreadable(node, (*unreadable, *pairs.unreadable, *resolvers.unreadable))
+        self._is_misconfigured = bool(late or broken)
+        self._report("", [*broken, *late, *nobody_owns(node, pairs.value, self._owned())], trigger)
 
     def live_files(self) -> tuple[Path, ...]:
         """The files that decide what is live: certificates and YAML, no key."""
@@ -176,7 +198,7 @@ class DriftMonitor:
 
     def _report(self, name: str, findings: list[Finding], trigger: Trigger) -> None:
         """Unless the same was reported last. No name: about the node's web servers."""
-        essence: list[_Essence] = [(finding.code, finding.culprit) for finding in findings]
+        essence = [_essence(finding) for finding in findings]
         if self._reported.get(name, []) == essence and trigger is not Trigger.START:
             return
         self._reported[name] = essence
@@ -190,12 +212,21 @@ class DriftMonitor:
             certificate=name or None,
         )
 
+    def _read_unreadable(self) -> tuple[Unreadable, ...]:
+        return tuple(dict.fromkeys(one for files in self._files for one in files.unreadable()))
+
     def _graded(self, findings: list[Finding]) -> list[Finding]:
         return [self._context.policy.grade(finding) for finding in findings]
 
     def _owned(self) -> frozenset[str]:
         paths = {str(path) for path in self.live_files()}
         return frozenset(paths | {identifier for section in self._sections for identifier in section.identifiers})
+
+
+def _essence(finding: Finding) -> _Essence:
+    """What makes it another finding; a file that is still broken, at another line, is the same."""
+    culprit = finding.culprit
+    return finding.code, culprit.file if culprit is not None and finding.code == "config.unreadable" else culprit
 
 
 def _on_disk(certificate: CertificateSection, live: Sequence[LiveTarget]) -> CertificateFacts | None:

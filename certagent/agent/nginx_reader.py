@@ -59,7 +59,7 @@ class NginxReader:
                 lines = self._lines()
                 if lines != self._lines_read:
                     self._lines_read = lines
-                    self._directives = read_nginx(self._path) if lines else ()
+                    self._directives = read_nginx(self._path).value if lines else ()
             return self._directives
 
     def _lines(self) -> list[str]:

@@ -50,6 +50,7 @@ class Preflight:
         rehearsals: "RehearsalClient | None",
         deployment: DeploymentService,
         schedule: Schedule,
+        web_servers: WebServerConfigs,
     ) -> None:
         self._context = context
         self._node = node
@@ -60,7 +61,7 @@ class Preflight:
         self._responders = {name: responders[section.name] for name, section in sections if section.name in responders}
         self._rehearsals = rehearsals
         self._history = RehearsalHistory()
-        self._web_servers = WebServerConfigs()
+        self._web_servers = web_servers
         self._deployment = deployment
         self._schedule = schedule
 
@@ -113,7 +114,7 @@ class Preflight:
 
     async def _read_web_servers(self, identifier: str) -> tuple[WebServerObservation, ...]:
         """What the web servers of this node do with the identifier's challenge: it explains why a rehearsal failed."""
-        return tuple(await asyncio.to_thread(self._web_servers.observe, identifier))
+        return await asyncio.to_thread(self._web_servers.observe, identifier)
 
     async def _conclude(self, evidence: Evidence) -> Judgement:
         identifier = evidence.identifier

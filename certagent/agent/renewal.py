@@ -17,7 +17,7 @@ from certagent.config import CertificateSection
 from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.certificates import CertificateFacts, fingerprint_of
 from certagent.domain.deployments import Generation
-from certagent.domain.diagnosis.drift import chain_ends_first
+from certagent.domain.diagnosis.issued_chain import chain_ends_first
 from certagent.domain.diagnosis.order_result import agreement, deployment_failed, order_failed, renewal_is_impossible
 from certagent.domain.findings import Finding, Severity, Verdict
 from certagent.domain.orders import Failed, Issued, OrderOutcome

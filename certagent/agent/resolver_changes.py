@@ -5,7 +5,7 @@ What it breaks is not proven by that: the identifiers that it touches are judged
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -16,21 +16,25 @@ from certagent.domain import catalogue
 from certagent.domain.backoff import Backoff
 from certagent.domain.diagnosis.name_resolution import (
     file_is_unreadable,
-    private_addresses_are_filtered,
     resolver_is_missing,
     shadows_at_a_client,
     shadows_at_the_authority,
+)
+from certagent.domain.diagnosis.nameserver_files import (
+    names_stand_in_files,
+    private_addresses_are_filtered,
     zone_is_overridden,
 )
 from certagent.domain.diagnosis.static import StaticObservation, conclude_while_watching
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
+from certagent.domain.observations import Unreadable
 from certagent.domain.policy import worst_first
 from certagent.domain.reports import Contents, FileChange, Outcome, RunKind, Trigger, compare, file_scope
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
 from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
-from certagent.watch import ChangeSet, Watch, open_watch, read_contents
+from certagent.watch import ChangeSet, Watch, WatchedPaths, open_watch, read_contents
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +67,13 @@ class ResolverWatch:
         start.
         """
         watch_policy, state = self._context.policy.watch, self._context.state
-        paths = await asyncio.to_thread(self._handler.files)
-        async with open_watch(paths, watch_policy.quiet_for, watch_policy.reconcile_every) as watch:
+        find = self._handler.watched_paths
+        paths = (await asyncio.to_thread(find)).files
+        async with open_watch(paths, watch_policy.quiet_for, watch_policy.reconcile_every, find) as watch:
             degraded = self._report_degraded(watch)
             now = await asyncio.to_thread(read_contents, paths)
             known = await asyncio.to_thread(state.read_record, KNOWN_FILES, dict[str, bytes | None])
+            self._handler.answer_for(known or ())
             await self._handle_start(known if known is not None else now, now)
             async for changes in watch.changes(now):
                 if watch.degraded != degraded:
@@ -122,16 +128,26 @@ class ResolverChangeHandler:
         self._zones = tuple(context.settings.dns.zones)
         self._scopes = dict.fromkeys(RESOLVER_FILES)
         self._before: Snapshot | None = None
+        self._unreadable: tuple[Unreadable, ...] = ()
         self._unreported: tuple[Finding, ...] = ()
         self._backoff = Backoff(FIRST_PAUSE, context.policy.preflight.blocked_longest)
         self._repeat_after: timedelta | None = None
         self._one_at_a_time = asyncio.Lock()
         self._run_ended = asyncio.Event()
 
-    def files(self) -> tuple[Path, ...]:
-        """What to watch: the resolver's files and those of the DNS server. Blocks."""
-        observation = self._nameserver.observe()
-        return tuple(Path(path) for path in (*RESOLVER_FILES, *(observation.files() if observation else ())))
+    def watched_paths(self) -> WatchedPaths:
+        """What to watch: the resolver's files, and those of the DNS server as it is configured by now. Blocks."""
+        found = self._nameserver.files()
+        files = dict.fromkeys((*RESOLVER_FILES, *found.files))
+        return WatchedPaths(tuple(map(Path, files)), tuple(map(Path, found.folders)))
+
+    def answer_for(self, files: Iterable[str]) -> None:
+        """Files of an earlier run: what it found in them is withdrawn unless it is found again."""
+        self._scopes |= dict.fromkeys(files)
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """What could not be read of these files in the last run."""
+        return self._unreadable
 
     async def handle(self, changes: Sequence[FileChange], trigger: Trigger, findings: Sequence[Finding] = ()) -> None:
         """One run over all resolver files; its report, with the given findings too, replaces what was found in them
@@ -140,8 +156,9 @@ class ResolverChangeHandler:
             self._unreported += tuple(findings)
             await self._run(changes, trigger)
 
-    async def repeat_while_blind(self) -> None:
-        """Repeat a blind run, later with each further one, until it sees something; never returns."""
+    async def repeat_until_settled(self) -> None:
+        """Repeat a blind run, or one that found what counts after a restart, later with each further one; never
+        returns."""
         while True:
             self._run_ended.clear()
             pause = self._repeat_after
@@ -163,17 +180,26 @@ class ResolverChangeHandler:
             if trigger is not Trigger.TIMER:
                 reporter.end(run, Outcome.FAILED, changes=changes)
             return
-        self._backoff.reset()
         self._before = seen.snapshot
         findings = await self._concluded(seen)
+        self._repeat_while_waiting(findings)
         found = any(finding.severity.at_least(Severity.WARN) for finding in findings)
         scopes = [file_scope(path) for path in self._scopes]
         outcome = Outcome.FOUND if found else Outcome.DONE
         reporter.end(run, outcome, scopes=scopes, findings=findings, changes=changes)
 
+    def _repeat_while_waiting(self, findings: Sequence[Finding]) -> None:
+        """A setting that counts after a restart: that is no change of any file, so it has to be looked for."""
+        if any(finding.variant == "waiting" for finding in findings):
+            self._repeat_after = self._backoff.next_pause()
+            self._run_ended.set()
+        else:
+            self._backoff.reset()
+
     async def _concluded(self, seen: FileObservation) -> list[Finding]:
         """Graded, worst first, with what was not reported yet."""
         nameserver = await asyncio.to_thread(self._nameserver.observe)
+        self._unreadable = (*seen.unreadable, *(nameserver.unreadable if nameserver is not None else ()))
         findings = without_repeats(self._conclude(seen), self._conclude_nameserver(nameserver))
         graded = [self._context.policy.grade(finding) for finding in findings]
         unreported, self._unreported = self._unreported, ()
@@ -209,7 +235,8 @@ class ResolverChangeHandler:
         node, zones = self._context.node, tuple(zone.lower().strip(".") for zone in self._zones)
         filtered = private_addresses_are_filtered(observation.configuration, node)
         overridden = zone_is_overridden(observation.configuration, observation.hosts, zones, node)
-        return [*overridden, *([filtered] if filtered and filtered.culprit and filtered.culprit.file else [])]
+        answers = names_stand_in_files(observation.configuration, observation.hosts, observation.records, zones, node)
+        return [*overridden, *answers, *([filtered] if filtered and filtered.culprit and filtered.culprit.file else [])]
 
 
 def without_repeats(of_node: Sequence[Finding], of_nameserver: Sequence[Finding]) -> list[Finding]:

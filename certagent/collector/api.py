@@ -29,6 +29,7 @@ from certagent.collector.agent_link import (
     ask_to_judge_again,
     ping_seconds_for,
 )
+from certagent.collector.bodies import LARGEST_DOCUMENT
 from certagent.collector.dispatch import EventStream
 from certagent.collector.intake import Intake
 from certagent.collector.metrics import Metrics
@@ -178,14 +179,17 @@ class Api:
 
     async def rehearse(self, request: web.Request) -> web.Response:
         """Have a token fetched by the agent beside the CA; `?timeout=` bounds the wait in seconds."""
+        caller = caller_of(request)
+        async with self._intake.bodies.body_of(request, caller.name, LARGEST_DOCUMENT) as body:
+            pass
         try:
-            wanted = _decode_request(await request.read())
+            wanted = _decode_request(body)
             wait = float(request.query.get("timeout", LONGEST_WAIT_SECONDS))
             if not 0 <= wait < math.inf:
                 raise ValueError("timeout: from 0 seconds")
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise HttpProblem(400, "Bad Request", str(error)) from error
-        return json_response(await self._broker.rehearse(caller_of(request), wanted, wait))
+        return json_response(await self._broker.rehearse(caller, wanted, wait))
 
     async def open_link(self, request: web.Request) -> web.WebSocketResponse:
         """The agent link, open until either side ends it; its credential is checked again at each use."""

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -17,10 +18,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 from certagent.collector.access import Access, HostNames, answer_problems
 from certagent.collector.agent_link import AgentLinks, RehearsalBroker
 from certagent.collector.api import Api
+from certagent.collector.bodies import LARGEST_BODY, Bodies
+from certagent.collector.connections import HANDSHAKE_SECONDS, Connections
 from certagent.collector.dashboard import Dashboard, Login, Renderer
 from certagent.collector.dispatch import AlertSender, ChangeDispatcher, EventStream
 from certagent.collector.housekeeping import Heartbeat, Housekeeping
-from certagent.collector.intake import LARGEST_BODY, Intake
+from certagent.collector.intake import Intake
 from certagent.collector.metrics import Metrics
 from certagent.collector.notifiers import NOTIFIERS
 from certagent.collector.store import Store, open_store
@@ -36,6 +39,8 @@ log = logging.getLogger(__name__)
 _BACKLOG = 4_096
 _SHUTDOWN_SECONDS = 5.0
 _IDLE_SECONDS = 1.0  # of a connection without a request, of 40 KiB each: an agent needs none beside its link
+_LINGER_SECONDS = 2.0  # what is left of a refused body is read for no longer
+_READ_AHEAD = 64 * 1024  # bytes of a body that nobody has asked for yet
 _WAIT_SECONDS = 0.2
 _CHECK_SECONDS = 1.0
 
@@ -94,12 +99,14 @@ async def _running(
     heartbeat = Heartbeat(pulse, session, every) if pulse is not None else None
     housekeeping = Housekeeping(store, links, policy, clock, heartbeat)
     metrics = Metrics(store, links, clock)
-    intake = Intake(store, metrics.registry)
+    bodies = Bodies()
+    intake = Intake(store, bodies, metrics.registry)
     api = Api(store, access, intake, RehearsalBroker(store, links, clock), events, metrics, clock)
     renderer = Renderer(clock)
-    pages = Dashboard(store, links, renderer, clock)
-    login = Login(store, access, renderer, clock)
-    application = web.Application(middlewares=[answer_problems, access.middleware()], client_max_size=LARGEST_BODY)
+    pages = Dashboard(store, links, bodies, renderer, clock)
+    login = Login(store, access, bodies, renderer, clock)
+    middlewares = [server.connections.middleware(), answer_problems, access.middleware()]
+    application = web.Application(middlewares=middlewares, client_max_size=LARGEST_BODY)
     access.serve(application, (*api.routes(), *pages.routes(), *login.routes()))
     async with asyncio.TaskGroup() as tasks:
         running = [
@@ -122,6 +129,7 @@ class Server:
     def __init__(self, settings: CollectorSettings, clock: Clock) -> None:
         section = settings.server
         self.names = HostNames(_names_of(settings))
+        self.connections = Connections(clock)
         self._listen = section.listen
         self._certificate: ServerCertificate | None = None
         if section.certificate is not None and section.key is not None:
@@ -138,29 +146,48 @@ class Server:
         if self._certificate is not None:
             await self._certificate.wait()
         runner = web.AppRunner(
-            application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, keepalive_timeout=_IDLE_SECONDS
+            application,
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            keepalive_timeout=_IDLE_SECONDS,
+            lingering_time=_LINGER_SECONDS,
+            read_bufsize=_READ_AHEAD,
+            auto_decompress=False,
         )
         await runner.setup()
+        accept = cast("web.Server", runner.server)
+        listener: asyncio.Server | None = None
         try:
-            await self._start(runner)
-            if self._certificate is not None:
-                await self._certificate.follow()
-            await asyncio.Event().wait()
+            listener = await self._start(accept)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.connections.run(accept), name="end silent connections")
+                if self._certificate is not None:
+                    tasks.create_task(self._certificate.follow(), name="follow the certificate")
+                await asyncio.Event().wait()
         finally:
+            if listener is not None:
+                listener.close()
             events.close()
             await links.close()
             await runner.cleanup()
 
-    async def _start(self, runner: web.AppRunner) -> None:
+    async def _start(self, accept: web.Server) -> asyncio.Server:
         host, port = split_endpoint(self._listen)
         context = self._certificate.context if self._certificate is not None else None
-        site = web.TCPSite(runner, host, port, ssl_context=context, backlog=_BACKLOG)
         try:
-            await site.start()
+            listener = await asyncio.get_running_loop().create_server(
+                accept,
+                host,
+                port,
+                ssl=context,
+                backlog=_BACKLOG,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if context is not None else None,
+            )
         except OSError as error:
             reason = f"the collector cannot listen on {self._listen}: {error.strerror or error}"
             raise ListenFailed(reason) from error
         log.info("listening on %s", self._listen)
+        return listener
 
 
 class ServerCertificate:

@@ -27,7 +27,8 @@ from certagent.system.webhook import PermanentFailure, TransientFailure
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = timedelta(seconds=1)
-_LONGEST_PAUSE = timedelta(minutes=5)
+_LONGEST_PAUSE = timedelta(seconds=45)  # a message is late by no more once its receiver is back
+_LONGEST_TRYING = timedelta(hours=24)
 _POLL_EVERY = timedelta(seconds=2)
 _REPEAT_EVERY = timedelta(minutes=1)
 _LONGEST_QUEUE = 1_000
@@ -103,14 +104,20 @@ class AlertSender:
         try:
             await self._notifier.deliver(message)
         except TransientFailure as failure:
-            pause = self._backoff.pause_after(delivery.attempts)
+            if now - delivery.made_at > _LONGEST_TRYING:
+                await self._give_up(delivery, failure)
+                return
+            pause = max(self._backoff.pause_after(delivery.attempts), timedelta(seconds=failure.retry_after))
             log.warning("channel %s: %s; next attempt in %d s", self.channel, failure, pause.total_seconds())
             await self._store.write(record_attempt, number, failure=str(failure), retry_at=now + pause)
         except PermanentFailure as failure:
-            log.error("channel %s: gave up on incident %s: %s", self.channel, delivery.incident.id, failure)
-            await self._store.write(record_attempt, number, failure=str(failure), retry_at=None)
+            await self._give_up(delivery, failure)
         else:
             await self._store.write(record_attempt, number, failure=None, retry_at=None)
+
+    async def _give_up(self, delivery: Delivery, failure: Exception) -> None:
+        log.error("channel %s: gave up on incident %s: %s", self.channel, delivery.incident.id, failure)
+        await self._store.write(record_attempt, delivery.number, failure=str(failure), retry_at=None)
 
 
 class EventStream:

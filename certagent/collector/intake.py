@@ -1,9 +1,6 @@
 """POST /v1/reports: from the body to the store. Bodies are bounded, each report is checked by itself."""
 
-import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -12,17 +9,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as MetricCounter
 
 from certagent.collector.access import HttpProblem, caller_of, json_response
+from certagent.collector.bodies import Bodies, try_later
 from certagent.collector.records import Acceptance, Overloaded
 from certagent.collector.store import Store
 from certagent.domain.findings import Finding, redact
 from certagent.domain.reports import Report
 
-LARGEST_BODY = 8 * 1024 * 1024  # bytes, once unpacked
-_MOST_BYTES = 256 * 1024 * 1024  # of all bodies that are read or wait to be written
-_MOST_POSTS = 8  # of one agent at once
-_UNPACKED_RATIO = 20  # a packed body usually comes to no more than so many times its size
-_ENCODINGS = frozenset({"identity", "gzip", "deflate"})
-_LONGEST_READING = 30.0  # seconds
 _LONGEST_BATCH = 1_000
 _LONGEST_NAME = {  # no longer than the store's columns
     "id": 128,
@@ -61,9 +53,9 @@ _decode_named = msgspec.json.Decoder(_Named).decode
 class Intake:
     """Takes what agents report, and counts it for the metrics in `registry`."""
 
-    def __init__(self, store: Store, registry: CollectorRegistry) -> None:
+    def __init__(self, store: Store, bodies: Bodies, registry: CollectorRegistry) -> None:
         self._store = store
-        self._room = _Room()
+        self.bodies = bodies
         self._reports = MetricCounter("certagent_reports", "Reports received.", ["result"], registry=registry)
         self._verdicts = MetricCounter(
             "certagent_preflight_verdicts",
@@ -77,14 +69,14 @@ class Intake:
     async def post_reports(self, request: web.Request) -> web.Response:
         """Reports of the agent itself; answered once they are on disk."""
         caller = caller_of(request)
-        async with self._room.body_of(request, caller.name) as body:
+        async with self.bodies.body_of(request, caller.name) as body:
             if not body:
                 raise HttpProblem(400, "Bad Request", "there is no report")
             reports, refused = read_reports(body, caller.name)
             try:
                 answer = await self._store.accept(caller, reports)
             except Overloaded as error:
-                raise _try_later(str(error)) from None
+                raise try_later(str(error)) from None
         self.count(answer, reports, len(refused))
         counts = msgspec.structs.asdict(answer)
         if refused:
@@ -100,55 +92,6 @@ class Intake:
             for finding in report.findings:
                 if finding.code in _VERDICTS:
                     self._verdicts.labels(_VERDICTS[finding.code]).inc()
-
-
-class _Room:
-    """Room for bodies: of all agents together by size, of one agent by number. Without room, try again later."""
-
-    def __init__(self) -> None:
-        self._taken = 0
-        self._posts: Counter[str] = Counter()
-
-    @asynccontextmanager
-    async def body_of(self, request: web.Request, agent: str) -> AsyncIterator[bytes]:
-        """The body; its room is free again after the block. Raises `HttpProblem` 408, 413, 429."""
-        size = _size_of(request)
-        if self._posts[agent] >= _MOST_POSTS:
-            raise _try_later(f"{agent} has {_MOST_POSTS} posts in progress already")
-        if self._taken + size > _MOST_BYTES:
-            raise _try_later("too much is being read")
-        self._taken += size
-        self._posts[agent] += 1
-        try:
-            async with asyncio.timeout(_LONGEST_READING):
-                body = await request.read()
-            yield body
-        except TimeoutError:
-            detail = f"the body did not arrive within {_LONGEST_READING:.0f} s"
-            raise HttpProblem(408, "Request Timeout", detail, headers={"Connection": "close"}) from None
-        finally:
-            self._taken -= size
-            self._posts[agent] -= 1
-            if not self._posts[agent]:
-                del self._posts[agent]
-
-
-def _size_of(request: web.Request) -> int:
-    """What the body may come to, as far as it can be known before it is read."""
-    encoding = request.headers.get("Content-Encoding", "identity").lower()
-    if encoding not in _ENCODINGS:
-        raise HttpProblem(415, "Unsupported Media Type", f"a body may be packed by gzip, not by {encoding!r}")
-    announced = request.content_length
-    if announced is not None and announced > LARGEST_BODY:
-        detail = f"more than {LARGEST_BODY} bytes"
-        raise HttpProblem(413, "Content Too Large", detail, headers={"Connection": "close"})
-    if announced is None:
-        return LARGEST_BODY
-    return min(announced * _UNPACKED_RATIO, LARGEST_BODY) if encoding != "identity" else announced
-
-
-def _try_later(reason: str) -> HttpProblem:
-    return HttpProblem(429, "Too Many Requests", reason, headers={"Retry-After": "1"})
 
 
 def read_reports(body: bytes, agent: str) -> tuple[list[Report], list[ReportRefusal]]:

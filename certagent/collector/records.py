@@ -114,13 +114,14 @@ class PathEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that has not reached its channel: the incident as it was at the transition."""
+    """A message that has not reached its channel: the incident as it was at the transition, which was at `made_at`."""
 
     number: int
     channel: str
     kind: TransitionKind
     incident: Incident
     attempts: int
+    made_at: datetime
     due_at: datetime
 
 

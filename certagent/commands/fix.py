@@ -6,6 +6,7 @@ by their content. Nothing but resolver files is ever changed, and nothing before
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from certagent.domain.diagnosis.name_resolution import (
     shadows_at_a_client,
     shadows_at_the_authority,
 )
-from certagent.domain.findings import Finding, without_secrets
+from certagent.domain.findings import without_secrets
 from certagent.domain.fixes import (
     Edit,
     Fix,
@@ -31,15 +32,18 @@ from certagent.domain.fixes import (
     as_diff,
     drop_names,
     edited,
+    leave_to_a_person,
     name_nameservers,
     refuse,
 )
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
-from certagent.domain.resolution.files import RESOLVER_FILES, Surroundings, find_managers
+from certagent.domain.resolution.files import RESOLVER_FILES
+from certagent.domain.resolution.managed_files import Surroundings, find_managers, find_owner
 from certagent.domain.resolver_agreement import stray_lines
 from certagent.state import FixFolder, State
-from certagent.system.files import rewrite_file
-from certagent.system.procfs import LARGEST_FILE, ProcFs, read_within
+from certagent.system.files import is_immutable, rewrite_file
+from certagent.system.procfs import ProcFs
+from certagent.system.regular_files import LARGEST_FILE, read_within
 from certagent.vantage.ca_resolver import FileObservation
 from certagent.vantage.node_vantage import NodeVantage
 
@@ -141,11 +145,12 @@ async def make_plan(settings: AgentSettings, root: Path = _ROOT) -> Plan:
     wanted = tuple(_edits(settings, seen, texts))
     judged = [(edit, refuse(edit, texts[edit.file])) for edit in wanted]
     missing = resolver_is_missing(settings.agent.name, seen.files.resolv_conf) if seen.files else None
+    owner = _read_text(root, RESOLV_CONF_FILE).owner if missing is not None else None
     unresolved = missing is not None and not any(edit.file == RESOLV_CONF_FILE for edit in wanted)
     return Plan(
         edits=tuple(edit for edit, refusal in judged if refusal is None),
         refusals=tuple(refusal for _, refusal in judged if refusal is not None)
-        + ((_by_hand(missing),) if missing is not None and unresolved else ()),
+        + ((leave_to_a_person(missing, RESOLV_CONF_FILE, owner),) if missing is not None and unresolved else ()),
         texts=texts,
     )
 
@@ -202,10 +207,6 @@ def _edits(settings: AgentSettings, seen: FileObservation, texts: Mapping[str, T
     return edits
 
 
-def _by_hand(finding: Finding) -> FixRefusal:
-    return FixRefusal(file=RESOLV_CONF_FILE, line=None, text=None, code=finding.code, reason=finding.fix or "")
-
-
 def _read_incident(settings: AgentSettings, incident: str) -> dict[str, Any]:
     """The incident, if it points at a resolver file of this very node."""
     document = ask_collector(settings, "incidents", incident)
@@ -226,14 +227,29 @@ def _read_text(root: Path, file: str) -> Text:
         )
     content = state.content or b""
     name = file.rpartition("/")[2]
+    mounted_from = ProcFs().mounted_from(None, file) if root == _ROOT else None
     surroundings = Surroundings(
         pve_ignored=read_within(root, f"/etc/.pve-ignore.{name}").content is not None,
         target=state.target,
-        mounted_from=ProcFs().mounted_from(None, file) if root == _ROOT else None,
+        mounted_from=mounted_from,
     )
     real = _real(root, file)
-    outside = None if real.is_relative_to(root / "etc") else f"/{real.relative_to(root)}"
-    return Text(content=content, managers=find_managers(content, surroundings), leads_to=outside)
+    return Text(
+        content=content,
+        managers=find_managers(content, surroundings),
+        owner=find_owner(content, surroundings),
+        leads_to=None if real.is_relative_to(root / "etc") else f"/{real.relative_to(root)}",
+        mounted_from=None if mounted_from is None or _is_here(mounted_from, file) else mounted_from,
+        is_locked=is_immutable(real),
+    )
+
+
+def _is_here(source: str, file: str) -> bool:
+    """Whether what is mounted over the file is a file of this node's own: then it is edited like one with two names."""
+    try:
+        return os.path.samefile(source, file)
+    except OSError:
+        return False
 
 
 def _real(root: Path, file: str) -> Path:

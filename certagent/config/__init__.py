@@ -52,6 +52,7 @@ from certagent.config.settings import (
     split_endpoint,
 )
 from certagent.config.solver_checks import read_secret
+from certagent.domain.identifiers import is_wildcard
 from certagent.domain.policy import Duration, Policy, overlay, read_policy, read_span
 
 __all__ = [
@@ -107,7 +108,18 @@ def load_agent(path: Path, *, with_secrets: bool = True) -> AgentSettings:
     check_agent(path, settings)
     if with_secrets:
         check_secrets(path, settings)
-    return settings
+    return _with_watched_wildcards(settings)
+
+
+def _with_watched_wildcards(settings: AgentSettings) -> AgentSettings:
+    """Whoever renews a watched wildcard proves it by dns-01, whatever is (not) said: no other challenge can."""
+    certificates = tuple(
+        msgspec.structs.replace(certificate, challenge="dns-01")
+        if any(map(is_wildcard, certificate.identifiers))
+        else certificate
+        for certificate in settings.certificate
+    )
+    return msgspec.structs.replace(settings, certificate=certificates)
 
 
 def load_collector(path: Path) -> CollectorSettings:

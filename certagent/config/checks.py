@@ -22,6 +22,7 @@ from certagent.config.settings import (
     split_endpoint,
 )
 from certagent.config.solver_checks import check_key_file, check_shared_ports, check_solver
+from certagent.config.value_checks import check_endpoints, check_identifier, check_paths, check_url
 from certagent.domain.orders import Binding
 
 _HTTP = ("http://", "https://")
@@ -82,8 +83,10 @@ def read_credential(section: CollectorSection) -> tuple[dict[str, str], tuple[Pa
 
 def check_agent(path: Path, settings: AgentSettings) -> None:
     """Raise `ConfigurationError` for what the types cannot say: files that are missing, names used twice."""
+    check_paths(path, settings)
     if not settings.authority.directory.startswith("https://"):
         raise ConfigurationError(path, "authority.directory: must be an https URL")
+    check_url(path, "authority.directory", settings.authority.directory)
     if not settings.authority.root.is_file():
         raise ConfigurationError(path, f"authority.root: {settings.authority.root} does not exist")
     _check_addresses(path, "authority.addresses", settings.authority.addresses)
@@ -116,6 +119,7 @@ def check_secrets(path: Path, settings: AgentSettings) -> None:
 
 
 def _check_collector_section(path: Path, section: CollectorSection) -> None:
+    check_url(path, "collector.url", section.url)
     if (section.certificate is None) != (section.key is None):
         raise ConfigurationError(path, "collector.certificate: goes together with collector.key")
     if section.webhook is not None and not section.webhook.url.startswith(_HTTP):
@@ -127,6 +131,8 @@ def _check_certificate(path: Path, where: str, certificate: CertificateSection) 
         raise ConfigurationError(path, f"{where}.name: letters, digits, dot, dash and underscore only")
     if not certificate.identifiers:
         raise ConfigurationError(path, f"{where}.identifiers: is empty")
+    for identifier in certificate.identifiers:
+        check_identifier(path, f"{where}.identifiers", identifier)
     if certificate.manage and certificate.solver is None:
         raise ConfigurationError(path, f"{where}.solver: is missing (who answers the challenge?)")
     if certificate.root is not None and certificate.manage:
@@ -136,7 +142,7 @@ def _check_certificate(path: Path, where: str, certificate: CertificateSection) 
     check_solver(path, where, certificate)
     for index, target in enumerate(certificate.deploy):
         prove = tuple(endpoint_of(endpoint).address for endpoint in target.prove)
-        _check_endpoints(path, f"{where}.deploy[{index}].prove", prove)
+        check_endpoints(path, f"{where}.deploy[{index}].prove", prove)
         _check_target(path, f"{where}.deploy[{index}]", target)
     _check_folders(path, where, certificate)
 
@@ -160,18 +166,25 @@ def _check_target(path: Path, where: str, target: DeployTarget) -> None:
         raise ConfigurationError(path, f"{where}.mode: {target.mode} is no mode of a key (write it as 0o640)")
     if target.mode is not None and target.mode & 0o007:
         raise ConfigurationError(path, f"{where}.mode: 0o{target.mode:o} would let everybody at the key")
-    if isinstance(target, TraefikTarget):
+    if not isinstance(target, TraefikTarget):
+        for key, file in (("certificate", target.certificate), ("key", target.key)):
+            if file.is_dir():
+                raise ConfigurationError(path, f"{where}.{key}: {file} is a directory, not a file")
+    else:
         if not target.dynamic.is_dir():
             raise ConfigurationError(path, f"{where}.dynamic: {target.dynamic} is no directory")
-        if target.api is not None and urlsplit(target.api).scheme != "http":
-            raise ConfigurationError(path, f"{where}.api: must be an http URL (of this container)")
+        if target.api is not None:
+            if urlsplit(target.api).scheme != "http":
+                raise ConfigurationError(path, f"{where}.api: must be an http URL (of this container)")
+            check_url(path, f"{where}.api", target.api)
     if isinstance(target, CommandTarget) and target.timeout <= 0:
         raise ConfigurationError(path, f"{where}.timeout: must be more than 0 seconds")
 
 
 def check_collector(path: Path, settings: CollectorSettings) -> None:
     """Raise `ConfigurationError`, likewise."""
-    _check_endpoints(path, "server.listen", (settings.server.listen,))
+    check_paths(path, settings)
+    check_endpoints(path, "server.listen", (settings.server.listen,))
     host, _ = split_endpoint(settings.server.listen)
     has_pair = settings.server.certificate is not None and settings.server.key is not None
     if not has_pair and not _is_loopback(host):
@@ -217,14 +230,6 @@ def _check_addresses(path: Path, where: str, addresses: tuple[str, ...]) -> None
             ipaddress.ip_address(address)
         except ValueError as error:
             raise ConfigurationError(path, f"{where}: {address!r} is not an IP address") from error
-
-
-def _check_endpoints(path: Path, where: str, endpoints: tuple[str, ...]) -> None:
-    for endpoint in endpoints:
-        try:
-            split_endpoint(endpoint)
-        except ValueError as error:
-            raise ConfigurationError(path, f"{where}: {error}") from error
 
 
 def _is_loopback(host: str) -> bool:

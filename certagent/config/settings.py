@@ -18,8 +18,12 @@ class ConfigurationError(Exception):
 def split_endpoint(endpoint: str) -> tuple[str, int]:
     """`"10.0.0.12:443"` or `"[::1]:443"` as (host, port). Raises ValueError."""
     host, separator, port = endpoint.rpartition(":")
-    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    is_number = port.isascii() and port.isdigit() and len(port) <= len("65535")
+    if not separator or not host or not is_number or not 0 < int(port) < 65536:
         raise ValueError(f"{endpoint!r} is not address:port")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        hint = "" if "/" in host else " (an IPv6 address goes in brackets)"
+        raise ValueError(f"{endpoint!r} is not address:port{hint}")
     return host.strip("[]"), int(port)
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import ipaddress
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +14,9 @@ from certagent.config.settings import (
     Rfc2136Solver,
     StatelessSolver,
     WebrootSolver,
-    split_endpoint,
 )
+from certagent.config.value_checks import check_endpoints
+from certagent.domain.identifiers import is_address, is_wildcard
 
 LONGEST_HOOK_SECONDS = 600
 
@@ -89,24 +89,19 @@ def read_secret(path: Path) -> bytes:
 def _check_identifiers(path: Path, where: str, certificate: CertificateSection) -> None:
     is_dns = certificate.challenge == "dns-01"
     for identifier in certificate.identifiers:
-        if identifier.startswith("*.") and not is_dns:
+        if is_wildcard(identifier) and not is_dns and certificate.manage:
             message = f"{identifier!r} is a wildcard, which only dns-01 can prove"
             raise ConfigurationError(path, f"{where}.identifiers: {message}")
-        if is_dns and _is_address(identifier):
+        if is_dns and is_address(identifier):
             message = f"{identifier!r} is an address, which dns-01 cannot prove"
             raise ConfigurationError(path, f"{where}.identifiers: {message}")
 
 
 def _check_listener(path: Path, where: str, solver: ListenerSolver) -> None:
-    try:
-        split_endpoint(solver.listen)
-    except ValueError as error:
-        raise ConfigurationError(path, f"{where}.listen: {error}") from error
+    check_endpoints(path, f"{where}.listen", (solver.listen,))
 
 
 def _check_webroot(path: Path, where: str, solver: WebrootSolver) -> None:
-    if not solver.path.is_absolute():
-        raise ConfigurationError(path, f"{where}.path: {str(solver.path)!r} is not an absolute path")
     if not solver.path.is_dir():
         raise ConfigurationError(path, f"{where}.path: {solver.path} is no directory")
 
@@ -121,7 +116,7 @@ def _check_hook(path: Path, where: str, solver: HookSolver) -> None:
 
 
 def _check_rfc2136(path: Path, where: str, solver: Rfc2136Solver, identifiers: Sequence[str]) -> None:
-    if not _is_address(solver.server):
+    if not is_address(solver.server):
         raise ConfigurationError(path, f"{where}.server: {solver.server!r} is not an IP address")
     if not 0 < solver.port < 65536:
         raise ConfigurationError(path, f"{where}.port: {solver.port} is no port")
@@ -146,11 +141,3 @@ def _check_secret(path: Path, where: str, key_file: Path) -> None:
 def _is_below(identifier: str, zone: str) -> bool:
     bare, apex = identifier.lower().removesuffix("."), zone.lower().strip(".")
     return bare == apex or bare.endswith("." + apex)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

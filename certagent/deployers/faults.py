@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from certagent.config import split_endpoint
+from certagent.deployers.foreign_folders import ForeignFolderError
 from certagent.deployers.target import Target
 from certagent.domain.catalogue import Fact
 from certagent.domain.deployments import EndpointProof, Fault, Proof, ServedAs
@@ -22,6 +23,8 @@ def fault_of(error: OSError | UnknownOwnerError, target: Target) -> Fault:
     """What the disk or the kernel refused."""
     if isinstance(error, UnknownOwnerError):
         return Fault(code="deploy.unmapped_owner", variant="unknown", facts={"target": target.name, "said": str(error)})
+    if isinstance(error, ForeignFolderError):
+        return _foreign_folder(error, target)
     file = str(error.filename) if error.filename is not None else None
     detail = {"errno": errno.errorcode.get(error.errno or 0, "")}
     facts: dict[str, Fact] = {"target": target.name, "said": error.strerror or str(error)}
@@ -32,6 +35,14 @@ def fault_of(error: OSError | UnknownOwnerError, target: Target) -> Fault:
         return Fault(code="deploy.unmapped_owner", variant="outside_map", facts=facts, detail=detail)
     code = "deploy.disk_full" if error.errno in _FULL else "deploy.unwritable"
     return Fault(code=code, variant=_VARIANTS.get(error.errno or 0, ""), facts=facts, file=file, detail=detail)
+
+
+def _foreign_folder(error: ForeignFolderError, target: Target) -> Fault:
+    file, evidence = str(error.filename), str(error.evidence)
+    facts: dict[str, Fact] = {"target": target.name, "owner": error.owner, "evidence": evidence}
+    return Fault(
+        code="deploy.foreign_folder", facts=facts, file=file, detail={"owner": error.owner, "evidence": evidence}
+    )
 
 
 _VARIANTS = {errno.EDQUOT: "quota", errno.EROFS: "read_only", errno.ENOENT: "no_folder"}

@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 
 from certagent.config import CommandTarget, NginxTarget
+from certagent.deployers.foreign_folders import require_no_client
 from certagent.deployers.pair_inspection import CHAIN, KEY, fingerprint_in, inspect_pair, read_pair
 from certagent.domain.deployments import Generation, LivePair, RollbackResult
 from certagent.system.files import (
@@ -168,6 +169,7 @@ class SymlinkedPair:
 
     def prepare(self) -> None:
         """See `Target`."""
+        require_no_client(self._certificate, self._key)
         self._ownership.find()
         for path in (self._certificate, self._key):
             require_writable(path.parent)

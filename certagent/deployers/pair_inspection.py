@@ -4,6 +4,7 @@ Live, whoever put it there: which certificate, does the key fit, who may read it
 live: does the key fit, does the chain hold, are the names in it, is it time?
 """
 
+import errno
 import os
 import pwd
 import stat
@@ -22,6 +23,7 @@ from certagent.domain.chains import Roots, follow_chain, name_of
 from certagent.domain.deployments import Fault, Generation, LivePair
 from certagent.system.files import Owner, read_file
 from certagent.system.processes import run
+from certagent.system.regular_files import read_bytes
 
 KEY = "privkey.pem"
 CHAIN = "fullchain.pem"
@@ -72,10 +74,15 @@ async def may_read(path: Path, user: Owner) -> bool:
 
 
 def _read(path: Path) -> bytes | None:
+    """None where there is nothing; what is no file holds nothing."""
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EFBIG):
+            return b""
+        raise
 
 
 def _leaf(chain: bytes) -> x509.Certificate | None:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from certagent.config import TraefikTarget
+from certagent.deployers.foreign_folders import require_no_client
 from certagent.deployers.generation_store import FOLDER_MODE, GenerationStore, Ownership
 from certagent.deployers.pair_inspection import CHAIN, KEY, fingerprint_in, inspect_pair
 from certagent.domain.deployments import Fault, Generation, LivePair, Proof, RollbackResult
@@ -106,6 +107,7 @@ class Traefik:
 
     def prepare(self) -> None:
         """See `Target`."""
+        require_no_client(self._yaml, self._generations.root)
         self._ownership.find()
         require_writable(self._yaml.parent)
         make_folder(self._certificates, FOLDER_MODE)

@@ -3,13 +3,14 @@ policy."""
 
 import re
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
 
+from certagent.domain.open_enum import OpenEnum
 
-class Vantage(StrEnum):
+
+class Vantage(OpenEnum):
     """A node and how it looked."""
 
     AUTHORITY = "authority"
@@ -19,8 +20,8 @@ class Vantage(StrEnum):
     STATIC = "static"
 
 
-class Severity(StrEnum):
-    """How bad, worst first."""
+class Severity(OpenEnum):
+    """How bad, worst first. One that is not known counts as an error."""
 
     FATAL = "fatal"
     ERROR = "error"
@@ -30,7 +31,7 @@ class Severity(StrEnum):
     @property
     def rank(self) -> int:
         """0 for the worst; sorts findings worst first."""
-        return _RANKS[self]
+        return _RANKS.get(self, 1)
 
     def at_least(self, other: "Severity") -> bool:
         """Whether this severity is as bad as `other`, or worse."""
@@ -44,7 +45,7 @@ class Severity(StrEnum):
 _RANKS = {severity: rank for rank, severity in enumerate(Severity)}
 
 
-class Verdict(StrEnum):
+class Verdict(OpenEnum):
     """What preflight came to for one identifier."""
 
     PROCEED = "proceed"
@@ -140,8 +141,8 @@ def _may_hold_one(text: str) -> bool:
 def without_secrets(value: Value) -> Value:
     """The same value with the same redaction in all of its strings."""
     text = _encode(value).decode()
-    told = redact(text)
-    return value if told == text else msgspec.json.decode(told, type=type(value))
+    redacted = redact(text)
+    return value if redacted == text else msgspec.json.decode(redacted, type=type(value))
 
 
 def _withhold(match: re.Match[str]) -> str:

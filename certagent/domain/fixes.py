@@ -12,18 +12,29 @@ import msgspec
 from certagent.domain.findings import Finding
 from certagent.domain.rehearsals import ResolvedAddress
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, absolute, lower, show
-from certagent.domain.resolution.files import EDIT_AT, Manager
+from certagent.domain.resolution.managed_files import EDIT_AT, Manager
 
 _FIELD = re.compile(rb"[ \t\r]*[^ \t\r]+")
 _BLANKS = b" \t\r"
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
-    """A resolver file as it was read. `leads_to`: where a link in its place leads, if that is outside of /etc."""
+    """A resolver file as it was read. `owner`: who writes it as a whole; `leads_to`: where a link in its place leads,
+    if that is outside of /etc; `mounted_from`: the file of another node that is mounted over it; `is_locked`: the
+    kernel lets nobody change it (`chattr +i`)."""
 
     content: bytes
     managers: Mapping[int, Manager] = {}
+    owner: Manager | None = None
     leads_to: str | None = None
+    mounted_from: str | None = None
+    is_locked: bool = False
+
+    def manager(self, line: int | None) -> Manager | None:
+        """Who rewrites that line; None for a line stands for one that is appended."""
+        if line is not None:
+            return self.managers.get(line)
+        return self.owner or next((one for one in self.managers.values() if one is Manager.PROXMOX), None)
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,15 +123,36 @@ def name_nameservers(finding: Finding, nameservers: Sequence[str]) -> Iterator[E
 
 def refuse(edit: Edit, text: Text) -> FixRefusal | None:
     """Why this edit is not certagent's to make; None when it is."""
-    manager = text.managers.get(edit.line or 1)
-    if text.leads_to is not None:
-        reason = f"{edit.file} is a link that leads out of /etc: change {text.leads_to}, or whoever writes it."
-    elif manager is not None:
-        where = EDIT_AT[manager].format(file_name=edit.file.rpartition("/")[2])
-        reason = f"{manager} rewrites it: change it {where}."
-    else:
+    reason = _reason_to_refuse(edit.file, edit.line, text)
+    if reason is None:
         return None
     return FixRefusal(file=edit.file, line=edit.line, text=edit.text, code=edit.code, reason=reason)
+
+
+def leave_to_a_person(finding: Finding, file: str, owner: Manager | None) -> FixRefusal:
+    """A finding that certagent has no edit for: to be done by hand, or where the file is made."""
+    reason = _rewritten_by(owner, file) if owner is not None else finding.fix or ""
+    return FixRefusal(file=file, line=None, text=None, code=finding.code, reason=reason)
+
+
+def _reason_to_refuse(file: str, line: int | None, text: Text) -> str | None:
+    manager = text.manager(line)
+    if manager is not None:
+        return _rewritten_by(manager, file)
+    if text.leads_to is not None:
+        return f"{file} is a link that leads out of /etc: change {text.leads_to}, or whoever writes it."
+    if text.mounted_from is not None:
+        return f"{text.mounted_from} of another node is mounted over {file}: change it there."
+    if text.is_locked:
+        return (
+            f"{file} is immutable (`lsattr {file}`): somebody keeps every program from changing it. Change what makes"
+            f" it, or unlock it with `chattr -i {file}` first."
+        )
+    return None
+
+
+def _rewritten_by(manager: Manager, file: str) -> str:
+    return f"{manager} rewrites it: change it {EDIT_AT[manager].format(file_name=file.rpartition('/')[2])}."
 
 
 def edited(content: bytes, edits: Sequence[Edit]) -> bytes:

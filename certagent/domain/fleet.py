@@ -45,8 +45,8 @@ class FleetSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of one moment. `sightings`: grave ones of the agents that name no file, and orders that went otherwise
     than foreseen. `owners`: of addresses that the rehearsals met."""
 
-    signs: tuple[LastSeen, ...] = ()
-    held: tuple[FleetCertificate, ...] = ()
+    last_seen: tuple[LastSeen, ...] = ()
+    certificates: tuple[FleetCertificate, ...] = ()
     sightings: tuple[Sighting, ...] = ()
     rehearsals: tuple[KnownRehearsal, ...] = ()  # if one failed, also some that passed
     owners: dict[str, AddressOwner] = {}
@@ -54,7 +54,9 @@ class FleetSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 def conclude(snapshot: FleetSnapshot, policy: CollectorPolicy, now: datetime) -> list[Finding]:
     """Everything that the collector itself finds."""
-    silent = {sign.node: sign.last_seen for sign in snapshot.signs if now - sign.last_seen > policy.silent_after}
+    silent = {
+        agent.node: agent.last_seen for agent in snapshot.last_seen if now - agent.last_seen > policy.silent_after
+    }
     return [
         *_every_agent_is_heard(snapshot, silent, now - policy.silent_after * _SUSPECT_AFTER),
         *_every_certificate_is_renewed(snapshot, silent, policy.expiring_below, now),
@@ -69,14 +71,16 @@ def _every_agent_is_heard(
     snapshot: FleetSnapshot, silent: dict[str, datetime], suspect_before: datetime
 ) -> Iterator[Finding]:
     """agent.silent: of one node, or once for all if it is most of them."""
-    suspects = sum(sign.last_seen < suspect_before for sign in snapshot.signs)
-    if silent and suspects >= 3 and suspects * 2 >= len(snapshot.signs):
+    suspects = sum(agent.last_seen < suspect_before for agent in snapshot.last_seen)
+    if silent and suspects >= 3 and suspects * 2 >= len(snapshot.last_seen):
         since = _clock(max(silent.values()))
-        yield _finding(SILENT, None, Culprit(), variant="most", count=suspects, total=len(snapshot.signs), since=since)
+        yield _finding(
+            SILENT, None, Culprit(), variant="most", count=suspects, total=len(snapshot.last_seen), since=since
+        )
         return
     names: dict[str, set[str]] = {}
-    for held in snapshot.held:
-        names.setdefault(held.node, set()).update(held.identifiers)
+    for certificate in snapshot.certificates:
+        names.setdefault(certificate.node, set()).update(certificate.identifiers)
     for node, last_seen in sorted(silent.items()):
         identifiers: list[str | None] = [*sorted(names.get(node, ()))]
         for identifier in identifiers or [None]:
@@ -87,24 +91,26 @@ def _every_certificate_is_renewed(
     snapshot: FleetSnapshot, silent: dict[str, datetime], fraction: float, now: datetime
 ) -> Iterator[Finding]:
     """cert.expiring, cert.expired: where no agent is left to say so; one that says so itself knows more."""
-    told = {
-        (one.agent, one.finding.identifier) for one in snapshot.sightings if has_trait(one.finding.code, Trait.LIFETIME)
+    reported = {
+        (sighting.agent, sighting.finding.identifier)
+        for sighting in snapshot.sightings
+        if has_trait(sighting.finding.code, Trait.LIFETIME)
     }
-    for held in snapshot.held:
-        if any((held.node, identifier) in told for identifier in held.identifiers):
+    for certificate in snapshot.certificates:
+        if any((certificate.node, identifier) in reported for identifier in certificate.identifiers):
             continue
-        if held.not_after - now >= (held.not_after - held.not_before) * fraction:
+        if certificate.not_after - now >= (certificate.not_after - certificate.not_before) * fraction:
             continue
-        code = "cert.expired" if held.not_after <= now else "cert.expiring"
-        silent_since = _clock(silent[held.node]) if held.node in silent else None
-        for identifier in held.identifiers:
+        code = "cert.expired" if certificate.not_after <= now else "cert.expiring"
+        silent_since = _clock(silent[certificate.node]) if certificate.node in silent else None
+        for identifier in certificate.identifiers:
             yield _finding(
                 code,
                 identifier,
-                Culprit(node=held.node),
+                Culprit(node=certificate.node),
                 variant="fleet",
-                certificate=held.name,
-                until=_clock(held.not_after),
+                certificate=certificate.name,
+                until=_clock(certificate.not_after),
                 silent_since=silent_since,
             )
 
@@ -112,10 +118,12 @@ def _every_certificate_is_renewed(
 def _names_of_a_zone_exist(snapshot: FleetSnapshot) -> Iterator[Finding]:
     """dns.zone_gone: (nearly) every managed name of a zone vanished."""
     gone: dict[str, dict[str, Finding]] = {}
-    for one in snapshot.sightings:
-        if has_trait(one.finding.code, Trait.NAME_VANISHED) and one.finding.identifier is not None:
-            gone.setdefault(_zone_of(one.finding.identifier), {})[one.finding.identifier] = one.finding
-    managed = Counter(_zone_of(name) for name in {name for held in snapshot.held for name in held.identifiers})
+    for finding in (sighting.finding for sighting in snapshot.sightings):
+        if has_trait(finding.code, Trait.NAME_VANISHED) and finding.identifier is not None:
+            gone.setdefault(_zone_of(finding.identifier), {})[finding.identifier] = finding
+    managed = Counter(
+        _zone_of(name) for name in {name for certificate in snapshot.certificates for name in certificate.identifiers}
+    )
     for zone, lost in sorted(gone.items()):
         if len(lost) < 2 or len(lost) < 0.8 * managed[zone]:
             continue
@@ -129,17 +137,17 @@ def _the_authority_can_be_used(snapshot: FleetSnapshot) -> Iterator[Finding]:
 
     One of them alone may be wrong about its own way there (DESIGN, rule 11).
     """
-    nodes = {held.node for held in snapshot.held}
+    nodes = {certificate.node for certificate in snapshot.certificates}
     said: dict[tuple[str, Culprit], dict[str, Finding]] = {}
-    for one in snapshot.sightings:
-        code, culprit = one.finding.code, one.finding.culprit
+    for sighting in snapshot.sightings:
+        code, culprit = sighting.finding.code, sighting.finding.culprit
         if (
             has_trait(code, Trait.CA_UNUSABLE)
             and layer_of(code) is Layer.CA
             and culprit is not None
-            and one.agent in nodes
+            and sighting.agent in nodes
         ):
-            said.setdefault((code, culprit), {})[one.agent] = one.finding
+            said.setdefault((code, culprit), {})[sighting.agent] = sighting.finding
     for (code, culprit), voices in sorted(said.items(), key=lambda item: str(item[0])):
         if len(voices) >= 2 and 2 * len(voices) >= len(nodes):
             first = voices[min(voices)]
@@ -158,13 +166,15 @@ def _the_authority_can_be_used(snapshot: FleetSnapshot) -> Iterator[Finding]:
 def _both_ways_are_open(snapshot: FleetSnapshot, silent: dict[str, datetime]) -> Iterator[Finding]:
     """net.asymmetric: a node reaches CA and collector, the CA reaches others, but not that node."""
     reached = sorted({node for known in snapshot.rehearsals for node in _nodes_met(snapshot, known, answered=True)})
-    cut_off = {one.agent for one in snapshot.sightings if layer_of(one.finding.code) is Layer.CA} | silent.keys()
+    cut_off = {
+        sighting.agent for sighting in snapshot.sightings if layer_of(sighting.finding.code) is Layer.CA
+    } | silent.keys()
     for known in snapshot.rehearsals:
         rehearsal = known.rehearsal
         if rehearsal.outcome is not RehearsalOutcome.FAILED:
             continue
         for node, address in _nodes_met(snapshot, known, answered=False).items():
-            others = [one for one in reached if one not in (node, rehearsal.node)]
+            others = [other for other in reached if other not in (node, rehearsal.node)]
             if node in cut_off or node in reached or not others:
                 continue
             yield _finding(
@@ -181,11 +191,15 @@ def _both_ways_are_open(snapshot: FleetSnapshot, silent: dict[str, datetime]) ->
 def _verdicts_agree_with_the_authority(snapshot: FleetSnapshot) -> Iterator[Finding]:
     """preflight.disagreed: an order's fate was another than the verdict before it. The collector's policy may make it
     an incident; the agent's own does not stand in the way."""
-    for one in snapshot.sightings:
-        told = one.finding
-        if told.code == DISAGREED:
+    for sighting in snapshot.sightings:
+        finding = sighting.finding
+        if finding.code == DISAGREED:
             yield msgspec.structs.replace(
-                told, severity=Severity.ERROR, vantage=Vantage.PEER, reporter=_REPORTER, culprit=Culprit(node=one.agent)
+                finding,
+                severity=Severity.ERROR,
+                vantage=Vantage.PEER,
+                reporter=_REPORTER,
+                culprit=Culprit(node=sighting.agent),
             )
 
 
@@ -232,7 +246,9 @@ def _zone_of(name: str) -> str:
 
 
 def _commonest(culprits: Iterable[Culprit | None]) -> Culprit:
-    counted = Counter(Culprit(node=one.node, address=one.address) for one in culprits if one is not None)
+    counted = Counter(
+        Culprit(node=culprit.node, address=culprit.address) for culprit in culprits if culprit is not None
+    )
     return counted.most_common(1)[0][0] if counted else Culprit()
 
 
@@ -247,13 +263,15 @@ def _clock(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def heard_since(signs: Iterable[LastSeen], started_at: datetime, found: Iterable[Finding] = ()) -> tuple[LastSeen, ...]:
-    """The signs as a collector may count them that was not there before `started_at` to hear any.
+def heard_since(
+    agents: Iterable[LastSeen], started_at: datetime, found: Iterable[Finding] = ()
+) -> tuple[LastSeen, ...]:
+    """When each agent was last heard, as a collector may count it that has run only since `started_at`.
 
     What is `found` silent by now was so for somebody who was there: it stays silent until it is heard.
     """
-    silent = {one.culprit.node for one in found if one.code == SILENT and one.culprit is not None}
+    silent = {finding.culprit.node for finding in found if finding.code == SILENT and finding.culprit is not None}
     return tuple(
-        sign if sign.node in silent or None in silent else LastSeen(sign.node, max(sign.last_seen, started_at))
-        for sign in signs
+        agent if agent.node in silent or None in silent else LastSeen(agent.node, max(agent.last_seen, started_at))
+        for agent in agents
     )

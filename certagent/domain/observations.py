@@ -87,7 +87,8 @@ class WebServerObservation(msgspec.Struct, frozen=True, kw_only=True):
     """What the web server on this node does on port 80 with the challenge of one identifier, by its configuration.
 
     `place` is the line that decides. `host`: the line by which it passes on under another Host than the one asked for.
-    `causes` are mistakes that explain it, the nearest first.
+    `entry_point`: Traefik's, where it is that entry point itself that redirects. `causes` are mistakes that explain
+    it, the nearest first.
     """
 
     server: str  # "nginx" | "traefik"
@@ -95,4 +96,5 @@ class WebServerObservation(msgspec.Struct, frozen=True, kw_only=True):
     place: Place | None = None
     target: str | None = None
     host: Place | None = None
+    entry_point: str | None = None
     causes: tuple[Misconfiguration, ...] = ()

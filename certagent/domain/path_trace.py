@@ -133,8 +133,8 @@ def resolution_hop(
 
 
 def _hosts_hop(facts: PathFacts, resolution: Resolution, used: ResolvedAddress, passed: bool) -> PathHop:
-    told = {address for reply in resolution.dns for address in reply.addresses}
-    wrong = not passed and used.address not in told
+    answers = {address for reply in resolution.dns for address in reply.addresses}
+    wrong = not passed and used.address not in answers
     return PathHop(
         kind="hosts",
         label=f"{used.origin.file}:{used.origin.line}",
@@ -177,8 +177,8 @@ def owner_of(facts: PathFacts, address: str | None) -> AddressOwner | None:
     """Whose address it is, by the inventories or by what came with the rehearsal."""
     if address is None:
         return None
-    told = facts.rehearsal.owners.get(address) if facts.rehearsal is not None else None
-    return facts.owners.get(address, told)
+    owner = facts.rehearsal.owners.get(address) if facts.rehearsal is not None else None
+    return facts.owners.get(address, owner)
 
 
 def role_of(facts: PathFacts, node: str | None) -> str | None:
@@ -259,12 +259,12 @@ def _steps(facts: PathFacts) -> ChallengeSteps:
 def _intended_address(facts: PathFacts) -> str | None:
     """DNS's answer if it leads to the responder, or if there is nothing against it; else the responder's own."""
     resolution = facts.rehearsal.resolution if facts.rehearsal is not None else None
-    told = [address for reply in resolution.dns for address in reply.addresses] if resolution is not None else []
-    told += [str(address) for finding in facts.findings for address in finding.detail.get("dns", ())]
+    answers = [address for reply in resolution.dns for address in reply.addresses] if resolution is not None else []
+    answers += [str(address) for finding in facts.findings for address in finding.detail.get("dns", ())]
     own = sorted(address for address, owner in facts.owners.items() if owner.node == facts.responder)
     accused = {finding.culprit.address for finding in facts.findings if finding.culprit and not finding.culprit.file}
-    leading = [address for address in told if address in own]
-    trusted = [address for address in told if address not in accused]
+    leading = [address for address in answers if address in own]
+    trusted = [address for address in answers if address not in accused]
     return next(iter((*leading, *trusted, *own)), None)
 
 

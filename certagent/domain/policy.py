@@ -11,6 +11,7 @@ import msgspec
 
 from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.findings import Finding, Impact, Severity, Vantage, Verdict, without_secrets
+from certagent.domain.open_enum import OpenEnum
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
 
 if TYPE_CHECKING:
@@ -212,7 +213,14 @@ def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 
 def read_policy(document: dict[str, Any]) -> Policy:
     """The policy in a parsed TOML document. Raises `msgspec.ValidationError` with the key path."""
-    return msgspec.convert(document, Policy, dec_hook=read_span)
+    policy = msgspec.convert(document, Policy, dec_hook=read_span)
+    for code, graded in policy.severity.items():
+        by_vantage = graded if isinstance(graded, dict) else {}
+        grades = by_vantage.values() if by_vantage else (graded,)
+        for value in (*by_vantage, *grades):
+            if isinstance(value, OpenEnum) and not value.is_known:
+                raise msgspec.ValidationError(f"Invalid enum value '{value}' - at `$.severity[{code!r}]`")
+    return policy
 
 
 def worst_first(findings: list[Finding]) -> list[Finding]:

@@ -12,6 +12,7 @@ import msgspec
 
 from certagent.domain.dns01_record import TxtLookup
 from certagent.domain.findings import Finding
+from certagent.domain.open_enum import OpenEnum
 from certagent.domain.probe_errors import ProbeError
 
 ACME_TLS = "acme-tls/1"
@@ -31,7 +32,7 @@ class ChallengeType(StrEnum):
     DNS01 = "dns-01"
 
 
-class RehearsalOutcome(StrEnum):
+class RehearsalOutcome(OpenEnum):
     """Whether the planted token came back, did not, or could not be asked for."""
 
     PASSED = "passed"

@@ -13,10 +13,11 @@ import msgspec
 
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.findings import Finding, Verdict
+from certagent.domain.open_enum import OpenEnum
 from certagent.domain.rehearsals import Rehearsal
 
 
-class Trigger(StrEnum):
+class Trigger(OpenEnum):
     """Why a run began."""
 
     START = "start"
@@ -26,7 +27,7 @@ class Trigger(StrEnum):
     JUDGE_AGAIN = "judge_again"
 
 
-class RunKind(StrEnum):
+class RunKind(OpenEnum):
     """What a run was for."""
 
     INVENTORY = "inventory"
@@ -36,7 +37,7 @@ class RunKind(StrEnum):
     SERVING = "serving"
 
 
-class Outcome(StrEnum):
+class Outcome(OpenEnum):
     """How a run ended. Giving up is an outcome, too."""
 
     DONE = "done"  # nothing to complain of; for a renewal: issued, deployed, proven served

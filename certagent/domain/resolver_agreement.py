@@ -37,12 +37,12 @@ def disagreements(resolution: Resolution, libc: LibcAnswer, own_addresses: Colle
 
 def stray_lines(resolution: Resolution, own_addresses: Collection[str]) -> tuple[ResolvedAddress, ...]:
     """The hosts lines that lead elsewhere than DNS does; none where DNS gives no address to compare with."""
-    told = addresses_in_dns(resolution)
-    is_own = bool(told & set(own_addresses))
+    answers = addresses_in_dns(resolution)
+    is_own = bool(answers & set(own_addresses))
     return tuple(
         line
         for line in resolution.hosts
-        if told and line.address not in told and not (is_own and is_loopback(line.address))
+        if answers and line.address not in answers and not (is_own and is_loopback(line.address))
     )
 
 
@@ -63,13 +63,13 @@ def _verdict(replies: list[DnsAnswer]) -> tuple[str, tuple[str, ...]]:
 
 
 def _hosts_against_dns(resolution: Resolution, own_addresses: Collection[str]) -> Iterator[Disagreement]:
-    told = ", ".join(sorted(addresses_in_dns(resolution)))
+    answers = ", ".join(sorted(addresses_in_dns(resolution)))
     for line in stray_lines(resolution, own_addresses):
         origin = line.origin
         decides = bool(resolution.addresses) and resolution.addresses[0].origin.source == "hosts"
         yield Disagreement(
             between=("hosts", "dns"),
-            explanation=f"line {origin.line} of {origin.file} says {line.address}, DNS says {told}"
+            explanation=f"line {origin.line} of {origin.file} says {line.address}, DNS says {answers}"
             + ("" if decides else "; the line does not decide here"),
         )
 

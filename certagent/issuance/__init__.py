@@ -1,1 +1,1 @@
-"""Issuance: the RFC 8555 flow, the CA behind it, and those who answer its challenges."""
+"""Issuance: the RFC 8555 flow, the client of the CA, and the solvers that answer challenges."""

@@ -1,10 +1,10 @@
 """The CA over ACME: the only importer of `acme` and `josepy`, and of the blocking HTTP client beneath them.
 
-Import this module late: it is what makes an agent grow with its first order. Signing, nonces and message forms are
-the package's; the flow, the waiting and the patience are ours (`certagent.issuance.order`). All requests of one
-account go through one thread: step-ca answers 500 to an account that orders in parallel. Where the CA's name leads
-nowhere or to a wrong box, its configured addresses are asked; SNI, Host and trust stay those of the name, for the
-directory is built from the Host header and accounts are bound to their URL.
+Import this module late: an agent's memory grows with it at the first order. Signing, nonces and message formats come
+from the package; the flow, the polling and the retries are in `certagent.issuance.order`. All requests of one account
+go through one thread: step-ca answers 500 to an account that orders in parallel. Where the CA's name does not resolve
+or resolves to the wrong host, its configured addresses are tried; SNI, Host and trust remain those of the name, because
+the directory is built from the Host header and accounts are bound to their URL.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ from certagent.system.tls import trust_only
 ATTEMPTS = 5
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 20.0
-CHALLENGE_SECONDS = 2.5  # a silently dropped fetch blocks the CA's answer for 30 s: do not wait for it
+CHALLENGE_SECONDS = 2.5  # a fetch that is silently dropped delays the CA's response by 30 s: do not wait
 
 _NO_TERMS = OrderOptions()
 
@@ -76,9 +76,9 @@ _Answer = TypeVar("_Answer")
 class AcmeClient:
     """One account at one ACME directory. Use as an async context manager.
 
-    Every method raises `ProblemError` when the CA says no (the problem inside is the value), and
-    `AuthorityUnreachableError` when there is no answer. Refused nonces, server errors and rate limits of a few
-    seconds are retried; an account that the CA has forgotten is registered again under the same key.
+    Every method raises `ProblemError` when the CA refuses (with the problem document as its value), and
+    `AuthorityUnreachableError` when there is no answer. Rejected nonces, server errors and rate limits of a few seconds
+    are retried; an account that the CA has forgotten is registered again under the same key.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class AcmeClient:
             self._network.session.close()
 
     async def new_order(self, identifiers: Sequence[Identifier], options: OrderOptions = _NO_TERMS) -> Order:
-        """RFC 8555 section 7.4; of the options what the directory offers (RFC 9773 section 5 for the predecessor)."""
+        """Place an order (RFC 8555 section 7.4), with those options that the directory offers (RFC 9773 section 5)."""
 
         def post(net: _Network, urls: Directory) -> Order:
             return read_order(net.send(urls.new_order, self._new_order(identifiers, options, urls)))
@@ -118,8 +118,8 @@ class AcmeClient:
         return await self._call(Resource.ORDER, post)
 
     async def revoke(self, key_pem: bytes, chain_pem: bytes, reason: int) -> None:
-        """RFC 8555 section 7.6, signed with the certificate's own key (an EC or RSA one), whoever had it issued; with
-        another kind of key signed by the account. Harmless when it is revoked already."""
+        """Revoke a certificate (RFC 8555 section 7.6): signed with its own key if that is an EC or RSA key, whoever
+        ordered it, and otherwise with the account's. Harmless when it is revoked already."""
 
         def post(net: _Network, urls: Directory) -> None:
             if urls.revoke_cert is None:
@@ -134,19 +134,19 @@ class AcmeClient:
                 raise
 
     async def order(self, url: str) -> Order:
-        """The order as it is now."""
+        """Return the current state of the order."""
         return await self._call(Resource.ORDER, lambda net, _: read_order(net.send(url, None), url))
 
     async def authorization(self, url: str) -> Authorization:
-        """The authorization as it is now (RFC 8555 section 7.5). This is what may be polled."""
+        """Return the current state of the authorization (RFC 8555 section 7.5). This is the resource to poll."""
         return await self._call(Resource.AUTHORIZATION, lambda net, _: read_authorization(net.send(url, None), url))
 
     async def answer(self, challenge: Challenge) -> Challenge | None:
-        """Have the CA try the challenge now (RFC 8555 section 7.5.1); None when it takes its time to say."""
+        """Ask the CA to validate the challenge now (RFC 8555 section 7.5.1). None: it has not confirmed in time."""
 
         def post(net: "_Network", _: Directory) -> Challenge | None:
             try:
-                # an empty object whatever the challenge is (RFC 8555 section 7.5.1)
+                # an empty object for every challenge type (RFC 8555 section 7.5.1)
                 response = net.send(challenge.url, HTTP01Response(), timeout=(CONNECT_SECONDS, CHALLENGE_SECONDS))
             except requests.exceptions.ReadTimeout:
                 return None
@@ -155,22 +155,22 @@ class AcmeClient:
         return await self._call(Resource.CHALLENGE, post)
 
     async def finalize(self, order: Order, signing_request: x509.CertificateSigningRequest) -> Order:
-        """RFC 8555 section 7.4. Done once: after a failure look at the order before trying again."""
+        """Finalize the order (RFC 8555 section 7.4). Sent once: after a failure, check the order first."""
         message = acme.messages.CertificateRequest(csr=signing_request)
         return await self._call(
             Resource.FINALIZE, lambda net, _: read_order(net.send(order.finalize, message), order.url), is_once=True
         )
 
     async def certificate(self, url: str) -> bytes:
-        """The chain, PEM, leaf first (RFC 8555 section 7.4.2)."""
+        """Return the chain as PEM, leaf first (RFC 8555 section 7.4.2)."""
         return await self._call(Resource.CERTIFICATE, lambda net, _: net.send(url, None).content)
 
     def key_authorization(self, token: str) -> str:
-        """RFC 8555 section 8.1. Only of use after a request was made, when there is an account."""
+        """Return the token's key authorization (RFC 8555 section 8.1). Valid once the account exists."""
         return f"{token}.{thumbprint(self._account)}"
 
     def _new_order(self, identifiers: Sequence[Identifier], options: OrderOptions, urls: Directory) -> "_Document":
-        """The message: the package's own knows no lifetime and no predecessor."""
+        """Return the message: the package's own class has neither a lifetime nor a predecessor."""
         document: dict[str, Any] = {"identifiers": [{"type": name.type, "value": name.value} for name in identifiers]}
         if options.lifetime is not None:
             document["notAfter"] = (self._clock.now() + options.lifetime).isoformat(timespec="seconds")
@@ -193,7 +193,7 @@ class AcmeClient:
                 await retries.wait_or_raise(ProblemError(error.problem.about(resource), error.retry_after))
 
     def _ask(self, ask: "Callable[[_Network, Directory], _Answer]") -> _Answer:
-        """In the account's thread."""
+        """Run the request in the account's thread."""
         try:
             network, resources = self._connect()
             self._ensure_account(network, resources)
@@ -212,7 +212,7 @@ class AcmeClient:
         return self._network, self._resources
 
     def _ensure_account(self, network: "_Network", resources: Directory) -> None:
-        """RFC 8555 section 7.3; the same key twice is the same account."""
+        """Register the account (RFC 8555 section 7.3); the same key always yields the same account."""
         if self._account.url is None:
             network.use(None)
             bound = _bound(self._account, self._binding, resources) if self._binding else None
@@ -224,18 +224,18 @@ class AcmeClient:
 
 
 class _Document:
-    """A message as the package signs it."""
+    """A message in the form that the package signs."""
 
     def __init__(self, content: dict[str, Any]) -> None:
         self._content = content
 
     def json_dumps(self, **_: object) -> str:
-        """As JSON."""
+        """Return the message as JSON."""
         return msgspec.json.encode(self._content).decode()
 
 
 class _Network(ClientNetwork):
-    """The package's signing and nonces over a session that trusts the pinned root and knows no proxy."""
+    """The package's signing and nonces over a session that trusts the pinned root and uses no proxy."""
 
     def __init__(self, account: Account, adapter: "PinnedAdapter", root: Path) -> None:
         super().__init__(key=_key(account), alg=ES256, user_agent=f"certagent/{__version__}")
@@ -246,7 +246,7 @@ class _Network(ClientNetwork):
         self._default_timeout = (CONNECT_SECONDS, ANSWER_SECONDS)  # type: ignore[assignment]  # likewise
 
     def use(self, account_url: str | None) -> None:
-        """Sign with that account's URL from now on (without one: with the key itself)."""
+        """Sign with that account URL from now on; without a URL, with the key itself."""
         registration = acme.messages.Registration()
         self.account = acme.messages.RegistrationResource(body=registration, uri=account_url) if account_url else None
 
@@ -258,7 +258,7 @@ class _Network(ClientNetwork):
         signer: "tuple[JWK, JWASignature] | None" = None,
         **options: Any,
     ) -> requests.Response:
-        """One POST, signed by the account (or by another key, in its own name); without a message a POST-as-GET."""
+        """Send one POST, signed by the account or by another key; without a message it is a POST-as-GET."""
         if signer is None:
             return self._post_once(url, message, new_nonce_url=self.new_nonce, **options)
         ours = self.key, self.alg, self.account
@@ -270,7 +270,7 @@ class _Network(ClientNetwork):
             self.key, self.alg, self.account = ours
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
-        """Also keeps the nonce that an error document carries (RFC 8555 section 6.5)."""
+        """Also keep the nonce that an error response carries (RFC 8555 section 6.5)."""
         response = super()._send_request(method, url, *args, **kwargs)
         if self.REPLAY_NONCE_HEADER in response.headers:
             self._add_nonce(response)
@@ -278,21 +278,21 @@ class _Network(ClientNetwork):
 
     @classmethod
     def _check_response(cls, response: requests.Response, content_type: str | None = None) -> requests.Response:
-        """Raise `ProblemError` with the CA's own document instead of the package's many kinds."""
+        """Raise `ProblemError` with the CA's own document instead of the package's various exceptions."""
         if response.ok:
             return response
         raise ProblemError(read_problem(response), retry_after_of(response))
 
 
 def _bound(account: Account, binding: Binding, urls: Directory) -> dict[str, Any]:
-    """RFC 8555 section 7.3.4."""
+    """Return the account object with its external account binding (RFC 8555 section 7.3.4)."""
     where = acme.messages.Directory({"newAccount": urls.new_account})
     public = _key(account).public_key()
     return acme.messages.ExternalAccountBinding.from_data(public, binding.key_id, binding.hmac_key, where)
 
 
 def _signer(key_pem: bytes) -> tuple[JWK, JWASignature] | None:
-    """The certificate's key as a signer; None for a kind of key that the package does not sign with."""
+    """Return the certificate's key as a signer; None for a key type that the package cannot sign with."""
     key = serialization.load_pem_private_key(key_pem, password=None)
     if isinstance(key, rsa.RSAPrivateKey):
         return JWKRSA(key=key), RS256
@@ -306,7 +306,7 @@ def _key(account: Account) -> JWKEC:
 
 
 class PinnedAdapter(HTTPAdapter):
-    """A `requests` adapter that trusts the root file alone and knows the CA's addresses."""
+    """A `requests` adapter that trusts only the root file and knows the CA's addresses."""
 
     def __init__(self, root: Path, addresses: tuple[str, ...]) -> None:
         self._context = trust_only(root)
@@ -314,14 +314,14 @@ class PinnedAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Give the pools our kind of connection."""
+        """Make the pools use connections that try the configured addresses."""
         super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
         pool = type("_Pool", (HTTPSConnectionPool,), {"ConnectionCls": _connection_to(self._addresses)})
         self.poolmanager.pool_classes_by_scheme = {"https": pool}
 
 
 def _connection_to(addresses: tuple[str, ...]) -> type[HTTPSConnection]:
-    """A connection class that tries those addresses after the name itself."""
+    """Return a connection class that tries those addresses after the name itself."""
 
     class Connection(HTTPSConnection):
         _address: str | None = None

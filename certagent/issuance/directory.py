@@ -1,4 +1,5 @@
-"""Can the CA's directory be used from here? Looks by name first, then at each configured address; orders nothing."""
+"""Whether the CA's directory can be used from this node. Checks by name first, then at each configured address;
+places no order."""
 
 import asyncio
 import json
@@ -25,9 +26,10 @@ LARGEST_ANSWER = 64 * 1024
 async def check_directory(
     directory: str, root: Path, addresses: Sequence[str], timeout: float = CHECK_SECONDS
 ) -> list[DirectoryCheck]:
-    """One check per address of the name, then one per configured address that the name does not lead to.
+    """Return one check for each address of the name, then one for each configured address that the name does not
+    resolve to.
 
-    All at once, each `timeout` seconds at most; the order of the result is by name first.
+    The checks run concurrently, each for `timeout` seconds at most; those by name come first in the result.
     """
     parts = urlsplit(directory)
     host, port = parts.hostname or "", parts.port or 443
@@ -44,7 +46,7 @@ async def check_directory(
 
 
 async def _resolve(host: str, port: int, timeout: float) -> list[str] | DirectoryCheck:
-    """The name's addresses through this node's libc, or the check that failed over it."""
+    """Return the name's addresses as this node's libc resolves them, or the check that failed because it cannot."""
     try:
         async with asyncio.timeout(timeout):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -73,7 +75,8 @@ async def _check(check: DirectoryCheck, root: Path, timeout: float) -> Directory
 
 
 async def _with_offered_root(check: DirectoryCheck, root: Path) -> DirectoryCheck:
-    """Whether it is a Step-CA with another root: its /roots.pem, read unverified, is date_shown and never believed."""
+    """Return the check; if the server is a Step-CA with another root, that root is named. Its /roots.pem is read
+    unverified, and never trusted."""
     pinned = await asyncio.to_thread(_fingerprints, root)
     try:
         async with asyncio.timeout(CHECK_SECONDS):
@@ -105,7 +108,8 @@ def _unverified() -> ssl.SSLContext:
 async def _get(
     check: DirectoryCheck, root: Path, path: str | None = None, trust: ssl.SSLContext | None = None
 ) -> tuple[int, bytes, str]:
-    """(status, body, Date); status 0 for what is not HTTP. HTTP/1.0, so that the end of the answer is its end."""
+    """Return status, body and Date header; status 0 for a response that is not HTTP. The request is HTTP/1.0, so the
+    response ends with the connection."""
     parts = urlsplit(check.url)
     reader, writer = await asyncio.open_connection(
         check.address, parts.port or 443, ssl=trust or trust_for_looks(root), server_hostname=parts.hostname
@@ -126,7 +130,7 @@ async def _get(
 
 
 def _ahead(date: str) -> float | None:
-    """How far the CA's clock is ahead of this node's; None without a date that can be read."""
+    """Return how far the CA's clock is ahead of this node's; None without a valid date."""
     try:
         date_shown = parsedate_to_datetime(date)
     except ValueError:
@@ -143,7 +147,8 @@ def _is_directory(body: bytes) -> bool:
 
 
 def _error_of(error: OSError) -> str:
-    """In the words of `DirectoryCheck`: whatever speaks no TLS, or that of another root, is not to be trusted."""
+    """Return the error in the words of `DirectoryCheck`: a server that does not speak TLS, or has another root, is
+    not trusted."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return distrust_kind(error)
     kind = error_kind(error)

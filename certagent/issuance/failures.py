@@ -1,4 +1,5 @@
-"""How an order fails, as a value: which finding, in whose words, and whether the next attempt takes it up. Pure."""
+"""How an order fails, as a value: the finding, the CA's own words, and whether the next attempt resumes the order.
+Pure."""
 
 from collections.abc import Sequence
 
@@ -6,7 +7,8 @@ from certagent.domain.orders import Authorization, Failed, Order, Problem, Resou
 
 
 def failed_by(order: Order, bad: Sequence[Authorization], kind: str) -> Failed:
-    """Retryable only if every failed authorization is still pending."""
+    """Return the failure of an order whose authorizations failed; it can be retried only if every one of them is
+    still pending."""
     problems = tuple(authorization.problem(kind) or _stuck(authorization) for authorization in bad)
     is_pending = [authorization.state(kind) is Status.PENDING for authorization in bad]
     final = [problem for pending, problem in zip(is_pending, problems, strict=True) if not pending]
@@ -26,7 +28,7 @@ def _stuck(authorization: Authorization) -> Problem:
 
 
 def not_offered(order: Order, authorization: Authorization, kind: str) -> Failed:
-    """The CA does not do this challenge for that identifier."""
+    """Return the failure of an order for whose identifier the CA does not offer this challenge."""
     offered = ", ".join(challenge.type for challenge in authorization.challenges) or "nothing"
     problem = Problem(
         detail=f"the CA does not offer {kind} but {offered}",
@@ -37,13 +39,13 @@ def not_offered(order: Order, authorization: Authorization, kind: str) -> Failed
 
 
 def no_certificate(order: Order, why: ValueError) -> Failed:
-    """The CA gave something else in its place, and would again."""
+    """Return the failure of an order for which the CA returned something other than a certificate, and would again."""
     problem = Problem(detail=f"what it gave as the certificate is none: {why}", resource=Resource.CERTIFICATE)
     return Failed(code="acme.failed", problems=(problem,), order_url=order.url)
 
 
 def lost(order: Order) -> Failed:
-    """The order came to an end without a certificate."""
+    """Return the failure of an order that ended without a certificate."""
     problem = order.error or Problem(detail=f"the order is {order.status}, and the CA does not say why")
     code = code_of(problem) if order.error else "acme.order_expired"
     return Failed(code=code, problems=(problem.about(Resource.ORDER),), order_url=order.url)

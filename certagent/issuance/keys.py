@@ -1,5 +1,5 @@
-"""Private keys: an account's, before the CA knows of the account (what a stateless responder needs, without the ACME
-package), and a certificate's own, with the request for it (RFC 2986)."""
+"""Private keys: that of an account, before the CA knows the account (a stateless responder needs it, without the
+ACME package), and that of a certificate, with its signing request (RFC 2986)."""
 
 import base64
 import hashlib
@@ -18,19 +18,19 @@ _P256_BYTES = 32
 
 
 class AccountStore(Protocol):
-    """Where the account outlives the process."""
+    """Where the account is stored beyond the life of the process."""
 
     def load(self) -> Account | None:
-        """The account, if there is one."""
+        """Return the account, if there is one."""
         ...
 
     def save(self, account: Account) -> None:
-        """Keep it."""
+        """Store the account."""
         ...
 
 
 def ensure_account(store: AccountStore) -> Account:
-    """The account, or the key that it will have; kept. The CA learns of it with the first order."""
+    """Return the account, or create and store the key that it will have. The CA learns of it with the first order."""
     account = store.load()
     if account is None:
         account = _new_account()
@@ -39,7 +39,8 @@ def ensure_account(store: AccountStore) -> Account:
 
 
 def thumbprint(account: Account) -> str:
-    """RFC 7638, of the account's public key: what follows the token in a key authorization."""
+    """Return the RFC 7638 thumbprint of the account's public key: the part of a key authorization that follows the
+    token."""
     key = serialization.load_pem_private_key(account.key_pem.encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError(f"an account's key is EC, not {type(key).__name__}")
@@ -75,14 +76,15 @@ _MAKERS: dict[str, Callable[[], _Key]] = {
 
 
 def make_key(key_type: str) -> bytes:
-    """A new private key, PKCS 8, PEM. `key_type` as the configuration has it. RSA takes its time."""
+    """Return a new private key as PKCS 8 PEM. `key_type` is as in the configuration. Generating an RSA key takes
+    time."""
     return _MAKERS[key_type]().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
 def certificate_request(key_pem: str, identifiers: Sequence[str]) -> x509.CertificateSigningRequest:
-    """A request for these identifiers; the subject stays empty, the names are in the SAN."""
+    """Return a signing request for these identifiers; the subject is empty, the names are in the SAN."""
     key = serialization.load_pem_private_key(key_pem.encode(), password=None)
     if not isinstance(key, _Key):
         raise TypeError(f"a certificate's key is EC, RSA or Ed25519, not {type(key).__name__}")
@@ -93,7 +95,7 @@ def certificate_request(key_pem: str, identifiers: Sequence[str]) -> x509.Certif
 
 
 def is_of_type(key_pem: bytes, key_type: str) -> bool:
-    """Whether the private key is of the kind that the configuration wants."""
+    """Return whether the private key has the type that the configuration asks for."""
     key = serialization.load_pem_private_key(key_pem, password=None)
     match key:
         case ec.EllipticCurvePrivateKey(curve=curve):

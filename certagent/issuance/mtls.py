@@ -1,8 +1,9 @@
-"""Renewal without a challenge, and revocation: Step-CA's own API, where the certificate is the TLS client's own.
+"""Renewal without a challenge, and revocation, by Step-CA's own API, where the certificate authenticates itself as the
+TLS client certificate.
 
-A new key by `/1.0/rekey`, or the same key by `/1.0/renew` where the CA knows no `rekey` or the key is to stay. The CA
-gives the same names and the same length of life; it says no once the certificate has expired, and where the
-provisioner sets `disableRenewal`.
+`/1.0/rekey` gives a new key; `/1.0/renew` keeps the old one, if the CA does not know `rekey` or the key is to stay. The
+CA issues the same names with the same lifetime; it refuses once the certificate has expired, and where the provisioner
+sets `disableRenewal`.
 """
 
 import asyncio
@@ -33,19 +34,19 @@ _FORBIDDEN = (401, 403, 404)
 
 
 class _Signed(msgspec.Struct, frozen=True, rename="camel"):
-    """The CA's answer, as much of it as is used: leaf first, without the root."""
+    """The part of the CA's response that is used: leaf first, without the root."""
 
     cert_chain: tuple[str, ...]
 
 
 class _Said(msgspec.Struct, frozen=True):
-    """How the CA says no."""
+    """How the CA words a refusal."""
 
     message: str = ""
 
 
 class MtlsRenewal:
-    """Renews at the CA of one ACME directory, which is reached like that: by name, else at its addresses."""
+    """Renews at the CA of one ACME directory, which is contacted by name, or else at its configured addresses."""
 
     def __init__(self, directory: str, root: Path, addresses: Sequence[str], clock: Clock) -> None:
         parts = urlsplit(directory)
@@ -55,9 +56,9 @@ class MtlsRenewal:
         self._clock = clock
 
     async def renew(self, current: Generation, key_type: str, *, keep_key: bool = False) -> OrderOutcome:
-        """A certificate for the same names, with a new key of that type unless the old one is to stay.
+        """Return a certificate for the same names, with a new key of that type unless the old key is to stay.
 
-        `Failed` has the code `renewal.forbidden` when the CA refuses, `ca.unreachable` when it does not answer.
+        A `Failed` has the code `renewal.forbidden` when the CA refuses, and `ca.unreachable` when it does not answer.
         """
         started = self._clock.monotonic()
         try:
@@ -71,7 +72,8 @@ class MtlsRenewal:
         return msgspec.structs.replace(outcome, took=timedelta(seconds=self._clock.monotonic() - started))
 
     async def revoke(self, current: Generation, reason: int) -> Problem | None:
-        """Have the CA revoke the certificate that presents itself (passively, as Step-CA does); or its no."""
+        """Ask the CA to revoke the certificate that authenticates the request (passively, as Step-CA does), and
+        return its refusal, if any."""
         serial = str(int(current.facts.serial, 16))
         body = msgspec.json.encode({"serial": serial, "reasonCode": reason, "reason": "", "passive": True})
         context = presenting(self._root, current.chain_pem, current.key_pem)
@@ -97,7 +99,8 @@ class MtlsRenewal:
     async def _post(
         self, client: PinnedClient, path: str, document: object, *, may_be_unknown: bool = False
     ) -> bytes | None:
-        """The chain, PEM; None where the CA does not know the path and that is allowed. Raises `ProblemError`."""
+        """Return the chain as PEM; None if the CA does not know the path and that is permitted. Raises
+        `ProblemError`."""
         retries = RetryPolicy(self._clock, ATTEMPTS)
         body = b"" if document is None else msgspec.json.encode(document)
         while True:
@@ -113,7 +116,7 @@ class MtlsRenewal:
 
 
 def _chain(answer: bytes) -> bytes:
-    """PEM, leaf first. Raises `msgspec.DecodeError` for an answer that holds no certificate."""
+    """Return the chain as PEM, leaf first. Raises `msgspec.DecodeError` for a response that contains no certificate."""
     chain = "".join(decode(answer, _Signed).cert_chain).encode()
     try:
         fingerprint_of(chain)

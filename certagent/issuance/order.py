@@ -1,10 +1,11 @@
-"""One certificate by the RFC 8555 flow, numbered. Says no by value; raises only when the CA cannot be talked to.
+"""One certificate by the RFC 8555 flow, in numbered steps. Returns a refusal as a value; raises only when the CA cannot
+be reached.
 
-A killed order is taken up again where it was: its URL and the certificate's key are kept as soon as it is placed,
-before anything is finalized, and nothing is finalized twice. One that was killed while it was placed is placed anew,
-and so is one whose certificate would be old by now; what the CA has of it expires. The account's list of orders (RFC
-8555 section 7.1.2.1) is never asked for: a step-ca that finds no pending one stores a list that it cannot read, and
-then answers 500 to every order of that account.
+An interrupted order is resumed where it was: its URL and the certificate's key are stored as soon as it is placed,
+before anything is finalized, and nothing is finalized twice. An order that was interrupted while it was being placed is
+placed anew, and so is one whose certificate would be old by now; the CA's copy of it expires. The account's list of
+orders (RFC 8555 section 7.1.2.1) is never requested: a step-ca that finds no pending order stores a list that it cannot
+read, and then answers 500 to every order of that account.
 """
 
 import asyncio
@@ -38,12 +39,12 @@ from certagent.issuance.failures import failed_by, lost, no_certificate, not_off
 from certagent.issuance.keys import certificate_request, make_key
 from certagent.issuance.responses import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
 
-if TYPE_CHECKING:  # it makes an agent grow, and is there with the first order
+if TYPE_CHECKING:  # it costs memory, and is imported with the first order
     from certagent.issuance.acme_client import AcmeClient
 
 __all__ = ["AuthorityUnreachableError", "NotPresentedError", "OrderProcedure", "Solver", "CertificateRequest"]
 
-VALIDATION_SECONDS = 40.0  # the CA's own patience is 30 s
+VALIDATION_SECONDS = 40.0  # the CA itself gives up after 30 s
 ISSUANCE_SECONDS = 60.0
 FIRST_PAUSE = timedelta(milliseconds=50)
 LONGEST_PAUSE = timedelta(seconds=2)
@@ -55,20 +56,20 @@ class Solver(Protocol):
     challenge_type: str
 
     async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
-        """Make it visible, and return when it is. MUST be harmless when done twice.
+        """Make the answer visible, and return when it is. MUST be harmless when called twice.
 
-        `identifier` is the authorization's: of a wildcard what follows the star (RFC 8555 section 7.1.4). Raises
-        `NotPresentedError` when it cannot become visible.
+        `identifier` is the authorization's: for a wildcard, the part after the star (RFC 8555 section 7.1.4). Raises
+        `NotPresentedError` when the answer cannot become visible.
         """
         ...
 
     async def clean_up(self, identifier: str, challenge: Challenge) -> None:
-        """Take it away. MUST be harmless when there is nothing."""
+        """Remove the answer. MUST be harmless when there is none."""
         ...
 
 
 class NotPresentedError(Exception):
-    """The answer to a challenge cannot be made visible. `code` is the finding's."""
+    """The answer to a challenge cannot be made visible. `code` is that of the finding."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -76,23 +77,24 @@ class NotPresentedError(Exception):
 
 
 class OrderStore(Protocol):
-    """Where the order under way outlives the process."""
+    """Where the pending order is stored beyond the life of the process."""
 
     def pending_order(self) -> PendingOrder | None:
-        """The order under way, if there is one."""
+        """Return the pending order, if there is one."""
         ...
 
     def save_order(self, order: PendingOrder) -> None:
-        """Keep it."""
+        """Store the order."""
         ...
 
     def forget_order(self) -> None:
-        """It came to an end."""
+        """Delete the order, which has ended."""
         ...
 
 
 class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What the certificate is to be for, and which kind of key it is to have (as the configuration says), or which."""
+    """The names that the certificate is for, and its key: either the type that the configuration asks for, or the
+    key itself."""
 
     identifiers: tuple[str, ...]
     key_type: str
@@ -105,7 +107,7 @@ class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrderProcedure:
-    """Places and follows orders of one certificate, one at a time."""
+    """Places and follows orders for one certificate, one at a time."""
 
     def __init__(self, authority: "AcmeClient", solver: Solver, store: OrderStore, clock: Clock) -> None:
         self._authority = authority
@@ -114,10 +116,10 @@ class OrderProcedure:
         self._clock = clock
 
     async def obtain(self, request: CertificateRequest) -> OrderOutcome:
-        """Take up the order under way, or place one, and follow it to its end.
+        """Resume the pending order, or place a new one, and follow it to its end.
 
-        Once issued, the order is still kept: whoever has the pair on disk calls `forget_order`. Raises
-        `AuthorityUnreachableError`; the order under way is then kept for the next time. Raises OSError for the store.
+        After issuance the order is still stored: the caller that has the pair on disk calls `forget_order`. Raises
+        `AuthorityUnreachableError`; the pending order is then kept for the next attempt. Raises OSError for the store.
         """
         started = self._clock.monotonic()
         try:
@@ -132,7 +134,8 @@ class OrderProcedure:
         return msgspec.structs.replace(outcome, took=timedelta(seconds=self._clock.monotonic() - started))
 
     def _refused(self, error: ProblemError, request: CertificateRequest) -> Failed:
-        """The CA's no. step-ca fails inside, and says no more, over a lifetime that its claims do not allow."""
+        """Return the CA's refusal. step-ca fails internally, without details, for a lifetime that its claims do not
+        allow."""
         problem, lifetime = error.problem, request.options.lifetime
         is_finalizing = problem.resource is Resource.FINALIZE and (problem.status or 0) >= 500
         if lifetime is not None and (is_finalizing or problem.kind == "malformed"):
@@ -143,7 +146,7 @@ class OrderProcedure:
         return Failed(code=code_of(problem), problems=(problem,), can_retry=can_retry, retry_after=retry_after)
 
     async def _obtain(self, request: CertificateRequest) -> OrderOutcome:
-        # 1. the order, kept before all else
+        # 1. the order, stored before anything else
         pending, order = await self._take_up(request) or await self._place(request)
         if order.status is Status.PENDING:
             failed = await self._authorize(order)  # 2. every authorization, by its challenge
@@ -160,7 +163,7 @@ class OrderProcedure:
         return Issued(order_url=pending.url, key_pem=pending.key_pem.encode(), chain_pem=chain_pem, took=timedelta())
 
     async def _take_up(self, request: CertificateRequest) -> tuple[PendingOrder, Order] | None:
-        """The order that an earlier attempt left, if it still leads to what is requested."""
+        """Return the order that an earlier attempt left, if it still matches the request."""
         pending = self._store.pending_order()
         if pending is None:
             return None
@@ -198,7 +201,7 @@ class OrderProcedure:
         return pending, order
 
     async def _new_order(self, request: CertificateRequest) -> Order:
-        """Without the predecessor where the CA does not want to hear of it (RFC 9773 section 5)."""
+        """Place an order, without the predecessor if the CA rejects it (RFC 9773 section 5)."""
         identifiers = [_identifier(name) for name in request.identifiers]
         try:
             return await self._authority.new_order(identifiers, request.options)
@@ -208,11 +211,11 @@ class OrderProcedure:
             return await self._authority.new_order(identifiers, msgspec.structs.replace(request.options, replaces=None))
 
     async def _authorize(self, order: Order) -> Failed | None:
-        """Answer every challenge, then see what came of each; None when all are valid."""
+        """Answer every challenge, then check the result of each; None when all are valid."""
         kind = self._solver.challenge_type
         async with AsyncExitStack() as presented:
             authorizations = [await self._authority.authorization(url) for url in order.authorizations]
-            pending = [one for one in authorizations if one.state(kind) is Status.PENDING]
+            pending = [authorization for authorization in authorizations if authorization.state(kind) is Status.PENDING]
             for authorization in pending:
                 challenge = authorization.challenge(kind)
                 if challenge is None:
@@ -220,13 +223,14 @@ class OrderProcedure:
                 name, answer = authorization.identifier.value, self._authority.key_authorization(challenge.token)
                 presented.push_async_callback(self._solver.clean_up, name, challenge)
                 await self._solver.present(name, challenge, answer)
-            decided = [await self._validate(one) for one in pending]
-        others = [one for one in authorizations if one not in pending]
-        bad = [one for one in (*decided, *others) if one.status is not Status.VALID]
+            decided = [await self._validate(authorization) for authorization in pending]
+        others = [authorization for authorization in authorizations if authorization not in pending]
+        bad = [authorization for authorization in (*decided, *others) if authorization.status is not Status.VALID]
         return failed_by(order, bad, kind) if bad else None
 
     async def _validate(self, authorization: Authorization) -> Authorization:
-        """Have the CA try the challenge, and follow the authorization, never the challenge, until it is decided."""
+        """Ask the CA to validate the challenge, and poll the authorization, never the challenge, until it is
+        decided."""
         kind = self._solver.challenge_type
         challenge = authorization.challenge(kind)
         answered = await self._authority.answer(challenge) if challenge else None
@@ -242,7 +246,7 @@ class OrderProcedure:
             await self._pause(authorization.retry_after, backoff)
 
     async def _finalize(self, order: Order, pending: PendingOrder) -> Order:
-        """Finalize an order that is not yet, and follow it until it is decided."""
+        """Finalize the order if that has not been done, and follow it until it is decided."""
         signing_request = certificate_request(pending.key_pem, pending.identifiers)
         deadline = self._clock.monotonic() + ISSUANCE_SECONDS
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
@@ -255,12 +259,13 @@ class OrderProcedure:
         return order
 
     async def _pause(self, retry_after: float | None, backoff: Backoff) -> None:
-        """As long as the CA asks for, within reason, or a little longer each time."""
+        """Wait as long as the CA asks for, within limits, or a little longer each time."""
         pause = backoff.next_pause().total_seconds()
         await self._clock.sleep(min(retry_after or pause, LONGEST_RETRY_AFTER))
 
     async def _finalize_once(self, order: Order, signing_request: x509.CertificateSigningRequest) -> Order:
-        """A CA that failed inside may have issued all the same: the order says."""
+        """Finalize the order. A CA that failed internally may still have issued the certificate: the order's state
+        decides."""
         try:
             return await self._authority.finalize(order, signing_request)
         except ProblemError as error:

@@ -1,5 +1,5 @@
-"""When the CA would have a certificate renewed (RFC 9773, ARI), where its directory says that it knows. No account is
-needed for that, so this does without the ACME package."""
+"""When the CA suggests to renew a certificate (RFC 9773, ARI), if its directory offers that. No account is needed,
+so this module does without the ACME package."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -21,7 +21,8 @@ USUAL = timedelta(hours=6)
 
 
 class RenewalInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the CA suggests, and after which time it may be asked again. `window` None: it knows nothing."""
+    """What the CA suggests, and after which time it may be asked again. `window` is None if the CA makes no
+    suggestion."""
 
     window: Window | None
     again_in: timedelta
@@ -41,11 +42,11 @@ class _RenewalInfo(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _NoAnswerError(aiohttp.ClientError):
-    """The CA answered something else."""
+    """The CA's response is not a renewal info."""
 
 
 class RenewalInfoClient:
-    """Asks the CA of one directory, which is reached by name, else at its addresses."""
+    """Asks the CA of one directory, which is contacted by name, or else at its configured addresses."""
 
     def __init__(self, directory: str, root: Path, addresses: Sequence[str]) -> None:
         self._directory = directory
@@ -53,7 +54,8 @@ class RenewalInfoClient:
         self._addresses = tuple(addresses)
 
     async def ask(self, chains: Sequence[bytes]) -> list[RenewalInfo]:
-        """About each of those certificates. Whoever cannot be asked, or answers nonsense, suggests nothing for now."""
+        """Ask about each of those certificates. A CA that cannot be reached, or whose response is invalid, makes no
+        suggestion for now."""
         parts = urlsplit(self._directory)
         try:
             async with PinnedClient(f"{parts.scheme}://{parts.netloc}", self._root, self._addresses, {}) as client:

@@ -1,7 +1,7 @@
-"""What the CA answers, read: its documents as values, its refusals as errors, and whether and when to ask again.
+"""The CA's responses, parsed: its documents as values, its refusals as errors, and whether and when to ask again.
 
-Whatever is sent in a document's place raises one kind of error. Asks for nothing, and imports no HTTP client: agents
-that have not ordered yet do without one.
+Anything else in place of a document raises one kind of error. Sends no request, and imports no HTTP client: agents that
+have not ordered yet do without one.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 _Document = TypeVar("_Document")
 
 FIRST_PAUSE = timedelta(milliseconds=100)
-LONGEST_RETRY_AFTER = 10.0  # seconds; what asks for more is for the schedule, not for this order
-_LONGEST_SECONDS = 366 * 86400.0  # what is longer says as much
+LONGEST_RETRY_AFTER = 10.0  # seconds; a longer pause is left to the schedule
+_LONGEST_SECONDS = 366 * 86400.0  # a longer pause is treated like this one
 _PASSING = {"badNonce", "accountDoesNotExist"}
 
 
 def decode(content: bytes, kind: type[_Document]) -> _Document:
-    """As msgspec does it. Raises `msgspec.DecodeError`, also for what is no UTF-8 or is nested without end."""
+    """Decode as msgspec does. Raises `msgspec.DecodeError`, also for content that is not UTF-8 or is nested too
+    deeply."""
     try:
         return msgspec.json.decode(content, type=kind)
     except (UnicodeDecodeError, RecursionError) as error:
@@ -34,11 +35,11 @@ def decode(content: bytes, kind: type[_Document]) -> _Document:
 
 
 class AuthorityUnreachableError(Exception):
-    """No answer, or none that is ACME: the work could not be done, and nobody refused it."""
+    """There was no response, or none that is ACME: the work could not be done, and the CA did not refuse it."""
 
 
 class ProblemError(Exception):
-    """The CA said no. `retry_after` is in seconds, as it asked for."""
+    """The CA refused. `retry_after` is the pause in seconds that it asked for."""
 
     def __init__(self, problem: Problem, retry_after: float | None = None) -> None:
         super().__init__(f"{problem.kind}: {problem.detail}")
@@ -47,8 +48,8 @@ class ProblemError(Exception):
 
 
 class RetryPolicy:
-    """A bounded number of attempts with growing pauses between them. `is_once`: only for what the CA did not even look
-    at, because of its nonce or of the account."""
+    """A bounded number of attempts with growing pauses between them. `is_once`: retry only what the CA did not
+    process, because of its nonce or of the account."""
 
     def __init__(self, clock: Clock, attempts: int, *, is_once: bool = False) -> None:
         self._clock = clock
@@ -58,11 +59,11 @@ class RetryPolicy:
 
     @property
     def has_more(self) -> bool:
-        """Whether there may be another attempt."""
+        """Return whether there may be another attempt."""
         return self._left > 0
 
     async def wait_or_raise(self, error: ProblemError) -> None:
-        """Return when it is worth another attempt, or raise the error."""
+        """Return after the pause if another attempt is worthwhile; otherwise raise the error."""
         growing = self._backoff.next_pause().total_seconds()
         pause = growing if error.retry_after is None else error.retry_after
         is_unseen = error.problem.kind in _PASSING
@@ -75,14 +76,15 @@ class RetryPolicy:
 
 
 def is_passing(problem: Problem) -> bool:
-    """Whether the CA may say otherwise the next time: its own errors, rate limits, nonces, a forgotten account."""
+    """Return whether the CA may answer otherwise next time: after its own errors, rate limits, rejected nonces, or a
+    forgotten account."""
     is_servers = problem.status is not None and problem.status >= 500
     return is_servers or problem.kind in _PASSING or problem.kind == "rateLimited"
 
 
 def seconds_of(retry_after: str | None, date: str | None = None) -> float | None:
-    """A Retry-After in seconds (RFC 9110 section 10.2.3). A date is measured by the answer's own `Date`, for the CA's
-    clock may not be ours; without one, 1 s stands for it."""
+    """Return a Retry-After header in seconds (RFC 9110 section 10.2.3). A date is compared with the response's own
+    `Date`, because the CA's clock may differ from this node's; without one, the pause is 1 s."""
     if retry_after is None:
         return None
     if retry_after.isdecimal():
@@ -102,13 +104,13 @@ def _parsed(date: str) -> datetime | None:
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """Of the directory's metadata what is used: the CA's profiles, name -> description."""
+    """The part of the directory's metadata that is used: the CA's profiles, name -> description."""
 
     profiles: dict[str, str] = {}
 
 
 class Directory(msgspec.Struct, frozen=True, rename="camel"):
-    """RFC 8555 section 7.1.1, as much of it as is used."""
+    """The part of the directory (RFC 8555 section 7.1.1) that is used."""
 
     new_nonce: str
     new_account: str
@@ -119,12 +121,13 @@ class Directory(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def retry_after_of(response: "requests.Response") -> float | None:
-    """In seconds, None where the CA asks for nothing."""
+    """Return the pause in seconds that the response asks for; None if it asks for none."""
     return seconds_of(response.headers.get("Retry-After"), response.headers.get("Date"))
 
 
 def location_of(response: "requests.Response") -> str:
-    """Where that is which the CA has made (RFC 8555 sections 7.3 and 7.4). Raises `AuthorityUnreachableError`."""
+    """Return the URL of the resource that the CA created (RFC 8555 sections 7.3 and 7.4). Raises
+    `AuthorityUnreachableError`."""
     location = response.headers.get("Location")
     if location is None:
         raise AuthorityUnreachableError(f"{response.url} does not speak ACME: it answered without a Location")
@@ -132,7 +135,7 @@ def location_of(response: "requests.Response") -> str:
 
 
 def read_problem(response: "requests.Response") -> Problem:
-    """The CA's problem document, or what stands for one."""
+    """Return the CA's problem document, or a substitute for it."""
     try:
         problem = decode(response.content, Problem)
     except msgspec.MsgspecError:
@@ -141,7 +144,7 @@ def read_problem(response: "requests.Response") -> Problem:
 
 
 def read_order(response: "requests.Response", url: str = "") -> Order:
-    """RFC 8555 section 7.1.3, with what the headers say."""
+    """Return the order (RFC 8555 section 7.1.3), with the information in the headers."""
     return msgspec.structs.replace(
         decode(response.content, Order),
         url=url or location_of(response),
@@ -150,7 +153,7 @@ def read_order(response: "requests.Response", url: str = "") -> Order:
 
 
 def read_authorization(response: "requests.Response", url: str) -> Authorization:
-    """RFC 8555 section 7.1.4, likewise."""
+    """Return the authorization (RFC 8555 section 7.1.4), with the information in the headers."""
     return msgspec.structs.replace(
         decode(response.content, Authorization),
         url=url,

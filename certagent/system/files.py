@@ -11,6 +11,7 @@ import pwd
 import select
 import shutil
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ PRIVATE_FOLDER = 0o700
 LARGEST_GIVEN = 4 * 1024 * 1024
 GIVEN_SECONDS = 5.0
 _LONGEST_HOLDER = 200
+_GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS, linux/fs.h
+_IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -104,6 +107,22 @@ def is_file_as(path: Path, file: FileContent) -> bool:
     return is_owned and stat.S_IMODE(found.st_mode) == file.mode
 
 
+def is_immutable(path: Path) -> bool:
+    """Whether the kernel lets nobody change that file (`chattr +i`, `+a`); False where it cannot be told."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    flags = bytearray(8)
+    try:
+        fcntl.ioctl(descriptor, _GET_FLAGS, flags)
+    except OSError:  # a file system without such flags
+        return False
+    finally:
+        os.close(descriptor)
+    return bool(int.from_bytes(flags[:4], sys.byteorder) & (_IMMUTABLE | _APPEND_ONLY))
+
+
 def write_folder(path: Path, files: Mapping[str, FileContent], *, mode: int = PRIVATE_FOLDER) -> None:
     """A new folder with these files, complete as soon as it exists. Raises FileExistsError if it does already."""
     if os.path.lexists(path):
@@ -183,12 +202,15 @@ def read_link(link: Path) -> str | None:
 
 
 def read_file(path: Path) -> bytes | None:
-    """A regular file's content, or None when there is none. Raises OSError (ELOOP) for a link."""
+    """A regular file's content, or None when there is none. Raises OSError for a link (ELOOP), and for whatever else is
+    no regular file; waits for no pipe."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
         return file.read()
 
 

@@ -11,16 +11,12 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
 from certagent.system.http import socket_address
+from certagent.system.regular_files import FileState
 
-LARGEST_FILE = 4 * 1024 * 1024
-
-_PIECE = 64 * 1024
-_MOST_LINKS = 40  # as the kernel's own bound
 _MAY_READ_ALL = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 _TCP_STATES = {"established": "01", "listen": "0A"}
 
@@ -42,23 +38,6 @@ class TcpSocket(msgspec.Struct, frozen=True):
     peer_address: str
     peer_port: int
     inode: int
-
-
-class FileState(msgspec.Struct, frozen=True, kw_only=True):
-    """A file as one look found it. `content` is None when it is absent or no file; `target` where a link leads to.
-
-    `is_whole`: the file ends within `LARGEST_FILE` bytes; no more of it is read.
-    `changed_at` is the latest ctime on the way (the file's, and that of every link): unlike mtime nobody can set it.
-    """
-
-    content: bytes | None = None
-    is_whole: bool = True
-    target: str | None = None
-    modified_at: datetime | None = None
-    changed_at: datetime | None = None
-    owner: int | None = None
-    group: int | None = None
-    mode: int | None = None
 
 
 class Reader(msgspec.Struct, frozen=True):
@@ -214,33 +193,6 @@ class ProcFs:
         return datetime.now(UTC) - age
 
 
-def read_within(root: Path, path: str) -> FileState:
-    """A file as a process sees it whose root is `root`: links lead to where they lead *there*, not here."""
-    rest, walked, changed = path.strip("/").split("/"), root, []
-    first_link: str | None = None
-    links = 0
-    try:
-        while rest:
-            part = rest.pop(0)
-            if part in ("", "."):
-                continue
-            walked = walked / part if part != ".." else (walked.parent if walked != root else root)
-            status = walked.lstat()
-            if not stat.S_ISLNK(status.st_mode):
-                continue
-            links += 1
-            if links > _MOST_LINKS:
-                return FileState(target=first_link)
-            target = os.readlink(walked)
-            changed.append(status.st_ctime)
-            first_link = first_link or target
-            rest = [*target.strip("/").split("/"), *rest]
-            walked = root if target.startswith("/") else walked.parent
-        return _read_file(walked, first_link, changed)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return FileState(target=first_link, changed_at=_instant(max(changed, default=None)))
-
-
 def source_address(address: str) -> str | None:
     """The local address that the kernel would use towards `address`; None without a route. Sends nothing."""
     try:
@@ -250,41 +202,6 @@ def source_address(address: str) -> str | None:
             return str(probe.getsockname()[0])
     except OSError:
         return None
-
-
-def _read_bounded(file: BinaryIO) -> bytes:
-    """A little more than `LARGEST_FILE` at most, in small pieces: a look every half minute shall not ask the kernel for
-    4 MiB to read 200 bytes."""
-    pieces, size = [], 0
-    while size <= LARGEST_FILE and (piece := file.read(_PIECE)):  # None: a pipe with nothing in it
-        pieces.append(piece)
-        size += len(piece)
-    return b"".join(pieces)
-
-
-def _read_file(path: Path, target: str | None, changed: list[float]) -> FileState:
-    with open(path, "rb", opener=_open_without_waiting) as file:
-        status = os.fstat(file.fileno())
-        content = _read_bounded(file)
-    return FileState(
-        content=content[:LARGEST_FILE],
-        is_whole=len(content) <= LARGEST_FILE,
-        target=target,
-        modified_at=_instant(status.st_mtime),
-        changed_at=_instant(max(status.st_ctime, *changed) if changed else status.st_ctime),
-        owner=status.st_uid,
-        group=status.st_gid,
-        mode=stat.S_IMODE(status.st_mode),
-    )
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """A named pipe in the place of a file must not hold us up."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def _instant(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _after_name(stat: str) -> list[str]:

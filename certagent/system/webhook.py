@@ -9,11 +9,17 @@ from email.header import Header
 import aiohttp
 
 SECONDS = 10.0
-_WORTH_RETRYING = frozenset({408, 425, 429})
+_FINAL = frozenset({400, 413, 422})
+"""What says that the message itself is refused. Everything else may be a receiver that is being set up anew."""
+_LONGEST_RETRY_AFTER = 3600.0
 
 
 class TransientFailure(Exception):
-    """Not delivered; it may work later."""
+    """Not delivered; it may work later. `retry_after`: in so many seconds, as the receiver asked for."""
+
+    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
 class PermanentFailure(Exception):
@@ -21,20 +27,25 @@ class PermanentFailure(Exception):
 
 
 async def post(session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str]) -> None:
-    """2xx is taken over; other 4xx and redirects raise `PermanentFailure`, all else `TransientFailure`."""
+    """2xx is taken over; what refuses the message itself raises `PermanentFailure`, all else `TransientFailure`."""
     try:
         async with session.post(
             url, data=body, headers=headers, timeout=aiohttp.ClientTimeout(total=SECONDS), allow_redirects=False
         ) as response:
-            status = response.status
+            status, retry_after = response.status, _seconds(response.headers.get("Retry-After", ""))
     except aiohttp.InvalidURL as error:
         raise PermanentFailure(f"no usable URL: {error}") from error
     except (aiohttp.ClientError, TimeoutError) as error:
         raise TransientFailure(str(error) or type(error).__name__) from error
-    if 300 <= status < 500 and status not in _WORTH_RETRYING:
+    if status in _FINAL:
         raise PermanentFailure(f"HTTP {status}")
     if status >= 300:
-        raise TransientFailure(f"HTTP {status}")
+        raise TransientFailure(f"HTTP {status}", retry_after)
+
+
+def _seconds(retry_after: str) -> float:
+    """Of the header's form in seconds; its other form, a date, is not waited for."""
+    return min(float(retry_after), _LONGEST_RETRY_AFTER) if retry_after.isdecimal() else 0.0
 
 
 def plain_text(title: str, priority: int, tags: tuple[str, ...]) -> dict[str, str]:

@@ -1,1 +1,2 @@
-"""Vantages: this node as it is, and, beside the CA, the path as the CA sees it. Observations only, no conclusions."""
+"""Vantages: what an agent observes of its own node and, next to the CA, of the path as the CA sees it. Draws no
+conclusions."""

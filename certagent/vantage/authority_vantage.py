@@ -1,4 +1,5 @@
-"""Beside the CA: the rehearsal, and what a change of the resolver's files does. Asks, fetches, concludes nothing."""
+"""The vantage next to the CA: it runs rehearsals and observes what a change to the resolver files does. Draws no
+conclusions."""
 
 import asyncio
 from collections import OrderedDict
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from certagent.config import AgentSettings, VantageSection
+from certagent.domain.observations import Unreadable
 from certagent.domain.ports import Clock
 from certagent.domain.rate_limiter import RateLimiter
 from certagent.domain.rehearsals import (
@@ -32,6 +34,7 @@ from certagent.vantage.ca_resolver import (
     Snapshot,
     names_of_fleet,
     resolve_all,
+    unreadable_in,
 )
 from certagent.vantage.dialer import Dialer
 from certagent.vantage.dns01_probe import look_up_record
@@ -49,7 +52,8 @@ _MOST_ADDRESSES_KNOWN = 16
 
 
 class AuthorityVantage:
-    """The agent's eyes beside the CA. One per agent: it remembers where names led, and how much was asked."""
+    """Observes from the CA's node. There is one per agent: it remembers where names resolved to and how many
+    rehearsals were requested."""
 
     def __init__(
         self, settings: AgentSettings, vantage: VantageSection, clock: Clock, proc: ProcFs | None = None
@@ -67,7 +71,8 @@ class AuthorityVantage:
         self._at_once = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def rehearse(self, request: RehearsalRequest) -> Rehearsal:
-        """Fetch the planted token as the CA would. Never raises: what could not be done is `unavailable`, with why."""
+        """Fetch the planted token as the CA would. Never raises: if the fetch cannot be attempted, the outcome is
+        `unavailable` and carries the reason."""
         objection = self._limits.objection(request) or self._rate_objection(request.identifier)
         if objection is not None:
             return self._unavailable(request, objection)
@@ -79,7 +84,8 @@ class AuthorityVantage:
             return await self._rehearse_at(ca, request)
 
     async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
-        """What the CA's resolver files now do to the fleet's names; `before` adds the names that it had."""
+        """Observe what the CA's resolver files do to the fleet's names; `before` adds the names that the earlier
+        files contained."""
         try:
             ca = await asyncio.to_thread(self._ca_process.observe)
         except BlindError as error:
@@ -98,7 +104,12 @@ class AuthorityVantage:
             own_names=(urlsplit(self._settings.authority.directory).hostname or "",),
             own_addresses=await asyncio.to_thread(self._proc.addresses),
             left_out=max(0, len(names) - MOST_NAMES),
+            unreadable=unreadable_in(ca.states),
         )
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """What cannot be read of the CA's configuration and of the unit that starts it. Blocks."""
+        return self._ca_process.unreadable()
 
     async def _rehearse_at(self, ca: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
         if request.challenge == "dns-01":
@@ -118,7 +129,7 @@ class AuthorityVantage:
         if not request.planted and _somebody_answered(attempts):
             outcome, reason, attempts = RehearsalOutcome.UNAVAILABLE, _OPEN, ()
         known = self._known.remember(resolution)
-        ports = CHALLENGE_PORTS | {ca.fetch_options.http_port} if is_http else frozenset[int]()  # TLS is dialled afresh
+        ports = CHALLENGE_PORTS | {ca.fetch_options.http_port} if is_http else frozenset[int]()  # TLS is never reused
         return msgspec.structs.replace(
             self._without_outcome(ca, request),
             outcome=outcome,
@@ -133,7 +144,8 @@ class AuthorityVantage:
         )
 
     async def _rehearse_record(self, ca: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
-        """dns-01: where the name itself leads does not matter. A record that nobody planted is not looked for."""
+        """Rehearse dns-01: where the name itself resolves to does not matter. A record that was not planted is not
+        looked up."""
         if not request.planted:
             return msgspec.structs.replace(self._without_outcome(ca, request), reason=_NO_RECORD)
         digest, strict = bytes.fromhex(request.digest), ca.fetch_options.strict_fqdn
@@ -142,7 +154,7 @@ class AuthorityVantage:
         return msgspec.structs.replace(self._without_outcome(ca, request), outcome=outcome, txt=txt)
 
     def _without_outcome(self, ca: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
-        """What holds whatever comes of it: what is asked, who looks, how the CA was set up."""
+        """Return the facts that hold whatever the outcome: the request, the observing node, and the CA's settings."""
         return Rehearsal(
             identifier=request.identifier,
             challenge=request.challenge,
@@ -160,7 +172,8 @@ class AuthorityVantage:
     async def _fetch_as(
         self, ca: CaEnvironment, session: ResolverSession, lookup: Lookup, request: RehearsalRequest
     ) -> tuple[tuple[Attempt, ...], tuple[Attempt, ...]]:
-        """http-01: the attempts as the CA makes them; and without its proxy, where it fails through one."""
+        """Rehearse http-01: make the attempts that the CA would make; if they fail through its proxy, repeat them
+        without it."""
         used_proxy, options = _proxy_for(ca, request), ca.fetch_options
         if not lookup.addresses and used_proxy is None:
             return (), ()
@@ -171,7 +184,7 @@ class AuthorityVantage:
     async def _shake_hands_as(
         self, ca: CaEnvironment, lookup: Lookup, request: RehearsalRequest
     ) -> tuple[Attempt, ...]:
-        """tls-alpn-01, likewise."""
+        """Rehearse tls-alpn-01: make the handshakes that the CA would make."""
         dialer = Dialer(self._limits.may_connect, self._listens, is_silence_final=False)
         port = ca.fetch_options.tls_port
         return await TlsAlpn01Probe(dialer).attempts(request, lookup, port) if lookup.addresses else ()
@@ -188,7 +201,7 @@ class AuthorityVantage:
         return any(_takes(socket, address, port) for socket in self._proc.sockets("listen"))
 
     def _rate_objection(self, identifier: str) -> str | None:
-        """Why not now, or None; then it counts."""
+        """Return why the rehearsal may not run now; None when it may, which counts against the limit."""
         is_early = self._rate_limit_by_name.take(identifier) > 0 or self._rate_limit.take() > 0
         return _TOO_MANY if is_early else None
 
@@ -204,7 +217,7 @@ class AuthorityVantage:
 
 
 def judge(attempts: tuple[Attempt, ...], *, needs_password: bool = False) -> tuple[RehearsalOutcome, str | None]:
-    """The outcome, and why there is none: the last attempt is the one that the CA would end with."""
+    """Return the outcome and the reason for a missing one: the last attempt is the one on which the CA would end."""
     if needs_password:
         return RehearsalOutcome.UNAVAILABLE, "the CA fetches through a proxy with a password of its own"
     if not attempts:
@@ -232,7 +245,7 @@ def _somebody_answered(attempts: tuple[Attempt, ...]) -> bool:
 
 
 def _provisioner_of(directory: str) -> str:
-    """`https://HOST/acme/NAME/directory`: NAME (Step-CA's own form)."""
+    """Return NAME from `https://HOST/acme/NAME/directory`, the form that Step-CA uses."""
     parts = urlsplit(directory).path.strip("/").split("/")
     return parts[-2] if len(parts) > 1 else ""
 
@@ -247,14 +260,15 @@ def _asked_name(request: RehearsalRequest, ca: CaEnvironment) -> str:
 
 
 def _libc_may_know_better(lookup: Lookup, ca: CaEnvironment) -> bool:
-    """Not where DNS is out of reach and libc has no other source: it would only wait for the same nameservers."""
+    """Return False where DNS is unreachable and libc has no other source: it would only wait for the same
+    nameservers."""
     if lookup.error in ("timeout", "unreachable"):
         return ca.files.nsswitch.has_more_than_go()
     return lookup.error is not None
 
 
 def _takes(listening: TcpSocket, address: str, port: int) -> bool:
-    """Whether a connection to this loopback address would be taken by this socket, which listens."""
+    """Return whether this listening socket would accept a connection to this loopback address."""
     wild = ("::", "0.0.0.0")  # noqa: S104 - compared, not bound
     return listening.port == port and (listening.address in (address, *wild) or address in wild)
 
@@ -262,8 +276,9 @@ def _takes(listening: TcpSocket, address: str, port: int) -> bool:
 def stale_connections(
     held: tuple[Connection, ...], ports: frozenset[int], resolution: Resolution, known: frozenset[str]
 ) -> tuple[Connection, ...]:
-    """Those that the CA holds to challenge ports where the name once led (or one of its sides says), but leads no
-    longer. /proc does not know for which name the CA keeps them: another name's good connection may be among them."""
+    """Return the connections that the CA holds to challenge ports at addresses the name used to resolve to (or that
+    one of its sides returns) but no longer does. /proc does not show for which name the CA keeps a connection, so
+    another name's valid connection may be among them."""
     current = {found.address for found in resolution.addresses}
     return tuple(
         connection
@@ -273,13 +288,13 @@ def stale_connections(
 
 
 class _KnownAddresses:
-    """Where each name has been seen to lead, by whatever source; bounded."""
+    """The addresses that each name has been seen to resolve to, from any source. Bounded."""
 
     def __init__(self) -> None:
         self._by_name: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
 
     def remember(self, resolution: Resolution) -> frozenset[str]:
-        """Add what this resolution says; the addresses known by now."""
+        """Add the addresses in this resolution, and return all known addresses of the name."""
         name = resolution.name.lower().removesuffix(".")
         known = self._by_name.setdefault(name, OrderedDict())
         self._by_name.move_to_end(name)

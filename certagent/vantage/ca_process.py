@@ -1,103 +1,52 @@
-"""The CA's own world, read from beside it: its files, flags, environment and open connections, its ca.json and the unit
-that starts it, line by line. Reads only; no secret leaves.
+"""The CA's own environment, read on its node: its files, flags, environment variables, open connections and systemd
+unit, line by line. Only reads, and returns no secret.
 
-Of the environment only the proxy's and Go's variables are kept, and of the proxy no credentials. Of ca.json only what
-decides on orders is read: names, the ACME provisioner's challenges, policy and account binding, and where its own
-certificate is.
+Of the environment variables only those of the proxy and of Go are kept, and the proxy's without credentials.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from certagent.config import VantageSection
-from certagent.domain.certificates import read_leaf
+from certagent.domain.observations import Unreadable
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import ACME_TLS_PORT, Connection, Origin, Provisioner
 from certagent.domain.resolution.file_formats import HOSTS_FILE, Hosts, Nameserver, parse_address
 from certagent.domain.resolution.files import ResolverFiles
-from certagent.system.procfs import FileState, Process, ProcFs, read_within
+from certagent.system.procfs import Process, ProcFs
+from certagent.system.regular_files import FileState, read_within
 from certagent.vantage import proxy
+from certagent.vantage.ca_config import read_provisioner
 from certagent.vantage.ca_resolver import Snapshot, read_files
+from certagent.vantage.foreign_files import Notes, Reading, read_foreign, read_part
 from certagent.vantage.http01_probe import FetchOptions
 
 _UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
-_CREDENTIALS = re.compile(r"(//|_proxy=)[^@/\s]*@", re.IGNORECASE)  # Go takes a proxy without a scheme, too
-_DEFAULT_POLICY: Mapping[str, Any] = {}
+_CREDENTIALS = re.compile(r"(//|_proxy=)[^@/\s]*@", re.IGNORECASE)  # Go also accepts a proxy without a scheme
 
 
-def read_provisioner(proc: ProcFs, process: Process, name: str) -> Provisioner | None:
-    """The ACME provisioner of that name in the CA's configuration; None when that cannot be read."""
-    path = _configuration(process)
-    if path is None:
-        return None
-    state = read_within(proc.root_of(process.pid), path)
-    try:
-        document = json.loads(state.content or b"")
-    except ValueError:
-        return None
-    if not isinstance(document, dict):
-        return None
-    authority = _table(document, "authority")
-    ours = next((provisioner for provisioner in _acme(authority) if provisioner.get("name") == name), None)
-    if authority.get("enableAdmin") and ours is None:
-        return None  # its provisioners are in its database then
-    is_loaded = state.changed_at is None or state.changed_at <= process.started_at
-    lines = dict(_lines((state.content or b"").decode("utf-8", "replace"), name))
-    chain = _chain_of(proc, process, document)
-    if ours is None:
-        names = _texts(document, "dnsNames")
-        return Provisioner(
-            file=path,
-            is_loaded=is_loaded,
-            exists=False,
-            names=names,
-            lines=lines,
-            chain_file=chain[0],
-            chain_ends_at=chain[1],
-        )
-    policy = _table(_table(authority, "policy"), "x509")  # a provisioner's own policy is in the database, never here
-    return Provisioner(
-        file=path,
-        is_loaded=is_loaded,
-        names=_texts(document, "dnsNames"),
-        challenges=_texts(ours, "challenges"),
-        requires_eab=ours.get("requireEAB") is True,
-        allowed=_texts(_table(policy, "allow"), "dns"),
-        denied=_texts(_table(policy, "deny"), "dns"),
-        lines=lines,
-        chain_file=chain[0],
-        chain_ends_at=chain[1],
-    )
+def read_unit(proc: ProcFs, process: Process, words: tuple[str, ...]) -> Reading[tuple[tuple[str, Origin], ...]]:
+    """For each word (a flag, or a variable followed by `=`), return the last line of the unit that contains it."""
+    return read_foreign(Path(_UNIT_FOLDERS[0]), lambda notes: _origins(proc, process, words, notes), ())
 
 
-def _chain_of(proc: ProcFs, process: Process, document: dict[str, Any]) -> tuple[str | None, datetime | None]:
-    """(the file that the CA takes its intermediate from, when the first certificate in it ends)."""
-    file = document.get("crt")
-    if not isinstance(file, str) or not file.startswith("/"):
-        return None, None
-    content = read_within(proc.root_of(process.pid), file).content
-    try:
-        return file, read_leaf(content or b"").ends_at
-    except ValueError:
-        return file, None
-
-
-def read_unit(proc: ProcFs, process: Process, words: tuple[str, ...]) -> tuple[tuple[str, Origin], ...]:
-    """For each word (a flag, or a variable with `=`) the last line of the process's unit that says it."""
+def _origins(proc: ProcFs, process: Process, words: tuple[str, ...], notes: Notes) -> tuple[tuple[str, Origin], ...]:
     unit = proc.unit_of(process.pid)
     if unit is None:
         return ()
     root = proc.root_of(process.pid)
     found: dict[str, Origin] = {}
     for path in _unit_files(root, unit):
-        content = (read_within(root, path).content or b"").decode("utf-8", "replace")
+        state = read_part(Path(path), partial(read_within, root, path), FileState(), notes)
+        if state.problem is not None:
+            notes.add(path, None, state.problem)
+        content = (state.content or b"").decode("utf-8", "replace")
         for number, line in enumerate(content.splitlines(), 1):
             for word in words:
                 if word in line and not line.lstrip().startswith(("#", ";")):
@@ -106,41 +55,8 @@ def read_unit(proc: ProcFs, process: Process, words: tuple[str, ...]) -> tuple[t
     return tuple(found.items())
 
 
-def _configuration(process: Process) -> str | None:
-    """The first argument that is a file's name; None for one that is relative to a folder we do not know."""
-    arguments = (argument for argument in process.command[1:] if argument.endswith(".json"))
-    path = next(arguments, None)
-    return path if path is not None and path.startswith("/") else None
-
-
-def _acme(authority: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = authority.get("provisioners")
-    return (
-        [entry for entry in found if isinstance(entry, dict) and entry.get("type") == "ACME"]
-        if isinstance(found, list)
-        else []
-    )
-
-
-def _lines(content: str, name: str) -> Iterator[tuple[str, int]]:
-    """Where the words that decide stand: the provisioner's own first line, and each setting's."""
-    wanted = {
-        "provisioner": f'"{name}"',
-        "provisioners": '"provisioners"',
-        "challenges": '"challenges"',
-        "eab": '"requireEAB"',
-        "allow": '"allow"',
-        "deny": '"deny"',
-        "names": '"dnsNames"',
-    }
-    for number, line in enumerate(content.splitlines(), 1):
-        for key in [key for key, word in wanted.items() if word in line]:
-            yield key, number
-            del wanted[key]
-
-
 def _unit_files(root: Path, unit: str) -> Iterator[str]:
-    """The unit's file, then its drop-ins, in systemd's order."""
+    """Return the unit's file, followed by its drop-ins in systemd's order."""
     unit_files = (f"{folder}/{unit}" for folder in _UNIT_FOLDERS)
     file = next((path for path in unit_files if read_within(root, path).content is not None), None)
     if file is not None:
@@ -160,17 +76,7 @@ def _folder(path: Path) -> list[Path]:
         return []
 
 
-def _table(document: Any, key: str) -> Mapping[str, Any]:
-    found = document.get(key) if isinstance(document, Mapping) else None
-    return found if isinstance(found, dict) else _DEFAULT_POLICY
-
-
-def _texts(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    found = document.get(key)
-    return tuple(value for value in found if isinstance(value, str)) if isinstance(found, list) else ()
-
-
-CACHED_FOR = timedelta(seconds=5)  # Go keeps hosts, resolv.conf and nsswitch.conf for so long
+CACHED_FOR = timedelta(seconds=5)  # for how long Go caches hosts, resolv.conf and nsswitch.conf
 
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 _KEPT_VARIABLES = (*proxy.VARIABLES, "GODEBUG", "REQUEST_METHOD")
@@ -181,11 +87,12 @@ _VALUES = ("acme-http-port", "acme-tls-port", "resolver")
 
 
 class BlindError(Exception):
-    """There is no CA to look at, or we may not look: the message says which."""
+    """There is no CA process to observe, or observing it is not permitted; the message says which."""
 
 
 class CaEnvironment(msgspec.Struct, frozen=True, kw_only=True):
-    """The CA's process and what it sees, at one instant. `flags` maps those that move the goalposts to their values."""
+    """The CA's process and what it sees at one instant. `flags` maps the flags that change how the CA validates to
+    their values."""
 
     process: Process
     files: ResolverFiles
@@ -196,11 +103,11 @@ class CaEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     settles_at: datetime | None = None
     provisioner: Provisioner | None = None
     started_by: tuple[tuple[str, Origin], ...] = ()
-    unseen_names: frozenset[str] = frozenset()  # of whose hosts lines the CA goes on with what it had read
+    unseen_names: frozenset[str] = frozenset()  # for whose hosts lines the CA still uses what it read before
 
     @property
     def fetch_options(self) -> FetchOptions:
-        """How this CA asks."""
+        """Return how this CA makes its requests."""
         ports = self._port("acme-http-port", 80), self._port("acme-tls-port", ACME_TLS_PORT)
         return FetchOptions(ports[0], "acme-strict-fqdn" in self.flags, ports[1])
 
@@ -209,7 +116,7 @@ class CaEnvironment(msgspec.Struct, frozen=True, kw_only=True):
         return int(port) if port.isdigit() and port != "0" else default
 
     def shown_flags(self) -> tuple[str, ...]:
-        """The flags as on a command line."""
+        """Return the flags as they appear on a command line."""
         return tuple(f"--{name}={value}" if value else f"--{name}" for name, value in self.flags.items())
 
 
@@ -221,7 +128,8 @@ class _HostsSeen(msgspec.Struct, frozen=True):
 
 
 class CaProcess:
-    """The CA of this node. Remembers when a file's content was seen to change: not every change moves a time."""
+    """The CA process of this node. Remembers when a file's content was seen to change, because not every change
+    alters a timestamp."""
 
     def __init__(
         self, section: VantageSection, clock: Clock, proc: ProcFs | None = None, provisioner: str = "acme"
@@ -235,7 +143,7 @@ class CaProcess:
         self._hosts_by_stamp: _HostsSeen | None = None
 
     def observe(self) -> CaEnvironment:
-        """The CA's world now. Raises BlindError."""
+        """Return the CA's environment as it is now. Raises `BlindError`."""
         process = self._find()
         try:
             return self._observe(process)
@@ -245,6 +153,20 @@ class CaProcess:
             ) from error
         except (FileNotFoundError, ProcessLookupError) as error:
             raise BlindError(f"process {process.pid} ({self._name}) has just ended") from error
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """Return what cannot be read in its configuration and its unit; nothing if there is no CA process."""
+        try:
+            process = self._find()
+        except BlindError:
+            return ()
+        return (*self._read_provisioner(process).unreadable, *self._read_unit(process).unreadable)
+
+    def _read_provisioner(self, process: Process) -> Reading[Provisioner | None]:
+        return read_provisioner(self._proc, process, self._provisioner)
+
+    def _read_unit(self, process: Process) -> Reading[tuple[tuple[str, Origin], ...]]:
+        return read_unit(self._proc, process, (*_UNIT_FLAGS, *_UNIT_VARIABLES))
 
     def _find(self) -> Process:
         processes = self._proc.processes(self._name)
@@ -270,14 +192,14 @@ class CaProcess:
             environment={name: environment[name] for name in _KEPT_VARIABLES if name in environment},
             connections=self._connections(process),
             settles_at=self._settles_at(process, states),
-            provisioner=read_provisioner(self._proc, process, self._provisioner),
-            started_by=read_unit(self._proc, process, (*_UNIT_FLAGS, *_UNIT_VARIABLES)),
+            provisioner=self._read_provisioner(process).value,
+            started_by=self._read_unit(process).value,
             unseen_names=self._unseen_names(process, files, states[HOSTS_FILE]),
         )
 
     def _unseen_names(self, process: Process, files: ResolverFiles, state: FileState) -> frozenset[str]:
-        """The names of which the hosts file says something else than when a file of this size and time was first seen,
-        beside the same CA: it looks at nothing else before it reads again (FACTS, "Step-CA as an ACME server")."""
+        """Return the names whose entries changed since a file of this size and time was first seen under this CA
+        process: it checks nothing else before it reads the file again (FACTS, "Step-CA as an ACME server")."""
         now = _HostsSeen(process.pid, len(state.content or b""), state.modified_at, _meaning_of(files.hosts))
         first = self._hosts_by_stamp
         if first is None or (first.pid, first.size, first.modified_at) != (now.pid, now.size, now.modified_at):
@@ -294,14 +216,15 @@ class CaProcess:
         )
 
     def _settles_at(self, process: Process, states: Snapshot) -> datetime | None:
-        """Until when the CA may still use what it read before; None when it has certainly read the files since."""
+        """Return until when the CA may use what it read before; None if it has certainly read the files since."""
         now = self._clock.now()
         changed_at = max((self._changed_at(path, state, now) for path, state in states.items()), default=now)
         settles_at = changed_at + CACHED_FOR
         return settles_at if settles_at > now and process.started_at <= changed_at else None
 
     def _changed_at(self, path: str, state: FileState, now: datetime) -> datetime:
-        """ctime, because mtime can be set (`cp -p`); and when we saw it, because a mount or an absence has neither."""
+        """Return when the file changed: by ctime, because mtime can be set (`cp -p`), and by when the change was
+        seen, because a mount or a missing file has neither."""
         digest = "" if state.content is None else hashlib.sha256(state.content).hexdigest()
         if self._digests.setdefault(path, digest) != digest:
             self._digests[path] = digest
@@ -315,7 +238,7 @@ def _meaning_of(hosts: Hosts) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def read_flags(command: tuple[str, ...]) -> dict[str, str]:
-    """The flags of a step-ca command line that move the goalposts; a switch has the value ""."""
+    """Return those flags of a step-ca command line that change how the CA validates; a switch has the value ""."""
     flags: dict[str, str] = {}
     arguments = iter(command[1:])
     for argument in arguments:
@@ -330,7 +253,7 @@ def read_flags(command: tuple[str, ...]) -> dict[str, str]:
 
 
 def _with_resolver(files: ResolverFiles, resolver: str | None) -> ResolverFiles:
-    """--resolver takes the place of every nameserver; hosts file and search list stay."""
+    """Replace every nameserver by that of --resolver; the hosts file and the search list stay."""
     if not resolver:
         return files
     server = resolver.removesuffix(":53")

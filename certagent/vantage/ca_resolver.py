@@ -1,9 +1,9 @@
-"""The resolver's files, and names resolved by them as the CA resolves them. Observations only.
+"""The resolver files, and names resolved from them as the CA resolves them. Draws no conclusions.
 
-The machine of `domain.resolution.go` is driven with real nameservers. Every one of them, the CA's and the configured
-ones, is asked for the plain name at once, so that both sides of a disagreement are known and a silent nameserver costs
-its bound only once. After a change of the files each name of the fleet that a hosts file mentions, or mentioned before,
-is resolved.
+The state machine in `domain.resolution.go` is driven with real nameservers. Each of them, the CA's and the configured
+ones, is asked for the plain name at the same time, so that both sides of a disagreement are known and a silent
+nameserver costs its timeout only once. After the files change, each name of the fleet that a hosts file contains, or
+contained before, is resolved.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from certagent.domain.observations import Unreadable
 from certagent.domain.rehearsals import DnsAnswer, Resolution, ResolvedAddress
 from certagent.domain.resolution.address_order import in_order_of_trial
 from certagent.domain.resolution.file_formats import (
@@ -28,36 +29,35 @@ from certagent.domain.resolution.files import (
     NSSWITCH_FILE,
     RESOLVER_FILES,
     ResolverFiles,
-    Surroundings,
-    find_managers,
     parse_files,
 )
 from certagent.domain.resolution.go import Lookup, Question, is_domain_name, look_up
+from certagent.domain.resolution.managed_files import Surroundings, find_managers
 from certagent.system import dns
-from certagent.system.procfs import FileState, ProcFs, read_within, source_address
+from certagent.system.procfs import ProcFs, source_address
+from certagent.system.regular_files import FileState, read_within
 
-ASKING_FOR = timedelta(
-    seconds=2
-)  # the CA waits 5 s for each; a nameserver of the fleet that needs 2 is as good as dead
-MOST_AT_ONCE = 64  # questions, each with a socket of its own
-MOST_ADDRESSES = 64  # of one name from one source; the CA's dialer would be busy with fewer for all its patience
-GRACE = timedelta(milliseconds=300)  # for nameservers that only stand beside the others
+ASKING_FOR = timedelta(seconds=2)  # the CA waits 5 s for each; a nameserver of the fleet that needs 2 s is useless
+MOST_AT_ONCE = 64  # concurrent questions, each with its own socket
+MOST_ADDRESSES = 64  # of one name from one source; the CA's dialer would time out before it tried so many
+GRACE = timedelta(milliseconds=300)  # for nameservers that do not decide the result
 
 _RECORDS = ("A", "AAAA")
 
 
 class Ask(Protocol):
-    """One question on the wire: `certagent.system.dns.ask`."""
+    """Asks one question on the wire; implemented by `certagent.system.dns.ask`."""
 
     def __call__(
         self, nameserver: str, name: str, record: str, timeout: timedelta, port: int = ..., use_tcp: bool = ...
     ) -> Coroutine[Any, Any, DnsAnswer]:
-        """The answer; never raises."""
+        """Return the answer. Never raises."""
         ...
 
 
 class ResolverSession:
-    """The look-ups of one rehearsal, inside one world. Each question goes out at most once. Use as a context."""
+    """The lookups of one rehearsal, with one set of resolver files. Each question is sent at most once. Use as an
+    async context manager."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class ResolverSession:
         await asyncio.gather(*self._questions.values(), return_exceptions=True)
 
     async def look_up(self, name: str) -> Lookup:
-        """What the CA gets for the name, its addresses in the order in which it tries them."""
+        """Return what the CA gets for the name, with the addresses in the order in which it tries them."""
         self._ask_everybody(name)
         machine = look_up(name, self._files)
         try:
@@ -98,7 +98,8 @@ class ResolverSession:
         return in_order(result, self._source_of)
 
     async def resolution(self, lookup: Lookup) -> Resolution:
-        """The look-up with its two sides. Waits for nameservers beside the deciding ones, but only a little."""
+        """Return the lookup together with the answers of the hosts file and of every nameserver. Waits only briefly
+        for nameservers that do not decide the result."""
         await self._wait_for_others(lookup)
         settled = [task.result() for task in self._of(lookup.name) if task.done()]
         return Resolution(
@@ -113,7 +114,7 @@ class ResolverSession:
         )
 
     async def resolve(self, name: str) -> Resolution:
-        """Both of the above."""
+        """Look the name up, and return its resolution."""
         return await self.resolution(await self.look_up(name))
 
     def _ask_everybody(self, name: str) -> None:
@@ -136,7 +137,7 @@ class ResolverSession:
         return self._questions[key]
 
     async def _put(self, nameserver: str, name: str, record: str) -> DnsAnswer:
-        """Ask, unless that nameserver has already kept silent once: it would cost the bound again and again."""
+        """Ask, unless the nameserver has already failed to answer once: it would cost the timeout each time."""
         async with self._at_once:
             if nameserver in self._silent:
                 return DnsAnswer(nameserver=nameserver, name=name, record=record, status="timeout")
@@ -146,8 +147,9 @@ class ResolverSession:
             return msgspec.structs.replace(answer, addresses=answer.addresses[:MOST_ADDRESSES])
 
     async def _ask_as_often_as_go(self, nameserver: str, name: str, record: str) -> DnsAnswer:
-        """For no longer at once than the CA's resolv.conf says, where it names that nameserver: who needs 1.4 s is mute
-        to it under `timeout:1`. Go asks again then (`attempts`), as do we, as long as the bound holds."""
+        """Ask with the timeout that the CA's resolv.conf sets for its nameservers: one that needs 1.4 s does not
+        exist for the CA under `timeout:1`. Go then asks again (`attempts`), and so does this method within its
+        overall timeout."""
         address, port = endpoint(nameserver)
         configuration = self._files.resolv_conf
         is_the_cas = nameserver in configuration.asked()
@@ -162,8 +164,8 @@ class ResolverSession:
     async def _unless_refused(
         self, asking: Coroutine[Any, Any, DnsAnswer], nameserver: str, name: str, record: str
     ) -> DnsAnswer:
-        """The answer; "unreachable" as soon as any question to that nameserver is. A port where nobody listens says so
-        about once a second, not to each question: the others would wait for nothing."""
+        """Return the answer, or "unreachable" as soon as any question to that nameserver is refused. The kernel
+        reports a closed port about once a second, not for each question, so the other questions would wait in vain."""
         refusal = self._refusals.setdefault(nameserver, asyncio.Event())
         async with asyncio.TaskGroup() as group:
             answered = group.create_task(asking, name=f"ask {nameserver}")
@@ -181,7 +183,8 @@ class ResolverSession:
         return [task for (_, asked, _), task in self._questions.items() if asked == _absolute(name)]
 
     async def _wait_for_others(self, lookup: Lookup) -> None:
-        """Until all have answered; or, once one has said yes or no, no longer than the grace."""
+        """Wait until every nameserver has answered; or, once one has returned a definite answer, no longer than
+        `GRACE`."""
         waiting = [task for task in self._of(lookup.name) if not task.done()]
         if not waiting:
             return
@@ -193,7 +196,7 @@ class ResolverSession:
 
 
 def in_order(lookup: Lookup, source_of: Callable[[str], str | None] = source_address) -> Lookup:
-    """The look-up with its addresses as the CA's dialer gets them."""
+    """Return the lookup with its addresses in the order in which the CA's dialer gets them."""
     addresses = tuple(found.address for found in lookup.addresses)
     if len(set(addresses)) < 2:
         return lookup
@@ -218,7 +221,8 @@ def _absolute(name: str) -> str:
 
 
 def endpoint(nameserver: str) -> tuple[str, int]:
-    """A nameserver of resolv.conf is an address; one of the CA's own --resolver may have a port."""
+    """Return address and port: a nameserver in resolv.conf is an address, one in the CA's --resolver may have a
+    port."""
     if parse_address(nameserver) is not None:
         return nameserver, dns.PORT
     host, _, port = nameserver.rpartition(":")
@@ -228,14 +232,15 @@ def endpoint(nameserver: str) -> tuple[str, int]:
 MOST_NAMES = 500
 
 Snapshot = Mapping[str, FileState]
-"""Path, as the CA knows it -> the file as it was found."""
+"""The path as the CA sees it -> the file as it was found."""
 
 
 class FileObservation(msgspec.Struct, frozen=True, kw_only=True):
-    """What the resolver's files do to the fleet's names. `reason`: why nothing could be seen; then the rest is empty.
+    """What the resolver files do to the fleet's names. `reason` says why nothing could be observed; everything else is
+    then empty.
 
-    `resolutions` covers the names of the hosts file now and in the snapshot before. `unread` are lines without
-    effect. `own_names` and `own_addresses` are those of this node, which may well be on loopback here.
+    `resolutions` covers the names in the hosts file now and in the earlier snapshot. `unread` are lines that have no
+    effect. `own_names` and `own_addresses` belong to this node and may legitimately resolve to loopback here.
     """
 
     snapshot: Snapshot = {}
@@ -244,14 +249,15 @@ class FileObservation(msgspec.Struct, frozen=True, kw_only=True):
     files: ResolverFiles | None = None
     own_names: tuple[str, ...] = ()
     own_addresses: tuple[str, ...] = ()
-    left_out: int = 0  # names beyond the bound
+    left_out: int = 0  # number of names above the limit
+    unreadable: tuple[Unreadable, ...] = ()  # of these files, and of what else decides there
     reason: str | None = None
 
 
 def read_files(root: Path, proc: ProcFs, pid: int | None = None) -> tuple[ResolverFiles, Snapshot]:
-    """The resolver's files below `root`, parsed and as found; `pid` is whose world that is, ours by default. What that
-    process may not read is absent to it."""
-    states = {path: read_within(root, path) for path in RESOLVER_FILES}
+    """Return the resolver files below `root`, parsed and raw. `pid` selects the process whose view they are read in
+    (by default this process); a file that process cannot read counts as absent."""
+    states = {path: _state_of(root, path, pid) for path in RESOLVER_FILES}
     reader = proc.reader(pid) if pid is not None else None
     unreadable = tuple(path for path, state in states.items() if reader is not None and not reader.may_read(state))
     seen = {path: None if path in unreadable else state.content for path, state in states.items()}
@@ -274,15 +280,34 @@ def read_files(root: Path, proc: ProcFs, pid: int | None = None) -> tuple[Resolv
     return msgspec.structs.replace(files, resolv_conf_managers=managers, unreadable=unreadable), states
 
 
+def _state_of(root: Path, path: str, pid: int | None) -> FileState:
+    """Return the file's state. If this node's own file cannot be read, the state says so; if another process may not
+    be observed, that is left to the caller."""
+    try:
+        return read_within(root, path)
+    except PermissionError as error:
+        if pid is not None:
+            raise
+        return FileState(problem=error.strerror)
+
+
+def unreadable_in(states: Snapshot) -> tuple[Unreadable, ...]:
+    """Return the files that exist but cannot be read."""
+    return tuple(
+        Unreadable(file=path, reason=state.problem) for path, state in states.items() if state.problem is not None
+    )
+
+
 def is_left_alone(root: Path, path: str) -> bool:
-    """Whether Proxmox was told not to rewrite that file."""
+    """Return whether a marker file tells Proxmox not to rewrite that file."""
     return read_within(root, f"/etc/.pve-ignore.{Path(path).name}").content is not None
 
 
 def names_of_fleet(
     snapshots: Sequence[Snapshot], zones: Sequence[str], is_wanted: Callable[[str], bool]
 ) -> tuple[str, ...]:
-    """The names in these hosts files that lie in a zone of the fleet (or are the zone), or are wanted otherwise."""
+    """Return the names in these hosts files that are in a zone of the fleet (or are the zone itself), or that are
+    wanted for another reason."""
     found: dict[str, None] = {}
     for snapshot in snapshots:
         state = snapshot.get(HOSTS_FILE)
@@ -292,7 +317,7 @@ def names_of_fleet(
 
 
 async def resolve_all(session: ResolverSession, names: Sequence[str]) -> tuple[Resolution, ...]:
-    """Each name as the files and nameservers have it, in the same order."""
+    """Return the resolution of each name, in the same order."""
     return tuple(await asyncio.gather(*(session.resolve(name) for name in names[:MOST_NAMES])))
 
 

@@ -1,4 +1,4 @@
-"""The CA's roots, fetched from itself without trusting it: whoever uses them compares a fingerprint first."""
+"""The CA's root certificates, fetched from the CA without trusting it: the caller must compare a fingerprint first."""
 
 import asyncio
 import socket
@@ -13,9 +13,9 @@ ANSWER_SECONDS = 10.0
 
 
 async def fetch_roots(directory: str) -> list[bytes]:
-    """The certificates (PEM, each alone) that the CA of that directory gives as its roots (`GET /roots.pem`).
+    """Return the certificates (PEM, one each) that the CA of that directory publishes as its roots (`GET /roots.pem`).
 
-    Raises ConnectionError in words a person can act on.
+    Raises ConnectionError with a message a person can act on.
     """
     parts = urlsplit(directory)
     host, port = parts.hostname or "", parts.port or 443

@@ -1,9 +1,10 @@
-"""Lines of configuration files as findings show them: a place with its text, nothing that may be secret."""
+"""Lines of configuration files as findings show them: a location with its text, without anything that may be secret."""
 
 import re
 from pathlib import Path
 
 from certagent.domain.observations import Place
+from certagent.system.regular_files import read_text
 
 LARGEST_FILE = 1024 * 1024
 _LONGEST_TEXT = 200
@@ -11,7 +12,7 @@ _SECRET = re.compile(r"(authorization|token|secret|password|api[-_]?key)", re.IG
 
 
 def place_in(file: str, line: int, texts: dict[str, list[str]]) -> Place:
-    """A line of a file, with its text; `texts` remembers what was read."""
+    """Return a line of a file with its text; `texts` caches the files that were read."""
     if file not in texts:
         texts[file] = read_lines(Path(file))
     lines = texts[file]
@@ -19,14 +20,14 @@ def place_in(file: str, line: int, texts: dict[str, list[str]]) -> Place:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Its lines; none where it cannot be read or is too large."""
+    """Return the file's lines; none if it cannot be read or is too large."""
     try:
-        return path.read_text(errors="replace").splitlines() if path.stat().st_size <= LARGEST_FILE else []
+        return read_text(path, LARGEST_FILE).splitlines()
     except OSError:
         return []
 
 
 def _shown(line: str) -> str:
-    """The line without its indentation; nothing of one that may hold a secret."""
+    """Return the line without its indentation; nothing if the line may hold a secret."""
     text = line.strip()[:_LONGEST_TEXT]
     return "(not shown: it may hold a secret)" if _SECRET.search(text) else text

@@ -1,10 +1,11 @@
-"""Connecting as Go's dialer does when the CA fetches a challenge, but to all addresses at once, so that it is bounded.
+"""Connections as Go's dialer makes them when the CA fetches a challenge, but to all addresses at the same time, so that
+the duration is bounded.
 
-Go tries the addresses of the first one's family in turn; those of the other family get their turn when the first ones
-have failed, or after 300 ms. An error passes on to the next address; silence does not: Go's transport dials without
-a deadline (since 1.23), and the CA's HTTP client gives up after 30 s, before the kernel does. Measured with Go 1.26:
-a first address that drops everything, with a good second one of the same family, ends in that timeout; one that
-refuses, or that no neighbour answers for (the kernel says so after 3.06 s), passes on.
+Go tries the addresses of the first address's family in turn; the other family starts when those have failed, or after
+300 ms. An error moves on to the next address; silence does not: Go's transport dials without a deadline (since 1.23),
+and the CA's HTTP client gives up after 30 s, before the kernel does. Measured with Go 1.26: if the first address drops
+every packet, the request ends in that timeout, even if the second address of the same family works; if the first
+address refuses, or no neighbour answers for it (which the kernel reports after 3.06 s), the second one is tried.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from certagent.system import http
 from certagent.system.procfs import source_address
 from certagent.vantage.rehearsal_limits import is_on_the_network, leads_to_this_node
 
-CONNECTING_FOR = timedelta(seconds=3.3)  # longer than the kernel asks for a neighbour that is not there (3 s)
+CONNECTING_FOR = timedelta(seconds=3.3)  # longer than the kernel looks for a missing neighbour (3 s)
 FALL_BACK_AFTER = timedelta(milliseconds=300)
 MOST_ADDRESSES = 8
 ASKING_OURSELVES_FOR = timedelta(milliseconds=200)
@@ -32,9 +33,9 @@ _ERRORS = {
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """One address tried. `error` is null for the connection that is used; else "refused", "timeout", "no_route",
-    "reset", or "forbidden": something may listen there, but a rehearsal must not find out. `is_local`: this very node
-    keeps its packets back, by a route or by a filter."""
+    """One address that was tried. `error` is null for the connection that is used, and otherwise "refused",
+    "timeout", "no_route", "reset", or "forbidden": a server may listen there, but a rehearsal must not find out.
+    `is_local`: this node itself holds its packets back, by a route or a filter."""
 
     address: str
     error: str | None = None
@@ -44,17 +45,19 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 class Dialled(msgspec.Struct, frozen=True):
-    """What the CA's dialer would come to: the trials in its order, the last one with the connection, if any."""
+    """The result that the CA's dialer would get: the trials in its order, the last one with the connection, if there
+    is one."""
 
     trials: tuple[Trial, ...]
     connection: socket.socket | None = None
 
 
 class Dialer:
-    """`may_connect` judges addresses; `listens` says, without connecting, whether this node listens somewhere.
+    """Connects as the CA's dialer does. `may_connect` judges addresses; `listens` returns, without connecting, whether
+    this node listens on an address.
 
-    `is_silence_final`: a dialer with a timeout of its own (for tls-alpn-01 the CA's has 30 s) divides it among the
-    addresses, so that there silence passes on, too (Go's net/dial.go, partialDeadline).
+    `is_silence_final`: whether silence ends the dial. A dialer that has a timeout of its own (30 s for the CA's
+    tls-alpn-01) divides it among the addresses, so there silence moves on as well (Go's net/dial.go, partialDeadline).
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Dialer:
         self._last_words = ("timeout", "forbidden") if is_silence_final else ("forbidden",)
 
     async def dial(self, addresses: Sequence[str], port: int) -> Dialled:
-        """Connect as Go would; every other connection is closed again. `addresses` is in order, and not empty."""
+        """Connect as Go would; every other connection is closed again. `addresses` is ordered and not empty."""
         wanted = list(dict.fromkeys(addresses))[:MOST_ADDRESSES]
         tasks = {
             address: asyncio.create_task(self._try(address, port), name=f"connect {address}:{port}")
@@ -103,22 +106,24 @@ class Dialer:
         return Trial(address, kind, errno.errorcode.get(error.errno or 0), took_ms, is_local), None
 
     def _checked(self, connection: socket.socket, address: str, took_ms: int) -> tuple[Trial, socket.socket | None]:
-        """The address that the connection really goes to counts, not the one that was asked for."""
+        """Judge the address that the connection really reached, not the one that was requested."""
         if self._may_connect(connection.getpeername()[0]):
             return Trial(address, took_ms=took_ms), connection
         connection.close()
         return Trial(address, "forbidden"), None
 
     def _without_connecting(self, address: str, port: int) -> Trial:
-        """Where nothing listens on this very node, the CA is refused: that can be known without a connection."""
+        """Return a refusal where nothing listens on this node: the CA would be refused, which can be known without a
+        connection."""
         if leads_to_this_node(address) and not self._listens(address, port):
             return Trial(address, "refused", "ECONNREFUSED")
         return Trial(address, "forbidden")
 
 
 async def _is_kept_in(address: str, port: int, kind: str) -> bool:
-    """Whether this node itself lets nothing out to there. No route: the kernel says so without a packet. Silence: a
-    filter for that port on the way out keeps us from our own address as well, where the kernel never is silent."""
+    """Return whether this node itself blocks packets to that address. A missing route is reported by the kernel
+    without a packet. For silence: an outgoing filter for that port also blocks a connection to this node's own
+    address, where the kernel otherwise always answers."""
     if kind not in ("no_route", "timeout"):
         return False
     source = source_address(address)
@@ -135,8 +140,8 @@ async def _is_kept_in(address: str, port: int, kind: str) -> bool:
 
 
 def kind_of(error: OSError) -> str:
-    """An error of the kernel as one of the words of `Hop.error`."""
-    if isinstance(error, ConnectionResetError):  # a handshake that ends early raises one without a number
+    """Return a kernel error as one of the words of `Hop.error`."""
+    if isinstance(error, ConnectionResetError):  # a handshake that ends early raises one without an errno
         return "reset"
     return "timeout" if isinstance(error, TimeoutError) else _ERRORS.get(error.errno or 0, "no_route")
 
@@ -167,8 +172,8 @@ async def _race(tasks: dict[str, _Task], last_words: tuple[str, ...]) -> tuple[s
 
 
 def _has_won(racer: _Racer) -> bool:
-    """Whether it has a connection, or has come to where Go would have one and a rehearsal must not look: the other
-    family has lost either way."""
+    """Return whether the racer has a connection, or has reached an address where Go would have one and a rehearsal
+    must not connect: in both cases the other family has lost."""
     if not racer.done():
         return False
     connection, trials = racer.result()
@@ -188,7 +193,7 @@ async def _in_turn(tasks: list[_Task], last_words: tuple[str, ...]) -> tuple[soc
 
 
 async def _give_up(tasks: list[_Task], winner: socket.socket | None) -> None:
-    """End what still connects, and close what has connected in vain."""
+    """Cancel the attempts that are still connecting, and close the connections that lost."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The record of a dns-01 challenge, looked up as the CA does it. No record's text leaves this module."""
+"""The record of a dns-01 challenge, looked up as the CA looks it up. The text of no record leaves this module."""
 
 from datetime import timedelta
 
@@ -10,8 +10,8 @@ from certagent.vantage.ca_resolver import ASKING_FOR, endpoint
 
 
 async def look_up_record(identifier: str, digest: bytes, files: ResolverFiles, *, strict_fqdn: bool) -> TxtLookup:
-    """What the CA finds at the identifier's record. A nameserver is asked again, as Go does, until it has kept
-    silent for the bound."""
+    """Return what the CA finds at the identifier's record. A nameserver is asked again, as Go does, until it has
+    been silent for the whole timeout."""
     name = record_name(identifier) + "." * (strict_fqdn and not identifier.endswith("."))
     machine = look_up_txt(name, files)
     timeout = min(ASKING_FOR, files.resolv_conf.timeout_for)

@@ -1,8 +1,10 @@
-"""The fetch of a challenge as the CA does it: its HTTP client is Go's. No body leaves this module, only its digest.
+"""The fetch of an http-01 challenge as the CA makes it with Go's HTTP client. No body leaves this module, only its
+digest.
 
-All addresses in turn, GET with the name as Host, up to ten requests along redirects, TLS unverified on the way, a
-status below 400, the trimmed body (FACTS, "Step-CA as an ACME server"; the CA's acme/challenge.go). Unlike the CA it
-keeps no connection, bounds everything, and does not follow where rule 9 forbids it.
+Like the CA, it tries all addresses in turn with GET and the name as Host, makes up to ten requests along redirects,
+does not verify TLS on the way, accepts a status below 400, and trims the body (FACTS, "Step-CA as an ACME server"; the
+CA's acme/challenge.go). Unlike the CA, it keeps no connection open, bounds everything, and does not follow redirects
+that rule 9 forbids.
 """
 
 import asyncio
@@ -26,21 +28,21 @@ from certagent.vantage.rehearsal_limits import RehearsalLimits
 
 FETCHING_FOR = timedelta(
     seconds=30
-)  # the whole chain, as the CA's HTTP client: who is slow and right must not be blocked
+)  # the whole chain, as the CA's HTTP client has it: a slow but correct server must not be blocked
 MOST_REQUESTS = 10
-USER_AGENT = "Go-http-client/1.1"  # the CA names none of its own; a gateway may pass and refuse by it
+USER_AGENT = "Go-http-client/1.1"  # the CA sets no own value; a gateway may filter by it
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAFE_IN_TARGET = "/?:@!$&'()*+,;=-._~%[]"
 
-_HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # urljoin would mend `http:x`; Go does not
+_HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # urljoin would repair `http:x`; Go does not
 
 LookUp = Callable[[str], Awaitable[Lookup]]
 
 
 class FetchOptions(msgspec.Struct, frozen=True):
-    """How this CA asks: the ports of its flags, and whether it writes names with a final dot."""
+    """How this CA makes its requests: the ports in its flags, and whether it writes names with a final dot."""
 
     http_port: int = 80
     strict_fqdn: bool = False
@@ -48,10 +50,11 @@ class FetchOptions(msgspec.Struct, frozen=True):
 
 
 class Http01Probe:
-    """One rehearsal's fetch, within `fetching_for` from now. `look_up` resolves each hop's name as the CA would.
+    """The fetch of one rehearsal, within `fetching_for` from now. `look_up` resolves the name of each hop as the CA
+    would.
 
-    `environment` is the CA's: a proxy that it names is dialled wherever it is, because it is the CA's own setting, and
-    nobody's who asked. A redirect to https is not followed through one: that would be a tunnel.
+    `environment` is the CA's: the proxy that it names is dialled wherever it is, because it is the CA's own setting and
+    not the requester's. A redirect to https is not followed through a proxy, because that would be a tunnel.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Http01Probe:
         self._ends_at = asyncio.get_running_loop().time() + fetching_for.total_seconds()
 
     async def attempts(self, request: RehearsalRequest, lookup: Lookup, options: FetchOptions) -> tuple[Attempt, ...]:
-        """One attempt per address tried; the last one is the one that decides."""
+        """Return one attempt per address tried; the last one decides."""
         start = _challenge_url(request, options)
         failed, hop, reply = await self._get(start, lookup)
         before = tuple(Attempt(hops=(tried,)) for tried in failed)
@@ -89,7 +92,7 @@ class Http01Probe:
         return (*before, Attempt(hops=tuple(hops), matched=reply is not None and _matches(reply, request.digest)))
 
     async def _follow(self, url: str) -> tuple[Hop, http.Reply | None]:
-        """The next request of the chain; of addresses that fail, the last one is shown."""
+        """Make the next request of the chain; of the addresses that fail, the last one is shown."""
         lookup = await self._look_up(urlsplit(url).hostname or "")
         failed, hop, reply = await self._get(url, lookup)
         if hop is not None:
@@ -107,7 +110,8 @@ class Http01Probe:
         return "redirect_proxied" if parts.scheme == "https" and self._proxy(parts) is not None else None
 
     async def _missing(self, url: str) -> Hop | None:
-        """The hop that ends at a name without an address: the CA does not get there either, unless by a proxy."""
+        """Return the hop that ends at a name without an address: the CA cannot get past it either, except through a
+        proxy."""
         if self._proxy(urlsplit(url)) is not None:
             return None
         lookup = await self._look_up(_name(url))
@@ -117,7 +121,7 @@ class Http01Probe:
         return proxy_for(self._environment, parts.hostname or "", _port(parts), parts.scheme)
 
     async def _get(self, url: str, lookup: Lookup) -> tuple[list[Hop], Hop | None, http.Reply | None]:
-        """(addresses that failed, the hop of the one that was connected, its reply)."""
+        """Return the addresses that failed, the hop of the address that was connected, and its reply."""
         parts = urlsplit(url)
         proxy = self._proxy(parts)
         through = urlsplit(proxy) if proxy is not None else None
@@ -166,7 +170,7 @@ def _name(url: str) -> str:
 
 
 def _redirection(url: str, reply: http.Reply) -> str | None:
-    """Where Go would go next: only with a Location, and only for these statuses."""
+    """Return where Go would go next: only for these statuses, and only with a Location header."""
     location = reply.headers.get("location", "")
     if reply.status not in _REDIRECTS or not location:
         return None
@@ -232,7 +236,7 @@ def _host(parts: SplitResult) -> str:
 
 
 def _target(parts: SplitResult) -> str:
-    """Path and query, with nothing in them that could end the request's line."""
+    """Return path and query without any character that could end the request line."""
     return quote(parts.path or "/", safe=_SAFE_IN_TARGET) + (
         f"?{quote(parts.query, safe=_SAFE_IN_TARGET)}" if parts.query else ""
     )

@@ -1,45 +1,29 @@
-"""Renewals of other tools, as they wrote them down: certbot's, lego's, and lists in JSON. Reads only.
-
-What certbot and lego do not write down (the names) is read from the certificates that they issued.
+"""Renewals that `certagent init` takes over the knowledge of: other ACME clients' files and folders, and lists in JSON.
+Reads only. What cannot be read of a folder is skipped and noted, and the rest goes on.
 """
 
-import json
-import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from certagent.domain.certificates import read_leaf
+from certagent.vantage.acme_clients import (
+    ImportedRenewal,
+    acme_sh_files,
+    command_of,
+    load_json,
+    name_of,
+    read_acme_sh,
+    read_certbot,
+    read_lego,
+    read_traefik_store,
+    says_acme_sh,
+)
+from certagent.vantage.foreign_files import Notes, Reading, read_part
 
-_NAME = re.compile(r"[^A-Za-z0-9._-]+")
-_NEEDS_A_SHELL = re.compile(r"[|&;<>()$`\\\"'*?\[#~%\n]")
-
-
-class ImportedRenewal(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate that another tool renews, or that a list names. `command` is what it runs afterwards; `hook` the
-    same in its own words, where no argument list says as much. `renewer` None: the list names nobody."""
-
-    name: str
-    identifiers: tuple[str, ...]
-    certificate: Path
-    key: Path
-    source: Path
-    renewer: str | None = None
-    owner: str | None = None
-    group: str | None = None
-    mode: int | None = None
-    command: tuple[str, ...] = ()
-    hook: str | None = None
-    uses_dns: bool = False  # its own settings say that it proves the names by dns-01
-
-    @property
-    def challenge(self) -> str:
-        """By which challenge the names are proven; a wildcard can be by dns-01 alone."""
-        is_wild = any(name.startswith("*.") for name in self.identifiers)
-        return "dns-01" if self.uses_dns or is_wild else "http-01"
+__all__ = ["ImportedRenewal", "ListedRenewal", "read_renewals"]
 
 
 class ListedRenewal(msgspec.Struct, kw_only=True):
@@ -54,78 +38,62 @@ class ListedRenewal(msgspec.Struct, kw_only=True):
     post_renewal_command: str | tuple[str, ...] | None = None
 
 
-def read_renewals(path: Path) -> list[ImportedRenewal]:
-    """What is at `path`: certbot's folder or one of its renewal files, lego's folder, or a list in JSON.
+def read_renewals(path: Path) -> Reading[list[ImportedRenewal]]:
+    """What is at `path`: a folder of certbot's, lego's, acme.sh's or Traefik's, one of their files, or a list in JSON.
+    `unreadable` is what was skipped in a folder, or in Traefik's store.
 
-    Raises ValueError in words a person can act on, and OSError.
+    Raises ValueError in words a person can act on, and OSError: for a file, and for a folder of none of them.
     """
-    if path.is_dir():
-        certbot = sorted((path / "renewal").glob("*.conf"))
-        lego = sorted([*path.glob("certificates/*.json"), *path.glob("*.json")])
-        found = [*(_of_certbot(file) for file in certbot), *(renewal for file in lego for renewal in _of_lego(file))]
-        if not found:
-            raise ValueError(f"{path} holds neither certbot's renewal/*.conf nor lego's certificates/*.json")
-        return found
+    notes = Notes()
+    if not path.is_dir():
+        return Reading(_with_own_names(_of_file(path, notes)), notes.all())
+    found: list[ImportedRenewal] = []
+    for file in (*_files(path / "renewal", ".conf"), *_files(path / "certificates", ".json"), *_files(path, ".json")):
+        found += read_part(file, partial(_in_folder, file, notes), [], notes)
+    for file in acme_sh_files(path):
+        found += read_part(file, partial(read_acme_sh, file), [], notes)
+    if not found and not notes.all():
+        raise ValueError(
+            f"{path} holds neither certbot's renewal/*.conf nor lego's certificates/*.json, neither acme.sh's domains"
+            " nor Traefik's acme.json"
+        )
+    return Reading(_with_own_names(found), notes.all())
+
+
+def _of_file(path: Path, notes: Notes) -> list[ImportedRenewal]:
     if path.suffix == ".conf":
-        return [_of_certbot(path)]
-    return list(_of_lego(path)) or _of_list(path)
+        return read_acme_sh(path) if says_acme_sh(path) else read_certbot(path)
+    return read_lego(path) or read_traefik_store(path, notes) or _of_list(path)
 
 
-def _of_certbot(file: Path) -> ImportedRenewal:
-    values = _read_sections(file.read_text(encoding="utf-8"))
+def _in_folder(file: Path, notes: Notes) -> list[ImportedRenewal]:
+    if file.suffix == ".conf":
+        return read_certbot(file)
+    return read_lego(file) or read_traefik_store(file, notes)
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    """Those of that suffix, whatever they are called: acme.sh and lego write wildcards."""
     try:
-        certificate, key = Path(values["fullchain"]), Path(values["privkey"])
-    except KeyError as error:
-        raise ValueError(f"{file} is no renewal of certbot's: it has no {error.args[0]}") from error
-    hook = values.get("renewalparams.renew_hook")
-    return ImportedRenewal(
-        name=_name_of(file.stem),
-        identifiers=_names_in(certificate, file.parents[1] / "live" / file.stem / "fullchain.pem"),
-        certificate=certificate,
-        key=key,
-        source=file,
-        renewer="certbot",
-        uses_dns=_uses_dns(values),
-        **_command(hook),
-    )
+        return sorted(path for path in folder.iterdir() if path.suffix == suffix)
+    except OSError:
+        return []
 
 
-def _uses_dns(values: Mapping[str, str]) -> bool:
-    """certbot's DNS plugins are called dns-*; the others take the challenge that is preferred first."""
-    preferred = values.get("renewalparams.pref_challs", "").partition(",")[0].strip()
-    return values.get("renewalparams.authenticator", "").startswith("dns-") or preferred.startswith("dns")
-
-
-def _read_sections(text: str) -> dict[str, str]:
-    """`key = value`; within a `[section]` (certbot writes deeper ones below it) `section.key`."""
-    values: dict[str, str] = {}
-    section = ""
-    for line in text.splitlines():
-        if heading := re.fullmatch(r"\s*\[+(\w+)\]+\s*", line):
-            section = f"{heading[1]}."
-        elif pair := re.fullmatch(r"\s*([\w-]+)\s*=\s*(.*?)\s*", line):
-            values[section + pair[1]] = pair[2]
-    return values
-
-
-def _of_lego(file: Path) -> Iterator[ImportedRenewal]:
-    """Nothing for JSON that is not lego's."""
-    document = _json(file)
-    if not isinstance(document, dict) or not isinstance(document.get("domain"), str):
-        return
-    certificate = file.with_suffix(".crt")
-    yield ImportedRenewal(
-        name=_name_of(file.stem),
-        identifiers=_names_in(certificate) or (document["domain"],),
-        certificate=certificate.absolute(),
-        key=file.with_suffix(".key").absolute(),
-        source=file,
-        renewer="lego",
-    )
+def _with_own_names(renewals: Iterable[ImportedRenewal]) -> list[ImportedRenewal]:
+    """Two of one name (an RSA certificate beside an ECDSA one) are told apart by a number."""
+    named: dict[str, ImportedRenewal] = {}
+    for renewal in renewals:
+        name, number = renewal.name, 1
+        while name in named:
+            number += 1
+            name = f"{renewal.name}-{number}"
+        named[name] = msgspec.structs.replace(renewal, name=name)
+    return list(named.values())
 
 
 def _of_list(file: Path) -> list[ImportedRenewal]:
-    document = _json(file)
+    document = load_json(file)
     entries = document.get("certificates") if isinstance(document, dict) else document
     try:
         parsed = msgspec.convert(entries, list[ListedRenewal], dec_hook=lambda kind, value: kind(value))
@@ -137,13 +105,13 @@ def _of_list(file: Path) -> list[ImportedRenewal]:
 def _of_entry(file: Path, entry: ListedRenewal) -> ImportedRenewal:
     owner, _, group = (entry.owner or "").partition(":")
     hook = entry.post_renewal_command
-    command: Mapping[str, Any] = {"command": tuple(hook)} if isinstance(hook, tuple) else _command(hook)
+    command: Mapping[str, Any] = {"command": tuple(hook)} if isinstance(hook, tuple) else command_of(hook)
     try:
         mode = int(entry.permissions, 8) if entry.permissions else None
     except ValueError as error:
         raise ValueError(f"{file}: {entry.common_name}: {entry.permissions!r} is no mode (such as 0640)") from error
     return ImportedRenewal(
-        name=_name_of(entry.common_name),
+        name=name_of(entry.common_name),
         identifiers=tuple(dict.fromkeys((entry.common_name, *entry.sans))),
         certificate=entry.cert_path,
         key=entry.key_path,
@@ -153,30 +121,3 @@ def _of_entry(file: Path, entry: ListedRenewal) -> ImportedRenewal:
         mode=mode,
         **command,
     )
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is neither a renewal of certbot's (*.conf) nor JSON: {error}") from error
-
-
-def _command(hook: str | None) -> dict[str, Any]:
-    """As an argument list where that says the same; certagent runs no shell."""
-    if not hook:
-        return {}
-    return {"hook": hook} if _NEEDS_A_SHELL.search(hook) else {"command": tuple(shlex.split(hook))}
-
-
-def _names_in(*paths: Path) -> tuple[str, ...]:
-    for path in paths:
-        try:
-            return read_leaf(path.read_bytes()).identifiers
-        except (OSError, ValueError):
-            continue
-    return ()
-
-
-def _name_of(text: str) -> str:
-    return _NAME.sub("-", text.replace("*", "wildcard").removeprefix("_.")).strip(".-_") or "certificate"

@@ -5,37 +5,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from certagent.domain.web_servers.nginx import Directive
-from certagent.vantage.config_lines import place_in, read_lines
+from certagent.system.regular_files import is_there, read_bytes
+from certagent.vantage.config_lines import LARGEST_FILE, place_in, read_lines
+from certagent.vantage.foreign_files import Notes, Reading, read_foreign
 
 NGINX = Path("/etc/nginx/nginx.conf")
 _MOST_FILES = 200
 _INCLUDE = re.compile(r"""\binclude\s+["']?([^;"'\s]+)""")
 _GLOB = re.compile(r"[*?[]")
-_NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 
 
-class NginxPair(msgspec.Struct, frozen=True, kw_only=True):
-    """One pair of files that nginx serves, and the names it serves it for."""
-
-    certificate: Path
-    key: Path
-    names: tuple[str, ...]
-
-
-def read_nginx(path: Path) -> tuple[Directive, ...]:
+def read_nginx(path: Path) -> Reading[tuple[Directive, ...]]:
     """Its directives, with includes in their places."""
+    return read_foreign(path, lambda notes: _read(path, notes), ())
+
+
+def _read(path: Path, notes: Notes) -> tuple[Directive, ...]:
     import crossplane
 
-    try:
-        parsed = crossplane.parse(str(path), combine=True, catch_errors=True)
-    except (OSError, ValueError):
-        return ()
+    require_files(path)
+    parsed = crossplane.parse(str(path), combine=True, catch_errors=True)
+    for error in parsed["errors"]:
+        if not str(error["error"]).startswith("[Errno 2]"):
+            notes.add(error["file"], error["line"], "it is not as nginx wants it")
     texts: dict[str, list[str]] = {}
     blocks = [block for file in parsed["config"] for block in file["parsed"]]
     return tuple(_directives(blocks, texts))
+
+
+def require_files(nginx: Path) -> None:
+    """Raise OSError where one of its files is none that can be read: crossplane would wait for a named pipe."""
+    for file in decisive_paths(nginx):
+        if is_there(file) and not file.is_dir():
+            read_bytes(file, LARGEST_FILE)
 
 
 def decisive_paths(nginx: Path) -> list[Path]:
@@ -65,37 +68,3 @@ def _directives(blocks: Sequence[Mapping[str, Any]], texts: dict[str, list[str]]
         place = place_in(block.get("file", ""), block["line"], texts)
         inner = tuple(_directives(block.get("block", ()), texts))
         yield Directive(block["directive"], tuple(block["args"]), place, inner)
-
-
-def find_nginx(configuration: Path = NGINX) -> list[NginxPair]:
-    """The pairs in use, names merged by pair, in the order of the configuration; empty without nginx."""
-    if not configuration.is_file():
-        return []
-    import crossplane
-
-    parsed = crossplane.parse(str(configuration), combine=True, catch_errors=True)
-    merged: dict[tuple[Path, Path], list[str]] = {}
-    for server in _servers([block for file in parsed["config"] for block in file["parsed"]]):
-        files = {line["directive"]: line["args"] for line in server}
-        if "ssl_certificate" in files and "ssl_certificate_key" in files:
-            pair = (
-                _beside(configuration, files["ssl_certificate"]),
-                _beside(configuration, files["ssl_certificate_key"]),
-            )
-            merged.setdefault(pair, []).extend(name for name in files.get("server_name", []) if _NAME.fullmatch(name))
-    return [
-        NginxPair(certificate=certificate, key=key, names=tuple(dict.fromkeys(names)))
-        for (certificate, key), names in merged.items()
-    ]
-
-
-def _servers(blocks: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    found: list[list[dict[str, Any]]] = []
-    for block in blocks:
-        inner = block.get("block", [])
-        found += [inner] if block["directive"] == "server" else _servers(inner)
-    return found
-
-
-def _beside(configuration: Path, arguments: list[str]) -> Path:
-    return configuration.parent / arguments[0]

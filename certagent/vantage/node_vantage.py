@@ -1,4 +1,4 @@
-"""This node as it is: its addresses, who listens, what names lead to. Observations."""
+"""Observations of this node: its addresses, its listening sockets, and how names resolve on it."""
 
 import asyncio
 import os
@@ -25,13 +25,14 @@ from certagent.vantage.ca_resolver import (
     names_of_fleet,
     read_files,
     resolve_all,
+    unreadable_in,
 )
 
 RESPONDING_FOR = timedelta(seconds=2)
-LIBC_FOR = timedelta(seconds=3.3)  # as long as a silent nameserver costs anywhere
+LIBC_FOR = timedelta(seconds=3.3)  # as long as a silent nameserver may take anywhere
 
 _READS_APART = 0.2
-"""Seconds between two looks at the same thing, where there is a crowd of those who want one."""
+"""Seconds between two reads of the same thing while many callers want one."""
 _Seen = TypeVar("_Seen")
 
 _ROLES = (("step-ca", "authority"), ("traefik", "traefik"), ("nginx", "gateway"))
@@ -39,7 +40,7 @@ _COLLECTOR = "collector"
 
 
 class NodeVantage:
-    """The node on which the agent runs. `root` is where its files are found."""
+    """Observes the node on which the agent runs. `root` is the folder below which its files are found."""
 
     def __init__(
         self,
@@ -55,40 +56,42 @@ class NodeVantage:
         self._reads = ReloadCoordinator(SystemClock())
 
     def addresses(self) -> tuple[str, ...]:
-        """This node's own addresses, without loopback and link-local."""
+        """Return this node's addresses, without loopback and link-local ones."""
         return self._proc.addresses()
 
     def listeners(self) -> tuple[ListeningSocket, ...]:
-        """Who listens where."""
+        """Return the listening sockets and their processes."""
         own_pid = os.getpid()
         return tuple(
-            ListeningSocket(one.address, one.port, owner.name, owner.pid == own_pid)
+            ListeningSocket(listening.address, listening.port, owner.name, owner.pid == own_pid)
             if owner is not None
-            else ListeningSocket(one.address, one.port)
-            for one, owner in self._listening()
+            else ListeningSocket(listening.address, listening.port)
+            for listening, owner in self._listening()
         )
 
     def role(self) -> str | None:
-        """What the node serves, by who listens: "authority", "traefik", "gateway", "collector", or None."""
+        """Return the role that the listening processes show: "authority", "traefik", "gateway", "collector", or
+        None."""
         owners = [owner for _, owner in self._listening() if owner is not None]
         names = {owner.name for owner in owners}
         known = next((role for name, role in _ROLES if name in names), None)
         return known or (_COLLECTOR if any(map(_is_collector, owners)) else None)
 
     def resolver(self) -> Resolver:
-        """How names are resolved here."""
+        """Return how names are resolved on this node."""
         files, _ = read_files(self._root, self._proc)
         conf = files.resolv_conf
         return Resolver(order=files.nsswitch.order, nameservers=conf.asked(), search=conf.search)
 
     async def resolve(self, name: str) -> Resolution:
-        """A name by this node's files and every nameserver, hosts and DNS side by side, as a Go program sees it."""
+        """Resolve a name with this node's files and every nameserver, hosts and DNS side by side, as a Go program
+        sees it."""
         files, _ = await asyncio.to_thread(read_files, self._root, self._proc)
         async with ResolverSession(files, self._nameservers) as session:
             return await session.resolve(name)
 
     async def observe(self, identifier: str, authority: str) -> NodeObservation:
-        """This node's own view of an identifier of it, and of the CA's name. Never raises; bounded."""
+        """Return what this node sees of one of its identifiers and of the CA's name. Never raises; bounded."""
         files, _ = await self._once_for_all("files", partial(read_files, self._root, self._proc))
         async with ResolverSession(files, self._nameservers) as session, asyncio.TaskGroup() as group:
             resolution = group.create_task(session.resolve(identifier), name=f"resolve {identifier} here")
@@ -105,7 +108,7 @@ class NodeVantage:
         )
 
     async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
-        """What this node's resolver files do to the fleet's names."""
+        """Observe what this node's resolver files do to the fleet's names."""
         files, states = await asyncio.to_thread(read_files, self._root, self._proc)
         snapshots = [states, *([before] if before is not None else [])]
         names = names_of_fleet(snapshots, self._zones, lambda _name: False)
@@ -119,10 +122,12 @@ class NodeVantage:
             own_names=(socket.gethostname(),),
             own_addresses=await asyncio.to_thread(self.addresses),
             left_out=max(0, len(names) - MOST_NAMES),
+            unreadable=unreadable_in(states),
         )
 
     async def _once_for_all(self, what: str, read: Callable[[], _Seen]) -> _Seen:
-        """What is the same for every identifier is read once for all who wait: begun after this call, never before."""
+        """Read what is the same for every identifier once for all waiting callers: by a read that begins after the
+        call, never by an earlier one."""
         return await self._reads.run_shared(what, partial(asyncio.to_thread, read), apart=_READS_APART)
 
     def _listening(self) -> list[tuple["_Socket", Process | None]]:
@@ -132,7 +137,7 @@ class NodeVantage:
 
 
 async def ask_libc(name: str) -> LibcAnswer:
-    """getaddrinfo, in a thread, bounded; the thread itself ends when libc gives up."""
+    """Call getaddrinfo in a thread, with a timeout; the thread itself ends when libc gives up."""
     try:
         async with asyncio.timeout(LIBC_FOR.total_seconds()):
             found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)

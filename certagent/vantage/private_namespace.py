@@ -1,6 +1,6 @@
-"""What this node's own libc would say if some of its files were others: asked in a private mount namespace.
+"""What this node's own libc would answer with other files in place: asked in a private mount namespace.
 
-The live files are neither written nor moved. The namespace, and every mount in it, ends with the process in it.
+The live files are neither written nor moved. The namespace, with every mount in it, ends with the process inside it.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from certagent.domain.rehearsals import LibcAnswer
 from certagent.system import libc_in_namespace
 from certagent.system.processes import Finished, run
 
-ASKING_SECONDS = 20.0  # libc's own patience with silent nameservers: 5 s, twice, for each
+ASKING_SECONDS = 20.0  # libc waits for silent nameservers: 5 s, twice, for each
 
 
 class NoNamespaceError(Exception):
-    """This container does not let us have a mount namespace of our own; the message says what it said."""
+    """This container does not permit a private mount namespace; the message is what the attempt reported."""
 
 
 class _Answer(msgspec.Struct):
@@ -29,7 +29,7 @@ class _Answer(msgspec.Struct):
 
 
 async def ask_libc_under(proposed: Mapping[str, bytes], name: str) -> LibcAnswer:
-    """libc's answer with `proposed` (absolute path -> content) in the place of the live files.
+    """Return libc's answer with `proposed` (absolute path -> content) in place of the live files.
 
     Raises `NoNamespaceError`.
     """
@@ -39,7 +39,7 @@ async def ask_libc_under(proposed: Mapping[str, bytes], name: str) -> LibcAnswer
 
 
 def _lay_out(folder: Path, proposed: Mapping[str, bytes]) -> list[str]:
-    """The proposed files in a folder; each as SOURCE=TARGET."""
+    """Write the proposed files into a folder, and return each as SOURCE=TARGET."""
     pairs = []
     for number, (path, content) in enumerate(proposed.items()):
         source = folder / str(number)

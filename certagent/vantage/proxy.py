@@ -1,6 +1,6 @@
-"""Which proxy the CA would use: Go's reading of HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Pure.
+"""Which proxy the CA would use, by Go's reading of HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Pure.
 
-Facts: golang.org/x/net/http/httpproxy. Credentials never leave this module.
+Source: golang.org/x/net/http/httpproxy. Credentials never leave this module.
 """
 
 import ipaddress
@@ -13,7 +13,8 @@ VARIABLES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY
 
 
 def proxy_for(environment: Mapping[str, str], name: str, port: int = 80, scheme: str = "http") -> str | None:
-    """The proxy through which `scheme://name:port/` is fetched, without credentials; None for the straight way."""
+    """Return the proxy through which `scheme://name:port/` is fetched, without credentials; None for a direct
+    connection."""
     variable = f"{scheme}_proxy"
     proxy = environment.get(variable.upper()) or environment.get(variable)
     exceptions = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
@@ -26,12 +27,12 @@ def proxy_for(environment: Mapping[str, str], name: str, port: int = 80, scheme:
 
 
 def needs_password(environment: Mapping[str, str]) -> bool:
-    """Whether the proxy's URL has credentials in it: those are the CA's, and stay there."""
+    """Return whether the proxy's URL contains credentials, which belong to the CA and stay there."""
     return "@" in (environment.get("HTTP_PROXY") or environment.get("http_proxy") or "")
 
 
 def strip_credentials(proxy: str) -> str:
-    """A proxy's URL (or bare host and port) as scheme, host and port, nothing else."""
+    """Return a proxy's URL (or its bare host and port) as scheme, host and port only."""
     try:
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""

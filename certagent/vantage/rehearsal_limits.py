@@ -1,4 +1,4 @@
-"""What the rehearsal may do (DESIGN, rule 9): it is not a proxy. Pure."""
+"""What a rehearsal may do: it must not act as a proxy (DESIGN, rule 9). Pure."""
 
 import ipaddress
 import re
@@ -17,7 +17,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def is_on_the_network(address: str) -> bool:
-    """Whether a rehearsal may connect there: not to this node itself, not to a link, not to a group."""
+    """Return whether a rehearsal may connect to the address: not if it is this node itself, link-local or a
+    multicast group."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -29,15 +30,16 @@ def is_on_the_network(address: str) -> bool:
 
 
 def leads_to_this_node(address: str) -> bool:
-    """Whether a connection there ends at this node whatever the network is (0.0.0.0 does, too)."""
+    """Return whether a connection to the address ends at this node, whatever the network is (as 0.0.0.0 does)."""
     parsed = without_scope(address)
     return parsed.is_loopback or parsed.is_unspecified
 
 
 class RehearsalLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """`allow`: names that may be asked, `*` for one or more labels. `ports`: where redirects may lead.
+    """`allow`: the names that may be requested; `*` stands for one or more labels. `ports`: the ports that redirects
+    may lead to.
 
-    `may_connect` judges the address that a connection really goes to.
+    `may_connect` judges the address that a connection really reaches.
     """
 
     allow: tuple[str, ...]
@@ -45,12 +47,12 @@ class RehearsalLimits(msgspec.Struct, frozen=True, kw_only=True):
     may_connect: Callable[[str], bool] = is_on_the_network
 
     def allows(self, name: str) -> bool:
-        """Whether the name is on the allow-list."""
+        """Return whether the name is on the allow-list."""
         bare = name.lower().removesuffix(".")
         return any(_pattern(allowed).fullmatch(bare) for allowed in self.allow)
 
     def objection(self, request: RehearsalRequest) -> str | None:
-        """Why the request is refused, in words; None when it is in order."""
+        """Return why the request is refused; None when it is valid."""
         if request.challenge not in CHALLENGES:
             return f"challenge {request.challenge!r} cannot be rehearsed"
         wildcard = "*." if request.challenge == "dns-01" else ""
@@ -60,8 +62,8 @@ class RehearsalLimits(msgspec.Struct, frozen=True, kw_only=True):
             return "the token has not the form of one"
         if not _DIGEST.fullmatch(request.digest):
             return "the digest has not the form of one"
-        # So that nobody learns where a key authorization is served. A stateless responder can only answer in that
-        # form, so its rehearsal's token is one that no CA gives out.
+        # This keeps the location of key authorizations secret. A stateless responder can only answer in their form, so
+        # its rehearsal uses a token that no CA issues.
         is_marked = request.token.startswith(REHEARSAL_MARK)
         if request.digest != digest_for(request.token) and not is_marked:
             return "the digest is not that of a rehearsal's body for this token"

@@ -1,10 +1,11 @@
-"""The files of this node as conclusions from files alone want them: the resolver's, or others in their places, and what
-the web servers' files name and nobody defines. No network; reads only.
+"""The files of this node from which conclusions are drawn without the network: the resolver files, or files given in
+their place, and references in the web servers' files to names that are not defined. Only reads.
 
-Where the files alone do not say it (templates, TOML in Traefik's folder) nothing is claimed.
+Where the files alone do not decide (templates), nothing is claimed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,15 +15,19 @@ from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis.static import StaticObservation
 from certagent.domain.observations import Misconfiguration, Place
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
-from certagent.domain.resolution.files import NSSWITCH_FILE, RESOLVER_FILES, Manager, find_managers, parse_files
+from certagent.domain.resolution.files import NSSWITCH_FILE, RESOLVER_FILES, parse_files
 from certagent.domain.resolution.go import is_domain_name
+from certagent.domain.resolution.managed_files import Manager, find_managers
 from certagent.domain.web_servers import traefik
 from certagent.domain.web_servers.nginx import Directive
 from certagent.system.procfs import ProcFs
-from certagent.vantage.ca_resolver import is_left_alone, read_files
+from certagent.system.regular_files import is_there
+from certagent.vantage.ca_resolver import is_left_alone, read_files, unreadable_in
 from certagent.vantage.config_lines import place_in
-from certagent.vantage.nginx_config import NGINX, read_nginx
-from certagent.vantage.traefik_config import TRAEFIK, dynamic_files, read_traefik
+from certagent.vantage.foreign_files import Notes, Reading, read_foreign
+from certagent.vantage.nginx_config import NGINX, read_nginx, require_files
+from certagent.vantage.traefik_config import read_traefik
+from certagent.vantage.traefik_files import TRAEFIK, find_static
 
 _CODE = "deploy.dangling_reference"
 _FILES = ("ssl_certificate", "ssl_certificate_key", "ssl_trusted_certificate", "ssl_client_certificate", "ssl_dhparam")
@@ -31,22 +36,34 @@ _MISSING = "[Errno 2]"
 
 
 def find_configurations(nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK) -> tuple[Path, ...]:
-    """Where the configurations of this node's web servers begin."""
-    static = next((path for path in traefik_paths if path.is_file()), None)
-    return tuple(path for path in (nginx if nginx.is_file() else None, static) if path is not None)
+    """Return the files at which the configurations of this node's web servers begin."""
+    static = find_static(traefik_paths)
+    return tuple(path for path in (nginx if is_there(nginx) else None, static) if path is not None)
 
 
-def find_dangling(nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK) -> tuple[Misconfiguration, ...]:
-    """Each of them, with the line that names it."""
+def find_dangling(
+    nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK
+) -> Reading[tuple[Misconfiguration, ...]]:
+    """Return each undefined reference with the line that contains it."""
     found: list[Misconfiguration] = []
+    notes = Notes()
     for path in find_configurations(nginx, traefik_paths):
-        found += _in_nginx(path) if path == nginx else _in_traefik(path)
-    return tuple(found)
+        search = _in_nginx if path == nginx else _in_traefik
+        reading: Reading[tuple[Misconfiguration, ...]] = read_foreign(path, partial(search, path), ())
+        found += reading.value
+        notes.extend(reading.unreadable)
+    return Reading(tuple(found), notes.all())
 
 
-def _in_nginx(path: Path) -> Iterator[Misconfiguration]:
-    yield from _missing_includes(path)
-    for directive in _walk(read_nginx(path)):
+def _in_nginx(path: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
+    reading = read_nginx(path)
+    notes.extend(reading.unreadable)
+    require_files(path)
+    return (*_missing_includes(path), *_missing_files(path, reading.value))
+
+
+def _missing_files(path: Path, directives: Sequence[Directive]) -> Iterator[Misconfiguration]:
+    for directive in _walk(directives):
         if directive.name in _FILES and directive.args and not directive.args[0].startswith(_NOT_FILES):
             file = path.parent / directive.args[0]
             if "$" not in directive.args[0] and not _may_exist(file):
@@ -71,23 +88,11 @@ def _missing_includes(path: Path) -> Iterator[Misconfiguration]:
             yield Misconfiguration(code=_CODE, place=place, variant=variant, facts={"target": missing})
 
 
-def _in_traefik(static: Path) -> Iterator[Misconfiguration]:
-    files = dynamic_files(static)
-    folders = {file.parent for file in files}
-    if all(map(_is_plain, files)) and not _has_toml(folders):
-        yield from traefik.dangling(read_traefik(static))
-
-
-def _has_toml(folders: set[Path]) -> bool:
-    return any(True for folder in folders for _ in folder.glob("**/*.toml"))
-
-
-def _is_plain(file: Path) -> bool:
-    """No template: that defines what only Traefik sees."""
-    try:
-        return b"{{" not in file.read_bytes()
-    except OSError:
-        return False
+def _in_traefik(static: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
+    """Return nothing if a part cannot be read: what seems to be undefined may be defined there."""
+    reading = read_traefik(static)
+    notes.extend(reading.unreadable)
+    return tuple(traefik.dangling(reading.value)) if not reading.unreadable else ()
 
 
 def _walk(directives: Sequence[Directive]) -> Iterator[Directive]:
@@ -106,9 +111,10 @@ def _may_exist(file: Path) -> bool:
 def look_at_files(
     settings: AgentSettings | None, given: Mapping[str, tuple[Path, bytes]], root: Path = Path("/")
 ) -> StaticObservation:
-    """Live path -> (file, its content) for those that are `given`; the others as they are. Raises OSError.
+    """Observe this node's resolver files, with the `given` files (live path -> file and its content) in place of the
+    live ones. Raises OSError.
 
-    Without configured zones the search list says what this node's own zones are.
+    Without configured zones, the search list determines the zones of this node.
     """
     proc = ProcFs()
     live, states = read_files(root, proc)
@@ -120,6 +126,8 @@ def look_at_files(
     }
     managers |= {path: find_managers(content) for path, (_, content) in given.items()}
     zones = settings.dns.zones if settings is not None else ()
+    web_servers = find_dangling()
+    problems = unreadable_in({path: state for path, state in states.items() if path not in given})
     return StaticObservation(
         node=settings.agent.name if settings is not None else live.hostname,
         files=files,
@@ -131,12 +139,14 @@ def look_at_files(
         zones=zones or tuple(suffix for suffix in files.resolv_conf.search if is_domain_name(suffix)),
         own_names=_own_names(settings),
         own_addresses=proc.addresses(),
-        gateways=find_dangling(),
+        gateways=web_servers.value,
+        unreadable=(*problems, *web_servers.unreadable),
     )
 
 
 def _own_names(settings: AgentSettings | None) -> tuple[str, ...]:
-    """What may well be on loopback here: this node's identifiers, and the CA's name on the CA's node."""
+    """Return the names that may legitimately resolve to loopback here: this node's identifiers and, on the CA's
+    node, the CA's name."""
     if settings is None:
         return ()
     names = [identifier for certificate in settings.certificate for identifier in certificate.identifiers]

@@ -1,7 +1,7 @@
 """The handshake of a tls-alpn-01 challenge as the CA makes it (acme/challenge.go, tlsalpn01Validate).
 
-One dial over all addresses, TLS 1.2 or later, the protocol `acme-tls/1` alone, the identifier by SNI; the first
-connection that comes about decides. No chain is verified, nothing but the certificate is looked at.
+It dials all addresses once, with TLS 1.2 or later, the protocol `acme-tls/1` alone and the identifier by SNI; the first
+connection that is established decides. The chain is not verified; only the certificate is inspected.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ NAMING_FOR = timedelta(seconds=1)
 
 
 class TlsAlpn01Probe:
-    """One rehearsal's handshake. `dialer` connects as the CA's would, with `is_silence_final` off."""
+    """The handshake of one rehearsal. `dialer` connects as the CA's does, with `is_silence_final` off."""
 
     def __init__(self, dialer: Dialer, handshaking_for: timedelta = HANDSHAKING_FOR) -> None:
         self._dialer = dialer
         self._handshaking_for = handshaking_for
 
     async def attempts(self, request: RehearsalRequest, lookup: Lookup, port: int) -> tuple[Attempt, ...]:
-        """One attempt per address tried; the last one is the one that decides. `lookup` has addresses."""
+        """Return one attempt per address tried; the last one decides. `lookup` has addresses."""
         dialled = await self._dialer.dial([found.address for found in lookup.addresses], port)
         start = Hop(url=f"acme-tls://{request.identifier}:{port}", name=request.identifier, port=port)
         hops = [
@@ -74,7 +74,8 @@ class TlsAlpn01Probe:
 
 
 async def _names_without_protocol(hop: Hop, name: str) -> tuple[str, ...]:
-    """Who it is that speaks TLS there, but not this protocol: the names of the certificate that others get."""
+    """Identify a server that speaks TLS but not this protocol: return the names in the certificate that other
+    clients get."""
     try:
         async with asyncio.timeout(NAMING_FOR.total_seconds()):
             connection = await http.connect(hop.address or "", hop.port)

@@ -1,22 +1,43 @@
-"""Traefik's configuration read: the static file, the file provider's files, with every line's place."""
+"""Traefik's configuration read: the static one and the file provider's files, with every line's place.
+
+What cannot be used is noted, and the rest goes on.
+"""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from certagent.domain.observations import Place
-from certagent.domain.web_servers import traefik
-from certagent.domain.web_servers.traefik import Configuration, EntryPoint, Middleware, Named, Router
-from certagent.vantage.config_lines import LARGEST_FILE, place_in
+from certagent.domain.observations import Unreadable
+from certagent.domain.web_servers.traefik import Configuration, Named
+from certagent.domain.web_servers.traefik_rules import names_in
+from certagent.vantage.config_nodes import TEMPLATE, ConfigNode
+from certagent.vantage.foreign_files import Notes, Reading, read_foreign
+from certagent.vantage.traefik_files import (
+    TRAEFIK,
+    find_static,
+    load_dynamic,
+    load_static,
+    other_providers,
+    provider_folder,
+)
+from certagent.vantage.traefik_sections import (
+    first_of_each,
+    read_entry_points,
+    read_middleware,
+    read_router,
+    read_service,
+    read_tcp_routers,
+)
 
-TRAEFIK = (Path("/etc/traefik/traefik.yml"), Path("/etc/traefik/traefik.yaml"))
-_MOST_FILES = 200
+_LOOPBACK = re.compile(r"(?:0\.0\.0\.0|127\.0\.0\.1|\[::\]|localhost)?:(\d{1,5})(?:/tcp)?", re.IGNORECASE)
 _CHALLENGES = {"httpChallenge": "http-01", "tlsChallenge": "tls-alpn-01", "dnsChallenge": "dns-01"}
-_HOST_RULE = re.compile(r"Host\(([^)]*)\)")
-_QUOTED = re.compile(r"[`\"']([^`\"']+)[`\"']")
+_NAME = re.compile(
+    r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*\.[a-z][a-z0-9-]*"
+)
+_PLAIN = 80
+_PRIORITY = 100_000  # of the router in deploy/traefik/certagent-challenge.yml
 
 
 class TraefikProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,187 +47,154 @@ class TraefikProvider(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
     has_own_acme: bool
     challenge: str = "http-01"  # by which its own ACME proves the names; http-01 also where its resolvers differ
+    filename: Path | None = None  # the only file that it reads: nothing else in `dynamic` is read then
+    plain_entry_point: str | None = None  # port 80's
+    redirects: bool = False  # that entry point, before certagent's router for challenges
+    tls_ports: tuple[int, ...] = ()  # of the entry points with a router for TLS
+    others: tuple[str, ...] = ()  # "docker", ...: providers whose routers are not in files
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+class _Route(msgspec.Struct, frozen=True):
+    """A router's names, and where it serves them. `entry_points` are empty where it is on the default ones."""
+
+    names: tuple[str, ...]
+    entry_points: tuple[str, ...]
+    has_tls: bool
+
+
+def read_traefik(static: Path) -> Reading[Configuration]:
+    """The static file and all files of the file provider."""
+    return read_foreign(static, lambda notes: _read(static, notes), Configuration())
+
+
+def _read(static: Path, notes: Notes) -> Configuration:
+    node = load_static(static, notes)
+    files = load_dynamic(static, node, notes)
+    http = [file.node.get("http") for file in files]
+    acme = [resolver.get("acme", "httpChallenge") for _, resolver in node.get("certificatesResolvers").tables()]
+    return Configuration(
+        entry_points=tuple(read_entry_points(node)),
+        routers=tuple(read_router(name, found) for name, found in first_of_each(http, "routers")),
+        tcp_routers=tuple(read_tcp_routers([file.node.get("tcp") for file in files])),
+        middlewares={name: read_middleware(found) for name, found in first_of_each(http, "middlewares")},
+        services={name: read_service(found) for name, found in first_of_each(http, "services")},
+        challengers=tuple(
+            Named(one.get("entryPoint").text(), one.place) for one in acme if one.get("entryPoint").is_set
+        ),
+        resolvers=tuple(name for name, _ in node.get("certificatesResolvers").tables()),
+        internal=frozenset(_internal_services(node, has_acme=any(one.is_set for one in acme))),
+        providers=tuple(other_providers(node)),
+        syntax=node.get("core", "defaultRuleSyntax").text().lower(),
+        refused=next((file.refused for file in files if file.refused is not None), None),
+        hidden=next((file.hidden for file in files if file.hidden is not None), None),
+        api_port=_api_port(node),
+    )
+
+
+def _api_port(node: ConfigNode) -> int | None:
+    if not node.get("api", "insecure").is_on():
+        return None
+    address = _LOOPBACK.fullmatch(node.get("entryPoints", "traefik", "address").text() or ":8080")
+    return int(address[1]) if address is not None else None
+
+
+def _internal_services(node: ConfigNode, *, has_acme: bool) -> Iterator[str]:
+    yield "noop"
+    if has_acme:
+        yield "acme-http"
+    if node.get("api").is_set:
+        yield "api"
+        if node.get("api", "dashboard").value != "false":
+            yield "dashboard"
+    for name, keys in (("ping", ("ping",)), ("rest", ("providers", "rest")), ("prometheus", ("metrics", "prometheus"))):
+        if node.get(*keys).is_set:
+            yield name
 
 
 def find_traefik(configurations: tuple[Path, ...] = TRAEFIK) -> TraefikProvider | None:
-    """The file provider of the first configuration there is; None without one."""
-    for path in configurations:
-        static = load_yaml(path)
-        directory = static.get("providers", {}).get("file", {}).get("directory")
-        if directory:
-            folder = Path(directory)
-            return TraefikProvider(
-                dynamic=folder,
-                names=tuple(dict.fromkeys(name for file in sorted(folder.glob("*.y*ml")) for name in _hosts(file))),
-                has_own_acme="certificatesResolvers" in static,
-                challenge=_challenge(static.get("certificatesResolvers")),
-            )
-    return None
+    """The file provider of the Traefik there is; None without one."""
+    static = find_static(configurations)
+    if static is None:
+        return None
+    reading = read_foreign(static, lambda notes: _find(static, notes), None)
+    found = reading.value
+    return msgspec.structs.replace(found, unreadable=reading.unreadable) if found is not None else None
 
 
-def _challenge(resolvers: Any) -> str:
-    tables = list(resolvers.values()) if isinstance(resolvers, dict) else []
-    acme = [table.get("acme") for table in tables if isinstance(table, dict)]
-    used = {_CHALLENGES[key] for table in acme if isinstance(table, dict) for key in _CHALLENGES if key in table}
+def find_other_providers(configurations: tuple[Path, ...] = TRAEFIK) -> tuple[str, ...]:
+    """What this node's Traefik takes routers from, beside files: "docker", ..."""
+    static = find_static(configurations)
+    if static is None:
+        return ()
+    none: tuple[str, ...] = ()
+    return read_foreign(static, lambda notes: tuple(other_providers(load_static(static, notes))), none).value
+
+
+def _find(static: Path, notes: Notes) -> TraefikProvider | None:
+    node = load_static(static, notes)
+    folder, file = provider_folder(static, node)
+    dynamic = folder or (file.parent if file is not None else None)
+    if dynamic is None:
+        return None
+    routes = [route for found in load_dynamic(static, node, notes) for route in _routes(found.node)]
+    entry_points = list(read_entry_points(node))
+    plain = next((one for one in entry_points if one.port == _PLAIN), None)
+    redirection = plain.redirection if plain is not None and not plain.leaves_challenges else None
+    served = {name for route in routes if route.has_tls for name in route.entry_points}
+    is_on_default = any(route.has_tls and not route.entry_points for route in routes)
+    resolvers = node.get("certificatesResolvers")
+    return TraefikProvider(
+        dynamic=dynamic,
+        names=tuple(dict.fromkeys(name for route in routes for name in route.names)),
+        has_own_acme=resolvers.is_set or node.get("acme").is_set,
+        challenge=_challenge(resolvers),
+        filename=file,
+        plain_entry_point=plain.name if plain is not None else None,
+        redirects=redirection is not None and redirection.priority >= _PRIORITY,
+        tls_ports=tuple(
+            one.port
+            for one in entry_points
+            if one.port not in (None, _PLAIN) and (one.name in served or one.has_tls or is_on_default)
+            if one.port is not None
+        ),
+        others=tuple(other_providers(node)),
+    )
+
+
+def _challenge(resolvers: ConfigNode) -> str:
+    used = {
+        challenge
+        for _, resolver in resolvers.tables()
+        for key, challenge in _CHALLENGES.items()
+        if resolver.get("acme", key).is_set
+    }
     return used.pop() if len(used) == 1 else "http-01"
 
 
-def read_traefik(static: Path) -> Configuration:
-    """The static file and all files of the file provider."""
-    document = load_yaml(static)
-    files = _dynamic_files(document)
-    dynamic = [(file, load_yaml(file)) for file in files]
-    sections = [
-        (file, table_of(table_of(settings, "http"), kind), kind) for file, settings in dynamic for kind in _KINDS
-    ]
-    return Configuration(
-        entry_points=tuple(_entry_points(static, document)),
-        challengers=tuple(_challengers(static, document)),
-        resolvers=tuple(name for name, _ in _tables(table_of(document, "certificatesResolvers"))),
-        routers=tuple(
-            _router(f, name, settings)
-            for f, table, kind in sections
-            if kind == "routers"
-            for name, settings in _tables(table)
-        ),
-        middlewares={
-            name: _middleware(f, settings)
-            for f, table, kind in sections
-            if kind == "middlewares"
-            for name, settings in _tables(table)
-            if settings
-        },
-        services={
-            name: tuple(_servers(f, settings))
-            for f, table, kind in sections
-            if kind == "services"
-            for name, settings in _tables(table)
-        },
-        renaming={
-            name: place_of(f, balancer, "passHostHeader")
-            for f, table, kind in sections
-            if kind == "services"
-            for name, settings in _tables(table)
-            if (balancer := table_of(settings, "loadBalancer")).get("passHostHeader") is False
-        },
-    )
+def _routes(node: ConfigNode) -> Iterator[_Route]:
+    for section, matchers in (("http", ("Host", "HostHeader")), ("tcp", ("HostSNI",))):
+        for _, router in node.get(section, "routers").tables():
+            tls = router.get("tls")
+            has_tls = tls.is_set and tls.value != "false"
+            if section == "http" or has_tls:
+                names = [*names_in(router.get("rule").text(), matchers), *_domains(tls)]
+                entry_points = tuple(found.text() for found in router.get("entryPoints").texts())
+                yield _Route(tuple(_usable(names, router)), entry_points, has_tls)
 
 
-_KINDS = ("routers", "middlewares", "services")
+def _domains(tls: ConfigNode) -> Iterator[str]:
+    """The names that a router asks certificates for, whatever its rule says."""
+    for domain in tls.get("domains").items() if isinstance(tls.value, dict) else ():
+        yield domain.get("main").text()
+        yield from (name.text() for name in domain.get("sans").texts())
 
 
-def _entry_points(file: Path, document: Any) -> Iterator[EntryPoint]:
-    for name, settings in _tables(table_of(document, "entryPoints")):
-        redirections = table_of(table_of(settings, "http"), "redirections")
-        redirects = place_of(file, redirections, "entryPoint") if "entryPoint" in redirections else None
-        try:
-            port = traefik.port_of(str(settings.get("address", "")))
-        except ValueError:
-            port = None
-        yield EntryPoint(name=name, port=port, redirects=redirects)
-
-
-def _challengers(file: Path, document: Any) -> Iterator[Named]:
-    for _, resolver in _tables(table_of(document, "certificatesResolvers")):
-        acme = table_of(resolver, "acme")
-        challenge = table_of(acme, "httpChallenge")
-        if "entryPoint" in challenge:
-            yield Named(str(challenge["entryPoint"]), place_of(file, acme, "httpChallenge"))
-
-
-def _router(file: Path, name: str, settings: Any) -> Router:
-    service = settings.get("service")
-    priority = settings.get("priority")
-    return Router(
-        name=name,
-        rule=str(settings.get("rule", "")),
-        place=place_of(file, settings, "rule") if "rule" in settings else Place(file=str(file)),
-        entry_points=tuple(_named(file, settings, "entryPoints")),
-        middlewares=tuple(_named(file, settings, "middlewares")),
-        service=Named(str(service), place_of(file, settings, "service")) if service else None,
-        priority=priority if isinstance(priority, int) else None,
-        has_tls="tls" in settings,
-        resolver=_resolver(file, table_of(settings, "tls")),
-    )
-
-
-def _resolver(file: Path, tls: Any) -> Named | None:
-    return Named(str(tls["certResolver"]), place_of(file, tls, "certResolver")) if "certResolver" in tls else None
-
-
-def _middleware(file: Path, settings: Any) -> Middleware:
-    kind = next(iter(settings))
-    headers = table_of(table_of(settings, "headers"), "customRequestHeaders")
-    host = next((place_of(file, headers, header) for header in headers if str(header).lower() == "host"), None)
-    return Middleware(kind=str(kind), place=place_of(file, settings, kind), host=host)
-
-
-def _servers(file: Path, settings: Any) -> Iterator[Named]:
-    servers = table_of(settings, "loadBalancer").get("servers")
-    for server in servers if isinstance(servers, list) else ():
-        if isinstance(server, dict) and "url" in server:
-            yield Named(str(server["url"]), place_of(file, server, "url"))
-
-
-def _named(file: Path, table: Any, key: str) -> Iterator[Named]:
-    """The names of a list, each at its own line."""
-    names: Any = table.get(key)
-    for number, name in enumerate(names if isinstance(names, list) else ()):
-        yield Named(str(name), _at(file, names.lc.item(number)[0]))
-
-
-def place_of(file: Path, table: Any, key: Any) -> Place:
-    """The line of a key."""
-    return _at(file, table.lc.key(key)[0])
-
-
-def _at(file: Path, line: int) -> Place:
-    return place_in(str(file), line + 1, {})
-
-
-def table_of(document: Any, key: str) -> Any:
-    """The table of that name in a document; an empty one where there is none."""
-    found = document.get(key) if isinstance(document, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _tables(document: Any) -> Iterator[tuple[str, Any]]:
-    for name, settings in document.items():
-        if isinstance(settings, dict):
-            yield str(name), settings
-
-
-def dynamic_files(static: Path) -> list[Path]:
-    """The files of the file provider that this static file names."""
-    return _dynamic_files(load_yaml(static))
-
-
-def _dynamic_files(static: Any) -> list[Path]:
-    provider = table_of(table_of(static, "providers"), "file")
-    if "filename" in provider:
-        return [Path(str(provider["filename"]))]
-    if "directory" not in provider:
-        return []
-    return sorted(Path(str(provider["directory"])).glob("**/*.y*ml"))[:_MOST_FILES]
-
-
-def _hosts(path: Path) -> list[str]:
-    routers = (load_yaml(path).get("http") or {}).get("routers") or {}
-    rules = [str(router.get("rule", "")) for router in routers.values()]
-    return [name for rule in rules for names in _HOST_RULE.findall(rule) for name in _QUOTED.findall(names)]
-
-
-def load_yaml(path: Path) -> Any:
-    """The document with its lines; an empty one where it cannot be read: Traefik cannot read it either."""
-    if not path.is_file():
-        return {}
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            return {}
-        document = YAML(typ="rt").load(path)
-    except (OSError, YAMLError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+def _usable(names: list[str], router: ConfigNode) -> Iterator[str]:
+    """In lower case, without a final dot; what no certificate can have is noted."""
+    for name in names:
+        plain = name.lower().removesuffix(".")
+        if _NAME.fullmatch(plain):
+            yield plain
+        elif plain not in ("", "*") and TEMPLATE not in plain:
+            router.source.note(router.line, "a rule there names a host that is no DNS name")

@@ -1,6 +1,6 @@
-"""A name looked up and asked as the CA does it, with nothing planted: who answers there, and with what.
+"""A name resolved and requested as the CA does it, with nothing planted: which server answers, and with what.
 
-It cannot prove that a challenge gets through: for that somebody has to plant one (see `certagent check`).
+It cannot prove that a challenge gets through: for that a token must be planted (see `certagent check`).
 """
 
 import secrets
@@ -23,8 +23,8 @@ from certagent.vantage.tls_alpn01_probe import TlsAlpn01Probe
 
 
 class UnplantedResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What was seen. `attempts` is empty where the name has no address, and for dns-01; none of them matches. `record`:
-    for dns-01, where nothing but the record is asked for."""
+    """What was observed. `attempts` is empty if the name has no address, and for dns-01; none of them matches.
+    `record`: the result for dns-01, where only the record is looked up."""
 
     resolution: Resolution
     attempts: tuple[Attempt, ...] = ()
@@ -32,14 +32,14 @@ class UnplantedResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def limits_for(settings: AgentSettings | None, name: str) -> RehearsalLimits:
-    """The rehearsal's own limits; redirects are followed within the fleet's zones and to the name itself."""
+    """Return the rehearsal's own limits; redirects are followed within the fleet's zones and to the name itself."""
     zones = settings.dns.zones if settings is not None else ()
     allowed = settings.vantage.allow if settings is not None and settings.vantage is not None else ()
     return RehearsalLimits(allow=(name, *allowed, *(f"*.{zone}" for zone in zones)))
 
 
 class UnplantedProbe:
-    """Asks by these resolver files. `options` and `environment` (its proxy) are the CA's, where they are known."""
+    """Asks with these resolver files. `options` and `environment` (its proxy) are the CA's, where they are known."""
 
     def __init__(
         self,
@@ -56,7 +56,8 @@ class UnplantedProbe:
         self._environment = environment or {}
 
     async def run(self, name: str, challenge: str) -> UnplantedResult:
-        """Look the name up, and do what the CA does for a challenge of that type. Bounded; never raises for a name."""
+        """Resolve the name, and do what the CA does for a challenge of that type. Bounded; never raises because of a
+        name."""
         token = secrets.token_urlsafe(32)
         request = RehearsalRequest(
             identifier=name, challenge=challenge, token=token, digest=digest_for(token), planted=False

@@ -28,7 +28,7 @@ async def test_it_is_said_once_in_journal_status_and_webhook_and_once_when_it_is
     secret = tmp_path / "secret"
     secret.write_text("s3cret\n")
     secret.chmod(0o600)
-    async with running(tmp_path) as collector, Sink().listening() as sink:
+    async with running(tmp_path, is_warm=True) as collector, Sink().listening() as sink:
         webhook = f'webhook = {{ url = "http://127.0.0.1:{sink.port}/own", secret_file = "{secret}" }}\n'
         async with running_agent(tmp_path / "agent", collector, policy=QUICK, more=webhook) as agent:
 
@@ -66,7 +66,7 @@ async def test_it_is_said_once_in_journal_status_and_webhook_and_once_when_it_is
 
 async def test_what_is_shorter_than_the_policy_is_not_mentioned(tmp_path: Path) -> None:
     """A collector that is updated is no alarm; what waits is delivered."""
-    async with running(tmp_path) as collector, Sink().listening() as sink:
+    async with running(tmp_path, is_warm=True) as collector, Sink().listening() as sink:
         webhook = f'webhook = {{ url = "http://127.0.0.1:{sink.port}/own" }}\n'
         async with running_agent(tmp_path / "agent", collector, more=webhook) as agent:
 
@@ -87,7 +87,7 @@ async def test_what_is_shorter_than_the_policy_is_not_mentioned(tmp_path: Path) 
 
 async def test_a_webhook_that_fails_is_tried_again(tmp_path: Path) -> None:
     """503, then taken over: the message comes, and the same signature of the same body."""
-    async with running(tmp_path) as collector, Sink(status=503).listening() as sink:
+    async with running(tmp_path, is_warm=True) as collector, Sink(status=503).listening() as sink:
         webhook = f'webhook = {{ url = "http://127.0.0.1:{sink.port}/own" }}\n'
         async with running_agent(tmp_path / "agent", collector, policy=QUICK, more=webhook):
             await collector.stop()
@@ -99,7 +99,7 @@ async def test_a_webhook_that_fails_is_tried_again(tmp_path: Path) -> None:
 
 async def test_refused_reports_are_said_until_somebody_has_read_them(tmp_path: Path) -> None:
     """They lie in dead/: an error of `certagent status`."""
-    async with running(tmp_path) as collector, running_agent(tmp_path / "agent", collector) as agent:
+    async with running(tmp_path, is_warm=True) as collector, running_agent(tmp_path / "agent", collector) as agent:
 
         async def is_well() -> bool:
             return await _findings(agent, 0) == []

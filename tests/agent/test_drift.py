@@ -19,6 +19,8 @@ from certagent.proof import MANAGED, Prover, Trust
 from certagent.reporting import Spool
 from certagent.state import LastRun, RunRecord, State
 from certagent.vantage.configured_certificates import ConfiguredCertificates
+from certagent.vantage.foreign_files import Reading
+from certagent.vantage.web_server_config import WebServerConfigs
 from tests.agent.context import make_context
 from tests.certificates import Authority
 from tests.fakes.clock import FakeClock
@@ -71,13 +73,13 @@ class _Configured(ConfiguredCertificates):
     def __init__(self) -> None:
         self.late: list[CertResolver] = []
 
-    def pairs(self) -> list[ConfiguredPair]:
+    def pairs(self) -> Reading[list[ConfiguredPair]]:
         """None."""
-        return []
+        return Reading([])
 
-    def resolvers(self) -> list[CertResolver]:
+    def resolvers(self) -> Reading[list[CertResolver]]:
         """Those that are late."""
-        return self.late
+        return Reading(self.late)
 
 
 class _House:
@@ -93,7 +95,9 @@ class _House:
         self.live = self.renew()
         self.end()
         context = make_context(root / "state", CERTIFICATE, clock=self.clock, spool=self.spool)
-        self.monitor = DriftMonitor(context, _Deployment(self), _Prover(self), self.configured)
+        self.nginx = root / "nginx.conf"
+        web_servers = WebServerConfigs(self.nginx, ())
+        self.monitor = DriftMonitor(context, _Deployment(self), _Prover(self), self.configured, [web_servers])
 
     def renew(self) -> Generation:
         """A new pair, issued and promoted; not proven yet."""
@@ -183,6 +187,24 @@ async def test_what_is_reported_of_a_web_server_is_inspected_until_it_is_fixed(h
     reports = len(house.spool.next_batch(100))
     house.configured.late = [LATE]
     assert len(await house.reported_of_web_servers(Trigger.TIMER)) == reports
+
+
+async def test_a_file_that_cannot_be_read_is_reported_once_and_over_when_it_reads_again(house: _House) -> None:
+    """However often it is saved broken meanwhile, and however seldom web servers are looked at."""
+    house.nginx.write_text("events {}\nhttp { server { listen 80; return 404; } }\n")
+    assert await house.reported_of_web_servers(Trigger.START) == [[]]
+    for _ in range(2):
+        for broken in ("events {}\nhttp {\n server {\n", "http {\n", "\n\nhttp { server {"):
+            house.nginx.write_text(broken)
+            await house.reported_of_web_servers(Trigger.TIMER)
+        house.nginx.write_text("events {}\n")
+        reported = await house.reported_of_web_servers(Trigger.TIMER)
+    assert reported == [[], ["config.unreadable"], [], ["config.unreadable"], []]
+    assert house.monitor.findings([]) == []
+    house.nginx.write_text("events {}\nhttp {\n")
+    (finding,) = house.monitor.findings([])
+    assert finding.culprit is not None
+    assert (finding.severity, finding.culprit.file, finding.culprit.line) == (Severity.WARN, str(house.nginx), 2)
 
 
 async def test_what_is_configured_no_longer_is_cleared_once_and_by_the_loop(

@@ -10,7 +10,6 @@ import pytest
 from certagent.agent.deployment import CertificateLocks
 from certagent.agent.inventory import InventoryReporter
 from certagent.agent.lifecycle import Lifecycle, touched_identifiers
-from certagent.agent.preflight import Preflight
 from certagent.agent.renewal import RenewalRunner, Renewed
 from certagent.agent.schedule import Need, Schedule
 from certagent.config import CertificateSection
@@ -21,6 +20,7 @@ from certagent.domain.reports import FileChange, Outcome, Trigger
 from tests.agent.context import POLICY, make_context
 from tests.certificates import Authority
 from tests.fakes.clock import SleepingClock
+from tests.fakes.preflight import FakePreflight
 
 
 class _Renewal(RenewalRunner):
@@ -81,17 +81,6 @@ class _Locks(CertificateLocks):
         return name not in self.foreign
 
 
-class _Preflight(Preflight):
-    """Finds nothing."""
-
-    def __init__(self) -> None:
-        pass
-
-    async def judge(self, identifiers: Sequence[str]) -> list[Judgement]:
-        """Nothing."""
-        return []
-
-
 class _Inventory(InventoryReporter):
     """Is not taken."""
 
@@ -114,7 +103,7 @@ class _Node:
         sections = (CertificateSection(name=name, identifiers=(name,)) for name in names)
         self.lifecycle = Lifecycle(
             make_context(folder, *sections, node="x", clock=self.clock),
-            preflight=_Preflight(),
+            preflight=FakePreflight(),
             renewal=self.renewal,
             inventory=_Inventory(),
             schedule=self.schedule,

@@ -1,5 +1,6 @@
 """Preflight's rehearsals: an answer that is nonsense or does not end, what is remembered, and what a problem costs."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -21,6 +22,7 @@ from certagent.proof import Prover
 from certagent.system.clock import SystemClock
 from certagent.system.pinned_http import PinnedClient
 from certagent.vantage.node_vantage import NodeVantage
+from certagent.vantage.web_server_config import WebServerConfigs
 from tests.agent.context import POLICY, make_context
 from tests.bounds import at_most
 from tests.certificates import Authority
@@ -43,6 +45,7 @@ async def collector(tmp_path: Path) -> AsyncIterator[tuple[PinnedClient, list[tu
         await endless.prepare(request)
         while True:
             await endless.write(body)
+            await asyncio.sleep(0)  # a TLS connection that is shutting down takes all that is written, and never waits
 
     pair = authority.issue("localhost")
     (tmp_path / "pair.pem").write_bytes(pair.key_pem + pair.chain_pem)
@@ -148,6 +151,7 @@ def _preflight(folder: Path, *sections: CertificateSection, rehearsals: Rehearsa
         rehearsals=rehearsals,
         deployment=DeploymentService(context, Prover(folder / "root.crt", context.clock)),
         schedule=Schedule("lxc102", POLICY.renewal),
+        web_servers=WebServerConfigs(),
     )
 
 

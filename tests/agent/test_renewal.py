@@ -1,7 +1,7 @@
 """One renewal: what is ordered, what is withheld, what is finished after a kill. The state folder is a real one."""
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.agent.deployment import DeploymentService
 from certagent.agent.orders import OrderPlacer
-from certagent.agent.preflight import Preflight
 from certagent.agent.renewal import RenewalRunner
 from certagent.agent.schedule import Need
 from certagent.config import CertificateSection, ListenerSolver
@@ -30,6 +29,7 @@ from tests.agent.context import POLICY, make_context
 from tests.certificates import Authority, Pair
 from tests.evidence import make_finding, make_rehearsal
 from tests.fakes.clock import FakeClock
+from tests.fakes.preflight import FakePreflight
 
 NAME = "traefik.internal"
 CERTIFICATE = CertificateSection(
@@ -100,20 +100,6 @@ class _Service(DeploymentService):
         ]
 
 
-class _Preflight(Preflight):
-    """Rehearses as it is told: the last one stays."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        self.results: list[Rehearsal] = []
-        self._clock = clock
-
-    async def rehearse(self, identifier: str) -> Rehearsal:
-        return self.results.pop(0) if len(self.results) > 1 else self.results[0]
-
-    async def judge(self, identifiers: Sequence[str]) -> list[Judgement]:
-        return [_judgement(Verdict.BLOCK, _rehearsal(self._clock, RehearsalOutcome.FAILED))]
-
-
 class _House:
     """A renewal, and what is around it."""
 
@@ -123,7 +109,7 @@ class _House:
         self.service = _Service()
         self.service.roots = (self.ca.authority.root,)
         self.service.clock = self.clock
-        self.preflight = _Preflight(self.clock)
+        self.preflight = FakePreflight(_judgement(Verdict.BLOCK, _rehearsal(self.clock, RehearsalOutcome.FAILED)))
         self.spool = Spool(root / "spool")
         context = make_context(root / "state", CERTIFICATE, clock=self.clock, spool=self.spool)
         self.state = context.state

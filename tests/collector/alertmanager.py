@@ -9,7 +9,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.collector.process import PATIENCE, eventually, free_port
+from tests.collector.process import PATIENCE, eventually
+from tests.ports import free_port
 
 PROGRAM = "prometheus-alertmanager"
 _CONFIGURATION = """

@@ -12,7 +12,7 @@ from tests.collector.process import Collector, running
 @pytest.fixture
 async def collector(tmp_path: Path) -> AsyncIterator[Collector]:
     """Up, with tokens, without any report."""
-    async with running(tmp_path) as one:
+    async with running(tmp_path, is_warm=True) as one:
         yield one
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,6 +18,8 @@ from certagent.collector.records import TokenRole
 from certagent.domain.reports import Report
 from tests.certificates import Authority
 from tests.collector.cast import Cast, now
+from tests.ports import free_port
+from tests.warm import WarmProcess, warm_certagent
 
 PROGRAM = (
     "import sys; from pathlib import Path; from certagent.commands.collector import run_collector;"
@@ -41,27 +42,28 @@ async def eventually(condition: Callable[[], Awaitable[Any]], *, within: float =
         return value
 
 
-def free_port() -> int:
-    """A port of loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Collector:
-    """One collector's configuration, process and tokens."""
+    """One collector's configuration, process and tokens. `is_warm`: the process is forked, see `tests.warm`."""
 
     def __init__(
-        self, folder: Path, webhook: str | None = None, *, top: str = "", more: str = "", store: str | None = None
+        self,
+        folder: Path,
+        webhook: str | None = None,
+        *,
+        top: str = "",
+        more: str = "",
+        store: str | None = None,
+        is_warm: bool = False,
     ) -> None:
         self.folder = folder
+        self.is_warm = is_warm
         self.port = free_port()
         self.authority = Authority()
         self.certificate, self.key = folder / "tls.crt", folder / "tls.key"
         self.store = store or f"sqlite:///{folder}/state/collector.db"
         self.cast = Cast()
         self.tokens = {name: add_token(self.store, name, role, now()) for name, role in ROLES.items()}
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | WarmProcess | None = None
         channel = f'[[channel]]\nname = "hook"\nkind = "webhook"\nurl = "{webhook}"\n' if webhook else ""
         (folder / "collector.toml").write_text(
             f'url = "https://collector.test:{self.port}"\n{top}[server]\nlisten = "127.0.0.1:{self.port}"\n'
@@ -81,15 +83,20 @@ class Collector:
     async def start(self, **environment: str) -> None:
         """The process; it may not listen yet."""
         with (self.folder / "log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-c",
-                PROGRAM,
-                str(self.folder / "collector.toml"),
-                stdout=log,
-                stderr=log,
-                env=os.environ | environment,
-            )
+            configuration, environment = self.folder / "collector.toml", os.environ | environment
+            if self.is_warm:
+                self.process = warm_certagent().start(
+                    "collector",
+                    "--config",
+                    str(configuration),
+                    output=log.fileno(),
+                    errors=log.fileno(),
+                    environment=environment,
+                )
+            else:
+                self.process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-c", PROGRAM, str(configuration), stdout=log, stderr=log, env=environment
+                )
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Its exit status, once it has ended by the signal."""

@@ -78,7 +78,7 @@ async def test_agent_a_cannot_preempt_bs_report_ids(collector: Collector) -> Non
 async def test_agent_a_pages_nobody_by_accusing_b(tmp_path: Path) -> None:
     """Told apart from the culprit, shown, and sent to nobody; B's own word is sent. The first message is B's."""
     receiver = Receiver()
-    async with receiver.listening(), running(tmp_path, receiver.url) as collector:
+    async with receiver.listening(), running(tmp_path, receiver.url, is_warm=True) as collector:
         await collector.introduce()
         lie = shadow(reporter="lxc101")
         forged = msgspec.structs.replace(lie, culprit=Culprit(node="lxc102", file="/etc/hosts", line=1, text="x"))
@@ -140,7 +140,7 @@ async def test_a_viewer_reads_all_and_changes_nothing(collector: Collector) -> N
 @asynccontextmanager
 async def _asking_for_certificates(folder: Path, root: Authority) -> AsyncIterator[Collector]:
     """A collector that takes certificates of that root instead of tokens."""
-    collector = Collector(folder)
+    collector = Collector(folder, is_warm=True)
     root.write_root(folder / "clients.crt")
     settings = folder / "collector.toml"
     taking = f'client_root = "{folder / "clients.crt"}"\n[store]'

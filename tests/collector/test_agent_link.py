@@ -1,6 +1,7 @@
 """The agents' channels on a real server: rehearsals are brokered, victims are told to judge again."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -13,12 +14,15 @@ import pytest
 from certagent.collector.agent_link import AgentLink, AgentLinks, ask_to_judge_again
 from certagent.collector.credentials import revoke_tokens
 from certagent.collector.records import Caller, StoreFailed, TokenRole
+from certagent.domain.diagnosis.nameserver_files import names_stand_in_files
 from certagent.domain.findings import Culprit
 from certagent.domain.link_messages import Accepted, JudgeAgain, Rehearse, Rehearsed, decode_ask, encode
 from certagent.domain.rehearsals import RehearsalOutcome, RehearsalRequest
+from certagent.domain.resolution.dnsmasq import Dnsmasq, ServedHosts
+from certagent.domain.resolution.file_formats import parse_hosts
 from tests.collector.cast import now
 from tests.collector.process import Collector, eventually
-from tests.evidence import NGINX, TRAEFIK, rehearse_traefik, shadow
+from tests.evidence import NGINX, POLICY, TRAEFIK, rehearse_traefik, shadow
 
 REQUEST = RehearsalRequest(identifier=TRAEFIK, token="t0ken", digest="0" * 64)
 
@@ -72,6 +76,20 @@ async def test_what_nodes_say_of_themselves_goes_along(collector: Collector) -> 
         group.create_task(answer_rehearsal(authority, rehearse_traefik(RehearsalOutcome.FAILED)))
         _, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
     assert [(one["reporter"], one["culprit"]["line"]) for one in document["testimony"]] == [("lxc101", 3)]
+
+
+async def test_which_line_a_nameserver_answers_from_goes_along(collector: Collector) -> None:
+    """A mere fact, and only of the name that is asked for."""
+    await collector.introduce()
+    hosts = ServedHosts(file="/etc/fleet", hosts=parse_hosts(f"10.0.0.153 {TRAEFIK}\n10.0.0.153 {NGINX}\n".encode()))
+    facts = names_stand_in_files(Dnsmasq(), [hosts], [], ("internal.thinkheads.ai",), "lxc101")
+    await collector.report(collector.cast.gateway.watch(*map(POLICY.grade, facts)))
+    async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
+        group.create_task(answer_rehearsal(authority, rehearse_traefik(RehearsalOutcome.FAILED)))
+        _, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
+    told = [(one["code"], one["culprit"]["file"], one["culprit"]["line"]) for one in document["testimony"]]
+    assert told == [("dns.local_answer", "/etc/fleet", 1)]
+    assert await collector.incidents() == []
 
 
 async def test_a_brokered_rehearsal_bears_out_the_victims_accusation(collector: Collector) -> None:
@@ -262,22 +280,58 @@ async def test_what_is_no_text_closes_the_channel(collector: Collector) -> None:
     assert "Traceback" not in collector.log()
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"identifier":' + b"[" * 50_000, b"\xff", b"null", b""])
-async def test_a_rehearsal_that_cannot_be_read_is_refused(collector: Collector, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"[" * 50_000, 400),
+        (b"[" * 100_000, 413),
+        (b'{"identifier":' + b"[" * 50_000, 400),
+        (b"\xff", 400),
+        (b"null", 400),
+        (b"", 400),
+    ],
+)
+async def test_a_rehearsal_that_cannot_be_read_is_refused(collector: Collector, body: bytes, expected: int) -> None:
     """As a document, whatever it was."""
     await collector.introduce()
     status, document = await collector.post("/v1/rehearsals", body, "lxc102")
-    assert (status, document["status"]) == (400, 400)
+    assert (status, document["status"]) == (expected, expected)
     assert "Traceback" not in collector.log()
 
 
 async def test_a_flood_of_questions_is_refused_and_harms_no_other(collector: Collector) -> None:
-    """300 at once of one agent for its own name; another one's are answered."""
+    """600 of one agent for its own name, sent without waiting for answers; another one's are answered.
+
+    They are sent over few connections: so many more are refused than it allows again while it answers them, however
+    little of a processor it has."""
     await collector.introduce()
-    answers = await asyncio.gather(*(collector.post("/v1/rehearsals", REQUEST, "lxc102") for _ in range(300)))
-    assert {status for status, _ in answers} == {200, 429}
+    assert set(await _statuses_of_a_flood(collector, connections=30, questions=20)) == {200, 429}
     other = msgspec.structs.replace(REQUEST, identifier=NGINX)
     assert (await collector.post("/v1/rehearsals", other, "lxc101"))[0] == 200
+
+
+async def _statuses_of_a_flood(collector: Collector, *, connections: int, questions: int) -> list[int]:
+    """Of so many questions on each connection, all written before the first answer is read."""
+    body = msgspec.json.encode(REQUEST)
+    head = (
+        "POST /v1/rehearsals HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {collector.tokens['lxc102']}\r\nContent-Length: {len(body)}\r\n"
+    )
+    question, last = (f"{head}{more}\r\n".encode() + body for more in ("", "Connection: close\r\n"))
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", collector.port, ssl=collector.trust())
+        try:
+            writer.write(question * (questions - 1) + last)
+            return await reader.read()
+        finally:
+            writer.transport.abort()
+
+    async with asyncio.timeout(120):
+        answers = await asyncio.gather(*(ask() for _ in range(connections)))
+    statuses = [int(status) for answer in answers for status in re.findall(rb"HTTP/1\.1 (\d+) ", answer)]
+    assert len(statuses) == connections * questions
+    return statuses
 
 
 async def test_nothing_ends_when_the_store_cannot_say_whether_an_agent_may_be_asked() -> None:

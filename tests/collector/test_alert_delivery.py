@@ -27,7 +27,7 @@ async def fail(collector: Collector) -> None:
 
 async def test_a_person_reads_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
     """Body and headers as ntfy shows them; opened and resolved, one message each."""
-    async with Receiver().listening() as receiver, running(tmp_path, receiver.url) as collector:
+    async with Receiver().listening() as receiver, running(tmp_path, receiver.url, is_warm=True) as collector:
         await fail(collector)
         headers, body = (await receiver.has(1))[0]
         (incident,) = await collector.incidents()
@@ -46,7 +46,7 @@ async def test_a_person_reads_what_is_wrong_and_what_to_do(tmp_path: Path) -> No
 
 async def test_a_mere_accusation_pages_nobody_until_it_is_borne_out(tmp_path: Path) -> None:
     """Agent lxc101 accuses lxc103; then lxc103 itself says so."""
-    async with Receiver().listening() as receiver, running(tmp_path, receiver.url) as collector:
+    async with Receiver().listening() as receiver, running(tmp_path, receiver.url, is_warm=True) as collector:
         await collector.introduce()
         await collector.report(collector.cast.gateway.preflight(shadow()))
         assert [incident["confirmed"] for incident in await collector.incidents("open")] == [False]
@@ -58,7 +58,7 @@ async def test_a_mere_accusation_pages_nobody_until_it_is_borne_out(tmp_path: Pa
 async def test_nothing_is_lost_when_the_collector_is_killed_before_it_could_notify(tmp_path: Path) -> None:
     """kill -9 between the answer to the report and the receiver's answer; the next start delivers."""
     receiver = Receiver(answers=[None])
-    async with receiver.listening(), running(tmp_path, receiver.url) as collector:
+    async with receiver.listening(), running(tmp_path, receiver.url, is_warm=True) as collector:
         await fail(collector)
 
         async def is_asked() -> bool:
@@ -77,7 +77,7 @@ async def test_nothing_is_lost_when_the_collector_is_killed_before_it_could_noti
 async def test_it_is_delivered_after_a_restart_even_if_nobody_listened_before(tmp_path: Path) -> None:
     """The receiver was down, the collector was killed, both are back."""
     receiver = Receiver()
-    async with running(tmp_path, receiver.url) as collector:
+    async with running(tmp_path, receiver.url, is_warm=True) as collector:
         await fail(collector)
         await collector.stop(signal.SIGKILL)
         async with receiver.listening():
@@ -88,7 +88,7 @@ async def test_it_is_delivered_after_a_restart_even_if_nobody_listened_before(tm
 async def test_a_transient_failure_is_tried_again_and_order_is_kept(tmp_path: Path) -> None:
     """503, then it works: opened before resolved."""
     receiver = Receiver(answers=[503])
-    async with receiver.listening(), running(tmp_path, receiver.url) as collector:
+    async with receiver.listening(), running(tmp_path, receiver.url, is_warm=True) as collector:
         await fail(collector)
         await collector.report(collector.cast.authority.watch())
         taken = await receiver.has(2)
@@ -96,16 +96,27 @@ async def test_a_transient_failure_is_tried_again_and_order_is_kept(tmp_path: Pa
 
 
 async def test_a_permanent_failure_is_given_up_and_holds_up_nobody(tmp_path: Path) -> None:
-    """404 for the first; the second is delivered."""
-    receiver = Receiver(answers=[404])
-    async with receiver.listening(), running(tmp_path, receiver.url) as collector:
+    """422 for the first; the second is delivered."""
+    receiver = Receiver(answers=[422])
+    async with receiver.listening(), running(tmp_path, receiver.url, is_warm=True) as collector:
         await fail(collector)
         await collector.report(collector.cast.authority.watch())
         assert (await receiver.has(1))[0][0]["X-Certagent-State"] == "resolved"
         assert receiver.asked == 2
         log = collector.log()
         assert "gave up on incident" in log
-        assert "HTTP 404" in log
+        assert "HTTP 422" in log
+
+
+@pytest.mark.parametrize("status", [302, 401, 404, 410])
+async def test_a_receiver_that_is_being_set_up_anew_gets_the_same_message_later(tmp_path: Path, status: int) -> None:
+    receiver = Receiver(answers=[status, status])
+    async with receiver.listening(), running(tmp_path, receiver.url) as collector:
+        await fail(collector)
+        ((headers, _),) = await receiver.has(1)
+        assert headers["X-Certagent-State"] == "open"
+        assert receiver.asked == 3
+        assert "gave up" not in collector.log()
 
 
 @pytest.mark.parametrize("text", ["/etc/höst\u2026s", "/etc/ho\r\nX-Evil: 1"])

@@ -144,31 +144,34 @@ def deep(levels: int) -> bytes:
     return text.replace('"hosts": "10.0.0.153"', '"hosts": ' + "[" * levels + "]" * levels).encode()
 
 
-BODIES: dict[str, tuple[bytes, dict[str, str], int]] = {
-    "wrong types": (json.dumps([rich() | {"sequence": "1", "findings": 7}]).encode(), {}, 422),
-    "a future kind of run": (json.dumps([rich() | {"kind": "drill"}]).encode(), {}, 422),
-    "deep nesting": (deep(20_000), {}, 400),
-    "invalid UTF-8": (json.dumps([rich()]).encode().replace(b"traefik", b"tr\xff\xfe"), {}, 422),
-    "half a document": (json.dumps([rich()]).encode()[:-40], {}, 400),
-    "100 MB": (b"[" + b" " * 100_000_000 + b"]", {}, 413),
-    "a gzip bomb": (gzip.compress(b"[" + b" " * 20_000_000 + b"]", compresslevel=1), {"Content-Encoding": "gzip"}, 413),
-    "gzip that is none": (b"not gzip at all", {"Content-Encoding": "gzip"}, 400),
-    "an encoding that nobody knows": (json.dumps([rich()]).encode(), {"Content-Encoding": "rot13"}, 415),
-    "too many reports": (json.dumps([{}] * 1_001).encode(), {}, 413),
-}
+def bodies() -> dict[str, tuple[bytes, dict[str, str], int]]:
+    """What nobody takes: the body, its headers, and the status that answers it."""
+    bomb = gzip.compress(b"[" + b" " * 20_000_000 + b"]", compresslevel=1)
+    return {
+        "wrong types": (json.dumps([rich() | {"sequence": "1", "findings": 7}]).encode(), {}, 422),
+        "a future kind of run": (json.dumps([rich() | {"kind": "drill"}]).encode(), {}, 422),
+        "deep nesting": (deep(20_000), {}, 400),
+        "invalid UTF-8": (json.dumps([rich()]).encode().replace(b"traefik", b"tr\xff\xfe"), {}, 422),
+        "half a document": (json.dumps([rich()]).encode()[:-40], {}, 400),
+        "100 MB": (b"[" + b" " * 100_000_000 + b"]", {}, 413),
+        "a gzip bomb": (bomb, {"Content-Encoding": "gzip"}, 413),
+        "gzip that is none": (b"not gzip at all", {"Content-Encoding": "gzip"}, 400),
+        "an encoding that nobody knows": (json.dumps([rich()]).encode(), {"Content-Encoding": "rot13"}, 415),
+        "too many reports": (json.dumps([{}] * 1_001).encode(), {}, 413),
+    }
 
 
 async def test_it_is_a_problem_document_and_nothing_is_stored(collector: Collector) -> None:
     """Over TLS to a real collector; somebody else's post goes through at the same time, each time."""
-    cast = Cast()
-    for case, (body, headers, expected) in BODIES.items():
+    cast, hostile_bodies = Cast(), bodies()
+    for case, (body, headers, expected) in hostile_bodies.items():
         hostile = asyncio.create_task(post_any(collector, body, headers), name=case)
         assert await collector.report(cast.gateway.preflight()) == {"accepted": 1, "duplicates": 0}
         status, content_type, document = await hostile
         seen = status, content_type, document["status"]
         assert seen == (expected, "application/problem+json", expected), case
     _, page = await collector.get("/v1/reports")
-    assert [item["agent"] for item in page["items"]] == ["lxc101"] * len(BODIES)
+    assert [item["agent"] for item in page["items"]] == ["lxc101"] * len(hostile_bodies)
 
 
 async def post_any(collector: Collector, body: bytes, headers: dict[str, str]) -> tuple[int, str, Any]:

@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from certagent.collector.agent_link import AgentLinks
+from certagent.collector.bodies import Bodies
 from certagent.collector.intake import Intake
 from certagent.collector.metrics import Metrics
 from certagent.collector.records import Acceptance
@@ -33,13 +34,13 @@ async def shown(folder: Path) -> str:
         await introduce(store, cast)
         await take(store, cast.authority, cast.authority.watch(shadow()))
         metrics = Metrics(store, AgentLinks(), clock)
-        Intake(store, metrics.registry).count(Acceptance(1, 1), (), 1)
+        Intake(store, Bodies(), metrics.registry).count(Acceptance(1, 1), (), 1)
         return (await metrics.render())[0].decode()
 
 
 def asked() -> list[str]:
     """Every expression of both."""
-    groups = YAML(typ="safe").load(RULES.read_text())["groups"]
+    groups = yaml.safe_load(RULES.read_text())["groups"]
     rules = [rule["expr"] for group in groups for rule in group["rules"]]
     panels = json.loads(DASHBOARD.read_text())["panels"]
     return rules + [target["expr"] for panel in panels for target in panel["targets"]]

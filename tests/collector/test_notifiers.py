@@ -6,7 +6,6 @@ import hmac
 import json
 import signal
 import sqlite3
-import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -16,10 +15,12 @@ from certagent.collector.notifiers import NOTIFIERS
 from certagent.config import ChannelSection
 from tests.collector.alertmanager import running_alertmanager
 from tests.collector.postgresql import Server
-from tests.collector.process import Collector, eventually, free_port, running
+from tests.collector.process import Collector, eventually, running
 from tests.collector.test_alert_delivery import fail
 from tests.evidence import shadow
 from tests.fakes.receivers import Receiver, Sink
+from tests.ports import free_port
+from tests.warm import warm_certagent
 
 QUICK = '[collector]\nlook_every = "100ms"\nheartbeat_every = "150ms"\n'
 
@@ -36,13 +37,9 @@ def quick(folder: Path) -> str:
 
 
 async def certagent(*arguments: str) -> tuple[int, str]:
-    """(exit status, standard output) of the command, in a process of its own."""
-    command = (sys.executable, "-m", "certagent.cli", *arguments)
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    output, _ = await process.communicate()
-    return process.returncode or 0, output.decode()
+    """(exit status, what it wrote) of the command."""
+    done = await asyncio.to_thread(warm_certagent().run, *arguments)
+    return done.returncode, done.stdout + done.stderr
 
 
 async def alerts_of(sink: Sink, status: str) -> dict[str, Any]:
@@ -62,7 +59,7 @@ async def test_an_incident_is_an_alert_until_it_is_resolved(tmp_path: Path) -> N
         receiver = f"http://127.0.0.1:{sink.port}/am"
         async with running_alertmanager(tmp_path / "am", receiver) as alertmanager:
             section = channel("alertmanager", alertmanager.url)
-            async with running(tmp_path, more=section) as collector:
+            async with running(tmp_path, more=section, is_warm=True) as collector:
                 await fail(collector)
                 firing = await alerts_of(sink, "firing")
                 (incident,) = await collector.incidents()
@@ -88,7 +85,7 @@ async def test_an_alertmanager_that_lost_everything_is_told_again(tmp_path: Path
     """It keeps no alerts over its own restart; nor is it lost that the collector restarts."""
     port = free_port()
     section = channel("alertmanager", f"http://127.0.0.1:{port}")
-    async with running(tmp_path, more=section) as collector:
+    async with running(tmp_path, more=section, is_warm=True) as collector:
         async with running_alertmanager(tmp_path / "am", port=port) as alertmanager:
             await fail(collector)
             await eventually(alertmanager.alerts)
@@ -107,7 +104,7 @@ async def test_a_webhook_is_signed(tmp_path: Path) -> None:
     async with Sink(status=503).listening() as sink:
         more = f'secret_file = "{tmp_path}/secret"\n'
         section = channel("webhook", f"http://127.0.0.1:{sink.port}/x", more=more)
-        async with running(tmp_path, more=section) as collector:
+        async with running(tmp_path, more=section, is_warm=True) as collector:
             await fail(collector)
             (_, first, body), (_, second, _) = (await sink.has(2))[:2]
             signed = first["X-Certagent-Timestamp"].encode() + b"." + body
@@ -120,7 +117,7 @@ async def test_apprise_carries_title_and_body(tmp_path: Path) -> None:
     """By its own JSON service; a failure is tried again, and the URL's password is in no log."""
     async with Sink(status=500).listening() as sink:
         section = channel("apprise", f"json://me:s3cr3t@127.0.0.1:{sink.port}/x")
-        async with running(tmp_path, more=section) as collector:
+        async with running(tmp_path, more=section, is_warm=True) as collector:
             await fail(collector)
             await sink.has(1)
             sink.status, sink.taken = 200, []
@@ -138,7 +135,7 @@ async def test_the_heartbeat_stops_with_the_collector(tmp_path: Path) -> None:
         receiver = f"http://127.0.0.1:{sink.port}/am"
         async with running_alertmanager(tmp_path / "am", receiver) as alertmanager:
             section = f'[heartbeat]\nkind = "alertmanager"\nurl = "{alertmanager.url}"\n'
-            async with running(tmp_path, top=quick(tmp_path), more=section) as collector:
+            async with running(tmp_path, top=quick(tmp_path), more=section, is_warm=True) as collector:
                 assert (await alerts_of(sink, "firing"))["labels"]["alertname"] == "CertagentAlive"
                 await collector.stop(signal.SIGKILL)
                 assert (await alerts_of(sink, "resolved"))["labels"]["alertname"] == "CertagentAlive"
@@ -149,7 +146,7 @@ async def test_the_heartbeat_is_a_ping_and_says_nothing_when_the_store_fails(tmp
     """Again and again; not any more once the database cannot be written."""
     async with Sink().listening() as sink:
         section = f'[heartbeat]\nurl = "http://127.0.0.1:{sink.port}/ping"\n'
-        async with running(tmp_path, top=quick(tmp_path), more=section) as collector:
+        async with running(tmp_path, top=quick(tmp_path), more=section, is_warm=True) as collector:
             assert {path for path, _, _ in await sink.has(3)} == {"/ping"}
             blocker = sqlite3.connect(tmp_path / "state/collector.db", isolation_level=None)
             blocker.execute("BEGIN EXCLUSIVE")
@@ -163,7 +160,7 @@ async def test_the_heartbeat_is_a_ping_and_says_nothing_when_the_store_fails(tmp
             await sink.has(2)
 
 
-@pytest.mark.parametrize(("status", "permanent"), [(200, None), (503, False), (404, True)])
+@pytest.mark.parametrize(("status", "permanent"), [(200, None), (503, False), (404, False), (422, True)])
 async def test_a_channel_can_be_tried(tmp_path: Path, status: int, permanent: bool | None) -> None:
     """`certagent channel test`: taken over, may work later, never will."""
     async with Sink(status=status).listening() as sink:
@@ -187,8 +184,8 @@ async def test_two_collectors_on_one_database_tell_it_once(tmp_path: Path, postg
     url = postgresql.new_database()
     async with (
         receiver.listening(),
-        running(tmp_path / "a", receiver.url, store=url) as one,
-        running(tmp_path / "b", receiver.url, store=url) as other,
+        running(tmp_path / "a", receiver.url, store=url, is_warm=True) as one,
+        running(tmp_path / "b", receiver.url, store=url, is_warm=True) as other,
     ):
         await one.introduce()
         cast = one.cast

@@ -49,7 +49,7 @@ async def test_it_is_ready_without_a_certificate_and_serves_once_there_is_one(tm
 
             await eventually(has_said_so)
             fingerprint = collector.promote()
-            await eventually(collector.is_up, within=3)
+            await eventually(collector.is_up)
             assert await shows(collector, fingerprint)
         finally:
             assert await collector.stop() == 0

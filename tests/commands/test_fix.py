@@ -74,7 +74,7 @@ def test_a_file_that_changed_since_is_not_written(root: Path) -> None:
 
 def test_a_file_that_is_not_read_whole_is_not_written(root: Path) -> None:
     """What lies beyond the bound would be lost, from the file and from its backup: no plan, no edit, no way back."""
-    plan, hosts, tail = plan_for(root), root / "etc/hosts", "# a long tale\n" * 320_000
+    plan, hosts, tail = plan_for(root), root / "etc/hosts", f"#{'a long tale ' * 1_000}\n" * 375
     hosts.write_text(BROKEN + tail)
     with pytest.raises(UnableError, match="/etc/hosts is longer than the 4 MiB"):
         fix(settings_for(root), apply=True, root=root)
@@ -128,6 +128,20 @@ def test_a_link_out_of_etc_is_refused(root: Path) -> None:
     assert "change /srv/hosts" in refusal.reason
 
 
+def test_a_file_that_is_immutable_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody keeps every program from changing it; nothing is tried."""
+
+    def flags(_descriptor: int, request: int, answer: bytearray) -> None:
+        assert request == 0x80086601
+        answer[0] = 0x10
+
+    monkeypatch.setattr("fcntl.ioctl", flags)
+    (edit,) = plan_for(root).edits
+    refusal = refuse(edit, _read_text(root, "/etc/hosts"))
+    assert refusal is not None
+    assert refusal.reason.startswith("/etc/hosts is immutable (`lsattr /etc/hosts`)")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("linked", [False, True], ids=["by rename", "in place"])
 def test_killed_anywhere_it_is_old_or_new(tmp_path: Path, linked: bool) -> None:
@@ -135,7 +149,7 @@ def test_killed_anywhere_it_is_old_or_new(tmp_path: Path, linked: bool) -> None:
     folder, copies = make_root(tmp_path / "before"), tmp_path / "copies"
     copies.mkdir()
     if linked:
-        (folder / "linked").touch()
+        os.link(folder / "etc/hosts", folder / "another-name")
     done = subprocess.run(
         [sys.executable, "-m", "tests.commands.killed_fix", str(folder), str(copies)],
         check=True,

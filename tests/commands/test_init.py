@@ -7,7 +7,7 @@ import pytest
 
 from certagent.commands import init as command
 from certagent.config import CommandTarget, NginxTarget, load_agent
-from certagent.vantage import nginx_config, traefik_config
+from certagent.vantage import nginx_pairs, traefik_config
 from certagent.vantage.imported_renewals import read_renewals
 from tests.certificates import Authority
 
@@ -30,7 +30,8 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "dynamic" / "portainer.yml").write_text(router)
     (tmp_path / "traefik.yml").write_text(f"providers: {{file: {{directory: {tmp_path}/dynamic}}}}")
     Authority().write_root(tmp_path / "root.crt")
-    monkeypatch.setattr(command, "find_nginx", lambda: nginx_config.find_nginx(tmp_path / "nginx.conf"))
+    monkeypatch.setattr(command, "find_nginx", lambda: nginx_pairs.find_nginx(tmp_path / "nginx.conf"))
+    monkeypatch.setattr(command, "NGINX", tmp_path / "nginx.conf")
     monkeypatch.setattr(command, "find_traefik", lambda: traefik_config.find_traefik((tmp_path / "traefik.yml",)))
     monkeypatch.setattr(command, "SNIPPET", tmp_path / "snippets" / "certagent-challenge.conf")
     return tmp_path
@@ -152,7 +153,7 @@ def test_legos_renewals_are_imported(house: Path) -> None:
     (folder / "_.phoenix.internal.json").write_text('{"domain": "*.phoenix.internal", "certUrl": "https://ca/1"}')
     pair = Authority().issue("*.phoenix.internal", "phoenix.internal")
     (folder / "_.phoenix.internal.crt").write_bytes(pair.chain_pem)
-    (found,) = read_renewals(house / ".lego")
+    (found,) = read_renewals(house / ".lego").value
     assert found.identifiers == ("*.phoenix.internal", "phoenix.internal")
     assert (found.name, found.renewer, found.key) == ("phoenix.internal", "lego", folder / "_.phoenix.internal.key")
 

@@ -1,6 +1,6 @@
 """Run as a program: deploys once, and is killed (SIGKILL) on reaching the step that it is told.
 
-`python -m tests.deployers.dies_at STEP JOB`: JOB is a JSON file of `Job`.
+Its words are STEP and JOB, a JSON file of `Job`.
 """
 
 import asyncio
@@ -67,7 +67,3 @@ def main() -> None:
     """Read the job, and die."""
     job = msgspec.json.decode(Path(sys.argv[2]).read_bytes(), type=Job, dec_hook=lambda kind, it: kind(it))
     asyncio.run(deploy(job, sys.argv[1]))
-
-
-if __name__ == "__main__":
-    main()

@@ -5,8 +5,8 @@ is made, and a child of this process dies in it (SIGKILL) just before that step.
 """
 
 import os
-import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -70,23 +70,28 @@ def spare_the_disk(_: int) -> None:
     """A killed process loses nothing that it had written; only a machine does."""
 
 
-def main() -> None:
-    """Until a child gets through."""
-    scenario = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Scenario, dec_hook=lambda kind, it: kind(it))
+def die_at_every_step(folder: Path, copies: Path, act: Callable[[Path], None]) -> int:
+    """Have `act` done to a copy of the folder by a child that dies one step later each time, until a child gets
+    through; answers how many died. The copies keep links, those of one inode too."""
     step = 0
     while True:
-        copy = scenario.copies / str(step)
-        shutil.copytree(scenario.folder, copy, symlinks=True)
+        copy = copies / str(step)
+        subprocess.run(["cp", "-a", folder, copy], check=True)
         child = os.fork()
         if child == 0:
             die_before(step)
-            deploy(scenario, copy)
+            act(copy)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):
-            break
+            return step
         step += 1
-    print(step)
+
+
+def main() -> None:
+    """Print how many died."""
+    scenario = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Scenario, dec_hook=lambda kind, it: kind(it))
+    print(die_at_every_step(scenario.folder, scenario.copies, lambda copy: deploy(scenario, copy)))
 
 
 if __name__ == "__main__":

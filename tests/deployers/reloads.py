@@ -1,6 +1,6 @@
-"""For targets that a test makes one by one: nobody waits for anybody."""
+"""For targets that a test makes one by one: nobody waits for anybody, for this clock's seconds pass at once."""
 
-from certagent.system.clock import SystemClock
 from certagent.system.processes import ReloadCoordinator
+from tests.fakes.clock import FakeClock
 
-RELOADS = ReloadCoordinator(SystemClock())
+RELOADS = ReloadCoordinator(FakeClock())

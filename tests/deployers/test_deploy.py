@@ -6,7 +6,6 @@ import os
 import signal
 import ssl
 import stat
-import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,11 +24,13 @@ from certagent.domain.diagnosis.order_result import fault_found
 from certagent.proof import Prover, Trust
 from certagent.system.clock import SystemClock
 from tests.certificates import UNREADABLE_NAMES, Authority, Pair
+from tests.deployers import dies_at
 from tests.deployers.dies_at import Job, deploy
 from tests.deployers.place import NAME, RELOAD, Place, open_folder, open_place
 from tests.deployers.reloads import RELOADS
+from tests.warm import warm_certagent
 
-SHORT = 0.1
+SHORT = 0.0  # one look, for as long as a look may take
 
 
 @pytest.fixture
@@ -374,16 +375,38 @@ async def test_killed_at_any_step_it_is_done_again_and_proven(place: Place, step
     """By the kernel; what is on disk matches in between."""
     job = place.job()
     (place.folder / "job.json").write_bytes(msgspec.json.encode(job, enc_hook=str))
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.deployers.dies_at", step, str(place.folder / "job.json"), cwd=_HOUSE
-    )
-    assert await child.wait() == -signal.SIGKILL
+    words = (step, str(place.folder / "job.json"))
+    child = await asyncio.to_thread(warm_certagent().run, *words, module=dies_at.__name__)
+    assert child.returncode == -signal.SIGKILL
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(place.certificate, place.key)
     assert (await deploy(job)).outcome is DeploymentOutcome.PROVEN
 
 
-_HOUSE = Path(__file__).parents[2]
-
-
 def _said(fault: Fault) -> str:
     return fault_found("lxc101", fault).explanation
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+async def test_another_clients_live_folder_is_never_written(place: Place, tmp_path: Path, is_linked: bool) -> None:
+    """Neither before an order nor after it, named or led to by a link; a folder of its own beside it is written."""
+    job = place.job()
+    live = tmp_path / "letsencrypt" / "live" / "web"
+    live.mkdir(parents=True)
+    files = live / "fullchain.pem", live / "privkey.pem"
+    files[0].write_bytes(job.generation.chain_pem)
+    files[1].write_bytes(job.generation.key_pem)
+    if is_linked:
+        linked = tmp_path / "ssl"
+        linked.mkdir()
+        for file in files:
+            (linked / file.name).symlink_to(file)
+        files = linked / files[0].name, linked / files[1].name
+    foreign = msgspec.structs.replace(job.settings, certificate=files[0], key=files[1])
+    deployer = Deployer(job.identifiers, read_roots(job.root.read_bytes()), SystemClock())
+    (fault,) = await deployer.prepare(_command(foreign))
+    assert (fault.code, fault.file, fault.facts["owner"]) == ("deploy.foreign_folder", str(files[0]), "certbot")
+    deployment = await deploy(msgspec.structs.replace(job, settings=foreign))
+    assert (deployment.outcome, _codes(deployment)) == (DeploymentOutcome.FAILED, ["deploy.foreign_folder"])
+    assert sorted(path.name for path in live.iterdir()) == ["fullchain.pem", "privkey.pem"]
+    assert files[0].is_symlink() == is_linked
+    assert (await deploy(job)).outcome == DeploymentOutcome.PROVEN

@@ -239,6 +239,10 @@ ELSEWHERE = {  # by tests of their own
         "test_what_the_workers_say_of_the_pair_is_quoted",
     ),
     ("deploy.unproven", ""): ("tests/agent/test_nginx_reader.py", "test_a_port_behind_the_proxy_protocol_is_unproven"),
+    ("deploy.foreign_folder", ""): (
+        "tests/deployers/test_deploy.py",
+        "test_another_clients_live_folder_is_never_written",
+    ),
     ("deploy.reload_no_effect", ""): (_LAB, "test_a_reload_that_nginx_does_not_take"),
     ("deploy.traefik_not_loaded", ""): (_LAB, "test_traefik_watches_another_folder"),
     ("deploy.served_old", "rivals"): ("tests/deployers/test_fixes.py", "test_traefik_s_rival_is_removed"),

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from certagent.config import TraefikTarget
 from certagent.deployers.deploy import make_target
@@ -35,7 +35,7 @@ def generations() -> list[Generation]:
 
 
 def _named(dynamic: Path) -> dict[str, str]:
-    (only,) = YAML(typ="safe").load((dynamic / "certagent-traefik.yml").read_text())["tls"]["certificates"]
+    (only,) = yaml.safe_load((dynamic / "certagent-traefik.yml").read_text())["tls"]["certificates"]
     return dict(only)
 
 

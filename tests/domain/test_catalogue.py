@@ -2,7 +2,6 @@
 
 import ast
 import re
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,13 +16,10 @@ from certagent.domain.catalogue.templates import KINDS, expand
 from certagent.domain.findings import Culprit, Severity, Vantage
 from certagent.domain.probe_errors import DnsStatus
 from certagent.domain.resolution.file_formats import HostsProblem
+from tests.sources import HOUSE, MODULES, nodes_of
 
-HOUSE = Path(__file__).parents[2] / "certagent"
-TREES = {
-    path.relative_to(HOUSE): ast.parse(path.read_text(encoding="utf-8"))
-    for path in HOUSE.rglob("*.py")
-    if path.parent.name != "catalogue" or path.stem == "__init__"
-}
+OUTSIDE = [path for path in MODULES if path.parent.name != "catalogue" or path.stem == "__init__"]
+"""Modules that make findings by the catalogue."""
 _STARTS = (
     "/",
     "chmod ",
@@ -135,16 +131,16 @@ def test_traits_are_what_blocks_and_caps() -> None:
 
 
 def _literals() -> set[str]:
-    nodes = (node for tree in TREES.values() for node in ast.walk(tree))
+    nodes = (node for path in OUTSIDE for node in nodes_of(path))
     return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
 def test_no_finding_is_built_by_hand() -> None:
     """One constructor, so that no sentence is written anywhere else."""
     makers = {
-        str(path)
-        for path, tree in TREES.items()
-        for node in ast.walk(tree)
+        str(path.relative_to(HOUSE))
+        for path in OUTSIDE
+        for node in nodes_of(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding"
     }
     assert makers == {"domain/catalogue/__init__.py"}

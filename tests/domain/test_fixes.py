@@ -5,7 +5,7 @@ import pytest
 from certagent.domain.findings import Culprit, Vantage
 from certagent.domain.fixes import Edit, Text, as_diff, drop_names, edited, name_nameservers, refuse
 from certagent.domain.rehearsals import Origin, ResolvedAddress
-from certagent.domain.resolution.files import Manager, Surroundings, find_managers
+from certagent.domain.resolution.managed_files import Manager, Surroundings, find_managers
 from tests.evidence import NAME, NGINX, make_finding
 
 OTHER = NGINX

@@ -64,33 +64,33 @@ def heard(*minutes: float) -> tuple[LastSeen, ...]:
 
 def test_a_healthy_fleet_says_nothing() -> None:
     """Heard, fresh, reached."""
-    facts = {"signs": heard(0, 1, 4.9), "held": tuple(map(held, range(3))), "owners": OWNERS}
+    facts = {"last_seen": heard(0, 1, 4.9), "certificates": tuple(map(held, range(3))), "owners": OWNERS}
     assert found(**facts, rehearsals=tuple(rehearsed(n, error=None) for n in range(3))) == []
 
 
 @pytest.mark.parametrize(("minutes", "said"), [((6, 0, 0), 1), ((6, 6, 0, 0, 0), 2), ((6, 4, 4, 0), 1), ((6, 6, 2), 2)])
 def test_silence_is_told_of_each_node_or_once_of_most(minutes: tuple[float, ...], said: int) -> None:
     """Those who fall silent together are not told one by one because the first was noticed first."""
-    findings = found(signs=heard(*minutes))
+    findings = found(last_seen=heard(*minutes))
     assert [finding.code for finding in findings] == ["agent.silent"] * said
     assert (findings[0].culprit == Culprit()) is (minutes == (6, 4, 4, 0))
 
 
 def test_nobody_was_silent_before_anybody_listened() -> None:
     """The collector started two minutes ago."""
-    assert found(signs=heard_since(heard(60, 90), AT - timedelta(minutes=2))) == []
+    assert found(last_seen=heard_since(heard(60, 90), AT - timedelta(minutes=2))) == []
 
 
 @pytest.mark.parametrize(("left", "code"), [(20, None), (3.7, None), (3.5, "cert.expiring"), (-1, "cert.expired")])
 def test_a_certificate_is_told_by_what_is_left_of_its_life(left: float, code: str | None) -> None:
     """By the fraction of the policy, 0.15 of a day."""
-    assert codes(found(held=(held(1, left=left),))) == ([(code, f"n1.{ZONE}")] if code else [])
+    assert codes(found(certificates=(held(1, left=left),))) == ([(code, f"n1.{ZONE}")] if code else [])
 
 
 def test_an_agent_that_says_so_itself_is_left_to_say_it() -> None:
     """It knows whose certificate it is, and what is served; of another node's certificate the collector still tells."""
     said = says("cert.expiring", 1, Culprit(node="n1"))
-    findings = found(held=(held(1, left=3), held(2, left=3)), sightings=(said,))
+    findings = found(certificates=(held(1, left=3), held(2, left=3)), sightings=(said,))
     assert codes(findings) == [("cert.expiring", f"n2.{ZONE}")]
 
 
@@ -99,11 +99,11 @@ def test_a_zone_is_gone_when_its_names_are_and_not_when_one_is() -> None:
     server = Culprit(node="dns", address="10.0.0.153")
     fleet = (held(1), held(2), held(3), held(4, zone="phoenix.thinkheads.ai"))
     gone = tuple(says("dns.nxdomain", number, server) for number in (1, 2, 3))
-    findings = found(held=fleet, sightings=gone)
+    findings = found(certificates=fleet, sightings=gone)
     assert codes(findings) == [("dns.zone_gone", f"n{number}.{ZONE}") for number in (1, 2, 3)]
     assert {finding.culprit for finding in findings} == {server}
-    assert found(held=fleet, sightings=gone[:2]) == []
-    assert found(held=(held(1),), sightings=gone[:1]) == []
+    assert found(certificates=fleet, sightings=gone[:2]) == []
+    assert found(certificates=(held(1),), sightings=gone[:1]) == []
 
 
 def test_what_half_of_the_agents_say_of_the_ca_is_said_by_the_collector() -> None:
@@ -111,16 +111,16 @@ def test_what_half_of_the_agents_say_of_the_ca_is_said_by_the_collector() -> Non
     culprit = Culprit(node="ca", address="10.0.0.10", role="authority")
     fleet = tuple(map(held, range(4)))
     two = (says("ca.root_changed", 0, culprit), says("ca.root_changed", 1, culprit))
-    assert codes(found(held=fleet, sightings=two)) == [("ca.root_changed", None)]
-    assert found(held=fleet, sightings=two[:1]) == []
-    assert found(held=fleet, sightings=(two[0], says("ca.root_changed", 0, culprit, of=1))) == []
-    assert found(held=(*fleet, held(5)), sightings=two) == []
-    assert found(held=fleet, sightings=tuple(says("ca.uses_proxy", n, culprit) for n in range(4))) == []
+    assert codes(found(certificates=fleet, sightings=two)) == [("ca.root_changed", None)]
+    assert found(certificates=fleet, sightings=two[:1]) == []
+    assert found(certificates=fleet, sightings=(two[0], says("ca.root_changed", 0, culprit, of=1))) == []
+    assert found(certificates=(*fleet, held(5)), sightings=two) == []
+    assert found(certificates=fleet, sightings=tuple(says("ca.uses_proxy", n, culprit) for n in range(4))) == []
 
 
 def test_one_way_only_needs_both_ways_looked_at() -> None:
     """The CA reaches others but not n2, which reaches the CA; refused, cut off, or nobody reached: something else."""
-    facts = {"held": tuple(map(held, range(3))), "owners": OWNERS}
+    facts = {"certificates": tuple(map(held, range(3))), "owners": OWNERS}
     reached = rehearsed(1, error=None)
     assert codes(found(**facts, rehearsals=(reached, rehearsed(2, error="timeout")))) == [
         ("net.asymmetric", f"n2.{ZONE}")

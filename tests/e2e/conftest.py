@@ -19,8 +19,7 @@ def lab() -> Iterator[None]:
 @pytest.fixture
 def green(lab: None) -> Iterator[None]:
     """The fleet as it should be, brought up where it is not; whatever the test breaks is mended, and seen to be."""
-    if not is_up():
-        bring_up()
+    _require_lab()
     wait_until_green(120)
     yield
     if not is_up():
@@ -36,11 +35,30 @@ def green(lab: None) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def guest(lab: None) -> Iterator[None]:
     """One more node beside the fleet; the lab goes with it, for the collector would miss it."""
-    if not is_up():
-        bring_up()
+    _require_lab()
     visitor.bring_in()
     yield
     witness.lab("down", show=True)
+
+
+def _require_lab() -> None:
+    """The lab up, or a failure that says why in the lab's own words. Each try takes a minute, and all tests would fail
+    alike: after the second one none is made."""
+    if is_up():
+        return
+    if len(_FAILURES) < _MOST_TRIES:
+        try:
+            bring_up(show=False)
+        except witness.Unseen as error:
+            _FAILURES.append(str(error))
+            witness.lab("down", check=False)
+        else:
+            return
+    pytest.fail(f"The lab does not come up, so nothing can be said of certagent.\n{_FAILURES[-1]}", pytrace=False)
+
+
+_MOST_TRIES = 2
+_FAILURES: list[str] = []
 
 
 @pytest.fixture

@@ -66,10 +66,11 @@ def heal_all() -> None:
         heal(name)
 
 
-def bring_up() -> None:
+def bring_up(*, show: bool = True) -> None:
     """The lab, with a collector that holds no news back: here the same file is broken again and again within the hour,
-    and by its default policy the fourth time would be flapping."""
-    witness.lab("up", show=True)
+    and by its default policy the fourth time would be flapping. `show`: its progress goes to the person, else into
+    the error. Raises `witness.Unseen`."""
+    witness.lab("up", show=show)
     witness.inside(
         "lxc104",
         "sh",

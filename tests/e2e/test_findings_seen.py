@@ -200,11 +200,21 @@ def test_a_filter_that_lets_one_direction_pass_is_one_incident(green: None) -> N
     name = fleet.IDENTIFIERS["lxc101"][0]
     fleet.break_with("reach-gateway-dropped")
     try:
-        assert fleet.codes(fleet.check_one("lxc101", name))[:2] == ["net.timeout", "net.asymmetric"]
-        (incident,) = fleet.until("there is an incident", 30, witness.open_incidents)
-        assert (incident["code"], incident["culprit"]["node"]) == ("net.asymmetric", "lxc101")
+        fleet.until("both directions are seen", 20, lambda: _codes_of(name)[:2] == ["net.timeout", "net.asymmetric"])
+        (incident,) = fleet.until("it is the only incident", 30, lambda: _only_of("net.asymmetric"))
+        assert incident["culprit"]["node"] == "lxc101"
         assert incident["explanation"].endswith("something between them lets one direction pass only.")
     finally:
         fleet.heal("reach-gateway-dropped")
-    assert fleet.codes(fleet.check_one("lxc101", name)) == []
+    fleet.until("nothing is found any more", 20, lambda: not _codes_of(name))
     fleet.until("it is over", 30, lambda: not witness.open_incidents())
+
+
+def _codes_of(name: str) -> list[str]:
+    return fleet.codes(fleet.check_one("lxc101", name))
+
+
+def _only_of(code: str) -> list[dict[str, Any]]:
+    """The open incidents, once there is no other than one of that code."""
+    incidents = witness.open_incidents()
+    return incidents if [incident["code"] for incident in incidents] == [code] else []

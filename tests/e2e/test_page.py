@@ -163,18 +163,24 @@ async def test_a_fault_appears_and_goes_without_a_reload(green: None, browser: B
         assert await visit.complaints() == []
 
 
+def _open_an_incident() -> str:
+    """Its id; the story of its victim has an address as long as they come."""
+    fleet.break_with("traefik-dangling-service")
+    fleet.check("lxc102")
+    fleet.heal("traefik-dangling-service")
+    fleet.wait_until_green(60)
+    fleet.break_with(SEED)
+    incident = fleet.until("an incident is open", 10, lambda: next(iter(witness.open_incidents()), None))
+    return str(incident["id"])
+
+
 @pytest.mark.parametrize("size", [SCREEN, PHONE], ids=["screen", "phone"])
 @pytest.mark.parametrize("colours", ["light", "dark"])
 async def test_every_page_is_good_for_everybody(
     green: None, browser: Browser, size: tuple[int, int], colours: Any
 ) -> None:
     """Names, headings, labels, contrast, no wider than the window; every control by keyboard, with a visible focus."""
-    fleet.break_with("traefik-dangling-service")  # whose story has an address as long as they come
-    fleet.check("lxc102")
-    fleet.heal("traefik-dangling-service")
-    fleet.wait_until_green(60)
-    fleet.break_with(SEED)
-    identity = fleet.until("an incident is open", 10, lambda: next(iter(witness.open_incidents()), None))["id"]
+    identity = _open_an_incident()
     paths = (
         *("/", "/incidents", "/certificates", "/nodes", f"/incidents/{identity}", f"/paths/{TRAEFIK}"),
         *("/nodes/lxc103", "/nodes/lxc102/certificates/traefik", "/nodes/nobody"),
@@ -197,12 +203,7 @@ async def _press_tab(page: Page) -> bool | None:
 
 async def test_an_incident_is_acknowledged_by_keyboard_and_without_script(green: None, browser: Browser) -> None:
     """The button is a form; everything is on the page before any script runs."""
-    fleet.break_with("traefik-dangling-service")  # whose story has an address as long as they come
-    fleet.check("lxc102")
-    fleet.heal("traefik-dangling-service")
-    fleet.wait_until_green(60)
-    fleet.break_with(SEED)
-    identity = fleet.until("an incident is open", 10, lambda: next(iter(witness.open_incidents()), None))["id"]
+    identity = _open_an_incident()
     async with visiting(browser, witness.page(), java_script_enabled=False) as visit:
         page = visit.page
         await page.goto(f"{witness.page()}/incidents/{identity}")

@@ -8,7 +8,8 @@ from typing import Generic, Self, TypeVar
 
 from aiohttp import web
 
-from tests.collector.process import eventually, free_port
+from tests.collector.process import eventually
+from tests.ports import free_port
 
 _Kept = TypeVar("_Kept")
 

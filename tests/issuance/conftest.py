@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -22,6 +21,7 @@ from certagent.issuance.solvers.responders import Http01Responder
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 from tests.fakes.stores import MemoryAccounts, MemoryOrders
+from tests.ports import free_port
 
 START_SECONDS = 30.0
 
@@ -68,13 +68,6 @@ def step_ca_binary() -> Path:
         if candidate and os.access(candidate, os.X_OK):
             return Path(candidate)
     pytest.fail(f"no step-ca: set CERTAGENT_STEP_CA, put it on PATH, or at {cache} (./tests/run does)")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

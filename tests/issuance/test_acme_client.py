@@ -14,7 +14,8 @@ from tests.certificates import Authority as PrivateAuthority
 from tests.fakes.clock import FakeClock
 from tests.fakes.stores import MemoryAccounts
 from tests.fakes.tls_servers import tls_server
-from tests.issuance.conftest import StepCa, free_port
+from tests.issuance.conftest import StepCa
+from tests.ports import free_port
 
 NAMES = [Identifier("dns", "localhost")]
 

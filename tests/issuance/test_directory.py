@@ -6,7 +6,8 @@ from pathlib import Path
 from certagent.issuance.directory import check_directory
 from tests.certificates import Authority as PrivateAuthority
 from tests.fakes.tls_servers import tls_server
-from tests.issuance.conftest import StepCa, free_port
+from tests.issuance.conftest import StepCa
+from tests.ports import free_port
 
 
 async def test_a_good_directory_has_no_error(step_ca: StepCa) -> None:

@@ -18,7 +18,8 @@ from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 from tests.certificates import make_generation
 from tests.fakes.stores import MemoryAccounts, MemoryOrders
-from tests.issuance.conftest import StepCa, free_port
+from tests.issuance.conftest import StepCa
+from tests.ports import free_port
 
 NAMES = ("localhost", "127.0.0.1")
 

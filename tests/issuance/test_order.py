@@ -311,16 +311,20 @@ async def test_a_silent_challenge_does_not_hold_the_order_up(
     assert authority.looks >= 4
 
 
+async def _fail_at(ca: StepCa, accounts: MemoryAccounts, orders: MemoryOrders) -> Failed:
+    async with AcmeClient(ca.directory, ca.root, (), accounts, SystemClock()) as authority:
+        responder = Http01Responder("127.0.0.1:1", SystemClock())
+        failed = await OrderProcedure(authority, responder, orders, SystemClock()).obtain(WANTED)
+    assert isinstance(failed, Failed)
+    return failed
+
+
 async def test_the_ca_may_say_no_to_the_order_itself(
     start_step_ca: Callable[..., StepCa], accounts: MemoryAccounts, orders: MemoryOrders
 ) -> None:
     """Its policy is a value: which identifier, and in its own words."""
     ca = start_step_ca(policy={"x509": {"allow": {"dns": ["*.internal"]}}})
-    async with AcmeClient(ca.directory, ca.root, (), accounts, SystemClock()) as authority:
-        failed = await OrderProcedure(
-            authority, Http01Responder("127.0.0.1:1", SystemClock()), orders, SystemClock()
-        ).obtain(WANTED)
-    assert isinstance(failed, Failed)
+    failed = await _fail_at(ca, accounts, orders)
     assert failed.code == "ca.policy_denies"
     assert failed.problems[0].detail == "The server will not issue certificates for the identifier"
 
@@ -330,11 +334,7 @@ async def test_a_challenge_that_is_not_offered_is_named(
 ) -> None:
     """The provisioner may be limited to other challenges."""
     ca = start_step_ca(challenges=("tls-alpn-01",))
-    async with AcmeClient(ca.directory, ca.root, (), accounts, SystemClock()) as authority:
-        failed = await OrderProcedure(
-            authority, Http01Responder("127.0.0.1:1", SystemClock()), orders, SystemClock()
-        ).obtain(WANTED)
-    assert isinstance(failed, Failed)
+    failed = await _fail_at(ca, accounts, orders)
     assert failed.code == "ca.challenge_not_offered"
     assert failed.problems[0].detail == "the CA does not offer http-01 but tls-alpn-01"
 

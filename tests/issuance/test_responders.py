@@ -17,7 +17,7 @@ from certagent.issuance.solvers.responders import LARGEST_REQUEST, MOST_CONNECTI
 from certagent.system.clock import SystemClock
 from certagent.system.http import Reply, connect, fetch
 from tests.fakes.clock import FakeClock
-from tests.issuance.conftest import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture

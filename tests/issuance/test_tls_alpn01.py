@@ -26,7 +26,8 @@ from certagent.vantage.tls_alpn01_probe import TlsAlpn01Probe
 from tests.certificates import Extension, dns_names, self_signed
 from tests.fakes.clock import FakeClock
 from tests.fakes.stores import MemoryOrders
-from tests.issuance.conftest import StepCa, free_port
+from tests.issuance.conftest import StepCa
+from tests.ports import free_port
 
 NAME = "localhost"
 TOKEN = "t" * 43

@@ -79,6 +79,13 @@ def test_what_cannot_be_whole_is_not_left(tmp_path: Path, monkeypatch: pytest.Mo
         assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"old")]
 
 
+def test_a_pipe_in_the_place_of_a_file_is_an_error_at_once(tmp_path: Path) -> None:
+    """Nobody writes into it, and nobody waits for that."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="it is no regular file"):
+        files.read_file(tmp_path / "pipe")
+
+
 def test_links_are_not_followed(tmp_path: Path) -> None:
     """Reading a link is an error, a link is no folder."""
     (tmp_path / "secret").write_bytes(b"secret")

@@ -1,14 +1,18 @@
 """How a CA was set up: its ca.json and its unit, read below /proc/PID/root, with lines and without secrets."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from certagent.domain.observations import Unreadable
 from certagent.domain.rehearsals import Provisioner
 from certagent.system.procfs import Process, ProcFs
-from certagent.vantage.ca_process import read_provisioner, read_unit
+from certagent.vantage.ca_config import read_provisioner
+from certagent.vantage.ca_process import read_unit
+from certagent.vantage.foreign_files import Reading
 
 PID = 7
 CONFIGURATION = {
@@ -38,7 +42,9 @@ def _root(tmp_path: Path) -> Path:
 def _read(tmp_path: Path, configuration: object, name: str = "acme", age: float = 60) -> Provisioner | None:
     (_root(tmp_path) / "etc" / "ca.json").write_text(json.dumps(configuration, indent=2))
     started_at = datetime.now(UTC) + timedelta(seconds=age)
-    return read_provisioner(ProcFs(tmp_path), _process(started_at, "/etc/ca.json"), name)
+    reading = read_provisioner(ProcFs(tmp_path), _process(started_at, "/etc/ca.json"), name)
+    assert reading.unreadable == ()
+    return reading.value
 
 
 def test_it_reads_what_decides_on_orders_and_nothing_else(tmp_path: Path) -> None:
@@ -73,12 +79,43 @@ def test_a_file_that_changed_after_the_start_is_not_loaded(tmp_path: Path) -> No
     assert not found.is_loaded
 
 
-@pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"\xff\x00"])
-def test_what_is_no_configuration_says_nothing(tmp_path: Path, content: bytes) -> None:
-    """Nothing is raised, nothing claimed."""
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [
+        (b"", 1, "Expecting value"),
+        (b"\n[1]", 1, "it is no table"),
+        (b'{"dnsNames": [],\n"authority": {\n', 3, "Expecting property name enclosed in double quotes"),
+        (b"{\n\xff\x00", 2, "it is not UTF-8 text"),
+        (b"[" * 100_000, None, "it is nested too deeply"),
+    ],
+)
+def test_what_is_no_configuration_says_nothing(tmp_path: Path, content: bytes, line: int | None, reason: str) -> None:
+    """Nothing is raised, nothing claimed; the line is noted, by the path that the CA knows."""
     (_root(tmp_path) / "etc" / "ca.json").write_bytes(content)
-    assert read_provisioner(ProcFs(tmp_path), _process(datetime.now(UTC), "/etc/ca.json"), "acme") is None
-    assert read_provisioner(ProcFs(tmp_path), _process(datetime.now(UTC), "ca.json"), "acme") is None
+    process = _process(datetime.now(UTC), "/etc/ca.json")
+    noted = Unreadable(file="/etc/ca.json", line=line, reason=reason)
+    assert read_provisioner(ProcFs(tmp_path), process, "acme") == Reading(None, (noted,))
+    assert read_provisioner(ProcFs(tmp_path), _process(datetime.now(UTC), "ca.json"), "acme") == Reading(None)
+
+
+def test_something_else_in_the_place_of_a_file_is_noted(tmp_path: Path) -> None:
+    """A pipe is waited for no longer than a file; a unit that is a folder leaves its drop-in to be read. A file that is
+    not there is nothing to say."""
+    root = _root(tmp_path)
+    process = _process(datetime.now(UTC), "/etc/ca.json")
+    assert read_provisioner(ProcFs(tmp_path), process, "acme") == Reading(None)
+    os.mkfifo(root / "etc/ca.json")
+    noted = Unreadable(file="/etc/ca.json", reason="it is a named pipe")
+    assert read_provisioner(ProcFs(tmp_path), process, "acme") == Reading(None, (noted,))
+    (tmp_path / str(PID) / "cgroup").write_text("0::/system.slice/step-ca.service\n")
+    folder = root / "etc/systemd/system/step-ca.service.d"
+    folder.mkdir(parents=True)
+    (folder / "a.conf").mkdir()
+    (folder / "b.conf").write_text("[Service]\nEnvironment=HTTP_PROXY=http://10.0.0.5:3128\n")
+    reading = read_unit(ProcFs(tmp_path), process, ("HTTP_PROXY=",))
+    assert [origin.line for _, origin in reading.value] == [2]
+    file = "/etc/systemd/system/step-ca.service.d/a.conf"
+    assert reading.unreadable == (Unreadable(file=file, reason="it is a folder"),)
 
 
 def test_a_units_line_is_found_and_its_password_is_not(tmp_path: Path) -> None:
@@ -93,7 +130,7 @@ def test_a_units_line_is_found_and_its_password_is_not(tmp_path: Path) -> None:
         "[Service]\n# Environment=HTTP_PROXY=http://old\nEnvironment=HTTP_PROXY=http://me:pw@10.0.0.5:3128\n"
     )
     process = _process(datetime.now(UTC), "/etc/ca.json")
-    found = dict(read_unit(ProcFs(tmp_path), process, ("--acme-http-port", "HTTP_PROXY=", "--resolver")))
+    found = dict(read_unit(ProcFs(tmp_path), process, ("--acme-http-port", "HTTP_PROXY=", "--resolver")).value)
     assert (found["--acme-http-port"].file, found["--acme-http-port"].line) == (
         "/etc/systemd/system/step-ca.service",
         2,
@@ -101,7 +138,7 @@ def test_a_units_line_is_found_and_its_password_is_not(tmp_path: Path) -> None:
     assert (found["HTTP_PROXY="].line, found["HTTP_PROXY="].text) == (3, "Environment=HTTP_PROXY=http://10.0.0.5:3128")
     assert "--resolver" not in found
     drop_in.write_text('[Service]\nEnvironment="HTTPS_PROXY=me:pw@10.0.0.5:3128"\n')
-    (found_line,) = dict(read_unit(ProcFs(tmp_path), process, ("HTTPS_PROXY=",))).values()
+    (found_line,) = dict(read_unit(ProcFs(tmp_path), process, ("HTTPS_PROXY=",)).value).values()
     assert found_line.text == 'Environment="HTTPS_PROXY=10.0.0.5:3128"'
     (tmp_path / str(PID) / "cgroup").write_text("0::/user.slice\n")
-    assert read_unit(ProcFs(tmp_path), process, ("--acme-http-port",)) == ()
+    assert read_unit(ProcFs(tmp_path), process, ("--acme-http-port",)) == Reading(())

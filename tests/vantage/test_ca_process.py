@@ -26,7 +26,8 @@ from certagent.domain.rehearsals import (
     digest_for,
 )
 from certagent.system.clock import SystemClock
-from certagent.system.procfs import LARGEST_FILE, FileState, ProcFs, Reader, read_within
+from certagent.system.procfs import ProcFs, Reader
+from certagent.system.regular_files import LARGEST_FILE, FileState, read_within
 from certagent.vantage.authority_vantage import AuthorityVantage, judge, stale_connections
 from certagent.vantage.ca_process import CACHED_FOR, BlindError, CaProcess, read_flags
 from tests.fakes.clock import SetClock
@@ -180,15 +181,19 @@ def test_flags(command: tuple[str, ...], flags: dict[str, str]) -> None:
     assert read_flags(command) == flags
 
 
-def test_a_fresh_change_needs_time_to_settle(
-    ca: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def etc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The CA's /etc, empty."""
+    monkeypatch.setattr(ProcFs, "root_of", lambda _self, _pid: tmp_path / "root")
+    path = tmp_path / "root" / "etc"
+    path.mkdir(parents=True)
+    return path
+
+
+def test_a_fresh_change_needs_time_to_settle(ca: subprocess.Popen[bytes], etc: Path) -> None:
     """Until 5 s after the file changed; ctime counts, for mtime can be set back."""
-    etc = tmp_path / "root" / "etc"
-    etc.mkdir(parents=True)
     (etc / "hosts").write_text("10.0.0.153 a.internal.thinkheads.ai\n")
     os.utime(etc / "hosts", (0, 0))
-    monkeypatch.setattr(ProcFs, "root_of", lambda _self, _pid: tmp_path / "root")
     clock = SetClock(datetime.now(UTC))
     authority = CaProcess(SECTION, clock)
     settles_at = authority.observe().settles_at
@@ -198,14 +203,9 @@ def test_a_fresh_change_needs_time_to_settle(
     assert authority.observe().settles_at is None
 
 
-def test_a_change_that_moves_no_time_is_noticed_by_content(
-    ca: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_change_that_moves_no_time_is_noticed_by_content(ca: subprocess.Popen[bytes], etc: Path) -> None:
     """A file that vanished has no times at all."""
-    etc = tmp_path / "root" / "etc"
-    etc.mkdir(parents=True)
     (etc / "hosts").write_text("10.0.0.153 a.internal.thinkheads.ai\n")
-    monkeypatch.setattr(ProcFs, "root_of", lambda _self, _pid: tmp_path / "root")
     clock = SetClock(datetime.now(UTC) + timedelta(minutes=1))
     authority = CaProcess(SECTION, clock)
     assert authority.observe().settles_at is None
@@ -213,13 +213,9 @@ def test_a_change_that_moves_no_time_is_noticed_by_content(
     assert authority.observe().settles_at == clock.now() + CACHED_FOR
 
 
-def test_an_edit_that_keeps_size_and_time_stays_unseen_until_touched(
-    ca: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_edit_that_keeps_size_and_time_stays_unseen_until_touched(ca: subprocess.Popen[bytes], etc: Path) -> None:
     """dns.hosts_edit_unseen: by what the lines mean, so that a comment is none; a touch ends it."""
-    hosts = tmp_path / "root" / "etc" / "hosts"
-    hosts.parent.mkdir(parents=True)
-    monkeypatch.setattr(ProcFs, "root_of", lambda _self, _pid: tmp_path / "root")
+    hosts = etc / "hosts"
     authority = CaProcess(SECTION, SystemClock())
 
     def look_at(content: str, seconds: int) -> set[str]:
@@ -233,15 +229,10 @@ def test_an_edit_that_keeps_size_and_time_stays_unseen_until_touched(
     assert look_at("10.0.0.12  a.internal # y\n", 2_000) == set()
 
 
-def test_what_the_ca_s_user_may_not_read_is_absent_to_it(
-    ca_of_nobody: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_the_ca_s_user_may_not_read_is_absent_to_it(ca_of_nobody: subprocess.Popen[bytes], etc: Path) -> None:
     """dns.file_unreadable: root sees the files, the CA has Go's defaults in their place."""
-    etc = tmp_path / "root" / "etc"
-    etc.mkdir(parents=True)
     (etc / "hosts").write_text("10.0.0.12 a.internal\n")
     (etc / "resolv.conf").write_text("nameserver 10.0.0.153\n")
-    monkeypatch.setattr(ProcFs, "root_of", lambda _self, _pid: tmp_path / "root")
     authority = CaProcess(SECTION, SystemClock())
     assert authority.observe().files.unreadable == ()
     for name in ("hosts", "resolv.conf"):

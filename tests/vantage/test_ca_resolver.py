@@ -61,23 +61,23 @@ async def test_every_question_goes_out_once(wire: Wire) -> None:
     assert len(wire.asked) == len(set(wire.asked)) == 2
 
 
-async def test_a_silent_nameserver_beside_does_not_hold_us_up(wire: Wire) -> None:
+async def test_a_silent_nameserver_beside_does_not_hold_us_up(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its answers are left out; the deciding ones are there."""
+    monkeypatch.setattr(ca_resolver, "ASKING_FOR", timedelta(minutes=1))
     files = parse_files(None, f"nameserver {CA}\n".encode(), None)
     began_at = asyncio.get_running_loop().time()
     async with ResolverSession(files, (SILENT,), wire.ask) as session:
         found = await session.resolve(NAME)
-    assert asyncio.get_running_loop().time() - began_at < 0.15
+    assert asyncio.get_running_loop().time() - began_at < 30
     assert {answer.nameserver for answer in found.dns} == {CA}
 
 
 async def test_a_silent_nameserver_costs_its_bound_once(wire: Wire) -> None:
     """For a hundred names as for one."""
     files = parse_files(None, f"nameserver {SILENT}\n".encode(), None)
-    began_at = asyncio.get_running_loop().time()
     async with ResolverSession(files, (), wire.ask) as session:
         found = await asyncio.gather(*(session.resolve(f"n{number}.example") for number in range(100)))
-    assert asyncio.get_running_loop().time() - began_at < 0.6
+    assert len(wire.asked) <= ca_resolver.MOST_AT_ONCE, "those that were on their way together, and no others"
     assert {one.error for one in found} == {"timeout"}
 
 

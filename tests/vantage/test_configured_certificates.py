@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from certagent.vantage.configured_certificates import ConfiguredCertificates
+from certagent.vantage.foreign_files import Reading
 from tests.certificates import Authority
 
 STATIC = """\
@@ -40,13 +41,13 @@ def _house(root: Path) -> ConfiguredCertificates:
 
 def test_every_certificate_that_is_named_is_found(tmp_path: Path) -> None:
     """With its names, readable or not; not the one that certagent itself names."""
-    first, second = _house(tmp_path).pairs()
+    first, second = _house(tmp_path).pairs().value
     assert (first.server, first.names, first.facts) == ("nginx", ("a.internal",), None)
     assert (second.server, second.certificate, second.names) == ("Traefik", f"{tmp_path}/wiki.crt", ("wiki.internal",))
 
 
 def test_resolvers_are_found_at_their_lines(tmp_path: Path) -> None:
     """At the line that names the CA, or their own."""
-    found = [(one.name, one.line, one.hours) for one in _house(tmp_path).resolvers()]
+    found = [(one.name, one.line, one.hours) for one in _house(tmp_path).resolvers().value]
     assert found == [("step", 8, None), ("told", 11, 24), ("public", 13, None)]
-    assert ConfiguredCertificates(tmp_path / "none", (tmp_path / "none",)).resolvers() == []
+    assert ConfiguredCertificates(tmp_path / "none", (tmp_path / "none",)).resolvers() == Reading([])

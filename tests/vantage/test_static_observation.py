@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from certagent.vantage.foreign_files import Reading
 from certagent.vantage.static_observation import find_dangling
 
 STATIC = """entryPoints:
@@ -46,7 +47,7 @@ def _traefik(tmp_path: Path, dynamic: str) -> list[tuple[int | None, str]]:
     static.write_text(STATIC.format(folder=tmp_path / "dynamic"))
     return [
         (one.place.line, f"{one.facts['part']} {one.facts['name']!r}")
-        for one in find_dangling(tmp_path / "nginx.conf", (static,))
+        for one in find_dangling(tmp_path / "nginx.conf", (static,)).value
     ]
 
 
@@ -87,7 +88,9 @@ def test_files_that_nginx_names_and_nobody_has(tmp_path: Path) -> None:
         "events {}\nhttp {\ninclude none/*.conf;\ninclude missing.conf;\ninclude conf.d/*.conf;\n"
         "server {\nssl_certificate here.crt;\nssl_certificate_key gone.key;\nssl_certificate $name.crt;\n}\n}\n"
     )
-    found = {(one.place.file, one.place.line, one.variant, one.facts["target"]) for one in find_dangling(nginx, ())}
+    found = {
+        (one.place.file, one.place.line, one.variant, one.facts["target"]) for one in find_dangling(nginx, ()).value
+    }
     assert found == {
         (str(nginx), 4, "include", f"{tmp_path}/missing.conf"),
         (str(nginx), 8, "file", f"{tmp_path}/gone.key"),
@@ -97,4 +100,4 @@ def test_files_that_nginx_names_and_nobody_has(tmp_path: Path) -> None:
 
 def test_a_node_without_web_servers_has_nothing(tmp_path: Path) -> None:
     """Neither file is there."""
-    assert find_dangling(tmp_path / "nginx.conf", (tmp_path / "traefik.yml",)) == ()
+    assert find_dangling(tmp_path / "nginx.conf", (tmp_path / "traefik.yml",)) == Reading(())

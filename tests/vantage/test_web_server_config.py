@@ -244,14 +244,14 @@ def test_traefik_leaves_a_router_out(tmp_path: Path, old: str, new: str, code: s
 @pytest.mark.parametrize(
     ("kind", "action"),
     [
-        ("redirectScheme", ServerAction.REDIRECTS),
-        ("ipAllowList", ServerAction.DENIES),
-        ("stripPrefix", ServerAction.REWRITES),
+        ("redirectScheme: {scheme: https}", ServerAction.REDIRECTS),
+        ("ipAllowList: {sourceRange: [10.0.0.0/8]}", ServerAction.DENIES),
+        ("stripPrefix: {prefixes: [/.well-known]}", ServerAction.REWRITES),
     ],
 )
 def test_traefik_goes_through_middlewares(tmp_path: Path, kind: str, action: ServerAction) -> None:
     """The first that keeps the challenge from the responder decides."""
-    look = _traefik(tmp_path, ROUTER.replace("headers:", f"{kind}:"))
+    look = _traefik(tmp_path, ROUTER.replace("headers: {customResponseHeaders: {Connection: close}}", kind))
     assert look.place is not None
     assert (look.action, look.place.line) == (action, 11)
 
@@ -273,6 +273,7 @@ def test_traefik_passes_on_under_another_host(tmp_path: Path, old: str, new: str
 def test_traefik_takes_the_router_of_the_highest_priority(tmp_path: Path) -> None:
     """A maintenance page above everything: the line of its rule."""
     other = ROUTER.replace("PathPrefix(`/.well-known/acme-challenge/`)", "PathPrefix(`/`)").replace("1000", "2000")
+    other = other.replace("challenge:", "maintenance:")  # of two of one name Traefik takes the first
     look = _traefik(tmp_path, ROUTER, maintenance=other)
     assert look.place is not None
     assert (look.place.file.rpartition("/")[2], look.place.line) == ("maintenance.yml", 5)

@@ -11,13 +11,13 @@ from aiohttp import web
 from certagent.collector.access import (
     READERS,
     Access,
-    HttpProblem,
     Route,
     check_form_token,
     check_same_origin,
     credential_key,
     session_cookie,
 )
+from certagent.collector.bodies import Bodies
 from certagent.collector.credentials import end_session, find_user, is_password, open_session, session_digest_of
 from certagent.collector.dashboard.rendering import Renderer
 from certagent.collector.store import Store
@@ -30,15 +30,15 @@ _SESSION_FOR = timedelta(hours=12)
 _TRIES, _TRY_EVERY = 5, timedelta(seconds=12)  # of one name from one address
 _ADDRESS_TRIES, _ADDRESS_TRY_EVERY = 30, timedelta(seconds=2)
 _HASHING_AT_ONCE = 2  # each takes 32 MiB
-_LARGEST_FORM = 8_192
 
 
 class Login:
     """The handlers of /login and /logout."""
 
-    def __init__(self, store: Store, access: Access, renderer: Renderer, clock: Clock) -> None:
+    def __init__(self, store: Store, access: Access, bodies: Bodies, renderer: Renderer, clock: Clock) -> None:
         self._store = store
         self._access = access
+        self._bodies = bodies
         self._renderer = renderer
         self._clock = clock
         self._by_name = RateLimiter(clock, burst=_TRIES, every=_TRY_EVERY)
@@ -60,15 +60,12 @@ class Login:
     async def log_in(self, request: web.Request) -> web.Response:
         """A session for whoever has the password; does not tell whether the name or the password was wrong."""
         check_same_origin(request)
-        if (request.content_length or 0) > _LARGEST_FORM:
-            raise HttpProblem(413, "Content Too Large", "that is no login form")
-        form = await request.post()
-        name, password = str(form.get("name", "")), str(form.get("password", ""))
-        target = _local_path(str(form.get("next", "/")))
-        wait = self._wait(name, request.remote or "")
-        if wait > 0:
-            headers = {"Retry-After": str(math.ceil(wait))}
-            return self._form(target, f"Too many tries. Wait {math.ceil(wait)} s.", status=429, headers=headers)
+        if (wait := self._by_address.take(address := request.remote or "")) > 0:  # before anything is read
+            return self._too_many_tries("/", wait)
+        form = await self._bodies.form_of(request)
+        name, password, target = form.get("name", ""), form.get("password", ""), _local_path(form.get("next", "/"))
+        if (wait := self._by_name.take(f"{name[:128]} {address}")) > 0:
+            return self._too_many_tries(target, wait)
         user = await self._store.read(find_user, name)
         async with self._hashing:
             is_right = await asyncio.to_thread(is_password, password, user.password if user is not None else None)
@@ -82,7 +79,7 @@ class Login:
 
     async def log_out(self, request: web.Request) -> web.Response:
         """End the session, here and in the browser."""
-        check_form_token(request, (await request.post()).get("token"))
+        check_form_token(request, (await self._bodies.form_of(request)).get("token"))
         credential = request[credential_key]
         await self._store.write(end_session, credential.digest)
         self._access.forget(credential)
@@ -90,8 +87,10 @@ class Login:
         answer.del_cookie(session_cookie(request), path="/", secure=request.secure, httponly=True, samesite="Strict")
         raise answer
 
-    def _wait(self, name: str, address: str) -> float:
-        return max(self._by_address.take(address), self._by_name.take(f"{name[:128]} {address}"))
+    def _too_many_tries(self, target: str, wait: float) -> web.Response:
+        seconds = math.ceil(wait)
+        headers = {"Retry-After": str(seconds)}
+        return self._form(target, f"Too many tries. Wait {seconds} s.", status=429, headers=headers)
 
     def _form(
         self, target: str, complaint: str = "", *, status: int = 200, headers: dict[str, str] | None = None

@@ -20,6 +20,7 @@ from certagent.collector.access import (
     form_token_of,
 )
 from certagent.collector.agent_link import AgentLinks
+from certagent.collector.bodies import Bodies
 from certagent.collector.dashboard.rendering import Renderer
 from certagent.collector.dashboard.timeline_text import NameAnswer, name_answers, timeline_entry
 from certagent.collector.records import KnownAgent, KnownCertificate, NodeDetail, Page, TokenRole
@@ -62,9 +63,10 @@ class PathView(msgspec.Struct, frozen=True):
 class Dashboard:
     """The handlers of the pages, all for users: operators and viewers."""
 
-    def __init__(self, store: Store, links: AgentLinks, renderer: Renderer, clock: Clock) -> None:
+    def __init__(self, store: Store, links: AgentLinks, bodies: Bodies, renderer: Renderer, clock: Clock) -> None:
         self._store = store
         self._links = links
+        self._bodies = bodies
         self._renderer = renderer
         self._clock = clock
 
@@ -200,7 +202,7 @@ class Dashboard:
         caller, identity = caller_of(request), request.match_info["id"]
         if caller.role is not TokenRole.OPERATOR:
             raise HttpProblem(403, "Forbidden", f"this needs the role operator, not {caller.role}")
-        form = await request.post()
+        form = await self._bodies.form_of(request)
         check_form_token(request, form.get("token"))
         incident = await self._store.write(acknowledge_incident, identity, caller.name)
         if incident is None:

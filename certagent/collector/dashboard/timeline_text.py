@@ -51,7 +51,7 @@ def timeline_entry(report: Report) -> TimelineEntry:
         took=report.finished_at - report.started_at,
         sign=_SIGNS.get(report.outcome, "bad"),
         what=named,
-        why=_TRIGGERS[report.trigger],
+        why=_TRIGGERS.get(report.trigger, str(report.trigger)),
         remark=worst.explanation if worst is not None else None,
         count=report.count,
     )

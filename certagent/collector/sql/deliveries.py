@@ -25,6 +25,7 @@ def next_delivery(connection: Connection, channel: str) -> Delivery | None:
         kind=TransitionKind(row.kind),
         incident=decode_incident(row.document),
         attempts=row.attempts,
+        made_at=row.at,
         due_at=row.due_at,
     )
 
@@ -62,7 +63,7 @@ def _pending(channel: str) -> Select[tuple[object, ...]]:
         .where(ahead.c.channel == channel, ahead.c.number < outbox.c.number, is_pending(ahead.c))
     )
     return (
-        select(outbox, transitions.c.kind, transitions.c.document)
+        select(outbox, transitions.c.kind, transitions.c.at, transitions.c.document)
         .join(transitions, transitions.c.number == outbox.c.transition)
         .where(outbox.c.channel == channel, is_pending(outbox.c), ~earlier)
         .order_by(outbox.c.due_at, outbox.c.number)

@@ -10,7 +10,7 @@ from certagent.collector.records import TokenRole
 from certagent.collector.sql.schema import addresses, agents, certificates, findings, identifiers, rehearsals
 from certagent.collector.sql.statements import chunks
 from certagent.domain.catalogue import addresses_of
-from certagent.domain.diagnosis.name_resolution import FILTERS
+from certagent.domain.diagnosis.nameserver_files import ANSWERS, FILTERS
 from certagent.domain.findings import Finding
 from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, Victim, accused_by
 from certagent.domain.path_trace import addresses_met
@@ -43,14 +43,18 @@ def find_sightings(connection: Connection, keys: Iterable[str], names: Iterable[
 
 
 def find_peer_findings(connection: Connection, identifier: str) -> tuple[Finding, ...]:
-    """What agents found in files of their own nodes about that identifier (that accuses no other node), and what
-    filters answers at a nameserver, whatever the name.
+    """What agents found in files of their own nodes about that identifier (that accuses no other node), by which line a
+    nameserver answers for it, and what filters answers there, whatever the name.
 
     Only what a watch found: it is reported anew whenever the file changes, and so never outlives its cause.
     """
     filters = findings.c.document.contains(f'"{FILTERS}"')
     of_any_name = select(findings).where(findings.c.identifier.is_(None), filters)
-    found = (*find_sightings(connection, (), (identifier,)), *map(sighting_of, connection.execute(of_any_name)))
+    answers = select(findings).where(
+        findings.c.identifier == identifier, findings.c.document.contains(f'"{ANSWERS}"'), ~findings.c.is_grave
+    )
+    facts = [sighting_of(row) for query in (of_any_name, answers) for row in connection.execute(query)]
+    found = (*find_sightings(connection, (), (identifier,)), *facts)
     return tuple(
         sighting.finding
         for sighting in found

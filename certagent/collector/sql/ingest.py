@@ -136,7 +136,7 @@ def _report_row(transaction: Transaction, report: Report) -> dict[str, Any]:
         "agent": report.agent,
         "id": report.id,
         "sequence": report.sequence,
-        "kind": report.kind,
+        "kind": str(report.kind)[:16],
         "received_at": transaction.now,
         "document": text_of(report),
     }

@@ -52,8 +52,8 @@ def read_snapshot(connection: Connection, since: datetime) -> FleetSnapshot:
     known = _rehearsals(connection)
     met = {address for rehearsed in known for address in addresses_met(rehearsed.rehearsal)}
     return FleetSnapshot(
-        signs=heard_since(last_seen, since, _silences(connection)),
-        held=tuple(_certificates(connection)),
+        last_seen=heard_since(last_seen, since, _silences(connection)),
+        certificates=tuple(_certificates(connection)),
         sightings=tuple(fleet_queries.sighting_of(row) for row in connection.execute(of_agents)),
         rehearsals=tuple(known),
         owners=fleet_queries.find_owners(connection, met),

@@ -63,13 +63,13 @@ def finding(
     `cause`: another finding that explains this one; its explanation and fix follow. Raises KeyError for a code or a
     situation that the catalogue does not have.
     """
-    told = {
+    given = {
         "identifier": identifier,
         "reporter": reporter,
         **(msgspec.structs.asdict(culprit) if culprit else {}),
         **facts,
     }
-    kept = {name: bounded(told[name]) for name in _facts_of(code, variant) if told.get(name) is not None}
+    kept = {name: bounded(given[name]) for name in _facts_of(code, variant) if given.get(name) is not None}
     if cause is not None:
         kept[_BECAUSE] = _as_cause(cause)
     explanation, fix = render(code, variant, kept)

@@ -1,4 +1,4 @@
-"""The catalogue: certificates on disk and as served. Data only."""
+"""The catalogue: the web servers' files, certificates on disk and as served. Data only."""
 
 from certagent.domain.catalogue.entry import Trait, entry
 from certagent.domain.findings import Severity
@@ -17,11 +17,6 @@ _DEFINE = "Define it, or remove it from {spot} on {node}."
 _COMMAND = "{command} [status?ended with {status}][!status?did not finish within {seconds} s]: {said}"
 _NO_START = "{command} cannot be started ({said})."
 _AGAIN = "certagent tries again by itself."
-_REORDER = "then run `certagent renew {certificate} --force`, which orders a new one."
-
-
-def _rejected(clause: str) -> str:
-    return f"The staged {{staged}} is not promoted: {clause}."
 
 
 def _endpoint(clause: str, fix: str) -> dict[str, tuple[str, str | None]]:
@@ -36,6 +31,17 @@ def _endpoint(clause: str, fix: str) -> dict[str, tuple[str, str | None]]:
 
 
 ENTRIES = (
+    entry(
+        "config.unreadable",
+        WARN,
+        meaning="A configuration file that the agent reads cannot be read, wholly or in part.",
+        cause="It was saved half, has a mistake in it, or something else is in its place.",
+        action="Correct the line.",
+        explanation="{file} on {node} cannot be read[line?, at line {line}]: {reason}[count?; other places in it"
+        " that cannot be read: {count}]. What it says there is left out of everything that certagent concludes.",
+        fix="Correct {spot} on {node}; the program that it belongs to may refuse it as well.",
+        sample={"file": "/etc/traefik/dynamic/apps.yml", "reason": "a router is no table", "count": None},
+    ),
     entry(
         "deploy.dangling_reference",
         ERROR,
@@ -122,6 +128,18 @@ ENTRIES = (
         sample={"said": "Permission denied"},
     ),
     entry(
+        "deploy.foreign_folder",
+        ERROR,
+        meaning="The target lies in the live folder of another ACME client.",
+        cause="That client still owns the pair; certagent would break its renewals, or be overwritten by them.",
+        action="Deploy to a folder of its own, or set `manage = false`.",
+        traits=_BLOCKS,
+        explanation="{target} is not written: {file} belongs to {owner} (see {evidence}).",
+        fix="Set `manage = false` to only watch it. To take it over: end {owner}'s renewal, have the service read the"
+        " pair from a folder of its own, and name that folder in the target.",
+        sample={"owner": "certbot", "evidence": "/etc/letsencrypt/live"},
+    ),
+    entry(
         "deploy.unmapped_owner",
         FATAL,
         meaning="The file's owner lies outside the container's id map.",
@@ -159,67 +177,6 @@ ENTRIES = (
             "state": _STATE,
         },
         sample={"said": "No space left on device"},
-    ),
-    entry(
-        "deploy.pair_mismatch",
-        ERROR,
-        meaning="Key and certificate do not belong together.",
-        cause="Another program writes one of the two.",
-        action="Find out what else writes there.",
-        explanation=_rejected("the key does not belong to the certificate"),
-        fix=f"Find out what else writes the agent's state; {_REORDER}",
-        variants={
-            "no_pair": ("{file} contains no pair.", f"Find out what else removes files there; {_AGAIN}"),
-            "no_key": (
-                _rejected("it contains no readable private key: {said}"),
-                f"Find out what else writes the agent's state; {_REORDER}",
-            ),
-            "live": (
-                "The live key {file} does not belong to the certificate in {target}: the service cannot start with"
-                " them.",
-                "Restore the pair: `certagent renew {certificate} --force`, or use whatever renews it.",
-            ),
-        },
-    ),
-    entry(
-        "deploy.chain_incomplete",
-        ERROR,
-        meaning="An intermediate certificate is missing.",
-        cause="The CA does not send its chain.",
-        action="Check the CA's chain.",
-        variants={
-            "no_certificate": (
-                _rejected("it contains no certificate: {said}"),
-                f"Find out what else writes the agent's state; {_REORDER}",
-            ),
-            "wrong_issuer": (
-                _rejected("{issuer} did not issue {subject}"),
-                f"Fix the chain that the CA sends (`crt` in step-ca's ca.json), and restart the CA; {_REORDER}",
-            ),
-            "no_root": (
-                _rejected("no pinned root issued {subject}"),
-                "Make `authority.root` this CA's root, or fix the chain that the CA sends (`crt` in step-ca's"
-                f" ca.json) and restart the CA; {_REORDER}",
-            ),
-        },
-    ),
-    entry(
-        "deploy.san_missing",
-        ERROR,
-        meaning="The certificate lacks a configured name.",
-        cause="The configuration changed after the order.",
-        action="Check what was ordered.",
-        explanation=_rejected("it is not for {names}"),
-        fix=f"Make the CA issue for these names (its template and policy); {_REORDER}",
-    ),
-    entry(
-        "deploy.not_yet_valid",
-        ERROR,
-        meaning="The certificate is not valid yet.",
-        cause="A clock is wrong.",
-        action="Check the clocks.",
-        explanation=_rejected("it is valid from {since}, and now it is {now}"),
-        fix=f"Correct the clock of this node or of the CA; {_AGAIN}",
     ),
     entry(
         "deploy.reload_failed",

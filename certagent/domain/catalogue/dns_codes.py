@@ -10,6 +10,7 @@ _REMOVE_HOSTS_LINE = (
     "[!manager?Remove line {line} of {file} on {node}: {text}]"
     "[manager?Change it where {manager} sets it: {manager} rewrites line {line} of {file} on {node}.]"
 )
+_WRITTEN_BY = "[edit_at? ({manager} writes it: change it {edit_at})]"
 _MANAGED = "[edit_at?: {manager} manages that line, so change it {edit_at}]."
 _ASKED = "[asked? (asked: {asked})]."
 _ASKER = "[by_ca?The CA on ]{asker}"
@@ -51,7 +52,21 @@ ENTRIES = (
         explanation="The nameserver on {node} answers {address} for {identifier}, because line {line} of {file}"
         " overrides"
         " its own zone, which says {answers}.",
-        fix="Remove line {line} of {file} on {node}, then make dnsmasq read it again (SIGHUP): {text}",
+        fix="Remove line {line} of {file} on {node}, then make dnsmasq read it again (SIGHUP): {text}"
+        f"{_WRITTEN_BY}",
+        variants={
+            "hostsdir": (
+                "The nameserver on {node} answers {address} for {identifier}, because line {line} of {file}"
+                " overrides its own zone, which says {answers}.",
+                "Remove line {line} of {file} on {node} (dnsmasq reads that folder again by itself, but for what is"
+                f" removed only since 2.87: before that, send it SIGHUP): {{text}}{_WRITTEN_BY}",
+            ),
+            "waiting": (
+                "The nameserver on {node} will answer {address} for {identifier} as soon as it is restarted, because"
+                " line {line} of {file} overrides its own zone, which says {answers}.",
+                f"Remove line {{line}} of {{file}} on {{node}}, before dnsmasq is restarted: {{text}}{_WRITTEN_BY}",
+            ),
+        },
     ),
     entry(
         "dns.hosts_conflict",

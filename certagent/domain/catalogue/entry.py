@@ -23,6 +23,7 @@ class Layer(enum.StrEnum):
     ACME = "acme"
     RENEWAL = "renewal"
     PREFLIGHT = "preflight"
+    CONFIG = "config"
     DEPLOY = "deploy"
     CERT = "cert"
     TRAEFIK = "traefik"

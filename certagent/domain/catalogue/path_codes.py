@@ -18,6 +18,12 @@ _NOT_OURS = "The CA asked {place} for {identifier} and did not get the token: {h
 _NO_REDIRECT = "Exclude /.well-known/acme-challenge/ from the redirect."
 _ROUTE = "Check which route of the web server takes the challenge's path, and send it to the responder."
 _SPOT = "({spot} on {node})."
+_ENTRY_POINT = (
+    "The CA asked {place} for {identifier} and did not get the token: {hops}. Traefik's entry point {entry_point}"
+    f" redirects every request before any router can take it {_SPOT}",
+    "In entryPoints.{entry_point}.http.redirections.entryPoint set `priority: 1`, so that the challenge's router comes"
+    " first, and restart Traefik.",
+)
 _SNIPPET = "Change {spot} on {node}: {snippet}."
 
 ENTRIES = (
@@ -163,6 +169,7 @@ ENTRIES = (
         action="Exclude the challenge's path from the redirect.",
         explanation=_NOT_OURS,
         fix=_NO_REDIRECT,
+        variants={"entry_point": _ENTRY_POINT},
     ),
     entry(
         "http01.redirect_offsite",
@@ -172,6 +179,7 @@ ENTRIES = (
         action="Exclude the challenge's path from the redirect.",
         explanation=_NOT_OURS,
         fix=_NO_REDIRECT,
+        variants={"entry_point": _ENTRY_POINT},
     ),
     entry(
         "http01.redirect_broken",
@@ -181,6 +189,7 @@ ENTRIES = (
         action="Exclude the challenge's path from the redirect.",
         explanation=_NOT_OURS,
         fix="Exclude /.well-known/acme-challenge/ from the redirect, or serve the token at its end.",
+        variants={"entry_point": _ENTRY_POINT},
     ),
     entry(
         "http01.stale_connection",

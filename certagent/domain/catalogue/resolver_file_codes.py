@@ -1,13 +1,14 @@
-"""The catalogue: resolver files, and the nameservers that they name. Data only."""
+"""The catalogue: resolver files, the nameservers that they name, and what those have in files. Data only."""
 
 from collections.abc import Mapping
 
-from certagent.domain.catalogue.entry import NO_ADDRESS_FIX, entry
+from certagent.domain.catalogue.entry import NO_ADDRESS_FIX, Trait, entry
 from certagent.domain.findings import Severity, Vantage
 
 FATAL, ERROR, WARN, INFO = Severity
 AUTHORITY, CLIENT, WIRE, STATIC = Vantage.AUTHORITY, Vantage.CLIENT, Vantage.WIRE, Vantage.STATIC
 
+_WRITTEN_BY = "[edit_at? ({manager} writes it: change it {edit_at})]"
 _MANAGED = "[edit_at?: {manager} manages that line, so change it {edit_at}]."
 _LINE = "Line {line} of {file} on {node}"
 _PLACE = "line {line} of {file} on {node}"
@@ -41,6 +42,31 @@ ENTRIES = (
             {
                 "no_address": "has no effect: it does not begin with an address",
                 "no_name": "has no effect: it has an address but no name",
+                "comment_mark": "has no effect: {word} begins no comment in a hosts file, only # does",
+                "name_first": "has no effect: it begins with {word}, but the address comes first and then the names",
+                "mask": "has no effect: {word} is a network, not an address",
+                "brackets": "has no effect: it begins with {word}, but an address stands without brackets here",
+                "leading_zero": "has no effect: {word} has leading zeros, so it is no address",
+                "out_of_range": "has no effect: {word} looks like an address, but is none",
+                "address_url": "has no effect: it begins with {word}, but an address stands alone here, not in a URL",
+                "address_port": "has no effect: it begins with {word}, but a hosts file has no ports",
+                "address_quotes": "has no effect: it begins with {word}, but an address stands without quotes here",
+                "address_punctuation": "has no effect: it begins with {word}, whose punctuation spoils the address",
+                "address_not_ascii": "has no effect: it begins with {word}, whose digits are not those of ASCII",
+                "invisible": "contains {word}, which has no effect: it has a character that cannot be seen, and only"
+                " blanks and tabs separate fields",
+                "scheme": "names {word}, which has no effect: a hosts file takes names, not URLs",
+                "port": "names {word}, which has no effect: a hosts file has no ports",
+                "path": "names {word}, which has no effect: a name has no slash in it",
+                "wildcard": "names {word}, which has no effect: a hosts file has no wildcards",
+                "comma": "names {word}, which has no effect: names are separated by blanks, and a comma belongs to the"
+                " name",
+                "quotes": "names {word}, which has no effect: quotes belong to the name",
+                "punctuation": "names {word}, which has no effect: the character at its end belongs to the name",
+                "not_ascii": "names {word}, which has no effect: programs ask for a name in ASCII (punycode)",
+                "not_a_name": "names {word}, which has no effect: it is no host name, so nobody asks for it",
+                "second_address": "names {word}, which has no effect: a line has one address, and names after it",
+                "ends_early": "names only {word}: # begins a comment, in the middle of a word as well",
             },
             f"Correct or remove {_PLACE}{_MANAGED}",
         )
@@ -216,5 +242,16 @@ ENTRIES = (
             ),
         },
         sample={"manager": "proxmox"},
+    ),
+    entry(
+        "dns.local_answer",
+        INFO,
+        meaning="A DNS server answers for a name of the fleet from a line of a file of its own.",
+        cause="Somebody wrote it there: a hosts file that dnsmasq serves, a record of unbound's or AdGuard Home's.",
+        action="Nothing, if the address is right.",
+        traits=Trait.PATH | Trait.NAMESERVER_FILES,
+        explanation="{server} on {node} answers {address} for {identifier}, because line {line} of {file} says so.",
+        fix=f"Give {{identifier}} its right address in line {{line}} of {{file}} on {{node}}: {{text}}{_WRITTEN_BY}",
+        sample={"server": "dnsmasq", "file": "/etc/dnsmasq.hosts/fleet"},
     ),
 )

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from certagent.domain.probe_errors import DNS_PHRASES, PROBE_PHRASES
-from certagent.domain.resolution.files import EDIT_AT
+from certagent.domain.resolution.managed_files import EDIT_AT
 
 Fact = Any
 """A plain value (text, number, truth), a list of them, or a list of tables; None: not known. Its kind checks it where
@@ -68,7 +68,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     **_kinds(ADDRESS, "address addresses asked endpoint listen own_addresses"),
     **_kinds(PLACE, "answers others place places primary"),
-    **_kinds(PATH, "file folder staged"),
+    **_kinds(PATH, "evidence file folder staged"),
     **_kinds(
         NUMBER, "count failed http_status limit line lines most port removed seconds status strangers total workers"
     ),

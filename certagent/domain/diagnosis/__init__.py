@@ -1,8 +1,9 @@
-"""Conclusions: observations by vantage -> findings. Pure. One table; a new conclusion is one function and one line.
+"""Conclusions: from observations at several vantages to findings. Pure. They are one table; a new conclusion is one
+function and one line.
 
-The order is by dependency: what explains the others comes first, because the first culprit of the worst severity is
-the one that a person is sent to. A rehearsal sees that a nameserver gives a wrong address; only the agent beside that
-nameserver knows which line of which file says so: the collector attaches such findings to the rehearsals it brokers.
+The order is by dependency: a finding that explains others comes first, because a person is sent to the first culprit of
+the worst severity. A rehearsal shows that a nameserver returns a wrong address; only the agent on that nameserver's
+node knows which line of which file causes it. The collector attaches such findings to the rehearsals that it brokers.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,31 +19,57 @@ from certagent.domain.diagnosis import (
     tls_alpn01,
 )
 from certagent.domain.diagnosis.evidence import Evidence
-from certagent.domain.diagnosis.name_resolution import FILTERS
+from certagent.domain.diagnosis.nameserver_files import ANSWERS, FACTS
 from certagent.domain.findings import Culprit, Finding
 from certagent.domain.rehearsals import ChallengeType
 
 
 def nodes_speak_of_themselves(evidence: Evidence) -> Iterator[Finding]:
-    """The testimony itself, where the rehearsal failed."""
+    """Yield the testimony itself, if the rehearsal failed."""
     if evidence.has_failed and evidence.rehearsal is not None:
-        yield from (told for told in evidence.rehearsal.testimony if told.code != FILTERS)
+        yield from (finding for finding in evidence.rehearsal.testimony if finding.code not in FACTS)
 
 
 def sharpened(finding: Finding, evidence: Evidence) -> Finding:
-    """The finding with the file and line that testimony knows, if it blames a box without saying what in it."""
+    """Return the finding with the file and line from testimony, if the finding blames a node without naming a file."""
     culprit = finding.culprit
     if culprit is None or culprit.file is not None or evidence.rehearsal is None:
         return finding
     for witness in evidence.rehearsal.testimony:
-        if witness.code != FILTERS and witness.culprit is not None and _explains(witness.culprit, culprit):
+        if witness.code not in FACTS and witness.culprit is not None and _explains(witness.culprit, culprit):
             return because(finding, witness)
     return finding
 
 
-def _explains(told: Culprit, blamed: Culprit) -> bool:
-    """The same box, and nothing that contradicts: a line about another address explains another trouble."""
-    return told.node == blamed.node and (told.address is None or told.address == blamed.address)
+def misled(findings: list[Finding], evidence: Evidence) -> list[Finding]:
+    """Where DNS leads to another box, everything that this box does wrong follows from the line that DNS answers from,
+    if the agent beside the nameserver knows it."""
+    testimony = evidence.rehearsal.testimony if evidence.rehearsal is not None else ()
+    for witness in testimony:
+        line = witness.culprit
+        if witness.code == ANSWERS and line is not None and any(_is_misled(finding, line) for finding in findings):
+            return [because(finding, witness) if _blames(finding, line.address) else finding for finding in findings]
+    return findings
+
+
+def _is_misled(finding: Finding, line: Culprit) -> bool:
+    culprit = finding.culprit
+    return finding.code == _MISLED and culprit is not None and _explains(line, culprit)
+
+
+_MISLED = "dns.address_not_ours"
+
+
+def _blames(finding: Finding, address: str | None) -> bool:
+    """Whether it blames the box at that address, without saying what in it."""
+    culprit = finding.culprit
+    return culprit is not None and culprit.file is None and culprit.address == address
+
+
+def _explains(reported: Culprit, blamed: Culprit) -> bool:
+    """Return whether both culprits are on the same node and do not contradict each other: a line about another
+    address explains another problem."""
+    return reported.node == blamed.node and (reported.address is None or reported.address == blamed.address)
 
 
 Conclusion = Callable[[Evidence], Iterator[Finding]]
@@ -91,11 +118,12 @@ TABLE: tuple[tuple[Conclusion, ChallengeType | None], ...] = (
     (certificate_authority.clocks_differ, None),
     (dns01.record_was_left, _DNS01),
 )
-"""Each conclusion, and the challenge that it is about; None: any."""
+"""Each conclusion with the challenge type that it is about; None: any."""
 
 
 def conclude(evidence: Evidence) -> list[Finding]:
-    """Everything that the evidence proves, causes before consequences; not graded yet."""
+    """Return every finding that the evidence proves, causes before consequences, not graded yet."""
     conclusions = (conclusion for conclusion, challenge in TABLE if challenge in (None, evidence.challenge))
     concluded = (finding for conclusion in conclusions for finding in conclusion(evidence))
-    return [sharpened(finding, evidence) for finding in concluded]
+    findings = [sharpened(finding, evidence) for finding in concluded]
+    return misled(findings, evidence)

@@ -1,4 +1,5 @@
-"""Conclusions about the CA itself: who looks from beside it, whether it can be used, how it was started. Pure."""
+"""Conclusions about the CA itself: whether an agent observes from its node, whether it can be used, and how it was
+started. Pure."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ _FLAGS = {
     "--acme-http-port": ("ca.port_override", (ChallengeType.HTTP01,)),
     "--acme-tls-port": ("ca.port_override", (ChallengeType.TLS_ALPN01,)),
 }
-"""What a flag moves, and for which challenges."""
+"""What a flag changes, and for which challenge types."""
 _NOT_A_CA = frozenset(
     {
         ProbeError.REFUSED,
@@ -27,7 +28,7 @@ _NOT_A_CA = frozenset(
     }
 )
 _OWN_ROUTES = ("EINVAL", "ENETUNREACH", "EACCES", "EPERM")
-"""The kernel's words for a route of this very node: a black hole, none at all, a prohibition."""
+"""The kernel's errors for this node's own routes: a black hole, no route, a prohibition."""
 _MOST_SKEW_SECONDS = 60
 _CODES: dict[str, str] = {
     ProbeError.UNTRUSTED: "ca.untrusted",
@@ -40,31 +41,32 @@ _CODES: dict[str, str] = {
 
 
 def vantage_is_missing(evidence: Evidence) -> Iterator[Finding]:
-    """ca.vantage_missing: preflight is blind, and says so."""
+    """ca.vantage_missing: no agent next to the CA can run the check, and preflight reports that."""
     rehearsal = evidence.rehearsal
     if rehearsal is not None and rehearsal.outcome is not RehearsalOutcome.UNAVAILABLE:
         return
-    if evidence.responder is not None and evidence.responder.withheld:  # nobody was asked
+    if evidence.responder is not None and evidence.responder.withheld:  # no agent was asked
         return
     if rehearsal is not None and not rehearsal.planted:
-        return  # somebody looked, as far as one can for what another client renews
+        return  # the probe that is possible for a certificate of another client was made
     reason = rehearsal.reason if rehearsal and rehearsal.reason else "no collector is configured"
     yield evidence.finding("ca.vantage_missing", None, vantage=Vantage.PEER, detail={"reason": reason}, reason=reason)
 
 
 def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
-    """ca.unreachable, untrusted, root_changed, leaf_expired, name_mismatch, directory_missing, unhealthy."""
+    """ca.unreachable, untrusted, root_changed, leaf_expired, name_mismatch, directory_missing, unhealthy: the CA's
+    directory cannot be used from this node."""
     if not evidence.directory or any(check.error is None for check in evidence.directory):
         yield from _only_a_fall_back(evidence)
         return
     if any(name_is_not_the_cas(evidence)) and not any(check.by_address for check in evidence.directory):
-        return  # nobody looked at the CA itself
+        return  # the CA itself was not observed
     check = _telling(evidence.directory)
     yield evidence.finding(
         _CODES.get(check.error or "", "ca.unreachable"),
         _unusable(evidence, check),
         vantage=Vantage.CLIENT,
-        detail={"checks": [_shown(one) for one in evidence.directory], **_ended_chain(evidence, check)},
+        detail={"checks": [_shown(check) for check in evidence.directory], **_ended_chain(evidence, check)},
         url=check.url,
         place=evidence.place(check.address),
         error=check.error,
@@ -72,13 +74,13 @@ def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
 
 
 def name_is_not_the_cas(evidence: Evidence) -> Iterator[Finding]:
-    """dns.authority_not_authority: the CA's name leads to a box that is not the CA, and no other way is left."""
+    """dns.authority_not_authority: the CA's name resolves to a host that is not the CA, and no other address works."""
     if not evidence.directory or any(check.error is None for check in evidence.directory):
         return
-    check = next((one for one in evidence.directory if not one.by_address and one.error in _NOT_A_CA), None)
+    check = next((check for check in evidence.directory if not check.by_address and check.error in _NOT_A_CA), None)
     here = evidence.here.authority if evidence.here is not None else None
     line = decides_against_dns(here)
-    elsewhere = line is not None or any(one.by_address for one in evidence.directory)
+    elsewhere = line is not None or any(check.by_address for check in evidence.directory)
     if check is None or check.address is None or not elsewhere or check.address in evidence.addresses:
         return
     node, role = evidence.owner(check.address)
@@ -92,16 +94,18 @@ def name_is_not_the_cas(evidence: Evidence) -> Iterator[Finding]:
         "dns.authority_not_authority",
         culprit,
         vantage=Vantage.CLIENT,
-        detail={"checks": [_shown(one) for one in evidence.directory]},
+        detail={"checks": [_shown(check) for check in evidence.directory]},
         place=evidence.place(check.address),
         error=check.error,
     )
 
 
 def name_leads_in_a_circle(evidence: Evidence) -> Iterator[Finding]:
-    """ca.circular: the CA is reached through this very node, whose own certificate is wanted."""
+    """ca.circular: the CA is reached through this node, whose own certificate is to be issued."""
     looker = evidence.rehearsal.node if evidence.rehearsal is not None else None
-    check = next((one for one in evidence.directory if not one.by_address and one.address in evidence.addresses), None)
+    check = next(
+        (check for check in evidence.directory if not check.by_address and check.address in evidence.addresses), None
+    )
     if check is None or looker == evidence.node or _is_ca_here(evidence, check.url):
         return
     line = decides_against_dns(evidence.here.authority if evidence.here is not None else None)
@@ -121,8 +125,8 @@ def name_leads_in_a_circle(evidence: Evidence) -> Iterator[Finding]:
 
 
 def clocks_differ(evidence: Evidence) -> Iterator[Finding]:
-    """ca.clock_skew: the CA's Date is more than a minute off this node's clock."""
-    seen = [one for one in evidence.directory if one.error is None and one.ahead_seconds is not None]
+    """ca.clock_skew: the CA's Date header differs from this node's clock by more than a minute."""
+    seen = [check for check in evidence.directory if check.error is None and check.ahead_seconds is not None]
     if not seen or abs(seen[0].ahead_seconds or 0) <= _MOST_SKEW_SECONDS:
         return
     ahead = seen[0].ahead_seconds or 0
@@ -138,8 +142,9 @@ def clocks_differ(evidence: Evidence) -> Iterator[Finding]:
 
 
 def orders_are_impossible(evidence: Evidence) -> Iterator[Finding]:
-    """ca.provisioner_missing, ca.challenge_not_offered, ca.policy_denies: the CA's own configuration refuses whatever
-    is asked. Only what its process has certainly read. An account that exists needs no binding (ca.eab_required)."""
+    """ca.provisioner_missing, ca.challenge_not_offered, ca.policy_denies: the CA's own configuration refuses any
+    such order. Only configuration that its process has certainly read counts. An existing account needs no binding
+    (ca.eab_required)."""
     ca = evidence.rehearsal.provisioner if evidence.rehearsal is not None else None
     if ca is None or not ca.is_loaded:
         return
@@ -156,7 +161,7 @@ def orders_are_impossible(evidence: Evidence) -> Iterator[Finding]:
 
 
 def process_moves_the_goalposts(evidence: Evidence) -> Iterator[Finding]:
-    """ca.strict_fqdn, ca.port_override, ca.uses_proxy: what the CA's own process was started with."""
+    """ca.strict_fqdn, ca.port_override, ca.uses_proxy: how the CA's process was started changes the validation."""
     for flag in evidence.rehearsal.authority_flags if evidence.rehearsal is not None else ():
         name = flag.split("=")[0]
         code, challenges = _FLAGS.get(name, ("", ()))
@@ -167,7 +172,7 @@ def process_moves_the_goalposts(evidence: Evidence) -> Iterator[Finding]:
 
 
 def proxy_is_used_besides(evidence: Evidence) -> Iterator[Finding]:
-    """ca.uses_proxy, where it is not what the challenge fails on."""
+    """ca.uses_proxy, where the proxy is not the reason why the challenge fails."""
     if evidence.fails_without_proxy():
         yield from _proxy(evidence)
 
@@ -192,7 +197,7 @@ def _proxy(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _started(evidence: Evidence, *words: str) -> Culprit:
-    """The line of the CA's unit that says one of the words, else its node."""
+    """Return the line of the CA's unit that contains one of the words, or else its node."""
     line = next(filter(None, map(evidence.started_by, words)), None)
     if line is None:
         return Culprit(node=evidence.looker, role="authority")
@@ -211,14 +216,14 @@ def _is_allowed(identifier: str, ca: Provisioner) -> bool:
 
 
 def _matches(identifier: str, patterns: tuple[str, ...]) -> bool:
-    """Step-CA's policy: a name as it is, or `*.zone` for one label more."""
+    """Return whether a pattern of Step-CA's policy matches: an exact name, or `*.zone` for one more label."""
     name = identifier.lower().removeprefix("*.")
     _, _, zone = name.partition(".")
     return any(pattern.lower() in (name, f"*.{zone}") for pattern in patterns)
 
 
 def _telling(checks: tuple[DirectoryCheck, ...]) -> DirectoryCheck:
-    """The check that says most: one that got as far as to a box, by its configured address before all."""
+    """Return the most informative check: one that reached a host, preferably by its configured address."""
     reached = [
         check
         for check in checks
@@ -259,7 +264,8 @@ def _unusable(evidence: Evidence, check: DirectoryCheck) -> Culprit:
 
 
 def _only_a_fall_back(evidence: Evidence) -> Iterator[Finding]:
-    """The name leads elsewhere, a configured address leads to the CA: it works, but somebody should know."""
+    """Return the finding that the name resolves elsewhere while a configured address reaches the CA: orders work,
+    but the name needs attention."""
     failed = [check for check in evidence.directory if check.error is not None and not check.by_address]
     if failed:
         culprit, asked = Culprit(node=evidence.node, address=failed[0].address), []
@@ -277,17 +283,18 @@ def _only_a_fall_back(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _mute_nameservers(evidence: Evidence) -> list[str]:
-    """Those that were asked here for the CA's name, if not one of them answered."""
+    """Return the nameservers that were asked here for the CA's name, if none of them answered."""
     answers = evidence.here.authority.dns if evidence.here is not None and evidence.here.authority is not None else ()
-    are_mute = all(one.status in SILENT for one in answers)
-    return list(dict.fromkeys(one.nameserver for one in answers)) if are_mute else []
+    are_mute = all(answer.status in SILENT for answer in answers)
+    return list(dict.fromkeys(answer.nameserver for answer in answers)) if are_mute else []
 
 
 def _is_ca_here(evidence: Evidence, url: str) -> bool:
-    """Whether the process that listens here on the directory's port is a CA, not something that passes on to one."""
+    """Return whether the process that listens on the directory's port of this node is a CA, and not one that
+    forwards to it."""
     port = urlsplit(url).port or 443
     here = evidence.here.listeners if evidence.here is not None else ()
-    return any(one.port == port and one.process == "step-ca" for one in here)
+    return any(listener.port == port and listener.process == "step-ca" for listener in here)
 
 
 def _shown(check: DirectoryCheck) -> dict[str, str | int | bool | None]:

@@ -1,4 +1,5 @@
-"""Conclusions of an agent about its own way to the collector, said on the node itself: nobody else may know. Pure."""
+"""Conclusions of an agent about its own connection to the collector, reported on the node itself, because no other
+node may know. Pure."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -9,19 +10,19 @@ from certagent.domain import catalogue
 from certagent.domain.catalogue import Fact
 from certagent.domain.findings import Culprit, Finding, Vantage
 
-_MOST_SKEW_SECONDS = 60.0  # as at the CA
+_MOST_SKEW_SECONDS = 60.0  # the same as for the CA
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
-    """The collector takes nothing: since when, and what came of the last try."""
+    """The collector accepts nothing: since when, and the result of the last attempt."""
 
     since: datetime
     reason: str
 
 
 class CollectorContact(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of the way to the collector at `url`. `silence` is null as long as it is there; `dead`: how many
-    reports were given up and lie in the folder `dead_folder`; `ahead_seconds`: by how much its clock is ahead."""
+    """What is known of the connection to the collector at `url`. `silence` is null while it answers; `dead`: how
+    many reports were given up and are in the folder `dead_folder`; `ahead_seconds`: how far its clock is ahead."""
 
     url: str
     silence: Silence | None
@@ -32,7 +33,7 @@ class CollectorContact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def conclude_contact(node: str, contact: CollectorContact) -> Iterator[Finding]:
-    """agent.collector_gone, agent.spool_backlog, agent.reports_refused, agent.clock."""
+    """Return agent.collector_gone, agent.spool_backlog, agent.reports_refused and agent.clock, as far as they apply."""
     if contact.silence is not None:
         yield _gone(node, contact.url, contact.silence)
         if contact.waiting:

@@ -1,4 +1,5 @@
-"""Conclusions about dns-01: whether the record can be written, who has it, and what the CA finds instead. Pure."""
+"""Conclusions about dns-01: whether the record can be written, which servers have it, and what the CA finds instead.
+Pure."""
 
 from collections.abc import Iterator
 
@@ -9,13 +10,13 @@ from certagent.domain.resolution.file_formats import RESOLV_CONF_FILE
 
 _SERIALS = 2**32  # RFC 1982
 _TSIG_ERRORS = frozenset({"BADKEY", "BADSIG", "BADTIME", "BADTRUNC"})
-"""Those that have words of their own."""
+"""The errors that have texts of their own."""
 _ON_THE_WIRE = frozenset({"unreachable", "zone_not_found", "wrong_zone", "refused", "tsig"})
 
 
 def record_cannot_be_written(evidence: Evidence) -> Iterator[Finding]:
-    """dns01.server_unreachable, zone_not_found, wrong_zone, update_refused, tsig, hook_failed: nobody takes it;
-    deploy.unwritable: nobody was asked to."""
+    """dns01.server_unreachable, zone_not_found, wrong_zone, update_refused, tsig, hook_failed: no server accepts the
+    record; deploy.unwritable: it was not sent to any."""
     publication = _publication(evidence)
     if publication is None or publication.trouble is None:
         return
@@ -51,7 +52,7 @@ def record_cannot_be_written(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _classified(publication: Publication) -> tuple[str, str, Vantage]:
-    """(code, variant, vantage): what a nameserver said when it was asked is seen on the wire."""
+    """Return code, variant and vantage: a nameserver's answer is observed on the wire."""
     trouble = publication.trouble or ""
     variant = {"journal": "record"}.get(trouble, "")
     if trouble == "tsig" and publication.rcode in _TSIG_ERRORS:
@@ -60,7 +61,7 @@ def _classified(publication: Publication) -> tuple[str, str, Vantage]:
 
 
 def record_is_not_everywhere(evidence: Evidence) -> Iterator[Finding]:
-    """dns01.not_on_all_servers: the primary took the record, and a server of the zone does not have it."""
+    """dns01.not_on_all_servers: the primary accepted the record, and a server of the zone does not have it."""
     publication = _publication(evidence)
     if publication is None or publication.trouble is not None or not publication.missing:
         return
@@ -72,7 +73,8 @@ def record_is_not_everywhere(evidence: Evidence) -> Iterator[Finding]:
         vantage=Vantage.WIRE,
         detail={
             "servers": [
-                {"address": one.nameserver, "has_it": one.matched, "status": one.status} for one in publication.servers
+                {"address": answer.nameserver, "has_it": answer.matched, "status": answer.status}
+                for answer in publication.servers
             ]
         },
         primary=evidence.place(publication.server),
@@ -83,7 +85,8 @@ def record_is_not_everywhere(evidence: Evidence) -> Iterator[Finding]:
 
 
 def authority_does_not_find_it(evidence: Evidence) -> Iterator[Finding]:
-    """dns01.negative_cached, wrong_zone, authority_cannot_see: written, and the CA's nameserver says otherwise."""
+    """dns01.negative_cached, wrong_zone, authority_cannot_see: the record was written, and the CA's nameserver does
+    not return it."""
     rehearsal, publication = evidence.rehearsal, _publication(evidence)
     if not evidence.has_failed or rehearsal is None or rehearsal.txt is None or publication is None:
         return
@@ -118,7 +121,7 @@ def authority_does_not_find_it(evidence: Evidence) -> Iterator[Finding]:
 
 
 def record_was_left(evidence: Evidence) -> Iterator[Finding]:
-    """dns01.leftover: records of an earlier run (removed by now), or somebody else's."""
+    """dns01.leftover: records of an earlier run (removed by now), or of another program."""
     publication = _publication(evidence)
     if publication is None or not (publication.removed or publication.strangers):
         return
@@ -144,7 +147,7 @@ def _nobody_to_ask(evidence: Evidence) -> Finding:
 
 
 def _judged(answer: TxtAnswer, publication: Publication) -> tuple[str, str]:
-    """(code, variant)."""
+    """Return code and variant."""
     if answer.records:
         return "dns01.authority_cannot_see", "other_records"
     if answer.zone is not None and publication.zone is not None and answer.zone != publication.zone:

@@ -1,6 +1,5 @@
-"""Conclusions from what is served, what lies on disk, and what was last proven; also of certificates that others renew,
-and of what the web servers are configured with beside them. Pure.
-"""
+"""Conclusions from what is served, what is on disk, and what was last proven; also about certificates that another
+program renews, and about certificates that the web servers are configured with in addition. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -12,13 +11,14 @@ from certagent.domain import catalogue
 from certagent.domain.catalogue import Fact
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, LivePair, ServedAs
+from certagent.domain.diagnosis.issued_chain import chain_ends_first
 from certagent.domain.findings import Culprit, Finding, Vantage
 
 _LOOP_COUNT = 4
 _LOOP_SHARE = 0.25
-"""A certificate whose last few successors all came within this share of its lifetime is issued in a loop."""
+"""A certificate is issued in a loop if each of its last few successors came within this share of its lifetime."""
 _LOOP_ENDED = timedelta(hours=1)
-"""The loop is over when no other came for twice its longest wait, and for this long."""
+"""The loop is over when no certificate was issued for twice its longest interval, and for this long."""
 
 _NOT_SERVED = {
     ServedAs.DEFAULT: ("deploy.default_certificate", "drift"),
@@ -26,20 +26,20 @@ _NOT_SERVED = {
     ServedAs.OTHER: ("deploy.drift", "served"),
 }
 _Leaf = tuple[CertificateFacts, str, str | None, Culprit]
-"""A certificate, where it was seen ("served", "on_disk", "issued"), at which endpoint, and the thing to change."""
+"""A certificate, where it was seen ("served", "on_disk", "issued"), its endpoint, and the culprit."""
 
 
 class LiveTarget(msgspec.Struct, frozen=True, kw_only=True):
-    """What one target has live on disk."""
+    """The live pair on disk at one target."""
 
     target: str
     pair: LivePair
 
 
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
-    """One configured certificate at one moment. `proven`: what was last proven (None also where others renew it);
-    `seen`: the certificates that the timer met, oldest first: those that nobody asked for by hand. `after`: when the
-    last renewal had come to its end before the look. `issuer`: where its chain comes from, as far as is known."""
+    """One configured certificate at one moment. `proven`: what was last proven (None also if another program renews
+    it); `seen`: the certificates that the scheduled checks met, oldest first, without those that a person requested.
+    `after`: when the last renewal had ended before this check. `issuer`: where the chain comes from, if known."""
 
     node: str
     name: str
@@ -63,7 +63,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
         detail: Mapping[str, object] | None = None,
         **facts: Fact,
     ) -> Finding:
-        """A finding about this certificate."""
+        """Return a finding about this certificate."""
         return catalogue.finding(
             code,
             vantage=Vantage.CLIENT,
@@ -78,14 +78,14 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def conclude_serving(serving: Serving) -> list[Finding]:
-    """All of it, what is nearest to the cause first."""
+    """Return all findings, those closest to the cause first."""
     return [finding for conclusion in TABLE for finding in conclusion(serving)]
 
 
 def disk_is_not_what_was_proven(serving: Serving) -> Iterator[Finding]:
-    """deploy.drift: somebody else has written the live pair; who, and when."""
-    for one in serving.live:
-        pair = one.pair
+    """deploy.drift: another program has written the live pair; names the owner of the files and the time."""
+    for target in serving.live:
+        pair = target.pair
         if serving.proven is None or pair.fingerprint == serving.proven.fingerprint:
             continue
         changed_at = pair.changed_at.isoformat() if pair.changed_at else None
@@ -105,32 +105,32 @@ def disk_is_not_what_was_proven(serving: Serving) -> Iterator[Finding]:
 
 
 def key_does_not_fit(serving: Serving) -> Iterator[Finding]:
-    """deploy.pair_mismatch: the live pair would not survive the service's next start."""
-    for one in serving.live:
-        if not one.pair.key_fits:
-            culprit = Culprit(file=one.pair.key_file)
-            yield serving.finding("deploy.pair_mismatch", culprit, variant="live", target=one.pair.file)
+    """deploy.pair_mismatch: the service could not start again with the live pair."""
+    for target in serving.live:
+        if not target.pair.key_fits:
+            culprit = Culprit(file=target.pair.key_file)
+            yield serving.finding("deploy.pair_mismatch", culprit, variant="live", target=target.pair.file)
 
 
 def key_is_open(serving: Serving) -> Iterator[Finding]:
-    """deploy.world_readable: everybody on the node can read the live key."""
-    for one in serving.live:
-        if one.pair.is_open:
-            yield serving.finding("deploy.world_readable", Culprit(file=one.pair.key_file))
+    """deploy.world_readable: everyone on the node can read the live key."""
+    for target in serving.live:
+        if target.pair.is_open:
+            yield serving.finding("deploy.world_readable", Culprit(file=target.pair.key_file))
 
 
 def served_is_not_what_should_be(serving: Serving) -> Iterator[Finding]:
-    """deploy.default_certificate, deploy.not_served; deploy.drift where the pair on disk is the right one and another
+    """deploy.default_certificate, deploy.not_served; deploy.drift if the pair on disk is the right one and another
     is served. One finding per endpoint."""
     wanted = serving.proven.fingerprint if serving.proven else _on_disk(serving)
-    is_right_on_disk = wanted is not None and all(one.pair.fingerprint == wanted for one in serving.live)
-    told: set[str] = set()
+    is_right_on_disk = wanted is not None and all(target.pair.fingerprint == wanted for target in serving.live)
+    reported: set[str] = set()
     for seen in serving.served:
-        if seen.endpoint in told or seen.served_as in (ServedAs.PROVEN, ServedAs.REFUSED):
+        if seen.endpoint in reported or seen.served_as in (ServedAs.PROVEN, ServedAs.REFUSED):
             continue
         if seen.served_as is ServedAs.OTHER and not is_right_on_disk:
-            continue  # what lies on disk is told already, or nobody knows what should be served
-        told.add(seen.endpoint)
+            continue  # what is on disk is reported already, or it is unknown what should be served
+        reported.add(seen.endpoint)
         yield _not_served(serving, seen, wanted)
 
 
@@ -163,22 +163,6 @@ def a_chain_ends_first(serving: Serving) -> Iterator[Finding]:
         yield chain_ends_first(serving.node, serving.name, min(short, key=lambda leaf: leaf.ends_at), serving.issuer)
 
 
-def chain_ends_first(node: str, name: str, leaf: CertificateFacts, issuer: Culprit) -> Finding:
-    """The finding, of the leaf of the certificate called `name`; `issuer` is where its chain comes from."""
-    return catalogue.finding(
-        "cert.chain_ends_first",
-        vantage=Vantage.CLIENT,
-        reporter=node,
-        identifier=leaf.identifiers[0] if leaf.identifiers else None,
-        culprit=issuer,
-        detail={"fingerprint": leaf.fingerprint, "chain_ends_at": leaf.ends_at.isoformat()},
-        certificate=name,
-        issuer=leaf.chain_ends_with,
-        until=leaf.ends_at.isoformat(),
-        needed=leaf.not_after.isoformat(),
-    )
-
-
 def _not_served(serving: Serving, seen: EndpointProof, wanted: str | None) -> Finding:
     code, variant = _NOT_SERVED[seen.served_as]
     return serving.finding(
@@ -194,7 +178,8 @@ def _not_served(serving: Serving, seen: EndpointProof, wanted: str | None) -> Fi
 
 
 def life_is_ending(serving: Serving) -> Iterator[Finding]:
-    """cert.expired, cert.expiring: of what is served, else of what lies on disk; the one that ends first."""
+    """cert.expired, cert.expiring: for what is served, or else for what is on disk; the certificate that expires
+    first."""
     found = _served_leaves(serving) or _leaves_on_disk(serving)
     if not found:
         return
@@ -228,17 +213,17 @@ def _served_leaves(serving: Serving) -> list[_Leaf]:
 
 
 def _leaves_on_disk(serving: Serving) -> list[_Leaf]:
-    """Live at a target; without a target, the one that was issued last."""
+    """Return the live certificate of each target; without a target, the one that was issued last."""
     live: list[_Leaf] = [
-        (one.pair.facts, "on_disk", None, Culprit(file=one.pair.file))
-        for one in serving.live
-        if one.pair.facts is not None
+        (target.pair.facts, "on_disk", None, Culprit(file=target.pair.file))
+        for target in serving.live
+        if target.pair.facts is not None
     ]
     return live or ([(serving.proven, "issued", None, Culprit())] if serving.proven else [])
 
 
 def it_is_issued_in_a_loop(serving: Serving) -> Iterator[Finding]:
-    """cert.reissue_loop: one new certificate after the other, long before any is due."""
+    """cert.reissue_loop: one new certificate after another, long before any of them is due."""
     last = serving.seen[-(_LOOP_COUNT + 1) :]
     if len(last) <= _LOOP_COUNT:
         return
@@ -249,7 +234,7 @@ def it_is_issued_in_a_loop(serving: Serving) -> Iterator[Finding]:
     yield serving.finding(
         "cert.reissue_loop",
         Culprit(),
-        detail={"fingerprints": [one.fingerprint for one in last]},
+        detail={"fingerprints": [leaf.fingerprint for leaf in last]},
         count=_LOOP_COUNT,
         span=_shown(span),
         lifetime=_shown(lifetime),
@@ -257,7 +242,8 @@ def it_is_issued_in_a_loop(serving: Serving) -> Iterator[Finding]:
 
 
 def _is_for(serving: Serving, leaf: CertificateFacts) -> bool:
-    """A default certificate's life is nobody's concern."""
+    """Return whether the certificate is for one of the identifiers: the expiry of a default certificate does not
+    matter."""
     return bool(set(leaf.identifiers) & set(serving.identifiers)) or serving.proven is None
 
 
@@ -266,10 +252,11 @@ def _host(endpoint: str) -> str:
 
 
 def _on_disk(serving: Serving) -> str | None:
-    """Of what others renew: what they have put there. Of ours nothing is known before the first proof."""
+    """Return the one fingerprint that another program, which renews the certificate, has put on disk. For a
+    certificate that certagent renews, nothing is known before the first proof."""
     if serving.manage:
         return None
-    found = {one.pair.fingerprint for one in serving.live}
+    found = {target.pair.fingerprint for target in serving.live}
     return found.pop() if len(found) == 1 else None
 
 
@@ -290,7 +277,7 @@ TABLE: tuple[Callable[[Serving], Iterator[Finding]], ...] = (
 
 
 class ConfiguredPair(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate that a web server of this node is configured with; `facts` None: it cannot be read."""
+    """A certificate that a web server of this node is configured with. `facts` is None if it cannot be read."""
 
     server: str
     certificate: str
@@ -299,8 +286,8 @@ class ConfiguredPair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CertResolver(msgspec.Struct, frozen=True, kw_only=True):
-    """One of Traefik's own certificate resolvers: the CA that it asks (None: its default), and the duration that it
-    was told (hours; None: it assumes 2,160)."""
+    """One of Traefik's own certificate resolvers: the CA that it uses (None: its default), and the certificate
+    duration that it is configured with (hours; None: it assumes 2,160)."""
 
     name: str
     file: str
@@ -314,7 +301,8 @@ _PUBLIC = ("letsencrypt.org", "zerossl.com", "pki.goog", "buypass.com", "ssl.com
 
 
 def nobody_owns(node: str, pairs: Sequence[ConfiguredPair], owned: frozenset[str]) -> list[Finding]:
-    """cert.unmanaged: served here, and in no section of the configuration. `owned`: certificate paths and names."""
+    """cert.unmanaged: the certificate is served here and is in no section of the configuration. `owned`: certificate
+    paths and names."""
     return [
         catalogue.finding(
             "cert.unmanaged",
@@ -332,8 +320,9 @@ def nobody_owns(node: str, pairs: Sequence[ConfiguredPair], owned: frozenset[str
 
 
 def renews_too_late(node: str, resolver: CertResolver) -> Finding | None:
-    """traefik.renews_too_late: without `certificatesDuration` Traefik takes every certificate for one of 90 days, and
-    looks once a day: one of 24 hours dies in between. Let's Encrypt and its like do give 90 days."""
+    """traefik.renews_too_late: without `certificatesDuration` Traefik assumes that every certificate lasts 90 days,
+    and checks once a day: one of 24 hours expires between two checks. Let's Encrypt and similar CAs do issue for 90
+    days."""
     host = (
         (resolver.directory or "acme-v02.api.letsencrypt.org").partition("://")[2].partition("/")[0].partition(":")[0]
     )

@@ -1,4 +1,4 @@
-"""What conclusions are drawn from, and how they are worded. Pure."""
+"""The evidence that conclusions are drawn from, and how it is put into words. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,27 +24,28 @@ from certagent.domain.rehearsals import (
 
 
 class DirectoryCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """How the CA's directory answered this node, by name first, then by each configured address.
+    """How the CA's directory answered this node: by name first, then at each configured address.
 
     `error`: null, "refused", "timeout", "no_route", "unresolved", "reset", "untrusted", "root_changed", "expired",
-    "name_mismatch", "http_status", "unhealthy" (it answers, and says that it fails).
+    "name_mismatch", "http_status", "unhealthy" (it answers that it fails).
     """
 
     url: str
-    address: str | None = None  # where the connection went; null when the name had no address
-    by_address: bool = False  # a configured fall-back address, not the name's own
+    address: str | None = None  # the address connected to; null if the name has no address
+    by_address: bool = False  # a configured fallback address, not one of the name's own
     error: str | None = None
     status: int | None = None
     detail: str = ""
-    ahead_seconds: float | None = None  # the CA's Date less this node's clock; a second is the least that it shows
+    ahead_seconds: float | None = None  # the CA's Date minus this node's clock, to the second
 
 
 class ResponderCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether this node's own responder answered the planted token on this node. `detail`: what came instead.
+    """Whether this node's own responder answered the planted token on this node. `detail`: the answer that came
+    instead.
 
-    `file`: what answers in its place, where nothing of ours listens. For dns-01 `listen` is the zone's server (or the
-    program that presents the record), and `publication` what became of writing the record there. `withheld`: why
-    nobody beside the CA needs to be asked now.
+    `file`: the file that is served in its place, where no responder of certagent listens. For dns-01, `listen` is the
+    zone's server (or the program that presents the record), and `publication` the result of writing the record there.
+    `withheld`: why the agent next to the CA need not be asked now.
     """
 
     listen: str
@@ -57,11 +58,11 @@ class ResponderCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """All observations about one identifier. `node` concludes; `addresses` are its own.
+    """All observations about one identifier. `node` draws the conclusions; `addresses` are its own.
 
-    `looked_up`: a resolution seen on this node itself, without a rehearsal (the watch beside the CA has only that).
-    `here`: how the acting node itself sees things. `gateways`: what its web servers' configurations say. `past`: the
-    last rehearsals, this one included.
+    `looked_up`: a resolution observed on this node without a rehearsal (the file watch next to the CA has nothing
+    else). `here`: how the acting node resolves names itself. `gateways`: what the configurations of its web servers
+    contain. `past`: the latest rehearsals, this one included.
     """
 
     identifier: str
@@ -77,12 +78,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def resolution(self) -> Resolution | None:
-        """The name as the CA resolves it."""
+        """The identifier's name as the CA resolves it."""
         return self.looked_up or (self.rehearsal.resolution if self.rehearsal else None)
 
     @property
     def looker(self) -> str:
-        """The node that looked: the CA's where there was a rehearsal."""
+        """The node that observed: the CA's, if there was a rehearsal."""
         return (self.rehearsal.node if self.rehearsal else None) or self.node
 
     @property
@@ -103,54 +104,54 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return self.responder.challenge if self.responder is not None else ChallengeType.HTTP01
 
     def attempt(self) -> Attempt | None:
-        """The fetch (http-01) that decided; past the CA's proxy, where it fails without the proxy as well."""
+        """The http-01 fetch that decided; the one without the CA's proxy, if that fails as well."""
         if self.rehearsal is None or self.rehearsal.challenge != ChallengeType.HTTP01:
             return None
         return deciding(self.rehearsal.direct if self.fails_without_proxy() else self.rehearsal.attempts)
 
     def fails_without_proxy(self) -> bool:
-        """Whether the CA uses a proxy, and what fails through it fails without it, too."""
+        """Whether the CA uses a proxy, and what fails through it also fails without it."""
         direct = self.rehearsal.direct if self.rehearsal is not None else ()
         return bool(direct) and not direct[-1].matched
 
     def first_address(self) -> str | None:
-        """Where the CA asked first of all, in the attempt that decided."""
+        """The address that the CA asked first in the deciding attempt."""
         hop = self.first_hop()
         return hop.address if hop is not None else None
 
     def first_hop(self) -> Hop | None:
-        """The first hop of the attempt that decided, by HTTP or by TLS; dns-01 has none."""
+        """The first hop of the deciding attempt, by HTTP or TLS; dns-01 has none."""
         attempt = self.attempt()
         if self.rehearsal is not None and self.rehearsal.challenge == ChallengeType.TLS_ALPN01:
             attempt = next(reversed(self.rehearsal.attempts), None)
         return attempt.hops[0] if attempt is not None and attempt.hops else None
 
     def reaches_this_node(self) -> bool:
-        """Whether that is an address of the acting node."""
+        """Whether that address belongs to the acting node."""
         return self.first_address() in self.addresses
 
     def answered_with_success(self) -> bool:
-        """Whether the end of the deciding attempt said that all is well."""
+        """Whether the deciding attempt ended with a successful status."""
         attempt = self.attempt()
         return attempt is not None and bool(attempt.hops) and (attempt.hops[-1].status or 999) < 400
 
     def somebody_answered(self) -> bool:
-        """Whether any HTTP answer came."""
+        """Whether there was any HTTP response."""
         attempt = self.attempt()
         return attempt is not None and bool(attempt.hops) and attempt.hops[0].status is not None
 
     def has_no_way_out(self) -> bool:
-        """Whether the looker's own routes, or its own packet filter, keep it from the first address."""
+        """Whether the observing node's own routes or packet filter keep it from the first address."""
         hop = self.first_hop()
         return hop is not None and hop.is_local
 
     def started_by(self, what: str) -> Origin | None:
-        """The line of the CA's unit that sets a flag or variable beginning with `what`."""
+        """Return the line of the CA's unit that sets a flag or variable beginning with `what`."""
         lines = self.rehearsal.started_by if self.rehearsal is not None else ()
         return next((line for key, line in lines if key.startswith(what)), None)
 
     def gateway(self) -> WebServerObservation | None:
-        """What the web server here does, where the rehearsal failed at an address of this node."""
+        """What the web server of this node does, if the rehearsal failed at an address of this node."""
         if not self.has_failed or self.deciding_line() is not None or not self.somebody_answered():
             return None
         if not self.reaches_this_node():
@@ -158,14 +159,14 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return next(iter(self.gateways), None)
 
     def owner(self, address: str | None) -> tuple[str | None, str | None]:
-        """(node, role) of an address, by the fleet's inventory; (None, None) where nobody knows."""
+        """Return node and role of an address by the fleet's inventory; (None, None) if it is unknown."""
         owner = self.rehearsal.owners.get(address) if self.rehearsal and address else None
         if owner is not None:
             return owner.node, owner.role
         return (self.node, None) if address in self.addresses else (None, None)
 
     def place(self, address: str | None) -> str:
-        """`10.0.0.153 (lxc101, gateway)`, as much of it as is known."""
+        """Return `10.0.0.153 (lxc101, gateway)`, as much of it as is known."""
         node, role = self.owner(address)
         known = ", ".join(part for part in (node, role) if part)
         return f"{address or 'nowhere'} ({known})" if known else f"{address or 'nowhere'}"
@@ -180,7 +181,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         detail: Mapping[str, Any] | None = None,
         **facts: Fact,
     ) -> Finding:
-        """A finding about this identifier: from beside the CA, or from this node's own view."""
+        """Return a finding about this identifier: from the CA's vantage, or from this node's own."""
         return catalogue.finding(
             code,
             vantage=vantage,
@@ -193,8 +194,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def deciding_line(self) -> ResolvedAddress | None:
-        """The hosts line that made the CA go elsewhere than DNS says, if one did; where DNS says nothing, one that led
-        it to another node's address, and in vain."""
+        """Return the hosts line that sent the CA elsewhere than DNS says, if there is one; where DNS returns
+        nothing, one that sent it to another node's address, where it failed."""
         return decides_against_dns(self.resolution) or self._line_to_another_node()
 
     def _line_to_another_node(self) -> ResolvedAddress | None:
@@ -206,8 +207,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return None if is_told or self.owner(used.address)[0] in (None, self.node) else used
 
     def path_culprit(self, address: str | None) -> Culprit:
-        """Who is to blame for what happened at `address`: the line that led there, else the line of the web server
-        there that decides, else the node that owns it."""
+        """Return the culprit for what happened at `address`: the line that led there, or else the line of its web
+        server that decides, or else the node that owns it."""
         line = self.deciding_line()
         node, role = self.owner(address)
         if line is None and self.has_no_way_out() and node is not None:
@@ -231,16 +232,16 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decides_against_dns(resolution: Resolution | None) -> ResolvedAddress | None:
-    """The hosts line that is used although every nameserver says otherwise."""
+    """Return the hosts line that is used although every nameserver returns something else."""
     if resolution is None or not resolution.addresses or resolution.addresses[0].origin.source != "hosts":
         return None
-    told = {answer for reply in resolution.dns for answer in reply.addresses}
+    answers = {answer for reply in resolution.dns for answer in reply.addresses}
     used = resolution.addresses[0]
-    return used if told and used.address not in told else None
+    return used if answers and used.address not in answers else None
 
 
 def chain_of(hops: tuple[Hop, ...]) -> list[dict[str, object]]:
-    """The chain as facts: who answered what at which address, or what came instead."""
+    """Return the chain as facts: who answered what at which address, or the error that came instead."""
     return [_facts_of(hop) for hop in hops]
 
 

@@ -1,6 +1,6 @@
-"""Conclusions from several looks at one identifier: what comes and goes. Pure.
+"""Conclusions from several observations of one identifier: results that come and go. Pure.
 
-One mend, or one new fault, is a change; only what goes to and fro is unsteady.
+One repair, or one new fault, is a change; only a result that alternates is flapping.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,14 @@ from certagent.domain.rehearsals import ChallengeType, Rehearsal, RehearsalOutco
 
 FLAPPING_WITHIN = timedelta(minutes=1)
 FLAKY_WITHIN = timedelta(minutes=3)
-_TURNS = 4  # there, away, there, away
-_FLAKY_TURNS = 6  # three times failed, three times passed
+_TURNS = 4  # the first address, another, the first, the other
+_FLAKY_TURNS = 6  # failed three times, passed three times
 _PASSING_TROUBLE = (ProbeError.REFUSED, ProbeError.TIMEOUT, ProbeError.RESET, "5xx")
-"""What may pass by itself; a page that says 404 does not."""
+"""Errors that may pass by themselves; a response of 404 does not."""
 
 
 def answers_alternate(evidence: Evidence) -> Iterator[Finding]:
-    """dns.flapping: within a minute the name led here, there, here and there again."""
+    """dns.flapping: within a minute the name resolved to one address, another, the first and the other again."""
     resolution = evidence.resolution
     turns = flapping(evidence.past)
     if resolution is None or not turns:
@@ -34,24 +34,24 @@ def answers_alternate(evidence: Evidence) -> Iterator[Finding]:
     yield evidence.finding(
         "dns.flapping",
         Culprit(node=node, address=server, role=role),
-        detail={"seen": [{"at": one.at.isoformat(), "addresses": list(one.addresses)} for one in turns]},
-        places=[evidence.place(address) for one in turns[-2:] for address in one.addresses],
+        detail={"seen": [{"at": look.at.isoformat(), "addresses": list(look.addresses)} for look in turns]},
+        places=[evidence.place(address) for look in turns[-2:] for address in look.addresses],
         count=_TURNS,
         seconds=round((turns[-1].at - turns[0].at).total_seconds()),
     )
 
 
 def path_comes_and_goes(evidence: Evidence) -> Iterator[Finding]:
-    """http01.flaky: k of n rehearsals failed, in the same way and at the same address, with passed ones between."""
+    """http01.flaky: k of n rehearsals failed, in the same way and at the same address, with passed ones in between."""
     seen = _flaky(evidence.past)
     if not seen:
         return
-    failed = [one for one in seen if one.trouble is not None]
+    failed = [look for look in seen if look.trouble is not None]
     address = failed[-1].addresses[0]
     yield evidence.finding(
         "http01.flaky",
         Culprit(node=evidence.owner(address)[0], address=address),
-        detail={"seen": [{"at": one.at.isoformat(), "trouble": one.trouble} for one in seen]},
+        detail={"seen": [{"at": look.at.isoformat(), "trouble": look.trouble} for look in seen]},
         failed=len(failed),
         count=len(seen),
         place=evidence.place(address),
@@ -60,7 +60,7 @@ def path_comes_and_goes(evidence: Evidence) -> Iterator[Finding]:
 
 
 def look_of(rehearsal: Rehearsal) -> PastRehearsal | None:
-    """What is remembered of a rehearsal; None of one that did not come about, or whose name hosts lines decide."""
+    """Return what is remembered of a rehearsal; None if it did not run, or if hosts lines decide its name."""
     resolution = rehearsal.resolution
     if (
         rehearsal.outcome is RehearsalOutcome.UNAVAILABLE
@@ -68,20 +68,20 @@ def look_of(rehearsal: Rehearsal) -> PastRehearsal | None:
         or rehearsal.challenge != ChallengeType.HTTP01
     ):
         return None
-    if any(one.origin.source != "dns" for one in resolution.addresses):
+    if any(resolved.origin.source != "dns" for resolved in resolution.addresses):
         return None
-    addresses = tuple(sorted(one.address for one in resolution.addresses))
+    addresses = tuple(sorted(resolved.address for resolved in resolution.addresses))
     return PastRehearsal(at=rehearsal.at, addresses=addresses, trouble=_trouble_of(rehearsal))
 
 
 def steady_at(past: Sequence[PastRehearsal]) -> datetime | None:
-    """When an order may be placed, if the answers go on as they are now; None where they do not flap."""
+    """Return when an order may be placed if the answers stay as they are now; None if they do not flap."""
     turns = flapping(past)
     return turns[-1].at + FLAPPING_WITHIN if turns else None
 
 
 def settled_later(rehearsal: Rehearsal, past: Sequence[PastRehearsal]) -> Rehearsal:
-    """The rehearsal with the date until which an order waits, put off while the name flaps."""
+    """Return the rehearsal with the time until which an order waits, postponed while the name flaps."""
     steady = steady_at(past)
     if steady is None or (rehearsal.settles_at is not None and rehearsal.settles_at >= steady):
         return rehearsal
@@ -89,25 +89,25 @@ def settled_later(rehearsal: Rehearsal, past: Sequence[PastRehearsal]) -> Rehear
 
 
 def flapping(past: Sequence[PastRehearsal]) -> tuple[PastRehearsal, ...]:
-    """The looks at which the name led elsewhere than before, if the last of them went to and fro; else none."""
+    """Return the observations at which the name changed its addresses, if the last of them alternate; else none."""
     turns: list[PastRehearsal] = []
-    for one in past:
-        if not turns or turns[-1].addresses != one.addresses:
-            turns.append(one)
+    for look in past:
+        if not turns or turns[-1].addresses != look.addresses:
+            turns.append(look)
     last = tuple(turns[-_TURNS:])
-    if len(last) < _TURNS or not all(one.addresses for one in last):
+    if len(last) < _TURNS or not all(look.addresses for look in last):
         return ()
-    is_to_and_fro = len({one.addresses for one in last}) == 2 and last[0].addresses == last[2].addresses
+    is_to_and_fro = len({look.addresses for look in last}) == 2 and last[0].addresses == last[2].addresses
     is_quick = last[-1].at - last[0].at <= FLAPPING_WITHIN and past[-1].at - last[-1].at <= FLAPPING_WITHIN
     return last if is_to_and_fro and is_quick else ()
 
 
 def _flaky(past: Sequence[PastRehearsal]) -> tuple[PastRehearsal, ...]:
-    recent = [one for one in past if past[-1].at - one.at <= FLAKY_WITHIN]
-    if not recent or len({one.addresses for one in recent}) != 1:
+    recent = [look for look in past if past[-1].at - look.at <= FLAKY_WITHIN]
+    if not recent or len({look.addresses for look in recent}) != 1:
         return ()
-    troubles = {one.trouble for one in recent if one.trouble is not None}
-    turns = 1 + sum(one.trouble != other.trouble for one, other in pairwise(recent))
+    troubles = {look.trouble for look in recent if look.trouble is not None}
+    turns = 1 + sum(earlier.trouble != later.trouble for earlier, later in pairwise(recent))
     return tuple(recent) if len(troubles) == 1 and troubles <= set(_PASSING_TROUBLE) and turns >= _FLAKY_TURNS else ()
 
 

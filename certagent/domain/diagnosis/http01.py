@@ -23,6 +23,7 @@ _NET: dict[str, str] = {
 }
 _SLOW_MS = 10_000
 _ANY = {"0.0.0.0", "::", "[::]", ""}  # noqa: S104 -- read, not bound
+_BY_ENTRY_POINT = ("http01.redirect_broken", "http01.redirect_loop", "http01.redirect_offsite")
 _REDIRECTS: dict[str, str] = {
     ProbeError.REDIRECT_LOOP: "http01.redirect_loop",
     ProbeError.REDIRECT_OFFSITE: "http01.redirect_offsite",
@@ -98,12 +99,17 @@ def answer_is_not_ours(evidence: Evidence) -> Iterator[Finding]:
     last = attempt.hops[-1]
     if not evidence.has_failed and last.error != ProbeError.REDIRECT_OFFSITE:  # not followed, so the outcome is open
         return
+    code = _code_for(evidence, attempt.hops)
+    configured = evidence.gateway() if code in _BY_ENTRY_POINT else None
+    entry_point = configured.entry_point if configured is not None else None
     yield evidence.finding(
-        _code_for(evidence, attempt.hops),
+        code,
         evidence.path_culprit(attempt.hops[0].address),
+        variant="entry_point" if entry_point is not None else "",
         detail={"status": last.status, "server": last.server, "hops": [_shown(hop) for hop in attempt.hops]},
         place=evidence.place(attempt.hops[0].address),
         hops=chain_of(attempt.hops),
+        entry_point=entry_point,
     )
 
 

@@ -1,13 +1,10 @@
-"""Conclusions about how the CA resolves a name, and about the DNS server's own files: what it tells everybody, and what
-it keeps back. Pure.
+"""Conclusions about how the CA resolves a name. Pure."""
 
-Only the agent beside a nameserver can read its files: what it finds travels as testimony.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from certagent.domain import catalogue
 from certagent.domain.diagnosis.evidence import Evidence
+from certagent.domain.diagnosis.nameserver_files import FILTERS
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.probe_errors import SILENT, DnsStatus
 from certagent.domain.rehearsals import (
@@ -18,16 +15,16 @@ from certagent.domain.rehearsals import (
     addresses_in_dns,
     is_loopback,
 )
-from certagent.domain.resolution.dnsmasq import Dnsmasq, is_below
-from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, Hosts, HostsEntry, ResolvConf
+from certagent.domain.resolution.dnsmasq import is_below
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, ResolvConf
 from certagent.domain.resolution.files import NSSWITCH_FILE
 
 _CODES: dict[str, str] = {DnsStatus.UNREACHABLE: "dns.resolver_dead", DnsStatus.NO_NAMESERVER: "dns.resolv_conf_broken"}
 
 
 def name_leads_elsewhere(evidence: Evidence) -> Iterator[Finding]:
-    """dns.hosts_shadow.authority, dns.loopback: a hosts line at the CA decides otherwise than DNS.
-    dns.address_not_ours: DNS itself leads to another node, and the rehearsal failed there."""
+    """dns.hosts_shadow.authority, dns.loopback: a hosts line at the CA contradicts DNS. dns.address_not_ours: DNS
+    itself resolves to another node, and the rehearsal failed there."""
     resolution = evidence.resolution
     if resolution is None or not resolution.addresses:
         return
@@ -39,8 +36,8 @@ def name_leads_elsewhere(evidence: Evidence) -> Iterator[Finding]:
 
 
 def name_has_no_address(evidence: Evidence) -> Iterator[Finding]:
-    """dns.nxdomain, nodata, servfail, refused, timeout, tcp_blocked, resolver_dead, resolv_conf_broken: the
-    CA gets no address. The culprit is the line that keeps it from one that would know, else the nameserver."""
+    """dns.nxdomain, nodata, servfail, refused, timeout, tcp_blocked, resolver_dead, resolv_conf_broken: the CA gets
+    no address. The culprit is the line that keeps it from a nameserver that knows the name, or else the nameserver."""
     resolution = evidence.resolution
     if resolution is None or resolution.error is None:
         return
@@ -49,9 +46,9 @@ def name_has_no_address(evidence: Evidence) -> Iterator[Finding]:
 
 
 def files_are_unreadable(evidence: Evidence) -> Iterator[Finding]:
-    """dns.file_unreadable: there is a file, but not for the CA, and the CA did not come to this node. An nsswitch.conf
-    does not matter: without one Go goes by the order that nearly all of them have. Of a dns-01 record no hosts file
-    says anything."""
+    """dns.file_unreadable: a resolver file exists, but the CA cannot read it, and the CA did not reach this node. An
+    unreadable nsswitch.conf does not matter, because without one Go uses the order that nearly all of them have. A
+    hosts file contains nothing about a dns-01 record."""
     if not evidence.has_failed or evidence.rehearsal is None or evidence.reaches_this_node():
         return
     for file in evidence.rehearsal.unreadable:
@@ -60,7 +57,8 @@ def files_are_unreadable(evidence: Evidence) -> Iterator[Finding]:
 
 
 def file_is_unreadable(node: str, file: str, identifier: str | None = None) -> Finding:
-    """dns.file_unreadable: of a resolver file beside the CA. Go takes a hosts file for unchanged by size and time."""
+    """dns.file_unreadable: for a resolver file on the CA's node. Go takes a hosts file for unchanged by its size and
+    time."""
     return catalogue.finding(
         "dns.file_unreadable",
         vantage=Vantage.AUTHORITY,
@@ -72,7 +70,7 @@ def file_is_unreadable(node: str, file: str, identifier: str | None = None) -> F
 
 
 def edit_is_unseen(evidence: Evidence) -> Iterator[Finding]:
-    """dns.hosts_edit_unseen: the hosts file was changed without a trace that the CA would notice."""
+    """dns.hosts_edit_unseen: the hosts file was changed in a way that the CA does not notice."""
     file = evidence.rehearsal.unseen_file if evidence.rehearsal is not None else None
     if file is not None:
         culprit = Culprit(node=evidence.looker, file=file, role="authority")
@@ -82,7 +80,7 @@ def edit_is_unseen(evidence: Evidence) -> Iterator[Finding]:
 def no_address(
     evidence: Evidence, resolution: Resolution, asked: tuple[str, ...], vantage: Vantage = Vantage.AUTHORITY
 ) -> Finding:
-    """The finding that a name has no address: at the CA, or as this node asks on the wire."""
+    """Return the finding that a name has no address: at the CA, or by this node's questions on the wire."""
     code = _code_without_address(resolution)
     is_at_ca = vantage is Vantage.AUTHORITY
     return evidence.finding(
@@ -99,10 +97,11 @@ def no_address(
 
 
 def _code_without_address(resolution: Resolution) -> str:
-    """A port that refuses says so once a second at most, so of several questions some seem to be lost on the way."""
+    """Return the code for the errors. A closed port is reported once a second at most, so some of several questions
+    seem to be lost."""
     error = resolution.error or ""
-    asked = {one.nameserver for one in resolution.nameservers}
-    refuses = any(one.status == DnsStatus.UNREACHABLE and one.nameserver in asked for one in resolution.dns)
+    asked = {configured.nameserver for configured in resolution.nameservers}
+    refuses = any(answer.status == DnsStatus.UNREACHABLE and answer.nameserver in asked for answer in resolution.dns)
     is_dead = error in SILENT and (refuses or _line_past_the_right_one(resolution) is not None)
     return "dns.resolver_dead" if is_dead else _CODES.get(error, f"dns.{error}")
 
@@ -121,17 +120,21 @@ def _culprit_without_address(resolution: Resolution, evidence: Evidence, asker: 
     misled = _line_past_the_right_one(resolution)
     if misled is not None:
         return _line_of(misled, evidence, asker)
-    asked = next((one.nameserver for one in resolution.nameservers), None)
-    if asked is None or asked.startswith(("127.", "::1")):  # of the node itself, at whatever port
+    asked = next((configured.nameserver for configured in resolution.nameservers), None)
+    if asked is None or asked.startswith(("127.", "::1")):  # on the node itself, at any port
         return Culprit(node=asker, address=asked)
     node, role = evidence.owner(asked)
     return Culprit(node=node, address=asked, role=role)
 
 
 def _line_past_the_right_one(resolution: Resolution) -> Origin | None:
-    """The first line that names a nameserver, if one that it does not name would have had the address."""
-    named = {one.nameserver for one in resolution.nameservers}
-    knowing = [one for one in resolution.dns if one.status == "ok" and one.addresses and one.nameserver not in named]
+    """Return the first line that names a nameserver, if a nameserver that is not named has the address."""
+    named = {configured.nameserver for configured in resolution.nameservers}
+    knowing = [
+        answer
+        for answer in resolution.dns
+        if answer.status == "ok" and answer.addresses and answer.nameserver not in named
+    ]
     return next(iter(resolution.nameservers), None) if knowing else None
 
 
@@ -150,14 +153,14 @@ def _line_of(origin: Origin, evidence: Evidence, asker: str) -> Culprit:
 
 
 def shadowing(resolution: Resolution, line: ResolvedAddress, evidence: Evidence) -> Finding:
-    """The finding that a hosts line beside the CA decides (`evidence.looker` is the CA's node)."""
+    """Return the finding that a hosts line on the CA's node (`evidence.looker`) decides."""
     code = "dns.loopback" if is_loopback(line.address) else "dns.hosts_shadow.authority"
     return _shadow(code, Vantage.AUTHORITY, resolution, line, evidence)
 
 
 def _shadow(code: str, vantage: Vantage, resolution: Resolution, line: ResolvedAddress, evidence: Evidence) -> Finding:
-    told = tuple(dict.fromkeys(answer for reply in resolution.dns for answer in reply.addresses))
-    detail = {"hosts": line.address, "dns": told, "order": resolution.order, "managed_by": line.origin.managed_by}
+    answers = tuple(dict.fromkeys(answer for reply in resolution.dns for answer in reply.addresses))
+    detail = {"hosts": line.address, "dns": answers, "order": resolution.order, "managed_by": line.origin.managed_by}
     return evidence.finding(
         code,
         evidence.path_culprit(line.address),
@@ -165,7 +168,7 @@ def _shadow(code: str, vantage: Vantage, resolution: Resolution, line: ResolvedA
         detail=detail,
         place=evidence.place(line.address),
         name=resolution.name,
-        answers=[evidence.place(answer) for answer in told],
+        answers=[evidence.place(answer) for answer in answers],
         manager=line.origin.managed_by,
     )
 
@@ -173,19 +176,20 @@ def _shadow(code: str, vantage: Vantage, resolution: Resolution, line: ResolvedA
 def shadows_at_the_authority(
     resolutions: tuple[Resolution, ...], node: str, own_addresses: tuple[str, ...]
 ) -> list[Finding]:
-    """What the hosts file beside the CA does to the fleet's names, without any fetch.
+    """Return what the hosts file on the CA's node does to the fleet's names, without any fetch.
 
-    A name whose DNS address is the node's own may lead to loopback there: it is the CA's own name.
+    A name whose DNS address belongs to that node may resolve to loopback there: it is the CA's own name.
     """
-    return [shadowing(*one) for one in _shadows(resolutions, node, own_addresses)]
+    return [shadowing(*shadow) for shadow in _shadows(resolutions, node, own_addresses)]
 
 
 def shadows_at_a_client(
     resolutions: tuple[Resolution, ...], node: str, own_addresses: tuple[str, ...]
 ) -> list[Finding]:
-    """dns.hosts_shadow.client: hosts lines on an ordinary node that disagree with DNS for names of the fleet."""
+    """dns.hosts_shadow.client: hosts lines on an ordinary node contradict DNS for names of the fleet."""
     return [
-        _shadow("dns.hosts_shadow.client", Vantage.STATIC, *one) for one in _shadows(resolutions, node, own_addresses)
+        _shadow("dns.hosts_shadow.client", Vantage.STATIC, *shadow)
+        for shadow in _shadows(resolutions, node, own_addresses)
     ]
 
 
@@ -201,7 +205,7 @@ def _shadows(
 
 
 def resolver_is_missing(node: str, configuration: ResolvConf) -> Finding | None:
-    """dns.resolv_conf_broken: absent, a dangling link, or without a usable nameserver."""
+    """dns.resolv_conf_broken: the file is missing, a dangling link, or without a usable nameserver."""
     if configuration.exists and not configuration.names_nobody():
         return None
     return catalogue.finding(
@@ -229,39 +233,9 @@ def _address_not_ours(evidence: Evidence, used: ResolvedAddress) -> Iterator[Fin
     )
 
 
-FILTERS = "dns.rebind_filtered"
-
-
-def zone_is_overridden(
-    configuration: Dnsmasq, hosts: Sequence[tuple[str, Hosts]], zones: Sequence[str], node: str
-) -> Iterator[Finding]:
-    """dns.hosts_shadow.nameserver: a line of a hosts file that dnsmasq serves says otherwise than its own zone."""
-    for path, file in hosts:
-        for name in file.names():
-            told = configuration.zone_says(name) if any(is_below(name, zone) for zone in zones) else ()
-            for entry in file.entries_for(name):
-                if told and entry.address not in told:
-                    yield _overridden(name, entry, path, told, node)
-
-
-def private_addresses_are_filtered(configuration: Dnsmasq, node: str) -> Finding | None:
-    """dns.rebind_filtered, as a mere fact: forwarded answers lose their private addresses. No trouble by itself."""
-    setting = configuration.first("stop-dns-rebind")
-    if setting is None:
-        return None
-    return catalogue.finding(
-        FILTERS,
-        vantage=Vantage.STATIC,
-        reporter=node,
-        culprit=Culprit(node=node, file=setting.file, line=setting.line, text=setting.text),
-        variant="setting",
-        detail={"exempt": configuration.exempt_from_filter(), "forwarded": configuration.forwarded()},
-    )
-
-
 def filter_keeps_the_address_back(evidence: Evidence) -> Iterator[Finding]:
-    """dns.rebind_filtered: the name is there, without an address, at a nameserver that filters private ones. The CA
-    asked it; or this node did, where the CA's own view says nothing of that."""
+    """dns.rebind_filtered: a nameserver that filters private addresses returns the name without an address. Either
+    the CA asked it, or this node did and the CA's own view does not cover it."""
     at_ca = list(_filtered(evidence, evidence.resolution, Vantage.AUTHORITY))
     here = evidence.here.resolution if evidence.here is not None and evidence.has_failed else None
     yield from at_ca or _filtered(evidence, here, Vantage.WIRE)
@@ -271,27 +245,20 @@ def _filtered(evidence: Evidence, resolution: Resolution | None, vantage: Vantag
     if resolution is None or evidence.rehearsal is None or resolution.error != DnsStatus.NODATA:
         return
     asked = {evidence.owner(reply.nameserver)[0] for reply in resolution.dns if reply.status == DnsStatus.OK}
-    for told in evidence.rehearsal.testimony:
-        culprit = told.culprit
-        if told.code == FILTERS and culprit is not None and culprit.node in asked and _filters(told, resolution.name):
+    for finding in evidence.rehearsal.testimony:
+        culprit = finding.culprit
+        if (
+            finding.code == FILTERS
+            and culprit is not None
+            and culprit.node in asked
+            and _filters(finding, resolution.name)
+        ):
             yield evidence.finding(FILTERS, culprit, vantage=vantage, name=resolution.name)
 
 
-def _filters(told: Finding, name: str) -> bool:
-    """By the longest domain that says anything of the name, as dnsmasq goes."""
+def _filters(finding: Finding, name: str) -> bool:
+    """Return whether the filter applies: the longest domain that matches the name decides, as in dnsmasq."""
     wanted = name.lower().rstrip(".")
-    exempt = [len(one) for one in told.detail.get("exempt", ()) if is_below(wanted, one)]
-    forwarded = [len(one) for one in told.detail.get("forwarded", ()) if is_below(wanted, one)]
+    exempt = [len(domain) for domain in finding.detail.get("exempt", ()) if is_below(wanted, domain)]
+    forwarded = [len(domain) for domain in finding.detail.get("forwarded", ()) if is_below(wanted, domain)]
     return max(forwarded, default=0) > max(exempt, default=-1)
-
-
-def _overridden(name: str, entry: HostsEntry, path: str, told: Sequence[str], node: str) -> Finding:
-    return catalogue.finding(
-        "dns.hosts_shadow.nameserver",
-        vantage=Vantage.STATIC,
-        reporter=node,
-        identifier=name,
-        culprit=Culprit(node=node, file=path, line=entry.line, text=entry.text, address=entry.address),
-        detail={"hosts": entry.address, "zone": list(told)},
-        answers=list(told),
-    )

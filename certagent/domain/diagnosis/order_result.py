@@ -1,8 +1,8 @@
-"""Conclusions from what became of an order, of a deployment and of a renewal without a challenge; and whether there is
+"""Conclusions from the result of an order, of a deployment and of a renewal without a challenge; and whether there is
 time for one. Pure.
 
 The finding of a renewal that was made while the verdict blocks is a warning with the culprit of the block: the incident
-is the preflight's and stays open, whatever becomes of the certificate meanwhile.
+is the preflight's and stays open, whatever happens to the certificate meanwhile.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ _SAYS_NOTHING = frozenset({"The server could not connect to validation target", 
 def order_failed(
     node: str, identifiers: Sequence[str], failed: Failed, again: Sequence[Judgement]
 ) -> Iterator[Finding]:
-    """The CA's own words, and beside them what a look from beside the CA says now: the CA hides its reason."""
+    """Return the CA's own words and, because the CA hides its reason, what an observation from its node finds now."""
     problem = failed.problems[0] if failed.problems else Problem()
     cause = next((finding for judgement in again for finding in judgement.findings if finding.culprit), None)
     variant = _variant(problem, failed, cause)
@@ -35,7 +35,7 @@ def order_failed(
         reporter=node,
         identifier=problem.identifier.value if problem.identifier else next(iter(identifiers), None),
         culprit=cause.culprit if cause else None,
-        detail={"problems": [one.detail for one in failed.problems], "order": failed.order_url},
+        detail={"problems": [problem.detail for problem in failed.problems], "order": failed.order_url},
         variant=variant,
         cause=cause,
         said=(problem.detail or failed.code).rstrip("."),
@@ -45,9 +45,11 @@ def order_failed(
 
 
 def _hidden(node: str, identifiers: Sequence[str], failed: Failed, again: Sequence[Judgement]) -> Finding:
-    """acme.reason_hidden: the CA does not say why, and the same look from beside it, now, finds nothing wrong."""
-    seen = [one.rehearsal for one in again if one.rehearsal is not None]
-    outcomes = list(dict.fromkeys(one.outcome.value for one in seen)) or [RehearsalOutcome.UNAVAILABLE.value]
+    """acme.reason_hidden: the CA does not give a reason, and the same observation from its node now finds no fault."""
+    seen = [judgement.rehearsal for judgement in again if judgement.rehearsal is not None]
+    outcomes = list(dict.fromkeys(rehearsal.outcome.value for rehearsal in seen)) or [
+        RehearsalOutcome.UNAVAILABLE.value
+    ]
     return catalogue.finding(
         "acme.reason_hidden",
         vantage=Vantage.PEER,
@@ -59,7 +61,8 @@ def _hidden(node: str, identifiers: Sequence[str], failed: Failed, again: Sequen
 
 
 def _variant(problem: Problem, failed: Failed, cause: Finding | None) -> str:
-    """step-ca has one sentence for every fetch that failed: what was seen from beside it takes its place."""
+    """Return the variant of the text: step-ca has one sentence for every failed fetch, so what was observed from its
+    node takes its place."""
     if cause is None:
         return "order_refused"
     if failed.code == "acme.pending_with_error" and problem.detail in _SAYS_NOTHING and problem.identifier:
@@ -68,15 +71,17 @@ def _variant(problem: Problem, failed: Failed, cause: Finding | None) -> str:
 
 
 def agreement(node: str, judgements: Sequence[Judgement], outcome: OrderOutcome) -> list[Finding]:
-    """preflight.agreed, preflight.disagreed: an order's fate against the verdict before it. Silent without a verdict
-    from beside the CA, and for failures that have nothing to do with a challenge."""
+    """preflight.agreed, preflight.disagreed: the result of an order against the verdict before it. Returns nothing
+    without a verdict from the CA's node, and for failures that have nothing to do with a challenge."""
     rehearsals = [judgement.rehearsal for judgement in judgements if judgement.rehearsal is not None]
-    if not rehearsals or any(one.outcome is RehearsalOutcome.UNAVAILABLE for one in rehearsals):
+    if not rehearsals or any(rehearsal.outcome is RehearsalOutcome.UNAVAILABLE for rehearsal in rehearsals):
         return []
-    challenged = isinstance(outcome, Failed) and any(one.resource is Resource.CHALLENGE for one in outcome.problems)
+    challenged = isinstance(outcome, Failed) and any(
+        problem.resource is Resource.CHALLENGE for problem in outcome.problems
+    )
     if isinstance(outcome, Failed) and not challenged:
         return []
-    expected = all(one.outcome is RehearsalOutcome.PASSED for one in rehearsals)
+    expected = all(rehearsal.outcome is RehearsalOutcome.PASSED for rehearsal in rehearsals)
     agreed = expected is not challenged
     finding = catalogue.finding(
         "preflight.agreed" if agreed else "preflight.disagreed",
@@ -96,7 +101,8 @@ def deployment_failed(node: str, name: str, deployment: Deployment) -> Iterator[
 
 
 def state_refused(node: str, name: str, file: str | None, words: str, *, is_full: bool) -> Finding:
-    """deploy.disk_full, deploy.unwritable: of the agent's own state. Without it nothing is ordered or deployed."""
+    """deploy.disk_full, deploy.unwritable: for the agent's own state folder, without which nothing is ordered or
+    deployed."""
     return catalogue.finding(
         "deploy.disk_full" if is_full else "deploy.unwritable",
         vantage=Vantage.CLIENT,
@@ -124,20 +130,20 @@ def fault_found(node: str, fault: Fault, identifier: str | None = None, *, certi
 
 
 def is_pointless(identifiers: Sequence[str], facts: CertificateFacts, judgements: Sequence[Judgement]) -> bool:
-    """Whether there is nothing to renew, or nobody to do it: not the wanted names, no CA, no target."""
+    """Return whether a renewal cannot help: the certificate has other names, the CA is unusable, or a target is."""
     codes = {finding.code for judgement in judgements for finding in judgement.findings}
     return not facts.covers(tuple(identifiers)) or any(has_trait(code, Trait.BLOCKS_RENEWAL) for code in codes)
 
 
 def cannot_be_kept(node: str, name: str, facts: CertificateFacts, made: int, most: int, now: datetime) -> list[Finding]:
-    """renewal.expired, renewal.limit_reached: why it is not even tried."""
+    """renewal.expired, renewal.limit_reached: why a renewal without a challenge is not attempted."""
     if facts.not_after <= now:
         return [_expired(node, name, facts)]
     return [_limit_reached(node, name, facts, made)] if made >= most else []
 
 
 def kept(node: str, name: str, facts: CertificateFacts, made: int, most: int, cause: Finding | None) -> Finding:
-    """renewal.unchallenged: the certificate lives on, and what broke the path is as broken as before."""
+    """renewal.unchallenged: the certificate is renewed, and the path is still broken."""
     return _finding(
         "renewal.unchallenged",
         node,
@@ -153,7 +159,7 @@ def kept(node: str, name: str, facts: CertificateFacts, made: int, most: int, ca
 
 
 def refused(node: str, name: str, facts: CertificateFacts, failed: Failed) -> Finding:
-    """renewal.forbidden, or whatever else the CA answered."""
+    """renewal.forbidden, or the other failure that the CA returned."""
     said = failed.problems[0].detail if failed.problems else failed.code
     problems = [problem.detail for problem in failed.problems]
     detail: dict[str, object] = {"problems": problems, "not_after": facts.not_after.isoformat()}
@@ -189,7 +195,7 @@ def _finding(
     cause: Finding | None = None,
     **facts: Fact,
 ) -> Finding:
-    """About a certificate as it is on disk."""
+    """Return a finding about a certificate as it is on disk."""
     return catalogue.finding(
         code,
         vantage=Vantage.CLIENT,
@@ -205,7 +211,7 @@ def _finding(
 
 
 _CACHED_FOR = timedelta(seconds=5)
-"""What the CA has read of its hosts file it goes on with for that long."""
+"""How long the CA continues to use what it has read of its hosts file."""
 
 
 def renewal_is_impossible(node: str, name: str, facts: CertificateFacts, policy: Policy) -> Iterator[Finding]:

@@ -1,5 +1,5 @@
-"""Conclusions from the sides of a name: hosts lines against each other, nameservers against each other, node against
-CA. They explain, and warn where the path still holds. Pure."""
+"""Conclusions from the sides of a name: hosts lines against each other, nameservers against each other, this node
+against the CA. They explain, and warn while the path still works. Pure."""
 
 import ipaddress
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from certagent.domain.resolution.files import NSSWITCH_FILE
 
 
 def hosts_lines_contradict(evidence: Evidence) -> Iterator[Finding]:
-    """dns.hosts_conflict, dns.hosts_duplicate: several lines for one name beside the CA."""
+    """dns.hosts_conflict, dns.hosts_duplicate: the CA's hosts file has several lines for one name."""
     resolution = evidence.resolution
     lines = resolution.hosts if resolution is not None else ()
     if len(lines) < 2:
@@ -33,7 +33,7 @@ def hosts_lines_contradict(evidence: Evidence) -> Iterator[Finding]:
 
 
 def nameservers_are_dead(evidence: Evidence) -> Iterator[Finding]:
-    """dns.resolver_dead: one of the CA's nameservers gives no answer, while the name is known all the same."""
+    """dns.resolver_dead: one of the CA's nameservers does not answer, while the name resolves all the same."""
     resolution = evidence.resolution
     if resolution is None or resolution.error is not None:
         return
@@ -43,7 +43,7 @@ def nameservers_are_dead(evidence: Evidence) -> Iterator[Finding]:
 
 def this_node_asks_in_vain(evidence: Evidence) -> Iterator[Finding]:
     """dns.nxdomain, nodata, servfail, refused, timeout, tcp_blocked, resolver_dead on the wire: what this node's own
-    questions to its nameservers show, where the CA's view is missing or failed, and does not say the same."""
+    questions to its nameservers show, if the CA's view is missing or failed and does not show the same."""
     here = evidence.here.resolution if evidence.here is not None else None
     if here is None or evidence.has_passed:
         return
@@ -57,22 +57,24 @@ def this_node_asks_in_vain(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _dead(resolution: Resolution) -> list[Origin]:
-    """The nameservers that gave no answer to anything."""
+    """Return the nameservers that answered no question."""
     statuses: dict[str | None, set[str]] = {}
     for reply in resolution.dns:
         statuses.setdefault(reply.nameserver, set()).add(reply.status)
-    return [one for one in resolution.nameservers if statuses.get(one.nameserver, {"ok"}) <= SILENT]
+    return [
+        configured for configured in resolution.nameservers if statuses.get(configured.nameserver, {"ok"}) <= SILENT
+    ]
 
 
 def nameservers_mislead(evidence: Evidence) -> Iterator[Finding]:
-    """dns.resolver_public, resolver_not_internal, tcp_blocked, split_horizon: who is asked for the fleet's names, where
-    the CA did not come to this node."""
+    """dns.resolver_public, resolver_not_internal, tcp_blocked, split_horizon: which nameservers are asked for the
+    fleet's names, where the CA did not reach this node."""
     if not evidence.reaches_this_node():
         yield from _about_who_is_asked(evidence)
 
 
 def nameservers_disagree(evidence: Evidence) -> Iterator[Finding]:
-    """The same where it did: that explains nothing of what happened here."""
+    """Yield the same findings where the CA did reach this node: they explain nothing of what happened here."""
     if evidence.reaches_this_node():
         yield from _about_who_is_asked(evidence)
 
@@ -81,21 +83,22 @@ def _about_who_is_asked(evidence: Evidence) -> Iterator[Finding]:
     resolution = evidence.resolution
     if resolution is None:
         return
-    knowing = [one for one in resolution.dns if one.addresses]
+    knowing = [answer for answer in resolution.dns if answer.addresses]
     for origin in resolution.nameservers:
-        said = [one for one in resolution.dns if one.nameserver == origin.nameserver]
+        said = [answer for answer in resolution.dns if answer.nameserver == origin.nameserver]
         if _is_public(origin.nameserver):
             yield _about(evidence, origin, "dns.resolver_public")
-        elif knowing and said and all(one.status == DnsStatus.NXDOMAIN for one in said):
-            others = list(dict.fromkeys(evidence.place(one.nameserver) for one in knowing))
+        elif knowing and said and all(answer.status == DnsStatus.NXDOMAIN for answer in said):
+            others = list(dict.fromkeys(evidence.place(answer.nameserver) for answer in knowing))
             yield _about(evidence, origin, "dns.resolver_not_internal", others=others)
-        elif resolution.error is None and any(one.status == DnsStatus.TCP_BLOCKED for one in said):
+        elif resolution.error is None and any(answer.status == DnsStatus.TCP_BLOCKED for answer in said):
             yield _about(evidence, origin, "dns.tcp_blocked", variant="one_of_several")
-    yield from _split(evidence, [one for one in knowing if one.record == "A"])
+    yield from _split(evidence, [answer for answer in knowing if answer.record == "A"])
 
 
 def records_are_odd(evidence: Evidence) -> Iterator[Finding]:
-    """dns.aaaa_nxdomain, dns.aaaa_wrong_host, dns.aaaa_dead, dns.multi_address, dns.search_expansion."""
+    """dns.aaaa_nxdomain, dns.aaaa_wrong_host, dns.aaaa_dead, dns.multi_address, dns.search_expansion: the records
+    are unusual."""
     resolution = evidence.resolution
     if resolution is None:
         return
@@ -124,12 +127,12 @@ def libc_knows_better(evidence: Evidence) -> Iterator[Finding]:
 
 
 def this_node_is_misled(evidence: Evidence) -> Iterator[Finding]:
-    """dns.hosts_shadow.client: hosts lines of the acting node disagree with DNS, for the identifier or for the CA."""
+    """dns.hosts_shadow.client: hosts lines of the acting node contradict DNS, for the identifier or for the CA."""
     here = evidence.here
     for resolution in (here.resolution, here.authority) if here is not None else ():
         line = decides_against_dns(resolution)
         if resolution is not None and line is not None and line.address not in _own(evidence):
-            told = list(dict.fromkeys(a for one in resolution.dns for a in one.addresses))
+            answers = list(dict.fromkeys(a for answer in resolution.dns for a in answer.addresses))
             yield evidence.finding(
                 "dns.hosts_shadow.client",
                 Culprit(
@@ -141,23 +144,23 @@ def this_node_is_misled(evidence: Evidence) -> Iterator[Finding]:
                     role=evidence.owner(line.address)[1],
                 ),
                 vantage=Vantage.CLIENT,
-                detail={"hosts": line.address, "dns": told},
+                detail={"hosts": line.address, "dns": answers},
                 place=evidence.place(line.address),
                 name=resolution.name,
-                answers=list(map(evidence.place, told)),
+                answers=list(map(evidence.place, answers)),
                 manager=line.origin.managed_by,
             )
 
 
 def _own(evidence: Evidence) -> tuple[str, ...]:
-    """Where a node may well look for itself."""
+    """Return the addresses at which a node may legitimately expect itself."""
     return (*evidence.addresses, "127.0.0.1", "127.0.1.1", "::1")
 
 
 def _ipv6(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
     by_server: dict[str, dict[str, DnsAnswer]] = {}
-    for one in resolution.dns:
-        by_server.setdefault(one.nameserver, {})[one.record] = one
+    for answer in resolution.dns:
+        by_server.setdefault(answer.nameserver, {})[answer.record] = answer
     for server, said in by_server.items():
         if "A" in said and "AAAA" in said and said["A"].addresses and said["AAAA"].status == DnsStatus.NXDOMAIN:
             yield evidence.finding("dns.aaaa_nxdomain", None, place=evidence.place(server))
@@ -171,10 +174,10 @@ def _ipv6(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
 
 
 def _several(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
-    """Addresses of one kind, of which at least one is known not to lead to the responder."""
-    used = [one for one in resolution.addresses if one.origin.source == "dns"]
-    owners = {one.address: evidence.owner(one.address)[0] for one in used}
-    wrong = [one for one in used if owners[one.address] not in (None, evidence.node)]
+    """Conclude on several addresses of one kind, at least one of which is known not to reach the responder."""
+    used = [resolved for resolved in resolution.addresses if resolved.origin.source == "dns"]
+    owners = {resolved.address: evidence.owner(resolved.address)[0] for resolved in used}
+    wrong = [resolved for resolved in used if owners[resolved.address] not in (None, evidence.node)]
     if len(owners) > 1 and wrong and len(wrong) < len(used):
         yield evidence.finding(
             "dns.multi_address",
@@ -186,26 +189,30 @@ def _several(evidence: Evidence, resolution: Resolution) -> Iterator[Finding]:
 
 
 def _split(evidence: Evidence, answers: list[DnsAnswer]) -> Iterator[Finding]:
-    """Nameservers that both know the name, and differ; the node's own questions count as well. Where only those show
-    it, the CA's own view is at one with itself."""
+    """Conclude on nameservers that both know the name and return different addresses; the node's own questions count
+    as well. If only those differ, the CA's own view is consistent."""
     here = evidence.here.resolution.dns if evidence.here is not None and evidence.here.resolution is not None else ()
     at_ca, on_the_wire = _views(answers), _views(here)
-    told = at_ca | on_the_wire
-    if len({said for _, said in told}) < 2:
+    views = at_ca | on_the_wire
+    if len({said for _, said in views}) < 2:
         return
     of_ca, of_wire = ({said for _, said in views} for views in (at_ca, on_the_wire))
     is_at_ca = len(of_ca) > 1 or bool(of_ca and not of_ca & of_wire)
-    first = min(server for server, _ in told)
+    first = min(server for server, _ in views)
     yield evidence.finding(
         "dns.split_horizon",
         Culprit(node=evidence.owner(first)[0], address=first),
         vantage=Vantage.AUTHORITY if is_at_ca else Vantage.WIRE,
-        views=[{"server": server, "addresses": sorted(said)} for server, said in sorted(told, key=str)],
+        views=[{"server": server, "addresses": sorted(said)} for server, said in sorted(views, key=str)],
     )
 
 
 def _views(answers: Iterable[DnsAnswer]) -> set[tuple[str, frozenset[str]]]:
-    return {(one.nameserver, frozenset(one.addresses)) for one in answers if one.record == "A" and one.addresses}
+    return {
+        (answer.nameserver, frozenset(answer.addresses))
+        for answer in answers
+        if answer.record == "A" and answer.addresses
+    }
 
 
 def _about(
@@ -216,7 +223,7 @@ def _about(
     variant: str = "",
     **facts: Fact,
 ) -> Finding:
-    """About one of the nameservers that the CA, or on the wire this node, is configured with."""
+    """Return a finding about one of the nameservers that the CA (or, on the wire, this node) is configured with."""
     is_at_ca = vantage is Vantage.AUTHORITY
     asker = evidence.looker if is_at_ca else evidence.node
     culprit = Culprit(node=asker, file=origin.file, line=origin.line, text=origin.text, address=origin.nameserver)

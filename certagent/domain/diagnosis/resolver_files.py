@@ -14,16 +14,24 @@ import msgspec
 from certagent.domain import catalogue
 from certagent.domain.catalogue import Fact
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.observations import Misconfiguration
+from certagent.domain.observations import Misconfiguration, Unreadable
 from certagent.domain.resolution.file_formats import (
     HOSTS_FILE,
     RESOLV_CONF_FILE,
     HostsEntry,
+    HostsProblem,
     lower,
     read_lines,
     split_fields,
 )
-from certagent.domain.resolution.files import PVE_BEGIN, PVE_END, Manager, ResolverFiles
+from certagent.domain.resolution.files import ResolverFiles
+from certagent.domain.resolution.ineffective_hosts import (
+    Ineffective,
+    ineffective_name,
+    name_that_ends_early,
+    why_no_address,
+)
+from certagent.domain.resolution.managed_files import PVE_BEGIN, PVE_END, WRITES_OWN_NAMES, Manager
 
 _LONGEST_TEXT = 200
 _MOST_LINES = 50  # of one name: nobody has more, and a hostile file must not cost us dearly
@@ -36,7 +44,7 @@ class StaticObservation(msgspec.Struct, frozen=True, kw_only=True):
 
     `contents`: null for a file that is not there; `links`: where a link in its place leads; `left_alone`: files that
     Proxmox was told not to rewrite. `zones` are the fleet's own; `own_names` may well be on loopback here. `gateways`
-    are the mistakes that the web servers' files show.
+    are the mistakes that the web servers' files show; `unreadable` is what of all these files could not be read.
     """
 
     node: str
@@ -50,6 +58,7 @@ class StaticObservation(msgspec.Struct, frozen=True, kw_only=True):
     own_names: tuple[str, ...] = ()
     own_addresses: tuple[str, ...] = ()
     gateways: tuple[Misconfiguration, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
 
     def is_of_fleet(self, name: str) -> bool:
         """Whether a name (lower case) lies in a zone of the fleet, or is one."""
@@ -166,16 +175,31 @@ def names_loop_back(observation: StaticObservation) -> Iterator[Finding]:
 
 
 def lines_say_nothing(observation: StaticObservation) -> Iterator[Finding]:
-    """dns.hosts_ignored: lines that look as if they meant something, and do not."""
+    """dns.hosts_ignored: lines that look as if they meant something, and do not; and names that nobody asks for."""
+    lines = (observation.contents.get(HOSTS_FILE) or b"").split(b"\n")
     for one in observation.files.hosts.unread:
-        yield observation.finding(
-            "dns.hosts_ignored",
-            file=HOSTS_FILE,
-            line=one.line,
-            text=one.text,
-            variant=one.problem.value,
-            detail={"problem": one.problem},
-        )
+        if one.problem is HostsProblem.NO_ADDRESS and one.line <= len(lines):
+            yield _ineffective(observation, one.line, one.text, why_no_address(lines[one.line - 1]))
+        else:
+            yield _ineffective(observation, one.line, one.text, Ineffective(one.problem, ""))
+    for entry in observation.files.hosts.entries:
+        wrong = ineffective_name(entry)
+        if wrong is None and "#" in entry.text and entry.line <= len(lines):
+            wrong = name_that_ends_early(lines[entry.line - 1])
+        if wrong is not None:
+            yield _ineffective(observation, entry.line, entry.text, wrong)
+
+
+def _ineffective(observation: StaticObservation, line: int, text: str, wrong: Ineffective) -> Finding:
+    return observation.finding(
+        "dns.hosts_ignored",
+        file=HOSTS_FILE,
+        line=line,
+        text=text,
+        variant=wrong.problem.value,
+        detail={"problem": wrong.problem, "word": short(wrong.word)},
+        word=short(wrong.word),
+    )
 
 
 def _counted(observation: StaticObservation, name: str, entries: Sequence[HostsEntry]) -> list[HostsEntry]:
@@ -246,7 +270,7 @@ def hosts_lines_will_go(observation: StaticObservation) -> Iterator[Finding]:
     """dns.managed_file: a line of the hosts file for other names than this node's, where it will be rewritten."""
     for entry in observation.files.hosts.entries:
         manager = observation.manager(HOSTS_FILE, entry.line)
-        if manager is None:
+        if manager not in WRITES_OWN_NAMES:
             continue
         names = [lower(name).removesuffix(".") for name in entry.names]
         foreign = [name for name in names if not is_local(name) and not observation.is_own(name)]

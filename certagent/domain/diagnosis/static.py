@@ -12,6 +12,7 @@ import msgspec
 from certagent.domain import catalogue
 from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis import resolver_files
+from certagent.domain.diagnosis.foreign_files import files_are_unreadable
 from certagent.domain.diagnosis.resolver_files import StaticObservation, is_public, short
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.resolution.file_formats import RESOLV_CONF_FILE, Line, parse_address, read_lines, split_fields
@@ -267,8 +268,14 @@ def references_dangle(observation: StaticObservation) -> Iterator[Finding]:
         )
 
 
+def parts_cannot_be_read(observation: StaticObservation) -> Iterator[Finding]:
+    """config.unreadable: what others wrote and no reader could make sense of."""
+    yield from files_are_unreadable(observation.node, observation.unreadable)
+
+
 TABLE: tuple[Conclusion, ...] = (
     nobody_is_named,
+    parts_cannot_be_read,
     sources_are_missing,
     resolver_files.names_loop_back,
     resolver_files.lines_contradict,

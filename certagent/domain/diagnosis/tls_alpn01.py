@@ -1,4 +1,4 @@
-"""Conclusions about tls-alpn-01: who answered the CA's handshake, and with which certificate. Pure."""
+"""Conclusions about tls-alpn-01: which process answered the CA's handshake, and with which certificate. Pure."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ _EXTENSIONS = frozenset({"obsolete", "not_critical", "malformed"})
 
 
 def responder_is_absent(evidence: Evidence) -> Iterator[Finding]:
-    """alpn.responder_absent: this node's own responder does not present what was planted."""
+    """alpn.responder_absent: this node's own responder does not present the planted certificate."""
     check = evidence.responder
     if check is None or check.answered or check.challenge != ChallengeType.TLS_ALPN01:
         return
@@ -26,7 +26,8 @@ def responder_is_absent(evidence: Evidence) -> Iterator[Finding]:
 
 
 def handshake_is_not_ours(evidence: Evidence) -> Iterator[Finding]:
-    """alpn.port_not_443, unreachable, no_protocol, wrong_certificate, san_mismatch, bad_extension."""
+    """alpn.port_not_443, unreachable, no_protocol, wrong_certificate, san_mismatch, bad_extension: another server
+    answered the handshake, or none did."""
     hop = _deciding(evidence)
     if hop is None or not evidence.has_failed:
         return
@@ -48,7 +49,7 @@ def _deciding(evidence: Evidence) -> Hop | None:
 
 
 def _listens_elsewhere(evidence: Evidence, hop: Hop) -> bool:
-    """Whether this very node was asked, and its responder has another port."""
+    """Return whether this node was asked while its responder listens on another port."""
     listen = evidence.responder.listen if evidence.responder else ""
     return hop.address in evidence.addresses and bool(listen) and listen.rpartition(":")[2] != str(hop.port)
 
@@ -106,7 +107,7 @@ def _certificate_is_wrong(evidence: Evidence, hop: Hop, answer: AlpnAnswer) -> F
 
 
 def _judged(answer: AlpnAnswer) -> tuple[str, str]:
-    """(code, variant) of a certificate that the CA does not take."""
+    """Return code and variant for a certificate that the CA does not accept."""
     if answer.extension == "absent":
         return "alpn.wrong_certificate", "ordinary"
     if not answer.is_alone:
@@ -117,7 +118,10 @@ def _judged(answer: AlpnAnswer) -> tuple[str, str]:
 
 
 def _process_at(evidence: Evidence, hop: Hop) -> str | None:
-    """Who listens there, when it is this node."""
+    """Return the process that listens there, if that is this node."""
     if evidence.here is None or hop.address not in evidence.addresses:
         return None
-    return next((one.process for one in evidence.here.listeners if one.port == hop.port and one.process), None)
+    return next(
+        (listener.process for listener in evidence.here.listeners if listener.port == hop.port and listener.process),
+        None,
+    )

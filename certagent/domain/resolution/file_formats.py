@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -12,7 +12,11 @@ import msgspec
 LONGEST_LINE = 64 * 1024  # Go reads through a buffer of this size and stops at a line that does not fit
 
 _SPACES = re.compile(rb"[ \r\t\n]+")
-_UNSHOWABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_UNSHOWABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_INVISIBLE = re.compile(
+    "[\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800"
+    "\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
 _LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 
@@ -46,9 +50,17 @@ def split_fields(content: bytes) -> list[str]:
 
 
 def show(content: bytes) -> str:
-    """Bytes as printable text: UTF-8, and whatever is not (or is a control character) as a \\x escape."""
+    """Bytes as text that a person sees: UTF-8, and whatever is not (or is a control character) as a \\x escape; blanks
+    that are none, and other characters that cannot be seen, as `<U+00A0>`."""
     text = content.decode("utf-8", "backslashreplace")
-    return _UNSHOWABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    if text.isascii() and text.isprintable():
+        return text
+    return show_invisible(_UNSHOWABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text))
+
+
+def show_invisible(text: str) -> str:
+    """The text with each character that cannot be seen by its number."""
+    return text if text.isascii() else _INVISIBLE.sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
 
 
 def lower(text: str) -> str:
@@ -92,6 +104,29 @@ class HostsProblem(StrEnum):
     NO_ADDRESS = "no_address"
     NO_NAME = "no_name"
     NOT_READ = "not_read"  # this line and all after it: longer than Go's buffer
+    COMMENT_MARK = "comment_mark"  # the first field is ...
+    NAME_FIRST = "name_first"
+    MASK = "mask"
+    BRACKETS = "brackets"
+    LEADING_ZERO = "leading_zero"
+    OUT_OF_RANGE = "out_of_range"
+    ADDRESS_URL = "address_url"
+    ADDRESS_PORT = "address_port"
+    ADDRESS_QUOTES = "address_quotes"
+    ADDRESS_PUNCTUATION = "address_punctuation"
+    ADDRESS_NOT_ASCII = "address_not_ascii"
+    INVISIBLE = "invisible"  # a field, or a name, has ...
+    SCHEME = "scheme"
+    PORT = "port"
+    PATH = "path"
+    WILDCARD = "wildcard"
+    COMMA = "comma"
+    QUOTES = "quotes"
+    PUNCTUATION = "punctuation"
+    NOT_ASCII = "not_ascii"
+    NOT_A_NAME = "not_a_name"
+    SECOND_ADDRESS = "second_address"
+    ENDS_EARLY = "ends_early"  # at a `#` in its middle
 
 
 class HostsEntry(msgspec.Struct, frozen=True):
@@ -145,7 +180,7 @@ def parse_hosts(raw: bytes | None) -> Hosts:
             unread.append(parsed)
     if stopped_at is not None:
         unread.append(UnreadLine(stopped_at, "", HostsProblem.NOT_READ))
-    return Hosts(tuple(entries), tuple(unread), _index(entries))
+    return Hosts(tuple(entries), tuple(unread), index_entries(entries))
 
 
 def _parse_line(number: int, text: str, content: bytes) -> HostsEntry | UnreadLine | None:
@@ -162,7 +197,8 @@ def _parse_line(number: int, text: str, content: bytes) -> HostsEntry | UnreadLi
     return HostsEntry(number, text, address, tuple(fields[1:]))
 
 
-def _index(entries: list[HostsEntry]) -> dict[str, tuple[HostsEntry, ...]]:
+def index_entries(entries: Iterable[HostsEntry]) -> dict[str, tuple[HostsEntry, ...]]:
+    """Name (lower case, absolute) -> its entries, in the order of the file."""
     index: dict[str, list[HostsEntry]] = {}
     for entry in entries:
         for name in entry.names:

@@ -1,1 +1,1 @@
-"""Solvers: whoever makes a challenge's answer visible to the CA. One file each."""
+"""Solvers: each makes a challenge's answer visible to the CA in one way. One file each."""

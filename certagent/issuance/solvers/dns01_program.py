@@ -1,8 +1,9 @@
-"""dns-01 by a program of yours: `COMMAND... present|cleanup NAME TEXT`, an argument list, never a shell.
+"""dns-01 by an external program: `COMMAND... present|cleanup NAME TEXT`, an argument list, never a shell.
 
-The program returns when the record is visible to the CA, and MUST add to what is there: a name and its wildcard have
-one record name. Its environment is clean, its time is bounded; of what it prints nothing is told, for it may be a
-secret. What was presented is noted first: what a killed agent left is cleaned up before the next record.
+The program returns when the record is visible to the CA, and MUST add to existing records: a name and its wildcard
+share one record name. Its environment is clean and its time is bounded; its output is not reported, because it may
+contain a secret. A presented record is first noted in a journal: what a killed agent left is cleaned up before the next
+record.
 """
 
 import asyncio
@@ -27,14 +28,14 @@ log = logging.getLogger(__name__)
 
 
 class HookRecord(msgspec.Struct, frozen=True):
-    """A record that the program was told to present: under which name, which text."""
+    """The name and text of a record that the program was asked to present."""
 
     name: str
     text: str
 
 
 class Dns01Program:
-    """The solver of one certificate; its own writer of the journal that it is given."""
+    """The solver of one certificate; the only writer of the journal that it is given."""
 
     challenge_type = "dns-01"
     rehearsed = staticmethod(body_for)
@@ -50,7 +51,7 @@ class Dns01Program:
         self._lock = asyncio.Lock()
 
     async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
-        """See `certagent.issuance.order.Solver`: visible when the program says so, by ending well."""
+        """See `certagent.issuance.order.Solver`: the record is visible when the program exits successfully."""
         publication = await self._publish(challenge.token, identifier, key_authorization)
         if publication.trouble is not None:
             raise NotPresentedError(TROUBLE_CODES[publication.trouble], publication.detail)
@@ -61,16 +62,16 @@ class Dns01Program:
         await self._clean_up(challenge.token)
 
     async def show(self, request: RehearsalRequest, body: str) -> None:
-        """Present the record of a rehearsal; `answers` says what became of it."""
+        """Present the record of a rehearsal; `answers` returns the result."""
         self._published[request.token] = await self._publish(request.token, request.identifier, body)
 
     async def withdraw(self, request: RehearsalRequest) -> None:
-        """Have it cleaned up."""
+        """Have the record of a rehearsal cleaned up."""
         self._published.pop(request.token, None)
         await self._clean_up(request.token)
 
     async def answers(self, request: RehearsalRequest) -> ResponderCheck:
-        """What became of the record of that rehearsal."""
+        """Return the result of presenting the record of that rehearsal."""
         publication = self._published[request.token]
         return ResponderCheck(
             listen=self._command[0],
@@ -82,7 +83,7 @@ class Dns01Program:
         )
 
     async def _publish(self, token: str, identifier: str, body: str) -> Publication:
-        """Have it presented, once it is noted down."""
+        """Note the record in the journal, then have it presented."""
         record = HookRecord(record_name(identifier.rstrip(".")), text_of(hashlib.sha256(body.encode()).digest()))
         begun = Publication(server=self._command[0], name=f"{record.name}.")
         async with self._lock:
@@ -103,14 +104,14 @@ class Dns01Program:
             if trouble:
                 log.warning("%s could not be cleaned up: %s", record.name, trouble)
                 self._left_over = (*(self._left_over or ()), record)
-            self._presented = {name: one for name, one in self._presented.items() if name != token}
+            self._presented = {name: record for name, record in self._presented.items() if name != token}
             try:
                 await self._keep(self._presented)
             except OSError as error:
                 log.warning("it cannot be noted down that %s is cleaned up: %s", record.name, error.strerror or error)
 
     async def _clear(self) -> None:
-        """What earlier runs left."""
+        """Clean up what earlier runs left."""
         if self._left_over is None:
             self._left_over = await asyncio.to_thread(self._journal.load)
         self._left_over = tuple([record for record in self._left_over if await self._run("cleanup", record)])

@@ -1,6 +1,6 @@
-"""dns-01 by dynamic update (RFC 2136): the record is written to the zone's primary, and always taken away again.
+"""dns-01 by dynamic update (RFC 2136): the record is written to the zone's primary server, and always removed again.
 
-What is written is kept in a journal first: a killed agent's records are removed before the next one is written.
+A record is noted in a journal before it is written: those of a killed agent are removed before the next one is written.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 UPDATING_SECONDS = 3.0
 ASKING_FOR = timedelta(seconds=1)
-SPREADING_FOR = timedelta(seconds=8)  # to the zone's other servers, for a rehearsal: BIND tells them after 5 s
+SPREADING_FOR = timedelta(seconds=8)  # to the zone's other servers, for a rehearsal: BIND notifies them after 5 s
 PRESENTING_FOR = timedelta(seconds=60)  # the same for an order
 PAUSE_SECONDS = 0.2
 
@@ -33,7 +33,7 @@ _NOT_THE_ZONE = ("NOTAUTH", "NOTZONE")
 
 
 class WrittenRecord(msgspec.Struct, frozen=True):
-    """A record that this agent has written, or was about to write: in which zone, under which name, which text."""
+    """The zone, name and text of a record that this agent has written, or was about to write."""
 
     server: str
     zone: str
@@ -42,7 +42,7 @@ class WrittenRecord(msgspec.Struct, frozen=True):
 
 
 class Dns01Updater:
-    """The solver of one certificate; its own writer of the journal that it is given."""
+    """The solver of one certificate; the only writer of the journal that it is given."""
 
     challenge_type = "dns-01"
     rehearsed = staticmethod(body_for)
@@ -64,8 +64,8 @@ class Dns01Updater:
         self._lock = asyncio.Lock()
 
     async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
-        """See `certagent.issuance.order.Solver`: visible when every server of the zone has it, or time is up (what the
-        CA does not find stays pending and can be tried again)."""
+        """See `certagent.issuance.order.Solver`: the record is visible when every server of the zone has it, or when
+        time is up (a challenge whose record the CA does not find stays pending and can be retried)."""
         publication = await self._publish(challenge.token, identifier, key_authorization, PRESENTING_FOR)
         if publication.trouble is not None:
             raise NotPresentedError(TROUBLE_CODES[publication.trouble], publication.detail)
@@ -76,18 +76,18 @@ class Dns01Updater:
         await self._take_away(challenge.token)
 
     async def show(self, request: RehearsalRequest, body: str) -> None:
-        """Write the record of a rehearsal; `answers` says what became of it."""
+        """Write the record of a rehearsal; `answers` returns the result."""
         self._published[request.token] = await self._publish(
             request.token, request.identifier, body, self._spreading_for
         )
 
     async def withdraw(self, request: RehearsalRequest) -> None:
-        """Take it away."""
+        """Remove the record of a rehearsal."""
         self._published.pop(request.token, None)
         await self._take_away(request.token)
 
     async def answers(self, request: RehearsalRequest) -> ResponderCheck:
-        """What became of the record of that rehearsal."""
+        """Return the result of writing the record of that rehearsal."""
         publication = self._published[request.token]
         return ResponderCheck(
             listen=f"{self._settings.server}:{self._settings.port}",
@@ -137,7 +137,7 @@ class Dns01Updater:
         return begun
 
     async def _spread(self, publication: Publication, text: str, spreading_for: timedelta) -> Publication:
-        """Wait until every server of the zone has it; whoever does not answer is not waited for."""
+        """Wait until every server of the zone has the record; a server that does not answer is not waited for."""
         settings, zone = self._settings, publication.zone or ""
         servers = await servers_of(settings.server, zone, ASKING_FOR, settings.port)
         until = self._clock.monotonic() + spreading_for.total_seconds()
@@ -160,7 +160,7 @@ class Dns01Updater:
         return await ask_txt(server, name, text, ASKING_FOR, port=port)
 
     async def _take_away(self, token: str) -> None:
-        """Remove what was written for the token; what cannot be removed now stays in the journal."""
+        """Remove the records written for the token; one that cannot be removed now stays in the journal."""
         record = self._written.get(token)
         if record is None:
             return
@@ -169,14 +169,14 @@ class Dns01Updater:
             if answer.error is not None:
                 log.warning("%s could not be taken away (%s)", record.name, answer.rcode or answer.detail)
                 self._left_over = (*(self._left_over or ()), record)
-            self._written = {name: one for name, one in self._written.items() if name != token}
+            self._written = {name: record for name, record in self._written.items() if name != token}
             try:
                 await self._keep(self._written)
             except OSError as error:
                 log.warning("it cannot be noted down that %s is taken away: %s", record.name, error.strerror or error)
 
     async def _clear(self, zone: str) -> int:
-        """Remove what earlier runs left in that zone; how many."""
+        """Remove the records that earlier runs left in that zone, and return how many there were."""
         if self._left_over is None:
             self._left_over = await asyncio.to_thread(self._journal.load)
         ours = [record for record in self._left_over if (record.server, record.zone) == (self._settings.server, zone)]

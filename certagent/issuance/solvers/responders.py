@@ -1,9 +1,10 @@
-"""The agent's own responders: a port each, that may be taken, a bounded number of connections, an end. They stay for as
-long as the agent runs, and serve the challenges of orders and of rehearsals alike.
+"""The agent's own responders. Each has a port, which another program may occupy, and a bounded number of connections.
+They run as long as the agent does, and serve the challenges of orders and rehearsals alike.
 
-http-01: a small HTTP/1.1 server that knows planted tokens and nothing else, and closes every connection (the CA must
-not validate over an old one). tls-alpn-01 (RFC 8737): challenge certificates and no other protocol; for one name one at
-a time, an order's before a rehearsal's. Keys and certificates live in memory; every connection ends with its handshake.
+http-01: a small HTTP/1.1 server that knows only planted tokens, and closes every connection (the CA must not validate
+over an old one). tls-alpn-01 (RFC 8737): challenge certificates and no other protocol; one certificate at a time for a
+name, an order's before a rehearsal's. Keys and certificates are held in memory; every connection ends with its
+handshake.
 """
 
 import asyncio
@@ -38,8 +39,8 @@ MOST_CONNECTIONS = 256
 class ResponderServer(ABC):
     """A responder that listens on `listen` (address:port). Use as an async context manager.
 
-    A port that is taken (or not allowed, or at an address that is not this node's) stops nobody from working: it is
-    tried again at each check, and the check says why.
+    A port that is in use (or not permitted, or on an address that this node does not have) does not stop the agent:
+    each check tries it again and reports why it cannot be opened.
     """
 
     challenge_type: str
@@ -67,8 +68,8 @@ class ResponderServer(ABC):
             await self._server.wait_closed()
 
     def admit(self, transport: asyncio.Transport, serving: asyncio.Task[None] | None = None) -> None:
-        """One more connection, with the task that serves it: where there are too many, the one that has said nothing
-        for longest goes. So nobody keeps the CA out by keeping silent."""
+        """Accept one more connection, with the task that serves it. If there are too many, the one that has been
+        silent for longest is closed, so that silent connections cannot keep the CA out."""
         self._open[transport] = serving
         if len(self._open) > MOST_CONNECTIONS:
             oldest = next(iter(self._open))
@@ -76,15 +77,15 @@ class ResponderServer(ABC):
             oldest.abort()
 
     def forget(self, transport: asyncio.Transport) -> None:
-        """That connection is gone."""
+        """Remove a connection that has ended."""
         self._open.pop(transport, None)
 
     @abstractmethod
     def _connection(self) -> asyncio.Protocol:
-        """What serves one connection."""
+        """Return the protocol that serves one connection."""
 
     async def _ensure_listening(self) -> str | None:
-        """Listen, unless it does; or why that cannot be."""
+        """Listen, if the responder does not yet; return why that is impossible."""
         if self._server is None:
             self._trouble = await self._listen()
         return self._trouble
@@ -111,7 +112,7 @@ class _PlantedBody(msgspec.Struct, frozen=True):
 
 
 class Http01Responder(ResponderServer):
-    """One responder. Use as an async context manager."""
+    """Answers http-01 challenges. Use as an async context manager."""
 
     challenge_type = "http-01"
 
@@ -120,17 +121,17 @@ class Http01Responder(ResponderServer):
         self._planted: dict[str, _PlantedBody] = {}
 
     def plant(self, token: str, body: str, seconds: float) -> None:
-        """Serve `body` for `token`, for that long at most."""
+        """Serve `body` for `token`, for `seconds` at most."""
         now = self._clock.monotonic()
         self._planted = {name: planted for name, planted in self._planted.items() if planted.until > now}
         self._planted[token] = _PlantedBody(body.encode(), now + seconds)
 
     def remove(self, token: str) -> None:
-        """Serve it no longer."""
+        """Stop serving the token."""
         self._planted.pop(token, None)
 
     async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
-        """See `certagent.issuance.order.Solver`: visible as soon as it is planted, under whatever name."""
+        """See `certagent.issuance.order.Solver`: the answer is visible as soon as it is planted, for any name."""
         del identifier
         self.plant(challenge.token, key_authorization, ORDER_SECONDS)
 
@@ -144,11 +145,11 @@ class Http01Responder(ResponderServer):
         self.plant(request.token, body, LONGEST_PLANTING_SECONDS)
 
     async def withdraw(self, request: RehearsalRequest) -> None:
-        """Serve it no longer."""
+        """Stop serving the body of a rehearsal."""
         self.remove(request.token)
 
     async def answers(self, request: RehearsalRequest) -> ResponderCheck:
-        """Whether this responder serves what was planted, asked over the network on this node."""
+        """Return whether this responder serves the planted token, by a request over the network on this node."""
         trouble = await self._ensure_listening()
         if trouble is not None:
             return ResponderCheck(listen=self.listen, answered=False, detail=trouble)
@@ -163,7 +164,7 @@ class Http01Responder(ResponderServer):
         return ResponderCheck(listen=self.listen, answered=is_ours, detail="" if is_ours else f"status {reply.status}")
 
     def body_for(self, target: str) -> bytes | None:
-        """What is served under a request's target now, if anything."""
+        """Return the body that is served for a request target now, if there is one."""
         if not target.startswith(CHALLENGE_PATH):
             return None
         planted = self._planted.get(target.removeprefix(CHALLENGE_PATH).partition("?")[0])
@@ -174,7 +175,7 @@ class Http01Responder(ResponderServer):
 
 
 class _HttpConnection(asyncio.Protocol):
-    """One request, one answer, closed."""
+    """A connection that carries one request and one response, and is then closed."""
 
     def __init__(self, listener: Http01Responder) -> None:
         self._listener = listener
@@ -226,7 +227,7 @@ HANDSHAKE_SECONDS = 5.0
 
 
 class _PlantedCertificate(msgspec.Struct, frozen=True):
-    """What is presented under one server name. `rank`: 0 for an order's, 1 for a rehearsal's."""
+    """The certificate that is presented for one server name. `rank`: 0 for an order's, 1 for a rehearsal's."""
 
     rank: int
     server_name: str
@@ -235,7 +236,7 @@ class _PlantedCertificate(msgspec.Struct, frozen=True):
 
 
 class TlsAlpn01Responder(ResponderServer):
-    """One responder. Use as an async context manager."""
+    """Answers tls-alpn-01 challenges. Use as an async context manager."""
 
     challenge_type = "tls-alpn-01"
 
@@ -249,7 +250,7 @@ class TlsAlpn01Responder(ResponderServer):
         self._context.sni_callback = lambda connection, name, _: self._choose(connection, name)
 
     async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
-        """See `certagent.issuance.order.Solver`: visible as soon as it is planted."""
+        """See `certagent.issuance.order.Solver`: the certificate is visible as soon as it is planted."""
         self._plant(challenge.token, identifier, key_authorization, rank=0, seconds=ORDER_SECONDS)
 
     async def clean_up(self, identifier: str, challenge: Challenge) -> None:
@@ -262,11 +263,12 @@ class TlsAlpn01Responder(ResponderServer):
         self._plant(request.token, request.identifier, body, rank=1, seconds=LONGEST_PLANTING_SECONDS)
 
     async def withdraw(self, request: RehearsalRequest) -> None:
-        """Present it no longer."""
+        """Stop presenting the certificate of a rehearsal."""
         self._planted.pop(request.token, None)
 
     async def answers(self, request: RehearsalRequest) -> ResponderCheck:
-        """Whether this responder presents what was planted, asked over the network on this node."""
+        """Return whether this responder presents the planted certificate, by a handshake over the network on this
+        node."""
         check = ResponderCheck(listen=self.listen, answered=True, challenge=self.challenge_type)
         presented = self._presented(server_name(request.identifier))
         if presented is not None and presented.rank == 0:
@@ -292,14 +294,15 @@ class TlsAlpn01Responder(ResponderServer):
         )
         context = serving(certificate.public_bytes(serialization.Encoding.PEM), key_pem, ACME_TLS)
         now = self._clock.monotonic()
-        self._planted = {name: one for name, one in self._planted.items() if one.until > now}
+        self._planted = {name: certificate for name, certificate in self._planted.items() if certificate.until > now}
         self._planted[token] = _PlantedCertificate(rank, server_name(identifier), context, now + seconds)
 
     def _presented(self, name: str) -> _PlantedCertificate | None:
-        """What is presented under that name now: the order's, else the rehearsal's that came last."""
+        """Return the certificate that is presented for that name now: the order's, or else that of the latest
+        rehearsal."""
         now = self._clock.monotonic()
         planted = [held for held in self._planted.values() if held.server_name == name and held.until > now]
-        return min(reversed(planted), key=lambda one: one.rank, default=None)
+        return min(reversed(planted), key=lambda certificate: certificate.rank, default=None)
 
     def _choose(self, connection: ssl.SSLObject, name: str | None) -> int | None:
         presented = self._presented((name or "").lower())
@@ -313,8 +316,8 @@ class TlsAlpn01Responder(ResponderServer):
 
 
 class _TlsConnection(asyncio.Protocol):
-    """Over as soon as the handshake is: the certificate was all there is to say. It is counted from its first packet,
-    so that who keeps silent costs a bounded number of descriptors."""
+    """A connection that ends with its handshake, since it only shows the certificate. It is counted from its first
+    packet, so that silent clients cost a bounded number of descriptors."""
 
     def __init__(self, listener: TlsAlpn01Responder, context: ssl.SSLContext) -> None:
         self._listener = listener

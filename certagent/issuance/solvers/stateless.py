@@ -1,8 +1,8 @@
 """http-01 without a responder: a web server answers every token with the account's thumbprint (RFC 8555 section 8.1).
 
-Nothing is presented and nothing is planted, for an order as for a rehearsal: the rehearsal asks for a token of its own
-and expects what the server has to answer. That has the form of a key authorization, but of a token that no CA gave
-out; and the request carries its SHA-256 alone, as always.
+Nothing is presented or planted, neither for an order nor for a rehearsal: the rehearsal requests a token of its own and
+compares the response with what the server has to answer. That has the form of a key authorization, but for a token that
+no CA issued; and the rehearsal's request carries only its SHA-256, as always.
 """
 
 import asyncio
@@ -25,12 +25,13 @@ location ~ ^/\\.well-known/acme-challenge/([A-Za-z0-9_-]+)$ {{
 
 
 def snippet(thumbprint: str) -> str:
-    """What nginx has to include."""
+    """Return the configuration that nginx has to include."""
     return _SNIPPET.format(thumbprint=thumbprint)
 
 
 class Stateless:
-    """The solver of certificates whose names are served by such a web server. `file`: the snippet, if it is here."""
+    """The solver of certificates whose names are served by such a web server. `file`: the snippet, if it is on this
+    node."""
 
     challenge_type = "http-01"
 
@@ -39,23 +40,24 @@ class Stateless:
         self._thumbprint = thumbprint
 
     def rehearsed(self, token: str) -> str:
-        """What a rehearsal's token is to be answered with."""
+        """Return the expected response for a rehearsal's token."""
         return f"{token}.{self._thumbprint}"
 
     async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
-        """See `certagent.issuance.order.Solver`: it is visible already."""
+        """See `certagent.issuance.order.Solver`: the answer is visible already."""
 
     async def clean_up(self, identifier: str, challenge: Challenge) -> None:
-        """See `certagent.issuance.order.Solver`: it stays."""
+        """See `certagent.issuance.order.Solver`: the answer stays."""
 
     async def show(self, request: RehearsalRequest, body: str) -> None:
-        """It is shown already."""
+        """Do nothing: the answer is visible already."""
 
     async def withdraw(self, request: RehearsalRequest) -> None:
-        """It stays."""
+        """Do nothing: the answer stays."""
 
     async def answers(self, request: RehearsalRequest) -> ResponderCheck:
-        """Whether the snippet on this node is the account's. Whether a server has loaded it, the rehearsal shows."""
+        """Return whether the snippet on this node contains the account's thumbprint. Whether a server has loaded it
+        is shown by the rehearsal."""
         del request
         detail = await asyncio.to_thread(self._trouble) if self._file is not None else ""
         where = str(self._file or "the web server")

@@ -1,7 +1,7 @@
-"""http-01 by files in a web server's folder: whatever server serves it, the agent listens nowhere.
+"""http-01 by files in a folder that a web server serves; the agent opens no port.
 
-A file appears whole, readable by everybody, and goes when its challenge or rehearsal is over. Tokens are noted before
-their files exist: what a killed agent left is removed by the next one.
+A file appears complete and readable by everyone, and is removed when its challenge or rehearsal is over. Tokens are
+noted in a journal before their files exist: the files that a killed agent left are removed by the next one.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class Webroot:
-    """The solver of one certificate; its own writer of the journal that it is given."""
+    """The solver of one certificate; the only writer of the journal that it is given."""
 
     challenge_type = "http-01"
     rehearsed = staticmethod(body_for)
@@ -38,7 +38,7 @@ class Webroot:
         self._lock = asyncio.Lock()
 
     async def present(self, identifier: str, challenge: Challenge, key_authorization: str) -> None:
-        """See `certagent.issuance.order.Solver`: visible as soon as the file is there."""
+        """See `certagent.issuance.order.Solver`: the answer is visible as soon as the file exists."""
         del identifier
         trouble = await self._put(challenge.token, key_authorization)
         if trouble is not None:
@@ -50,18 +50,18 @@ class Webroot:
         await self._take_away(challenge.token)
 
     async def show(self, request: RehearsalRequest, body: str) -> None:
-        """Write the file of a rehearsal; `answers` says what became of it."""
+        """Write the file of a rehearsal; `answers` returns the result."""
         trouble = await self._put(request.token, body)
         if trouble is not None:
             self._troubles[request.token] = trouble
 
     async def withdraw(self, request: RehearsalRequest) -> None:
-        """Take it away."""
+        """Remove the file of a rehearsal."""
         self._troubles.pop(request.token, None)
         await self._take_away(request.token)
 
     async def answers(self, request: RehearsalRequest) -> ResponderCheck:
-        """Whether the file is there as it should be; who serves it, the rehearsal shows."""
+        """Return whether the file exists with the right content; which server serves it is shown by the rehearsal."""
         detail = self._troubles.get(request.token, "")
         if not detail:
             content = await asyncio.to_thread(_read, self._folder / request.token)
@@ -71,7 +71,7 @@ class Webroot:
         return ResponderCheck(listen=where, file=where, answered=not detail, detail=detail)
 
     async def _put(self, token: str, body: str) -> str | None:
-        """Write the file; or why that cannot be."""
+        """Write the file, or return why that is impossible."""
         if not _TOKEN.fullmatch(token):
             return "the CA's token is none that can be a file's name"
         async with self._lock:
@@ -104,7 +104,7 @@ class Webroot:
             self._keep(self._known() - {token})
 
     def _clear(self) -> None:
-        """Once: what an earlier agent left."""
+        """Remove, once, the files that an earlier agent left."""
         if self._tokens is None:
             self._tokens = set(self._journal.load())
             for token in tuple(self._tokens):
@@ -119,7 +119,7 @@ class Webroot:
 
 
 def _ensure_open_folder(folder: Path) -> None:
-    """Made for everybody to walk through; one that is there stays as it is."""
+    """Create the folder so that everyone can enter it; an existing folder is left as it is."""
     with suppress(FileExistsError):
         folder.mkdir()
         folder.chmod(0o755)

@@ -9,8 +9,10 @@ import pytest
 from certagent.domain.diagnosis import conclude
 from certagent.domain.diagnosis.evidence import Evidence, ResponderCheck
 from certagent.domain.diagnosis.name_resolution import (
-    private_addresses_are_filtered,
     resolver_is_missing,
+)
+from certagent.domain.diagnosis.nameserver_files import (
+    private_addresses_are_filtered,
     zone_is_overridden,
 )
 from certagent.domain.diagnosis.order_result import agreement, order_failed
@@ -19,7 +21,7 @@ from certagent.domain.observations import ListeningSocket, Misconfiguration, Nod
 from certagent.domain.orders import Failed, Problem, Resource, code_of
 from certagent.domain.policy import Judgement
 from certagent.domain.rehearsals import AlpnAnswer, Connection, LibcAnswer, Origin, RehearsalOutcome
-from certagent.domain.resolution.dnsmasq import Dnsmasq, read_settings
+from certagent.domain.resolution.dnsmasq import Dnsmasq, ServedHosts, read_settings
 from certagent.domain.resolution.file_formats import parse_hosts, parse_resolv_conf
 from tests.evidence import (
     CA,
@@ -169,7 +171,7 @@ SEEN: dict[str, tuple[Evidence, Evidence]] = {
             testimony=tuple(
                 zone_is_overridden(
                     Dnsmasq(settings=tuple(read_settings(f"address=/{NAME}/{OWN}".encode(), "/etc/d.conf"))),
-                    [("/etc/hosts", parse_hosts(f"{OTHER} {NAME}".encode()))],
+                    [ServedHosts(file="/etc/hosts", hosts=parse_hosts(f"{OTHER} {NAME}".encode()))],
                     ["internal.thinkheads.ai"],
                     "lxc101",
                 )
@@ -181,7 +183,12 @@ SEEN: dict[str, tuple[Evidence, Evidence]] = {
             testimony=tuple(
                 zone_is_overridden(
                     Dnsmasq(settings=tuple(read_settings(f"host-record={NAME},{OTHER}".encode(), "/etc/d.conf"))),
-                    [("/etc/hosts", parse_hosts(f"{OTHER} {NAME}\n# {OWN} {NAME}\n{OWN} else.test".encode()))],
+                    [
+                        ServedHosts(
+                            file="/etc/hosts",
+                            hosts=parse_hosts(f"{OTHER} {NAME}\n# {OWN} {NAME}\n{OWN} else.test".encode()),
+                        )
+                    ],
                     ["internal.thinkheads.ai"],
                     "lxc101",
                 )

@@ -19,7 +19,8 @@ from certagent.domain.diagnosis.static import (
 from certagent.domain.findings import Finding, Severity, Vantage
 from certagent.domain.observations import Misconfiguration, Place
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
-from certagent.domain.resolution.files import NSSWITCH_FILE, Surroundings, find_managers, parse_files
+from certagent.domain.resolution.files import NSSWITCH_FILE, parse_files
+from certagent.domain.resolution.managed_files import Surroundings, find_managers
 
 POLICY = load_policy(None)
 HOSTS = b"""127.0.0.1 localhost

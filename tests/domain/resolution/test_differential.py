@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiers import Tiers
+
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
 CASES = sorted((HERE / "cases").glob("*.json"))
-SEED, COUNT = 20250701, 2_000
+WORLDS = 2_000
 
 pytestmark = pytest.mark.lab
 
@@ -29,13 +31,11 @@ def resolver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return binary
 
 
-def test_the_model_resolves_as_go_does(resolver: Path) -> None:
-    """No disagreement; each one that ever was is kept in cases/ and played first."""
+def test_the_model_resolves_as_go_does(resolver: Path, tiers: Tiers) -> None:
+    """No disagreement. Each one that ever was is kept in cases/ and played first; the tiers' seed draws the others."""
     command = ["unshare", "-m", "-n", "-u", sys.executable, "-m", "tests.domain.resolution.play", str(resolver)]
-    arguments = [os.environ.get("CERTAGENT_SEED", str(SEED)), os.environ.get("CERTAGENT_WORLDS", str(COUNT))]
-    finished = subprocess.run(
-        [*command, *arguments, *map(str, CASES)], cwd=REPOSITORY, check=True, stdout=subprocess.PIPE
-    )
+    arguments = [str(tiers.seed), str(WORLDS), *map(str, CASES)]
+    finished = subprocess.run([*command, *arguments], cwd=REPOSITORY, check=True, stdout=subprocess.PIPE)
     result = json.loads(finished.stdout)
-    assert result["played"] == len(CASES) + int(arguments[1])
+    assert result["played"] == len(CASES) + WORLDS
     assert result["disagreements"] == []

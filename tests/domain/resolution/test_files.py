@@ -14,7 +14,8 @@ from certagent.domain.resolution.file_formats import (
     read_lines,
     show,
 )
-from certagent.domain.resolution.files import Manager, Surroundings, find_managers, parse_files, parse_nsswitch
+from certagent.domain.resolution.files import parse_files, parse_nsswitch
+from certagent.domain.resolution.managed_files import Manager, Surroundings, find_managers
 from tests.bounds import at_most
 
 FOUNDING = b"127.0.0.1 localhost\n\n# gateway\n10.0.0.153\ttraefik.internal.thinkheads.ai traefik # pinned\n"

@@ -1,0 +1,151 @@
+"""Bodies of requests: each is bounded in size, time and number before it is read, whoever sends it.
+
+The server leaves them packed (`auto_decompress=False`): a body is unpacked here, no further than it may be large.
+"""
+
+import asyncio
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from certagent.collector.access import HttpProblem
+
+LARGEST_BODY = 8 * 1024 * 1024  # bytes, once unpacked
+LARGEST_DOCUMENT = 64 * 1024  # of what is one question, not many reports
+_LARGEST_FORM = 8_192
+_MOST_BYTES = 256 * 1024 * 1024  # of all bodies that are read or wait to be written
+_MOST_POSTS = 8  # of one caller at once
+_MOST_FORMS = 32  # of all browsers and strangers at once
+_MOST_FIELDS = 16
+_UNPACKED_RATIO = 20  # a packed body usually comes to no more than so many times its size
+_PACKED = frozenset({"gzip", "deflate"})
+_LONGEST_READING = 30.0  # seconds
+_LONGEST_FORM_READING = 5.0
+_GZIP_OR_ZLIB = 47  # zlib's wbits: tell them apart by the header
+
+
+class Bodies:
+    """Room for bodies: of all callers together by size, of one caller by number; for forms, which need no credential,
+    by number. Without room, try again later."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._posts: Counter[str] = Counter()
+        self._forms = 0
+
+    @asynccontextmanager
+    async def body_of(self, request: web.Request, caller: str, largest: int = LARGEST_BODY) -> AsyncIterator[bytes]:
+        """The body, unpacked; its room is free again after the block. Raises `HttpProblem` 400, 408, 413, 415, 429."""
+        size = _expected_size(request, largest)
+        if self._posts[caller] >= _MOST_POSTS:
+            raise try_later(f"{caller} has {_MOST_POSTS} posts in progress already")
+        if self._taken + size > _MOST_BYTES:
+            raise try_later("too much is being read")
+        self._taken += size
+        self._posts[caller] += 1
+        try:
+            yield unpack(await _read(request, largest, _LONGEST_READING), _encoding(request), largest)
+        finally:
+            self._taken -= size
+            self._posts[caller] -= 1
+            if not self._posts[caller]:
+                del self._posts[caller]
+
+    async def form_of(self, request: web.Request) -> Mapping[str, str]:
+        """The fields of a form that one of our own pages sends. Raises `HttpProblem` 400, 408, 413, 415, 429."""
+        if _encoding(request) != "identity" or request.content_type != "application/x-www-form-urlencoded":
+            raise HttpProblem(415, "Unsupported Media Type", "a form is URL-encoded, and not packed", headers=_CLOSE)
+        _expected_size(request, _LARGEST_FORM)
+        with self._place_for_a_form():
+            body = await _read(request, _LARGEST_FORM, _LONGEST_FORM_READING)
+        try:
+            fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise HttpProblem(400, "Bad Request", "that is no form of this site") from error
+        return dict(fields)
+
+    @contextmanager
+    def _place_for_a_form(self) -> Iterator[None]:
+        if self._forms >= _MOST_FORMS:
+            raise try_later("too many forms are being read")
+        self._forms += 1
+        try:
+            yield
+        finally:
+            self._forms -= 1
+
+
+def unpack(body: bytes, encoding: str, largest: int) -> bytes:
+    """The body as it was before it was packed. Raises `HttpProblem` 400 and 413."""
+    if encoding == "identity":
+        return body
+    unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        unpacked = unpacker.decompress(body, largest + 1)
+    except zlib.error as error:
+        raise HttpProblem(400, "Bad Request", f"the body cannot be unpacked: {error}") from error
+    if len(unpacked) > largest:
+        raise _too_large(largest)
+    if not unpacker.eof or unpacker.unused_data:
+        raise HttpProblem(400, "Bad Request", "the body cannot be unpacked: it does not end where its packing ends")
+    return unpacked
+
+
+def try_later(reason: str) -> HttpProblem:
+    """There is no room now."""
+    return HttpProblem(429, "Too Many Requests", reason, headers={"Retry-After": "1", **_CLOSE})
+
+
+_CLOSE = {"Connection": "close"}
+"""What is not read of a refused body is not worth reading."""
+
+
+async def _read(request: web.Request, largest: int, seconds: float) -> bytes:
+    """As it was sent. What is raised keeps nothing of the request alive: an error that aiohttp stores in the stream
+    would, by its traceback, until garbage is looked for."""
+    pieces: list[bytes] = []
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in request.content.iter_any():
+                pieces.append(piece)
+                largest -= len(piece)
+                if largest < 0:
+                    break
+    except TimeoutError:
+        detail = f"the body did not arrive within {seconds:.0f} s"
+        raise HttpProblem(408, "Request Timeout", detail, headers=_CLOSE) from None
+    except web.RequestPayloadError as error:
+        error.__traceback__ = None
+        raise HttpProblem(400, "Bad Request", f"the body cannot be read: {error}", headers=_CLOSE) from None
+    except ConnectionError as error:
+        error.__traceback__ = None
+        raise ConnectionResetError("the client disconnected") from None
+    if largest < 0:
+        raise _too_large(largest + sum(map(len, pieces)))
+    return b"".join(pieces)
+
+
+def _encoding(request: web.Request) -> str:
+    return request.headers.get("Content-Encoding", "identity").lower()
+
+
+def _expected_size(request: web.Request, largest: int) -> int:
+    """What the body may come to, as far as it can be known before it is read."""
+    encoding = _encoding(request)
+    if encoding != "identity" and encoding not in _PACKED:
+        detail = f"a body may be packed by gzip, not by {encoding[:40]!r}"
+        raise HttpProblem(415, "Unsupported Media Type", detail, headers=_CLOSE)
+    announced = request.content_length
+    if announced is not None and announced > largest:
+        raise _too_large(largest)
+    if announced is None:
+        return largest
+    return min(announced * _UNPACKED_RATIO, largest) if encoding != "identity" else announced
+
+
+def _too_large(largest: int) -> HttpProblem:
+    return HttpProblem(413, "Content Too Large", f"more than {largest} bytes", headers=_CLOSE)
