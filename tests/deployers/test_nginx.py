@@ -18,6 +18,7 @@ from certagent.domain.observations import Place
 from certagent.domain.web_servers.nginx_tls import WorkerReader
 from certagent.system.clock import SystemClock
 from certagent.system.processes import ReloadCoordinator
+from certagent.system.procfs import ProcFs
 from tests.certificates import Authority
 from tests.deployers.reloads import RELOADS
 from tests.fakes.clock import FakeClock
@@ -241,6 +242,13 @@ def test_the_pid_file_is_where_the_configuration_has_it(tmp_path: Path) -> None:
     assert _pid_file(configuration) == Path("/run/nginx.pid")
     configuration.write_text("# pid /run/other.pid;\nuser www-data;\npid /run/mine.pid;\n")
     assert _pid_file(configuration) == Path("/run/mine.pid")
+
+
+def test_whom_a_process_runs_as_is_not_whose_folder_it_has(tmp_path: Path) -> None:
+    """nginx's workers begin as root: what the kernel shows of them in /proc stays root's."""
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "status").write_text("Uid:\t33\t33\t33\t33\nGid:\t33\t33\t33\t33\nGroups:\t33\nCapEff:\t0\n")
+    assert (ProcFs(tmp_path).user_of(7), ProcFs(tmp_path).user_of(8)) == (33, None)
 
 
 def test_the_worker_that_reads_the_pair_is_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,11 +135,14 @@ def served_is_not_what_should_be(serving: Serving) -> Iterator[Finding]:
 
 
 def a_client_refuses_the_chain(serving: Serving) -> Iterator[Finding]:
-    """cert.chain_refused: the leaf is the wanted one, and yet no client goes on. One finding per endpoint; what has
-    merely expired is told as such."""
+    """cert.chain_refused: the leaf is the wanted one (or nobody knows which is), and yet no client goes on. One finding
+    per endpoint; what has merely expired is told as such."""
     told: set[str] = set()
+    is_unknown = serving.proven is None and _on_disk(serving) is None
     for seen in serving.served:
-        is_refused = seen.served_as is ServedAs.REFUSED and seen.distrust is not None
+        is_wanted = seen.served_as is ServedAs.REFUSED
+        is_wanted |= is_unknown and seen.served_as is ServedAs.OTHER and seen.distrust != "untrusted"
+        is_refused = is_wanted and seen.distrust is not None
         is_over = seen.leaf is not None and seen.leaf.ends_at <= serving.at
         if seen.endpoint in told or not is_refused or is_over:
             continue

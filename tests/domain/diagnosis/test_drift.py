@@ -246,6 +246,13 @@ def test_a_chain_that_a_client_refuses_is_told_once_per_endpoint(distrust: str) 
     assert "as OpenSSL says it" in finding.explanation
 
 
+def test_a_chain_is_judged_though_nobody_knows_which_certificate_should_be_there() -> None:
+    """Traefik's own ACME keeps it where nobody else reads it."""
+    for distrust, expected in (("out_of_order", ["cert.chain_refused"]), ("untrusted", []), (None, [])):
+        seen = msgspec.structs.replace(_seen(OURS, ServedAs.OTHER), distrust=distrust)
+        assert _codes(manage=False, proven=None, live=(), served=(seen,)) == expected
+
+
 def test_a_watched_certificate_that_nobody_here_trusts_is_no_finding() -> None:
     """Said in the proof, and no failure."""
     untrusted = msgspec.structs.replace(_seen(OURS, ServedAs.PROVEN), distrust="untrusted")
