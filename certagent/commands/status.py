@@ -33,7 +33,8 @@ def render(document: dict[str, Any]) -> str:
         lines.append(f"{certificate['name']}: {until}; {last}")
         for endpoint, fingerprint in certificate["served"].items():
             same = on_disk is not None and fingerprint == on_disk["fingerprint"]
-            lines.append(f"  {endpoint} serves {'it' if same else fingerprint or 'nothing'}")
+            trust = " (trust unverified)" if endpoint in certificate.get("unverified", ()) else ""
+            lines.append(f"  {endpoint} serves {'it' if same else fingerprint or 'nothing'}{trust}")
     lines += [line for finding in document["findings"] for line in lines_of(finding)]
     return "\n".join(lines)
 

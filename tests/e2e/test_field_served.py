@@ -153,6 +153,26 @@ def test_a_key_that_only_nginx_s_worker_reads(gateway: None) -> None:
     until("no incident is left", 60, lambda: not witness.open_incidents())
 
 
+def test_a_port_behind_the_proxy_protocol(gateway: None) -> None:
+    """Without `proxy_protocol` it is said that nothing is proven there, with the line; with it the pair is proven."""
+    _sh("lxc101", "sed -i 's/listen 443 ssl/listen 443 ssl proxy_protocol/' /etc/nginx/conf.d/gateway.conf")
+    _sh("lxc101", "nginx -t -q && systemctl reload nginx")
+    outcome, findings = _renew("lxc101", "gateway")
+    assert (outcome in _PROVEN, _codes(findings)) == (True, []), findings
+    (unproven,) = [one for one in findings if one["code"] == "deploy.unproven"]
+    assert (unproven["culprit"]["file"], unproven["culprit"]["line"]) == ("/etc/nginx/conf.d/gateway.conf", 9)
+    written = '{ address = "10.0.0.153:443", proxy_protocol = true }'
+    _sh("lxc101", f"sed -i 's/^prove = .*/prove = [{written}]/' {CONFIGURATION}")
+    _restart_agent("lxc101")
+    before = _fingerprint("lxc101", "/etc/nginx/ssl/gateway.crt")
+    outcome, findings = _renew("lxc101", "gateway")
+    assert (outcome in _PROVEN, [one["code"] for one in findings if one["code"].startswith("deploy.")]) == (True, [])
+    assert _fingerprint("lxc101", "/etc/nginx/ssl/gateway.crt") != before
+    _, status = witness.certagent("lxc101", "status")
+    (certificate,) = status["certificates"]
+    assert certificate["served"] == {"10.0.0.153:443": certificate["on_disk"]["fingerprint"]}
+
+
 # --- an intermediate that ends before the leaf ------------------------------------------------------------------------
 
 
