@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.certificates import Authority
+from tests.field import namespaces
+from tests.warm import warm_certagent
 
 CASES = Path(__file__).with_name("cases")
 _OF_THE_MACHINE = ("passwd", "group", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl", "alternatives", "localtime")
@@ -44,7 +45,8 @@ class Tree:
 
     def certagent(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """`certagent ARGUMENTS` on this node. Never raises for its exit status."""
-        return self.run([sys.executable, "-m", "certagent.cli", *arguments], timeout=timeout)
+        self._complete()
+        return warm_certagent().run(str(self.root), *arguments, within=timeout, module=namespaces.__name__)
 
     def document(self, *arguments: str) -> Any:
         """The document of `certagent ARGUMENTS --json`. Raises AssertionError when there is none."""
@@ -66,14 +68,18 @@ class Tree:
 
     def inside(self, command: Sequence[str]) -> list[str]:
         """The command with what puts it there."""
+        self._complete()
+        folders = " ".join(sorted(path.name for path in self.root.iterdir() if path.is_dir()))
+        script = _SCRIPT.format(folders=folders, root=self.root)
+        unshare = ["unshare", "--map-root-user", "--mount", "--net", "--kill-child"]
+        return [*unshare, "sh", "-ec", script, "sh", *command]
+
+    def _complete(self) -> None:
+        """What programs need of /etc, as this machine has it."""
         etc = self.root / "etc"
         etc.mkdir(parents=True, exist_ok=True)
         for name in _OF_THE_MACHINE:
             _copy(Path("/etc") / name, etc / name)
-        folders = " ".join(sorted(path.name for path in self.root.iterdir() if path.is_dir()))
-        script = _SCRIPT.format(folders=folders, root=self.root)
-        namespaces = ["unshare", "--map-root-user", "--mount", "--net", "--kill-child"]
-        return [*namespaces, "sh", "-ec", script, "sh", *command]
 
 
 def _write(path: Path, content: bytes) -> None:
