@@ -24,6 +24,7 @@ from typing import TypeVar
 import msgspec
 
 from certagent.domain.certificates import CertificateFacts, read_leaf
+from certagent.domain.chains import Roots
 from certagent.domain.deployments import Generation
 from certagent.domain.fixes import Fix
 from certagent.domain.orders import Account, PendingOrder
@@ -85,10 +86,12 @@ class Revoked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State:
-    """The state folder. Makes it, or takes it over; its parent must exist."""
+    """The state folder. Makes it, or takes it over; its parent must exist. `roots`: where a chain ends for who trusts
+    them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, roots: Roots = ()) -> None:
         self._root = root
+        self._roots = roots
         for folder in (root, root / "accounts", root / "certificates", root / "records"):
             make_folder(folder)
 
@@ -99,7 +102,7 @@ class State:
 
     def certificate(self, name: str) -> "CertificateFolder":
         """The folder of one configured certificate. Raises ValueError for what cannot be a name."""
-        return CertificateFolder(self._root / "certificates" / _checked(name))
+        return CertificateFolder(self._root / "certificates" / _checked(name), self._roots)
 
     def fixes(self) -> "FixFolder":
         """What `certagent fix` changed on this node."""
@@ -178,8 +181,9 @@ class FixFolder:
 class CertificateFolder:
     """All that is known of one certificate. Whoever changes it holds `lock()`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, roots: Roots = ()) -> None:
         self._folder = folder
+        self._roots = roots
         self._generations = folder / "generations"
         make_folder(folder)
         make_folder(self._generations)
@@ -198,7 +202,7 @@ class CertificateFolder:
 
         Raises ValueError when the chain holds no certificate.
         """
-        generation = _generation(self._next_number(), key_pem, chain_pem)
+        generation = self._generation(self._next_number(), key_pem, chain_pem)
         newest = self.newest()
         if newest is not None and newest.facts.fingerprint == generation.facts.fingerprint:
             return newest
@@ -213,7 +217,7 @@ class CertificateFolder:
         if key_pem is None or chain_pem is None:
             return None
         try:
-            return _generation(number, key_pem, chain_pem)
+            return self._generation(number, key_pem, chain_pem)
         except ValueError:
             return None
 
@@ -301,12 +305,12 @@ class CertificateFolder:
         """How the last run ended."""
         return _read(self._folder / "last.json", LastRun)
 
+    def _generation(self, number: int, key_pem: bytes, chain_pem: bytes) -> Generation:
+        facts = read_leaf(chain_pem, self._roots)
+        return Generation(number=number, key_pem=key_pem, chain_pem=chain_pem, facts=facts)
+
     def _next_number(self) -> int:
         return max(self.numbers(), default=0) + 1
-
-
-def _generation(number: int, key_pem: bytes, chain_pem: bytes) -> Generation:
-    return Generation(number=number, key_pem=key_pem, chain_pem=chain_pem, facts=read_leaf(chain_pem))
 
 
 def _backup_name(file: str) -> str:

@@ -54,15 +54,43 @@ class Authority:
     def __init__(self, name: str = "Test Root", key: ec.EllipticCurvePrivateKey | None = None) -> None:
         self._key = key or ec.generate_private_key(ec.SECP256R1())
         self._name = _common_name(name)
+        self.above: tuple[x509.Certificate, ...] = ()
         public = self._key.public_key()
         self.root = _sign(
-            _describe(self._name, self._name, public, _a_minute_ago(), timedelta(days=1)),
+            _describe(self._name, self._name, public, _a_minute_ago(), timedelta(days=3650)),
             self._key,
             (x509.BasicConstraints(ca=True, path_length=None), True),
             (_usage(), True),
             (x509.SubjectKeyIdentifier.from_public_key(public), False),
         )
         self.root_pem = self.root.public_bytes(serialization.Encoding.PEM)
+
+    def intermediate(
+        self,
+        name: str = "Test Intermediate",
+        lifetime: timedelta = timedelta(days=30),
+        not_before: datetime | None = None,
+        *,
+        key: ec.EllipticCurvePrivateKey | None = None,
+    ) -> "Authority":
+        """An authority below this one: what it issues has its certificate behind the leaf, and no root."""
+        below = Authority(name, key)
+        public = below._key.public_key()
+        certificate = _sign(
+            _describe(below._name, self._name, public, not_before or _a_minute_ago(), lifetime),
+            self._key,
+            (x509.BasicConstraints(ca=True, path_length=None), True),
+            (_usage(), True),
+            (x509.SubjectKeyIdentifier.from_public_key(public), False),
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False),
+        )
+        below.above = (certificate, *self.above)
+        return below
+
+    @property
+    def key(self) -> ec.EllipticCurvePrivateKey:
+        """What it signs with."""
+        return self._key
 
     def write_root(self, path: Path) -> Path:
         """Put the root there."""
@@ -86,7 +114,7 @@ class Authority:
             (_alternative_names(names, names_der), False),
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False),
         )
-        chain_pem = certificate.public_bytes(serialization.Encoding.PEM) + self.root_pem
+        chain_pem = to_pem(certificate, *(self.above or (self.root,)))
         return Pair(key_pem=_key_pem(key), chain_pem=chain_pem, certificate=certificate)
 
     def issue_generations(self, count: int, *names: str) -> Iterator[Generation]:
@@ -123,6 +151,11 @@ def make_facts(
 def make_generation(key_pem: bytes, chain_pem: bytes, number: int = 1) -> Generation:
     """What the state folder would give for what a CA gave."""
     return Generation(number=number, key_pem=key_pem, chain_pem=chain_pem, facts=read_leaf(chain_pem))
+
+
+def to_pem(*chain: x509.Certificate) -> bytes:
+    """A file of certificates."""
+    return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
 
 
 def dns_names(*names: str) -> x509.SubjectAlternativeName:

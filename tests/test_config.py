@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from certagent.config import ConfigurationError, Rfc2136Solver, load_agent, load_collector, load_policy, read_token
+from certagent.config import (
+    ConfigurationError,
+    ProofEndpoint,
+    Rfc2136Solver,
+    load_agent,
+    load_collector,
+    load_policy,
+    read_token,
+)
 
 GOOD = """
 [agent]
@@ -61,6 +69,11 @@ def test_it_reads_the_contracts_keys(tmp_path: Path, good: str) -> None:
     assert settings.certificate[0].identifiers == ("traefik.internal",)
     assert settings.certificate[0].deploy[0].prove == ("10.0.0.12:443",)
     assert settings.certificate[0].key == "ecdsa-p256"
+    path.write_text(
+        good.replace('"10.0.0.12:443"', '"[::1]:443", { address = "10.0.0.12:443", proxy_protocol = true }')
+    )
+    (target,) = load_agent(path).certificate[0].deploy
+    assert target.prove == ("[::1]:443", ProofEndpoint(address="10.0.0.12:443", proxy_protocol=True))
 
 
 @pytest.mark.parametrize(
@@ -74,6 +87,26 @@ def test_it_reads_the_contracts_keys(tmp_path: Path, good: str) -> None:
         ('kind = "traefik"', 'kind = "caddy"', "certificate[0].deploy[0].kind: invalid value 'caddy'"),
         ('"127.0.0.1:5002"', '"5002"', "certificate[0].solver.listen: '5002' is not address:port"),
         ('identifiers = ["traefik.internal"]', "identifiers = []", "certificate[0].identifiers: is empty"),
+        (
+            '"10.0.0.12:443"',
+            '{ address = "10.0.0.12" }',
+            "certificate[0].deploy[0].prove: '10.0.0.12' is not address:port",
+        ),
+        (
+            '"10.0.0.12:443"',
+            '{ address = "10.0.0.12:443", proxy = true }',
+            "certificate[0].deploy[0].prove[0].proxy: there is no such key",
+        ),
+        (
+            "[[certificate]]",
+            '[[certificate]]\nroot = "/none"',
+            "certificate[0].root: only for `manage = false`; else authority.root counts",
+        ),
+        (
+            "[[certificate]]",
+            '[[certificate]]\nroot = "/none"\nmanage = false',
+            "certificate[0].root: /none does not exist",
+        ),
         ("[agent]", "[agent", "is not TOML: Expected ']' at the end of a table declaration (at line 2, column 7)"),
     ],
 )

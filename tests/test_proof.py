@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from certagent.config import Endpoint, ProofEndpoint
 from certagent.domain.deployments import ServedAs
-from certagent.proof import MOST_AT_ONCE, Prover
+from certagent.proof import MANAGED, MOST_AT_ONCE, Prover, Trust
 from certagent.system.clock import SystemClock
-from certagent.system.tls import Handshake, probe
-from tests.certificates import Authority, Pair
+from certagent.system.handshake import PLAIN, Handshake, LookOptions, probe
+from tests.certificates import Authority, Pair, to_pem
 from tests.fakes.tls_servers import TlsServer, tls_server
 
 NAMES = ("nginx.internal", "portainer.phoenix")
@@ -171,3 +174,80 @@ async def test_without_endpoints_nothing_is_proven(prover: Prover) -> None:
     proof = await prover.prove("f", [], NAMES, SOON)
     assert not proof.is_proven
     assert not proof.missing
+
+
+# --- as a client judges it --------------------------------------------------------------------------------------------
+
+
+async def test_the_right_leaf_in_a_chain_that_a_client_refuses_is_not_proven(
+    private: Authority, prover: Prover
+) -> None:
+    """The intermediate is missing, or over."""
+    whole = private.intermediate().issue(*NAMES)
+    cut = msgspec.structs.replace(whole, chain_pem=to_pem(whole.certificate))
+    over = private.intermediate("Over", timedelta(seconds=30)).issue(*NAMES)
+    for pair, distrust in ((whole, None), (cut, "untrusted"), (over, "expired")):
+        async with tls_server(pair) as server:
+            proof = await prover.prove(pair.fingerprint, [server.endpoint], NAMES[:1], timedelta(seconds=0.3))
+        assert (proof.is_proven, proof.endpoints[0].distrust) == (distrust is None, distrust)
+        assert proof.endpoints[0].served_as is (ServedAs.PROVEN if distrust is None else ServedAs.REFUSED)
+
+
+async def test_what_others_renew_needs_no_trust_of_ours(private: Authority, prover: Prover, tmp_path: Path) -> None:
+    """That nobody here trusts it is said, and is no failure; a wrong name is one. With the root that is named, it is
+    trusted."""
+    theirs = Authority("Theirs")
+    pair, watched = theirs.issue(*NAMES), Trust(is_watched=True)
+    named = Trust(root=theirs.write_root(tmp_path / "theirs.crt"), is_watched=True)
+    async with tls_server(pair) as server:
+        for trust, name, expected in (
+            (watched, NAMES[0], (ServedAs.PROVEN, "untrusted")),
+            (watched, "other.internal", (ServedAs.REFUSED, "untrusted")),
+            (named, NAMES[0], (ServedAs.PROVEN, None)),
+            (named, "other.internal", (ServedAs.REFUSED, "name_mismatch")),
+            (MANAGED, NAMES[0], (ServedAs.REFUSED, "untrusted")),
+            (Trust(is_needed=False), "other.internal", (ServedAs.PROVEN, "untrusted")),
+        ):
+            (seen,) = await prover.served_now(pair.fingerprint, [server.endpoint], [name], trust=trust)
+            assert (seen.served_as, seen.distrust) == expected, (trust, name)
+
+
+async def test_a_pair_beside_another_kind_is_proven_alone(private: Authority, root: Path) -> None:
+    """The usual look shows one of the two; each is proven by clients that can use nothing else. Where the usual look
+    shows it, no other is needed."""
+    shown = private.issue(*NAMES)
+    beside = private.issue(*NAMES, key=rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    asked: list[str | None] = []
+
+    async def look(
+        address: str, port: int, name: str, trusted: Path, timeout: float, options: LookOptions = PLAIN
+    ) -> Handshake:
+        asked.append(options.key)
+        pair = beside if options.key == "rsa" else shown
+        return Handshake(address=address, port=port, server_name=name, leaf=pair.facts)
+
+    prover, endpoint = Prover(root, SystemClock(), look), ["127.0.0.1:443"]
+    (seen,) = await prover.served_now(beside.fingerprint, endpoint, NAMES[:1], key="rsa")
+    assert (seen.served_as, asked) == (ServedAs.PROVEN, [None, "rsa"])
+    asked.clear()
+    (seen,) = await prover.served_now(shown.fingerprint, endpoint, NAMES[:1], key="ecdsa")
+    assert (seen.served_as, asked) == (ServedAs.PROVEN, [None])
+    restored = Trust(is_needed=False)
+    (seen,) = await prover.served_now(beside.fingerprint, endpoint, NAMES[:1], trust=restored)
+    assert seen.served_as is ServedAs.PROVEN
+
+
+async def test_an_endpoint_behind_the_proxy_protocol_is_looked_at_by_speaking_it(root: Path, old: Pair) -> None:
+    """As it is configured, each for itself."""
+    asked: list[tuple[int, bool]] = []
+
+    async def look(
+        address: str, port: int, name: str, trusted: Path, timeout: float, options: LookOptions = PLAIN
+    ) -> Handshake:
+        asked.append((port, options.proxy_protocol))
+        return Handshake(address=address, port=port, server_name=name, leaf=old.facts)
+
+    endpoints: list[Endpoint] = ["127.0.0.1:443", ProofEndpoint(address="127.0.0.1:8443", proxy_protocol=True)]
+    proofs = await Prover(root, SystemClock(), look).served_now(old.fingerprint, endpoints, NAMES[:1])
+    assert sorted(asked) == [(443, False), (8443, True)]
+    assert [proof.endpoint for proof in proofs] == ["127.0.0.1:443", "127.0.0.1:8443"]

@@ -39,6 +39,8 @@ from certagent.config import (
     read_credential,
 )
 from certagent.domain import catalogue
+from certagent.domain.certificates import read_roots
+from certagent.domain.chains import Roots
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.issuance.renewal_info import RenewalInfoClient
@@ -104,11 +106,19 @@ async def _until_signalled(settings: AgentSettings, policy: Policy, clock: Clock
         stopped.cancel()
 
 
+def _known_roots(path: Path) -> Roots:
+    """The pinned ones; none where they cannot be read, which is told by whoever needs them."""
+    try:
+        return read_roots(path.read_bytes())
+    except (OSError, ValueError):
+        return ()
+
+
 async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
     """Run until cancelled."""
     catalogue.load()
     async with AsyncExitStack() as stack:
-        state = await asyncio.to_thread(State, settings.agent.state)
+        state = await asyncio.to_thread(State, settings.agent.state, _known_roots(settings.authority.root))
         spool = await asyncio.to_thread(Spool, settings.agent.state / "spool") if settings.collector else None
         reporter = Reporter(settings.agent.name, spool, clock)
         context = AgentContext(

@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from cryptography import x509
+import msgspec
 
 from certagent.agent.context import AgentContext
-from certagent.config import CertificateSection, DeployTarget
+from certagent.agent.nginx_reader import NginxReader
+from certagent.config import CertificateSection, DeployTarget, Endpoint, NginxTarget
 from certagent.deployers.deploy import Deployer, make_target
+from certagent.deployers.pair_inspection import find_pair_faults
 from certagent.deployers.target import Target
 from certagent.domain import catalogue
-from certagent.domain.deployments import Deployment, Fault, Generation, Proof
+from certagent.domain.certificates import read_roots
+from certagent.domain.chains import Roots
+from certagent.domain.deployments import Deployment, Fault, Generation, Proof, WantedCertificate
 from certagent.domain.diagnosis.drift import LiveTarget
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.proof import Prover
+from certagent.proof import Prover, Trust
 from certagent.system.files import LockedError, lock_file
 from certagent.system.processes import ReloadCoordinator
 
@@ -30,11 +34,11 @@ class DeploymentService:
         self._clock = context.clock
         self._prover = prover
         self._reloads = ReloadCoordinator(context.clock)
+        self._nginx = NginxReader(context.clock)
 
     async def deploy(self, certificate: CertificateSection, generation: Generation) -> list[Deployment]:
         """One deployment per target, in the order of the configuration; a failed one does not stop the next."""
-        pem = await asyncio.to_thread(self._root.read_bytes)
-        deployer = Deployer(certificate.identifiers, tuple(x509.load_pem_x509_certificates(pem)), self._clock)
+        deployer = Deployer(certificate.identifiers, await asyncio.to_thread(self._roots), self._clock)
         return [await self._deploy_to(deployer, certificate, section, generation) for section in certificate.deploy]
 
     @contextmanager
@@ -51,6 +55,11 @@ class DeploymentService:
         deployer = Deployer(certificate.identifiers, (), self._clock)
         return [fault for target in self._targets(certificate) for fault in await deployer.prepare(target)]
 
+    async def find_pair_faults(self, certificate: CertificateSection, generation: Generation) -> list[Fault]:
+        """What speaks against the pair itself, wherever it is deployed to."""
+        roots, now = await asyncio.to_thread(self._roots), self._clock.now()
+        return await asyncio.to_thread(find_pair_faults, generation, certificate.identifiers, now, roots)
+
     def lock_files(self, certificate: CertificateSection) -> list[Path]:
         """What to lock while this agent owns the certificate's targets."""
         return [target.lock_file() for target in self._targets(certificate)]
@@ -63,19 +72,36 @@ class DeploymentService:
                 found.append(LiveTarget(target=target.name, pair=target.live()))
         return found
 
+    async def split_provable(self, section: DeployTarget) -> tuple[list[Endpoint], list[Fault]]:
+        """(the endpoints that a handshake shows, what keeps it from showing the others)."""
+        if not isinstance(section, NginxTarget) or not section.prove:
+            return list(section.prove), []
+        return await asyncio.to_thread(self._nginx.split, f"nginx {section.certificate}", section.prove)
+
+    def _roots(self) -> Roots:
+        return read_roots(self._root.read_bytes())
+
     def _targets(self, certificate: CertificateSection) -> list[Target]:
         return [make_target(certificate.name, section, self._reloads) for section in certificate.deploy]
 
     async def _deploy_to(
         self, deployer: Deployer, certificate: CertificateSection, section: DeployTarget, generation: Generation
     ) -> Deployment:
-        target = make_target(certificate.name, section, self._reloads)
+        endpoints, unproven = await self.split_provable(section)
+        worker = None
+        if isinstance(section, NginxTarget):
+            worker = await asyncio.to_thread(self._nginx.find_worker, section)
+        target = make_target(certificate.name, section, self._reloads, worker)
         longest = self._policy.for_kind(target.kind)
 
-        async def prove(fingerprint: str) -> Proof:
-            return await self._prover.prove(fingerprint, section.prove, certificate.identifiers, longest)
+        async def prove(wanted: WantedCertificate) -> Proof:
+            trust = Trust(is_needed=not wanted.is_restored)
+            return await self._prover.prove(
+                wanted.fingerprint, endpoints, certificate.identifiers, longest, key=wanted.key, trust=trust
+            )
 
-        return await deployer.deploy(target, generation, prove)
+        deployment = await deployer.deploy(target, generation, prove)
+        return msgspec.structs.replace(deployment, faults=(*deployment.faults, *unproven))
 
 
 class CertificateLocks:

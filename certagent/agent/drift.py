@@ -13,6 +13,7 @@ import msgspec
 
 from certagent.agent.context import AgentContext
 from certagent.agent.deployment import DeploymentService
+from certagent.agent.issuing_chain import issuing_chain
 from certagent.config import CertificateSection, TraefikTarget
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, ServedAs
@@ -22,7 +23,7 @@ from certagent.domain.findings import Finding, Severity
 from certagent.domain.observations import Unreadable
 from certagent.domain.policy import worst_first
 from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scope, served_scope
-from certagent.proof import Prover
+from certagent.proof import Prover, Trust
 from certagent.state import CertificateFolder
 from certagent.vantage.configured_certificates import ConfiguredCertificates
 
@@ -83,7 +84,8 @@ class DriftMonitor:
             manage=certificate.manage,
             proven=proven.facts if proven is not None else None,
             live=live,
-            served=await self._served(certificate, wanted.fingerprint if wanted is not None else ""),
+            served=await self._served(certificate, wanted),
+            issuer=issuing_chain(self._state),
             seen=self._state.read_record(_record(certificate.name), tuple[CertificateFacts, ...]) or (),
             expiring_below=self._context.policy.proof.expiring_below,
         )
@@ -152,12 +154,18 @@ class DriftMonitor:
         by_file = zip(owners, self.live_files(), strict=True)
         return list(dict.fromkeys(name for name, path in by_file if str(path) in files))
 
-    async def _served(self, certificate: CertificateSection, wanted: str) -> tuple[EndpointProof, ...]:
-        endpoints = [endpoint for target in certificate.deploy for endpoint in target.prove]
-        proofs = await self._prover.served_now(wanted, endpoints, certificate.identifiers)
-        if not wanted or all(proof.served_as is ServedAs.PROVEN for proof in proofs):
+    async def _served(
+        self, certificate: CertificateSection, wanted: CertificateFacts | None
+    ) -> tuple[EndpointProof, ...]:
+        fingerprint, key = (wanted.fingerprint, wanted.key) if wanted is not None else ("", None)
+        split = [await self._deployment.split_provable(target) for target in certificate.deploy]
+        endpoints = [endpoint for kept, _ in split for endpoint in kept]
+        trust = Trust(root=certificate.root, is_watched=not certificate.manage)
+        names = certificate.identifiers
+        proofs = await self._prover.served_now(fingerprint, endpoints, names, key=key, trust=trust)
+        if wanted is None or all(proof.served_as is ServedAs.PROVEN for proof in proofs):
             return proofs
-        return (await self._prover.prove(wanted, endpoints, certificate.identifiers, TAKEOVER_TIME)).endpoints
+        return (await self._prover.prove(fingerprint, endpoints, names, TAKEOVER_TIME, key=key, trust=trust)).endpoints
 
     def _is_settled(self, serving: Serving) -> bool:
         """Whether no renewal is at work on it, or was since the observation began."""

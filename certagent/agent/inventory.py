@@ -121,6 +121,7 @@ class InventoryReporter:
             due_at=due_at,
             last_outcome=last.outcome if last else None,
             last_outcome_at=last.at if last else None,
+            unverified=tuple(dict.fromkeys(seen.endpoint for seen in serving.served if seen.distrust == "untrusted")),
         )
 
 

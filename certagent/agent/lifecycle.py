@@ -9,14 +9,16 @@ import errno
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from certagent.agent.context import AgentContext
 from certagent.agent.deployment import CertificateLocks
 from certagent.agent.inventory import InventoryReporter
+from certagent.agent.issuing_chain import IssuingChain
 from certagent.agent.preflight import Preflight
 from certagent.agent.renewal import RenewalRunner, Renewed
-from certagent.agent.schedule import CaOutage, Need, RecheckSchedule, Schedule
+from certagent.agent.schedule import CaOutage, Need, RecheckSchedule, Schedule, bounded_pause
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.diagnosis.order_result import state_refused
@@ -27,6 +29,7 @@ from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger, iden
 log = logging.getLogger(__name__)
 
 MOST_JUDGED_AT_ONCE = 8
+_CHAIN_LOOK_EVERY = timedelta(minutes=1)
 _LONGEST_WAIT_SECONDS = 30.0  # a clock that was set, or a suspend, costs no more than this; each waking costs the node
 
 
@@ -176,6 +179,8 @@ class Lifecycle:
             async with self._work_locks[name]:
                 if (skipped := self._plan.skip(certificate, trigger, force=force)) is not None:
                     return skipped
+                if trigger is Trigger.TIMER and (held := await self._plan.hold(certificate)) is not None:
+                    return held
                 with self._plan.in_progress(name):
                     renewed = await self._judge_and_renew(certificate, trigger)
                     self._plan.plan_next(certificate, renewed)
@@ -215,7 +220,12 @@ class RenewalPlan:
     """Which certificates are due: the schedule, kept by what is on disk and by what renewals come to."""
 
     def __init__(
-        self, context: AgentContext, schedule: Schedule, renewal: RenewalRunner, locks: CertificateLocks
+        self,
+        context: AgentContext,
+        schedule: Schedule,
+        renewal: RenewalRunner,
+        locks: CertificateLocks,
+        issuing_chain: IssuingChain | None = None,
     ) -> None:
         self._clock = context.clock
         self._managed = [section for section in context.settings.certificate if section.manage]
@@ -223,6 +233,7 @@ class RenewalPlan:
         self._renewal = renewal
         self._locks = locks
         self._ca_outage = CaOutage()
+        self._issuing_chain = issuing_chain or IssuingChain(context)
 
     def plan(self, certificate: CertificateSection, trigger: Trigger) -> None:
         """By what is on disk."""
@@ -262,6 +273,19 @@ class RenewalPlan:
             return Renewed(name=name, outcome="not_due", note="the CA is unavailable")
         return None
 
+    async def hold(self, certificate: CertificateSection) -> Renewed | None:
+        """Why an order would change nothing: only the chain is about to end, and the CA still issues with it."""
+        facts = self._renewal.short_chained(certificate)
+        if facts is None:
+            return None
+        has_changed = await self._issuing_chain.has_changed(facts)
+        if has_changed or (has_changed is None and not self._renewal.brought_the_same_chain(certificate, facts)):
+            return None
+        now = self._clock.now()
+        self._schedule.hold(certificate.name, bounded_pause(_CHAIN_LOOK_EVERY, facts, now), now)
+        note = f"the CA still issues with {facts.chain_ends_with}, which ends {facts.ends_at.isoformat()}"
+        return Renewed(name=certificate.name, outcome="not_due", note=note)
+
     def need(self, name: str) -> Need:
         """How much a new certificate is needed now."""
         return self._schedule.need(name, self._renewal.facts(name), self._clock.now())
@@ -277,7 +301,7 @@ class RenewalPlan:
 
     def _stage(self, name: str) -> str:
         facts = self._renewal.facts(name)
-        return "expired" if facts is not None and facts.not_after <= self._clock.now() else self.need(name)
+        return "expired" if facts is not None and facts.ends_at <= self._clock.now() else self.need(name)
 
     def _current_facts(self, certificate: CertificateSection) -> CertificateFacts | None:
         generation = self._renewal.current_generation(certificate)

@@ -87,7 +87,7 @@ class Preflight:
         if facts is None:
             return Impact(certificate=certificate.name)
         due_at = self._schedule.due_at(certificate.name, facts)
-        return Impact(certificate=certificate.name, due_at=due_at, expires_at=facts.not_after)
+        return Impact(certificate=certificate.name, due_at=due_at, expires_at=facts.ends_at)
 
     async def _collect(self, identifier: str) -> Evidence:
         """Everything that can be observed of one identifier; the directory is the same for all and is added later."""

@@ -8,6 +8,7 @@ import msgspec
 
 from certagent.agent.context import AgentContext
 from certagent.agent.deployment import DeploymentService
+from certagent.agent.issuing_chain import issuing_chain, remember_chain
 from certagent.agent.orders import MtlsFallback, OrderPlacer
 from certagent.agent.preflight import Preflight
 from certagent.agent.reporter import Run
@@ -16,6 +17,7 @@ from certagent.config import CertificateSection
 from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.certificates import CertificateFacts, fingerprint_of
 from certagent.domain.deployments import Generation
+from certagent.domain.diagnosis.issued_chain import chain_ends_first
 from certagent.domain.diagnosis.order_result import agreement, deployment_failed, order_failed, renewal_is_impossible
 from certagent.domain.findings import Finding, Severity, Verdict
 from certagent.domain.orders import Failed, Issued, OrderOutcome
@@ -100,6 +102,24 @@ class RenewalRunner:
         is_last = self._unproven(folder, certificate) is None and not folder.is_revoked(generation)
         return generation if is_last else None
 
+    def short_chained(self, certificate: CertificateSection) -> CertificateFacts | None:
+        """The newest certificate, if only its chain makes it due: another order would bring the same chain again unless
+        the CA has got a new one."""
+        folder = self._state.certificate(certificate.name)
+        newest = folder.newest()
+        if newest is None or newest.facts.chain_ends_at is None or self._unproven(folder, certificate) is not None:
+            return None
+        is_wanted = newest.facts.covers(certificate.identifiers) and not folder.is_revoked(newest)
+        leaf_due_at = newest.facts.without_chain().due_at(self._policy.renewal.due_after)
+        return newest.facts if is_wanted and leaf_due_at > self._clock.now() else None
+
+    def brought_the_same_chain(self, certificate: CertificateSection, facts: CertificateFacts) -> bool:
+        """Whether a renewal was tried already, with the same end, and less than a probing interval ago."""
+        folder = self._state.certificate(certificate.name)
+        before = [folder.generation(number) for number in folder.numbers()[-2:-1]]
+        is_same = any(one is not None and one.facts.chain_ends_at == facts.chain_ends_at for one in before)
+        return is_same and self._clock.now() - facts.not_before < self._policy.renewal.probe_every
+
     # --- one run --------------------------------------------------------------------------------------------------
 
     async def run(
@@ -121,7 +141,7 @@ class RenewalRunner:
     async def _run(self, attempt: _Attempt) -> Renewed:
         attempt.record_step("preflight")
         unproven = self._unproven(attempt.folder, attempt.certificate)
-        if unproven is not None:
+        if unproven is not None and not await self._is_hopeless(attempt, unproven):
             return await self._deploy_and_prove(attempt, unproven, [])
         if not self._may_order(attempt):
             return await self._fall_back(attempt, [], Outcome.BLOCKED)
@@ -172,8 +192,13 @@ class RenewalRunner:
     ) -> Renewed:
         attempt.record_step("deploy", generation)
         deployments = await self._deployment.deploy(attempt.certificate, generation)
-        failed = [finding for deployment in deployments for finding in deployment_failed(self._node, deployment)]
+        name = attempt.certificate.name
+        failed = [finding for deployment in deployments for finding in deployment_failed(self._node, name, deployment)]
         is_good = all(deployment.is_good for deployment in deployments)
+        if generation.facts.chain_ends_at is not None:
+            remember_chain(self._state, attempt.judgements)
+            source = issuing_chain(self._state)
+            findings = [chain_ends_first(self._node, name, generation.facts, source), *findings]
         if is_good:
             attempt.folder.set_proven(generation.number)
         if is_good and outcome is not Outcome.KEPT:
@@ -235,7 +260,7 @@ class RenewalRunner:
             self._reporter.end(run, Outcome.INTERRUPTED, certificate=certificate.name)
             folder.end_run(LastRun(outcome=Outcome.INTERRUPTED, at=self._clock.now()))
         newest = folder.newest() if killed is not None else self._unproven(folder, certificate)
-        if newest is None or newest.facts.not_after <= self._clock.now():
+        if newest is None or newest.facts.ends_at <= self._clock.now():
             return
         await self._deploy_and_prove(self._begin(certificate, Trigger.START), newest, [])
 
@@ -265,9 +290,17 @@ class RenewalRunner:
         if newest is None or (proven is not None and proven.number == newest.number):
             return None
         is_wanted = newest.facts.covers(certificate.identifiers) and not folder.is_revoked(newest)
-        is_usable = is_wanted and newest.facts.not_after > self._clock.now()
-        due_at = newest.facts.due_at(self._policy.renewal.due_after)
+        is_usable = is_wanted and newest.facts.ends_at > self._clock.now()
+        due_at = newest.facts.without_chain().due_at(self._policy.renewal.due_after)
         return newest if is_usable and due_at > self._clock.now() else None
+
+    async def _is_hopeless(self, attempt: _Attempt, unproven: Generation) -> bool:
+        """A pair that no deployment can make good, because it is not good itself: another one is ordered when a person
+        asks, and otherwise once per probing interval."""
+        is_old = self._clock.now() - unproven.facts.not_before >= self._policy.renewal.probe_every
+        if attempt.run.trigger is not Trigger.REQUEST and not is_old:
+            return False
+        return bool(await self._deployment.find_pair_faults(attempt.certificate, unproven))
 
     def _may_order(self, attempt: _Attempt) -> bool:
         """As the verdict says, except for probing: one order per interval, and always near expiry. A request never

@@ -54,7 +54,7 @@ class Schedule:
     def plan(self, name: str, facts: CertificateFacts | None, now: datetime) -> None:
         """From here on: due by the certificate's validity, or now when there is none. Failures are forgotten."""
         due_at = self.due_at(name, facts) if facts else None
-        expires_at = facts.not_after if facts else None
+        expires_at = facts.ends_at if facts else None
         self._entries[name] = ScheduleEntry(at=max(due_at or now, now), due_at=due_at, expires_at=expires_at)
 
     def plan_after_renewal(self, name: str, facts: CertificateFacts | None, now: datetime) -> None:
@@ -92,13 +92,19 @@ class Schedule:
         entry = self._entries[name]
         pause = bounded_pause(self._backoff.pause_after(entry.failures), facts, now)
         if not_before is not None:
-            half = (facts.not_after - now) / 2 if facts is not None and facts.not_after > now else timedelta.max
+            half = (facts.ends_at - now) / 2 if facts is not None and facts.ends_at > now else timedelta.max
             pause = max(pause, min(not_before - now, half))
         entry.failures += 1
         entry.is_in_progress = False
         entry.at, entry.pause = now + pause, pause
-        entry.expires_at = facts.not_after if facts else entry.expires_at
+        entry.expires_at = facts.ends_at if facts else entry.expires_at
         return entry.at
+
+    def hold(self, name: str, pause: timedelta, now: datetime) -> None:
+        """Due, but nothing would come of it now: looked at again after the pause."""
+        entry = self._entries[name]
+        entry.is_in_progress = False
+        entry.at, entry.pause = now + pause, pause
 
     def expedite(self, name: str, now: datetime) -> None:
         """The path is good again: what is due and waits for a retry is worked on soon. What is urgent at once, the rest
@@ -120,7 +126,7 @@ class Schedule:
 
     def need(self, name: str, facts: CertificateFacts | None, now: datetime) -> Need:
         """How much a new certificate is needed in place of the one with those facts."""
-        if facts is not None and facts.not_after - now < facts.lifetime() * self._policy.urgent_below:
+        if facts is not None and facts.ends_at - now < facts.lifetime() * self._policy.urgent_below:
             return Need.URGENT
         return Need.DUE if self.is_due(name, now) else Need.NONE
 
@@ -155,7 +161,7 @@ def bounded_pause(pause: timedelta, facts: CertificateFacts | None, now: datetim
     """The pause, short against the remaining life; against the whole of it where none remains."""
     if facts is None:
         return pause
-    life = facts.not_after - now if facts.not_after > now else facts.lifetime()
+    life = facts.ends_at - now if facts.ends_at > now else facts.without_chain().lifetime()
     return min(pause, max(life / _SHARE_OF_REMAINING_LIFE, _SHORTEST_PAUSE))
 
 

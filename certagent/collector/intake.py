@@ -186,4 +186,5 @@ def _moments(report: Report) -> Iterator[datetime | None]:
     for certificate in report.inventory.certificates if report.inventory is not None else ():
         yield from (certificate.due_at, certificate.last_outcome_at)
         if certificate.on_disk is not None:
-            yield from (certificate.on_disk.not_before, certificate.on_disk.not_after)
+            on_disk = certificate.on_disk
+            yield from (on_disk.not_before, on_disk.not_after, on_disk.chain_ends_at)

@@ -27,13 +27,14 @@ def render(document: dict[str, Any]) -> str:
     for certificate in document["certificates"]:
         on_disk = certificate["on_disk"]
         life = "EXPIRED" if _is_expired(certificate, document["at"]) else "valid until"
-        until = f"{life} {on_disk['not_after']}{_due(certificate)}" if on_disk else "no certificate yet"
+        until = f"{life} {_end_of(on_disk)}{_due(certificate)}" if on_disk else "no certificate yet"
         outcome = f"last outcome {certificate['last_outcome'] or 'none'}"
         last = outcome if certificate["manage"] else "somebody else renews it"
         lines.append(f"{certificate['name']}: {until}; {last}")
         for endpoint, fingerprint in certificate["served"].items():
             same = on_disk is not None and fingerprint == on_disk["fingerprint"]
-            lines.append(f"  {endpoint} serves {'it' if same else fingerprint or 'nothing'}")
+            trust = " (trust unverified)" if endpoint in certificate.get("unverified", ()) else ""
+            lines.append(f"  {endpoint} serves {'it' if same else fingerprint or 'nothing'}{trust}")
     lines += [line for finding in document["findings"] for line in lines_of(finding)]
     return "\n".join(lines)
 
@@ -47,7 +48,15 @@ def _status_of(certificate: dict[str, Any], at: str) -> int:
 
 def _is_expired(certificate: dict[str, Any], at: str) -> bool:
     on_disk = certificate["on_disk"]
-    return on_disk is not None and datetime.fromisoformat(on_disk["not_after"]) <= datetime.fromisoformat(at)
+    ends = [on_disk.get("chain_ends_at"), on_disk["not_after"]] if on_disk is not None else []
+    return any(datetime.fromisoformat(end) <= datetime.fromisoformat(at) for end in ends if end)
+
+
+def _end_of(on_disk: dict[str, Any]) -> str:
+    """When the first certificate of the chain ends, and which that is, if it is not the leaf."""
+    if not on_disk.get("chain_ends_at"):
+        return str(on_disk["not_after"])
+    return f"{on_disk['chain_ends_at']} (with {on_disk['chain_ends_with']} in its chain)"
 
 
 def _is_served(certificate: dict[str, Any]) -> bool:

@@ -18,6 +18,7 @@ from certagent.config.settings import (
     DeployTarget,
     NginxTarget,
     TraefikTarget,
+    endpoint_of,
     split_endpoint,
 )
 from certagent.config.solver_checks import check_key_file, check_shared_ports, check_solver
@@ -134,9 +135,14 @@ def _check_certificate(path: Path, where: str, certificate: CertificateSection) 
         check_identifier(path, f"{where}.identifiers", identifier)
     if certificate.manage and certificate.solver is None:
         raise ConfigurationError(path, f"{where}.solver: is missing (who answers the challenge?)")
+    if certificate.root is not None and certificate.manage:
+        raise ConfigurationError(path, f"{where}.root: only for `manage = false`; else authority.root counts")
+    if certificate.root is not None and not certificate.root.is_file():
+        raise ConfigurationError(path, f"{where}.root: {certificate.root} does not exist")
     check_solver(path, where, certificate)
     for index, target in enumerate(certificate.deploy):
-        check_endpoints(path, f"{where}.deploy[{index}].prove", target.prove)
+        prove = tuple(endpoint_of(endpoint).address for endpoint in target.prove)
+        check_endpoints(path, f"{where}.deploy[{index}].prove", prove)
         _check_target(path, f"{where}.deploy[{index}]", target)
     _check_folders(path, where, certificate)
 

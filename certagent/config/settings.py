@@ -139,6 +139,22 @@ class HookSolver(_Settings, frozen=True, tag="exec", tag_field="kind"):
     timeout: float = 60.0
 
 
+class ProofEndpoint(_Settings, frozen=True):
+    """Where a proof looks: `address:port`; `proxy_protocol` where the service expects the PROXY protocol there."""
+
+    address: str
+    proxy_protocol: bool = False
+
+
+Endpoint = str | ProofEndpoint
+"""An endpoint as it is written in `prove`: in short, or with how it is spoken to."""
+
+
+def endpoint_of(written: Endpoint) -> ProofEndpoint:
+    """The long form of either."""
+    return ProofEndpoint(address=written) if isinstance(written, str) else written
+
+
 Solver = ListenerSolver | WebrootSolver | StatelessSolver | Rfc2136Solver | HookSolver
 
 
@@ -154,8 +170,8 @@ class NginxTarget(_Settings, frozen=True, tag="nginx", tag_field="kind"):
     owner: str = "root"
     group: str = "root"
     mode: int | None = None
-    reader: str = "root"
-    prove: tuple[str, ...] = ()
+    reader: str | None = None
+    prove: tuple[Endpoint, ...] = ()
 
 
 class TraefikTarget(_Settings, frozen=True, tag="traefik", tag_field="kind"):
@@ -170,7 +186,7 @@ class TraefikTarget(_Settings, frozen=True, tag="traefik", tag_field="kind"):
     group: str = "root"
     mode: int | None = None
     reader: str | None = None
-    prove: tuple[str, ...] = ()
+    prove: tuple[Endpoint, ...] = ()
 
 
 class CommandTarget(_Settings, frozen=True, tag="command", tag_field="kind"):
@@ -186,7 +202,7 @@ class CommandTarget(_Settings, frozen=True, tag="command", tag_field="kind"):
     command: tuple[str, ...] = ()
     user: str | None = None
     timeout: float = 60.0
-    prove: tuple[str, ...] = ()
+    prove: tuple[Endpoint, ...] = ()
 
 
 DeployTarget = NginxTarget | TraefikTarget | CommandTarget
@@ -199,7 +215,8 @@ class CertificateSection(_Settings, frozen=True):
     """One certificate. `manage = false`: somebody else renews it; it is watched, rehearsed, proven, alerted.
 
     `reuse_key`: renewals keep the private key. `lifetime`: asked of the CA instead of its default. `profile`: likewise,
-    where the directory offers it.
+    where the directory offers it. `root`: what a watched one is verified with beside what the system and this agent
+    trust; a managed one has the CA's.
     """
 
     name: str
@@ -212,6 +229,7 @@ class CertificateSection(_Settings, frozen=True):
     lifetime: Duration | None = None
     profile: str | None = None
     deploy: tuple[DeployTarget, ...] = ()
+    root: Path | None = None
 
 
 class AgentSettings(_Settings, frozen=True):

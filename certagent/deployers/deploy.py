@@ -24,20 +24,25 @@ from certagent.domain.deployments import (
     Generation,
     Proof,
     Step,
+    WantedCertificate,
 )
 from certagent.domain.ports import Clock
+from certagent.domain.web_servers.nginx_tls import WorkerReader
 from certagent.system.files import UnknownOwnerError, find_user
 from certagent.system.processes import ReloadCoordinator
 
-Prove = Callable[[str], Awaitable[Proof]]
-"""Look at this target's endpoints until the certificate with this fingerprint is served there, or time is up."""
+Prove = Callable[[WantedCertificate], Awaitable[Proof]]
+"""Look at this target's endpoints until that certificate is served there, or time is up."""
 
 
-def make_target(name: str, settings: DeployTarget, reloads: ReloadCoordinator) -> Target:
-    """The target that the settings of the certificate called `name` describe; its reloads go through `reloads`."""
+def make_target(
+    name: str, settings: DeployTarget, reloads: ReloadCoordinator, worker: WorkerReader | None = None
+) -> Target:
+    """The target that the settings of the certificate called `name` describe; its reloads go through `reloads`.
+    `worker`: that nginx's workers read the pair."""
     match settings:
         case NginxTarget():
-            return Nginx(name, settings, reloads)
+            return Nginx(name, settings, reloads, worker)
         case TraefikTarget():
             return Traefik(name, settings)
         case CommandTarget():
@@ -70,7 +75,7 @@ class Deployer:
         faults = await asyncio.to_thread(check_pair, folder, self._identifiers, self._clock.now(), self._roots)
         reader = await asyncio.to_thread(target.reader)
         if reader is not None and not await may_read(folder / KEY, find_user(reader)):
-            faults.append(unreadable(target, folder / KEY, reader))
+            faults.append(unreadable(target, target.key_file(folder), reader))
         return faults
 
     @property
@@ -138,7 +143,8 @@ class _Attempt:
         with self._step("reload"):
             trouble = await self._target.reload()
         with self._step("prove"):
-            proof = await self._prove(self._generation.facts.fingerprint)
+            facts = self._generation.facts
+            proof = await self._prove(WantedCertificate(fingerprint=facts.fingerprint, key=facts.key))
         if trouble is not None and not proof.endpoints:  # no evidence, but here there is no other
             self._faults.append(trouble)
             return None
@@ -164,7 +170,7 @@ class _Attempt:
         seen = None
         if restored.fingerprint is not None:
             with self._step("prove again"):
-                seen = await self._prove(restored.fingerprint)
+                seen = await self._prove(WantedCertificate(fingerprint=restored.fingerprint, is_restored=True))
         self._faults.append(rolled_back(self._target, seen))
         return self._ended(DeploymentOutcome.ROLLED_BACK, proof=proof, restored=seen)
 

@@ -75,6 +75,18 @@ _SERVED = {
 
 def fault_about(seen: EndpointProof, target: Target) -> Fault:
     """An endpoint that does not serve what it should; who listens there, where that can be seen from here."""
+    if seen.served_as is ServedAs.REFUSED:
+        return Fault(
+            code="cert.chain_refused",
+            variant=seen.distrust or "untrusted",
+            facts={
+                "target": target.name,
+                "endpoint": seen.endpoint,
+                "server_name": seen.server_name,
+                "said": seen.detail,
+            },
+            address=split_endpoint(seen.endpoint)[0],
+        )
     listener = _listener_at(seen.endpoint)
     detail = {key: value for key, value in msgspec.to_builtins(seen).items() if value is not None and key != "leaf"}
     return Fault(
@@ -122,4 +134,5 @@ def rolled_back(target: Target, seen: Proof | None) -> Fault:
 
 def unreadable(target: Target, key: Path, reader: str) -> Fault:
     """The service's user cannot get at the key, whatever its mode looks like."""
-    return Fault(code="deploy.unreadable_by_service", facts={"target": target.name, "user": reader}, file=str(key))
+    facts: dict[str, Fact] = {"target": target.name, "user": reader, "reason": target.reads_because()}
+    return Fault(code="deploy.unreadable_by_service", facts=facts, file=str(key))

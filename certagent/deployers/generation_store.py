@@ -4,8 +4,9 @@
 <root>/<N>/{privkey.pem, fullchain.pem}      complete as soon as it exists; 0 is what was there before certagent
 <root>/proven -> <N>                         what a roll-back goes to
 ```
-A folder's name is not trusted to tell its content: whoever wrote through a link has changed it, and then the same
-generation is put beside, as `<N>.1`, so that a live folder is never written to.
+A folder's name is not trusted to tell its content: whoever wrote through a link has changed it, and the configuration
+may since name another owner, group or mode. Then the same generation is put beside, as `<N>.1`, so that a live folder
+is never written to.
 
 A pair at two configured paths changes in one rename: both are links through one `current`.
 ```
@@ -20,6 +21,7 @@ links that show the same content, so that at every instant the pair on disk matc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
+from itertools import takewhile
 from pathlib import Path
 
 import msgspec
@@ -32,6 +34,7 @@ from certagent.system.files import (
     FileContent,
     Owner,
     find_owner,
+    is_file_as,
     make_folder,
     read_link,
     remove_folder,
@@ -64,6 +67,10 @@ class Ownership(msgspec.Struct, frozen=True):
         """The chain: no secret."""
         return FileContent(content=content, mode=0o644, owner=self.find())
 
+    def files_of(self, generation: Generation) -> tuple[FileContent, FileContent]:
+        """Key and chain."""
+        return self.key_file(generation.key_pem), self.chain_file(generation.chain_pem)
+
     def find(self) -> Owner:
         """By number. Raises `UnknownOwnerError`."""
         return find_owner(self.user, self.group)
@@ -81,23 +88,21 @@ class GenerationStore:
         require_writable(self.root)
 
     def put(self, number: int, key: FileContent, chain: FileContent) -> Path:
-        """The folder that holds exactly this pair under this number; made whole if it is not there yet."""
-        for folder in self._candidates(number):
-            if not folder.exists():
-                write_folder(folder, {KEY: key, CHAIN: chain}, mode=FOLDER_MODE)
-                return folder
-            if read_pair(folder) == (key.content, chain.content):
-                return folder
-        raise AssertionError("the candidates do not end")
+        """The folder that holds exactly this pair, with these modes and owners, under this number; made whole if it is
+        not there yet."""
+        found = self._find(number, key, chain)
+        if found is not None:
+            return found
+        folder = next(folder for folder in self._candidates(number) if not folder.exists())
+        write_folder(folder, {KEY: key, CHAIN: chain}, mode=FOLDER_MODE)
+        return folder
 
-    def find(self, generation: Generation) -> Path:
-        """The folder that this generation was put in. Raises FileNotFoundError when it never was."""
-        for folder in self._candidates(generation.number):
-            if not folder.exists():
-                raise FileNotFoundError(f"generation {generation.number} was never staged in {self.root}")
-            if read_pair(folder) == (generation.key_pem, generation.chain_pem):
-                return folder
-        raise AssertionError("the candidates do not end")
+    def find(self, number: int, key: FileContent, chain: FileContent) -> Path:
+        """The folder that this pair was put in. Raises FileNotFoundError when it never was."""
+        found = self._find(number, key, chain)
+        if found is None:
+            raise FileNotFoundError(f"generation {number} was never staged in {self.root}")
+        return found
 
     def proven(self) -> Path | None:
         """What a roll-back goes to, if there is anything."""
@@ -117,6 +122,10 @@ class GenerationStore:
         for folder in folders:
             if folder not in kept:
                 remove_folder(folder)
+
+    def _find(self, number: int, key: FileContent, chain: FileContent) -> Path | None:
+        staged = takewhile(Path.exists, self._candidates(number))
+        return next((one for one in staged if is_file_as(one / KEY, key) and is_file_as(one / CHAIN, chain)), None)
 
     def _candidates(self, number: int) -> Iterator[Path]:
         yield self.root / str(number)
@@ -142,6 +151,14 @@ class SymlinkedPair:
         """See `Target`."""
         return self._reader
 
+    def reads_because(self) -> str | None:
+        """See `Target`."""
+        return None
+
+    def key_file(self, folder: Path) -> Path:
+        """See `Target`: the configured path."""
+        return self._key
+
     def live(self) -> LivePair:
         """See `Target`."""
         return inspect_pair(self._certificate, self._certificate, self._key)
@@ -161,8 +178,7 @@ class SymlinkedPair:
     def stage(self, generation: Generation) -> Path:
         """See `Target`."""
         self.prepare()
-        key = self._ownership.key_file(generation.key_pem)
-        return self._generations.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
+        return self._generations.put(generation.number, *self._ownership.files_of(generation))
 
     def writing(self) -> AbstractAsyncContextManager[None]:
         """See `Target`."""
@@ -170,7 +186,7 @@ class SymlinkedPair:
 
     def promote(self, generation: Generation) -> None:
         """See `Target`. Finds the paths as links, as somebody's files, or not at all."""
-        folder = self._generations.find(generation)
+        folder = self._generations.find(generation.number, *self._ownership.files_of(generation))
         if not self._is_linked():
             self._take_over()
         swap_link(self._current, folder.name)
@@ -186,7 +202,7 @@ class SymlinkedPair:
 
     def settle(self, generation: Generation) -> None:
         """See `Target`."""
-        folder = self._generations.find(generation)
+        folder = self._generations.find(generation.number, *self._ownership.files_of(generation))
         self._generations.settle(folder)
         self._generations.prune(folder)
 

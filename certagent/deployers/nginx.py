@@ -6,13 +6,17 @@ says why (FACTS).
 
 import asyncio
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from certagent.config import NginxTarget
 from certagent.deployers.generation_store import SymlinkedPair
+from certagent.domain.catalogue import Fact
 from certagent.domain.deployments import Fault, Generation, Proof
+from certagent.domain.web_servers.nginx_tls import WorkerReader
 from certagent.system.processes import ReloadCoordinator, attempt
 from certagent.system.procfs import ProcFs
 
@@ -20,6 +24,7 @@ _MASTER = "nginx: master process"
 _WORKER = "nginx: worker process"
 _LEAVING = "is shutting down"
 _GRAVE = ("[emerg]", "[alert]", "[crit]")
+_CLIENT = re.compile(r"(?: while [^,]*)?, client: .*")
 _LARGEST_READ = 64 * 1024
 _LONGEST_LINE = 300
 
@@ -29,17 +34,19 @@ class NginxProcesses(msgspec.Struct, frozen=True):
 
     workers: frozenset[int]
     logs: dict[str, int]
+    masters: frozenset[int] = frozenset()
 
     def were_kept(self, now: "NginxProcesses") -> bool:
         """Whether no new worker has come since."""
         return now.workers <= self.workers
 
-    def said_since(self) -> tuple[str | None, str | None]:
-        """(log, line): the first grave line since this moment; requests, and whoever made them, are not told."""
+    def said_since(self, words: Sequence[str] = _GRAVE) -> tuple[str | None, str | None]:
+        """(log, line): the first grave line since this moment, or the first with one of the words; of requests, and of
+        whoever made them, nothing is told."""
         for log, size in self.logs.items():
             for line in _read_from(Path(log), size).splitlines():
-                if any(word in line for word in _GRAVE):
-                    return log, line.strip()[:_LONGEST_LINE]
+                if any(word in line for word in words):
+                    return log, _CLIENT.sub("", line).strip()[:_LONGEST_LINE]
         return next(iter(self.logs), None), None
 
 
@@ -56,7 +63,14 @@ def find_workers() -> NginxProcesses | None:
     names = {name for pid in masters for name in proc.open_files(pid) if "error" in Path(name).name}
     workers = [process for process in found if process.command[0].startswith(_WORKER)]
     at_work = frozenset(process.pid for process in workers if _LEAVING not in process.command[0])
-    return NginxProcesses(at_work, {name: _size(name) for name in sorted(names)})
+    return NginxProcesses(at_work, {name: _size(name) for name in sorted(names)}, frozenset(masters))
+
+
+def find_worker_user() -> str | None:
+    """Whom nginx's workers run as, by number; None where none runs."""
+    now, proc = find_workers(), ProcFs()
+    users = (proc.user_of(worker) for worker in sorted(now.workers)) if now is not None else ()
+    return next((str(user) for user in users if user is not None), None)
 
 
 def _size(name: str) -> int:
@@ -100,13 +114,29 @@ class Nginx(SymlinkedPair):
     kind = "nginx"
     service = "nginx"
 
-    def __init__(self, name: str, settings: NginxTarget, reloads: ReloadCoordinator) -> None:
+    def __init__(
+        self, name: str, settings: NginxTarget, reloads: ReloadCoordinator, worker: WorkerReader | None = None
+    ) -> None:
         self._certificate_name = name
+        self._worker = worker
         super().__init__(name, settings, reloads.files_of(self.service))
         self.name = f"nginx {settings.certificate}"
         self._reload = _BY_SYSTEMD if _BOOTED_BY_SYSTEMD.is_dir() else _BY_SIGNAL
         self._reloads = reloads
         self._reloaded: _Reloaded | None = None
+
+    def reader(self) -> str | None:
+        """As configured; else whom the worker runs as, where it reads the pair; else the master, which is root."""
+        if self._reader is not None or self._worker is None:
+            return self._reader or "root"
+        return find_worker_user() or self._worker.user
+
+    def reads_because(self) -> str | None:
+        """The line with the variable."""
+        if self._reader is not None or self._worker is None:
+            return None
+        place = self._worker.place
+        return f"nginx's workers read it at each handshake, by {place.text} ({place.file}:{place.line})"
 
     async def validate(self) -> Fault | None:
         """`nginx -t` reads the configured paths: what is live, not what is staged."""
@@ -123,8 +153,13 @@ class Nginx(SymlinkedPair):
         if before is None:
             return []
         now = await asyncio.to_thread(find_workers)
-        if now is not None and not before.were_kept(now):
-            return []  # new ones are at work: whatever is served, nginx has read what is live
+        if now is not None and not before.were_kept(now):  # whatever is served, nginx has read what is live
+            return await asyncio.to_thread(_not_loaded, self.name, before)
+        not_told = await asyncio.to_thread(_no_master, self.name, now) if now is not None else None
+        if not_told is not None:
+            return [not_told]
+        if self._reloaded is not None and self._reloaded.fault is not None:
+            return []  # it was never told, and that is said already
         log, said = await asyncio.to_thread(before.said_since)
         return [_no_effect(self.name, before, now, log, said)]
 
@@ -147,6 +182,59 @@ async def _until_loaded(before: NginxProcesses) -> None:
         if now is None or not before.were_kept(now):
             return
         await asyncio.sleep(_LOOK_EVERY)
+
+
+def _not_loaded(name: str, before: NginxProcesses) -> list[Fault]:
+    """What the workers say of a pair that they read themselves, for each handshake."""
+    log, said = before.said_since((_LOADING,))
+    if said is None:
+        return []
+    file = _QUOTED.search(said)
+    facts: dict[str, Fact] = {"target": name, "said": said}
+    return [
+        Fault(
+            code="deploy.unreadable_by_service",
+            variant="logged",
+            facts=facts,
+            file=file[1] if file else log,
+            text=said,
+        )
+    ]
+
+
+_LOADING = "cannot load certificate"
+_QUOTED = re.compile(r"cannot load certificate(?: key)? \"([^\"]+)\"")
+
+
+def _no_master(name: str, now: NginxProcesses) -> Fault | None:
+    """The file with the master's number, where it does not name the master: whoever reloads nginx by it signals nobody,
+    or somebody else."""
+    file = _pid_file()
+    try:
+        content = file.read_text(encoding="ascii", errors="replace")[:_LONGEST_LINE].strip()
+    except FileNotFoundError:
+        content, said = "", "is missing"
+    except OSError as error:
+        content, said = "", f"cannot be read ({error.strerror})"
+    else:
+        said = f"says {content!r}, which is no nginx master's number" if content else "is empty"
+    if content.isdigit() and int(content) in now.masters:
+        return None
+    facts: dict[str, Fact] = {"target": name, "said": said}
+    return Fault(code="deploy.reload_failed", variant="no_master", facts=facts, file=str(file))
+
+
+def _pid_file(configuration: Path = Path("/etc/nginx/nginx.conf")) -> Path:
+    """As configured; else where distributions have it."""
+    try:
+        named = _PID.search(configuration.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        named = None
+    return Path(named[1]) if named else _PID_FILE
+
+
+_PID = re.compile(r"^\s*pid\s+\"?(/[^\s;\"]+)", re.MULTILINE)
+_PID_FILE = Path("/run/nginx.pid")
 
 
 def _no_effect(

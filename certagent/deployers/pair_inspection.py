@@ -10,17 +10,17 @@ import pwd
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from certagent.domain.catalogue import Fact
-from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_facts
-from certagent.domain.deployments import Fault, LivePair
+from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_facts, read_leaf
+from certagent.domain.chains import Roots, follow_chain, name_of
+from certagent.domain.deployments import Fault, Generation, LivePair
 from certagent.system.files import Owner, read_file
 from certagent.system.processes import run
 from certagent.system.regular_files import read_bytes
@@ -55,7 +55,7 @@ def inspect_pair(shown: Path, certificate: Path, key: Path) -> LivePair:
     return LivePair(
         file=str(shown),
         key_file=str(key),
-        facts=_facts(leaf) if leaf is not None else None,
+        facts=_facts(chain) if chain is not None else None,
         key_fits=leaf is None or _fits(_read(key), leaf),
         is_open=_is_open(key),
         changed_at=changed_at,
@@ -92,10 +92,10 @@ def _leaf(chain: bytes) -> x509.Certificate | None:
         return None
 
 
-def _facts(leaf: x509.Certificate) -> CertificateFacts | None:
+def _facts(chain: bytes) -> CertificateFacts | None:
     try:
-        return read_facts(leaf)
-    except UNREADABLE:
+        return read_leaf(chain)
+    except ValueError:
         return None
 
 
@@ -139,28 +139,32 @@ def _name_of(uid: int) -> str:
         return str(uid)
 
 
-def check_pair(
-    folder: Path, identifiers: tuple[str, ...], now: datetime, roots: tuple[x509.Certificate, ...]
-) -> list[Fault]:
+def check_pair(folder: Path, identifiers: tuple[str, ...], now: datetime, roots: Roots) -> list[Fault]:
     """What speaks against the pair in a staged folder; empty when nothing does. Raises OSError."""
     pair = read_pair(folder)
     if pair is None:
         return [Fault(code="deploy.pair_mismatch", variant="no_pair", file=str(folder))]
+    return _check(folder, *pair, identifiers, now, roots)
+
+
+def find_pair_faults(generation: Generation, identifiers: tuple[str, ...], now: datetime, roots: Roots) -> list[Fault]:
+    """The same of a pair that is not staged anywhere yet."""
+    return _check(Path(), generation.key_pem, generation.chain_pem, identifiers, now, roots)
+
+
+def _check(
+    folder: Path, key_pem: bytes, chain_pem: bytes, identifiers: tuple[str, ...], now: datetime, roots: Roots
+) -> list[Fault]:
     try:
-        chain = x509.load_pem_x509_certificates(pair[1])
+        chain = x509.load_pem_x509_certificates(chain_pem)
     except ValueError as error:
         return [_fault("deploy.chain_incomplete", folder / CHAIN, "no_certificate", said=str(error))]
     return [
-        *_key_fits(folder, pair[0], chain[0]),
+        *_key_fits(folder, key_pem, chain[0]),
         *_chain_leads_to_a_root(folder, chain, roots),
         *_names_are_covered(folder, chain[0], identifiers),
         *_it_is_valid_now(folder, chain[0], now),
     ]
-
-
-def read_roots(path: Path) -> tuple[x509.Certificate, ...]:
-    """The pinned roots in a PEM file. Raises OSError, and ValueError when it holds none."""
-    return tuple(x509.load_pem_x509_certificates(path.read_bytes()))
 
 
 def _key_fits(folder: Path, key_pem: bytes, leaf: x509.Certificate) -> Iterator[Fault]:
@@ -173,17 +177,15 @@ def _key_fits(folder: Path, key_pem: bytes, leaf: x509.Certificate) -> Iterator[
         yield _fault("deploy.pair_mismatch", folder / KEY)
 
 
-def _chain_leads_to_a_root(
-    folder: Path, chain: list[x509.Certificate], roots: tuple[x509.Certificate, ...]
-) -> Iterator[Fault]:
-    for below, above in pairwise(chain):
-        if not _issued_by(below, above):
-            facts = {"issuer": _who(above), "subject": _who(below)}
-            yield _fault("deploy.chain_incomplete", folder / CHAIN, "wrong_issuer", **facts)
-            return
-    last = chain[-1]
-    if last not in roots and not any(_issued_by(last, root) for root in roots):
-        yield _fault("deploy.chain_incomplete", folder / CHAIN, "no_root", subject=_who(last))
+def _chain_leads_to_a_root(folder: Path, chain: list[x509.Certificate], roots: Roots) -> Iterator[Fault]:
+    path = follow_chain(chain, roots)
+    if path.gap is not None:
+        below, above = path.gap
+        yield _fault(
+            "deploy.chain_incomplete", folder / CHAIN, "wrong_issuer", issuer=name_of(above), subject=name_of(below)
+        )
+    elif path.root is None:
+        yield _fault("deploy.chain_incomplete", folder / CHAIN, "no_root", subject=name_of(path.certificates[-1]))
 
 
 def _names_are_covered(folder: Path, leaf: x509.Certificate, identifiers: tuple[str, ...]) -> Iterator[Fault]:
@@ -199,18 +201,6 @@ def _it_is_valid_now(folder: Path, leaf: x509.Certificate, now: datetime) -> Ite
     if now >= leaf.not_valid_after_utc:
         until = str(leaf.not_valid_after_utc)
         yield _fault("cert.expired", folder / CHAIN, "staged", until=until, now=str(now))
-
-
-def _issued_by(below: x509.Certificate, above: x509.Certificate) -> bool:
-    try:
-        below.verify_directly_issued_by(above)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
-
-
-def _who(certificate: x509.Certificate) -> str:
-    return certificate.subject.rfc4514_string() or f"serial {certificate.serial_number:x}"
 
 
 def _fault(code: str, path: Path, variant: str = "", **facts: Fact) -> Fault:

@@ -29,6 +29,14 @@ class Target(Protocol):
         """The user as whom the service reads the pair; None where nobody knows."""
         ...
 
+    def reads_because(self) -> str | None:
+        """Why it is that user who reads the pair, where it is not the usual one."""
+        ...
+
+    def key_file(self, folder: Path) -> Path:
+        """The key that lies in a staged folder, as a person knows it."""
+        ...
+
     def live(self) -> LivePair:
         """What is live on disk now, whoever put it there."""
         ...

@@ -88,6 +88,14 @@ class Traefik:
         users = [proc.user_of(process.pid) for process in proc.processes("traefik") if proc.shares(process.pid, "pid")]
         return next((str(user) for user in users if user is not None), None)
 
+    def reads_because(self) -> str | None:
+        """See `Target`."""
+        return None
+
+    def key_file(self, folder: Path) -> Path:
+        """See `Target`: where it lies is where Traefik reads it."""
+        return folder / KEY
+
     def live(self) -> LivePair:
         """See `Target`: what the YAML names."""
         chain, key = _named(read_file(self._yaml)) or (self._generations.root / CHAIN, self._generations.root / KEY)
@@ -108,8 +116,7 @@ class Traefik:
     def stage(self, generation: Generation) -> Path:
         """See `Target`."""
         self.prepare()
-        key = self._ownership.key_file(generation.key_pem)
-        return self._generations.put(generation.number, key, self._ownership.chain_file(generation.chain_pem))
+        return self._generations.put(generation.number, *self._ownership.files_of(generation))
 
     def writing(self) -> AbstractAsyncContextManager[None]:
         """Nothing to wait for: a folder that a YAML names never changes."""
@@ -117,7 +124,7 @@ class Traefik:
 
     def promote(self, generation: Generation) -> None:
         """See `Target`."""
-        self._name(self._generations.find(generation))
+        self._name(self._generations.find(generation.number, *self._ownership.files_of(generation)))
 
     async def validate(self) -> Fault | None:
         """Traefik has no test of a configuration; what it drops shows in the handshake."""
@@ -153,7 +160,7 @@ class Traefik:
 
     def settle(self, generation: Generation) -> None:
         """See `Target`."""
-        folder = self._generations.find(generation)
+        folder = self._generations.find(generation.number, *self._ownership.files_of(generation))
         self._generations.settle(folder)
         self._generations.prune(folder)
 

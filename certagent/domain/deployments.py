@@ -35,11 +35,21 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any] = {}
 
 
+class WantedCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a proof looks for. `key`: the kind of its key, where that is known. `is_restored`: it was there before, and
+    is good enough as it was, whether a client accepts it or not."""
+
+    fingerprint: str
+    key: str | None = None
+    is_restored: bool = False
+
+
 class ServedAs(StrEnum):
     """What an endpoint served, measured by the certificate that is wanted."""
 
     PROVEN = "proven"
     OTHER = "other"  # another certificate: as a rule the old one
+    REFUSED = "refused"  # the wanted one, in a chain or under a name that a client refuses; `distrust` says why
     DEFAULT = "default"  # the server's own stop-gap, which no client trusts
     NOTHING = "nothing"  # no handshake; `error` says why
 
@@ -47,7 +57,7 @@ class ServedAs(StrEnum):
 class EndpointProof(msgspec.Struct, frozen=True, kw_only=True):
     """The last look at one endpoint (`address:port`) under one name. `took` is from the start of the proof.
 
-    `error` and `distrust` are those of `certagent.system.tls.Handshake`.
+    `error` and `distrust` are those of `certagent.system.handshake.Handshake`.
     """
 
     endpoint: str

@@ -14,12 +14,7 @@ import msgspec
 
 from certagent.domain.catalogue import Trait, addresses_of, explain_addresses, has_trait
 from certagent.domain.findings import Culprit, Finding, Severity
-from certagent.domain.rehearsals import (
-    AddressOwner,
-    Rehearsal,
-    RehearsalOutcome,
-    describe_owner,
-)
+from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome, describe_owner
 
 REOPEN_WITHIN = timedelta(hours=1)
 """A culprit that comes back this soon after its incident was resolved reopens it: the same id, one more transition."""
@@ -187,18 +182,22 @@ def is_borne_out(sighting: Sighting, fleet: Fleet) -> bool:
     if accused_by(sighting.agent, sighting.finding) == sighting.agent:
         return True
     known = fleet.rehearsals.get(sighting.finding.identifier or "")
-    if known is None or not known.brokered or known.rehearsal.outcome is not RehearsalOutcome.FAILED:
+    if known is None or not known.brokered:
         return False
-    return _saw(known.rehearsal, sighting.finding.culprit or Culprit(), fleet)
+    culprit, ends_at = sighting.finding.culprit or Culprit(), sighting.finding.detail.get("chain_ends_at")
+    if known.rehearsal.outcome is not RehearsalOutcome.FAILED:
+        return known.rehearsal.shows_chain(culprit.node, culprit.file, ends_at)
+    return _saw(known.rehearsal, culprit, fleet)
 
 
 def group_findings(sightings: Iterable[Sighting], fleet: Fleet) -> dict[str, Candidate]:
     """The cases that the findings make, by key. Give every finding about an identifier, or none."""
     standing = [s for s in sightings if effective_severity(s, fleet).at_least(Severity.ERROR)]
     explained = {s.finding.identifier for s in standing if _explains(s.finding)} - {None}
+    ended = {s.finding.identifier for s in standing if has_trait(s.finding.code, Trait.ENDS_LIFE)}
     groups: dict[str, list[Sighting]] = {}
     for sighting in standing:
-        if not _is_symptom(sighting.finding, explained):
+        if not _is_symptom(sighting.finding, explained, ended):
             groups.setdefault(key_of(sighting.agent, sighting.finding), []).append(sighting)
     return {key: _describe(group, fleet) for key, group in groups.items()}
 
@@ -242,21 +241,21 @@ def accused_by(agent: str, finding: Finding) -> str:
     return finding.culprit.node if finding.culprit is not None and finding.culprit.node else agent
 
 
-def _names_file(finding: Finding) -> bool:
-    return finding.culprit is not None and finding.culprit.file is not None and _concerns_path(finding)
-
-
 def _concerns_path(finding: Finding) -> bool:
     return has_trait(finding.code, Trait.PATH) or has_trait(finding.code, Trait.SEEN_BY_CA)
 
 
 def _explains(finding: Finding) -> bool:
-    return _names_file(finding) or has_trait(finding.code, Trait.EXPLAINS)
+    names_file = finding.culprit is not None and finding.culprit.file is not None and _concerns_path(finding)
+    return names_file or has_trait(finding.code, Trait.EXPLAINS)
 
 
-def _is_symptom(finding: Finding, explained: set[str | None]) -> bool:
+def _is_symptom(finding: Finding, explained: set[str | None], ended: set[str | None]) -> bool:
     """What dies, or cannot be reached, because of something that is known. It is said there when it dies."""
-    concerned = _concerns_path(finding) or has_trait(finding.code, Trait.LIFETIME)
+    is_end = has_trait(finding.code, Trait.LIFETIME)
+    if is_end and finding.identifier in ended:
+        return finding.culprit is None or finding.culprit.file is None
+    concerned = _concerns_path(finding) or is_end
     return finding.identifier in explained and concerned and not _explains(finding)
 
 

@@ -177,6 +177,7 @@ class Provisioner(msgspec.Struct, frozen=True, kw_only=True):
 
     `is_loaded`: the file has not changed since the CA's process began, so this is what it goes by. `exists`: an ACME
     provisioner of the directory's name is there. Empty `challenges` means all, empty `allowed` everything.
+    `chain_file`: the intermediate that it issues with, and `chain_ends_at` when that ends (None: not known).
     """
 
     file: str
@@ -188,6 +189,8 @@ class Provisioner(msgspec.Struct, frozen=True, kw_only=True):
     allowed: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
     lines: dict[str, int] = {}
+    chain_file: str | None = None
+    chain_ends_at: datetime | None = None
 
 
 class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,6 +229,13 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: tuple[str, ...] = ()
     owners: dict[str, AddressOwner] = {}
     testimony: tuple[Finding, ...] = ()
+
+    def shows_chain(self, node: str | None, file: str | None, ends_at: object) -> bool:
+        """Whether the agent beside the CA says, too, that the intermediate in that file ends then (RFC 3339)."""
+        ca = self.provisioner
+        if ca is None or ca.chain_file is None or ca.chain_ends_at is None:
+            return False
+        return (node, file, ends_at) == (self.node, ca.chain_file, ca.chain_ends_at.isoformat())
 
 
 def body_for(token: str) -> str:

@@ -58,7 +58,8 @@ class ScopeKind(StrEnum):
 
 
 class CertificateState(msgspec.Struct, frozen=True, kw_only=True):
-    """One configured certificate: on disk, served (per proven address), due, last outcome."""
+    """One configured certificate: on disk, served (per proven address), due, last outcome. `unverified`: the addresses
+    whose chain nobody here trusts."""
 
     name: str
     identifiers: tuple[str, ...]
@@ -68,6 +69,7 @@ class CertificateState(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None = None
     last_outcome: Outcome | None = None
     last_outcome_at: datetime | None = None
+    unverified: tuple[str, ...] = ()
 
 
 class Resolver(msgspec.Struct, frozen=True, kw_only=True):

@@ -98,6 +98,15 @@ def rewrite_file(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def is_file_as(path: Path, file: FileContent) -> bool:
+    """Whether a regular file is there with that content, mode and owner."""
+    if read_file(path) != file.content:
+        return False
+    found = path.lstat()
+    is_owned = file.owner is None or Owner(found.st_uid, found.st_gid) == file.owner
+    return is_owned and stat.S_IMODE(found.st_mode) == file.mode
+
+
 def is_immutable(path: Path) -> bool:
     """Whether the kernel lets nobody change that file (`chattr +i`, `+a`); False where it cannot be told."""
     try:

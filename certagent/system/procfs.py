@@ -89,9 +89,10 @@ class ProcFs:
         return dict(entry.split("=", 1) for entry in raw.split("\0") if "=" in entry)
 
     def user_of(self, pid: int) -> int | None:
-        """The user that the process runs as, by number."""
+        """The user that the process runs as, by number. Not whose its folder is: that of a process that has given up
+        being root, as nginx's workers have, is still root's."""
         try:
-            return (self._root / str(pid)).stat().st_uid
+            return self.reader(pid).user
         except (FileNotFoundError, ProcessLookupError):
             return None
 

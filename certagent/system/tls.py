@@ -1,5 +1,4 @@
-"""TLS handshakes: which certificate is served there, and does it verify with the pinned root? Verified first; a look
-without verification follows only to learn what is served instead, and is labelled so."""
+"""TLS: contexts that trust or show what they are told to, what an error means, and the certificate of one socket."""
 
 import asyncio
 import errno
@@ -11,42 +10,12 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-import msgspec
-
-from certagent.domain.certificates import CertificateFacts, read_shown
-
 _NO_ROUTE = {  # the last three: a black hole and a prohibition among this node's own routes, and its own filter
     errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL, errno.EACCES, errno.EPERM,
 }  # fmt: skip
 _NAME_MISMATCH = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _TRUST_FILE = "SSL_CERT_FILE"  # X509_get_default_cert_file_env(3)
 _EXPIRED = {9, 10}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
-
-
-class Handshake(msgspec.Struct, frozen=True, kw_only=True):
-    """What one handshake showed. `leaf` is None when none came about; `error` then says why.
-
-    `error`: null, "refused", "timeout", "no_route", "reset", "unresolved", "tls" (it speaks no TLS, or not with us).
-    `distrust`: null when the chain verified; else "untrusted", "name_mismatch" or "expired", and `leaf` is unverified.
-    """
-
-    address: str
-    port: int
-    server_name: str
-    leaf: CertificateFacts | None = None
-    error: str | None = None
-    distrust: str | None = None
-    detail: str = ""
-
-    @property
-    def fingerprint(self) -> str | None:
-        """SHA-256 of what is served, verified or not."""
-        return self.leaf.fingerprint if self.leaf else None
-
-    @property
-    def is_verified(self) -> bool:
-        """Whether a handshake came about that verified with the pinned root."""
-        return self.leaf is not None and self.distrust is None
 
 
 def trust_only(root: Path) -> ssl.SSLContext:
@@ -74,49 +43,33 @@ def without_system_trust() -> Iterator[None]:
             os.environ[_TRUST_FILE] = before
 
 
-def trust_for_looks(root: Path) -> ssl.SSLContext:
-    """The same, kept as long as the file stays as it is: for all looks, and not to be changed. Raises as it does."""
+def trust_for_looks(root: Path, *, and_systems: bool = False) -> ssl.SSLContext:
+    """The same, kept as long as the file stays as it is: for all looks, and not to be changed; with what this system
+    trusts, if so wished. Raises as it does."""
     found = root.stat()
-    return _kept_trust(root, (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    return _kept_trust(root, (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), and_systems)
 
 
-@lru_cache(maxsize=4)
-def _kept_trust(root: Path, _stamp: tuple[int, ...]) -> ssl.SSLContext:
-    return trust_only(root)
+@lru_cache(maxsize=8)
+def _kept_trust(root: Path, _stamp: tuple[int, ...], and_systems: bool) -> ssl.SSLContext:
+    context = trust_only(root)
+    if and_systems:
+        trust_system(context)
+    return context
 
 
-async def probe(address: str, port: int, server_name: str, root: Path, timeout: float) -> Handshake:
-    """One look, of `timeout` seconds at most. `server_name` (a name or an IP address) is asked for and verified."""
-    seen = Handshake(address=address, port=port, server_name=server_name)
-    try:
-        async with asyncio.timeout(timeout):
-            return await _look(seen, root)
-    except TimeoutError:
-        return msgspec.structs.replace(seen, error="timeout", detail=f"no handshake within {timeout:g} s")
-    except OSError as error:
-        return msgspec.structs.replace(seen, error=error_kind(error), detail=describe(error))
+def trust_system(context: ssl.SSLContext) -> None:
+    """Trust what this system trusts, too. From the folder of hashed names where there is one: that is read as far as it
+    is needed, not as a whole."""
+    folder = ssl.get_default_verify_paths().openssl_capath
+    if Path(folder).is_dir():
+        context.load_verify_locations(capath=folder)
+    else:
+        context.load_default_certs()
 
 
-async def _look(seen: Handshake, root: Path) -> Handshake:
-    try:
-        return msgspec.structs.replace(seen, leaf=await _handshake(seen, trust_for_looks(root)))
-    except ssl.SSLCertVerificationError as error:
-        leaf = await _handshake(seen, _trusting())
-        return msgspec.structs.replace(seen, leaf=leaf, distrust=distrust_kind(error), detail=describe(error))
-
-
-async def _handshake(seen: Handshake, context: ssl.SSLContext) -> CertificateFacts | None:
-    _, writer = await asyncio.open_connection(seen.address, seen.port, ssl=context, server_hostname=seen.server_name)
-    try:
-        tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
-        der = tls.getpeercert(binary_form=True)
-    finally:
-        writer.transport.abort()
-    return read_shown(der) if der else None
-
-
-def _trusting() -> ssl.SSLContext:
-    """For the second, labelled look."""
+def trusting_anybody() -> ssl.SSLContext:
+    """A client's context for a second, labelled look."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -142,9 +95,14 @@ def error_kind(error: OSError) -> str:
 
 def distrust_kind(error: ssl.SSLCertVerificationError) -> str:
     """Why a certificate was not accepted: "name_mismatch", "expired" (or not yet valid) or "untrusted"."""
-    if error.verify_code in _NAME_MISMATCH:
+    return kind_of_distrust(error.verify_code)
+
+
+def kind_of_distrust(verify_code: int) -> str:
+    """The same of OpenSSL's number for it."""
+    if verify_code in _NAME_MISMATCH:
         return "name_mismatch"
-    return "expired" if error.verify_code in _EXPIRED else "untrusted"
+    return "expired" if verify_code in _EXPIRED else "untrusted"
 
 
 def describe(error: OSError) -> str:
@@ -169,7 +127,7 @@ async def served_certificate(
     Verifies nothing. Takes the socket over and closes it. Raises NoProtocolError, OSError (ssl.SSLError too); the
     caller bounds it in time.
     """
-    context = _trusting()
+    context = trusting_anybody()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if protocol is not None:
         context.set_alpn_protocols([protocol])

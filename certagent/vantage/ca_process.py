@@ -1,18 +1,15 @@
-"""The CA's own environment, read on its node: its files, flags, environment variables, open connections, ca.json and
-systemd unit, line by line. Only reads, and returns no secret.
+"""The CA's own environment, read on its node: its files, flags, environment variables, open connections and systemd
+unit, line by line. Only reads, and returns no secret.
 
-Of the environment variables only those of the proxy and of Go are kept, and the proxy's without credentials. Of ca.json
-only what decides orders is read: names, and the ACME provisioner's challenges, policy and account binding.
+Of the environment variables only those of the proxy and of Go are kept, and the proxy's without credentials.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -25,53 +22,13 @@ from certagent.domain.resolution.files import ResolverFiles
 from certagent.system.procfs import Process, ProcFs
 from certagent.system.regular_files import FileState, read_within
 from certagent.vantage import proxy
+from certagent.vantage.ca_config import read_provisioner
 from certagent.vantage.ca_resolver import Snapshot, read_files
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign, read_part
 from certagent.vantage.http01_probe import FetchOptions
 
 _UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
 _CREDENTIALS = re.compile(r"(//|_proxy=)[^@/\s]*@", re.IGNORECASE)  # Go also accepts a proxy without a scheme
-_DEFAULT_POLICY: Mapping[str, Any] = {}
-
-
-def read_provisioner(proc: ProcFs, process: Process, name: str) -> Reading[Provisioner | None]:
-    """Return the ACME provisioner of that name in the CA's configuration; None if that cannot be read."""
-    path = _configuration(process)
-    if path is None:
-        return Reading(None)
-    return read_foreign(Path(path), lambda notes: _provisioner(proc, process, path, name, notes), None)
-
-
-def _provisioner(proc: ProcFs, process: Process, path: str, name: str, notes: Notes) -> Provisioner | None:
-    state = read_within(proc.root_of(process.pid), path)
-    if state.problem is not None:
-        notes.add(path, None, state.problem)
-    if state.content is None:
-        return None
-    document = json.loads(state.content)
-    if not isinstance(document, dict):
-        notes.add(path, 1, "it is no table")
-        return None
-    authority = _table(document, "authority")
-    ours = next((provisioner for provisioner in _acme(authority) if provisioner.get("name") == name), None)
-    if authority.get("enableAdmin") and ours is None:
-        return None  # its provisioners are in its database
-    is_loaded = state.changed_at is None or state.changed_at <= process.started_at
-    lines = dict(_lines((state.content or b"").decode("utf-8", "replace"), name))
-    if ours is None:
-        names = _texts(document, "dnsNames")
-        return Provisioner(file=path, is_loaded=is_loaded, exists=False, names=names, lines=lines)
-    policy = _table(_table(authority, "policy"), "x509")  # a provisioner's own is in the database
-    return Provisioner(
-        file=path,
-        is_loaded=is_loaded,
-        names=_texts(document, "dnsNames"),
-        challenges=_texts(ours, "challenges"),
-        requires_eab=ours.get("requireEAB") is True,
-        allowed=_texts(_table(policy, "allow"), "dns"),
-        denied=_texts(_table(policy, "deny"), "dns"),
-        lines=lines,
-    )
 
 
 def read_unit(proc: ProcFs, process: Process, words: tuple[str, ...]) -> Reading[tuple[tuple[str, Origin], ...]]:
@@ -98,39 +55,6 @@ def _origins(proc: ProcFs, process: Process, words: tuple[str, ...], notes: Note
     return tuple(found.items())
 
 
-def _configuration(process: Process) -> str | None:
-    """Return the first argument that is a file name; None if it is relative to an unknown folder."""
-    arguments = (argument for argument in process.command[1:] if argument.endswith(".json"))
-    path = next(arguments, None)
-    return path if path is not None and path.startswith("/") else None
-
-
-def _acme(authority: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = authority.get("provisioners")
-    return (
-        [entry for entry in found if isinstance(entry, dict) and entry.get("type") == "ACME"]
-        if isinstance(found, list)
-        else []
-    )
-
-
-def _lines(content: str, name: str) -> Iterator[tuple[str, int]]:
-    """Return where the deciding settings are: the provisioner's own first line, and the line of each setting."""
-    wanted = {
-        "provisioner": f'"{name}"',
-        "provisioners": '"provisioners"',
-        "challenges": '"challenges"',
-        "eab": '"requireEAB"',
-        "allow": '"allow"',
-        "deny": '"deny"',
-        "names": '"dnsNames"',
-    }
-    for number, line in enumerate(content.splitlines(), 1):
-        for key in [key for key, word in wanted.items() if word in line]:
-            yield key, number
-            del wanted[key]
-
-
 def _unit_files(root: Path, unit: str) -> Iterator[str]:
     """Return the unit's file, followed by its drop-ins in systemd's order."""
     unit_files = (f"{folder}/{unit}" for folder in _UNIT_FOLDERS)
@@ -150,16 +74,6 @@ def _folder(path: Path) -> list[Path]:
         return [file for file in path.iterdir() if file.suffix == ".conf"]
     except OSError:
         return []
-
-
-def _table(document: Any, key: str) -> Mapping[str, Any]:
-    found = document.get(key) if isinstance(document, Mapping) else None
-    return found if isinstance(found, dict) else _DEFAULT_POLICY
-
-
-def _texts(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    found = document.get(key)
-    return tuple(value for value in found if isinstance(value, str)) if isinstance(found, list) else ()
 
 
 CACHED_FOR = timedelta(seconds=5)  # for how long Go caches hosts, resolv.conf and nsswitch.conf

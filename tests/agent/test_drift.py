@@ -10,12 +10,12 @@ import pytest
 
 from certagent.agent.deployment import DeploymentService
 from certagent.agent.drift import DriftMonitor
-from certagent.config import CertificateSection, ListenerSolver
+from certagent.config import CertificateSection, Endpoint, ListenerSolver
 from certagent.domain.deployments import EndpointProof, Generation, LivePair
 from certagent.domain.diagnosis.drift import CertResolver, ConfiguredPair, LiveTarget
 from certagent.domain.findings import Severity
 from certagent.domain.reports import Outcome, Report, Trigger
-from certagent.proof import Prover
+from certagent.proof import MANAGED, Prover, Trust
 from certagent.reporting import Spool
 from certagent.state import LastRun, RunRecord, State
 from certagent.vantage.configured_certificates import ConfiguredCertificates
@@ -54,7 +54,13 @@ class _Prover(Prover):
         self._house = house
 
     async def served_now(
-        self, fingerprint: str, endpoints: Sequence[str], identifiers: Sequence[str]
+        self,
+        fingerprint: str,
+        endpoints: Sequence[Endpoint],
+        identifiers: Sequence[str],
+        *,
+        key: str | None = None,
+        trust: Trust = MANAGED,
     ) -> tuple[EndpointProof, ...]:
         """Nothing is served."""
         self._house.meanwhile()

@@ -57,6 +57,10 @@ class _Renewal(RenewalRunner):
         """It is proven."""
         return False
 
+    def short_chained(self, certificate: CertificateSection) -> CertificateFacts | None:
+        """Its chain lasts as long as it does."""
+        return None
+
     def clear_failure(self, certificate: CertificateSection, trigger: Trigger) -> bool:
         """At once, or at the next attempt."""
         self.cleared.append(certificate.name)

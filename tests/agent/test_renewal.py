@@ -1,29 +1,32 @@
 """One renewal: what is ordered, what is withheld, what is finished after a kill. The state folder is a real one."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.agent.deployment import DeploymentService
 from certagent.agent.orders import OrderPlacer
 from certagent.agent.renewal import RenewalRunner
 from certagent.agent.schedule import Need
 from certagent.config import CertificateSection, ListenerSolver
+from certagent.deployers.pair_inspection import find_pair_faults
+from certagent.domain.chains import Roots
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation
-from certagent.domain.findings import Vantage, Verdict
+from certagent.domain.findings import Culprit, Vantage, Verdict
 from certagent.domain.orders import Failed, Issued, OrderOutcome, PendingOrder, Problem, Resource
 from certagent.domain.policy import Judgement
-from certagent.domain.rehearsals import Connection, Rehearsal, RehearsalOutcome
+from certagent.domain.rehearsals import Connection, Provisioner, Rehearsal, RehearsalOutcome
 from certagent.domain.reports import Outcome, Trigger
 from certagent.reporting import Spool
 from certagent.state import CertificateFolder, RunRecord
 from tests.agent.context import POLICY, make_context
-from tests.certificates import Authority
+from tests.certificates import Authority, Pair
 from tests.evidence import make_finding, make_rehearsal
 from tests.fakes.clock import FakeClock
 from tests.fakes.preflight import FakePreflight
@@ -43,7 +46,8 @@ class _Ca(OrderPlacer):
         self.failure: Failed | None = None
         self.refusal: Failed | None = None
         self.issued: Issued | None = None
-        self._authority = Authority()
+        self.pairs: list[Pair] = []
+        self.authority = Authority()
         self._clock = clock
 
     async def place(self, certificate: CertificateSection, folder: CertificateFolder) -> OrderOutcome:
@@ -60,7 +64,8 @@ class _Ca(OrderPlacer):
         return self.refusal or self._issue(certificate)
 
     def _issue(self, certificate: CertificateSection) -> Issued:
-        pair = self._authority.issue(*certificate.identifiers, not_before=self._clock.now())
+        usual = self.authority.issue(*certificate.identifiers, not_before=self._clock.now())
+        pair = self.pairs.pop(0) if self.pairs else usual
         return Issued(order_url="https://ca/order/1", key_pem=pair.key_pem, chain_pem=pair.chain_pem, took=timedelta())
 
 
@@ -70,10 +75,15 @@ class _Service(DeploymentService):
     def __init__(self) -> None:
         self.deployed: list[int] = []
         self.fails = False
+        self.roots: Roots = ()
+        self.clock = FakeClock()
 
     @contextmanager
     def expect_reload(self, certificate: CertificateSection) -> Iterator[None]:
         yield
+
+    async def find_pair_faults(self, certificate: CertificateSection, generation: Generation) -> list[Fault]:
+        return find_pair_faults(generation, certificate.identifiers, self.clock.now(), self.roots)
 
     async def deploy(self, certificate: CertificateSection, generation: Generation) -> list[Deployment]:
         self.deployed.append(generation.number)
@@ -97,6 +107,8 @@ class _House:
         self.clock = FakeClock()
         self.ca = _Ca(self.clock)
         self.service = _Service()
+        self.service.roots = (self.ca.authority.root,)
+        self.service.clock = self.clock
         self.preflight = FakePreflight(_judgement(Verdict.BLOCK, _rehearsal(self.clock, RehearsalOutcome.FAILED)))
         self.spool = Spool(root / "spool")
         context = make_context(root / "state", CERTIFICATE, clock=self.clock, spool=self.spool)
@@ -299,6 +311,78 @@ async def test_a_failed_deployment_is_retried_without_a_new_order(house: _House)
     assert (house.ca.orders, house.service.deployed) == (1, [1, 1])
 
 
+def _of_another_key(house: _House) -> Pair:
+    pair, other = (house.ca.authority.issue(NAME, not_before=house.clock.now()) for _ in range(2))
+    return msgspec.structs.replace(pair, key_pem=other.key_pem)
+
+
+def _without_a_key(house: _House) -> Pair:
+    return msgspec.structs.replace(_of_another_key(house), key_pem=b"nonsense")
+
+
+def _of_another_root(house: _House) -> Pair:
+    return Authority("Other").issue(NAME, not_before=house.clock.now())
+
+
+def _with_another_s_chain(house: _House) -> Pair:
+    pair, other = house.ca.authority.issue(NAME, not_before=house.clock.now()), Authority("Other").issue(NAME)
+    leaf = pair.certificate.public_bytes(Encoding.PEM)
+    return msgspec.structs.replace(pair, chain_pem=leaf + other.certificate.public_bytes(Encoding.PEM))
+
+
+def _with_nonsense_behind(house: _House) -> Pair:
+    pair = house.ca.authority.issue(NAME, not_before=house.clock.now())
+    broken = b"-----BEGIN CERTIFICATE-----\nbm9uc2Vuc2U=\n-----END CERTIFICATE-----\n"
+    return msgspec.structs.replace(pair, chain_pem=pair.certificate.public_bytes(Encoding.PEM) + broken)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "variant"),
+    [
+        (_of_another_key, "deploy.pair_mismatch", ""),
+        (_without_a_key, "deploy.pair_mismatch", "no_key"),
+        (_of_another_root, "deploy.chain_incomplete", "no_root"),
+        (_with_another_s_chain, "deploy.chain_incomplete", "wrong_issuer"),
+        (_with_nonsense_behind, "deploy.chain_incomplete", "no_certificate"),
+    ],
+)
+async def test_a_pair_that_is_not_good_is_ordered_anew_when_asked(
+    house: _House, spoil: Callable[[_House], Pair], code: str, variant: str
+) -> None:
+    """What no deployment makes good: by the timer it is tried again, without a new order for hours; a person who has
+    done what the fix says gets a new one at once."""
+    pair = spoil(house)
+    generation = house.state.certificate("traefik").add_generation(pair.key_pem, pair.chain_pem)
+    faults = await house.service.find_pair_faults(CERTIFICATE, generation)
+    assert (code, variant) in [(fault.code, fault.variant) for fault in faults]
+    house.service.fails = True
+    assert (await house.renew(), house.ca.orders) == (Outcome.FAILED, 0)
+    house.service.fails = False
+    assert (await house.renew(trigger=Trigger.REQUEST), house.ca.orders) == (Outcome.DONE, 1)
+    assert house.service.deployed == [1, 2]
+
+
+async def test_a_pair_that_is_not_good_does_not_wait_for_its_end(house: _House) -> None:
+    """Nobody asks: one new order per probing interval, which the next good pair ends."""
+    pair = _of_another_root(house)
+    house.state.certificate("traefik").add_generation(pair.key_pem, pair.chain_pem)
+    house.service.fails = True
+    await house.renew()
+    house.clock.move(POLICY.renewal.probe_every)
+    house.service.fails = False
+    assert (await house.renew(), house.ca.orders) == (Outcome.DONE, 1)
+
+
+async def test_a_certificate_without_a_wanted_name_is_ordered_anew(house: _House) -> None:
+    """`deploy.san_missing`: once the CA issues for it, the next one is for it, too."""
+    pair = house.ca.authority.issue("other.internal", not_before=house.clock.now())
+    generation = house.state.certificate("traefik").add_generation(pair.key_pem, pair.chain_pem)
+    assert [fault.code for fault in await house.service.find_pair_faults(CERTIFICATE, generation)] == [
+        "deploy.san_missing"
+    ]
+    assert (await house.renew(), house.ca.orders) == (Outcome.DONE, 1)
+
+
 async def test_what_is_not_as_wanted_does_not_stand(house: _House) -> None:
     """Revoked, or without a name that the configuration wants by now: it is due, and not kept alive."""
     await house.renew()
@@ -313,6 +397,53 @@ async def test_what_is_not_as_wanted_does_not_stand(house: _House) -> None:
     assert house.ca.mtls_renewals == 0
     await house.renew()
     assert house.renewal.current_generation(CERTIFICATE) is not None
+
+
+def _short(house: _House) -> Authority:
+    """An intermediate with half an hour left."""
+    return house.ca.authority.intermediate("Short", timedelta(minutes=30), house.clock.now())
+
+
+async def test_a_chain_that_ends_first_is_told_when_it_arrives(house: _House) -> None:
+    """At the CA's file, where the agent beside the CA names it; the certificate is good until then."""
+    house.ca.pairs = [_short(house).issue(NAME, not_before=house.clock.now())]
+    seen = _rehearsal(
+        house.clock,
+        RehearsalOutcome.PASSED,
+        node="lxc103",
+        provisioner=Provisioner(file="/ca.json", chain_file="/ca/intermediate.crt"),
+    )
+    judgement = _judgement(Verdict.PROCEED, seen)
+    renewed = await house.renewal.run(CERTIFICATE, [judgement], Trigger.TIMER, need=Need.NONE)
+    assert renewed.outcome == Outcome.FOUND
+    (finding,) = [one for one in renewed.findings if one.code == "cert.chain_ends_first"]
+    assert finding.culprit == Culprit(node="lxc103", file="/ca/intermediate.crt", role="authority")
+    assert "cert.renewal_impossible" not in [one.code for one in renewed.findings]
+    facts = house.renewal.facts("traefik")
+    assert facts is not None
+    assert facts.due_at(0.5) == house.clock.now() + timedelta(minutes=15)
+    house.clock.move(timedelta(minutes=20))
+    await house.renew()
+    assert [code for code in house.reported()[-1][1] if code.startswith("cert.")] == []
+
+
+async def test_what_only_its_chain_makes_due_is_told_apart(house: _House) -> None:
+    """A second one of the same chain was tried; a leaf that is due itself needs a new one anyway."""
+    assert house.renewal.short_chained(CERTIFICATE) is None
+    short = _short(house)
+    house.ca.pairs = [short.issue(NAME, not_before=house.clock.now()) for _ in range(2)]
+    await house.renew()
+    facts = house.renewal.short_chained(CERTIFICATE)
+    assert facts is not None
+    assert not house.renewal.brought_the_same_chain(CERTIFICATE, facts)
+    await house.renew()
+    facts = house.renewal.short_chained(CERTIFICATE)
+    assert facts is not None
+    assert house.renewal.brought_the_same_chain(CERTIFICATE, facts)
+    house.clock.move(timedelta(hours=7))
+    assert not house.renewal.brought_the_same_chain(CERTIFICATE, facts)
+    house.clock.move(timedelta(hours=10))
+    assert house.renewal.short_chained(CERTIFICATE) is None
 
 
 async def test_what_waits_to_be_deployed_is_due_although_the_old_one_is_good(house: _House) -> None:

@@ -30,6 +30,12 @@ def _document(*severities: str, at: str = AT, **more: Any) -> dict[str, Any]:
     }
 
 
+def _short(ends_at: str) -> dict[str, str]:
+    """A certificate that lives for long, in a chain that does not."""
+    chain = {"chain_ends_at": ends_at, "chain_ends_with": "CN=Intermediate"}
+    return {"fingerprint": "aa", "not_after": "2026-11-25T22:10:00Z", **chain}
+
+
 @pytest.mark.parametrize(
     ("document", "status"),
     [
@@ -42,6 +48,9 @@ def _document(*severities: str, at: str = AT, **more: Any) -> dict[str, Any]:
         (_document(on_disk=None), 3),
         (_document(served={"10.0.0.12:443": "bb"}), 3),
         (_document(served={"10.0.0.12:443": None}), 3),
+        (_document(on_disk=_short("2026-11-24T22:10:00Z")), 4),
+        (_document(on_disk=_short("2026-11-24T23:10:00Z")), 0),
+        (_document(unverified=["10.0.0.12:443"]), 0),
         (_document("error", served={"10.0.0.12:443": None}), 4),
         (_document("warn"), 3),
         (_document(at="2026-11-25T22:10:00Z"), 4),
@@ -58,3 +67,11 @@ def test_what_has_expired_is_said_so() -> None:
     """In its line, by the agent's clock."""
     assert "traefik: valid until 2026-11-25T22:10:00Z, due" in command.render(_document())
     assert "traefik: EXPIRED 2026-11-25T22:10:00Z, due" in command.render(_document(at="2026-11-26T00:00:00Z"))
+    short = command.render(_document(on_disk=_short("2026-11-24T22:00:00Z")))
+    assert "traefik: EXPIRED 2026-11-24T22:00:00Z (with CN=Intermediate in its chain), due" in short
+
+
+def test_what_nobody_here_trusts_is_said_beside_its_address() -> None:
+    """And is no failure. An older agent does not say it."""
+    assert "  10.0.0.12:443 serves it (trust unverified)" in command.render(_document(unverified=["10.0.0.12:443"]))
+    assert command.render(_document()).endswith("10.0.0.12:443 serves it")

@@ -15,9 +15,9 @@ import msgspec
 
 from certagent.config import CommandTarget
 from certagent.deployers.deploy import Deployer, make_target
-from certagent.deployers.pair_inspection import read_roots
-from certagent.domain.deployments import Deployment, Generation, Proof
-from certagent.proof import Prover
+from certagent.domain.certificates import read_roots
+from certagent.domain.deployments import Deployment, Generation, Proof, WantedCertificate
+from certagent.proof import Prover, Trust
 from certagent.system.clock import SystemClock
 from tests.deployers.reloads import RELOADS
 
@@ -41,16 +41,21 @@ async def deploy(job: Job, step: str = "") -> Deployment:
     """Do it; at `step` this process dies."""
     prover = Prover(job.root, SystemClock())
 
-    async def prove(fingerprint: str) -> Proof:
+    async def prove(wanted: WantedCertificate) -> Proof:
         if step == "prove":
             die()
         within = timedelta(seconds=job.within)
-        return await prover.prove(fingerprint, job.settings.prove, job.identifiers, within)
+        trust = Trust(is_needed=not wanted.is_restored)
+        return await prover.prove(
+            wanted.fingerprint, job.settings.prove, job.identifiers, within, key=wanted.key, trust=trust
+        )
 
     target = make_target(job.name, job.settings, RELOADS)
     if step not in ("", "prove"):
         setattr(target, step, die)
-    return await Deployer(job.identifiers, read_roots(job.root), SystemClock()).deploy(target, job.generation, prove)
+    return await Deployer(job.identifiers, read_roots(job.root.read_bytes()), SystemClock()).deploy(
+        target, job.generation, prove
+    )
 
 
 def die(*_: Any) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import ssl
 import stat
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,83 +18,33 @@ from certagent.config import CommandTarget
 from certagent.deployers.command import CommandService
 from certagent.deployers.deploy import Deployer
 from certagent.deployers.generation_store import GenerationStore
-from certagent.deployers.pair_inspection import read_roots
-from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Proof
+from certagent.domain.certificates import read_roots
+from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Proof, WantedCertificate
 from certagent.domain.diagnosis.order_result import fault_found
-from certagent.proof import Prover
+from certagent.proof import Prover, Trust
 from certagent.system.clock import SystemClock
 from tests.certificates import UNREADABLE_NAMES, Authority, Pair
 from tests.deployers import dies_at
 from tests.deployers.dies_at import Job, deploy
+from tests.deployers.place import NAME, RELOAD, Place, open_folder, open_place
 from tests.deployers.reloads import RELOADS
-from tests.fakes.tls_servers import TlsServer, tls_server
 from tests.warm import warm_certagent
 
-NAME = "web.internal"
-RELOAD = ("sh", "-c", f"kill -HUP {os.getpid()}")
 SHORT = 0.0  # one look, for as long as a look may take
-
-
-class Place(msgspec.Struct):
-    """A service with its pair on disk, and the CA that certifies it."""
-
-    private: Authority
-    server: TlsServer
-    folder: Path
-    old: Pair
-
-    @property
-    def certificate(self) -> Path:
-        """Where the service reads its chain."""
-        return self.folder / "web.crt"
-
-    @property
-    def key(self) -> Path:
-        """And its key."""
-        return self.folder / "web.key"
-
-    def reload(self) -> None:
-        """What the service does on SIGHUP; a pair that does not match is never there."""
-        self.server.serve_files(self.certificate, self.key)
-
-    def job(self, number: int = 1, *, within: float = 5.0, command: tuple[str, ...] = RELOAD, **settings: Any) -> Job:
-        """A new certificate for it."""
-        return Job(
-            generation=self.private.issue(NAME).generation(number),
-            settings=CommandTarget(
-                certificate=self.certificate,
-                key=self.key,
-                command=command,
-                **{"prove": (self.server.endpoint,), **settings},
-            ),
-            root=self.folder / "root.crt",
-            within=within,
-        )
 
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """Not pytest's, whose folders are for their owner alone: other users are to come through."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
+    """See `open_folder`."""
+    with open_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    """Serves an old pair from regular files; SIGHUP makes it read them again."""
-    private = Authority()
-    old = private.issue(NAME)
-    private.write_root(tmp_path / "root.crt")
-    async with tls_server(old) as server:
-        here = Place(private, server, tmp_path, old)
-        here.certificate.write_bytes(old.chain_pem)
-        here.key.write_bytes(old.key_pem)
-        here.key.chmod(0o600)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, here.reload)
-        yield here
-        loop.remove_signal_handler(signal.SIGHUP)
+    """See `open_place`."""
+    async with open_place(tmp_path) as opened:
+        yield opened
 
 
 def _codes(deployment: Deployment) -> list[str]:
@@ -203,7 +152,7 @@ async def test_a_service_that_refuses_its_configuration_keeps_the_old_pair(place
     """It is not even reloaded."""
     job = place.job()
     target = Refusing("web", job.settings, RELOADS)
-    deployer = Deployer(job.identifiers, read_roots(job.root), SystemClock())
+    deployer = Deployer(job.identifiers, read_roots(job.root.read_bytes()), SystemClock())
     deployment = await deployer.deploy(target, job.generation, _prover(job))
     assert deployment.outcome is DeploymentOutcome.ROLLED_BACK
     assert _codes(deployment) == ["deploy.validate_failed", "deploy.rolled_back"]
@@ -225,8 +174,10 @@ class Refusing(CommandService):
 def _prover(job: Job) -> Any:
     prover = Prover(job.root, SystemClock())
 
-    async def prove(fingerprint: str) -> Proof:
-        return await prover.prove(fingerprint, job.settings.prove, job.identifiers, timedelta(seconds=job.within))
+    async def prove(wanted: WantedCertificate) -> Proof:
+        trust = Trust(is_needed=not wanted.is_restored)
+        within = timedelta(seconds=job.within)
+        return await prover.prove(wanted.fingerprint, job.settings.prove, job.identifiers, within, trust=trust)
 
     return prove
 
@@ -409,7 +360,7 @@ async def test_a_proof_that_cannot_be_recorded_is_tried_again_and_no_fault_is_le
 async def test_what_cannot_be_written_is_known_before_anything_is_ordered(place: Place) -> None:
     """Nothing live is touched by asking."""
     job = place.job()
-    deployer = Deployer(job.identifiers, read_roots(job.root), SystemClock())
+    deployer = Deployer(job.identifiers, read_roots(job.root.read_bytes()), SystemClock())
     assert await deployer.prepare(_command(job.settings)) == []
     assert not place.certificate.is_symlink()
     elsewhere = msgspec.structs.replace(job.settings, key=Path("/proc/self/web.key"))
@@ -451,7 +402,7 @@ async def test_another_clients_live_folder_is_never_written(place: Place, tmp_pa
             (linked / file.name).symlink_to(file)
         files = linked / files[0].name, linked / files[1].name
     foreign = msgspec.structs.replace(job.settings, certificate=files[0], key=files[1])
-    deployer = Deployer(job.identifiers, read_roots(job.root), SystemClock())
+    deployer = Deployer(job.identifiers, read_roots(job.root.read_bytes()), SystemClock())
     (fault,) = await deployer.prepare(_command(foreign))
     assert (fault.code, fault.file, fault.facts["owner"]) == ("deploy.foreign_folder", str(files[0]), "certbot")
     deployment = await deploy(msgspec.structs.replace(job, settings=foreign))

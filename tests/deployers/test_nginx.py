@@ -4,15 +4,23 @@ import asyncio
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from certagent.config import CommandTarget, NginxTarget
 from certagent.deployers.deploy import make_target
-from certagent.deployers.nginx import NginxProcesses
+from certagent.deployers.nginx import NginxProcesses, _pid_file
 from certagent.deployers.target import Target
+from certagent.domain.deployments import Proof
 from certagent.domain.diagnosis.order_result import fault_found
+from certagent.domain.findings import Finding
+from certagent.domain.observations import Place
+from certagent.domain.web_servers.nginx_tls import WorkerReader
 from certagent.system.clock import SystemClock
 from certagent.system.processes import ReloadCoordinator
+from certagent.system.procfs import ProcFs
+from tests.certificates import Authority
+from tests.deployers.reloads import RELOADS
 from tests.fakes.clock import FakeClock
 
 SAID = """nginx: [warn] conflicting server name "a" on 0.0.0.0:80, ignored
@@ -144,3 +152,116 @@ def test_what_an_error_log_says_of_requests_is_not_told(tmp_path: Path) -> None:
     assert said.endswith("bind() to 0.0.0.0:81 failed (98: Address already in use)")
     assert before.were_kept(NginxProcesses(frozenset({7}), {}))
     assert not before.were_kept(NginxProcesses(frozenset({7, 8, 9}), {}))
+
+
+# --- nginx's own words, and its own number ----------------------------------------------------------------------------
+
+MASTER, OLD_WORKERS = 51, frozenset({52, 53})
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "_Told":
+    """An nginx that runs, and was told to reload."""
+    return _Told(tmp_path, monkeypatch)
+
+
+class _Told:
+    """nginx's processes, its error log and its PID file, as they are to be found."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.log, self.pid_file = folder / "error.log", folder / "nginx.pid"
+        self.log.write_text("")
+        self.workers = OLD_WORKERS
+        self.target = _target(folder)
+        _program(folder, patch, status=0)
+        patch.setattr("certagent.deployers.nginx.LOAD_SECONDS", 0.05)
+        patch.setattr("certagent.deployers.nginx.find_workers", self.find_workers)
+        patch.setattr("certagent.deployers.nginx._pid_file", lambda: self.pid_file)
+
+    def find_workers(self) -> NginxProcesses:
+        return NginxProcesses(self.workers, {str(self.log): self.log.stat().st_size}, frozenset({MASTER}))
+
+    async def explain(self) -> list[Finding]:
+        """After a proof that came to nothing."""
+        generation = Authority().issue("a.internal").generation()
+        proof = Proof(fingerprint=generation.facts.fingerprint, endpoints=())
+        return [fault_found("lxc101", fault) for fault in await self.target.explain(generation, proof)]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is empty"),
+        (None, "is missing"),
+        ("4711\n", "says '4711', which is no nginx master's number"),
+        ("nonsense", "says 'nonsense', which is no nginx master's number"),
+    ],
+)
+async def test_a_pid_file_that_names_no_master(told: _Told, content: str | None, said: str) -> None:
+    """Nothing was signalled: that is told, and not that nginx ignored it. Once it names the master, what is left is
+    what nginx did."""
+    if content is not None:
+        told.pid_file.write_text(content)
+    await told.target.reload()
+    (finding,) = await told.explain()
+    assert (finding.code, finding.variant) == ("deploy.reload_failed", "no_master")
+    assert finding.culprit is not None
+    assert finding.culprit.file == str(told.pid_file)
+    assert finding.explanation.endswith(f"nginx was not told to reload: {told.pid_file} {said}.")
+    told.pid_file.write_text(f"{MASTER}\n")
+    assert [one.code for one in await told.explain()] == ["deploy.reload_no_effect"]
+    told.workers = frozenset({60})
+    assert await told.explain() == []
+
+
+async def test_what_the_workers_say_of_the_pair_is_quoted(told: _Told) -> None:
+    """A pair by a variable is read at each handshake: the log names the file, and of the client nothing is told."""
+    told.pid_file.write_text(f"{MASTER}\n")
+    await told.target.reload()
+    told.workers = frozenset({60})
+    with told.log.open("a") as log:
+        log.write(
+            '2026/01/01 00:00:00 [error] 60#60: *7 cannot load certificate key "/etc/nginx/ssl/gateway.key":'
+            " BIO_new_file() failed (SSL: error:8000000D:system library::Permission denied) while SSL handshaking,"
+            " client: 10.0.0.50, server: 0.0.0.0:443\n"
+        )
+    (finding,) = await told.explain()
+    assert (finding.code, finding.variant) == ("deploy.unreadable_by_service", "logged")
+    assert finding.culprit is not None
+    assert finding.culprit.file == "/etc/nginx/ssl/gateway.key"
+    assert "Permission denied" in finding.explanation
+    assert "10.0.0.50" not in finding.explanation
+    await told.target.reload()
+    told.workers = frozenset({61})
+    assert await told.explain() == []
+
+
+def test_the_pid_file_is_where_the_configuration_has_it(tmp_path: Path) -> None:
+    """Else where distributions have it; a file that cannot be read says nothing."""
+    configuration = tmp_path / "nginx.conf"
+    assert _pid_file(configuration) == Path("/run/nginx.pid")
+    configuration.write_text("# pid /run/other.pid;\nuser www-data;\npid /run/mine.pid;\n")
+    assert _pid_file(configuration) == Path("/run/mine.pid")
+
+
+def test_whom_a_process_runs_as_is_not_whose_folder_it_has(tmp_path: Path) -> None:
+    """nginx's workers begin as root: what the kernel shows of them in /proc stays root's."""
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "status").write_text("Uid:\t33\t33\t33\t33\nGid:\t33\t33\t33\t33\nGroups:\t33\nCapEff:\t0\n")
+    assert (ProcFs(tmp_path).user_of(7), ProcFs(tmp_path).user_of(8)) == (33, None)
+
+
+def test_the_worker_that_reads_the_pair_is_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom it runs as, else as configured; what the target's own section says goes before."""
+    worker = WorkerReader("www-data", Place(file="/etc/nginx/a.conf", line=4, text="ssl_certificate_key ssl/$n.key;"))
+    settings = NginxTarget(certificate=tmp_path / "a.crt", key=tmp_path / "a.key")
+    monkeypatch.setattr("certagent.deployers.nginx.find_worker_user", lambda: None)
+
+    def reader(worker: WorkerReader | None, **more: str) -> str | None:
+        return make_target("a", msgspec.structs.replace(settings, **more), RELOADS, worker).reader()
+
+    assert (reader(None), reader(worker), reader(worker, reader="nobody")) == ("root", "www-data", "nobody")
+    monkeypatch.setattr("certagent.deployers.nginx.find_worker_user", lambda: "33")
+    assert reader(worker) == "33"
+    why = make_target("a", settings, RELOADS, worker).reads_because()
+    assert why == "nginx's workers read it at each handshake, by ssl_certificate_key ssl/$n.key; (/etc/nginx/a.conf:4)"

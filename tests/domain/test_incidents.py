@@ -20,10 +20,11 @@ from certagent.domain.incidents import (
     acknowledge,
     effective_severity,
     group_findings,
+    is_borne_out,
     key_of,
     transition_incident,
 )
-from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
+from certagent.domain.rehearsals import AddressOwner, Provisioner, RehearsalOutcome
 from tests.collector.cast import HOSTS, now
 from tests.evidence import NGINX, TRAEFIK, refused, rehearse_traefik, shadow
 
@@ -177,6 +178,62 @@ def test_a_strangers_word_alone_does_not_hold_open_what_was_borne_out() -> None:
     incident, transition = transition_incident("key", incident, only(left), AT)
     assert incident is not None
     assert (incident.confirmed, transition) == (False, TransitionKind.REOPENED)
+
+
+@pytest.mark.parametrize(
+    ("node", "file", "minutes", "brokered", "expected"),
+    [
+        ("lxc103", "/ca/intermediate.crt", 0, True, True),
+        ("lxc103", "/ca/intermediate.crt", 1, True, False),
+        ("lxc103", "/etc/passwd", 0, True, False),
+        ("lxc104", "/ca/intermediate.crt", 0, True, False),
+        ("lxc103", "/ca/intermediate.crt", 0, False, False),
+    ],
+)
+def test_the_agent_beside_the_ca_bears_a_short_chain_out(
+    node: str, file: str, minutes: int, brokered: bool, expected: bool
+) -> None:
+    """By the end of the very file: nobody can accuse the CA of a chain that it does not have."""
+    fleet = with_rehearsal(RehearsalOutcome.PASSED, after=-1, brokered=brokered)
+    (name, known), *_ = fleet.rehearsals.items()
+    ends_at = known.at + timedelta(minutes=10)
+    ca = Provisioner(file="/ca.json", chain_file="/ca/intermediate.crt", chain_ends_at=ends_at)
+    rehearsal = msgspec.structs.replace(known.rehearsal, node="lxc103", provisioner=ca)
+    fleet = msgspec.structs.replace(fleet, rehearsals={name: msgspec.structs.replace(known, rehearsal=rehearsal)})
+    finding = catalogue.finding(
+        "cert.chain_ends_first",
+        vantage=Vantage.CLIENT,
+        reporter="lxc102",
+        identifier=name,
+        culprit=Culprit(node=node, file=file),
+        detail={"chain_ends_at": (ends_at + timedelta(minutes=minutes)).isoformat()},
+    )
+    sighting = Sighting(agent="lxc102", scope="certificate:traefik", at=known.at, finding=finding)
+    assert is_borne_out(sighting, fleet) is expected
+
+
+def test_the_end_of_a_short_chain_is_no_incident_of_its_own() -> None:
+    """What the collector sees of the certificate's end is the chain's; what keeps it from being renewed is not."""
+    culprit = Culprit(node="lxc103", file="/ca/intermediate.crt")
+    chain, end, path = (
+        catalogue.finding(
+            code, vantage=Vantage.CLIENT, reporter="lxc102", identifier=TRAEFIK, variant=variant, culprit=at
+        )
+        for code, variant, at in (
+            ("cert.chain_ends_first", "", culprit),
+            ("cert.expiring", "fleet", Culprit(node="lxc102")),
+            ("net.refused", "", Culprit(node="lxc102")),
+        )
+    )
+    sightings = [
+        seen(msgspec.structs.replace(finding, severity=Severity.ERROR), agent="lxc102", scope=scope)
+        for finding, scope in ((chain, "certificate:traefik"), (end, "fleet:"), (path, f"identifier:{TRAEFIK}"))
+    ]
+    assert sorted(case.code for case in group_findings(sightings, FLEET).values()) == [
+        "cert.chain_ends_first",
+        "net.refused",
+    ]
+    assert [case.code for case in group_findings(sightings[1:2], FLEET).values()] == ["cert.expiring"]
 
 
 def test_a_brokered_rehearsal_bears_an_accusation_out_if_it_met_the_culprit() -> None:

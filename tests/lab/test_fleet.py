@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 
+from certagent.config import endpoint_of
 from certagent.config.settings import AgentSettings, CollectorSettings
 from deploy.lab.agents import read_readme
 from deploy.lab.fleet import FLEET, Node, find
@@ -61,7 +62,8 @@ def test_an_agent_is_configured_by_the_contract(node: Node) -> None:
     assert settings.collector.addresses == (find("lxc104").address,)
     assert (settings.vantage is not None) == (node.speaks_as == "authority")
     for certificate in settings.certificate:
-        assert all(place.startswith(f"{node.address}:") for target in certificate.deploy for place in target.prove)
+        places = [endpoint_of(place).address for target in certificate.deploy for place in target.prove]
+        assert all(place.startswith(f"{node.address}:") for place in places)
 
 
 def test_the_readme_configures_the_collector_and_one_agent() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import hashes
 
-from certagent.system.tls import Handshake, probe
+from certagent.system.handshake import Handshake, probe
 from tests.certificates import UNREADABLE_NAMES, Authority, Pair
 from tests.fakes.tls_servers import tls_server
 

@@ -10,7 +10,8 @@ import pytest
 from certagent.domain.observations import Unreadable
 from certagent.domain.rehearsals import Provisioner
 from certagent.system.procfs import Process, ProcFs
-from certagent.vantage.ca_process import read_provisioner, read_unit
+from certagent.vantage.ca_config import read_provisioner
+from certagent.vantage.ca_process import read_unit
 from certagent.vantage.foreign_files import Reading
 
 PID = 7

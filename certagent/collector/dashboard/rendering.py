@@ -73,7 +73,7 @@ def life_left(certificate: CertificateView, now: datetime) -> int | None:
     on_disk = certificate.on_disk
     if on_disk is None:
         return None
-    left: float = (on_disk.not_after - now) / max(on_disk.lifetime(), timedelta(seconds=1))
+    left: float = (on_disk.ends_at - now) / max(on_disk.lifetime(), timedelta(seconds=1))
     return round(100 * min(1.0, max(0.0, left)))
 
 

@@ -298,7 +298,7 @@ def _certificate_row(agent: str, certificate: CertificateState) -> dict[str, Any
     return {
         "agent": agent,
         "name": certificate.name,
-        "expires_at": certificate.on_disk.not_after if certificate.on_disk is not None else None,
+        "expires_at": certificate.on_disk.ends_at if certificate.on_disk is not None else None,
         "document": text_of(certificate),
         "issued_at": certificate.on_disk.not_before if certificate.on_disk is not None else None,
     }

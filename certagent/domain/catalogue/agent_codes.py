@@ -7,8 +7,13 @@ FATAL, ERROR, WARN, INFO = Severity
 
 _WATCHED = "[!managed?Check the log of whatever renews it.][managed?See the findings about its renewal.]"
 _NOT_RENEWED = "[managed?certagent][!managed?whoever renews it (certagent only watches it)] has not renewed it."
+_WITH_CHAIN = "[issuer? with {issuer} in its chain]"
 _SILENT = "[silent_since?; its agent has not been heard since {silent_since}]"
 _STATUS = "On {node}: `certagent status` shows what became of the last renewal; then `certagent renew {certificate}`."
+
+_REFUSED = (
+    "[target?{target}: ]{endpoint} serves the right certificate for {server_name}, but a client refuses it: {said}."
+)
 
 ENTRIES = (
     entry(
@@ -18,7 +23,7 @@ ENTRIES = (
         cause="Its renewal fails, or nobody renews it.",
         action="See the findings about its renewal; for a watched one, the log of what renews it.",
         traits=Trait.LIFETIME,
-        explanation=f"{{what}} for {{certificate}} expires {{until}}; {_NOT_RENEWED}",
+        explanation=f"{{what}} for {{certificate}} expires {{until}}{_WITH_CHAIN}; {_NOT_RENEWED}",
         fix=_WATCHED,
         variants={
             "fleet": (
@@ -35,16 +40,62 @@ ENTRIES = (
         cause="Its renewal failed, or nobody renews it.",
         action="Renew it; that needs a challenge now.",
         traits=Trait.LIFETIME,
-        explanation=f"{{what}} for {{certificate}} expired {{until}}; {_NOT_RENEWED}",
+        explanation=f"{{what}} for {{certificate}} expired {{until}}{_WITH_CHAIN}; {_NOT_RENEWED}",
         fix=_WATCHED,
         variants={
             "fleet": (
                 f"The certificate {{certificate}} on {{node}} expired at {{until}} without a renewal{_SILENT}.",
                 _STATUS,
             ),
-            "staged": ("The staged {staged} is not promoted: it was valid until {until}, and now it is {now}.", None),
+            "staged": (
+                "The staged {staged} is not promoted: it was valid until {until}, and now it is {now}.",
+                "Correct the clock of this node or of the CA; then run `certagent renew {certificate} --force`.",
+            ),
         },
         sample={"managed": True},
+    ),
+    entry(
+        "cert.chain_ends_first",
+        ERROR,
+        meaning="A certificate above the leaf ends before it, and no client accepts the leaf from then on.",
+        cause="The CA's intermediate is about to expire.",
+        action="Give the CA a new intermediate; certagent then renews by itself.",
+        traits=Trait.ENDS_LIFE,
+        explanation="{certificate} is valid until {needed}, but {issuer} in its chain ends {until}: from then on every"
+        " client refuses it.",
+        fix="Give the CA a new intermediate certificate[file? ({file} on {node})] and restart it; certagent then renews"
+        " {certificate} by itself.",
+        sample={"needed": "2026-11-25 11:50 UTC"},
+    ),
+    entry(
+        "cert.chain_refused",
+        ERROR,
+        meaning="The right certificate is served, but a client that trusts the root refuses it.",
+        cause="An intermediate is missing, has expired, or stands in the wrong place.",
+        action="Serve the leaf, then every intermediate, each behind the one that it issued.",
+        variants={
+            "untrusted": (
+                _REFUSED,
+                "Serve every intermediate behind the leaf, and nothing in place of them: the whole chain is in the file"
+                " that the CA gave (`fullchain.pem`), not only the first certificate of it.",
+            ),
+            "expired": (
+                _REFUSED,
+                "Give the CA a certificate that is valid in place of that one, and restart it; then run `certagent"
+                " renew {certificate} --force`.",
+            ),
+            "name_mismatch": (
+                _REFUSED,
+                "Ask for a name that the certificate is for: correct `identifiers` or `prove` of {certificate}.",
+            ),
+            "out_of_order": (
+                "[target?{target}: ]{endpoint} serves the right certificate for {server_name}, but not every client"
+                " accepts the chain behind it: {said}.",
+                "Put the leaf first, then each certificate behind the one that it issued, and remove what belongs to"
+                " neither.",
+            ),
+        },
+        sample={"said": "unable to get local issuer certificate"},
     ),
     entry(
         "cert.renewal_impossible",

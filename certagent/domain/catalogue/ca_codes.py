@@ -62,7 +62,8 @@ ENTRIES = (
         action="Restart the CA.",
         traits=_UNUSABLE,
         explanation=_CANNOT_USE,
-        fix="Restart the CA; if that does not help, check its clock and its intermediate.",
+        fix="[file?Give the CA a new intermediate certificate ({file} on {node}), and restart it.]"
+        "[!file?Restart the CA; if that does not help, check its clock and its intermediate.]",
     ),
     entry(
         "ca.directory_missing",

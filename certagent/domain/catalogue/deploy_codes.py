@@ -16,17 +16,17 @@ _SPOT = "({spot} on {node})."
 _DEFINE = "Define it, or remove it from {spot} on {node}."
 _COMMAND = "{command} [status?ended with {status}][!status?did not finish within {seconds} s]: {said}"
 _NO_START = "{command} cannot be started ({said})."
+_AGAIN = "certagent tries again by itself."
 
 
-def _rejected(clause: str) -> str:
-    return f"The staged {{staged}} is not promoted: {clause}."
-
-
-def _endpoint(clause: str, fix: str | None) -> dict[str, tuple[str, str | None]]:
+def _endpoint(clause: str, fix: str) -> dict[str, tuple[str, str | None]]:
     """As seen after a deployment, and as the drift check sees it."""
     return {
-        "deployed": (f"{{target}}: {{endpoint}} {clause} for {{server_name}}{_WHY}.{_LISTENER}", None),
-        "drift": (f"{{endpoint}} {clause} for {{server_name}}{_WHY}.", fix),
+        "deployed": (
+            f"{{target}}: {{endpoint}} {clause} for {{server_name}}{_WHY}.{_LISTENER}",
+            f"{fix}, or correct `prove`; {_AGAIN}",
+        ),
+        "drift": (f"{{endpoint}} {clause} for {{server_name}}{_WHY}.", f"{fix}."),
     }
 
 
@@ -65,6 +65,7 @@ ENTRIES = (
         explanation="{target}: the previous pair was restored, "
         "[!checked?but nothing could be checked to prove it][proven?and is served again]"
         "[unproven?but is not seen to be served either].",
+        fix="Fix what the findings next to this one name; certagent deploys the same certificate again by itself.",
         sample={"checked": True, "proven": True},
     ),
     entry(
@@ -76,7 +77,8 @@ ENTRIES = (
         variants={
             "deployed": (
                 f"{{target}}: {{endpoint}} still serves another certificate for {{server_name}}{_WHY}.{_LISTENER}",
-                None,
+                "Make what listens on {endpoint} load this pair (its reload command, the files that it names), or"
+                f" correct `prove`; {_AGAIN}",
             ),
             "rivals": (
                 "{target}: Traefik has loaded the new certificate and {count} more for the same name, and chose one"
@@ -93,7 +95,7 @@ ENTRIES = (
         action="Find out why it dropped the pair.",
         variants=_endpoint(
             "serves its default certificate, which no client trusts,",
-            "Check the service's log for the pair that it could not load.",
+            "Check the service's log for the pair that it could not load",
         ),
     ),
     entry(
@@ -104,6 +106,7 @@ ENTRIES = (
         action="Check owner, mode and mount.",
         traits=_BLOCKS,
         explanation="{target} cannot be written[file? ({file})]: {said}.",
+        fix=f"Give the agent's user write access there (owner, mode, `ReadWritePaths=` of its unit); {_AGAIN}",
         variants={
             "read_only": (
                 "{target} cannot be written[file? ({file})]: {said}.",
@@ -150,7 +153,7 @@ ENTRIES = (
         variants={
             "unknown": (
                 "{target}: {said}.",
-                "Create the user and the group, or name others in `owner` and `group`.",
+                "Create the user or the group, or name another one in `owner`, `group` or `reader`.",
             ),
             "outside_map": (
                 "{target}: the configured owner has an id that this container's id map does not contain.",
@@ -176,61 +179,33 @@ ENTRIES = (
         sample={"said": "No space left on device"},
     ),
     entry(
-        "deploy.pair_mismatch",
-        ERROR,
-        meaning="Key and certificate do not belong together.",
-        cause="Another program writes one of the two.",
-        action="Find out what else writes there.",
-        explanation=_rejected("the key does not belong to the certificate"),
-        variants={
-            "no_pair": ("{file} contains no pair.", None),
-            "no_key": (_rejected("it contains no readable private key: {said}"), None),
-            "live": (
-                "The live key {file} does not belong to the certificate in {target}: the service cannot start with"
-                " them.",
-                "Restore the pair: `certagent renew {certificate} --force`, or use whatever renews it.",
-            ),
-        },
-    ),
-    entry(
-        "deploy.chain_incomplete",
-        ERROR,
-        meaning="An intermediate certificate is missing.",
-        cause="The CA does not send its chain.",
-        action="Check the CA's chain.",
-        variants={
-            "no_certificate": (_rejected("it contains no certificate: {said}"), None),
-            "wrong_issuer": (_rejected("{issuer} did not issue {subject}"), None),
-            "no_root": (_rejected("no pinned root issued {subject}"), None),
-        },
-    ),
-    entry(
-        "deploy.san_missing",
-        ERROR,
-        meaning="The certificate lacks a configured name.",
-        cause="The configuration changed after the order.",
-        action="Check what was ordered.",
-        explanation=_rejected("it is not for {names}"),
-    ),
-    entry(
-        "deploy.not_yet_valid",
-        ERROR,
-        meaning="The certificate is not valid yet.",
-        cause="A clock is wrong.",
-        action="Check the clocks.",
-        explanation=_rejected("it is valid from {since}, and now it is {now}"),
-    ),
-    entry(
         "deploy.reload_failed",
         ERROR,
         meaning="The service could not be reloaded.",
         cause="The service is stopped, or its configuration is broken.",
         action="Check its journal.",
         explanation=f"The reload failed: {_COMMAND}",
+        fix=f"Fix what the message names, or name another `command`; {_AGAIN}",
         variants={
-            "not_started": (f"The reload failed: {_NO_START}", None),
-            "unknown_user": ("{target}: {said}.", "Name another `user`."),
+            "not_started": (
+                f"The reload failed: {_NO_START}",
+                f"Install that program, or name another `command`; {_AGAIN}",
+            ),
+            "no_master": (
+                "{target}: nginx was not told to reload: {file} {said}.",
+                "Restart nginx, which writes its number there; certagent tries again by itself.",
+            ),
+            "unknown_user": ("{target}: {said}.", f"Create that user, or name another `user`; {_AGAIN}"),
         },
+    ),
+    entry(
+        "deploy.unproven",
+        WARN,
+        meaning="What an address serves cannot be proven.",
+        cause="It expects the PROXY protocol, and `prove` does not say so.",
+        action="Set `proxy_protocol` for that address in `prove`.",
+        explanation="{target}: what {endpoint} serves is unproven: nginx expects the PROXY protocol there ({spot}).",
+        fix="In `prove`, write {endpoint} as a table, with `address` and `proxy_protocol = true`.",
     ),
     entry(
         "deploy.not_served",
@@ -241,7 +216,7 @@ ENTRIES = (
         variants={
             "deployed": (
                 f"{{target}}: {{endpoint}} does not complete a handshake for {{server_name}}{_WHY}.{_LISTENER}",
-                None,
+                f"Check whether the service runs, and who may reach it, or correct `prove`; {_AGAIN}",
             ),
             "drift": (
                 f"{{endpoint}} serves nothing for {{server_name}}{_WHY}.",
@@ -256,7 +231,13 @@ ENTRIES = (
         cause="The configuration, or a file that it names, is broken.",
         action="Read its message.",
         explanation=f"nginx rejects its configuration: {_COMMAND}",
-        variants={"not_started": (f"nginx could not check its configuration: {_NO_START}", None)},
+        fix=f"Fix what nginx names; {_AGAIN}",
+        variants={
+            "not_started": (
+                f"nginx could not check its configuration: {_NO_START}",
+                f"Put nginx's program on the agent's PATH; {_AGAIN}",
+            )
+        },
     ),
     entry(
         "deploy.drift",
@@ -313,7 +294,13 @@ ENTRIES = (
         meaning="The service's user cannot read the key.",
         cause="The key's group, or a folder above it, excludes that user.",
         action="Check `group` and the folders above.",
-        explanation="{target}: the user {user} of the service cannot read {file}.",
-        fix="Set `group` to one that {user} is in, or let {user} enter the folders above.",
+        explanation="{target}: the user {user} of the service cannot read {file}[reason?: {reason}].",
+        fix="Set `group` to one that {user} is in, let {user} enter the folders above, or correct `reader`.",
+        variants={
+            "logged": (
+                "{target}: nginx could not load the pair for a handshake; its error log says: {said}",
+                f"Let nginx's user read {{file}} (`owner`, `group`, `mode`), or name it in `reader`; {_AGAIN}",
+            )
+        },
     ),
 )

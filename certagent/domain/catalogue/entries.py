@@ -9,6 +9,7 @@ from certagent.domain.catalogue import (
     deploy_codes,
     dns_codes,
     order_codes,
+    pair_codes,
     path_codes,
     resolver_file_codes,
 )
@@ -24,6 +25,7 @@ CATALOGUE: Mapping[str, Entry] = {
         challenge_codes,
         order_codes,
         deploy_codes,
+        pair_codes,
         agent_codes,
     )
     for entry in module.ENTRIES

@@ -51,6 +51,8 @@ class Trait(enum.Flag):
     """A cause that is wider than one identifier: its symptoms make no incidents of their own."""
     LIFETIME = enum.auto()
     """Concluded from the clock alone."""
+    ENDS_LIFE = enum.auto()
+    """Why a certificate ends: that it does makes no incident of its own."""
     SEEN_BY_CA = enum.auto()
     """The CA's own view of the challenge's path."""
     HIDES_REASON = enum.auto()

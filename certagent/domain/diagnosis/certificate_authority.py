@@ -66,7 +66,7 @@ def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
         _CODES.get(check.error or "", "ca.unreachable"),
         _unusable(evidence, check),
         vantage=Vantage.CLIENT,
-        detail={"checks": [_shown(check) for check in evidence.directory]},
+        detail={"checks": [_shown(check) for check in evidence.directory], **_ended_chain(evidence, check)},
         url=check.url,
         place=evidence.place(check.address),
         error=check.error,
@@ -232,11 +232,22 @@ def _telling(checks: tuple[DirectoryCheck, ...]) -> DirectoryCheck:
     return next((check for check in reached if check.by_address), next(iter(reached), checks[-1]))
 
 
-def _unusable(evidence: Evidence, check: DirectoryCheck) -> Culprit:
-    """Return the finding with its culprit: the CA's node; the line of the CA's configuration with its names; or this
-    node, if no packet reaches it from the CA either."""
+def _ended_chain(evidence: Evidence, check: DirectoryCheck) -> dict[str, str]:
+    """When the CA's intermediate ended, where that is why its certificate is refused."""
     rehearsal = evidence.rehearsal
     ca = rehearsal.provisioner if rehearsal is not None else None
+    if check.error != ProbeError.EXPIRED or rehearsal is None or ca is None or ca.chain_ends_at is None:
+        return {}
+    return {"chain_ends_at": ca.chain_ends_at.isoformat()} if ca.chain_ends_at <= rehearsal.at else {}
+
+
+def _unusable(evidence: Evidence, check: DirectoryCheck) -> Culprit:
+    """The CA's node; the file with its intermediate, or the line of its configuration that has its names; or this node,
+    if no packet gets through to it from the CA either."""
+    rehearsal = evidence.rehearsal
+    ca = rehearsal.provisioner if rehearsal is not None else None
+    if ca is not None and _ended_chain(evidence, check):
+        return Culprit(node=evidence.looker, file=ca.chain_file, role="authority")
     if check.error == ProbeError.NAME_MISMATCH and ca is not None and "names" in ca.lines:
         return Culprit(
             node=evidence.looker, file=ca.file, line=ca.lines["names"], address=check.address, role="authority"

@@ -11,6 +11,7 @@ from certagent.domain import catalogue
 from certagent.domain.catalogue import Fact
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, LivePair, ServedAs
+from certagent.domain.diagnosis.issued_chain import chain_ends_first
 from certagent.domain.findings import Culprit, Finding, Vantage
 
 _LOOP_COUNT = 4
@@ -38,7 +39,7 @@ class LiveTarget(msgspec.Struct, frozen=True, kw_only=True):
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
     """One configured certificate at one moment. `proven`: what was last proven (None also if another program renews
     it); `seen`: the certificates that the scheduled checks met, oldest first, without those that a person requested.
-    `after`: when the last renewal had ended before this check."""
+    `after`: when the last renewal had ended before this check. `issuer`: where the chain comes from, if known."""
 
     node: str
     name: str
@@ -51,6 +52,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     served: tuple[EndpointProof, ...] = ()
     seen: tuple[CertificateFacts, ...] = ()
     expiring_below: float = 0.2
+    issuer: Culprit = Culprit(role="authority")
 
     def finding(
         self,
@@ -67,7 +69,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
             vantage=Vantage.CLIENT,
             reporter=self.node,
             identifier=self.identifiers[0],
-            culprit=msgspec.structs.replace(culprit, node=self.node),
+            culprit=culprit if culprit.role else msgspec.structs.replace(culprit, node=self.node),
             detail={key: value for key, value in (detail or {}).items() if value is not None},
             variant=variant,
             certificate=self.name,
@@ -124,12 +126,44 @@ def served_is_not_what_should_be(serving: Serving) -> Iterator[Finding]:
     is_right_on_disk = wanted is not None and all(target.pair.fingerprint == wanted for target in serving.live)
     reported: set[str] = set()
     for seen in serving.served:
-        if seen.endpoint in reported or seen.served_as is ServedAs.PROVEN:
+        if seen.endpoint in reported or seen.served_as in (ServedAs.PROVEN, ServedAs.REFUSED):
             continue
         if seen.served_as is ServedAs.OTHER and not is_right_on_disk:
             continue  # what is on disk is reported already, or it is unknown what should be served
         reported.add(seen.endpoint)
         yield _not_served(serving, seen, wanted)
+
+
+def a_client_refuses_the_chain(serving: Serving) -> Iterator[Finding]:
+    """cert.chain_refused: the leaf is the wanted one (or nobody knows which is), and yet no client goes on. One finding
+    per endpoint; what has merely expired is told as such."""
+    told: set[str] = set()
+    is_unknown = serving.proven is None and _on_disk(serving) is None
+    for seen in serving.served:
+        is_wanted = seen.served_as is ServedAs.REFUSED
+        is_wanted |= is_unknown and seen.served_as is ServedAs.OTHER and seen.distrust != "untrusted"
+        is_refused = is_wanted and seen.distrust is not None
+        is_over = seen.leaf is not None and seen.leaf.ends_at <= serving.at
+        if seen.endpoint in told or not is_refused or is_over:
+            continue
+        told.add(seen.endpoint)
+        yield serving.finding(
+            "cert.chain_refused",
+            Culprit(address=_host(seen.endpoint)),
+            variant=seen.distrust or "",
+            detail={"endpoint": seen.endpoint, "served": seen.fingerprint},
+            endpoint=seen.endpoint,
+            server_name=seen.server_name,
+            said=seen.detail,
+        )
+
+
+def a_chain_ends_first(serving: Serving) -> Iterator[Finding]:
+    """cert.chain_ends_first: a certificate above the served leaf (else of the one on disk) ends before it."""
+    found = _served_leaves(serving) or _leaves_on_disk(serving)
+    short = [leaf for leaf, *_ in found if leaf.chain_ends_at is not None]
+    if short:
+        yield chain_ends_first(serving.node, serving.name, min(short, key=lambda leaf: leaf.ends_at), serving.issuer)
 
 
 def _not_served(serving: Serving, seen: EndpointProof, wanted: str | None) -> Finding:
@@ -152,17 +186,23 @@ def life_is_ending(serving: Serving) -> Iterator[Finding]:
     found = _served_leaves(serving) or _leaves_on_disk(serving)
     if not found:
         return
-    leaf, what, endpoint, culprit = min(found, key=lambda entry: entry[0].not_after)
-    left = leaf.not_after - serving.at
+    leaf, what, endpoint, culprit = min(found, key=lambda one: one[0].ends_at)
+    left = leaf.ends_at - serving.at
     if left >= leaf.lifetime() * serving.expiring_below:
         return
     yield serving.finding(
         "cert.expired" if left <= timedelta() else "cert.expiring",
-        culprit,
-        detail={"fingerprint": leaf.fingerprint, "not_after": leaf.not_after.isoformat()},
+        serving.issuer if leaf.chain_ends_at is not None else culprit,
+        detail={
+            "fingerprint": leaf.fingerprint,
+            "not_after": leaf.not_after.isoformat(),
+            "chain_ends_at": leaf.chain_ends_at.isoformat() if leaf.chain_ends_at is not None else None,
+        },
         what=what,
         endpoint=endpoint,
-        until=leaf.not_after.isoformat(),
+        file=culprit.file,
+        issuer=leaf.chain_ends_with,
+        until=leaf.ends_at.isoformat(),
         managed=serving.manage,
     )
 
@@ -231,7 +271,9 @@ TABLE: tuple[Callable[[Serving], Iterator[Finding]], ...] = (
     disk_is_not_what_was_proven,
     key_does_not_fit,
     served_is_not_what_should_be,
+    a_client_refuses_the_chain,
     life_is_ending,
+    a_chain_ends_first,
     it_is_issued_in_a_loop,
     key_is_open,
 )

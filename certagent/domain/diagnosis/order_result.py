@@ -94,10 +94,10 @@ def agreement(node: str, judgements: Sequence[Judgement], outcome: OrderOutcome)
     return [finding]
 
 
-def deployment_failed(node: str, deployment: Deployment) -> Iterator[Finding]:
-    """deploy.*: the faults of a deployment, in the order in which they occurred."""
+def deployment_failed(node: str, name: str, deployment: Deployment) -> Iterator[Finding]:
+    """deploy.*: the faults on the way of the certificate called `name`, in the order of their appearance."""
     for fault in deployment.faults:
-        yield fault_found(node, fault)
+        yield fault_found(node, fault, certificate=name)
 
 
 def state_refused(node: str, name: str, file: str | None, words: str, *, is_full: bool) -> Finding:
@@ -114,8 +114,8 @@ def state_refused(node: str, name: str, file: str | None, words: str, *, is_full
     )
 
 
-def fault_found(node: str, fault: Fault, identifier: str | None = None) -> Finding:
-    """Return a deployer's fault as a finding."""
+def fault_found(node: str, fault: Fault, identifier: str | None = None, *, certificate: str | None = None) -> Finding:
+    """A deployer's fault as a finding."""
     return catalogue.finding(
         fault.code,
         vantage=Vantage.CLIENT,
@@ -124,6 +124,7 @@ def fault_found(node: str, fault: Fault, identifier: str | None = None) -> Findi
         culprit=Culprit(node=node, file=fault.file, line=fault.line, text=fault.text, address=fault.address),
         detail=fault.detail,
         variant=fault.variant,
+        certificate=certificate,
         **fault.facts,
     )
 
@@ -214,7 +215,8 @@ _CACHED_FOR = timedelta(seconds=5)
 
 
 def renewal_is_impossible(node: str, name: str, facts: CertificateFacts, policy: Policy) -> Iterator[Finding]:
-    """cert.renewal_impossible: the time between due and expiry is too short for one retry and a proof."""
+    """cert.renewal_impossible: between due and expiry one retry and a proof do not fit."""
+    facts = facts.without_chain()  # a chain that ends first is told as that
     window = facts.not_after - facts.due_at(policy.renewal.due_after)
     needed = _needed(policy)
     if window < needed:

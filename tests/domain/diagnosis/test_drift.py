@@ -1,6 +1,7 @@
 """What is served, on disk and proven, compared: each conclusion, and what must stay silent beside it."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -109,6 +110,27 @@ def test_a_key_that_does_not_fit_and_one_that_is_open() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "variant", "before", "after"),
+    [
+        ("deploy.pair_mismatch", "live", {"live": (_live(OURS, key_fits=False),)}, {"live": (_live(OURS),)}),
+        ("deploy.world_readable", "", {"live": (_live(OURS, is_open=True),)}, {"live": (_live(OURS),)}),
+        ("deploy.drift", "", {"live": (_live(THEIRS),)}, {"proven": THEIRS, "live": (_live(THEIRS),)}),
+        ("deploy.drift", "served", {"served": (_seen(THEIRS, ServedAs.OTHER),)}, {}),
+        ("deploy.not_served", "drift", {"served": (_seen(None, ServedAs.NOTHING, error="refused"),)}, {}),
+        ("deploy.default_certificate", "drift", {"served": (_seen(THEIRS, ServedAs.DEFAULT),)}, {}),
+    ],
+)
+def test_what_its_fix_says_ends_a_finding(
+    code: str, variant: str, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """The pair restored or renewed, the mode changed, the service started or reloaded."""
+    (finding,) = conclude_serving(msgspec.structs.replace(GOOD, **before))
+    assert (finding.code, finding.variant) == (code, variant)
+    assert finding.fix
+    assert conclude_serving(msgspec.structs.replace(GOOD, **after)) == []
+
+
+@pytest.mark.parametrize(
     ("left", "expected"),
     [
         (timedelta(hours=5), []),
@@ -183,3 +205,55 @@ def test_traefik_renews_too_late(directory: str | None, hours: int | None, is_la
     if found is not None:
         assert found.culprit is not None
         assert (found.code, found.culprit.line) == ("traefik.renews_too_late", 12)
+
+
+SHORT = msgspec.structs.replace(OURS, chain_ends_at=NOW + 2 * HOUR, chain_ends_with="CN=Intermediate")
+CA_FILE = Culprit(node="lxc103", file="/etc/step-ca/certs/intermediate_ca.crt", role="authority")
+
+
+def test_a_chain_that_ends_first_is_told_at_the_ca_s_file() -> None:
+    """When it ends, and whose certificate it is; as long as it lives, it is no refusal."""
+    serving = msgspec.structs.replace(
+        GOOD, proven=SHORT, live=(_live(SHORT),), served=(_seen(SHORT, ServedAs.PROVEN),), issuer=CA_FILE
+    )
+    (finding,) = conclude_serving(serving)
+    assert (finding.code, finding.culprit) == ("cert.chain_ends_first", CA_FILE)
+    assert finding.detail["chain_ends_at"] == (NOW + 2 * HOUR).isoformat()
+    assert "CN=Intermediate in its chain ends" in finding.explanation
+    assert finding.fix is not None
+    assert "(/etc/step-ca/certs/intermediate_ca.crt on lxc103)" in finding.fix
+    later = conclude_serving(msgspec.structs.replace(serving, at=NOW + 3 * HOUR))
+    assert {(one.code, one.culprit) for one in later} == {
+        ("cert.expired", CA_FILE),
+        ("cert.chain_ends_first", CA_FILE),
+    }
+
+
+def test_without_anybody_beside_the_ca_the_ca_is_named() -> None:
+    """No file then, and no node."""
+    serving = msgspec.structs.replace(GOOD, served=(_seen(SHORT, ServedAs.PROVEN),))
+    (finding,) = conclude_serving(serving)
+    assert finding.culprit == Culprit(role="authority")
+
+
+@pytest.mark.parametrize("distrust", ["untrusted", "name_mismatch", "expired", "out_of_order"])
+def test_a_chain_that_a_client_refuses_is_told_once_per_endpoint(distrust: str) -> None:
+    """With the address, and what to do about it."""
+    refused = msgspec.structs.replace(_seen(OURS, ServedAs.REFUSED), distrust=distrust, detail="as OpenSSL says it")
+    (finding,) = conclude_serving(msgspec.structs.replace(GOOD, served=(refused, refused)))
+    assert (finding.code, finding.variant) == ("cert.chain_refused", distrust)
+    assert finding.fix
+    assert "as OpenSSL says it" in finding.explanation
+
+
+def test_a_chain_is_judged_though_nobody_knows_which_certificate_should_be_there() -> None:
+    """Traefik's own ACME keeps it where nobody else reads it."""
+    for distrust, expected in (("out_of_order", ["cert.chain_refused"]), ("untrusted", []), (None, [])):
+        seen = msgspec.structs.replace(_seen(OURS, ServedAs.OTHER), distrust=distrust)
+        assert _codes(manage=False, proven=None, live=(), served=(seen,)) == expected
+
+
+def test_a_watched_certificate_that_nobody_here_trusts_is_no_finding() -> None:
+    """Said in the proof, and no failure."""
+    untrusted = msgspec.structs.replace(_seen(OURS, ServedAs.PROVEN), distrust="untrusted")
+    assert _codes(manage=False, proven=None, live=(_live(OURS),), served=(untrusted,)) == []

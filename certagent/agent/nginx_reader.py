@@ -1,0 +1,68 @@
+"""What nginx's configuration says of the pairs and ports that are deployed to: read seldom, for it may be large."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+
+from certagent.config import Endpoint, NginxTarget, endpoint_of, split_endpoint
+from certagent.domain.deployments import Fault
+from certagent.domain.ports import Clock
+from certagent.domain.web_servers.nginx import Directive
+from certagent.domain.web_servers.nginx_tls import WorkerReader, find_proxy_protocol, find_worker_reader
+from certagent.vantage.config_lines import read_lines
+from certagent.vantage.nginx_config import NGINX, decisive_paths, read_nginx
+
+_READ_EVERY = 1.0  # of many certificates that are deployed at once, one looks
+_OF_INTEREST = re.compile(r"ssl_certificate(?:_key)?\s[^;]*\$|\bproxy_protocol\b")
+
+
+class NginxReader:
+    """Reads the configuration when it is asked, and again when that was a while ago. Blocks."""
+
+    def __init__(self, clock: Clock, path: Path = NGINX) -> None:
+        self._clock = clock
+        self._path = path
+        self._read_at = float("-inf")
+        self._lines_read: list[str] = []
+        self._directives: tuple[Directive, ...] = ()
+        self._busy = Lock()
+
+    def find_worker(self, settings: NginxTarget) -> WorkerReader | None:
+        """Why the workers read that target's pair themselves, where they do."""
+        directives = self._read()
+        files, folder = (str(settings.key), str(settings.certificate)), str(self._path.parent)
+        found = (find_worker_reader(directives, file, folder) for file in files)
+        return next((one for one in found if one is not None), None)
+
+    def split(self, name: str, endpoints: Sequence[Endpoint]) -> tuple[list[Endpoint], list[Fault]]:
+        """(the endpoints that can be looked at as they are configured, what stands in the way of the others)."""
+        kept, faults = [], []
+        directives = self._read()
+        for endpoint in endpoints:
+            written = endpoint_of(endpoint)
+            place = find_proxy_protocol(directives, split_endpoint(written.address)[1])
+            if place is None or written.proxy_protocol:
+                kept.append(endpoint)
+            else:
+                facts = {"target": name, "endpoint": written.address}
+                faults.append(
+                    Fault(code="deploy.unproven", facts=facts, file=place.file, line=place.line, text=place.text)
+                )
+        return kept, faults
+
+    def _read(self) -> tuple[Directive, ...]:
+        with self._busy:  # many certificates may ask at once, each from a thread of its own
+            now = self._clock.monotonic()
+            if now - self._read_at >= _READ_EVERY:
+                self._read_at = now
+                lines = self._lines()
+                if lines != self._lines_read:
+                    self._lines_read = lines
+                    self._directives = read_nginx(self._path).value if lines else ()
+            return self._directives
+
+    def _lines(self) -> list[str]:
+        """The lines that matter here. Most configurations have none, and need not be taken apart."""
+        files = (path for path in decisive_paths(self._path) if path.is_file())
+        return [f"{file}: {line}" for file in files for line in read_lines(file) if _OF_INTEREST.search(line)]

@@ -1,0 +1,78 @@
+"""The catalogue: a pair that is not good in itself, wherever it is deployed. Data only."""
+
+from certagent.domain.catalogue.entry import entry
+from certagent.domain.findings import Severity
+
+FATAL, ERROR, WARN, INFO = Severity
+
+_AGAIN = "certagent tries again by itself."
+_REORDER = "then run `certagent renew {certificate} --force`, which orders a new one."
+
+
+def _rejected(clause: str) -> str:
+    return f"The staged {{staged}} is not promoted: {clause}."
+
+
+ENTRIES = (
+    entry(
+        "deploy.pair_mismatch",
+        ERROR,
+        meaning="Key and certificate do not belong together.",
+        cause="Another program writes one of the two.",
+        action="Find out what else writes there.",
+        explanation=_rejected("the key does not belong to the certificate"),
+        fix=f"Find out what else writes the agent's state; {_REORDER}",
+        variants={
+            "no_pair": ("{file} contains no pair.", f"Find out what else removes files there; {_AGAIN}"),
+            "no_key": (
+                _rejected("it contains no readable private key: {said}"),
+                f"Find out what else writes the agent's state; {_REORDER}",
+            ),
+            "live": (
+                "The live key {file} does not belong to the certificate in {target}: the service cannot start with"
+                " them.",
+                "Restore the pair: `certagent renew {certificate} --force`, or use whatever renews it.",
+            ),
+        },
+    ),
+    entry(
+        "deploy.chain_incomplete",
+        ERROR,
+        meaning="An intermediate certificate is missing.",
+        cause="The CA does not send its chain.",
+        action="Check the CA's chain.",
+        variants={
+            "no_certificate": (
+                _rejected("it contains no certificate: {said}"),
+                f"Find out what else writes the agent's state; {_REORDER}",
+            ),
+            "wrong_issuer": (
+                _rejected("{issuer} did not issue {subject}"),
+                f"Fix the chain that the CA sends (`crt` in step-ca's ca.json), and restart the CA; {_REORDER}",
+            ),
+            "no_root": (
+                _rejected("no pinned root issued {subject}"),
+                "Make `authority.root` this CA's root, or fix the chain that the CA sends (`crt` in step-ca's"
+                f" ca.json) and restart the CA; {_REORDER}",
+            ),
+        },
+    ),
+    entry(
+        "deploy.san_missing",
+        ERROR,
+        meaning="The certificate lacks a configured name.",
+        cause="The configuration changed after the order.",
+        action="Check what was ordered.",
+        explanation=_rejected("it is not for {names}"),
+        fix=f"Make the CA issue for these names (its template and policy); {_REORDER}",
+    ),
+    entry(
+        "deploy.not_yet_valid",
+        ERROR,
+        meaning="The certificate is not valid yet.",
+        cause="A clock is wrong.",
+        action="Check the clocks.",
+        explanation=_rejected("it is valid from {since}, and now it is {now}"),
+        fix=f"Correct the clock of this node or of the CA; {_AGAIN}",
+    ),
+)

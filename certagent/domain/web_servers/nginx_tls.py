@@ -1,0 +1,68 @@
+"""nginx's TLS: who reads a key, and which port expects the PROXY protocol. Pure.
+
+Facts: nginx's documentation of ssl_certificate ("variables can be used in the file name": then the worker loads the
+certificate for each handshake), of listen, and of the core directive user.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from certagent.domain.observations import Place
+from certagent.domain.web_servers.nginx import Directive
+
+_FILES = ("ssl_certificate", "ssl_certificate_key")
+_VARIABLE = re.compile(r"\$\{?\w+\}?")
+
+
+class WorkerReader(msgspec.Struct, frozen=True):
+    """That nginx's workers read a file themselves, at each handshake: as whom, and because of which directive."""
+
+    user: str | None
+    place: Place
+
+
+def find_worker_reader(configuration: Sequence[Directive], file: str, folder: str) -> WorkerReader | None:
+    """Where the configuration (whose relative names belong to `folder`) has a variable in a name that can be that
+    file's; None where the master reads it."""
+    for directive in _all(configuration):
+        if directive.name in _FILES and directive.args and _may_name(directive.args[0], file, folder):
+            return WorkerReader(_user_in(configuration), directive.place)
+    return None
+
+
+def find_proxy_protocol(configuration: Sequence[Directive], port: int) -> Place | None:
+    """The `listen` of that port with `proxy_protocol`, in a server of `http`."""
+    for directive in _all(configuration):
+        if directive.name == "listen" and "proxy_protocol" in directive.args[1:] and _port(directive.args[0]) == port:
+            return directive.place
+    return None
+
+
+def _all(directives: Sequence[Directive]) -> Iterator[Directive]:
+    for directive in directives:
+        if directive.name == "stream":
+            continue
+        yield directive
+        yield from _all(directive.block)
+
+
+def _may_name(argument: str, file: str, folder: str) -> bool:
+    parts = _VARIABLE.split(argument)
+    if len(parts) == 1 or argument.startswith("data:"):
+        return False
+    if not argument.startswith(("/", "$")):
+        parts[0] = f"{folder}/{parts[0]}"
+    return re.fullmatch(".*".join(map(re.escape, parts)), file) is not None
+
+
+def _user_in(configuration: Sequence[Directive]) -> str | None:
+    return next((one.args[0] for one in configuration if one.name == "user" and one.args), None)
+
+
+def _port(address: str) -> int | None:
+    if address.startswith("unix:"):
+        return None
+    last = address.rpartition(":")[2]
+    return int(last) if last.isdigit() else 80
