@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import crossplane
 import pytest
 
 from certagent.domain.observations import ServerAction, WebServerObservation
+from certagent.vantage import nginx_config
 from certagent.vantage.web_server_config import WebServerConfigs
 
 NAME = "app.lan.test"
@@ -158,7 +158,7 @@ def test_a_new_pair_is_no_reason_to_read_again(tmp_path: Path, monkeypatch: pyte
     pairs.mkdir()
     gateways = WebServerConfigs(path, ())
     before = gateways.observe(NAME)
-    monkeypatch.setattr(crossplane, "parse", None)
+    monkeypatch.setattr(nginx_config, "parse", None)
     (pairs / "1.crt").write_text("a pair")
     assert gateways.observe(NAME) == before
 

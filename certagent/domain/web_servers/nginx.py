@@ -7,22 +7,12 @@ content). Conditions (`if`) depend on what only a request shows: then nothing is
 import re
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
 from certagent.domain.observations import Misconfiguration, Place, ServerAction, WebServerObservation
 from certagent.domain.web_servers import ASKED
+from certagent.domain.web_servers.nginx_syntax import Directive
 
 _DEFAULT_FOLDER = "html"
 _PASSING = ("proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass")
-
-
-class Directive(msgspec.Struct, frozen=True):
-    """One directive with its place; `block` is empty for a simple one."""
-
-    name: str
-    args: tuple[str, ...]
-    place: Place
-    block: tuple["Directive", ...] = ()
 
 
 def judge(configuration: Sequence[Directive], name: str, port: int = 80) -> WebServerObservation | None:
