@@ -68,8 +68,8 @@ class WebServerConfigs:
         self._traefik = _Kept(_read_traefik)
         self._one_at_a_time = Lock()
 
-    def observe(self, name: str) -> tuple[WebServerObservation, ...]:
-        """What each web server here does on port 80 with the challenge of `name`."""
+    def observe(self, name: str, address: str | None = None) -> tuple[WebServerObservation, ...]:
+        """What each web server here may do on port 80 of `address` (None: not known) with the challenge of `name`."""
         name = name.lower()
         nginx_path, static = self._find()
         judged: list[WebServerObservation | None] = []
@@ -77,7 +77,10 @@ class WebServerConfigs:
             directives = self._nginx.read(nginx_path) if nginx_path is not None else None
             configuration = self._traefik.read(static) if static is not None else None
         if nginx_path is not None and directives is not None:
-            judged.append(read_foreign(nginx_path, lambda _notes: nginx.judge(directives.value, name), None).value)
+            nothing: tuple[WebServerObservation, ...] = ()
+            judged += read_foreign(
+                nginx_path, lambda _notes: nginx.judge(directives.value, name, address=address), nothing
+            ).value
         if static is not None and configuration is not None:
             judged.append(read_foreign(static, lambda _notes: _judge_traefik(configuration, name), None).value)
         return tuple(observation for observation in judged if observation is not None)

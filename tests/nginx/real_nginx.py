@@ -88,7 +88,9 @@ class _Upstream(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.send_response(200 if "/errors/" not in self.path else 503)
-        self.send_header("X-Upstream", f"{self.connection.getsockname()[1]} {self.path} {self.headers['Host']}")
+        self.send_header(
+            "X-Upstream", f"{self.connection.getsockname()[1]} {self.requestline.split()[1]} {self.headers['Host']}"
+        )
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -34,7 +34,12 @@ def _nginx(tmp_path: Path, *servers: str) -> WebServerObservation:
             3,
             "http://a",
         ),
-        (["server { listen 80; if ($scheme = http) { return 301 https://a; } }"], ServerAction.UNKNOWN, None, None),
+        (
+            ["server { listen 80; if ($scheme = http) { return 301 https://a; } }"],
+            ServerAction.REDIRECTS,
+            3,
+            "https://a",
+        ),
         (["server { listen 80; rewrite ^/(.*) https://a/$1 permanent; }"], ServerAction.REDIRECTS, 3, "https://a/$1"),
         (
             [
