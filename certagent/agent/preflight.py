@@ -96,25 +96,27 @@ class Preflight:
             rehearsed = group.create_task(self._rehearse(identifier), name=f"rehearse {identifier}")
             here = group.create_task(self._node.observe(identifier, host), name=f"observe this node: {identifier}")
         responder, rehearsal = rehearsed.result()
-        has_failed = rehearsal.outcome is RehearsalOutcome.FAILED
-        return Evidence(
+        evidence = Evidence(
             identifier=identifier,
             node=self._context.node,
             addresses=self._node.addresses(),
             rehearsal=rehearsal,
             responder=responder,
             here=here.result(),
-            gateways=await self._read_web_servers(identifier) if has_failed else (),
             past=self._history.of(identifier),
         )
+        if rehearsal.outcome is not RehearsalOutcome.FAILED:
+            return evidence
+        return msgspec.structs.replace(evidence, gateways=await self._read_web_servers(evidence))
 
     async def _check_directory(self) -> tuple[DirectoryCheck, ...]:
         section = self._authority
         return tuple(await check_directory(section.directory, section.root, section.addresses))
 
-    async def _read_web_servers(self, identifier: str) -> tuple[WebServerObservation, ...]:
-        """What the web servers of this node do with the identifier's challenge: it explains why a rehearsal failed."""
-        return await asyncio.to_thread(self._web_servers.observe, identifier)
+    async def _read_web_servers(self, evidence: Evidence) -> tuple[WebServerObservation, ...]:
+        """What the web servers of this node do with the challenge at the address that the CA connected to: it explains
+        why a rehearsal failed."""
+        return await asyncio.to_thread(self._web_servers.observe, evidence.identifier, evidence.first_address())
 
     async def _conclude(self, evidence: Evidence) -> Judgement:
         identifier = evidence.identifier

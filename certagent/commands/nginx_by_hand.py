@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from certagent.commands.config_template import LISTEN
 from certagent.domain.observations import Place
 from certagent.domain.web_servers import ASKED
-from certagent.domain.web_servers.nginx import Directive
+from certagent.domain.web_servers.nginx_syntax import Directive
 from certagent.vantage.nginx_pairs import split_listen
 
 _CHALLENGE = "acme-challenge"

@@ -70,6 +70,8 @@ class ServerAction(StrEnum):
     REDIRECTS = "redirects"
     DENIES = "denies"
     ANSWERS = "answers"  # by itself, with the status `target`
+    CLOSES = "closes"  # the connection, without an answer
+    REFUSES = "refuses"  # nobody listens at the address; `place` is a line that listens at another
     REWRITES = "rewrites"  # what arrives at the responder is another path
     UNKNOWN = "unknown"  # the configuration alone does not say
 
@@ -87,6 +89,7 @@ class WebServerObservation(msgspec.Struct, frozen=True, kw_only=True):
     """What the web server on this node does on port 80 with the challenge of one identifier, by its configuration.
 
     `place` is the line that decides. `host`: the line by which it passes on under another Host than the one asked for.
+    `status` is the web server's own, None where another's comes through or the configuration does not say.
     `entry_point`: Traefik's, where it is that entry point itself that redirects. `causes` are mistakes that explain
     it, the nearest first.
     """
@@ -95,6 +98,7 @@ class WebServerObservation(msgspec.Struct, frozen=True, kw_only=True):
     action: ServerAction = ServerAction.UNKNOWN
     place: Place | None = None
     target: str | None = None
+    status: int | None = None
     host: Place | None = None
     entry_point: str | None = None
     causes: tuple[Misconfiguration, ...] = ()

@@ -16,7 +16,7 @@ def place_in(file: str, line: int, texts: dict[str, list[str]]) -> Place:
     if file not in texts:
         texts[file] = read_lines(Path(file))
     lines = texts[file]
-    return Place(file=file, line=line, text=_shown(lines[line - 1]) if 0 < line <= len(lines) else None)
+    return Place(file=file, line=line, text=shown_line(lines[line - 1]) if 0 < line <= len(lines) else None)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -27,7 +27,7 @@ def read_lines(path: Path) -> list[str]:
         return []
 
 
-def _shown(line: str) -> str:
+def shown_line(line: str) -> str:
     """Return the line without its indentation; nothing if the line may hold a secret."""
     text = line.strip()[:_LONGEST_TEXT]
     return "(not shown: it may hold a secret)" if _SECRET.search(text) else text

@@ -7,7 +7,7 @@ import msgspec
 
 from certagent.domain.identifiers import flaw_of, is_address
 from certagent.domain.observations import Place
-from certagent.domain.web_servers.nginx import Directive
+from certagent.domain.web_servers.nginx_syntax import Directive
 from certagent.system.regular_files import is_there
 from certagent.vantage.foreign_files import Reading
 from certagent.vantage.nginx_config import NGINX, read_nginx

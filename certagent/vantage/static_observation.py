@@ -4,35 +4,32 @@ their place, and references in the web servers' files to names that are not defi
 Where the files alone do not decide (templates), nothing is claimed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from certagent.config import AgentSettings
 from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis.static import StaticObservation
-from certagent.domain.observations import Misconfiguration, Place
+from certagent.domain.observations import Misconfiguration
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
 from certagent.domain.resolution.files import NSSWITCH_FILE, RESOLVER_FILES, parse_files
 from certagent.domain.resolution.go import is_domain_name
 from certagent.domain.resolution.managed_files import Manager, find_managers
 from certagent.domain.web_servers import traefik
-from certagent.domain.web_servers.nginx import Directive
+from certagent.domain.web_servers.nginx_syntax import Directive, walk
 from certagent.system.procfs import ProcFs
 from certagent.system.regular_files import is_there
 from certagent.vantage.ca_resolver import is_left_alone, read_files, unreadable_in
-from certagent.vantage.config_lines import place_in
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign
-from certagent.vantage.nginx_config import NGINX, read_nginx, require_files
+from certagent.vantage.nginx_config import INCLUDE, NGINX, read_nginx
 from certagent.vantage.traefik_config import read_traefik
 from certagent.vantage.traefik_files import TRAEFIK, find_static
 
 _CODE = "deploy.dangling_reference"
 _FILES = ("ssl_certificate", "ssl_certificate_key", "ssl_trusted_certificate", "ssl_client_certificate", "ssl_dhparam")
 _NOT_FILES = ("$", "data:", "engine:")
-_MISSING = "[Errno 2]"
 
 
 def find_configurations(nginx: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK) -> tuple[Path, ...]:
@@ -58,34 +55,20 @@ def find_dangling(
 def _in_nginx(path: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
     reading = read_nginx(path)
     notes.extend(reading.unreadable)
-    require_files(path)
-    return (*_missing_includes(path), *_missing_files(path, reading.value))
+    return tuple(_undefined(path, reading.value))
 
 
-def _missing_files(path: Path, directives: Sequence[Directive]) -> Iterator[Misconfiguration]:
-    for directive in _walk(directives):
+def _undefined(path: Path, directives: tuple[Directive, ...]) -> Iterator[Misconfiguration]:
+    for directive in walk(directives):
+        place = directive.place
+        if directive.name == INCLUDE and directive.args:
+            variant = "include" if place.line else "link"
+            yield Misconfiguration(code=_CODE, place=place, variant=variant, facts={"target": directive.args[0]})
         if directive.name in _FILES and directive.args and not directive.args[0].startswith(_NOT_FILES):
             file = path.parent / directive.args[0]
             if "$" not in directive.args[0] and not _may_exist(file):
                 facts: dict[str, Fact] = {"target": str(file), "word": directive.name}
-                yield Misconfiguration(code=_CODE, place=directive.place, variant="file", facts=facts)
-
-
-def _missing_includes(path: Path) -> Iterator[Misconfiguration]:
-    import crossplane
-
-    try:
-        errors: Sequence[dict[str, Any]] = crossplane.parse(str(path), combine=True, catch_errors=True)["errors"]
-    except (OSError, ValueError):
-        return
-    texts: dict[str, list[str]] = {}
-    for error in errors:
-        file, line, said = error["file"], error["line"], str(error["error"])
-        if said.startswith(_MISSING):
-            place = place_in(file, line, texts) if line else Place(file=file)
-            missing = said.partition(": ")[2].strip("'")
-            variant = "include" if line else "link"
-            yield Misconfiguration(code=_CODE, place=place, variant=variant, facts={"target": missing})
+                yield Misconfiguration(code=_CODE, place=place, variant="file", facts=facts)
 
 
 def _in_traefik(static: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
@@ -93,12 +76,6 @@ def _in_traefik(static: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
     reading = read_traefik(static)
     notes.extend(reading.unreadable)
     return tuple(traefik.dangling(reading.value)) if not reading.unreadable else ()
-
-
-def _walk(directives: Sequence[Directive]) -> Iterator[Directive]:
-    for directive in directives:
-        yield directive
-        yield from _walk(directive.block)
 
 
 def _may_exist(file: Path) -> bool:

@@ -14,7 +14,6 @@ from certagent.domain.observations import Unreadable, WebServerObservation
 from certagent.domain.web_servers import nginx, traefik_routing
 from certagent.domain.web_servers.traefik import Configuration
 from certagent.system.regular_files import is_there
-from certagent.vantage import nginx_config
 from certagent.vantage.foreign_files import Reading, read_foreign
 from certagent.vantage.nginx_config import NGINX, read_nginx
 from certagent.vantage.traefik_api import render
@@ -26,11 +25,10 @@ T = TypeVar("T")
 
 
 class _Kept(Generic[T]):
-    """What `reader` made of a configuration, until one of the files that decide on it (`paths_of`) changes."""
+    """What `reader` made of a configuration, until one of the files changes that it is told of before they are read."""
 
-    def __init__(self, reader: Callable[[Path], Reading[T]], paths_of: Callable[[Path], list[Path]]) -> None:
+    def __init__(self, reader: Callable[[Path, Callable[[Path], object]], Reading[T]]) -> None:
         self._reader = reader
-        self._paths_of = paths_of
         self._stamp: Stamp = ()
         self._reading: Reading[T] | None = None
         self._unreadable: tuple[Unreadable, ...] = ()
@@ -53,9 +51,9 @@ class _Kept(Generic[T]):
         return known[:1] == [begin] and self._stamp == _stamp(known)
 
     def _read(self, begin: Path) -> Reading[T]:
-        paths: Reading[list[Path]] = read_foreign(begin, lambda _notes: self._paths_of(begin), [])
-        self._stamp = _stamp([begin, *paths.value])  # before it is read: what changes meanwhile is read again
-        reading = self._reader(begin)
+        seen = {begin: _stamp([begin])}  # before it is read: what changes meanwhile is read again
+        reading = self._reader(begin, lambda path: seen.setdefault(path, _stamp([path])))
+        self._stamp = tuple(one for stamps in seen.values() for one in stamps)
         self._unreadable = reading.unreadable
         return reading
 
@@ -66,12 +64,12 @@ class WebServerConfigs:
     def __init__(self, nginx_path: Path = NGINX, traefik_paths: tuple[Path, ...] = TRAEFIK) -> None:
         self._nginx_path = nginx_path
         self._traefik_paths = traefik_paths
-        self._nginx = _Kept(read_nginx, nginx_config.decisive_paths)
-        self._traefik = _Kept(read_traefik, decisive_paths)
+        self._nginx = _Kept(read_nginx)
+        self._traefik = _Kept(_read_traefik)
         self._one_at_a_time = Lock()
 
-    def observe(self, name: str) -> tuple[WebServerObservation, ...]:
-        """What each web server here does on port 80 with the challenge of `name`."""
+    def observe(self, name: str, address: str | None = None) -> tuple[WebServerObservation, ...]:
+        """What each web server here may do on port 80 of `address` (None: not known) with the challenge of `name`."""
         name = name.lower()
         nginx_path, static = self._find()
         judged: list[WebServerObservation | None] = []
@@ -79,7 +77,10 @@ class WebServerConfigs:
             directives = self._nginx.read(nginx_path) if nginx_path is not None else None
             configuration = self._traefik.read(static) if static is not None else None
         if nginx_path is not None and directives is not None:
-            judged.append(read_foreign(nginx_path, lambda _notes: nginx.judge(directives.value, name), None).value)
+            nothing: tuple[WebServerObservation, ...] = ()
+            judged += read_foreign(
+                nginx_path, lambda _notes: nginx.judge(directives.value, name, address=address), nothing
+            ).value
         if static is not None and configuration is not None:
             judged.append(read_foreign(static, lambda _notes: _judge_traefik(configuration, name), None).value)
         return tuple(observation for observation in judged if observation is not None)
@@ -96,6 +97,13 @@ class WebServerConfigs:
         """Where the configurations begin, where there are any."""
         nginx_path = self._nginx_path if is_there(self._nginx_path) else None
         return nginx_path, find_static(self._traefik_paths)
+
+
+def _read_traefik(begin: Path, before: Callable[[Path], object]) -> Reading[Configuration]:
+    paths: Reading[list[Path]] = read_foreign(begin, lambda _notes: decisive_paths(begin), [])
+    for path in paths.value:
+        before(path)
+    return read_traefik(begin)
 
 
 def _judge_traefik(reading: Reading[Configuration], name: str) -> WebServerObservation | None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import crossplane
 import pytest
 
 from certagent.domain.observations import ServerAction, WebServerObservation
+from certagent.vantage import nginx_config
 from certagent.vantage.web_server_config import WebServerConfigs
 
 NAME = "app.lan.test"
@@ -34,7 +34,12 @@ def _nginx(tmp_path: Path, *servers: str) -> WebServerObservation:
             3,
             "http://a",
         ),
-        (["server { listen 80; if ($scheme = http) { return 301 https://a; } }"], ServerAction.UNKNOWN, None, None),
+        (
+            ["server { listen 80; if ($scheme = http) { return 301 https://a; } }"],
+            ServerAction.REDIRECTS,
+            3,
+            "https://a",
+        ),
         (["server { listen 80; rewrite ^/(.*) https://a/$1 permanent; }"], ServerAction.REDIRECTS, 3, "https://a/$1"),
         (
             [
@@ -158,7 +163,7 @@ def test_a_new_pair_is_no_reason_to_read_again(tmp_path: Path, monkeypatch: pyte
     pairs.mkdir()
     gateways = WebServerConfigs(path, ())
     before = gateways.observe(NAME)
-    monkeypatch.setattr(crossplane, "parse", None)
+    monkeypatch.setattr(nginx_config, "parse", None)
     (pairs / "1.crt").write_text("a pair")
     assert gateways.observe(NAME) == before
 

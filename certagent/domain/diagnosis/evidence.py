@@ -7,9 +7,10 @@ import msgspec
 
 from certagent.domain import catalogue
 from certagent.domain.catalogue import Fact
+from certagent.domain.diagnosis.web_server_blame import explains
 from certagent.domain.dns01_record import Publication
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.observations import NodeObservation, PastRehearsal, WebServerObservation
+from certagent.domain.observations import NodeObservation, PastRehearsal, ServerAction, WebServerObservation
 from certagent.domain.rehearsals import (
     Attempt,
     ChallengeType,
@@ -151,12 +152,19 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return next((line for key, line in lines if key.startswith(what)), None)
 
     def gateway(self) -> WebServerObservation | None:
-        """What the web server of this node does, if the rehearsal failed at an address of this node."""
-        if not self.has_failed or self.deciding_line() is not None or not self.somebody_answered():
+        """What the web server of this node does, if the rehearsal failed at an address of this node and that explains
+        what the CA saw; without a line where several lines could, or where the files do not decide."""
+        hop = self.first_hop()
+        if not self.has_failed or self.deciding_line() is not None or hop is None or not self.reaches_this_node():
             return None
-        if not self.reaches_this_node():
-            return None
-        return next(iter(self.gateways), None)
+        check = self.responder
+        responder = check.listen if check is not None and check.answered else None
+        explaining = [one for one in self.gateways if explains(one, hop, responder)]
+        undecided = [one for one in self.gateways if one.action is ServerAction.UNKNOWN and hop.status is not None]
+        if len({one.place for one in explaining}) == 1:
+            return explaining[0]
+        first = next(iter((*explaining, *undecided)), None)
+        return msgspec.structs.replace(first, action=ServerAction.UNKNOWN, place=None) if first is not None else None
 
     def owner(self, address: str | None) -> tuple[str | None, str | None]:
         """Return node and role of an address by the fleet's inventory; (None, None) if it is unknown."""

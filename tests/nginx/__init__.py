@@ -1,0 +1,1 @@
+"""What certagent makes of nginx's configuration, held against a real nginx."""
