@@ -97,7 +97,7 @@ def _agrees(written: dict[str, Any], expected: ExpectedCertificate, initialised:
     assert set(expected.identifiers) <= names <= {*expected.identifiers, *expected.may}
     assert (written["manage"], written.get("challenge", "http-01")) == (expected.manage, expected.challenge)
     assert (target["kind"], target.get("key")) == (expected.kind, expected.key)
-    assert set(target["prove"]) == set(expected.prove)
+    assert {place for place in target["prove"] if not place.startswith("[::1]:")} == set(expected.prove)
     if expected.renewer is not None:
         part = next(p for p in initialised.text.split("[[certificate]]") if f'name = "{written["name"]}"\n' in p)
         assert expected.renewer.lower() in part.lower()
