@@ -23,7 +23,7 @@ def main() -> None:
         identifier=identifier,
         addresses=tuple(msgspec.json.decode(addresses)),
         owners={},
-        gateways=WebServerConfigs().observe(identifier),
+        gateways=WebServerConfigs().observe(identifier, hops[0].address),
     )
     findings = [load_policy(None).grade(finding) for finding in conclude(evidence)]
     sys.stdout.buffer.write(msgspec.json.encode(findings))

@@ -136,7 +136,7 @@ def test_a_broken_file_of_traefiks_is_named_with_its_line_and_the_others_are_rea
         "etc/traefik/d/ok.yml": f"http:\n  routers:\n    ok: {{rule: Host(`ok.home.test`), service: s}}\n{SERVICE}",
         "etc/traefik/d/self.yml": "http: &h\n  routers: *h\n",
         "etc/traefik/d/tab.yml": "http:\n\trouters: {}\n",
-        "etc/traefik/d/two.yml": "---\nhttp:\n  routers:\n    t: {rule: Host(`two.home.test`), service: s}\n---\nhttp: {}\n",
+        "etc/traefik/d/two.yml": "---\nhttp:\n  routers:\n    t: {rule: Host(`two.home.test`), service: s}\n---\n- a\n",
     }
     tree = node(tmp_path, files)
     unreadable = [one.removeprefix("config.unreadable ") for one in linted(tree) if one.startswith("config.unreadable")]
