@@ -33,18 +33,27 @@ class SeenHop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     status: int
     port: int = 80
     location: str | None = None
-    server: str | None = None
+    server: str = "nginx"
 
 
-class ExpectedCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the diagnosis has to say when the CA saw `hops`: the culprit is the line `FILE:LINE`, one of those, or
-    "none": no line is blamed. `fix`: a word of its fix."""
+class Seen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The answers to one challenge, from the first to the last."""
 
     identifier: str
     hops: tuple[SeenHop, ...]
+
+
+class ExpectedCheck(Seen, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the diagnosis has to say when the CA saw `hops`: the culprit is the line `FILE:LINE`, one of those, or
+    "none": no line is blamed. `fix`: a word of its fix."""
+
     culprit: str | tuple[str, ...]
     code: str | None = None
     fix: str | None = None
+
+    def seen(self) -> Seen:
+        """What the CA saw, alone."""
+        return Seen(identifier=self.identifier, hops=self.hops)
 
     def culprits(self) -> tuple[str, ...]:
         """The lines of which one has to be named; none where none may be."""

@@ -9,11 +9,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from tests.certificates import Authority
-from tests.field.expectations import EXPECTED, ExpectedCertificate, ExpectedCheck
+from tests.field.expectations import EXPECTED, ExpectedCertificate
 from tests.field.tree import TREES, Tree
 
 CONFIGURATION = "/etc/certagent/agent.toml"
@@ -163,11 +162,29 @@ def test_lint_says_what_is_wrong_and_nothing_else(name: str, tmp_path: Path) -> 
     assert sorted(found) == sorted(EXPECTED[name].lint.findings)
 
 
+@pytest.fixture(scope="module")
+def diagnoses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[dict[str, Any]]]]:
+    """Of each tree, the findings of each of its checks; a tree is diagnosed when it is first asked for."""
+    return _Diagnoses(tmp_path_factory.mktemp("diagnoses"))
+
+
+class _Diagnoses(dict[str, list[list[dict[str, Any]]]]):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def __missing__(self, name: str) -> list[list[dict[str, Any]]]:
+        tree = tree_of(name, self._folder / name)
+        self[name] = tree.diagnoses([check.seen() for check in EXPECTED[name].check])
+        return self[name]
+
+
 @pytest.mark.parametrize(("name", "number"), CHECKS)
-def test_the_diagnosis_blames_the_line_that_explains_what_was_seen(name: str, number: int, tmp_path: Path) -> None:
-    expected = EXPECTED[name].check[number]
-    findings = _diagnosed(tree_of(name, tmp_path), expected)
-    lines = [f"{one['culprit']['file']}:{one['culprit']['line']}" for one in findings if _names_a_line(one)]
+def test_the_diagnosis_blames_the_line_that_explains_what_was_seen(
+    name: str, number: int, diagnoses: dict[str, list[list[dict[str, Any]]]]
+) -> None:
+    expected, findings = EXPECTED[name].check[number], diagnoses[name][number]
+    lines = [f"{one['culprit']['file']}:{one['culprit']['line']}" for one in findings if _names_a_file(one)]
     assert findings
     if expected.culprits():
         assert lines[:1] in [[place] for place in expected.culprits()]
@@ -179,14 +196,5 @@ def test_the_diagnosis_blames_the_line_that_explains_what_was_seen(name: str, nu
         assert any(expected.fix in (one["fix"] or "") for one in findings)
 
 
-def _names_a_line(finding: dict[str, Any]) -> bool:
+def _names_a_file(finding: dict[str, Any]) -> bool:
     return bool(finding["culprit"]) and finding["culprit"].get("file") is not None
-
-
-def _diagnosed(tree: Tree, expected: ExpectedCheck) -> list[dict[str, Any]]:
-    hops = msgspec.json.encode(expected.hops).decode()
-    words = [expected.identifier, json.dumps(tree.addresses), hops]
-    done = tree.run([sys.executable, "-m", "tests.field.diagnose", *words])
-    assert done.returncode == 0, done.stderr
-    findings: list[dict[str, Any]] = json.loads(done.stdout)
-    return findings

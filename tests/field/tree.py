@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.certificates import Authority
@@ -63,6 +64,14 @@ class Tree:
         assert done.stdout, done.stderr
         assert "Traceback" not in done.stderr, done.stderr
         return json.loads(done.stdout)
+
+    def diagnoses(self, seen: Sequence[Any]) -> list[list[dict[str, Any]]]:
+        """The findings when the CA saw these answers (`Seen`): of each, worst first."""
+        words = [json.dumps(self.addresses), msgspec.json.encode(seen).decode()]
+        done = self.run([sys.executable, "-m", "tests.field.diagnose", *words])
+        assert done.returncode == 0, done.stderr
+        findings: list[list[dict[str, Any]]] = json.loads(done.stdout)
+        return findings
 
     def run(self, command: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Any command there; its output is text."""
