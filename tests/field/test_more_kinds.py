@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.field.expectations import Seen, SeenHop
 from tests.field.small_nodes import (
+    ADDRESS,
     NGINX,
     SERVICE,
     TRAEFIK,
@@ -215,6 +217,26 @@ def test_traefiks_redirect_is_blamed_where_it_wins(
         tmp_path, {"etc/traefik/traefik.yml": static, "etc/traefik/d/c.yml": OURS, "etc/traefik/d/more.yml": more}
     )
     assert blamed(tree, ("a.home.test", statuses)) == [None if line is None else f"/etc/traefik/{line}"]
+
+
+def test_of_two_web_servers_the_one_that_listens_there_answered(tmp_path: Path) -> None:
+    """nginx on one address of the node, Traefik on the other."""
+    static = REDIRECTION.replace('address: ":80"', 'address: "10.0.0.13:80"')
+    server = "server {\n    listen 10.0.0.12:80;\n    server_name a.test;\n    return 301 https://$host/;\n}\n"
+    files = {"etc/nginx/nginx.conf": NGINX, "etc/nginx/conf.d/a.conf": server, "etc/traefik/traefik.yml": static}
+    tree = node(tmp_path, files, (), ADDRESS, "10.0.0.13")
+    other = Seen(identifier="a.test", hops=(SeenHop(address="10.0.0.13", status=301),))
+    assert blamed(tree, ("a.test", [301]), ("a.test", [404])) == ["/etc/nginx/conf.d/a.conf:4", None]
+    assert [one["culprit"]["file"] for one in tree.diagnoses([other])[0]] == ["/etc/traefik/traefik.yml"]
+
+
+def test_an_answer_of_nginxs_is_not_blamed_on_traefik_elsewhere(tmp_path: Path) -> None:
+    """Traefik listens on the node's other address alone; nginx's application redirects."""
+    static = REDIRECTION.replace('address: ":80"', 'address: "10.0.0.13:80"')
+    files = {"etc/traefik/traefik.yml": static, "etc/nginx/nginx.conf": NGINX}
+    server = "server {\n    listen 10.0.0.12:80;\n    return 403;\n}\n"
+    tree = node(tmp_path, {**files, "etc/nginx/conf.d/a.conf": server}, (), ADDRESS, "10.0.0.13")
+    assert blamed(tree, ("a.test", [301, 404])) == [None]
 
 
 def test_traefiks_rules_are_read_in_every_spelling(tmp_path: Path) -> None:
