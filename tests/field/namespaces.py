@@ -1,4 +1,5 @@
-"""`certagent` with a tree's folders over this machine's, in namespaces of its own: `ROOT WORD...`, run by `tests.warm`.
+"""`certagent` with a tree's folders over this machine's, in namespaces of its own: `ROOT ADDRESS,... WORD...`, run by
+`tests.warm`.
 
 What `unshare --map-root-user --mount --net` and `mount --rbind` do, in the process itself.
 """
@@ -8,6 +9,7 @@ import fcntl
 import os
 import socket
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,8 +24,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def main() -> None:
     """Enter, then the command."""
-    root, *words = sys.argv[1:]
+    root, addresses, *words = sys.argv[1:]
     enter(Path(root))
+    for address in filter(None, addresses.split(",")):
+        subprocess.run(["ip", "address", "add", address, "dev", "lo"], check=True)
     sys.argv[1:] = words
     cli.main()
 

@@ -5,10 +5,12 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.certificates import Authority
@@ -16,23 +18,31 @@ from tests.field import namespaces
 from tests.warm import warm_certagent
 
 CASES = Path(__file__).with_name("cases")
+TREES = Path(__file__).with_name("trees")
 _OF_THE_MACHINE = ("passwd", "group", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl", "alternatives", "localtime")
 _SCRIPT = """ip link set lo up
+for address in {addresses}; do ip address add "$address" dev lo; done
 for folder in {folders}; do mkdir -p "/$folder"; mount --rbind "{root}/$folder" "/$folder"; done
 exec "$@"
 """
 
 
 class Tree:
-    """The files of one case below `root`, complete with its key pairs; they can be changed between two runs."""
+    """The files of one case below `root`, complete with its key pairs; they can be changed between two runs.
+    `addresses`: the node's own, beside loopback."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, addresses: Sequence[str] = ()) -> None:
         self.root = root
+        self.addresses = tuple(addresses)
 
     @classmethod
     def of_case(cls, name: str, folder: Path) -> "Tree":
         """`cases/NAME/root` copied to `folder`, with the pairs of its pairs.txt made."""
-        case = CASES / name
+        return cls.of(CASES / name, folder)
+
+    @classmethod
+    def of(cls, case: Path, folder: Path, addresses: Sequence[str] = ()) -> "Tree":
+        """The same of any folder that holds `root` and pairs.txt."""
         if (case / "root").is_dir():
             shutil.copytree(case / "root", folder, symlinks=True, dirs_exist_ok=True)
         pairs = (case / "pairs.txt").read_text().splitlines() if (case / "pairs.txt").is_file() else []
@@ -41,12 +51,13 @@ class Tree:
             pair = Authority().issue(*names, key=rsa_key)
             _write(folder / certificate.lstrip("/"), pair.chain_pem)
             _write(folder / key.lstrip("/"), pair.key_pem)
-        return cls(folder)
+        return cls(folder, addresses)
 
     def certagent(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """`certagent ARGUMENTS` on this node. Never raises for its exit status."""
         self._complete()
-        return warm_certagent().run(str(self.root), *arguments, within=timeout, module=namespaces.__name__)
+        addresses = ",".join(self.addresses)
+        return warm_certagent().run(str(self.root), addresses, *arguments, within=timeout, module=namespaces.__name__)
 
     def document(self, *arguments: str) -> Any:
         """The document of `certagent ARGUMENTS --json`. Raises AssertionError when there is none."""
@@ -54,6 +65,14 @@ class Tree:
         assert done.stdout, done.stderr
         assert "Traceback" not in done.stderr, done.stderr
         return json.loads(done.stdout)
+
+    def diagnoses(self, seen: Sequence[Any]) -> list[list[dict[str, Any]]]:
+        """The findings when the CA saw these answers (`Seen`): of each, worst first."""
+        words = [json.dumps(self.addresses), msgspec.json.encode(seen).decode()]
+        done = self.run([sys.executable, "-m", "tests.field.diagnose", *words])
+        assert done.returncode == 0, done.stderr
+        findings: list[list[dict[str, Any]]] = json.loads(done.stdout)
+        return findings
 
     def run(self, command: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Any command there; its output is text."""
@@ -70,7 +89,7 @@ class Tree:
         """The command with what puts it there."""
         self._complete()
         folders = " ".join(sorted(path.name for path in self.root.iterdir() if path.is_dir()))
-        script = _SCRIPT.format(folders=folders, root=self.root)
+        script = _SCRIPT.format(folders=folders, root=self.root, addresses=" ".join(self.addresses))
         unshare = ["unshare", "--map-root-user", "--mount", "--net", "--kill-child"]
         return [*unshare, "sh", "-ec", script, "sh", *command]
 
