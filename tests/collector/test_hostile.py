@@ -149,7 +149,7 @@ def bodies() -> dict[str, tuple[bytes, dict[str, str], int]]:
     bomb = gzip.compress(b"[" + b" " * 20_000_000 + b"]", compresslevel=1)
     return {
         "wrong types": (json.dumps([rich() | {"sequence": "1", "findings": 7}]).encode(), {}, 422),
-        "a future kind of run": (json.dumps([rich() | {"kind": "drill"}]).encode(), {}, 422),
+        "a kind of run that is no word": (json.dumps([rich() | {"kind": "drill\n" * 20}]).encode(), {}, 422),
         "deep nesting": (deep(20_000), {}, 400),
         "invalid UTF-8": (json.dumps([rich()]).encode().replace(b"traefik", b"tr\xff\xfe"), {}, 422),
         "half a document": (json.dumps([rich()]).encode()[:-40], {}, 400),

@@ -25,7 +25,7 @@ async def _prove(collector: Collector, folder: Path, name: str, *choice: str) ->
         str(Path(sys.executable).with_name("st")),
         *("run", f"https://127.0.0.1:{collector.port}/openapi.json", "--tls-verify", str(root)),
         *("--header", f"Authorization: Bearer {collector.tokens[name]}", "--exclude-checks", _NOT_CHECKED),
-        *("--phases", "examples,coverage,fuzzing", "--max-examples", _EXAMPLES, "--generation-deterministic"),
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", _EXAMPLES, "--generation-deterministic", "--suppress-health-check", "too_slow"),
         *("--no-color", "--warnings", "off", *choice),
         cwd=folder,
         stdout=asyncio.subprocess.PIPE,
