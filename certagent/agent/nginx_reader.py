@@ -1,6 +1,5 @@
 """What nginx's configuration says of the pairs and ports that are deployed to: read seldom, for it may be large."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -8,13 +7,13 @@ from threading import Lock
 from certagent.config import Endpoint, NginxTarget, endpoint_of, split_endpoint
 from certagent.domain.deployments import Fault
 from certagent.domain.ports import Clock
-from certagent.domain.web_servers.nginx import Directive
+from certagent.domain.web_servers.nginx_syntax import Directive
 from certagent.domain.web_servers.nginx_tls import WorkerReader, find_proxy_protocol, find_worker_reader
-from certagent.vantage.config_lines import read_lines
-from certagent.vantage.nginx_config import NGINX, decisive_paths, read_nginx
+from certagent.system.regular_files import is_there
+from certagent.vantage.kept_readings import KeptReading
+from certagent.vantage.nginx_config import NGINX, read_nginx
 
 _READ_EVERY = 1.0  # of many certificates that are deployed at once, one looks
-_OF_INTEREST = re.compile(r"ssl_certificate(?:_key)?\s[^;]*\$|\bproxy_protocol\b")
 
 
 class NginxReader:
@@ -24,7 +23,7 @@ class NginxReader:
         self._clock = clock
         self._path = path
         self._read_at = float("-inf")
-        self._lines_read: list[str] = []
+        self._kept = KeptReading(read_nginx)
         self._directives: tuple[Directive, ...] = ()
         self._busy = Lock()
 
@@ -56,13 +55,5 @@ class NginxReader:
             now = self._clock.monotonic()
             if now - self._read_at >= _READ_EVERY:
                 self._read_at = now
-                lines = self._lines()
-                if lines != self._lines_read:
-                    self._lines_read = lines
-                    self._directives = read_nginx(self._path).value if lines else ()
+                self._directives = self._kept.read(self._path).value if is_there(self._path) else ()
             return self._directives
-
-    def _lines(self) -> list[str]:
-        """The lines that matter here. Most configurations have none, and need not be taken apart."""
-        files = (path for path in decisive_paths(self._path) if path.is_file())
-        return [f"{file}: {line}" for file in files for line in read_lines(file) if _OF_INTEREST.search(line)]

@@ -6,7 +6,7 @@ import pytest
 
 from certagent.domain.observations import ServerAction
 from certagent.domain.web_servers.nginx import answers
-from certagent.domain.web_servers.nginx_request import Answer
+from certagent.domain.web_servers.nginx_answers import RequestResult
 from certagent.domain.web_servers.nginx_variables import Request
 from certagent.vantage.nginx_config import read_nginx
 from tests.nginx.generator import Ask, Generated, generate
@@ -14,6 +14,8 @@ from tests.nginx.real_nginx import CLOSED, REFUSED, Job, Seen, ask, write
 
 _PER_TEST = 80
 _UPSTREAMS = {"127.0.0.1:9001": 200, "127.0.0.1:9002": 200, "127.0.0.1:9009": 502}
+_NOBODY = RequestResult(action=ServerAction.REFUSES, status=REFUSED)
+"""Where no server listens on the port."""
 
 
 @pytest.mark.slow
@@ -29,7 +31,7 @@ def test_the_model_agrees_with_nginx(tmp_path: Path, part: int) -> None:
         configuration = read_nginx(Path(job.folder, "nginx.conf")).value
         for one, seen in zip(job.asks, answered or (), strict=answered is not None):
             asked += 1
-            said = answers(configuration, _request(one))
+            said = answers(configuration, _request(one)) or [_NOBODY]
             is_known = len(said) == 1 and said[0].action is not ServerAction.UNKNOWN
             unknown += not is_known
             if _compared(seen) not in map(_shown, said) and not any(one.action is ServerAction.UNKNOWN for one in said):
@@ -49,7 +51,7 @@ def _request(one: Ask) -> Request:
     return Request(name=one.name, address=one.address, client=one.address, exists=frozenset(), upstreams=_UPSTREAMS)
 
 
-def _shown(answer: Answer) -> tuple[object, ...]:
+def _shown(answer: RequestResult) -> tuple[object, ...]:
     where = next((word for block in reversed(answer.blocks) for word in _where(block.block)), None)
     upstream = None
     if answer.passed is not None and answer.target is not None:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from certagent.domain.observations import Misconfiguration, Place, ServerAction, WebServerObservation
+from certagent.domain.web_servers.nginx_answers import RequestResult
 from certagent.domain.web_servers.nginx_patterns import UndecidedError
-from certagent.domain.web_servers.nginx_request import Answer, possible_answers
+from certagent.domain.web_servers.nginx_request import possible_answers
 from certagent.domain.web_servers.nginx_servers import Listener, choose_server, find_listeners, find_socket
 from certagent.domain.web_servers.nginx_syntax import Directive
 from certagent.domain.web_servers.nginx_variables import Request
@@ -26,15 +27,15 @@ def judge(
     return tuple(found)
 
 
-def answers(configuration: Sequence[Directive], request: Request) -> list[Answer]:
+def answers(configuration: Sequence[Directive], request: Request) -> list[RequestResult]:
     """Everything that may become of the request; none where no server listens on the port."""
     http, listeners = _listeners(configuration, request.port)
-    found: list[Answer] = []
+    found: list[RequestResult] = []
     for socket in _sockets(listeners, request.address):
         if socket is None:
-            found.append(Answer(action=ServerAction.UNKNOWN))
+            found.append(RequestResult(action=ServerAction.UNKNOWN))
         elif not socket:
-            found.append(Answer(action=ServerAction.REFUSES, status=-1, place=listeners[0].listen.place))
+            found.append(RequestResult(action=ServerAction.REFUSES, status=-1, place=listeners[0].listen.place))
         else:
             found += _at(http, socket, request)
     return list(dict.fromkeys(found))
@@ -61,14 +62,14 @@ def _sockets(listeners: Sequence[Listener], address: str | None) -> Iterator[tup
         yield None
 
 
-def _at(http: Directive, socket: tuple[Listener, ...], request: Request) -> list[Answer]:
+def _at(http: Directive, socket: tuple[Listener, ...], request: Request) -> list[RequestResult]:
     closing = next((one.listen for one in socket if one.has("proxy_protocol")), None)
     if closing is not None:  # a client without that header gets no answer
-        return [Answer(action=ServerAction.CLOSES, status=0, place=closing.place, target="proxy_protocol")]
+        return [RequestResult(action=ServerAction.CLOSES, status=0, place=closing.place, target="proxy_protocol")]
     try:
         chosen = choose_server(socket, request.name, request.hostname)
     except UndecidedError as unknown:
-        return [Answer(action=ServerAction.UNKNOWN, target=str(unknown))]
+        return [RequestResult(action=ServerAction.UNKNOWN, target=str(unknown))]
     return possible_answers(http, chosen, request)
 
 
@@ -88,7 +89,7 @@ def _observations(configuration: Sequence[Directive], request: Request) -> Itera
         )
 
 
-def _causes(answer: Answer, listeners: Sequence[Listener], port: int) -> Iterator[Misconfiguration]:
+def _causes(answer: RequestResult, listeners: Sequence[Listener], port: int) -> Iterator[Misconfiguration]:
     """A plain request at a socket that wants TLS."""
     line = next((one.listen for one in listeners if one.has("ssl") and one.listen.place == answer.place), None)
     if line is not None:

@@ -69,3 +69,11 @@ def split_match(location: Directive) -> tuple[str, str]:
     text = location.args[0]
     kind = next((kind for kind in _KINDS if text.startswith(kind)), "@" if text.startswith("@") else "")
     return kind, text if kind == "@" else text[len(kind) :]
+
+
+def inherited(blocks: Sequence[Directive], *names: str) -> Sequence[Directive]:
+    """The lines of these names, of the innermost of the blocks that has any."""
+    for block in reversed(blocks):
+        if found := [line for line in block.block if line.name in names]:
+            return found
+    return []

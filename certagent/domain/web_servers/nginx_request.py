@@ -4,17 +4,19 @@ Facts: nginx's documentation, and its source where that is silent. What only the
 client, a script) is asked of `Choices`, which tries every answer.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from ipaddress import ip_address, ip_network
+from collections.abc import Callable
 from typing import Union
 
 import msgspec
 
-from certagent.domain.observations import Place, ServerAction
-from certagent.domain.web_servers.nginx_locations import PASSING, Located, locate, split_match
+from certagent.domain.observations import ServerAction
+from certagent.domain.web_servers.nginx_access import find_refusal
+from certagent.domain.web_servers.nginx_answers import BrokenOff, Choices, RequestResult
+from certagent.domain.web_servers.nginx_locations import PASSING, Located, inherited, locate
 from certagent.domain.web_servers.nginx_patterns import UndecidedError, search
 from certagent.domain.web_servers.nginx_servers import Chosen
 from certagent.domain.web_servers.nginx_syntax import Directive
+from certagent.domain.web_servers.nginx_upstreams import AskedPath, find_other_host, pass_on
 from certagent.domain.web_servers.nginx_variables import Request, Variables
 
 _MOST_CHANGES = 10
@@ -27,58 +29,20 @@ _FOREIGN = ("js_content", "perl", "js_access", "auth_jwt", "passenger_enabled")
 _ALWAYS_ANSWERING = {"stub_status": "200", "empty_gif": "200"}
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request comes to. `status` is None where somebody else gives it, 0 where the connection is closed.
-
-    `blocks` are those that it ended in, from `http` inwards. `passed` is what an upstream is asked: path and Host.
-    """
-
-    action: ServerAction
-    status: int | None = None
-    place: Place | None = None
-    target: str | None = None
-    host: Place | None = None
-    blocks: tuple[Directive, ...] = ()
-    passed: tuple[str, str] | None = None
-
-
-class Choices:
-    """Answers to what is not known: the first time one, and in later runs the others."""
-
-    def __init__(self, taken: tuple[bool, ...] = ()) -> None:
-        self._taken = list(taken)
-        self._begun_with = len(taken)
-        self._asked: list[str] = []
-
-    def choose(self, question: str) -> bool:
-        """The same answer to the same question."""
-        if question not in self._asked:
-            self._asked.append(question)
-        number = self._asked.index(question)
-        if number >= len(self._taken):
-            self._taken.append(True)
-        return self._taken[number]
-
-    def others(self) -> Iterator[tuple[bool, ...]]:
-        """How else this run's questions could have been answered."""
-        for number in range(self._begun_with, len(self._taken)):
-            yield (*self._taken[:number], False)
-
-
-def possible_answers(http: Directive, chosen: Chosen, request: Request) -> list[Answer]:
+def possible_answers(http: Directive, chosen: Chosen, request: Request) -> list[RequestResult]:
     """Everything that may become of the request; one, where configuration and request decide."""
     pending: list[tuple[bool, ...]] = [()]
-    found: dict[Answer, None] = {}
+    found: dict[RequestResult, None] = {}
     while pending and len(found) < _MOST_ANSWERS:
         choices = Choices(pending.pop())
         found[_Run(http, chosen, request, choices).answer()] = None
         pending += choices.others()
     if pending:
-        found[Answer(action=ServerAction.UNKNOWN)] = None
+        found[RequestResult(action=ServerAction.UNKNOWN)] = None
     return list(found)
 
 
-_Step = Union[Answer, Callable[[], "_Step"]]  # noqa: UP007 -- a string cannot be joined by `|`
+_Step = Union[RequestResult, Callable[[], "_Step"]]  # noqa: UP007 -- a string cannot be joined by `|`
 
 
 class _Run:
@@ -95,19 +59,18 @@ class _Run:
         self._chain: tuple[Directive, ...] = (http, chosen.server)
         self._changes = _MOST_CHANGES + 1
         self._is_internal = self._is_changed = self._is_error = False
-        self._raw = True  # the path is still as it was asked for
-        self._is_located = True  # the location's prefix is a part of the path
+        self._path = AskedPath(request.path)
         self._rewritten_by: Directive | None = None
-        self._failed: Answer | None = None  # what an error page is shown for
+        self._failed: RequestResult | None = None  # what an error page is shown for
         self._status = 0  # what takes the place of the next answer's status
 
-    def answer(self) -> Answer:
+    def answer(self) -> RequestResult:
         step: _Step = self._begin
         try:
-            while not isinstance(step, Answer):
+            while not isinstance(step, RequestResult):
                 step = step()
         except UndecidedError as unknown:
-            return Answer(action=ServerAction.UNKNOWN, target=str(unknown), blocks=self._chain)
+            return RequestResult(action=ServerAction.UNKNOWN, target=str(unknown), blocks=self._chain)
         return step
 
     def _begin(self) -> _Step:
@@ -129,7 +92,7 @@ class _Run:
 
     def _enter(self, found: Located) -> _Step:
         self._chain = (self._http, self._server, *found.locations)
-        internal = next(iter(self._inherited("internal")), None)
+        internal = next(iter(inherited(self._chain, "internal")), None)
         if internal is not None and not self._is_internal:
             return self._fail(404, self._ending(ServerAction.ANSWERS, internal, "404"))
         self._limit()
@@ -166,7 +129,7 @@ class _Run:
         """The block's statements of the rewrite module, in their order; None where they come to no end."""
         try:
             return self._run_script(block)
-        except _BrokenOff:
+        except BrokenOff:
             return None
 
     def _run_script(self, block: Directive) -> _Step | None:
@@ -184,7 +147,7 @@ class _Run:
                 ended = self._rewrite(one)
             elif one.name == "break":
                 self._is_changed = False
-                raise _BrokenOff
+                raise BrokenOff
             if ended is not None:
                 return ended
         return None
@@ -196,41 +159,41 @@ class _Run:
         self._chain = (*outside, block)
         return self._run_script(block)
 
-    def _set(self, one: Directive) -> None:
+    def _set(self, line: Directive) -> None:
         try:
-            self._variables.set(one.args[0].lstrip("$"), self._variables.evaluate(one.args[1]))
+            self._variables.set(line.args[0].lstrip("$"), self._variables.evaluate(line.args[1]))
         except UndecidedError:
-            self._variables.set(one.args[0].lstrip("$"), None)
+            self._variables.set(line.args[0].lstrip("$"), None)
 
-    def _return(self, one: Directive) -> _Step:
-        code = one.args[0] if one.args[0].isdigit() else "302"
+    def _return(self, line: Directive) -> _Step:
+        code = line.args[0] if line.args[0].isdigit() else "302"
         if code in _REDIRECTIONS:
-            return self._fail(int(code), self._ending(ServerAction.REDIRECTS, one, one.args[-1], int(code)))
+            return self._fail(int(code), self._ending(ServerAction.REDIRECTS, line, line.args[-1], int(code)))
         action = ServerAction.DENIES if code in ("401", "403") else ServerAction.ANSWERS
-        ending = self._ending(action, one, code, int(code))
+        ending = self._ending(action, line, code, int(code))
         if code == "444":
-            return self._ending(ServerAction.CLOSES, one, None, 0)
-        if int(code) >= 400 and len(one.args) == 1:
+            return self._ending(ServerAction.CLOSES, line, None, 0)
+        if int(code) >= 400 and len(line.args) == 1:
             return self._fail(int(code), ending)
         return self._finish(ending)
 
-    def _rewrite(self, one: Directive) -> _Step | None:
-        match = search(one.args[0], self._variables.uri)
+    def _rewrite(self, line: Directive) -> _Step | None:
+        match = search(line.args[0], self._variables.uri)
         if match is None:
             return None
         self._variables.remember(match)
-        flag, replacement = one.args[2] if len(one.args) > 2 else "", one.args[1]
+        flag, replacement = line.args[2] if len(line.args) > 2 else "", line.args[1]
         self._is_internal = True
         is_redirect = flag in ("redirect", "permanent") or replacement.startswith(("http://", "https://", "$scheme"))
         if is_redirect:
             status = 301 if flag == "permanent" else 302
-            return self._fail(status, self._ending(ServerAction.REDIRECTS, one, replacement, status))
+            return self._fail(status, self._ending(ServerAction.REDIRECTS, line, replacement, status))
         self._variables.uri = self._variables.evaluate(replacement).partition("?")[0]
-        self._rewritten_by, self._raw, self._is_changed = one, False, flag != "break"
+        self._rewritten_by, self._path.is_raw, self._is_changed = line, False, flag != "break"
         if flag == "break":
-            self._is_located = False
+            self._path.is_located = False
         if flag in ("last", "break"):
-            raise _BrokenOff
+            raise BrokenOff
         return None
 
     def _holds(self, words: list[str]) -> bool:
@@ -265,50 +228,11 @@ class _Run:
     # --- access ---------------------------------------------------------------------------------------------------
 
     def _access(self) -> _Step:
-        refusals: list[tuple[int, Directive]] = []
-        is_any = any(one.args[:1] == ("any",) for one in self._inherited("satisfy"))
-        for verdict in (self._by_address(), self._by_password(), self._by_subrequest()):
-            if isinstance(verdict, bool) and verdict and is_any:
-                refusals = []
-                break
-            if not isinstance(verdict, bool):
-                refusals.append(verdict)
-                if not is_any:
-                    break
-        if refusals:
-            status, line = next((one for one in refusals if one[0] == 401), refusals[-1])
+        refusal = find_refusal(self._chain, self._request, self._choices)
+        if refusal is not None:
+            status, line = refusal
             return self._fail(status, self._ending(ServerAction.DENIES, line, None, status))
         return self._try_files
-
-    def _by_address(self) -> tuple[int, Directive] | bool:
-        """True: let in; False: no word about it; else the refusal."""
-        for rule in self._inherited("allow", "deny"):
-            if rule.args and self._is_client(rule.args[0]):
-                return True if rule.name == "allow" else (403, rule)
-        return False
-
-    def _is_client(self, text: str) -> bool:
-        if text == "all":
-            return True
-        if text == "unix:":
-            return False
-        if self._request.client is None:
-            return self._choices.choose(f"the client is in {text}")
-        try:
-            return ip_address(self._request.client) in ip_network(text, strict=False)
-        except ValueError:
-            return False
-
-    def _by_password(self) -> tuple[int, Directive] | bool:
-        line = next(iter(self._inherited("auth_basic")), None)
-        is_on = line is not None and line.args[:1] != ("off",) and self._inherited("auth_basic_user_file")
-        return (401, line) if is_on and line is not None else False
-
-    def _by_subrequest(self) -> tuple[int, Directive] | bool:
-        line = next(iter(self._inherited("auth_request")), None)
-        if line is None or line.args[:1] == ("off",):
-            return False
-        return True if not self._choices.choose(f"{line.args} refuses") else (401, line)
 
     # --- content --------------------------------------------------------------------------------------------------
 
@@ -322,7 +246,7 @@ class _Run:
                 return self._content
         last = line.args[-1]
         if last.startswith("="):
-            folder = next(iter(self._inherited("root", "alias")), line)
+            folder = next(iter(inherited(self._chain, "root", "alias")), line)
             ending = self._ending(ServerAction.SERVES, folder, folder.args[0], int(last[1:]))
             return self._fail(int(last[1:]), ending)
         return self._go_to(last)
@@ -349,97 +273,53 @@ class _Run:
         return self._serve()
 
     def _serve(self) -> _Step:
-        folder = next(iter(self._inherited("root", "alias")), None)
+        folder = next(iter(inherited(self._chain, "root", "alias")), None)
         target = folder.args[0] if folder is not None and folder.args else _DEFAULT_FOLDER
         status = 403 if self._variables.uri == "/" else 404
         return self._fail(status, self._ending(ServerAction.SERVES, folder, target, status))
 
     def _pass(self, line: Directive, location: Directive) -> _Step:
-        url = self._variables.evaluate(line.args[0]) if line.name != "proxy_pass" else self._url(line.args[0])
-        scheme, path, host = self._passed(line, location, url)
-        address = url.partition("://")[2].partition("/")[0] if scheme else url
-        server = self._upstream(address)
-        target = f"{scheme}://{server}{_uri_of(url)}" if scheme else server
-        status = self._request.upstreams.get(server)
-        changed = self._rewritten_by if self._rewritten_by is not None and path != self._request.path else line
-        action = ServerAction.PASSES if path == self._request.path else ServerAction.REWRITES
-        ending = self._ending(action, changed, target, status)
-        ending = msgspec.structs.replace(ending, host=self._other_host(line), passed=(path, host))
-        is_intercepted = any(one.args[:1] == ("on",) for one in self._inherited("proxy_intercept_errors"))
+        passing = pass_on(line, location, self._chain, self._variables, self._path)
+        status = self._request.upstreams.get(passing.server)
+        is_same = passing.path == self._request.path
+        changed = self._rewritten_by if self._rewritten_by is not None and not is_same else line
+        action = ServerAction.PASSES if is_same else ServerAction.REWRITES
+        ending = msgspec.structs.replace(
+            self._ending(action, changed, passing.target, status),
+            host=find_other_host(self._chain, line, self._request.name),
+            passed=(passing.path, passing.host),
+        )
+        is_intercepted = any(
+            setting.args[:1] == ("on",) for setting in inherited(self._chain, "proxy_intercept_errors")
+        )
         if status is not None and (status == 502 or (status >= 300 and is_intercepted)):
             return self._fail(status, msgspec.structs.replace(ending, passed=None))
         return self._finish(ending)
-
-    def _url(self, text: str) -> str:
-        return self._variables.evaluate(text)
-
-    def _passed(self, line: Directive, location: Directive, url: str) -> tuple[str, str, str]:
-        """Scheme, path and Host of what the upstream gets."""
-        scheme, separator, rest = url.partition("://")
-        if line.name != "proxy_pass" or not separator:
-            return "", self._request.path if self._raw else self._variables.uri, ""
-        uri = _uri_of(url)
-        path = self._request.path if self._raw else self._variables.uri
-        if uri and "$" in line.args[0]:
-            path = uri
-        elif uri:
-            kind, prefix = split_match(location) if location.name == "location" else ("", "")
-            cut = len(prefix) if self._is_located and kind in ("", "=", "^~") else 0
-            path = uri + self._variables.uri[cut:]
-        return scheme, path, self._host(rest.partition("/")[0].removesuffix(":80" if scheme == "http" else ":443"))
-
-    def _host(self, default: str) -> str:
-        headers = [one for one in self._inherited("proxy_set_header") if len(one.args) > 1]
-        line = next((one for one in headers if one.args[0].lower() == "host"), None)
-        if line is None:
-            return default
-        try:
-            return self._variables.evaluate(line.args[1].replace("$proxy_host", default))
-        except UndecidedError:
-            return "$"
-
-    def _other_host(self, passing: Directive) -> Place | None:
-        """The line by which the Host becomes another: when none sets it, proxy_pass makes it where it leads."""
-        if passing.name != "proxy_pass":
-            return None
-        headers = [one for one in self._inherited("proxy_set_header") if len(one.args) > 1]
-        line = next((one for one in headers if one.args[0].lower() == "host"), None)
-        if line is None:
-            return passing.place
-        return None if "$" in line.args[1] or line.args[1].lower() == self._request.name else line.place
-
-    def _upstream(self, address: str) -> str:
-        """The first server of an upstream block of that name, or the address itself."""
-        for one in self._http.block:
-            if one.name == "upstream" and one.args[:1] == (address,):
-                servers = [inner.args for inner in one.block if inner.name == "server" and inner.args]
-                return next((args[0] for args in servers if not {"down", "backup"} & set(args)), address)
-        return address
 
     # --- endings --------------------------------------------------------------------------------------------------
 
     def _ending(
         self, action: ServerAction, line: Directive | None, target: str | None, status: int | None = None
-    ) -> Answer:
+    ) -> RequestResult:
         place = line.place if line is not None else None
-        return Answer(action=action, status=status, place=place, target=target, blocks=self._chain)
+        return RequestResult(action=action, status=status, place=place, target=target, blocks=self._chain)
 
-    def _finish(self, ending: Answer) -> Answer:
+    def _finish(self, ending: RequestResult) -> RequestResult:
         """An answer with content: an error page keeps the status of what it is shown for."""
         if self._status and ending.status != 0:
             return msgspec.structs.replace(ending, status=self._status)
         return ending
 
-    def _fail(self, status: int, ending: Answer) -> _Step:
+    def _fail(self, status: int, ending: RequestResult) -> _Step:
         """An answer without content: `error_page` may have another instead."""
         self._status = status
-        pages = self._inherited("error_page") if self._changes and not self._is_error else []
+        pages = inherited(self._chain, "error_page") if self._changes and not self._is_error else []
         line = next((one for one in pages if str(status) in one.args[:-1]), None)
         if line is None:
             shown = 400 if status == 497 else status
             first = self._failed if self._failed is not None and ending.action is ServerAction.SERVES else None
             return msgspec.structs.replace(first or ending, status=shown, blocks=ending.blocks)
-        self._is_error = not any(one.args[:1] == ("on",) for one in self._inherited("recursive_error_pages"))
+        self._is_error = not any(one.args[:1] == ("on",) for one in inherited(self._chain, "recursive_error_pages"))
         self._failed = ending
         overwrite = next((word[1:] for word in line.args[1:-1] if word.startswith("=")), None)
         if overwrite is not None:
@@ -458,7 +338,7 @@ class _Run:
         self._is_internal = True
         if not target.startswith("@"):
             self._variables.uri = self._variables.evaluate(target).partition("?")[0]
-            self._raw, self._is_located, self._is_changed = False, True, False
+            self._path.is_raw, self._path.is_located, self._is_changed = False, True, False
             return self._rewrite_server
         for one in self._server.block:
             if one.name == "location" and one.args == (target,):
@@ -467,19 +347,3 @@ class _Run:
                 self._limit()
                 return self._rewrite_location
         return self._fail(500, self._ending(ServerAction.ANSWERS, None, "500", 500))
-
-    def _inherited(self, *names: str) -> Sequence[Directive]:
-        """Those lines of the innermost block that has any."""
-        for block in reversed(self._chain):
-            if found := [one for one in block.block if one.name in names]:
-                return found
-        return []
-
-
-class _BrokenOff(Exception):
-    """The block's other statements are passed over."""
-
-
-def _uri_of(url: str) -> str:
-    rest = url.partition("://")[2]
-    return rest[rest.index("/") :] if "/" in rest else ""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from certagent.domain.observations import Place
-from certagent.domain.web_servers.nginx import Directive
+from certagent.domain.web_servers.nginx_syntax import Directive
 
 _FILES = ("ssl_certificate", "ssl_certificate_key")
 _VARIABLE = re.compile(r"\$\{?\w+\}?")
