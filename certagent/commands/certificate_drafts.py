@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from certagent.commands.config_template import Draft, quoted, target_of
 from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_facts
-from certagent.domain.identifiers import flaw_of, is_wildcard
+from certagent.domain.identifiers import flaw_of, is_address, is_wildcard
 from certagent.system.regular_files import read_bytes
 from certagent.vantage.certificate_owners import CertificateOwner, CertificateOwners
 from certagent.vantage.imported_renewals import ImportedRenewal
@@ -46,7 +46,7 @@ def drafts_of(
     for index, pair in enumerate(left):
         drafts.append(_of_pair("nginx" if index == 0 else f"nginx-{index + 1}", pair, owners, addresses))
     if traefik is not None:
-        drafts.append(_of_traefik(traefik, addresses))
+        drafts += _of_traefik(traefik, addresses)
     return _with_own_names(drafts)
 
 
@@ -58,6 +58,7 @@ def _of_renewal(
     found = owners.owner_of(renewal.certificate, renewal.key, present.facts)
     owner = CertificateOwner(renewal.renewer, renewal.source) if renewal.renewer is not None else found
     names, remarks = _good(renewal.identifiers)
+    prove, unproven = _proofs(endpoints, addresses)
     target, said = target_of(renewal, is_nginx=bool(served))
     return _watched_where_it_must_be(
         Draft(
@@ -65,9 +66,9 @@ def _of_renewal(
             names=names,
             file=renewal.certificate,
             target=tuple(target),
-            prove=_addressed(endpoints, addresses),
+            prove=prove,
             challenge=renewal.challenge,
-            remarks=(*remarks, *said),
+            remarks=(*remarks, *said, *unproven),
         ),
         owner,
         is_one_file=renewal.certificate == renewal.key,
@@ -79,21 +80,23 @@ def _of_pair(name: str, pair: NginxPair, owners: CertificateOwners, addresses: S
     names, remarks = _good((*pair.names, *(present.facts.identifiers if present.facts is not None else ())))
     if not names:
         remarks = (*remarks, "neither a server_name nor the certificate there names anything")
+    prove, unproven = _proofs(pair.endpoints, addresses)
     target = ('kind = "nginx"', f"certificate = {quoted(pair.certificate)}", f"key = {quoted(pair.key)}")
     draft = Draft(
         name=name,
         names=names,
         file=pair.certificate,
         target=target,
-        prove=_addressed(pair.endpoints, addresses),
+        prove=prove,
         key=present.key,
-        remarks=(*pair.remarks, *remarks),
+        remarks=(*pair.remarks, *remarks, *unproven),
     )
     owner = owners.owner_of(pair.certificate, pair.key, present.facts)
     return _watched_where_it_must_be(draft, owner, is_one_file=pair.certificate == pair.key)
 
 
-def _of_traefik(traefik: TraefikProvider, addresses: Sequence[str]) -> Draft:
+def _of_traefik(traefik: TraefikProvider, addresses: Sequence[str]) -> list[Draft]:
+    """One; wildcards apart from the names that http-01 proves, unless Traefik renews all of them anyhow."""
     names, remarks = _good(traefik.names)
     if not names:
         remarks = (*remarks, "no router names a host")
@@ -107,7 +110,18 @@ def _of_traefik(traefik: TraefikProvider, addresses: Sequence[str]) -> Draft:
         remarks=remarks,
     )
     owner = CertificateOwner("Traefik's own ACME", traefik.dynamic) if traefik.has_own_acme else None
-    return _watched_where_it_must_be(draft, owner, is_one_file=False)
+    parts = [draft] if owner is not None else _without_wildcards(draft)
+    return [_watched_where_it_must_be(part, owner, is_one_file=False) for part in parts]
+
+
+def _without_wildcards(draft: Draft) -> list[Draft]:
+    """It and, where it is a mixture, a second one for its wildcards, which cannot be proven likewise."""
+    wild = tuple(name for name in draft.names if is_wildcard(name))
+    plain = tuple(name for name in draft.names if name not in wild)
+    if not wild or not plain:
+        return [draft]
+    apart = msgspec.structs.replace(draft, name=f"{draft.name}-wildcards", names=wild, remarks=())
+    return [msgspec.structs.replace(draft, names=plain), apart]
 
 
 def _watched_where_it_must_be(draft: Draft, owner: CertificateOwner | None, *, is_one_file: bool) -> Draft:
@@ -118,13 +132,23 @@ def _watched_where_it_must_be(draft: Draft, owner: CertificateOwner | None, *, i
         watched = "certificate and key are one file, and certagent writes two: split it in nginx's files first"
     elif owner is None and is_wild:
         watched = "a wildcard, which only dns-01 can prove: complete the solver below, then set this to true"
+    names, remarks = _provable(draft.names, challenge)
     return msgspec.structs.replace(
         draft,
+        names=names,
+        remarks=(*draft.remarks, *remarks),
         challenge=challenge,
         renewer=owner.name if owner is not None else None,
         evidence=owner.evidence if owner is not None else None,
         watched_because=watched,
     )
+
+
+def _provable(names: tuple[str, ...], challenge: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(those that the challenge can prove, why the others are left out): no address by dns-01 (RFC 8738 section 7)."""
+    addresses = [name for name in names if challenge == "dns-01" and is_address(name)]
+    kept = tuple(name for name in names if name not in addresses)
+    return kept, tuple(f"{address} is an IP address, which dns-01 cannot prove" for address in addresses)
 
 
 def _good(identifiers: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -135,15 +159,23 @@ def _good(identifiers: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def _addressed(endpoints: Iterable[str], addresses: Sequence[str]) -> tuple[str, ...]:
-    """Where any address is meant, this node's own."""
+    """Where any address is meant, this node's own; none by IPv6 where this node has no such address."""
     four = [address for address in addresses if ":" not in address] or [_LOOPBACK]
-    six = [f"[{address}]" for address in addresses if ":" in address] or ["[::1]"]
+    six = [f"[{address}]" for address in addresses if ":" in address]
     found: list[str] = []
     for endpoint in endpoints:
         host, _, port = endpoint.rpartition(":")
-        hosts = four if host == ANY_IPV4 else six if host == ANY_IPV6 else [host]
+        is_off = host.startswith("[") and not six
+        hosts = four if host == ANY_IPV4 else six if host == ANY_IPV6 or is_off else [host]
         found += [f"{one}:{port}" for one in hosts]
     return tuple(dict.fromkeys(found))
+
+
+def _proofs(endpoints: Sequence[str], addresses: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(where it is proven, why it is nowhere although nginx listens)."""
+    found = _addressed(endpoints, addresses)
+    said = "nginx serves it by IPv6 alone, and this node has no IPv6 address, so it is not proven"
+    return found, (said,) if endpoints and not found else ()
 
 
 def _present(certificate: Path) -> _Present:

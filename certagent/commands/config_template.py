@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from certagent.vantage.acme_clients import is_coded
 from certagent.vantage.imported_renewals import ImportedRenewal
 
 LISTEN = "127.0.0.1:5002"
@@ -130,5 +131,6 @@ def target_of(renewal: ImportedRenewal, *, is_nginx: bool) -> tuple[list[str], l
     if renewal.command and not is_nginx:
         lines.append(f"command = {quoted(list(renewal.command))}")
     if renewal.hook:
-        lines.append(f"# {quoted(renewal.hook)} needs a shell: put it in a script, and name that in `command`")
+        why = "cannot be decoded: put what it means" if is_coded(renewal.hook) else "needs a shell: put it"
+        lines.append(f"# {quoted(renewal.hook)} {why} in a script, and name that in `command`")
     return lines, left_out

@@ -207,8 +207,9 @@ def _by_hand(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, drafts
     steps = []
     if pairs:
         asked = [draft for draft in drafts if draft.challenge == "http-01" and draft.name != "traefik"]
-        names = list(dict.fromkeys(name for draft in asked for name in draft.names))
-        steps += steps_for(read_nginx(NGINX).value, names, SNIPPET.name)
+        names = dict.fromkeys(name for draft in asked if draft.renewer is None for name in draft.names)
+        renewed = dict.fromkeys(name for draft in asked if draft.renewer is not None for name in draft.names)
+        steps += steps_for(read_nginx(NGINX).value, list(names), SNIPPET.name, list(renewed))
     if traefik is not None and traefik.filename is not None:
         steps.append(
             f"Traefik reads {traefik.filename} alone: move it to a folder of its own, and name that as"

@@ -12,15 +12,17 @@ from certagent.vantage.nginx_pairs import split_listen
 _CHALLENGE = "acme-challenge"
 
 
-def steps_for(configuration: Sequence[Directive], names: Sequence[str], snippet: str) -> list[str]:
-    """One sentence per step, for the port-80 servers that answer for `names` (those that http-01 proves)."""
-    if not names:
-        return []
+def steps_for(
+    configuration: Sequence[Directive], names: Sequence[str], snippet: str, renewed: Sequence[str] = ()
+) -> list[str]:
+    """One sentence per step, for the port-80 servers that answer for `names` (those that http-01 proves). `renewed`:
+    likewise, but renewed by another client, whose challenges the snippet would take: it is for after the take-over.
+    """
     servers = [server for server in _servers(configuration) if _listens_plainly(server)]
     lacking = [name for name in names if not _has_snippet(_server_of(servers, name))]
-    chosen = {id(server): server for name in names if (server := _server_of(servers, name)) is not None}
+    chosen = {id(server): server for name in (*names, *renewed) if (server := _server_of(servers, name)) is not None}
     steps = []
-    if not servers:
+    if names and not servers:
         steps.append(f"nginx listens nowhere on port 80: add a `server` there for {', '.join(names)}")
     if lacking:
         steps.append(
@@ -29,6 +31,12 @@ def steps_for(configuration: Sequence[Directive], names: Sequence[str], snippet:
         )
     for server in chosen.values():
         steps += _obstacles(server)
+    later = [name for name in renewed if name not in names and not _has_snippet(_server_of(servers, name))]
+    if later:
+        steps.append(
+            f"not before the other client's renewals of {', '.join(later)} have ended: include snippets/{snippet} in"
+            " nginx's port-80 `server` of these names; until then it would take that client's challenges"
+        )
     return steps
 
 

@@ -21,6 +21,7 @@ from certagent.vantage.foreign_files import Notes, read_part
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _NEEDS_A_SHELL = re.compile(r"[|&;<>()$`\\\"'*?\[#~%\n]")
+_CODED = "__ACME_BASE64__"
 _BASE64 = re.compile(r"__ACME_BASE64__START_(.*)__ACME_BASE64__END_", re.DOTALL)
 _NONE = "no"  # acme.sh's word
 
@@ -208,8 +209,8 @@ def _asked_by(webroot: str) -> str:
 def _decoded(value: str) -> str:
     coded = _BASE64.fullmatch(value)
     try:
-        return base64.b64decode(coded[1]).decode("utf-8", "replace").strip() if coded else value
-    except ValueError:  # half of it
+        return base64.b64decode("".join(coded[1].split()), validate=True).decode().strip() if coded else value
+    except ValueError:  # half of it, or something else
         return value
 
 
@@ -287,7 +288,12 @@ def command_of(hook: str | None) -> dict[str, Any]:
     """As an argument list where that says the same; certagent runs no shell."""
     if not hook:
         return {}
-    return {"hook": hook} if _NEEDS_A_SHELL.search(hook) else {"command": tuple(shlex.split(hook))}
+    return {"hook": hook} if _NEEDS_A_SHELL.search(hook) or is_coded(hook) else {"command": tuple(shlex.split(hook))}
+
+
+def is_coded(hook: str) -> bool:
+    """Whether it is as acme.sh wrote it, because it could not be decoded."""
+    return hook.startswith(_CODED)
 
 
 def name_of(text: str) -> str:

@@ -49,6 +49,8 @@ def read_renewals(path: Path) -> Reading[list[ImportedRenewal]]:
         return Reading(_with_own_names(_of_file(path, notes)), notes.all())
     found: list[ImportedRenewal] = []
     for file in (*_files(path / "renewal", ".conf"), *_files(path / "certificates", ".json"), *_files(path, ".json")):
+        if file.is_symlink() and not file.exists():
+            notes.add(file, None, "it is a link to a file that is not there")
         found += read_part(file, partial(_in_folder, file, notes), [], notes)
     for file in acme_sh_files(path):
         found += read_part(file, partial(read_acme_sh, file), [], notes)

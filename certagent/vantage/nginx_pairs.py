@@ -192,7 +192,7 @@ def _usable(server_names: Sequence[str]) -> tuple[list[str], list[str]]:
     for written in server_names:
         if written in _NO_NAME:
             continue
-        if written.startswith(".") and flaw_of(written[1:]) is None:
+        if written.startswith(".") and flaw_of(written[1:]) is None and not is_address(written[1:]):
             names += [written[1:].lower(), f"*{written.lower()}"]
             continue
         reason = _no_name(written)
@@ -210,8 +210,10 @@ def _no_name(written: str) -> str | None:
         return "is a variable, which only nginx knows"
     if written.endswith(".*"):
         return "ends with a wildcard, which no certificate can be for"
+    if is_address(written.removeprefix(".").strip("[]")):
+        return "is an IP address, which is taken over from the certificate there alone"
     flaw = flaw_of(written)
-    if flaw is None and "." not in written and not is_address(written):
+    if flaw is None and "." not in written:
         return "has no domain, so the CA cannot look it up"
     return flaw
 

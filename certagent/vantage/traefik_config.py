@@ -138,6 +138,11 @@ def _find(static: Path, notes: Notes) -> TraefikProvider | None:
     if dynamic is None:
         return None
     routes = [route for found in load_dynamic(static, node, notes) for route in _routes(found.node)]
+    by_default = [
+        name
+        for _, found in node.get("entryPoints").tables()
+        for name in _usable([*_domains(found.get("http", "tls"))], found)
+    ]
     entry_points = list(read_entry_points(node))
     plain = next((one for one in entry_points if one.port == _PLAIN), None)
     redirection = plain.redirection if plain is not None and not plain.leaves_challenges else None
@@ -146,7 +151,7 @@ def _find(static: Path, notes: Notes) -> TraefikProvider | None:
     resolvers = node.get("certificatesResolvers")
     return TraefikProvider(
         dynamic=dynamic,
-        names=tuple(dict.fromkeys(name for route in routes for name in route.names)),
+        names=tuple(dict.fromkeys([*(name for route in routes for name in route.names), *by_default])),
         has_own_acme=resolvers.is_set or node.get("acme").is_set,
         challenge=_challenge(resolvers),
         filename=file,
@@ -184,7 +189,7 @@ def _routes(node: ConfigNode) -> Iterator[_Route]:
 
 
 def _domains(tls: ConfigNode) -> Iterator[str]:
-    """The names that a router asks certificates for, whatever its rule says."""
+    """The names that a router asks certificates for, whatever its rule says; or an entry point, for its routers."""
     for domain in tls.get("domains").items() if isinstance(tls.value, dict) else ():
         yield domain.get("main").text()
         yield from (name.text() for name in domain.get("sans").texts())

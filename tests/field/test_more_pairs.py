@@ -156,3 +156,24 @@ def test_a_hook_of_acme_sh_that_cannot_be_decoded_is_not_lost(tmp_path: Path) ->
     found, _ = initialised(tree, "--import", "/opt/acme.sh")
     assert [(one["identifiers"], one["manage"]) for one in found] == [(["a.home.test"], False)]
     assert "__ACME_BASE64__START_!!!" in (tmp_path / "etc/certagent/agent.toml").read_text()
+
+
+def test_an_address_of_the_certificate_is_kept_but_beside_a_wildcard(tmp_path: Path) -> None:
+    """dns-01 proves no address; the rest of the pair is not lost for it."""
+    files = {f"etc/nginx/conf.d/{key}.conf": site(f"{key}.home.test", key) for key in "ab"}
+    pairs = [pair_of("a", "a.home.test", "10.0.0.5"), pair_of("b", "*.b.home.test", "b.home.test", "10.0.0.5")]
+    found = certificates(node(tmp_path, {"etc/nginx/nginx.conf": NGINX, **files}, pairs))
+    assert {(tuple(sorted(one["identifiers"])), one["manage"]) for one in found.values()} == {
+        (("10.0.0.5", "a.home.test"), True),
+        (("*.b.home.test", "b.home.test"), False),
+    }
+
+
+def test_where_nginx_listens_by_ipv6_alone_and_there_is_none_the_pair_is_not_proven(tmp_path: Path) -> None:
+    """It is kept, and that is said."""
+    listen = "listen [::]:443 ssl; listen [::1]:8443 ssl;"
+    files = {"etc/nginx/nginx.conf": NGINX, "etc/nginx/conf.d/a.conf": site("a.home.test", "a", listen)}
+    tree = node(tmp_path, files, [pair_of("a", "a.home.test")])
+    assert certificates(tree)["a.home.test"]["deploy"][0]["prove"] == []
+    said = "this node has no IPv6 address, so it is not proven"
+    assert said in (tmp_path / "etc/certagent/agent.toml").read_text()

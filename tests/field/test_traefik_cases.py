@@ -398,6 +398,26 @@ def test_traefik_is_proven_at_its_own_ports(house: House) -> None:
     assert (draft.prove, draft.names) == (("10.0.0.12:8443",), ("a.test",))
 
 
+def test_an_entry_points_names_are_the_certificates_and_wildcards_stand_apart(house: House) -> None:
+    """The plain names are managed by http-01; the wildcard is watched."""
+    domains = "\n    http: {tls: {domains: [{main: Home.test, sans: ['*.home.test']}]}}"
+    house.configure(STATIC.replace('address: ":443"', f'address: ":443"{domains}'))
+    house.write(a_yml="http: {routers: {a: {entryPoints: [websecure], rule: 'Host(`a.test`)', tls: {}}}}")
+    plain, wild = drafts_of((), find_traefik((house.static,)), (), ("10.0.0.12",))
+    assert (plain.name, plain.names, plain.is_managed, plain.challenge) == (
+        "traefik",
+        ("a.test", "home.test"),
+        True,
+        "http-01",
+    )
+    assert (wild.name, wild.names, wild.is_managed, wild.challenge) == (
+        "traefik-wildcards",
+        ("*.home.test",),
+        False,
+        "dns-01",
+    )
+
+
 def test_init_says_what_traefik_needs(tmp_path: Path) -> None:
     """The challenge's router on the real plain entry point, the redirection in its way, the other providers."""
     tree = Tree(tmp_path)

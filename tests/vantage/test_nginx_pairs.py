@@ -79,7 +79,21 @@ def test_a_socket_speaks_tls_for_all_of_its_servers(tmp_path: Path) -> None:
         ("a.test b.test", ("a.test", "b.test"), ()),
         (".home.test", ("home.test", "*.home.test"), ()),
         ("*.home.test WIKI.home.test", ("*.home.test", "wiki.home.test"), ()),
-        ('_ "" 10.0.0.5', ("10.0.0.5",), ()),
+        (
+            '_ "" 10.0.0.5',
+            (),
+            ("server_name 10.0.0.5 is an IP address, which is taken over from the certificate there alone",),
+        ),
+        (
+            ".10.0.0.5",
+            (),
+            ("server_name .10.0.0.5 is an IP address, which is taken over from the certificate there alone",),
+        ),
+        (
+            "[fd00::5]",
+            (),
+            ("server_name [fd00::5] is an IP address, which is taken over from the certificate there alone",),
+        ),
         ("nas", (), ("server_name nas has no domain, so the CA cannot look it up",)),
         ("www.*", (), ("server_name www.* ends with a wildcard, which no certificate can be for",)),
         ("~^(.+)\\.test$", (), ("server_name ~^(.+)\\.test$ is a pattern, which no certificate can be for",)),
