@@ -28,7 +28,12 @@ from certagent.vantage.traefik_config import read_traefik
 from certagent.vantage.traefik_files import TRAEFIK, find_static
 
 _CODE = "deploy.dangling_reference"
-_FILES = ("ssl_certificate", "ssl_certificate_key", "ssl_trusted_certificate", "ssl_client_certificate", "ssl_dhparam")
+_FILES = (
+    *("ssl_certificate", "ssl_certificate_key", "ssl_trusted_certificate", "ssl_client_certificate", "ssl_dhparam"),
+    *("ssl_session_ticket_key", "ssl_password_file", "ssl_crl"),
+    *("proxy_ssl_certificate", "proxy_ssl_certificate_key", "proxy_ssl_trusted_certificate", "proxy_ssl_crl"),
+)
+"""Whose file nginx opens when it reads its configuration."""
 _NOT_FILES = ("$", "data:", "engine:")
 
 
@@ -55,7 +60,8 @@ def find_dangling(
 def _in_nginx(path: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
     reading = read_nginx(path)
     notes.extend(reading.unreadable)
-    return tuple(_undefined(path, reading.value))
+    found = {(one.place, one.variant, one.facts["target"]): one for one in _undefined(path, reading.value)}
+    return tuple(found.values())  # a file that several servers include is said once
 
 
 def _undefined(path: Path, directives: tuple[Directive, ...]) -> Iterator[Misconfiguration]:

@@ -15,7 +15,8 @@ from certagent.domain.web_servers.traefik import (
 )
 from certagent.vantage.config_nodes import TEMPLATE, ConfigNode
 
-_ADDRESS = re.compile(r"(?:.*:)?(\d{1,5})(?:/tcp)?", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:(.*):)?(\d{1,5})(?:/tcp)?", re.IGNORECASE)
+_ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 -- read, not listened on
 _VALUES = {
     "stripprefix": "prefixes",
     "stripprefixregex": "regex",
@@ -40,10 +41,12 @@ def read_entry_points(node: ConfigNode) -> Iterator[EntryPoint]:
         yield EntryPoint(name="http", port=80)
     for name, settings in defined:
         http = settings.get("http")
-        port = _ADDRESS.fullmatch(settings.get("address").text())
+        address = _ADDRESS.fullmatch(settings.get("address").text())
+        host = (address[1] or "").strip("[]") if address is not None else ""
         yield EntryPoint(
             name=name,
-            port=int(port[1]) if port is not None else None,
+            port=int(address[2]) if address is not None else None,
+            host=host if host not in _ANY_ADDRESS else None,
             redirection=_redirection(http.get("redirections", "entryPoint")),
             middlewares=_named(http.get("middlewares")),
             has_tls=_is_enabled(http.get("tls")),

@@ -45,7 +45,7 @@ class WebServerConfigs:
                 nginx_path, lambda _notes: nginx.judge(directives.value, name, address=address), nothing
             ).value
         if static is not None and configuration is not None:
-            judged.append(read_foreign(static, lambda _notes: _judge_traefik(configuration, name), None).value)
+            judged.append(read_foreign(static, lambda _notes: _judge_traefik(configuration, name, address), None).value)
         return tuple(observation for observation in judged if observation is not None)
 
     def unreadable(self) -> tuple[Unreadable, ...]:
@@ -69,10 +69,10 @@ def _read_traefik(begin: Path, before: Callable[[Path], object]) -> Reading[Conf
     return read_traefik(begin)
 
 
-def _judge_traefik(reading: Reading[Configuration], name: str) -> WebServerObservation | None:
+def _judge_traefik(reading: Reading[Configuration], name: str, address: str | None) -> WebServerObservation | None:
     """What is named and not defined may be defined in what could not be read: then nothing is claimed of it."""
     configuration = reading.value if reading.value.is_rendered() else render(reading.value)
-    observation = traefik_routing.judge(configuration, name)
+    observation = traefik_routing.judge(configuration, name, address)
     if observation is None or not reading.unreadable:
         return observation
     causes = tuple(cause for cause in observation.causes if cause.code != "deploy.dangling_reference")

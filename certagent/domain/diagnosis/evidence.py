@@ -153,13 +153,15 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     def gateway(self) -> WebServerObservation | None:
         """What the web server of this node does, if the rehearsal failed at an address of this node and that explains
-        what the CA saw; without a line where several lines could, or where the files do not decide."""
+        what the CA saw; without a line where several lines could, or where the files do not decide. What answers with
+        exactly that status goes before what may answer with any."""
         hop = self.first_hop()
         if not self.has_failed or self.deciding_line() is not None or hop is None or not self.reaches_this_node():
             return None
         check = self.responder
         responder = check.listen if check is not None and check.answered else None
         explaining = [one for one in self.gateways if explains(one, hop, responder)]
+        explaining = [one for one in explaining if one.status == hop.status is not None] or explaining
         undecided = [one for one in self.gateways if one.action is ServerAction.UNKNOWN and hop.status is not None]
         if len({one.place for one in explaining}) == 1:
             return explaining[0]

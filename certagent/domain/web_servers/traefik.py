@@ -37,10 +37,11 @@ class Redirection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EntryPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the static configuration. `port` is None where it is none of TCP's."""
+    """One of the static configuration. `port` is None where it is none of TCP's; `host` where it is any address."""
 
     name: str
     port: int | None
+    host: str | None = None
     redirection: Redirection | None = None
     middlewares: tuple[Named, ...] = ()  # before those of every router
     has_tls: bool = False

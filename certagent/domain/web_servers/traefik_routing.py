@@ -45,10 +45,13 @@ class _Route(msgspec.Struct, frozen=True, kw_only=True):
     outcome: WebServerObservation
 
 
-def judge(configuration: Configuration, name: str) -> WebServerObservation | None:
-    """What becomes of the challenge of `name` on port 80; None when no entry point is there."""
+def judge(configuration: Configuration, name: str, address: str | None = None) -> WebServerObservation | None:
+    """What becomes of the challenge of `name` on port 80 of `address` (None: not known); None when no entry point is
+    there."""
     configuration = configuration.as_loaded()
-    plain = [one for one in configuration.entry_points if one.port == _PLAIN]
+    plain = [
+        one for one in configuration.entry_points if one.port == _PLAIN and one.host in (None, address or one.host)
+    ]
     if not plain:
         return None
     outcome = _only([_judge_at(configuration, entry_point, name) for entry_point in plain])  # the address decides
