@@ -122,8 +122,8 @@ def test_04_every_form_of_pair_is_written_or_left_out_with_its_reason(tmp_path: 
     assert data.startswith("data:$pem_c for vault.home.test (/etc/nginx/conf.d/30-data.conf:6)")
 
 
-@pytest.mark.parametrize("case", ["05-certbot-nginx", "08-certbot-plus-snippet"])
-def test_05_08_certbots_pair_is_watched_and_what_answers_first_is_named(case: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("case", "last"), [("05-certbot-nginx", 19), ("08-certbot-plus-snippet", 20)])
+def test_05_08_certbots_pair_is_watched_and_what_answers_first_is_named(case: str, last: int, tmp_path: Path) -> None:
     """With both names; certbot's `if` blocks come before any location."""
     tree, document = _initialised(case, tmp_path)
     (written,) = _written(tree).values()
@@ -133,8 +133,8 @@ def test_05_08_certbots_pair_is_watched_and_what_answers_first_is_named(case: st
     assert "manage = false                                 # certbot renews it" in document["configuration"]
     assert any("end certbot's own renewals" in step for step in document["by_hand"])
     steps = [step for step in document["by_hand"] if "answers before any location" in step]
-    places = [step.partition(": ")[0] for step in steps[:2]]
-    assert places == ["/etc/nginx/sites-enabled/www:11", "/etc/nginx/sites-enabled/www:14"]
+    places = [step.partition(": ")[0] for step in steps]
+    assert places == [f"/etc/nginx/sites-enabled/www:{line}" for line in (11, 14, last)]
     assert "return 404" in steps[2]
     assert any("include snippets/" in step for step in document["by_hand"]) == case.startswith("05")
     assert "move that return into a `location / { ... }`" in steps[2]
