@@ -17,7 +17,7 @@ from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FIL
 from certagent.domain.resolution.files import NSSWITCH_FILE, RESOLVER_FILES, parse_files
 from certagent.domain.resolution.go import is_domain_name
 from certagent.domain.resolution.managed_files import Manager, find_managers
-from certagent.domain.web_servers import traefik
+from certagent.domain.web_servers import nginx, traefik
 from certagent.domain.web_servers.nginx_syntax import Directive, walk
 from certagent.system.procfs import ProcFs
 from certagent.system.regular_files import is_there
@@ -34,6 +34,8 @@ _FILES = (
     *("proxy_ssl_certificate", "proxy_ssl_certificate_key", "proxy_ssl_trusted_certificate", "proxy_ssl_crl"),
 )
 """Whose file nginx opens when it reads its configuration."""
+_ANY_NAME = f"{'a' * 40}.example"
+"""A host that patterns of names are tried on."""
 _NOT_FILES = ("$", "data:", "engine:")
 
 
@@ -61,6 +63,7 @@ def _in_nginx(path: Path, notes: Notes) -> tuple[Misconfiguration, ...]:
     reading = read_nginx(path)
     notes.extend(reading.unreadable)
     found = {(one.place, one.variant, one.facts["target"]): one for one in _undefined(path, reading.value)}
+    found |= {(one.place, one.variant, ""): one for one in nginx.find_hard_patterns(reading.value, _ANY_NAME)}
     return tuple(found.values())  # a file that several servers include is said once
 
 

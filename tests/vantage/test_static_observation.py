@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from certagent.domain.observations import ServerAction
 from certagent.vantage.foreign_files import Reading
 from certagent.vantage.static_observation import find_dangling
+from certagent.vantage.web_server_config import WebServerConfigs
 
 STATIC = """entryPoints:
   web:
@@ -101,3 +103,25 @@ def test_files_that_nginx_names_and_nobody_has(tmp_path: Path) -> None:
 def test_a_node_without_web_servers_has_nothing(tmp_path: Path) -> None:
     """Neither file is there."""
     assert find_dangling(tmp_path / "nginx.conf", (tmp_path / "traefik.yml",)) == Reading(())
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("location ~ ^/([a-z.-]+/?)*[0-9]$ { return 200; }", "a regular expression takes too long"),
+        ("location ~ ( { return 200; }", "a regular expression is none of PCRE's"),
+        ("server_name ~^(a+)+$;", "a regular expression takes too long"),
+    ],
+)
+def test_a_pattern_that_cannot_be_followed_is_said_with_its_line(tmp_path: Path, line: str, reason: str) -> None:
+    """By lint, and by the diagnosis of a name that needs it; a simple one is not."""
+    path = tmp_path / "nginx.conf"
+    path.write_text(f"events {{}}\nhttp {{ server {{ listen 80;\n{line}\nlocation ~ \\.php$ {{ return 404; }}\n}} }}\n")
+    (cause,) = find_dangling(path, ()).value
+    assert (cause.code, cause.variant, cause.place.line, cause.facts) == (
+        *("config.unreadable", "pattern", 3),
+        {"reason": reason},
+    )
+    name = "a" * 40 + ".example"
+    (observation,) = WebServerConfigs(path, ()).observe(name)
+    assert (observation.action, observation.causes) == (ServerAction.UNKNOWN, (cause,))

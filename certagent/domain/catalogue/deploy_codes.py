@@ -40,6 +40,14 @@ ENTRIES = (
         explanation="{file} on {node} cannot be read[line?, at line {line}]: {reason}[count?; other places in it"
         " that cannot be read: {count}]. What it says there is left out of everything that certagent concludes.",
         fix="Correct {spot} on {node}; the program that it belongs to may refuse it as well.",
+        variants={
+            "pattern": (
+                "The pattern in {file}, line {line}, on {node} cannot be followed: {reason}. Which server or location"
+                " takes a challenge is not known for that reason.",
+                "Simplify the pattern in {file}, line {line}, on {node}: nested repetitions, such as (a+)+, make nginx"
+                " itself give up.",
+            )
+        },
         sample={"file": "/etc/traefik/dynamic/apps.yml", "reason": "a router is no table", "count": None},
     ),
     entry(

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
+from certagent.domain.catalogue import Fact
 from certagent.domain.observations import Misconfiguration, Place, ServerAction, WebServerObservation
+from certagent.domain.web_servers import ASKED
 from certagent.domain.web_servers.nginx_answers import RequestResult
-from certagent.domain.web_servers.nginx_patterns import UndecidedError
+from certagent.domain.web_servers.nginx_locations import split_match
+from certagent.domain.web_servers.nginx_patterns import UndecidedError, search
 from certagent.domain.web_servers.nginx_request import possible_answers
 from certagent.domain.web_servers.nginx_servers import Listener, choose_server, find_listeners, find_socket
-from certagent.domain.web_servers.nginx_syntax import Directive
+from certagent.domain.web_servers.nginx_syntax import Directive, walk
 from certagent.domain.web_servers.nginx_variables import Request
 
 SERVER = "nginx"
@@ -25,6 +28,29 @@ def judge(
         if observation not in found:
             found.append(observation)
     return tuple(found)
+
+
+def find_hard_patterns(configuration: Sequence[Directive], name: str) -> Iterator[Misconfiguration]:
+    """config.unreadable: patterns that PCRE refuses or gives up, tried on the host `name` and on the challenge's path.
+    nginx answers with 500 where it gives up, and what certagent concludes goes without them."""
+    for directive in walk(tuple(configuration)):
+        for pattern, text in _patterns_of(directive, name):
+            try:
+                search(pattern, text)
+            except UndecidedError as unknown:
+                facts: dict[str, Fact] = {"reason": str(unknown)}
+                yield Misconfiguration(code="config.unreadable", place=directive.place, variant="pattern", facts=facts)
+
+
+def _patterns_of(directive: Directive, name: str) -> Iterator[tuple[str, str]]:
+    if directive.name == "server_name":
+        yield from ((word[1:], name) for word in directive.args if word.startswith("~"))
+    if directive.name == "location" and directive.args:
+        kind, pattern = split_match(directive)
+        if kind in ("~", "~*"):
+            yield pattern, ASKED
+    if directive.name == "rewrite" and directive.args:
+        yield directive.args[0], ASKED
 
 
 def answers(configuration: Sequence[Directive], request: Request) -> list[RequestResult]:
@@ -77,6 +103,8 @@ def _observations(configuration: Sequence[Directive], request: Request) -> Itera
     _, listeners = _listeners(configuration, request.port)
     for answer in answers(configuration, request):
         causes = tuple(_causes(answer, listeners, request.port))
+        if answer.action is ServerAction.UNKNOWN:
+            causes = tuple(find_hard_patterns(configuration, request.name))
         is_shown = answer.action not in (ServerAction.UNKNOWN, ServerAction.REFUSES)
         yield WebServerObservation(
             server=SERVER,
