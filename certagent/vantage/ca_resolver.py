@@ -7,8 +7,10 @@ contained before, is resolved.
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,10 +34,10 @@ from certagent.domain.resolution.files import (
     parse_files,
 )
 from certagent.domain.resolution.go import Lookup, Question, is_domain_name, look_up
-from certagent.domain.resolution.managed_files import Surroundings, find_managers
+from certagent.domain.resolution.managed_files import Manager, Surroundings, find_managers
 from certagent.system import dns
 from certagent.system.procfs import ProcFs, source_address
-from certagent.system.regular_files import FileState, read_within
+from certagent.system.regular_files import FileState, read_bytes, read_within
 
 ASKING_FOR = timedelta(seconds=2)  # the CA waits 5 s for each; a nameserver of the fleet that needs 2 s is useless
 MOST_AT_ONCE = 64  # concurrent questions, each with its own socket
@@ -43,6 +45,7 @@ MOST_ADDRESSES = 64  # of one name from one source; the CA's dialer would time o
 GRACE = timedelta(milliseconds=300)  # for nameservers that do not decide the result
 
 _RECORDS = ("A", "AAAA")
+_LEASED = re.compile(rb"option domain-name-servers ([^;]*);")  # dhclient.leases(5)
 
 
 class Ask(Protocol):
@@ -276,7 +279,10 @@ def read_files(root: Path, proc: ProcFs, pid: int | None = None) -> tuple[Resolv
         socket.gethostname(),
         surroundings[HOSTS_FILE],
     )
-    managers = find_managers(seen[RESOLV_CONF_FILE] or b"", surroundings[RESOLV_CONF_FILE])
+    resolv_conf = seen[RESOLV_CONF_FILE] or b""
+    managers = find_managers(resolv_conf, surroundings[RESOLV_CONF_FILE])
+    if not managers and set(files.resolv_conf.asked()) <= _leased_nameservers(root):
+        managers = dict.fromkeys(range(1, len(resolv_conf.splitlines()) + 1), Manager.DHCLIENT)
     return msgspec.structs.replace(files, resolv_conf_managers=managers, unreadable=unreadable), states
 
 
@@ -289,6 +295,17 @@ def _state_of(root: Path, path: str, pid: int | None) -> FileState:
         if pid is not None:
             raise
         return FileState(problem=error.strerror)
+
+
+def _leased_nameservers(root: Path) -> frozenset[str]:
+    """Return the nameservers in the leases of dhclient, whose script writes them into resolv.conf: Debian's without a
+    mark."""
+    found: set[str] = set()
+    for file in (root / "var/lib/dhcp").glob("dhclient*.leases"):
+        with suppress(OSError):
+            for options in _LEASED.findall(read_bytes(file)):
+                found |= {address.strip() for address in options.decode(errors="replace").split(",")}
+    return frozenset(found)
 
 
 def unreadable_in(states: Snapshot) -> tuple[Unreadable, ...]:

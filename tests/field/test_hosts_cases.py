@@ -72,6 +72,18 @@ def test_a_resolv_conf_that_a_program_makes_is_left_to_it(tmp_path: Path, file: 
     assert _refused(tree, "/etc/resolv.conf").startswith(said)
 
 
+@pytest.mark.parametrize(("given", "managers"), [("10.0.0.54,10.0.0.53", ["dhclient"]), ("10.0.0.54", [])])
+def test_a_resolv_conf_without_a_mark_is_dhclients_if_its_lease_says_so(
+    tmp_path: Path, given: str, managers: list[str]
+) -> None:
+    tree = _tree(tmp_path, resolv_conf="nameserver 10.0.0.53\n")
+    lease = tmp_path / "var/lib/dhcp/dhclient.eth0.leases"
+    lease.parent.mkdir(parents=True)
+    lease.write_text(f'lease {{\n  interface "eth0";\n  option domain-name-servers {given};\n}}\n')
+    (managed,) = [file["managed_by"] for file in tree.document("lint")["files"].values() if "resolv" in file["path"]]
+    assert managed == managers
+
+
 @pytest.mark.parametrize("case", ["71-fix-ansible-block", "72-fix-ansible-file"])
 def test_what_ansible_writes_is_left_to_ansible(tmp_path: Path, case: str) -> None:
     tree = _tree(tmp_path, (CASES / case / "files/hosts").read_text())
