@@ -34,7 +34,7 @@ class DeploymentService:
         self._clock = context.clock
         self._prover = prover
         self._reloads = ReloadCoordinator(context.clock)
-        self._nginx = NginxReader(context.clock)
+        self._nginx = NginxReader()
 
     async def deploy(self, certificate: CertificateSection, generation: Generation) -> list[Deployment]:
         """One deployment per target, in the order of the configuration; a failed one does not stop the next."""

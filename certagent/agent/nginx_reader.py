@@ -6,25 +6,19 @@ from threading import Lock
 
 from certagent.config import Endpoint, NginxTarget, endpoint_of, split_endpoint
 from certagent.domain.deployments import Fault
-from certagent.domain.ports import Clock
 from certagent.domain.web_servers.nginx_syntax import Directive
 from certagent.domain.web_servers.nginx_tls import WorkerReader, find_proxy_protocol, find_worker_reader
 from certagent.system.regular_files import is_there
 from certagent.vantage.kept_readings import KeptReading
 from certagent.vantage.nginx_config import NGINX, read_nginx
 
-_READ_EVERY = 1.0  # of many certificates that are deployed at once, one looks
-
 
 class NginxReader:
-    """Reads the configuration when it is asked, and again when that was a while ago. Blocks."""
+    """Reads the configuration when it is asked, and again when a file of it has changed. Blocks."""
 
-    def __init__(self, clock: Clock, path: Path = NGINX) -> None:
-        self._clock = clock
+    def __init__(self, path: Path = NGINX) -> None:
         self._path = path
-        self._read_at = float("-inf")
         self._kept = KeptReading(read_nginx)
-        self._directives: tuple[Directive, ...] = ()
         self._busy = Lock()
 
     def find_worker(self, settings: NginxTarget) -> WorkerReader | None:
@@ -52,8 +46,4 @@ class NginxReader:
 
     def _read(self) -> tuple[Directive, ...]:
         with self._busy:  # many certificates may ask at once, each from a thread of its own
-            now = self._clock.monotonic()
-            if now - self._read_at >= _READ_EVERY:
-                self._read_at = now
-                self._directives = self._kept.read(self._path).value if is_there(self._path) else ()
-            return self._directives
+            return self._kept.read(self._path).value if is_there(self._path) else ()

@@ -7,7 +7,6 @@ import pytest
 from certagent.agent.nginx_reader import NginxReader
 from certagent.config import Endpoint, NginxTarget, ProofEndpoint
 from certagent.domain.diagnosis.order_result import fault_found
-from tests.fakes.clock import FakeClock
 
 SERVER = """user www-data;
 http {
@@ -23,7 +22,7 @@ TARGET = NginxTarget(certificate=Path("/etc/nginx/ssl/gateway.crt"), key=Path("/
 
 def _reader(folder: Path, text: str) -> NginxReader:
     (folder / "nginx.conf").write_text(text)
-    return NginxReader(FakeClock(), folder / "nginx.conf")
+    return NginxReader(folder / "nginx.conf")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ def test_a_variable_makes_the_worker_the_reader(tmp_path: Path, certificate: str
 
 def test_without_nginx_there_is_nothing_to_say(tmp_path: Path) -> None:
     """And a broken configuration is no reason to stop."""
-    reader = NginxReader(FakeClock(), tmp_path / "nginx.conf")
+    reader = NginxReader(tmp_path / "nginx.conf")
     assert (reader.find_worker(TARGET), reader.split("nginx", ["10.0.0.1:443"])) == (None, (["10.0.0.1:443"], []))
     assert _reader(tmp_path, "http { ssl_certificate $a").find_worker(TARGET) is None
 
