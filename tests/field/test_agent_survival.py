@@ -9,6 +9,8 @@ import pytest
 from tests.field.agent import running_agent
 from tests.field.tree import Tree
 
+pytestmark = pytest.mark.slow
+
 STATIC = "/etc/traefik/traefik.yml"
 DYNAMIC = "/etc/traefik/dynamic/apps.yml"
 NGINX = "/etc/nginx/nginx.conf"

@@ -11,6 +11,8 @@ from certagent.config import ConfigurationError, load_agent
 from tests.certificates import Authority
 from tests.field.tree import CASES, Tree
 
+pytestmark = pytest.mark.slow
+
 GOOD_NAMES = ("wiki.home.test", "WIKI.home.test", "10.0.0.5", "xn--mll-hoa.home.test")
 SETTINGS = """[agent]
 name = "lxc102"

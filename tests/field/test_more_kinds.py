@@ -21,6 +21,8 @@ from tests.field.small_nodes import (
     site,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_what_is_no_file_among_the_sites_is_named_and_the_others_count(tmp_path: Path) -> None:
     """A folder, a named pipe, a link to /dev/zero, one to nowhere; nginx reads none of them, and neither do we."""

@@ -10,6 +10,8 @@ import pytest
 
 from tests.field.small_nodes import ADDRESS, NGINX, certificates, initialised, node, pair_of, site
 
+pytestmark = pytest.mark.slow
+
 RENEWAL = """archive_dir = {0}/archive/{1}
 cert = {0}/live/{1}/cert.pem
 privkey = {0}/live/{1}/privkey.pem

@@ -15,6 +15,8 @@ from tests.certificates import Authority
 from tests.field.expectations import EXPECTED, ExpectedCertificate
 from tests.field.tree import TREES, Tree
 
+pytestmark = pytest.mark.slow
+
 CONFIGURATION = "/etc/certagent/agent.toml"
 AGENT = f"from pathlib import Path; from certagent.agent.app import main; main(Path({CONFIGURATION!r}))"
 LOAD = f"from pathlib import Path; from certagent.config import load_agent; load_agent(Path({CONFIGURATION!r}))"
