@@ -9,17 +9,16 @@ import pytest
 from deploy.lab.parts import traefik
 from tests.field.tree import CASES, Tree
 
+pytestmark = pytest.mark.slow
+
 _LOOK = """
 from certagent.vantage.web_server_config import WebServerConfigs
-
-pytestmark = pytest.mark.slow
 for name in ("git.home.test", "wiki.home.test", "other.home.test"):
     for look in WebServerConfigs().observe(name):
         print(name, look.action, look.target, look.place and f"{look.place.file}:{look.place.line}")
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
