@@ -56,10 +56,21 @@ def ask_certagent(identifiers: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {name: judgement for judgements in found.values() for name, judgement in judgements.items()}
 
 
+_FOR_EVERY_NAME = {("lxc103", "/etc/nsswitch.conf"), ("lxc103", "/etc/resolv.conf")}
+
+
 def expected_culprits(names: Sequence[str], identifier: str) -> tuple[dict[str, Any], ...]:
-    """Whom the faults' files accuse for that identifier; the line's number is where its text stands now."""
-    concerned = [fault for fault in map(faults.load, names) if identifier in fault.identifiers]
-    return tuple(_located(msgspec.to_builtins(fault.culprit)) for fault in concerned if fault.culprit is not None)
+    """Whom the faults' files accuse for that identifier; the line's number is where its text stands now. Beside a fault
+    that names it, one in a file by which the CA resolves every name may be the nearer cause."""
+    loaded = [faults.load(name) for name in names]
+    if not any(identifier in fault.identifiers for fault in loaded):
+        return ()
+    culprits = [(fault, fault.culprit) for fault in loaded if fault.culprit is not None]
+    return tuple(
+        _located(msgspec.to_builtins(culprit))
+        for fault, culprit in culprits
+        if identifier in fault.identifiers or (culprit.node, culprit.file) in _FOR_EVERY_NAME
+    )
 
 
 def ask_authority_again(node: str, identifier: str) -> dict[str, Any]:
