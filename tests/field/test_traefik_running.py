@@ -1,6 +1,7 @@
 """A Traefik that runs: what it was started with, and what it made of its templates. Each in a tree of its own."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -69,15 +70,11 @@ def test_a_running_traefik_says_where_its_configuration_is(flags: str, found: st
     folder = tree.root / "etc/traefik"
     folder.mkdir(parents=True)
     (folder / "own.yml").write_text("providers: {docker: {}}\n")
-    link = tmp_path.parent / f"{tmp_path.name}-bin" / "traefik"
-    link.parent.mkdir()
-    link.symlink_to(sys.executable)
     look = (
         "from certagent.vantage.traefik_files import find_static; from certagent.vantage.traefik_config import *;"
         "static = find_static(); print(static if static.suffix else static.name, find_other_providers())"
     )
-    script = f"cd /etc/traefik; {link} -c 'import time; time.sleep(60)' {flags} & sleep 0.5; \"$@\"; kill $!"
-    done = tree.run(["sh", "-c", script, "sh", sys.executable, "-c", look])
+    done = _run_beside_traefik(tree, tmp_path, flags, look)
     assert done.stdout.strip() == found, done.stderr
 
 
@@ -87,19 +84,25 @@ def test_a_command_line_is_read_as_a_static_file(tmp_path: Path) -> None:
     folder = tree.root / "etc/dynamic"
     folder.mkdir(parents=True)
     (folder / "a.yml").write_text((CASES / "16-traefik-null-routers/root/etc/traefik/dynamic/apps.yml").read_text())
-    link = tmp_path.parent / f"{tmp_path.name}-bin" / "traefik"
-    link.parent.mkdir()
-    link.symlink_to(sys.executable)
     flags = (
         "--entryPoints.web.address=:80 --providers.file.directory=/etc/dynamic"
         " --certificatesresolvers.le.acme.httpchallenge.entrypoint=web"
     )
     look = f"{_LOOK}\nfrom certagent.vantage.traefik_config import *\nfound = find_traefik()\n"
     look += "print(found.names, found.dynamic, found.has_own_acme)"
-    script = f"{link} -c 'import time; time.sleep(60)' {flags} & sleep 0.5; \"$@\"; kill $!"
-    done = tree.run(["sh", "-c", script, "sh", sys.executable, "-c", look])
+    done = _run_beside_traefik(tree, tmp_path, flags, look)
     shown = re.sub("/proc/[0-9]+/", "/proc/", done.stdout).splitlines()
     assert [shown[0], shown[-1]] == [
         "git.home.test answers 404 /proc/cmdline:None",
         "('git.home.test',) /etc/dynamic True",
     ], done.stderr
+
+
+def _run_beside_traefik(tree: Tree, folder: Path, flags: str, look: str) -> "subprocess.CompletedProcess[str]":
+    """The program `look`, once a process called traefik runs in /etc with those flags."""
+    link = folder.parent / f"{folder.name}-bin" / "traefik"
+    link.parent.mkdir()
+    link.symlink_to(sys.executable)
+    is_there = "for i in $(seq 1000); do grep -q traefik /proc/$!/comm && break; sleep 0.01; done"
+    script = f"mkdir -p /etc/traefik; cd /etc/traefik; {link} -c 'import time; time.sleep(60)' {flags} & {is_there}"
+    return tree.run(["sh", "-c", f'{script}; "$@"; kill $!', "sh", sys.executable, "-c", look])

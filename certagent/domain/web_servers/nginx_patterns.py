@@ -23,9 +23,11 @@ class Match(msgspec.Struct, frozen=True):
 def search(pattern: str, text: str, *, ignore_case: bool = False) -> Match | None:
     """Where it matches, or None. Raises UndecidedError for one that PCRE refuses, or that takes too long."""
     compiled = _compile(pattern, ignore_case)
+    import pcre2  # which has been imported by now
+
     try:
         found = compiled.search(text.encode(errors="surrogateescape"))
-    except Exception as error:  # the library's own errors have no common class
+    except pcre2.LibraryError as error:
         raise UndecidedError("a regular expression takes too long") from error
     if found is None:
         return None
@@ -41,7 +43,7 @@ def _compile(pattern: str, ignore_case: bool) -> Any:
         raise UndecidedError("a regular expression is longer than certagent reads")
     try:
         return pcre2.compile(_BOUNDS + pattern.encode(errors="surrogateescape"), pcre2.I if ignore_case else 0)
-    except Exception as error:
+    except pcre2.LibraryError as error:
         raise UndecidedError("a regular expression is none of PCRE's") from error
 
 
