@@ -108,12 +108,13 @@ async def _read(request: web.Request, largest: int, seconds: float) -> bytes:
     """As it was sent. What is raised keeps nothing of the request alive: an error that aiohttp stores in the stream
     would, by its traceback, until garbage is looked for."""
     pieces: list[bytes] = []
+    left = largest
     try:
         async with asyncio.timeout(seconds):
             async for piece in request.content.iter_any():
                 pieces.append(piece)
-                largest -= len(piece)
-                if largest < 0:
+                left -= len(piece)
+                if left < 0:
                     break
     except TimeoutError:
         detail = f"the body did not arrive within {seconds:.0f} s"
@@ -124,8 +125,8 @@ async def _read(request: web.Request, largest: int, seconds: float) -> bytes:
     except ConnectionError as error:
         error.__traceback__ = None
         raise ConnectionResetError("the client disconnected") from None
-    if largest < 0:
-        raise _too_large(largest + sum(map(len, pieces)))
+    if left < 0:
+        raise _too_large(largest)
     return b"".join(pieces)
 
 
