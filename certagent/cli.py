@@ -3,11 +3,13 @@ each command starts with only what it needs."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from certagent import __version__
-from certagent.commands import collector_node
+from certagent.commands import collector_node, node_setup
+from certagent.commands.groups import CommandGroup
 from certagent.commands.options import (
     EXISTING_FILE,
     Answer,
@@ -18,8 +20,8 @@ from certagent.commands.options import (
     config_option,
     require_text,
     settings_if_any,
+    sources_options,
     usage_errors,
-    wants_json,
 )
 from certagent.config import (
     DEFAULT_AGENT_PATH,
@@ -29,10 +31,12 @@ from certagent.config import (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="certagent")
 def commands() -> None:
-    """Looks after the TLS certificates of a fleet of containers with a private Step-CA.
+    """Look after the TLS certificates of containers with a private Step-CA.
+
+    `certagent help COMMAND` shows the help of a command.
 
     Exit status: 0 proceed or done, 1 could not do its work, 2 usage or configuration, 3 done with warnings,
     4 blocked, failed, or findings of `error` and above.
@@ -61,7 +65,7 @@ def collector(path: Path) -> None:
 @click.argument("identifiers", nargs=-1)
 @answers(DEFAULT_AGENT_PATH)
 def check(identifiers: tuple[str, ...], path: Path) -> Answer:
-    """Run the preflight check for IDENTIFIERS (default: all of this node)."""
+    """Run the preflight check for IDENTIFIERS (default: all)."""
     from certagent.commands import check as command
 
     return answer_of(command, command.check(load_agent(path), identifiers))
@@ -97,7 +101,10 @@ def status(path: Path) -> Answer:
 )
 @answers(DEFAULT_AGENT_PATH)
 def revoke(name: str, reason: str, path: Path) -> Answer:
-    """Revoke the certificate NAME at the CA and renew it with a new key at once."""
+    """Revoke the certificate NAME at the CA, and renew it at once.
+
+    The new one has a new key.
+    """
     from certagent.commands import revoke as command
 
     return answer_of(command, command.revoke(load_agent(path), name, reason))
@@ -106,7 +113,10 @@ def revoke(name: str, reason: str, path: Path) -> Answer:
 @commands.command()
 @answers(DEFAULT_AGENT_PATH)
 def account(path: Path) -> Answer:
-    """Show this node's account at the CA and the nginx snippet for the solver `stateless`."""
+    """Show this node's account at the CA.
+
+    The output is the nginx snippet for the solver `stateless`, with the account's URL in a comment.
+    """
     from certagent.commands import account as command
 
     return answer_of(command, command.account(load_agent(path)))
@@ -117,7 +127,7 @@ def account(path: Path) -> Answer:
 @click.option("--fleet", is_flag=True, help="Also show how the CA reaches it, as known to the collector.")
 @answers(DEFAULT_AGENT_PATH)
 def resolve(name: str, fleet: bool, path: Path) -> Answer:
-    """Resolve NAME by the hosts file, each nameserver, libc and Go, side by side."""
+    """Resolve NAME as hosts file, nameservers, libc and Go do."""
     from certagent.commands import resolve as command
 
     return answer_of(command, command.resolve(settings_if_any(path), name, fleet=fleet))
@@ -129,40 +139,78 @@ def resolve(name: str, fleet: bool, path: Path) -> Answer:
 @challenge_option
 @answers(DEFAULT_AGENT_PATH)
 def trace(name: str, form: str, challenge: str | None, path: Path) -> Answer:
-    """Show the intended and the actual path of NAME's challenge, hop by hop."""
+    """Show the path of NAME's challenge, as intended and as it is.
+
+    Hop by hop, with the culprit where it breaks.
+    """
     from certagent.commands import trace as command
 
     document = command.trace(settings_if_any(path), name, challenge)
     render = command.render_mermaid if form == "mermaid" else command.render
-    return Answer(document, render, command.exit_status(document))
+    return Answer(document, render, command.exit_status(document), is_verbatim=form == "mermaid")
 
 
 @commands.command()
 @click.option("--hosts", type=EXISTING_FILE, help="Check this file instead of /etc/hosts.")
 @click.option("--resolv-conf", type=EXISTING_FILE, help="Check this file instead of /etc/resolv.conf.")
 @click.option("--nsswitch", type=EXISTING_FILE, help="Check this file instead of /etc/nsswitch.conf.")
+@sources_options
 @answers(DEFAULT_AGENT_PATH)
-def lint(hosts: Path | None, resolv_conf: Path | None, nsswitch: Path | None, path: Path) -> Answer:
-    """Check this node's resolver files without network and without an agent."""
-    from certagent.commands import lint as command
+def lint(hosts: Path | None, resolv_conf: Path | None, nsswitch: Path | None, path: Path, **sources: Any) -> Answer:
+    """Check resolver files, or provisioning code (--sources).
 
+    Needs neither network nor agent. With --sources DIR, it checks what the provisioning code in DIR would write
+    into such files instead.
+    """
     files = {"/etc/hosts": hosts, "/etc/resolv.conf": resolv_conf, "/etc/nsswitch.conf": nsswitch}
     given = {live: file for live, file in files.items() if file is not None}
+    if sources["root"] is not None:
+        return _lint_sources(path, given, **sources)
+    if any(value for name, value in sources.items() if name != "form") or sources["form"] != "text":
+        raise click.UsageError("--dnsmasq, --nameserver, --zone, --authority, --node and --format require --sources")
+    from certagent.commands import lint as command
+
     return answer_of(command, command.lint(settings_if_any(path), given))
 
 
+def _lint_sources(path: Path, given: dict[str, Path], *, form: str, **sources: Any) -> Answer:
+    from certagent.commands import lint_sources as command
+
+    if given:
+        raise click.UsageError(
+            "--sources cannot be combined with --hosts, --resolv-conf or --nsswitch: it does not read this node's own"
+            " files"
+        )
+    if sources["dnsmasq"] and sources["nameserver"] is not None:
+        raise click.UsageError("give --dnsmasq or --nameserver, not both")
+    document = command.lint_sources(settings_if_any(path), command.SourcesRequest(**sources))
+    render = command.render_github if form == "github" else command.render
+    return Answer(document, render, command.exit_status(document), is_verbatim=form == "github")
+
+
+def _complete_code(_context: click.Context, _parameter: click.Parameter, beginning: str) -> list[str]:
+    from certagent.domain.catalogue.entries import CATALOGUE
+
+    return [code for code in CATALOGUE if code.startswith(beginning)]
+
+
 @commands.command()
-@click.argument("code", required=False)
-@click.option("--all", "is_all", is_flag=True, help="Every code.")
+@click.argument("code", required=False, shell_complete=_complete_code)
+@click.option("--all", "is_all", is_flag=True, help="Explain every code.")
 @answers(None)
 def explain(code: str | None, is_all: bool) -> Answer:
-    """Explain the finding CODE: what it means, its usual cause, what to do, and an example."""
+    """Explain the finding CODE; alone, list all codes.
+
+    It prints what the code means, its usual cause, what to do, and an example.
+    """
     from certagent.commands import explain as command
 
-    if (code is None) is not is_all:
-        raise click.UsageError("give a code, or --all")
+    if code is not None and is_all:
+        raise click.UsageError("give a code or --all, not both")
+    if code is None:
+        return Answer(command.explain_all(), command.render if is_all else command.render_list)
     with usage_errors():
-        return answer_of(command, command.explain_all() if code is None else command.explain(code))
+        return answer_of(command, command.explain(code))
 
 
 @commands.command()
@@ -172,13 +220,13 @@ def explain(code: str | None, is_all: bool) -> Answer:
 @challenge_option
 @answers(DEFAULT_AGENT_PATH)
 def whatif(name: str, hosts: Path | None, resolv_conf: Path | None, challenge: str | None, path: Path) -> Answer:
-    """Test what a proposed file would do to NAME; the live file stays untouched."""
+    """Test how a proposed file would change NAME, before it is live."""
     from certagent.commands import whatif as command
 
     proposed = {"/etc/hosts": hosts, "/etc/resolv.conf": resolv_conf}
     given = {live: file for live, file in proposed.items() if file is not None}
     if not given:
-        raise click.UsageError("say what is proposed: --hosts FILE or --resolv-conf FILE")
+        raise click.UsageError("give the proposed file: --hosts FILE or --resolv-conf FILE")
     return answer_of(command, command.whatif(settings_if_any(path), name, given, challenge))
 
 
@@ -188,63 +236,24 @@ def whatif(name: str, hosts: Path | None, resolv_conf: Path | None, challenge: s
 @click.option("--undo", "does_undo", is_flag=True, help="Undo the latest fix.")
 @answers(DEFAULT_AGENT_PATH)
 def fix(incident: str | None, does_apply: bool, does_undo: bool, path: Path) -> Answer:
-    """Show or apply the edit that fixes this node's resolver files (or only what INCIDENT names)."""
+    """Show or apply the edit that fixes this node's resolver files.
+
+    With INCIDENT, only what that incident names.
+    """
     from certagent.commands import fix as command
 
     if does_undo and (does_apply or incident is not None):
-        raise click.UsageError("--undo stands alone: it takes the latest fix back")
+        raise click.UsageError("--undo cannot be combined with INCIDENT or --apply: it reverts the latest fix")
     settings = load_agent(path)
     document = command.undo(settings) if does_undo else command.fix(settings, incident, apply=does_apply)
     return answer_of(command, document)
 
 
-@commands.command()
-@click.option("--directory", default="https://ca.example:9000/acme/acme/directory", help="The CA's ACME directory.")
-@click.option("--root", type=click.Path(path_type=Path), default=Path("/etc/certagent/root_ca.crt"), show_default=True)
-@click.option("--fingerprint", help="Expected SHA-256 of the CA's root; without it you are asked to confirm.")
-@click.option(
-    "--import",
-    "imports",
-    type=click.Path(path_type=Path, exists=True),
-    multiple=True,
-    help="Renewals of certbot (/etc/letsencrypt), lego (.lego), acme.sh (.acme.sh) or Traefik (acme.json), or a JSON"
-    " list; may be repeated.",
-)
-@click.option("--write", is_flag=True, help="Write the files; without it, only show what would be written.")
-@answers(DEFAULT_AGENT_PATH)
-def init(
-    directory: str,
-    root: Path,
-    fingerprint: str | None,
-    imports: tuple[Path, ...],
-    write: bool,
-    path: Path,
-) -> Answer:
-    """Detect nginx, Traefik and the CA's root, and generate a commented configuration.
-
-    Only new files are written; what has to be edited by hand is listed.
-    """
-    from certagent.commands import UnableError
-    from certagent.commands import init as command
-
-    def confirm(found: str) -> bool:
-        asked = f"The CA gives this root: sha256 {found}. Is it the one on the CA's node?"
-        return not wants_json() and sys.stdin.isatty() and click.confirm(asked, err=True)
-
-    request = command.InitRequest(
-        directory=directory, root=root, configuration=path, fingerprint=fingerprint, imports=imports
-    )
-    try:
-        with usage_errors():
-            return answer_of(command, command.init(request, confirm, write=write))
-    except command.ExistsError as error:
-        raise click.UsageError(f"{error}; certagent init overwrites nothing") from error
-    except OSError as error:
-        raise UnableError(f"{error.filename or path} cannot be used: {error.strerror or error}") from error
-
-
-for group in (collector_node.token, collector_node.store, collector_node.channel, collector_node.user):
-    commands.add_command(group)
+for command in (
+    *(node_setup.init, node_setup.enrol, node_setup.join),
+    *(collector_node.token, collector_node.store, collector_node.channel, collector_node.user),
+):
+    commands.add_command(command)
 
 
 def main() -> None:
@@ -256,7 +265,7 @@ def main() -> None:
     words = sys.argv[1:]
     try:
         require_text(words)
-        sys.exit(commands(words, standalone_mode=False))
+        sys.exit(commands.main(words, "certagent", standalone_mode=False))
     except click.ClickException as error:
         error.show()
         status, sentence = error.exit_code, error.format_message()
@@ -264,7 +273,7 @@ def main() -> None:
         status, sentence = 1, "interrupted"
         click.echo(f"certagent: {sentence}", err=True)
     except (ConfigurationError, NoAnswerError, UnableError) as error:
-        status, sentence = 2 if isinstance(error, ConfigurationError) else 1, str(error)
+        status, sentence = 2 if isinstance(error, ConfigurationError) else getattr(error, "status", 1), str(error)
         click.echo(f"certagent: {sentence}", err=True)
     if "--json" in words:
         click.echo(as_text({"error": sentence}))

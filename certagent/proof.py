@@ -4,7 +4,6 @@ Changes nothing."""
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 
@@ -15,6 +14,7 @@ from certagent.domain.deployments import EndpointProof, Proof, ServedAs
 from certagent.domain.ports import Clock
 from certagent.system import handshake
 from certagent.system.handshake import Handshake, LookOptions
+from certagent.system.tls import RootFiles
 
 PROBE_SECONDS = 2.0
 FIRST_PAUSE = timedelta(milliseconds=10)
@@ -33,7 +33,7 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
     system's trust counts as well, and that neither trusts the chain is said but is no failure. Not `is_needed`:
     nothing that is wrong with the chain is a failure."""
 
-    root: Path | None = None
+    root: RootFiles | None = None
     is_watched: bool = False
     is_needed: bool = True
 
@@ -59,7 +59,7 @@ class _Wanted(msgspec.Struct, frozen=True):
 class Prover:
     """Looks at endpoints (`address:port`) under the names of a certificate, trusting the pinned root."""
 
-    def __init__(self, root: Path, clock: Clock, probe: Probe = handshake.probe) -> None:
+    def __init__(self, root: RootFiles, clock: Clock, probe: Probe = handshake.probe) -> None:
         self._root = root
         self._clock = clock
         self._probe = probe
@@ -126,7 +126,11 @@ class Prover:
 
     async def _look(self, wanted: _Wanted, place: _Place, deadline: float) -> Handshake:
         """As an ordinary client; where that is shown a key of another kind, as clients that can use no other."""
-        options = LookOptions(and_systems=wanted.trust.is_watched, proxy_protocol=place.endpoint.proxy_protocol)
+        options = LookOptions(
+            and_systems=wanted.trust.is_watched,
+            proxy_protocol=place.endpoint.proxy_protocol,
+            starttls=place.endpoint.starttls,
+        )
         seen = await self._probe_once(wanted, place, deadline, options)
         if seen.leaf is None or not wanted.fingerprint or seen.fingerprint == wanted.fingerprint:
             return seen

@@ -1,7 +1,8 @@
 """Spool and uplink: every report reaches the collector, in order, however long that takes.
 
 The spool is a folder with one file per report, written before a run counts as reported. Nothing is deleted before the
-collector has it on disk; what the collector refuses goes to `dead/`, of which the newest are kept.
+collector has it on disk; what the collector refuses goes to `dead/`, of which the newest are kept. What one version of
+the collector refused is sent once more to another one: it may know what the older did not.
 """
 
 import asyncio
@@ -19,8 +20,8 @@ import msgspec
 from certagent.domain.backoff import Backoff
 from certagent.domain.ports import Clock, CollectorContactLog
 from certagent.domain.reports import Report
-from certagent.system.files import FileContent, write_file
-from certagent.system.pinned_http import PinnedClient
+from certagent.system.files import FileContent, make_folder, write_file
+from certagent.system.pinned_http import PinnedClient, failure_words
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ POST_SECONDS = 15.0
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Report).decode
+_decode_refusals = msgspec.json.Decoder(dict[str, frozenset[str]]).decode
+_UNKNOWN_VERSION = "unknown"  # a collector that does not say it
 
 
 class Spool:
@@ -43,16 +46,18 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.dead_folder = folder / "dead"
-        self.dead_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
+        for path in (folder, self.dead_folder):
+            make_folder(path)
         self._reserve = folder / "reserved"
         self._delivered = folder / "delivered.json"
+        self._refusals = folder / "refused.json"
+        self._offered_to: str | None = None
         self._in_flight: frozenset[int] = frozenset()
         self.arrived = asyncio.Event()
         self._is_reserved = self._reserve.is_file() and self._reserve.stat().st_size == RESERVED_BYTES
         self._restore_reserve()
         if not self._is_reserved:
-            log.warning("no room to reserve %d bytes for reports", RESERVED_BYTES)
+            log.warning("no space to reserve %d bytes for reports", RESERVED_BYTES)
         self._last = max([0, *self.waiting()[-1:], *_numbers_in(self.dead_folder)[-1:], *self._last_delivered()])
 
     def append(self, report: Report) -> Report:
@@ -96,10 +101,34 @@ class Spool:
 
     def move_to_dead(self, sequence: int, reason: str) -> None:
         """It is refused for good: it stays in `dead/` for a person to read."""
-        log.error("report %d was refused and lies in %s: %s", sequence, self.dead_folder, reason)
+        log.error("report %d was refused and is kept in %s: %s", sequence, self.dead_folder, reason)
         with suppress(FileNotFoundError):
-            self._path(sequence).rename(self.dead_folder / self._path(sequence).name)
+            self._path(sequence).rename(self._dead_path(sequence))
         self._trim_dead()
+
+    def refuse(self, sequence: int, reason: str, version: str | None) -> None:
+        """That version of the collector refused it, and is not asked again."""
+        refused = self._refused_by()
+        refused[sequence] = refused.get(sequence, frozenset()) | {version or _UNKNOWN_VERSION}
+        self._write(self._refusals, _encode({str(number): by for number, by in refused.items()}))
+        self.move_to_dead(sequence, reason)
+
+    def revive(self, version: str | None) -> int:
+        """Let what other versions of the collector refused wait again, to be offered to this one; answers how many.
+        What cannot be read, or was given up for want of room, stays."""
+        version = version or _UNKNOWN_VERSION
+        if version == self._offered_to:
+            return 0
+        self._offered_to = version
+        refused = self._refused_by()
+        dead = [number for number in _numbers_in(self.dead_folder) if number in refused]
+        offered = [number for number in dead if version not in refused[number]]
+        for sequence in offered:
+            self._dead_path(sequence).rename(self._path(sequence))
+        if offered:
+            log.info("%d refused reports are sent again, to the collector's version %s", len(offered), version)
+            self.arrived.set()
+        return len(offered)
 
     def dead_count(self) -> int:
         """How many reports are there."""
@@ -107,6 +136,18 @@ class Spool:
 
     def _path(self, sequence: int) -> Path:
         return self._folder / f"{sequence:012d}.json"
+
+    def _dead_path(self, sequence: int) -> Path:
+        return self.dead_folder / self._path(sequence).name
+
+    def _refused_by(self) -> dict[int, frozenset[str]]:
+        """The versions that refused a report, by its number; of those that are still there."""
+        try:
+            refused = _decode_refusals(self._refusals.read_bytes())
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return {}
+        present = {*_numbers_in(self.dead_folder), *self.waiting()}
+        return {int(number): by for number, by in refused.items() if number.isdecimal() and int(number) in present}
 
     def _fold(self, report: Report) -> Report | None:
         newest = self.waiting()[-1:]
@@ -149,7 +190,7 @@ class Spool:
         for count, path in enumerate(sorted(self.dead_folder.iterdir(), reverse=True), 1):
             size += path.stat().st_size
             if count > MOST_DEAD or size > LARGEST_DEAD:
-                log.warning("too many reports lie in %s: %s is removed", self.dead_folder, path.name)
+                log.warning("too many reports in %s: %s is removed", self.dead_folder, path.name)
                 path.unlink()
 
     def _restore_reserve(self) -> None:
@@ -201,8 +242,9 @@ class Uplink:
                 headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
             )
         except (aiohttp.ClientError, TimeoutError) as error:
-            log.info("the collector cannot be reached, %d reports wait: %s", len(self._spool.waiting()), error)
-            return self._missed(str(error) or "no answer in time")
+            reason = failure_words(error)
+            log.info("the collector cannot be reached, %d reports are waiting: %s", len(self._spool.waiting()), reason)
+            return self._missed(reason)
         if status not in (200, 202, 422):
             log.warning("the collector answered %d to %d reports: %s", status, len(reports), body[:200])
             return self._missed(f"it answered {status} to reports")
@@ -214,8 +256,9 @@ class Uplink:
         self._contact_log.reached("reports")
         try:
             await asyncio.to_thread(self._settle, reports, refused)
+            await asyncio.to_thread(self._spool.revive, self._client.server_version)
         except OSError as error:  # read-only, say: they are sent again, and the collector knows them
-            log.warning("%d delivered reports cannot be taken out of the spool: %s", len(reports), error.strerror)
+            log.warning("%d delivered reports cannot be removed from the spool: %s", len(reports), error.strerror)
             return False
         return True
 
@@ -226,7 +269,7 @@ class Uplink:
     def _settle(self, reports: list[Report], refused: dict[str, str]) -> None:
         for report in reports:
             if report.id in refused:
-                self._spool.move_to_dead(report.sequence, refused[report.id])
+                self._spool.refuse(report.sequence, refused[report.id], self._client.server_version)
             else:
                 self._spool.remove(report.sequence)
 
@@ -250,4 +293,4 @@ def _essence(report: Report) -> bytes:
     findings = [(finding.code, finding.identifier, finding.culprit) for finding in report.findings]
     verdicts = sorted(report.verdicts.items())
     kind = (report.agent, report.kind, report.trigger, report.outcome, report.scopes, report.certificate)
-    return _encode((kind, findings, verdicts, report.changes, report.inventory))
+    return _encode((kind, findings, verdicts, report.changes, report.inventory, report.fixes))

@@ -33,6 +33,7 @@ from certagent.system.files import (
     FileContent,
     lock_file,
     make_folder,
+    make_own_folder,
     read_file,
     read_link,
     remove_file,
@@ -87,12 +88,13 @@ class Revoked(msgspec.Struct, frozen=True, kw_only=True):
 
 class State:
     """The state folder. Makes it, or takes it over; its parent must exist. `roots`: where a chain ends for who trusts
-    them."""
+    them. Raises `UnsafePathError` where others could exchange it."""
 
     def __init__(self, root: Path, roots: Roots = ()) -> None:
         self._root = root
         self._roots = roots
-        for folder in (root, root / "accounts", root / "certificates", root / "records"):
+        make_own_folder(root)
+        for folder in (root / "accounts", root / "certificates", root / "records"):
             make_folder(folder)
 
     def account(self, directory: str) -> "AccountFile":
@@ -121,7 +123,7 @@ class State:
         try:
             self.write_record(name, value)
         except OSError as error:
-            log.warning("the record %s cannot be kept: %s", name, error)
+            log.warning("the record %s cannot be saved: %s", name, error)
 
     def forget_record(self, name: str) -> None:
         """It says nothing any more."""
@@ -160,10 +162,14 @@ class FixFolder:
         journal = {"fix.json": FileContent(content=msgspec.json.encode(fix))}
         write_folder(self._folder / _checked(fix.id), journal | files)
 
+    def all(self) -> tuple[Fix, ...]:
+        """Those that can be read, oldest first."""
+        found = (_read(self._folder / name / "fix.json", Fix) for name in sorted(os.listdir(self._folder)))
+        return tuple(fix for fix in found if fix is not None)
+
     def latest(self) -> Fix | None:
         """The last one that is not undone."""
-        found = (_read(self._folder / name / "fix.json", Fix) for name in sorted(os.listdir(self._folder)))
-        return next((fix for fix in reversed(list(found)) if fix is not None and fix.undone_at is None), None)
+        return next((fix for fix in reversed(self.all()) if fix.undone_at is None), None)
 
     def backup(self, fix: Fix, file: str) -> bytes | None:
         """The file as it was before that fix."""
@@ -195,7 +201,7 @@ class CertificateFolder:
     def sweep(self) -> None:
         """Remove what a killed process had not finished writing: a key in it belongs to nothing."""
         for path in (*self._folder.glob(".*.new"), *self._generations.glob(".*.new")):
-            remove_folder(path) if path.is_dir() and not path.is_symlink() else remove_file(path)
+            remove_folder(path)
 
     def add_generation(self, key_pem: bytes, chain_pem: bytes) -> Generation:
         """Keep a key and its chain (leaf first) under the next number. The same pair twice is one generation.
@@ -319,7 +325,7 @@ def _backup_name(file: str) -> str:
 
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} cannot be a name in the state folder")
+        raise ValueError(f"{name!r} cannot be used as a name in the state folder")
     return name
 
 

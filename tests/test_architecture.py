@@ -1,4 +1,4 @@
-"""The floors of the house: imports point down only. The table is the design's, section 5."""
+"""The floors of the house: imports point down only. docs/architecture.md draws them."""
 
 import ast
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources import HOUSE, MODULES, nodes_of
+from tests.house import HOUSE, MODULES, nodes_of
 
 FLOORS = {
     "domain": 0,

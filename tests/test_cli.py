@@ -5,8 +5,12 @@ import socket
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from certagent.cli import commands
+from tests.certificates import Authority
 from tests.warm import warm_certagent
 
 NGINX = """
@@ -43,7 +47,7 @@ def test_a_wrong_configuration_is_one_sentence_and_two(tmp_path: Path) -> None:
     for command in ("check", "renew", "status", "agent"):
         done = _certagent(command, "--config", str(path))
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"certagent: {path}: ")
+        assert done.stderr == f"certagent: {path}:3: agent.socket: expected a path, got 3\n"
         assert done.stderr.count("\n") == 1
 
 
@@ -114,6 +118,7 @@ def test_what_init_cannot_read_or_write_is_said(configuration: Path) -> None:
         (["init", "--write"], 2),
         (["status", "--config", "/nowhere/agent.toml"], 2),
         (["renw"], 2),
+        (["token", "ad"], 2),
     ],
     ids=lambda value: ascii(" ".join(value)) if isinstance(value, list) else None,
 )
@@ -144,5 +149,54 @@ def test_a_port_that_is_taken_is_said_so(tmp_path: Path) -> None:
 
 
 def test_an_unknown_command_is_usage() -> None:
-    """2, as everywhere."""
-    assert _certagent("renw").returncode == 2
+    """2, as everywhere; with what was probably meant."""
+    for words, said in (
+        (("renw",), "no such command: renw; did you mean renew?"),
+        (("token", "ad"), "no such command: ad; did you mean add?"),
+        (("help", "chek"), "no such command: chek; did you mean check?"),
+        (("xyzzy",), "no such command: xyzzy; `certagent --help` lists them"),
+    ):
+        done = _certagent(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+
+
+GROUPS = [(), *((name,) for name, command in commands.commands.items() if isinstance(command, click.Group))]
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=" ".join)
+def test_alone_a_group_shows_its_help(group: tuple[str, ...]) -> None:
+    """As `help` and --help do: on standard output, exit status 0."""
+    alone, helped, asked = _certagent(*group), _certagent("help", *group), _certagent(*group, "--help")
+    assert alone.stdout.startswith(f"Usage: {' '.join(('certagent', *group))} [OPTIONS] COMMAND")
+    assert alone.stdout == helped.stdout == asked.stdout
+    assert [(done.returncode, done.stderr) for done in (alone, helped, asked)] == [(0, "")] * 3
+
+
+def test_help_is_of_any_command() -> None:
+    """Of those in a group, too."""
+    for words in (("check",), ("token", "add")):
+        assert _certagent(*words[:-1], "help", words[-1]).stdout == _certagent(*words, "--help").stdout
+        done = _certagent("help", *words)
+        assert (done.returncode, done.stdout) == (0, _certagent(*words, "--help").stdout)
+        assert done.stdout.startswith(f"Usage: certagent {' '.join(words)} ")
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=" ".join)
+def test_the_summaries_fit_eighty_columns_whole(group: tuple[str, ...]) -> None:
+    """Nothing is cut off."""
+    shown = CliRunner().invoke(commands, [*group, "--help"], terminal_width=80).output
+    assert "..." not in shown.replace("[ARGS]...", "")
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_collector_that_cannot_be_reached_is_said_in_plain_words(configuration: Path) -> None:
+    """Not in those of a library."""
+    with configuration.open("a") as file:
+        file.write(f'[collector]\nurl = "https://127.0.0.1:1"\ntoken_file = "{configuration.parent}/token"\n')
+    (configuration.parent / "token").write_text("secret")
+    (configuration.parent / "token").chmod(0o600)
+    Authority().write_root(configuration.parent / "root.crt")
+    done = _certagent("resolve", "localhost", "--fleet", "--config", str(configuration))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "certagent: the collector at https://127.0.0.1:1 cannot be reached: nothing listens there\n"

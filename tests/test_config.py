@@ -55,10 +55,10 @@ def _message(tmp_path: Path, text: str) -> str:
     path.write_text(text)
     with pytest.raises(ConfigurationError) as caught:
         load_agent(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert "\n" not in message
-    return message.removeprefix(f"{path}: ")
+    error = caught.value
+    assert "\n" not in str(error)
+    assert str(error) == (f"{path}:{error.line}: " if error.line else f"{path}: ") + error.message
+    return error.message
 
 
 def test_it_reads_the_contracts_keys(tmp_path: Path, good: str) -> None:
@@ -79,12 +79,22 @@ def test_it_reads_the_contracts_keys(tmp_path: Path, good: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('name = "lxc102"', 'nmae = "lxc102"', "agent.nmae: there is no such key"),
+        ('name = "lxc102"', 'nmae = "lxc102"', "agent.nmae: unknown key; did you mean name?"),
         ('name = "lxc102"', "", "agent.name: is missing"),
-        ('name = "lxc102"', "name = 3", "agent.name: expected `str`, got `int`"),
+        ('name = "lxc102"', "name = 3", "agent.name: must be a string, not an integer"),
         ("https://ca", "http://ca", "authority.directory: must be an https URL"),
         ('["10.0.0.10"]', '["ca.internal"]', "authority.addresses: 'ca.internal' is not an IP address"),
-        ('kind = "traefik"', 'kind = "caddy"', "certificate[0].deploy[0].kind: invalid value 'caddy'"),
+        ('["10.0.0.10"]', '["10.0.0.10:9000"]', "authority.addresses: '10.0.0.10:9000' is not an IP address"),
+        (
+            "token_file",
+            'addresses = ["10.0.0.104", "10.0.0.105:8843", "[::1]:99999"]\ntoken_file',
+            "collector.addresses: '[::1]:99999' is neither an IP address nor address:port",
+        ),
+        (
+            'kind = "traefik"',
+            'kind = "caddy"',
+            "certificate[0].deploy[0].kind: invalid value 'caddy' (allowed: nginx, traefik, haproxy, command)",
+        ),
         ('"127.0.0.1:5002"', '"5002"', "certificate[0].solver.listen: '5002' is not address:port"),
         ('identifiers = ["traefik.internal"]', "identifiers = []", "certificate[0].identifiers: is empty"),
         (
@@ -95,12 +105,18 @@ def test_it_reads_the_contracts_keys(tmp_path: Path, good: str) -> None:
         (
             '"10.0.0.12:443"',
             '{ address = "10.0.0.12:443", proxy = true }',
-            "certificate[0].deploy[0].prove[0].proxy: there is no such key",
+            "certificate[0].deploy[0].prove[0].proxy: unknown key (allowed: address, proxy_protocol, starttls)",
+        ),
+        (
+            '"10.0.0.12:443"',
+            '{ address = "10.0.0.12:443", starttls = "http" }',
+            "certificate[0].deploy[0].prove[0].starttls: invalid value 'http' (allowed: ftp, imap, ldap, lmtp,"
+            " mysql, nntp, pop3, postgres, sieve, smtp, xmpp, xmpp-server)",
         ),
         (
             "[[certificate]]",
             '[[certificate]]\nroot = "/none"',
-            "certificate[0].root: only for `manage = false`; else authority.root counts",
+            "certificate[0].root: only allowed with `manage = false`; otherwise authority.root is used",
         ),
         (
             "[[certificate]]",
@@ -158,6 +174,33 @@ def test_secrets_are_read_on_demand(tmp_path: Path, good: str, by_update: str) -
     path.write_text(good.replace('name = "traefik"', 'name = "a b"'))
     with pytest.raises(ConfigurationError, match=r"certificate\[0\]\.name"):
         load_agent(path, with_secrets=False)
+
+
+@pytest.mark.parametrize("written", ['"{0}/a.crt"', '["{0}/a.crt"]', '["{0}/a.crt", "{0}/b.crt"]'])
+def test_one_root_or_several(tmp_path: Path, good: str, written: str) -> None:
+    """A string, or an array of strings."""
+    for name in ("a.crt", "b.crt"):
+        (tmp_path / name).write_text("root")
+    text = good.replace(f'root = "{tmp_path}/root.crt"', f"root = {written.format(tmp_path)}", 1)
+    (tmp_path / "agent.toml").write_text(text)
+    roots = load_agent(tmp_path / "agent.toml").authority.root
+    assert [root.name for root in roots] == ["a.crt", "b.crt"][: written.count(".crt")]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("[]", "authority.root: is empty"),
+        ('["/a.crt", "b.crt"]', "authority.root[1]: 'b.crt' is not an absolute path"),
+        ('["/nowhere/a.crt"]', "authority.root: /nowhere/a.crt does not exist"),
+        ("5", "authority.root: expected a path or an array of paths, got 5"),
+        ("[5]", "authority.root: expected a path or an array of paths, got [5]"),
+    ],
+)
+def test_roots_that_cannot_be_used(tmp_path: Path, good: str, written: str, message: str) -> None:
+    """In a sentence."""
+    text = good.replace(f'root = "{tmp_path}/root.crt"', f"root = {written}", 1)
+    assert _message(tmp_path, text) == message
 
 
 def test_it_misses_the_root(tmp_path: Path, good: str) -> None:
@@ -222,14 +265,18 @@ def test_it_reads_a_solver_for_each_challenge(tmp_path: Path, good: str, by_upda
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"dns-01"', '"dns-02"', "certificate[0].challenge: invalid enum value 'dns-02'"),
+        (
+            '"dns-01"',
+            '"dns-02"',
+            "certificate[0].challenge: invalid value 'dns-02' (allowed: dns-01, http-01, tls-alpn-01)",
+        ),
         (
             '"dns-01"',
             '"http-01"',
-            'certificate[0].solver: http-01 is answered by kind = "listener|webroot|stateless", not by "rfc2136"',
+            'certificate[0].solver: http-01 needs kind = "listener|webroot|stateless", not "rfc2136"',
         ),
         ('"10.0.0.50"', '"ns.internal"', "certificate[0].solver.server: 'ns.internal' is not an IP address"),
-        ('zone = "internal"', "port = 0", "certificate[0].solver.port: 0 is no port"),
+        ('zone = "internal"', "port = 0", "certificate[0].solver.port: 0 is not a valid port"),
         (
             'zone = "internal"',
             'zone = "nal"',
@@ -238,7 +285,8 @@ def test_it_reads_a_solver_for_each_challenge(tmp_path: Path, good: str, by_upda
         (
             'key_name = "certagent"',
             'key_name = "certagent", key_algorithm = "hmac-md5"',
-            "certificate[0].solver.key_algorithm: invalid enum value 'hmac-md5'",
+            "certificate[0].solver.key_algorithm: invalid value 'hmac-md5'"
+            " (allowed: hmac-sha224, hmac-sha256, hmac-sha384, hmac-sha512)",
         ),
         (
             '["traefik.internal"]',
@@ -258,7 +306,7 @@ def test_it_says_what_is_wrong_with_a_dynamic_update(
 def test_it_refuses_a_listener_for_dns(tmp_path: Path, good: str) -> None:
     """A port cannot answer a question to DNS."""
     text = good.replace(LISTENER, f'challenge = "dns-01"\n{LISTENER}')
-    expected = 'certificate[0].solver: dns-01 is answered by kind = "rfc2136|exec", not by "listener"'
+    expected = 'certificate[0].solver: dns-01 needs kind = "rfc2136|exec", not "listener"'
     assert _message(tmp_path, text) == expected
 
 
@@ -296,8 +344,8 @@ def test_it_refuses_two_targets_in_one_folder(tmp_path: Path, good: str, kind: s
     assert len(load_agent(tmp_path / "agent.toml").certificate[0].deploy) == 3
     for folder in (tmp_path / "one", tmp_path / "two"):
         expected = (
-            f"certificate[0].deploy[2].certificate: {folder}/b.crt and {tmp_path}/one/a.crt are of one certificate and"
-            " in one folder; give each a folder of its own"
+            f"certificate[0].deploy[2].certificate: {folder}/b.crt and {tmp_path}/one/a.crt belong to one certificate"
+            " and are in one folder; put each into a separate folder"
         )
         assert _message(tmp_path, good + first + LINKED.format(kind=kind, folder=folder, name="b")) == expected
 
@@ -314,7 +362,7 @@ def test_two_services_may_read_one_pair(tmp_path: Path, good: str) -> None:
     [
         (None, 0o600, "does not exist"),
         ("c2VjcmV0", 0o640, "can be read by others; chmod 600 it"),
-        ('key "certagent" {};', 0o600, "is not base64 (the secret alone belongs there)"),
+        ('key "certagent" {};', 0o600, "is not base64 (the file must contain the secret only)"),
         ("\n", 0o600, "is empty"),
     ],
 )
@@ -329,7 +377,7 @@ def test_it_refuses_a_key_file(tmp_path: Path, by_update: str, content: str | No
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     """The path is in the message."""
-    with pytest.raises(ConfigurationError, match=r"nowhere\.toml: cannot be read: No such file or directory"):
+    with pytest.raises(ConfigurationError, match=r"nowhere\.toml: does not exist; `certagent init --write` makes one$"):
         load_agent(tmp_path / "nowhere.toml")
 
 
@@ -408,7 +456,7 @@ def test_the_store_is_one_of_two(tmp_path: Path, url: str) -> None:
         ("https://ca.internal", "https://-ca.internal", "authority.directory: 'https://-ca.internal:9000/acme/acme/d"),
         ("https://collector", "https://{{ collector }}", "collector.url: 'https://{{ collector }}.internal:8843' is"),
         ('name = "lxc102"', 'name = "lxc102"\nstate = "state"', "agent.state: 'state' is not an absolute path"),
-        ('name = "lxc102"', 'name = "lxc102"\nstate = "/{{ x }}"', "agent.state: '/{{ x }}' is not a path of a file"),
+        ('name = "lxc102"', 'name = "lxc102"\nstate = "/{{ x }}"', "agent.state: '/{{ x }}' is not a file path"),
         ('dynamic = "', 'dynamic = ".', "certificate[0].deploy[0].dynamic: 'tmp/"),
     ],
 )
@@ -425,7 +473,7 @@ def test_ports_urls_and_paths_are_checked(tmp_path: Path, good: str, old: str, n
         ("data:abc", "'data:abc' is not an absolute path"),
         ("~/a.crt", "'~/a.crt' is not an absolute path"),
         ("file:///etc/a.crt", "'file:/etc/a.crt' is not an absolute path"),
-        ("/etc/${name}.crt", "'/etc/${name}.crt' is not a path of a file: it is a template, or damaged"),
+        ("/etc/${name}.crt", "'/etc/${name}.crt' is not a file path: it is a template, or damaged"),
         ("/etc", "/etc is a directory, not a file"),
     ],
 )
@@ -440,3 +488,128 @@ def test_an_ipv6_endpoint_goes_in_brackets(tmp_path: Path, good: str) -> None:
     """And is good then."""
     (tmp_path / "agent.toml").write_text(good.replace("10.0.0.12:443", "[fd00::12]:443"))
     assert load_agent(tmp_path / "agent.toml").certificate[0].deploy[0].prove == ("[fd00::12]:443",)
+
+
+def _mistake(tmp_path: Path, good: str, old: str, new: str) -> tuple[int | None, str]:
+    assert old in good
+    path = tmp_path / "agent.toml"
+    path.write_text(good.replace(old, new, 1))
+    with pytest.raises(ConfigurationError) as caught:
+        load_agent(path)
+    return caught.value.line, caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ('name = "lxc102"', '# who\nnmae = "lxc102"', 4),
+        ('name = "lxc102"', "", 2),
+        ("[agent]", "[agnet]", 2),
+        ("https://ca", "http://ca", 6),
+        ('["10.0.0.10"]', '[\n  "10.0.0.10",\n  "ca.internal",\n]', 8),
+        ('["10.0.0.12:443"]', '[\n "10.0.0.12:443",\n { address = "10.0.0.12:443", proxy = true }]', 24),
+        ('"127.0.0.1:5002"', '"5002"', 17),
+        ('[[certificate]]\nname = "traefik"', '[[certificate]]\nname = "a b"', 15),
+        ("[[certificate]]\nname", '[[certificate]]\r\nlifetime = "long"\r\nname', 15),
+        ("[agent]", "[agent", 2),
+        ("prove", "prove = 1\nprove", 23),
+    ],
+)
+def test_a_mistake_has_its_line(tmp_path: Path, good: str, old: str, new: str, place: int) -> None:
+    """Of the key itself, or of the table that it should be in; of an array, of the item, or of the key."""
+    assert _mistake(tmp_path, good, old, new)[0] == place
+
+
+def test_a_mistake_without_a_place_has_no_line(tmp_path: Path) -> None:
+    """There is nothing of it in the file."""
+    (tmp_path / "agent.toml").write_text("# nothing\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_agent(tmp_path / "agent.toml")
+    assert str(caught.value) == f"{tmp_path}/agent.toml: agent: is missing"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[agent]", "[agnet]", "agnet: unknown key; did you mean agent?"),
+        ("[[certificate]]", "[[certificates]]", "certificates: unknown key; did you mean certificate?"),
+        (
+            'name = "lxc102"',
+            'name = "lxc102"\nnameservers = ["10.0.0.153"]',
+            "agent.nameservers: unknown key; it belongs in [dns]",
+        ),
+        (
+            'name = "lxc102"',
+            'name = "lxc102"\nverbose = true',
+            "agent.verbose: unknown key (allowed: name, state, policy, role, socket)",
+        ),
+        (
+            'kind = "traefik"\n',
+            'kind = "traefik"\ndynamik = "/etc/traefik"\n',
+            "certificate[0].deploy[0].dynamik: unknown key; did you mean dynamic?",
+        ),
+        (
+            'kind = "listener", listen',
+            'kind = "listener", lisen',
+            "certificate[0].solver.lisen: unknown key; did you mean listen?",
+        ),
+        (
+            'kind = "listener", ',
+            "",
+            "certificate[0].solver.kind: is missing (allowed: listener, webroot, stateless, rfc2136, exec)",
+        ),
+        ('["traefik.internal"]', '"traefik.internal"', "certificate[0].identifiers: must be an array, not a string"),
+        ('["traefik.internal"]', "[1]", "certificate[0].identifiers[0]: must be a string, not an integer"),
+        (
+            'name = "traefik"',
+            'name = "traefik"\nmanage = "no"',
+            "certificate[0].manage: must be true or false, not a string",
+        ),
+        (
+            'name = "traefik"',
+            'name = "traefik"\nkey = "rsa"',
+            "certificate[0].key: invalid value 'rsa' (allowed: ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-4096)",
+        ),
+        ("[agent]", "dns = 1\n[agent]", "dns: must be a table, not an integer"),
+    ],
+)
+def test_a_mistake_says_what_was_meant_or_may_be(tmp_path: Path, good: str, old: str, new: str, message: str) -> None:
+    """The nearest key, the section that it belongs in, or what is allowed there."""
+    assert _mistake(tmp_path, good, old, new)[1].lower() == message.lower()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        (
+            '[renewal]\ndue_after = 0.5\nretry_frist = "90s"',
+            3,
+            "renewal.retry_frist: unknown key; did you mean",
+        ),
+        (
+            '[severity]\n"dns.nxdomain" = "bad"',
+            2,
+            "severity['dns.nxdomain']: invalid value 'bad' (allowed: fatal, error, warn, info)",
+        ),
+        ('[alerts.all]\ncodes = "*"', 1, "alerts[...].codes: must be an array, not a string"),
+        ('[alerts.all]\ncode = ["*"]', 1, "alerts[...].code: unknown key; did you mean codes?"),
+        ("[renewal", 1, "is not TOML: "),
+    ],
+)
+def test_a_mistake_in_a_policy_likewise(tmp_path: Path, text: str, line: int, message: str) -> None:
+    """Of the file that is laid over, not of the default policy."""
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_policy(path)
+    assert (caught.value.path, caught.value.line) == (path, line)
+    assert caught.value.message.startswith(message)
+
+
+def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    """That of the collector likewise."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_collector(tmp_path / "collector.toml")
+    assert str(caught.value) == (
+        f"{tmp_path}/collector.toml: does not exist; `certagent init --collector --write` makes one"
+    )

@@ -1,4 +1,4 @@
-"""No code without its proof: what shows it, what nearly does, what produces it for real, and its line in the README."""
+"""No code without its proof: what shows it, what nearly does, what produces it for real, and its line in the docs."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ from tests.e2e.test_dns01 import BROKEN
 TREE = Path(__file__).parents[1]
 CODE = re.compile(r'"((?:dns|ca|net|http01|alpn|dns01|acme|renewal|preflight)\.[a-z0-9_.]+)"')
 GRADED = set(CATALOGUE)
-OTHERS = ("deploy.", "cert.", "agent.", "channel.", "traefik.", "config.")
+OTHERS = ("deploy.", "cert.", "agent.", "channel.", "collector.", "fleet.", "source.", "traefik.", "config.")
 """Layers that have tests of their own: deploying and serving, lifetimes and agents."""
 
 NOT_CONCLUDED = {
@@ -30,6 +30,11 @@ _REFUSED = ("tests/issuance/test_order.py", "test_a_refused_port_leaves_the_orde
 _HIDDEN = ("tests/agent/test_renewal.py", "test_a_refused_challenge_gets_the_reason_that_the_ca_hides")
 _RENEWAL = "tests/agent/test_renewal.py"
 IN_WORDS = {  # tests of their own beside the table of `test_every_code`
+    "ca.not_step_ca": ("tests/agent/test_ca_health.py", "test_another_ca_is_said_once_and_is_no_trouble"),
+    "ca.root_missing": (
+        "tests/agent/test_pinned_roots.py",
+        "test_a_root_that_the_ca_publishes_and_nobody_here_trusts_is_named_before_it_issues",
+    ),
     "acme.pending_with_error": (
         "tests/issuance/test_order.py",
         "test_a_refused_port_leaves_the_order_to_be_tried_again",
@@ -66,6 +71,8 @@ _SEEN = "tests/e2e/test_findings_seen.py"
 _KEPT = "tests/e2e/test_kept_alive.py"
 _FAILURES = "tests/issuance/test_failures.py"
 FOR_REAL = {  # where no fault of the lab shows it: the test that meets it on a real part
+    "ca.not_step_ca": ("tests/issuance/test_directory.py", "test_another_ca_is_told_from_step_ca"),
+    "ca.root_missing": ("tests/e2e/test_root_rotation.py", "test_the_fleet_goes_from_one_root_to_another"),
     "acme.mismatch_final": ("tests/issuance/test_order.py", "test_a_wrong_body_is_final"),
     "acme.pending_with_error": (
         "tests/issuance/test_order.py",

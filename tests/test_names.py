@@ -3,7 +3,7 @@
 import ast
 from collections import Counter, defaultdict
 
-from tests.sources import HOUSE, MODULES, nodes_of, parse
+from tests.house import HOUSE, MODULES, nodes_of, parse
 
 RIDDLES = {"besides", "own", "one"}
 """As parameters: the thing has a name."""

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from certagent.domain.reports import FileChange, Outcome, Report, RunKind, Trigg
 from certagent.reporting import RESERVED_BYTES, Spool, Uplink
 from certagent.system.clock import SystemClock
 from certagent.system.files import FileContent, write_file
-from certagent.system.pinned_http import PinnedClient
+from certagent.system.pinned_http import VERSION_HEADER, PinnedClient
 from tests.certificates import Authority
 from tests.fakes.contact import NoContactLog
 
@@ -47,6 +48,7 @@ class _Collector:
         self.status = 200
         self.refused: list[dict[str, str]] = []
         self.turned_away = 0
+        self.version = ""
 
     async def accept(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -56,7 +58,8 @@ class _Collector:
         else:
             refused = {one["id"] for one in self.refused}
             self.received += [report.id for report in reports if report.id not in refused]
-        return web.json_response({"refused": self.refused}, status=self.status)
+        headers = {VERSION_HEADER: self.version} if self.version else {}
+        return web.json_response({"refused": self.refused}, status=self.status, headers=headers)
 
 
 @pytest.fixture
@@ -168,6 +171,40 @@ async def test_a_refused_report_is_kept_for_a_person_and_the_others_go_on(
     await _deliver(spool, port, tmp_path / "root.crt", lambda: not spool.waiting())
     assert collector.received == ["r0", "r2"]
     assert spool.dead_count() == 1
+
+
+def _is_settled(spool: Spool, dead: int, refused_by: str) -> bool:
+    """So many lie in `dead/`, and that version refused them: they were offered to it, and not only put aside."""
+    refusals = spool.dead_folder.with_name("refused.json")
+    return not spool.waiting() and spool.dead_count() == dead and refused_by in refusals.read_text()
+
+
+@pytest.mark.parametrize("before", ["", "0.1.0"])
+async def test_what_an_older_collector_refused_is_sent_again_after_its_upgrade(
+    tmp_path: Path, serve: Callable[..., Awaitable[int]], before: str
+) -> None:
+    """With the next report; to a version that refuses it, too, once; whatever starts anew in between. What was not
+    refused stays where it is."""
+    collector = _Collector()
+    collector.status, collector.refused = 422, [{"id": "r1", "reason": "unknown kind"}]
+    collector.version = before
+    port = await serve(collector)
+    spool = Spool(tmp_path / "spool")
+    for number in range(3):
+        spool.append(_report(f"r{number}"))
+    (tmp_path / "spool" / "dead" / "000000000000.json").write_bytes(b"unreadable")
+    root = tmp_path / "root.crt"
+    await _deliver(spool, port, root, lambda: not spool.waiting())
+    for version, refused, dead in ((before, True, 2), ("0.1.1", True, 2), ("0.1.1", False, 2), ("0.1.2", False, 1)):
+        collector.version = version
+        collector.status = 422 if refused else 200
+        collector.refused = [{"id": "r1", "reason": "unknown kind"}] if refused else []
+        spool = Spool(tmp_path / "spool")
+        spool.append(_report(f"{version or 'old'} {refused}"))
+        await _deliver(spool, port, root, partial(_is_settled, spool, dead, version if refused else ""))
+    assert collector.received == [
+        *("r0", "r2", f"{before or 'old'} True", "0.1.1 True", "0.1.1 False", "0.1.2 False", "r1"),
+    ]
 
 
 def test_repeats_fold_into_a_count(tmp_path: Path) -> None:

@@ -135,9 +135,9 @@ def test_records_are_typed_and_an_unreadable_one_is_set_aside(tmp_path: Path) ->
 def test_a_name_cannot_lead_outside(tmp_path: Path, name: str) -> None:
     """Nor can it hide."""
     state = State(tmp_path / "state")
-    with pytest.raises(ValueError, match="cannot be a name"):
+    with pytest.raises(ValueError, match="cannot be used as a name"):
         state.certificate(name)
-    with pytest.raises(ValueError, match="cannot be a name"):
+    with pytest.raises(ValueError, match="cannot be used as a name"):
         state.write_record(name, {})
 
 

@@ -1,4 +1,4 @@
-"""The README's specification of the state, against real folders: nothing else is there, and nothing is missing."""
+"""The specification of the state, docs/state.md, against real folders: nothing else is there, nothing is missing."""
 
 import os
 import re
@@ -20,13 +20,13 @@ from certagent.state import LastRun, RunRecord, State
 from tests.certificates import Authority
 from tests.deployers.reloads import RELOADS
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "state.md").read_text(encoding="utf-8")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def _specified(heading: str) -> dict[str, str]:
     """Path with placeholders -> mode."""
-    table = README.partition(heading)[2].partition("\n\n")[0]
+    table = PAGE.partition(heading)[2].partition("\n\n")[0]
     return dict(re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", table, re.MULTILINE))
 
 
@@ -111,7 +111,7 @@ def used(tmp_path: Path) -> Path:
     for number in range(3):
         spool.append(_report(number))
     first, *_, last = spool.waiting()
-    spool.move_to_dead(first, "it is refused")
+    spool.refuse(first, "it is refused", "0.1.0")
     spool.remove(last)
     return root
 
@@ -125,7 +125,7 @@ def test_the_state_folder_is_as_specified(used: Path) -> None:
 
 
 def test_a_target_is_as_specified(tmp_path: Path) -> None:
-    """With what was there before, what is live, and what is gone back to."""
+    """With what was there before, what is live, what is gone back to, and what somebody wrote in place of ours."""
     before = Authority().issue("web.internal")
     certificate, key = tmp_path / "web.crt", tmp_path / "web.key"
     certificate.write_bytes(before.chain_pem)
@@ -135,5 +135,11 @@ def test_a_target_is_as_specified(tmp_path: Path) -> None:
         target.stage(generation)
         target.promote(generation)
         target.settle(generation)
+    for path in (certificate, key):
+        path.unlink()
+    certificate.write_text("half a pair\n")
+    target.promote(generation)
     _assert_as_specified(tmp_path / ".certagent-web", TARGET, 0o755)
-    assert sorted(path.name for path in (tmp_path / ".certagent-web").iterdir()) == ["0", "3", "4", "current", "proven"]
+    assert sorted(path.name for path in (tmp_path / ".certagent-web").iterdir()) == [
+        *("0", "3", "4", "before.web.crt", "current", "proven")
+    ]

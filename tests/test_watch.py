@@ -1,16 +1,21 @@
 """Watching: content decides, the last state is never lost, reads wake nobody."""
 
 import asyncio
+import mmap
 import os
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, WatchDescriptor
 
 from certagent.domain.reports import FileChange
-from certagent.watch import ChangeSet, Watch, WatchedPaths, open_watch
+from certagent.system import folder_events
+from certagent.watch import ChangeSet, Watch, WatchedPaths, open_watch, read_contents
 
 QUIET = timedelta(milliseconds=20)
 NEVER = timedelta(hours=1)
@@ -45,6 +50,15 @@ async def test_it_yields_what_was_written(hosts: Path) -> None:
         assert await _next(changes) == (FileChange(file=str(hosts), exists=True, added=("10.0.0.153 traefik",)),)
 
 
+async def test_it_sees_what_is_written_through_a_mapping(hosts: Path) -> None:
+    """The kernel tells of no write then, only that a file that was open for writing is closed."""
+    async with open_watch((hosts,), QUIET, NEVER) as watch:
+        changes = await _settled(watch, hosts)
+        with hosts.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
+            mapping[:3] = b"128"
+        assert (await _next(changes))[0].added == ("128.0.0.1 localhost",)
+
+
 async def test_it_sees_a_rename_over_and_away_and_back(hosts: Path, tmp_path: Path) -> None:
     """Editors and configuration management replace files."""
     async with open_watch((hosts,), QUIET, NEVER) as watch:
@@ -71,6 +85,36 @@ async def test_it_sees_through_a_link(tmp_path: Path) -> None:
         target.write_text("nameserver 10.0.0.2\n")
         change = (await _next(changes))[0]
         assert (change.removed, change.added) == (("nameserver 10.0.0.1",), ("nameserver 10.0.0.2",))
+
+
+@pytest.mark.parametrize("how", ["rename", "remove and make", "through another link"])
+async def test_a_link_on_the_way_is_swung(tmp_path: Path, how: str) -> None:
+    """A release: `current` leads to the next one, and with it all files below it; then that one's files count."""
+    for release in ("1", "2"):
+        (tmp_path / "releases" / release / "dynamic").mkdir(parents=True)
+    old, new = (tmp_path / "releases" / release / "dynamic" / "file" for release in ("1", "2"))
+    old.write_text("one\n")
+    new.write_text("two\n")
+    current, outer = tmp_path / "srv" / "current", tmp_path / "outer"
+    current.parent.mkdir()
+    current.symlink_to("../releases/1")
+    outer.symlink_to(current.parent)
+    path = (outer / "current" if how == "through another link" else current) / "dynamic" / "file"
+    async with open_watch((path,), QUIET, NEVER) as watch:
+        changes = await _settled(watch, path)
+        if how == "remove and make":
+            current.unlink()
+            current.symlink_to(tmp_path / "releases" / "2")
+        else:
+            current.with_name("next").symlink_to("../releases/2")
+            current.with_name("next").rename(current)
+        while not (added := (await _next(changes))[0].added):
+            pass
+        assert added == ("two",)
+        new.write_text("three\n")
+        assert (await _next(changes))[0].added == ("three",)
+        new.unlink()
+        assert (await _next(changes))[0].exists is False
 
 
 async def test_a_path_that_does_not_say_where_it_begins_is_watched_from_the_root(hosts: Path) -> None:
@@ -187,16 +231,87 @@ async def test_what_changed_before_it_began_comes_first(hosts: Path) -> None:
 async def test_reads_wake_nobody(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that resolves names all day reads its hosts file all day."""
     events: list[str] = []
-    monkeypatch.setattr("certagent.watch._Hint.on_any_event", lambda _, event: events.append(str(event.src_path)))
+    monkeypatch.setattr(
+        "certagent.system.folder_events.FolderWatch.on_event", lambda _, event: events.append(event.name.decode())
+    )
     witness = hosts.with_name("witness")
     async with open_watch((hosts,), QUIET, NEVER):
         for _ in range(200):
             hosts.read_bytes()
         witness.touch()
         async with asyncio.timeout(PATIENCE):
-            while str(witness) not in events:
+            while witness.name not in events:
                 await asyncio.sleep(0.001)
-    assert str(hosts) not in events
+    assert hosts.name not in events
+
+
+async def test_a_thousand_folders_take_one_instance_and_one_thread(tmp_path: Path) -> None:
+    """Whoever watches, and however many there are; the host's limit of instances is shared by its containers."""
+    paths = tuple(tmp_path / str(number) / "certificate.crt" for number in range(1000))
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text("before\n")
+    async with open_watch((tmp_path / "first",), QUIET, NEVER):
+        threads, instances = threading.active_count(), _instances()
+        async with open_watch(paths, QUIET, NEVER) as one, open_watch(paths, QUIET, NEVER) as other:
+            assert (threading.active_count(), _instances()) == (threads, instances)
+            for watch in (one, other):
+                changes = watch.changes(read_contents(paths))
+                looking = asyncio.create_task(_next(changes), name="look")
+                await asyncio.sleep(0.1)
+                paths[567].write_text(f"{id(watch)}\n")
+                assert [change.file for change in await looking] == [str(paths[567])]
+
+
+def _instances() -> int:
+    opened = [os.path.join("/proc/self/fd", number) for number in os.listdir("/proc/self/fd")]
+    return sum(os.path.islink(path) and "inotify" in os.readlink(path) for path in opened)
+
+
+@pytest.mark.slow
+async def test_a_neighbour_that_is_written_all_the_time_wakes_nobody(
+    hosts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10,000 events a second of another file in the folder: no hint, no memory, little of the processor; what counts
+    is seen all the same."""
+    async with open_watch((hosts,), QUIET, NEVER) as watch:
+        changes = await _settled(watch, hosts)
+        hints: list[None] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(watch, "hint", lambda: hints.append(None))
+            before, began_at = _resident(), time.process_time()
+            writer = await asyncio.create_subprocess_exec(sys.executable, "-c", _NOISE, str(hosts.with_name("noise")))
+            assert await writer.wait() == 0
+            assert time.process_time() - began_at < 1.0
+            assert _resident() - before < 4 * 1024 * 1024
+        assert hints == []
+        hosts.write_text("10.0.0.1 a\n")
+        assert (await _next(changes))[0].added == ("10.0.0.1 a",)
+
+
+_NOISE = """
+import sys, time
+for _ in range(300):
+    for _ in range(50):
+        with open(sys.argv[1], "w") as file:
+            file.write("noise")
+    time.sleep(0.01)
+"""
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_lost_events_are_made_up_for_by_a_look(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's queue has an end (IN_Q_OVERFLOW): what was in it is looked for."""
+    monkeypatch.setattr("certagent.system.folder_events.FolderWatch.on_event", lambda *_: None)
+    async with open_watch((hosts,), QUIET, NEVER) as watch:
+        changes = await _settled(watch, hosts)
+        hosts.write_text("10.0.0.1 a\n")
+        overflow = InotifyEvent(WatchDescriptor(-1), InotifyConstants.IN_Q_OVERFLOW, 0, b"")
+        folder_events._Reader.running().handle_event(overflow)
+        assert (await _next(changes))[0].added == ("10.0.0.1 a",)
 
 
 async def test_without_inotify_it_compares_and_says_so(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +320,7 @@ async def test_without_inotify_it_compares_and_says_so(hosts: Path, monkeypatch:
     def exhausted(*_: object, **__: object) -> None:
         raise OSError(24, "inotify instance limit reached")
 
-    monkeypatch.setattr("watchdog.observers.inotify.InotifyObserver.schedule", exhausted)
+    monkeypatch.setattr("watchdog.observers.inotify_c.InotifyFD.add_callback", exhausted)
     async with open_watch((hosts,), QUIET, NEVER) as watch:
         assert watch.degraded == "inotify is unavailable: inotify instance limit reached"
         changes = await _settled(watch, hosts)
@@ -220,7 +335,7 @@ async def test_inotify_is_asked_for_again(hosts: Path, monkeypatch: pytest.Monke
         raise OSError(28, "inotify watch limit reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr("watchdog.observers.inotify.InotifyObserver.schedule", exhausted)
+        patch.setattr("watchdog.observers.inotify_c.InotifyFD.add_callback", exhausted)
         watch = Watch((hosts,), QUIET, timedelta(milliseconds=1))
         watch.start()
     changes = await _settled(watch, hosts)

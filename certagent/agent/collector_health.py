@@ -13,6 +13,7 @@ import msgspec
 from certagent.agent.context import AgentContext
 from certagent.config import WebhookSection, read_private
 from certagent.domain.backoff import Backoff
+from certagent.domain.catalogue import explain_command
 from certagent.domain.diagnosis.collector_health import CollectorContact, Silence, conclude_contact
 from certagent.domain.findings import Finding
 from certagent.reporting import Spool
@@ -125,7 +126,7 @@ class CollectorHealth:
         """Report what is new; how long until the next look without any news, None if none is needed."""
         self._note_change()
         if (failure := await self._send_to_webhook()) is not None:
-            log.warning("this node's webhook does not take what it is to know of the collector: %s", failure)
+            log.warning("this node's webhook did not accept the message about the collector: %s", failure)
             return self._backoff.next_pause()
         self._backoff.reset()
         if self._outage is not None and self._outage.is_over:
@@ -144,7 +145,7 @@ class CollectorHealth:
                 log.warning("%s: %s", finding.code, finding.explanation)
             self._save(CollectorOutage(silence=silence, told=outage is not None and outage.told))
         elif outage is not None and is_on and not self._missed:
-            log.warning("the collector is back: %s", _end_of(outage.silence))
+            log.warning("the collector is reachable again: %s", _end_of(outage.silence))
             self._save(msgspec.structs.replace(outage, ended_at=self._clock.now()))
 
     async def _send_to_webhook(self) -> str | None:
@@ -158,7 +159,7 @@ class CollectorHealth:
         except TransientFailure as failure:
             return str(failure)
         except PermanentFailure as failure:
-            log.error("this node's webhook refuses what it is told: %s", failure)
+            log.error("this node's webhook rejects the message about the collector: %s", failure)
         self._save(msgspec.structs.replace(outage, told=not outage.told))
         return None
 
@@ -167,8 +168,11 @@ class CollectorHealth:
         node = self._context.node
         if outage.is_over:
             return f"Resolved: {node} reaches the collector again", _end_of(outage.silence)
-        body = "\n".join(f"{finding.explanation}\nFix: {finding.fix}" for finding in self.findings())
-        return f"{node} does not reach the collector", body
+        body = "\n".join(
+            f"{finding.explanation}\nFix: {finding.fix}\nCode: {finding.code} ({explain_command(finding.code)})"
+            for finding in self.findings()
+        )
+        return f"{node} cannot reach the collector", body
 
     def _silence(self) -> Silence | None:
         """The longest; None until it has lasted as long as the policy wants."""
@@ -185,4 +189,4 @@ class CollectorHealth:
 
 
 def _end_of(silence: Silence) -> str:
-    return f"It had taken nothing since {silence.since:%Y-%m-%d %H:%M:%S} UTC ({silence.reason})."
+    return f"It had accepted nothing since {silence.since:%Y-%m-%d %H:%M:%S} UTC ({silence.reason})."

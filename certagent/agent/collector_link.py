@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -18,6 +19,7 @@ from certagent.domain.link_messages import (
     Accepted,
     Answer,
     Ask,
+    Cancel,
     JudgeAgain,
     Refused,
     Rehearse,
@@ -27,7 +29,7 @@ from certagent.domain.link_messages import (
 )
 from certagent.domain.ports import CollectorContactLog
 from certagent.domain.reports import Outcome, RunKind, Trigger
-from certagent.system.pinned_http import PinnedClient
+from certagent.system.pinned_http import PinnedClient, failure_words
 
 if TYPE_CHECKING:
     from certagent.vantage.authority_vantage import AuthorityVantage
@@ -37,14 +39,13 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 30.0
 FIRST_PAUSE = timedelta(milliseconds=250)
 LONGEST_PAUSE = timedelta(seconds=5)
-MOST_QUESTIONS_AT_ONCE = 16
-MOST_QUESTIONS_WAITING = 256
+MOST_QUESTIONS_UNDER_WAY = 512  # more than there are places for rehearsals: it has too slow a connection
 MOST_REFUSALS = 10  # on one connection; who asks for more is not our collector
 
 
 class CollectorLink:
-    """Answers `rehearse` (only beside the CA, where there is an `authority`) and `judge_again`; refuses and reports
-    everything else."""
+    """Answers `rehearse` (only beside the CA, where there is an `authority`), `cancel` and `judge_again`; refuses and
+    reports everything else."""
 
     def __init__(
         self,
@@ -68,8 +69,9 @@ class CollectorLink:
             try:
                 socket = await self._client.open_channel("/v1/channel", heartbeat=HEARTBEAT_SECONDS)
             except (aiohttp.ClientError, TimeoutError) as error:
-                log.info("the collector's channel cannot be opened: %s", error)
-                self._contact_log.missed("channel", str(error) or "no answer in time")
+                reason = failure_words(error)
+                log.info("the collector's channel cannot be opened: %s", reason)
+                self._contact_log.missed("channel", reason)
                 await self._clock.sleep(backoff.next_pause().total_seconds())
                 continue
             backoff.reset()
@@ -84,9 +86,8 @@ class CollectorLink:
     async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
         """Answer until it is closed. False when what came was not what a collector asks."""
         refused = 0
-        waiting: set[asyncio.Task[None]] = set()
+        under_way: dict[str, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
-            slots = asyncio.Semaphore(MOST_QUESTIONS_AT_ONCE)
             async for message in _messages_of(socket):
                 if message.type is aiohttp.WSMsgType.ERROR:  # the network's, as a rule, and no fault of the collector
                     break
@@ -94,19 +95,18 @@ class CollectorLink:
                     return False
                 ask = decode_ask(message.data)
                 refused += isinstance(ask, Refused)
-                if refused > MOST_REFUSALS or len(waiting) >= MOST_QUESTIONS_WAITING:
+                if refused > MOST_REFUSALS or len(under_way) >= MOST_QUESTIONS_UNDER_WAY:
                     await socket.close()
                     return False
-                task = group.create_task(self._reply(socket, ask, slots), name=f"answer {ask.id}")
-                waiting.add(task)
-                task.add_done_callback(waiting.discard)
+                if isinstance(ask, Cancel) and (cancelled := under_way.get(ask.question)) is not None:
+                    cancelled.cancel()
+                task = group.create_task(self._reply(socket, ask), name=f"answer {ask.id}")
+                under_way[ask.id] = task
+                task.add_done_callback(partial(_forget, under_way, ask.id))
         return refused == 0
 
-    async def _reply(
-        self, socket: aiohttp.ClientWebSocketResponse, ask: Ask | Refused, slots: asyncio.Semaphore
-    ) -> None:
-        async with slots:
-            answer = await self._answer(ask)
+    async def _reply(self, socket: aiohttp.ClientWebSocketResponse, ask: Ask | Refused) -> None:
+        answer = await self._answer(ask)
         if isinstance(answer, Refused):
             self._report_refused(answer)
         with suppress(ConnectionError):  # the collector has gone; it asks again when it is back
@@ -115,11 +115,14 @@ class CollectorLink:
     async def _answer(self, ask: Ask | Refused) -> Answer:
         match ask:
             case Rehearse() if self._authority is not None:
-                return Rehearsed(id=ask.id, rehearsal=without_secrets(await self._authority.rehearse(ask.request)))
+                rehearsal = await self._authority.rehearse(ask.request, ask.caller)
+                return Rehearsed(id=ask.id, rehearsal=without_secrets(rehearsal))
             case Rehearse():
                 return Refused(id=ask.id, reason="this agent is not beside the CA: no [vantage] is configured")
             case JudgeAgain():
                 self._lifecycle.judge_again(ask.identifiers)
+                return Accepted(id=ask.id)
+            case Cancel():
                 return Accepted(id=ask.id)
             case Refused():
                 return ask
@@ -135,6 +138,11 @@ class CollectorLink:
         reporter = self._context.reporter
         run = reporter.begin(RunKind.INVENTORY, Trigger.REQUEST)
         reporter.end(run, Outcome.FOUND, findings=[self._context.policy.grade(finding)])
+
+
+def _forget(under_way: dict[str, asyncio.Task[None]], identity: str, task: asyncio.Task[None]) -> None:
+    if under_way.get(identity) is task:
+        del under_way[identity]
 
 
 async def _messages_of(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[aiohttp.WSMessage]:

@@ -14,13 +14,20 @@ from typing import Annotated, Any
 
 import msgspec
 
+from certagent.agent.ca_health import CaHealth, find_other_ca
 from certagent.agent.collector_health import CollectorHealth
 from certagent.agent.context import AgentContext
 from certagent.agent.inventory import InventoryReporter
 from certagent.agent.lifecycle import Lifecycle
 from certagent.agent.orders import OrderPlacer
+from certagent.agent.pinned_roots import find_missing_roots
+from certagent.domain.diagnosis.collector_health import works_alone
 from certagent.domain.findings import Finding, Verdict
-from certagent.domain.policy import Judgement, worst_first
+from certagent.domain.policy import judge, worst_first
+from certagent.system.file_content import PRIVATE_FOLDER
+from certagent.system.folders import Folder
+from certagent.system.path_walk import make_folders, open_folder
+from certagent.system.pinned_http import PinnedClient
 
 LONGEST_QUESTION = 1024 * 1024
 """Bytes."""
@@ -39,6 +46,8 @@ class AgentApi:
         orders: OrderPlacer,
         inventory: InventoryReporter,
         collector_health: CollectorHealth | None = None,
+        ca_health: CaHealth | None = None,
+        collector: PinnedClient | None = None,
     ) -> None:
         self._context = context
         self._certificates = {section.name: section for section in context.settings.certificate}
@@ -46,6 +55,8 @@ class AgentApi:
         self._orders = orders
         self._inventory = inventory
         self._collector_health = collector_health
+        self._ca_health = ca_health
+        self._collector = collector
 
     def unknown(self, *, identifiers: Sequence[str] = (), names: Sequence[str] = ()) -> str | None:
         """A sentence about the first identifier that is not configured here, or certificate that is not renewed here;
@@ -59,16 +70,30 @@ class AgentApi:
             if name not in self._certificates:
                 return f"{name} is not configured on this node, which has: {', '.join(self._certificates)}"
             if not self._certificates[name].manage:
-                return f"{name} is renewed by somebody else (manage = false)"
+                return f"{name} is not renewed by certagent (manage = false)"
         return None
 
     async def check(self, identifiers: Sequence[str]) -> dict[str, Any]:
-        """The document of `certagent check`: preflight now; of all identifiers of this node when none is given."""
+        """The document of `certagent check`: preflight now; of all identifiers of this node when none is given. Beside
+        the CA also whether that can be used at all."""
         judgements = await self._lifecycle.check(identifiers)
+        of_ca = await self._ca_health.findings() if self._ca_health is not None else []
+        said = {finding.code for judgement in judgements for finding in judgement.findings}
+        missing, other_ca = await asyncio.gather(
+            find_missing_roots(self._context, self._collector), find_other_ca(self._context)
+        )
         return {
-            "verdict": worst_verdict(judgements),
+            "verdict": worst_verdict([*(one.verdict for one in judgements), judge(of_ca, None)]),
             "identifiers": judgements,
-            "findings": await self._collector_findings(),
+            "findings": worst_first(
+                [
+                    *(finding for finding in of_ca if finding.code not in said),
+                    *missing,
+                    *other_ca,
+                    *await self._collector_findings(),
+                    *self._what_one_sees_alone(),
+                ]
+            ),
         }
 
     async def renew(self, names: Sequence[str], *, force: bool) -> dict[str, Any]:
@@ -103,6 +128,12 @@ class AgentApi:
     async def _collector_findings(self) -> list[Finding]:
         """About the connection to the collector, whatever becomes of the certificates."""
         return await asyncio.to_thread(self._collector_health.findings) if self._collector_health is not None else []
+
+    def _what_one_sees_alone(self) -> list[Finding]:
+        if self._context.settings.collector is not None:
+            return []
+        finding = works_alone(self._context.node, is_beside_ca=self._ca_health is not None)
+        return [self._context.policy.grade(finding)]
 
 
 class _Check(msgspec.Struct, frozen=True, tag_field="ask", tag="check"):
@@ -145,42 +176,46 @@ async def serve(path: Path, api: AgentApi) -> AsyncIterator[None]:
             try:
                 writer.write(await _answer(reader, api))
             except Exception:  # whatever it is: the agent goes on, and the command sees that no answer comes
-                _log.exception("a question at the socket could not be answered")
+                _log.exception("a request on the control socket failed")
             with suppress(ConnectionError):
                 await writer.drain()
 
-    await asyncio.to_thread(_clear, path)
-    mask = os.umask(0o177)
-    try:
-        server = await asyncio.start_unix_server(answer, path, limit=LONGEST_QUESTION)
-    finally:
-        os.umask(mask)
-    own_identity = _identity(path)
-    try:
-        yield
-    finally:
-        server.close()
-        for connection in connections:
-            connection.cancel()
-        if _identity(path) == own_identity:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+    with await asyncio.to_thread(_clear, path) as folder:
+        place = f"/proc/self/fd/{folder.descriptor}/{path.name}"  # in this folder, wherever its path leads by now
+        mask = os.umask(0o177)
+        try:
+            server = await asyncio.start_unix_server(answer, place, limit=LONGEST_QUESTION)
+        finally:
+            os.umask(mask)
+        own_identity = _identity(folder, path.name)
+        try:
+            yield
+        finally:
+            server.close()
+            for connection in connections:
+                connection.cancel()
+            if own_identity is not None and _identity(folder, path.name) == own_identity:
+                await asyncio.to_thread(folder.remove, path.name)
 
 
-def worst_verdict(judgements: Sequence[Judgement]) -> Verdict:
+def worst_verdict(verdicts: Sequence[Verdict]) -> Verdict:
     """Block over warn over proceed."""
-    verdicts = {judgement.verdict for judgement in judgements}
     return next((verdict for verdict in (Verdict.BLOCK, Verdict.WARN) if verdict in verdicts), Verdict.PROCEED)
 
 
-def _clear(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+def _clear(path: Path) -> Folder:
+    """The folder of the socket, without the one that a killed agent left."""
+    make_folders(path.parent, PRIVATE_FOLDER)
+    folder = open_folder(path.parent)
+    with suppress(FileNotFoundError):
+        folder.remove(path.name)
+    return folder
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file has that path; None when there is none."""
+def _identity(folder: Folder, name: str) -> tuple[int, int] | None:
+    """Which file has that name; None when there is none."""
     try:
-        status = path.lstat()
+        status = folder.status(name)
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino

@@ -2,27 +2,49 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from certagent.agent.context import AgentContext
 from certagent.agent.nginx_reader import NginxReader
-from certagent.config import CertificateSection, DeployTarget, Endpoint, NginxTarget
+from certagent.agent.schedule import Schedule
+from certagent.agent.traefik_reader import TraefikReader
+from certagent.config import (
+    CertificateSection,
+    CommandTarget,
+    DeployTarget,
+    Endpoint,
+    HaproxyTarget,
+    NginxTarget,
+    TraefikTarget,
+    endpoint_of,
+)
+from certagent.deployers import haproxy
 from certagent.deployers.deploy import Deployer, make_target
 from certagent.deployers.pair_inspection import find_pair_faults
 from certagent.deployers.target import Target
+from certagent.deployers.traefik import Loss, Traefik
 from certagent.domain import catalogue
 from certagent.domain.certificates import read_roots
 from certagent.domain.chains import Roots
 from certagent.domain.deployments import Deployment, Fault, Generation, Proof, WantedCertificate
 from certagent.domain.diagnosis.drift import LiveTarget
+from certagent.domain.diagnosis.order_result import deployment_failed
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.proof import Prover, Trust
-from certagent.system.files import LockedError, lock_file
+from certagent.system.files import LockedError, UnknownOwnerError, lock_file
 from certagent.system.processes import ReloadCoordinator
+from certagent.system.procfs import ProcFs
+from certagent.system.tls import read_root_files
+from certagent.vantage.kept_readings import Stamp, stamp_of
+
+_LOOK_SECONDS = 5.0
+Surroundings = tuple[tuple[Stamp, int | None], ...]
+"""Of each target: the files around it, and its service's first process."""
 
 
 class DeploymentService:
@@ -35,6 +57,8 @@ class DeploymentService:
         self._prover = prover
         self._reloads = ReloadCoordinator(context.clock)
         self._nginx = NginxReader()
+        self._traefik = TraefikReader()
+        self._sections = context.settings.certificate
 
     async def deploy(self, certificate: CertificateSection, generation: Generation) -> list[Deployment]:
         """One deployment per target, in the order of the configuration; a failed one does not stop the next."""
@@ -51,9 +75,21 @@ class DeploymentService:
             yield
 
     async def find_faults(self, certificate: CertificateSection) -> list[Fault]:
-        """What would keep the certificate's targets from being written, before anything is ordered. Changes nothing."""
+        """What would keep the certificate's targets from being written, or its pair from being served, before anything
+        is ordered. Changes nothing."""
         deployer = Deployer(certificate.identifiers, (), self._clock)
-        return [fault for target in self._targets(certificate) for fault in await deployer.prepare(target)]
+        faults = [fault for target in self._targets(certificate) for fault in await deployer.prepare(target)]
+        for section in certificate.deploy:
+            faults += await self._find_rivals(certificate, section)
+        return faults
+
+    async def _find_rivals(self, certificate: CertificateSection, section: DeployTarget) -> list[Fault]:
+        if not isinstance(section, TraefikTarget):
+            return []
+        return await asyncio.to_thread(self._rivals_of, certificate, section)
+
+    def _rivals_of(self, certificate: CertificateSection, section: TraefikTarget) -> list[Fault]:
+        return self._traefik.find_rivals(certificate, section, self._sections)
 
     async def find_pair_faults(self, certificate: CertificateSection, generation: Generation) -> list[Fault]:
         """What speaks against the pair itself, wherever it is deployed to."""
@@ -64,6 +100,41 @@ class DeploymentService:
         """What to lock while this agent owns the certificate's targets."""
         return [target.lock_file() for target in self._targets(certificate)]
 
+    def live_files(self, certificate: CertificateSection) -> list[Path]:
+        """The files that decide what is live, no key; those of Traefik as its YAML names them now. Blocks."""
+        files: list[Path] = []
+        for section in certificate.deploy:
+            if isinstance(section, TraefikTarget):
+                with suppress(OSError):
+                    files += Traefik(certificate.name, section).live_files()
+            else:
+                files.append(section.certificate)
+        return files
+
+    def find_losses(
+        self, certificate: CertificateSection, is_older: Callable[[str], bool]
+    ) -> tuple[CertificateSection, list[Loss]]:
+        """(the certificate with only the targets that have lost a file of ours, the first such file of each). Of
+        Traefik alone; none where a pair of somebody else's is there in place of ours. Blocks."""
+        lost: list[tuple[TraefikTarget, Loss]] = []
+        for section in certificate.deploy:
+            if not isinstance(section, TraefikTarget):
+                continue
+            with suppress(OSError):
+                loss = Traefik(certificate.name, section).find_loss(is_older)
+                if loss is not None and not self._rivals_of(certificate, section):
+                    lost.append((section, loss))
+        narrowed = msgspec.structs.replace(certificate, deploy=tuple(section for section, _ in lost))
+        return narrowed, [loss for _, loss in lost]
+
+    def restore(self, certificate: CertificateSection, generation: Generation) -> None:
+        """Have the targets know that generation as the proven one, which it was: a roll-back goes to it. What a target
+        refuses, its deployment tells. Blocks."""
+        for target in self._targets(certificate):
+            with suppress(OSError, UnknownOwnerError):
+                target.stage(generation)
+                target.settle(generation)
+
     def read_live(self, certificate: CertificateSection) -> list[LiveTarget]:
         """What each target has live on disk; leaves out one that cannot be read. Blocks."""
         found = []
@@ -72,14 +143,38 @@ class DeploymentService:
                 found.append(LiveTarget(target=target.name, pair=target.live()))
         return found
 
+    def target_names(self, certificate: CertificateSection) -> dict[str, str]:
+        """The name of the target that each endpoint belongs to."""
+        pairs = zip(certificate.deploy, self._targets(certificate), strict=True)
+        return {endpoint_of(one).address: target.name for section, target in pairs for one in section.prove}
+
+    def surroundings(self, certificate: CertificateSection) -> Surroundings:
+        """What decides, beside the pair itself, whether its targets serve it: the files of others that the services
+        read, and the processes. Blocks."""
+        return tuple(self._around(section) for section in certificate.deploy)
+
+    def _around(self, section: DeployTarget) -> tuple[Stamp, int | None]:
+        match section:
+            case NginxTarget():
+                return self._nginx.stamp(), _process_of("nginx")
+            case TraefikTarget():
+                others = [path for path in _listed(section.dynamic) if not path.name.startswith("certagent-")]
+                return stamp_of(others), _process_of("traefik")
+            case HaproxyTarget():
+                return stamp_of(_listed(section.configuration) or [section.configuration]), _process_of("haproxy")
+            case CommandTarget():
+                return (), None
+
     async def split_provable(self, section: DeployTarget) -> tuple[list[Endpoint], list[Fault]]:
         """(the endpoints that a handshake shows, what keeps it from showing the others)."""
+        if isinstance(section, HaproxyTarget):
+            return await asyncio.to_thread(haproxy.split_provable, section)
         if not isinstance(section, NginxTarget) or not section.prove:
             return list(section.prove), []
         return await asyncio.to_thread(self._nginx.split, f"nginx {section.certificate}", section.prove)
 
     def _roots(self) -> Roots:
-        return read_roots(self._root.read_bytes())
+        return read_roots(read_root_files(self._root))
 
     def _targets(self, certificate: CertificateSection) -> list[Target]:
         return [make_target(certificate.name, section, self._reloads) for section in certificate.deploy]
@@ -101,7 +196,67 @@ class DeploymentService:
             )
 
         deployment = await deployer.deploy(target, generation, prove)
-        return msgspec.structs.replace(deployment, faults=(*deployment.faults, *unproven))
+        rivals = [] if deployment.is_good else await self._find_rivals(certificate, section)
+        return msgspec.structs.replace(deployment, faults=(*rivals, *deployment.faults, *unproven))
+
+
+def _listed(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return sorted(folder.iterdir())
+    return []
+
+
+def _process_of(program: str) -> int | None:
+    """The number of the first process of that name: when it was started is read a little otherwise each time."""
+    with suppress(OSError):
+        return min((process.pid for process in ProcFs().processes(program)), default=None)
+    return None
+
+
+def deployments_failed(
+    node: str,
+    certificate: CertificateSection,
+    deployments: Sequence[Deployment],
+    previous: Generation | None,
+    retry_at: datetime | None,
+) -> list[Finding]:
+    """What went wrong at each target; see `deployment_failed`."""
+    facts = previous.facts if previous is not None else None
+    name, identifier = certificate.name, certificate.identifiers[0]
+    return [
+        finding
+        for one in deployments
+        for finding in deployment_failed(node, name, one, identifier=identifier, previous=facts, retry_at=retry_at)
+    ]
+
+
+class TargetWatch:
+    """Certificates that are issued and could not be served: what surrounds their targets is looked at until it changes,
+    for then the next try has a new reason. Nothing is looked at while all is well."""
+
+    def __init__(self, context: AgentContext, deployment: DeploymentService) -> None:
+        self._clock = context.clock
+        self._deployment = deployment
+        self._known: dict[str, tuple[CertificateSection, Surroundings]] = {}
+
+    def longest_wait(self, usual: float) -> float:
+        """For how many seconds nobody has to look."""
+        return min(usual, _LOOK_SECONDS) if self._known else usual
+
+    async def note(self, certificate: CertificateSection, *, is_unproven: bool) -> None:
+        """A deployment has ended."""
+        self._known.pop(certificate.name, None)
+        if is_unproven:
+            seen = await asyncio.to_thread(self._deployment.surroundings, certificate)
+            self._known[certificate.name] = certificate, seen
+
+    async def hurry(self, schedule: Schedule) -> None:
+        """Have those tried now around which something has changed."""
+        for name, (certificate, before) in list(self._known.items()):
+            seen = await asyncio.to_thread(self._deployment.surroundings, certificate)
+            if seen != before and name in self._known:
+                self._known[name] = certificate, seen
+                schedule.hurry(name, self._clock.now())
 
 
 class CertificateLocks:

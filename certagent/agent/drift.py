@@ -86,6 +86,7 @@ class DriftMonitor:
             live=live,
             served=await self._served(certificate, wanted),
             issuer=issuing_chain(self._state),
+            targets=self._deployment.target_names(certificate),
             seen=self._state.read_record(_record(certificate.name), tuple[CertificateFacts, ...]) or (),
             expiring_below=self._context.policy.proof.expiring_below,
         )
@@ -104,10 +105,15 @@ class DriftMonitor:
             if findings or trigger is not Trigger.START:
                 self._report(serving.name, findings, trigger)
             else:
+                self._reported[serving.name] = []
                 well.append(served_scope(serving.name))
         for at in range(0, len(well), _MOST_SCOPES):
             run = self._reporter.begin(RunKind.SERVING, trigger)
             self._reporter.end(run, Outcome.DONE, scopes=well[at : at + _MOST_SCOPES])
+
+    def find_troubled(self) -> frozenset[str]:
+        """The certificates of which something is reported to be wrong."""
+        return frozenset(name for name, essence in self._reported.items() if essence)
 
     def findings(self, observed: Sequence[Serving]) -> list[Finding]:
         """What is wrong with them now, graded; reported already or not, and likewise nothing during a renewal. With
@@ -147,12 +153,6 @@ class DriftMonitor:
             target.dynamic / f"certagent-{name}.yml" if isinstance(target, TraefikTarget) else target.certificate
             for name, target in targets
         )
-
-    def names_of(self, files: Sequence[str]) -> list[str]:
-        """The certificates that those files belong to."""
-        owners = [section.name for section in self._sections for _ in section.deploy]
-        by_file = zip(owners, self.live_files(), strict=True)
-        return list(dict.fromkeys(name for name, path in by_file if str(path) in files))
 
     async def _served(
         self, certificate: CertificateSection, wanted: CertificateFacts | None
@@ -197,9 +197,11 @@ class DriftMonitor:
         self._state.note_record(_REPORTED, tuple(sorted(names)))
 
     def _report(self, name: str, findings: list[Finding], trigger: Trigger) -> None:
-        """Unless the same was reported last. No name: about the node's web servers."""
+        """Unless the same was reported last, by this process: what an earlier one reported is over only when it is said
+        so, and the report of the start leaves out whatever a renewal was at work on. No name: about the node's web
+        servers."""
         essence = [_essence(finding) for finding in findings]
-        if self._reported.get(name, []) == essence and trigger is not Trigger.START:
+        if self._reported.get(name) == essence and trigger is not Trigger.START:
             return
         self._reported[name] = essence
         graded = worst_first(self._graded(findings))

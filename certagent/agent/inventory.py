@@ -10,6 +10,7 @@ from certagent import __version__
 from certagent.agent.context import AgentContext
 from certagent.agent.drift import DriftMonitor
 from certagent.agent.schedule import Schedule
+from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.diagnosis.drift import Serving
 from certagent.domain.findings import Finding
@@ -22,15 +23,15 @@ from certagent.domain.reports import (
     certificate_scope,
     identifier_scope,
 )
+from certagent.issuance.directory import fingerprints_of_files
 from certagent.system.processes import ReloadCoordinator
 from certagent.vantage.node_vantage import NodeVantage
-from certagent.watch import open_watch, read_contents
 
 _RECORD = "spoken-for"
 
 
 class InventoryReporter:
-    """Takes and reports the inventory: on request, by the timer, and when a live file changes."""
+    """Takes and reports the inventory: of those certificates, and whenever it is asked for."""
 
     def __init__(self, context: AgentContext, node: NodeVantage, drift: DriftMonitor, schedule: Schedule) -> None:
         self._context = context
@@ -49,22 +50,9 @@ class InventoryReporter:
         self._requested.update(names or self._certificates)
         await self._coordinator.run_shared("inventory", partial(self._report, trigger))
 
-    async def run(self) -> None:
-        """Report by the timer; never returns. What is served can change without anything happening here."""
-        while True:
-            await self._context.clock.sleep(self._context.policy.proof.look_every.total_seconds())
-            await self.report(Trigger.TIMER)
-
-    async def watch_live_files(self) -> None:
-        """Report on certificates whose live files change; never returns, unless there are no such files."""
-        paths, policy = self._drift.live_files(), self._context.policy.watch
-        if not paths:
-            return
-        async with open_watch(paths, policy.quiet_for, policy.reconcile_every) as watch:
-            async for changes in watch.changes(await asyncio.to_thread(read_contents, paths)):
-                if changes:
-                    names = self._drift.names_of([change.file for change in changes])
-                    await self.report(Trigger.FILE, names)
+    def troubles(self) -> frozenset[str]:
+        """The certificates that are not served as they should be, as far as that is reported."""
+        return self._drift.find_troubled()
 
     async def states(self) -> tuple[list[CertificateState], list[Finding]]:
         """Each certificate: on disk, served on every address, due, last outcome; and what is wrong, graded."""
@@ -95,7 +83,8 @@ class InventoryReporter:
             role=self._context.settings.agent.role or await asyncio.to_thread(self._node.role),
             version=__version__,
             resolver=await asyncio.to_thread(self._node.resolver),
-            certificates=tuple(self._states[name] for name in self._certificates if name in self._states),
+            roots=await asyncio.to_thread(fingerprints_of_files, self._context.settings.authority.root),
+            certificates=tuple(self._states.get(name) or _unobserved(one) for name, one in self._certificates.items()),
         )
 
     async def _observe(self, names: Iterable[str]) -> list[Serving]:
@@ -123,6 +112,11 @@ class InventoryReporter:
             last_outcome_at=last.at if last else None,
             unverified=tuple(dict.fromkeys(seen.endpoint for seen in serving.served if seen.distrust == "untrusted")),
         )
+
+
+def _unobserved(certificate: CertificateSection) -> CertificateState:
+    """That it is there: what an inventory leaves out, the node no longer has."""
+    return CertificateState(name=certificate.name, identifiers=certificate.identifiers, manage=certificate.manage)
 
 
 def _served_fingerprints(serving: Serving, wanted: str) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from certagent.agent.context import AgentContext
-from certagent.agent.deployment import CertificateLocks
+from certagent.agent.deployment import CertificateLocks, TargetWatch
 from certagent.agent.inventory import InventoryReporter
 from certagent.agent.issuing_chain import IssuingChain
 from certagent.agent.preflight import Preflight
@@ -45,6 +45,7 @@ class Lifecycle:
         inventory: InventoryReporter,
         schedule: Schedule,
         locks: CertificateLocks,
+        targets: TargetWatch,
     ) -> None:
         self._context = context
         self._clock = context.clock
@@ -55,7 +56,7 @@ class Lifecycle:
         self._schedule = schedule
         self._rechecks = RecheckSchedule(context.policy.preflight)
         self._plan = RenewalPlan(context, schedule, renewal, locks)
-        self._locks = locks
+        self._locks, self._targets = locks, targets
         sections = context.settings.certificate
         self._certificates = {section.name: section for section in sections}
         self._managed = {section.name: section for section in sections if section.manage}
@@ -118,6 +119,7 @@ class Lifecycle:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._woken.clear()
+                await self._targets.hurry(self._schedule)
                 self._begin_ready(group)
                 await self._wait()
 
@@ -154,7 +156,7 @@ class Lifecycle:
         seconds = min([(at - now).total_seconds() for at in dates if at is not None], default=_LONGEST_WAIT_SECONDS)
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(self._woken.wait(), name="wait for an event")
-            bounded = min(max(seconds, 0.0), _LONGEST_WAIT_SECONDS)
+            bounded = min(max(seconds, 0.0), self._targets.longest_wait(_LONGEST_WAIT_SECONDS))
             timer = group.create_task(self._clock.sleep(bounded), name="wait for the next date")
             await asyncio.wait({waiting, timer}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
@@ -184,6 +186,7 @@ class Lifecycle:
                 with self._plan.in_progress(name):
                     renewed = await self._judge_and_renew(certificate, trigger)
                     self._plan.plan_next(certificate, renewed)
+                await self._targets.note(certificate, is_unproven=self._renewal.has_unproven(certificate))
         finally:
             self._woken.set()  # there is a new date
         await self._inventory.report(trigger, [name])
@@ -197,9 +200,13 @@ class Lifecycle:
         async with self._judging:
             judgements = await self._judge(certificate.identifiers, trigger)
         try:
-            return await self._renewal.run(certificate, judgements, trigger, need=need)
+            pause = self._plan.pause_after_failure(certificate.name)
+            renewed = await self._renewal.run(certificate, judgements, trigger, need=need, retry_after=pause)
         except OSError as error:
-            return self._renewal.give_up(certificate, run, self._state_refused(certificate.name, error))
+            return self._renewal.give_up(certificate, run, self._state_refused(certificate, error))
+        if renewed.outcome in (Outcome.DONE, Outcome.FOUND):
+            self.judge_again(self._preflight.forget(certificate.identifiers))
+        return renewed
 
     # --- a state that cannot be written ---------------------------------------------------------------------------
 
@@ -208,12 +215,13 @@ class Lifecycle:
         try:
             await self._renewal.finish_interrupted(certificate)
         except OSError as error:
-            log.warning("what a killed run left of %s waits: %s", certificate.name, error.strerror)
+            log.warning("an interrupted run of %s cannot be completed yet: %s", certificate.name, error.strerror)
 
-    def _state_refused(self, name: str, error: OSError) -> Finding:
+    def _state_refused(self, certificate: CertificateSection, error: OSError) -> Finding:
         file = str(error.filename) if error.filename is not None else None
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return state_refused(self._context.node, name, file, error.strerror or str(error), is_full=is_full)
+        identifier, said = certificate.identifiers[0], error.strerror or str(error)
+        return state_refused(self._context.node, certificate.name, file, said, is_full=is_full, identifier=identifier)
 
 
 class RenewalPlan:
@@ -283,20 +291,26 @@ class RenewalPlan:
             return None
         now = self._clock.now()
         self._schedule.hold(certificate.name, bounded_pause(_CHAIN_LOOK_EVERY, facts, now), now)
-        note = f"the CA still issues with {facts.chain_ends_with}, which ends {facts.ends_at.isoformat()}"
+        note = f"the CA still issues with {facts.chain_ends_with}, which expires {facts.ends_at.isoformat()}"
         return Renewed(name=certificate.name, outcome="not_due", note=note)
 
     def need(self, name: str) -> Need:
         """How much a new certificate is needed now."""
         return self._schedule.need(name, self._renewal.facts(name), self._clock.now())
 
+    def pause_after_failure(self, name: str) -> timedelta:
+        """How long until the next try, should the one that begins now fail."""
+        return self._schedule.pause_after_failure(name, self._renewal.facts(name), self._clock.now())
+
     def expedite(self, judgements: Sequence[Judgement]) -> None:
         """A path that is good again needs no waiting for the next retry; nor does anything once the CA is back,
-        whatever stands in the way of each certificate."""
+        whatever stands in the way of each certificate. What is issued and was not served needs neither: a path is no
+        reason to swap it in and out once more."""
         good = {judgement.identifier for judgement in judgements if judgement.verdict is not Verdict.BLOCK}
         is_back = self._ca_outage.note(judgements)
         for certificate in self._managed:
-            if is_back or set(certificate.identifiers) <= good:
+            is_free = is_back or set(certificate.identifiers) <= good
+            if is_free and self._schedule.waits(certificate.name) and not self._renewal.has_unproven(certificate):
                 self._schedule.expedite(certificate.name, self._clock.now())
 
     def _stage(self, name: str) -> str:

@@ -9,7 +9,7 @@ from certagent.domain.deployments import Fault
 from certagent.domain.web_servers.nginx_syntax import Directive
 from certagent.domain.web_servers.nginx_tls import WorkerReader, find_proxy_protocol, find_worker_reader
 from certagent.system.regular_files import is_there
-from certagent.vantage.kept_readings import KeptReading
+from certagent.vantage.kept_readings import KeptReading, Stamp
 from certagent.vantage.nginx_config import NGINX, read_nginx
 
 
@@ -43,6 +43,11 @@ class NginxReader:
                     Fault(code="deploy.unproven", facts=facts, file=place.file, line=place.line, text=place.text)
                 )
         return kept, faults
+
+    def stamp(self) -> Stamp:
+        """What changes when any file of the configuration does."""
+        with self._busy:
+            return self._kept.stamp(self._path) if is_there(self._path) else ()
 
     def _read(self) -> tuple[Directive, ...]:
         with self._busy:  # many certificates may ask at once, each from a thread of its own

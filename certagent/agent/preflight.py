@@ -1,16 +1,18 @@
 """Preflight: observe from this node, rehearse from beside the CA, conclude, grade, judge. Changes nothing.
 
-A rehearsal plants a token in this agent's own responder and has the agent beside the CA fetch it. Planting is never
-remote.
+A rehearsal plants a token in this agent's own responder and has the agent beside the CA fetch it: this one, where
+the CA runs in the same container. Planting is never remote.
 """
 
 import asyncio
 import hashlib
+import random
 import secrets
-from collections import deque
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -19,27 +21,40 @@ import msgspec
 
 from certagent.agent.context import AgentContext
 from certagent.agent.deployment import DeploymentService
+from certagent.agent.rehearsal_history import PathMemory, RehearsalHistory
 from certagent.agent.schedule import Schedule
+from certagent.domain.backoff import Backoff
 from certagent.domain.diagnosis import conclude
 from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, ResponderCheck
-from certagent.domain.diagnosis.flapping import FLAKY_WITHIN, look_of, settled_later
+from certagent.domain.diagnosis.flapping import settled_later
 from certagent.domain.diagnosis.order_result import fault_found
-from certagent.domain.findings import Finding, Impact
-from certagent.domain.observations import PastRehearsal, WebServerObservation
+from certagent.domain.findings import Finding, Impact, TargetState, without_secrets
+from certagent.domain.observations import WebServerObservation
 from certagent.domain.policy import Judgement, judged, with_impact
 from certagent.domain.ports import Clock
-from certagent.domain.rehearsals import REHEARSAL_MARK, Rehearsal, RehearsalOutcome, RehearsalRequest, digest_for
+from certagent.domain.rehearsals import (
+    BUSY,
+    MOST_PER_CALLER,
+    REHEARSAL_MARK,
+    Rehearsal,
+    RehearsalOutcome,
+    RehearsalRequest,
+    digest_for,
+)
 from certagent.issuance.directory import check_directory
-from certagent.system.pinned_http import PinnedClient
+from certagent.system.pinned_http import PinnedClient, failure_words
 from certagent.vantage.node_vantage import NodeVantage
 from certagent.vantage.web_server_config import WebServerConfigs
 
 ANSWER_SECONDS = 38.0  # as long as the CA's own fetch may take, and the way there and back
-MOST_REMEMBERED = 12
+TURN_SECONDS = 60.0
+_WAY_SECONDS = 2.0  # of the time for an answer, what is left for the way there and back
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=8)
 
 
 class Preflight:
-    """Judges identifiers of this node. `responders` are by certificate; `rehearsals` is None without a collector."""
+    """Judges identifiers of this node. `responders` are by certificate; `rehearsals` is None where nobody beside the CA
+    can be asked."""
 
     def __init__(
         self,
@@ -47,7 +62,7 @@ class Preflight:
         node: NodeVantage,
         *,
         responders: Mapping[str, "Responder"],
-        rehearsals: "RehearsalClient | None",
+        rehearsals: "Rehearsals | None",
         deployment: DeploymentService,
         schedule: Schedule,
         web_servers: WebServerConfigs,
@@ -60,7 +75,9 @@ class Preflight:
         self._challenges = {name: section.challenge for name, section in sections}
         self._responders = {name: responders[section.name] for name, section in sections if section.name in responders}
         self._rehearsals = rehearsals
-        self._history = RehearsalHistory()
+        self._history, self._memory = RehearsalHistory(), PathMemory()
+        self._turns = asyncio.Semaphore(MOST_PER_CALLER)
+        self._turns_of: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._web_servers = web_servers
         self._deployment = deployment
         self._schedule = schedule
@@ -90,7 +107,16 @@ class Preflight:
         return Impact(certificate=certificate.name, due_at=due_at, expires_at=facts.ends_at)
 
     async def _collect(self, identifier: str) -> Evidence:
-        """Everything that can be observed of one identifier; the directory is the same for all and is added later."""
+        """Everything that can be observed of one identifier; the directory is the same for all and is added later.
+
+        A failure by a configuration that was changed meanwhile cannot be explained by it: then once more."""
+        began_at = self._context.clock.now()
+        evidence = await self._observe(identifier)
+        if evidence.has_failed and await asyncio.to_thread(self._web_servers.have_changed_since, began_at):
+            return await self._observe(identifier)
+        return evidence
+
+    async def _observe(self, identifier: str) -> Evidence:
         host = urlsplit(self._authority.directory).hostname or ""
         async with asyncio.TaskGroup() as group:
             rehearsed = group.create_task(self._rehearse(identifier), name=f"rehearse {identifier}")
@@ -122,15 +148,36 @@ class Preflight:
         identifier = evidence.identifier
         findings = [*await self._find_faults(identifier), *conclude(evidence)]
         judgement = judged(self._context.policy, identifier, findings, evidence.rehearsal)
-        return with_impact(judgement, self.impact_on(identifier))
+        return self._memory.complete(with_impact(judgement, self.impact_on(identifier)))
+
+    def forget(self, identifiers: Sequence[str]) -> list[str]:
+        """The CA has issued for them, so their paths are good. Of which something else was still reported."""
+        return self._memory.forget(identifiers)
 
     async def _find_faults(self, identifier: str) -> list[Finding]:
         """What keeps the targets of the identifier's certificate from being written."""
         certificate = self._certificates.get(identifier)
-        faults = await self._deployment.find_faults(certificate) if certificate is not None else []
-        return [fault_found(self._context.node, fault, identifier) for fault in faults]
+        if certificate is None:
+            return []
+        faults = await self._deployment.find_faults(certificate)
+        states = [TargetState(certificate=certificate.name, name=str(fault.facts.get("target"))) for fault in faults]
+        found = zip(faults, states, strict=True)
+        return [fault_found(self._context.node, fault, identifier, target=state) for fault, state in found]
 
     async def _rehearse(self, identifier: str) -> tuple[ResponderCheck | None, Rehearsal]:
+        """In its turn: of one node only a few are under way at once, and one of each identifier."""
+        async with AsyncExitStack() as turn:
+            try:
+                async with asyncio.timeout(TURN_SECONDS):
+                    await turn.enter_async_context(self._turns_of[identifier])
+                    await turn.enter_async_context(self._turns)
+            except TimeoutError:
+                request = unplanted(identifier, self._challenges.get(identifier, "http-01"))
+                reason = f"{BUSY}: other rehearsals of this node took longer than {TURN_SECONDS:.0f} s"
+                return None, unavailable(request, self._context.clock.now(), reason)
+            return await self._rehearse_now(identifier)
+
+    async def _rehearse_now(self, identifier: str) -> tuple[ResponderCheck | None, Rehearsal]:
         now = self._context.clock.now
         responder = self._responders.get(identifier)
         if responder is None:
@@ -195,6 +242,14 @@ def unplanted(identifier: str, challenge: str) -> RehearsalRequest:
     return RehearsalRequest(identifier=identifier, challenge=challenge, token=token, digest=digest, planted=False)
 
 
+class Rehearsals(Protocol):
+    """Whoever has the agent beside the CA rehearse."""
+
+    async def request(self, request: RehearsalRequest) -> Rehearsal:
+        """The result; every failure on the way is an unavailable rehearsal."""
+        ...
+
+
 class RehearsalClient:
     """Requests rehearsals from the collector, which passes them to the agent beside the CA."""
 
@@ -203,24 +258,63 @@ class RehearsalClient:
         self._clock = clock
 
     async def request(self, request: RehearsalRequest) -> Rehearsal:
-        """The result; every failure on the way is an unavailable rehearsal."""
+        """The result; every failure on the way is an unavailable rehearsal. While too many are under way, it is
+        requested again."""
         now = self._clock.now
         try:
-            status, body = await self._client.request(
-                "POST",
-                "/v1/rehearsals",
-                timeout=ANSWER_SECONDS,
-                data=msgspec.json.encode(request),
-                headers={"Content-Type": "application/json"},
-            )
+            status, body = await self._request(request)
         except (aiohttp.ClientError, TimeoutError) as error:
-            return unavailable(request, now(), f"the collector cannot be reached: {error}")
+            return unavailable(request, now(), f"the collector cannot be reached: {failure_words(error)}")
         if status != 200:
             return unavailable(request, now(), f"the collector answered {status}: {_detail(body)}")
         try:
             return _decode_rehearsal(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return unavailable(request, now(), f"the collector's answer cannot be read: {error}")
+
+    async def _request(self, request: RehearsalRequest) -> tuple[int, bytes]:
+        """(status, body) of the last attempt. Raises as `PinnedClient.request`."""
+        until, backoff = self._clock.monotonic() + ANSWER_SECONDS, Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        while True:
+            left = until - self._clock.monotonic()
+            status, body = await self._client.request(
+                "POST",
+                f"/v1/rehearsals?timeout={left - _WAY_SECONDS:.1f}",
+                timeout=left,
+                data=msgspec.json.encode(request),
+                headers={"Content-Type": "application/json"},
+            )
+            pause = backoff.next_pause().total_seconds() * random.uniform(1.0, 1.5)  # noqa: S311 - not for secrets
+            if status != HTTPStatus.TOO_MANY_REQUESTS or self._clock.monotonic() + pause >= until - _WAY_SECONDS:
+                return status, body
+            await self._clock.sleep(pause)
+
+
+class OwnRehearsals:
+    """Of an agent that is beside the CA itself: by the collector, as everybody's are; here where there is no collector,
+    or none can be had from it."""
+
+    def __init__(self, authority: "Rehearser", node: str, collectors: Rehearsals | None) -> None:
+        self._authority = authority
+        self._node = node
+        self._collectors = collectors
+
+    async def request(self, request: RehearsalRequest) -> Rehearsal:
+        """The result; unavailable if the CA's view cannot be had here, either."""
+        if self._collectors is not None:
+            rehearsal = await self._collectors.request(request)
+            is_all_there_is = not request.planted and rehearsal.resolution is not None
+            if rehearsal.outcome is not RehearsalOutcome.UNAVAILABLE or is_all_there_is:
+                return rehearsal
+        return without_secrets(await self._authority.rehearse(request, self._node, is_own=True))
+
+
+class Rehearser(Protocol):
+    """Fetches a planted token as the CA would: `AuthorityVantage`."""
+
+    async def rehearse(self, request: RehearsalRequest, caller: str = "", *, is_own: bool = False) -> Rehearsal:
+        """The result. Never raises. `is_own`: this very agent asks."""
+        ...
 
 
 _decode_rehearsal = msgspec.json.Decoder(Rehearsal).decode
@@ -248,25 +342,3 @@ def unavailable(request: RehearsalRequest, at: datetime, reason: str) -> Rehears
         at=at,
         reason=reason,
     )
-
-
-class RehearsalHistory:
-    """The last rehearsals of each identifier, to recognize what comes and goes. Bounded; in memory only."""
-
-    def __init__(self, longest: timedelta = FLAKY_WITHIN) -> None:
-        self._longest = longest
-        self._past: dict[str, deque[PastRehearsal]] = {}
-
-    def note(self, rehearsal: Rehearsal) -> None:
-        """Remember what matters of it."""
-        latest = look_of(rehearsal)
-        if latest is None:
-            return
-        past = self._past.setdefault(rehearsal.identifier, deque(maxlen=MOST_REMEMBERED))
-        past.append(latest)
-        while latest.at - past[0].at > self._longest:
-            past.popleft()
-
-    def of(self, identifier: str) -> tuple[PastRehearsal, ...]:
-        """Those of the identifier, latest last."""
-        return tuple(self._past.get(identifier, ()))

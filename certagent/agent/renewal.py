@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from certagent.agent.context import AgentContext
-from certagent.agent.deployment import DeploymentService
+from certagent.agent.deployment import DeploymentService, deployments_failed
 from certagent.agent.issuing_chain import issuing_chain, remember_chain
 from certagent.agent.orders import MtlsFallback, OrderPlacer
 from certagent.agent.preflight import Preflight
@@ -18,7 +18,7 @@ from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.certificates import CertificateFacts, fingerprint_of
 from certagent.domain.deployments import Generation
 from certagent.domain.diagnosis.issued_chain import chain_ends_first
-from certagent.domain.diagnosis.order_result import agreement, deployment_failed, order_failed, renewal_is_impossible
+from certagent.domain.diagnosis.order_result import agreement, order_failed, renewal_is_impossible
 from certagent.domain.findings import Finding, Severity, Verdict
 from certagent.domain.orders import Failed, Issued, OrderOutcome
 from certagent.domain.policy import Judgement, worst_first
@@ -51,6 +51,7 @@ class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
     run: Run
     judgements: Sequence[Judgement] = ()
     need: Need = Need.NONE
+    retry_after: timedelta | None = None  # should it fail
 
     def record_step(self, step: str, generation: Generation | None = None) -> None:
         """Say in the state folder what comes next. Raises OSError."""
@@ -129,10 +130,13 @@ class RenewalRunner:
         trigger: Trigger,
         *,
         need: Need,
+        retry_after: timedelta | None = None,
     ) -> Renewed:
-        """From the verdict to the proof. Always ends in a report; what preflight warned of is shown with the result."""
+        """From the verdict to the proof. Always ends in a report; what preflight warned of is shown with the result.
+        `retry_after`: how long until the next one, should this one fail."""
         with self._deployment.expect_reload(certificate):
-            attempt = self._begin(certificate, trigger, judgements, need)
+            begun = self._begin(certificate, trigger, judgements, need)
+            attempt = msgspec.structs.replace(begun, retry_after=retry_after)
             renewed = await self._run(attempt)
         seen = [finding for judgement in judgements for finding in judgement.findings]
         warnings = tuple(finding for finding in seen if finding.severity.at_least(Severity.WARN))
@@ -192,8 +196,9 @@ class RenewalRunner:
     ) -> Renewed:
         attempt.record_step("deploy", generation)
         deployments = await self._deployment.deploy(attempt.certificate, generation)
-        name = attempt.certificate.name
-        failed = [finding for deployment in deployments for finding in deployment_failed(self._node, name, deployment)]
+        name, proven = attempt.certificate.name, attempt.folder.proven()
+        retry_at = self._clock.now() + attempt.retry_after if attempt.retry_after is not None else None
+        failed = deployments_failed(self._node, attempt.certificate, deployments, proven, retry_at)
         is_good = all(deployment.is_good for deployment in deployments)
         if generation.facts.chain_ends_at is not None:
             remember_chain(self._state, attempt.judgements)
@@ -217,7 +222,9 @@ class RenewalRunner:
     ) -> Renewed:
         """Report, then forget the record of the run. The preflight's findings have a report of their own."""
         name = attempt.certificate.name
-        findings = [*findings, *self._about_lifetime(name)]
+        facts = self.facts(name)
+        of_life = renewal_is_impossible(self._node, name, facts, self._policy) if facts is not None else ()
+        findings = [*findings, *of_life]
         graded = worst_first([self._policy.grade(finding) for finding in findings])
         if outcome is Outcome.DONE and any(finding.severity.at_least(Severity.WARN) for finding in graded):
             outcome = Outcome.FOUND
@@ -246,9 +253,15 @@ class RenewalRunner:
             self._report(certificate, self._reporter.begin(RunKind.RENEWAL, trigger), Outcome.DONE)
             folder.end_run(LastRun(outcome=Outcome.DONE, at=self._clock.now()))
         except OSError as error:
-            log.warning("what a run of %s left in the state stays: %s", certificate.name, error.strerror)
+            log.warning("the record of an earlier run of %s could not be updated: %s", certificate.name, error.strerror)
             return False
         return True
+
+    async def deploy_again(
+        self, certificate: CertificateSection, generation: Generation, trigger: Trigger, findings: list[Finding]
+    ) -> Renewed:
+        """A run without an order. Raises OSError for a state that cannot be written."""
+        return await self._deploy_and_prove(self._begin(certificate, trigger), generation, findings)
 
     async def finish_interrupted(self, certificate: CertificateSection) -> None:
         """Report a killed run under its own id, and bring what is issued into its proven place. Run at each start."""
@@ -262,7 +275,7 @@ class RenewalRunner:
         newest = folder.newest() if killed is not None else self._unproven(folder, certificate)
         if newest is None or newest.facts.ends_at <= self._clock.now():
             return
-        await self._deploy_and_prove(self._begin(certificate, Trigger.START), newest, [])
+        await self.deploy_again(certificate, newest, Trigger.START, [])
 
     def _begin(
         self,
@@ -279,10 +292,6 @@ class RenewalRunner:
     ) -> None:
         scopes = [certificate_scope(certificate.name)]
         self._reporter.end(run, outcome, scopes=scopes, findings=findings, certificate=certificate.name)
-
-    def _about_lifetime(self, name: str) -> list[Finding]:
-        facts = self.facts(name)
-        return list(renewal_is_impossible(self._node, name, facts, self._policy)) if facts is not None else []
 
     def _unproven(self, folder: CertificateFolder, certificate: CertificateSection) -> Generation | None:
         """A generation that was issued but not proven: it is deployed before anything new is ordered."""
@@ -327,16 +336,13 @@ class RenewalRunner:
         for judgement in judgements:
             rehearsal = judgement.rehearsal
             while rehearsal is not None and not self._is_settled(rehearsal) and self._clock.monotonic() < deadline:
-                await self._clock.sleep(self._settle_pause(rehearsal).total_seconds())
+                until = rehearsal.settles_at
+                pause = SETTLE_PAUSE if until is None else max(until - self._clock.now(), _SHORTEST_SETTLE_PAUSE)
+                await self._clock.sleep(pause.total_seconds())
                 rehearsal = await self._preflight.rehearse(judgement.identifier)
 
     def _is_settled(self, rehearsal: Rehearsal) -> bool:
         return not rehearsal.stale and (rehearsal.settles_at is None or rehearsal.settles_at <= self._clock.now())
-
-    def _settle_pause(self, rehearsal: Rehearsal) -> timedelta:
-        if rehearsal.settles_at is None:
-            return SETTLE_PAUSE
-        return max(rehearsal.settles_at - self._clock.now(), _SHORTEST_SETTLE_PAUSE)
 
 
 def _blocks(judgements: Sequence[Judgement]) -> list[Judgement]:

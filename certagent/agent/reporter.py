@@ -1,20 +1,39 @@
-"""One run, one report: spooled, and written to the journal. Without a collector the journal is all there is."""
+"""One run, one report: spooled, and written to the journal. Without a collector the journal is all there is.
+
+What `certagent fix` did on the node goes along with the next one: command and agent meet in the state folder alone.
+"""
 
 import logging
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+import msgspec
+
 from certagent.domain.findings import Finding, Severity, without_secrets
+from certagent.domain.fixes import Fix
 from certagent.domain.policy import Judgement
 from certagent.domain.ports import Clock
-from certagent.domain.reports import FileChange, Inventory, Outcome, Report, RunKind, Trigger
+from certagent.domain.reports import (
+    FileChange,
+    FixEvent,
+    Inventory,
+    Outcome,
+    Report,
+    RunKind,
+    Trigger,
+    identifier_scope,
+    served_scope,
+)
 from certagent.reporting import Spool
+from certagent.state import State
 
 log = logging.getLogger(__name__)
 
 _MOST_UNSAVED = 1000
+_MOST_FIXES = 100  # in one report
+_FIXES_REPORTED = "fixes_reported"
 
 _LEVELS = {Severity.FATAL: logging.ERROR, Severity.ERROR: logging.ERROR, Severity.WARN: logging.WARNING}
 
@@ -29,13 +48,52 @@ class Run:
         self.started_at = started_at
 
 
+class _Reported(msgspec.Struct, frozen=True):
+    """The fixes whose application, and whose undoing, is reported."""
+
+    applied: frozenset[str] = frozenset()
+    undone: frozenset[str] = frozenset()
+
+
+class FixEvents:
+    """Fixes that no report has told of. Nothing here stops a report: what cannot be read now is told later."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def unreported(self) -> tuple[FixEvent, ...]:
+        """The oldest first."""
+        try:
+            fixes = self._state.fixes().all()
+        except OSError as error:
+            log.warning("the record of fixes cannot be read: %s", error)
+            return ()
+        if not fixes:
+            return ()
+        reported = self._reported()
+        return tuple(event for fix in fixes for event in _events_of(fix) if not _is_in(reported, event))[:_MOST_FIXES]
+
+    def note_reported(self, events: Sequence[FixEvent]) -> None:
+        """They are in the spool."""
+        if not events:
+            return
+        before = self._reported()
+        applied = before.applied | {event.id for event in events if not event.is_undone}
+        undone = before.undone | {event.id for event in events if event.is_undone}
+        self._state.note_record(_FIXES_REPORTED, _Reported(applied, undone))
+
+    def _reported(self) -> _Reported:
+        return self._state.read_record(_FIXES_REPORTED, _Reported) or _Reported()
+
+
 class Reporter:
     """Writes this agent's reports."""
 
-    def __init__(self, agent: str, spool: Spool | None, clock: Clock) -> None:
+    def __init__(self, agent: str, spool: Spool | None, clock: Clock, fixes: FixEvents | None = None) -> None:
         self.agent = agent
         self._spool = spool
         self._clock = clock
+        self._fixes = fixes
         self._unsaved: deque[Report] = deque(maxlen=_MOST_UNSAVED)
 
     def waiting(self) -> int:
@@ -57,12 +115,14 @@ class Reporter:
         certificate: str | None = None,
         changes: Sequence[FileChange] = (),
         inventory: Inventory | None = None,
+        other_files: Sequence[str] | None = None,
     ) -> Report:
         """Report what the run came to; on disk when this returns, if the disk takes it. One at a time: where others may
         report meanwhile, from the event loop's own thread.
 
         Findings of the judgements are the report's, too."""
         rehearsals = [judgement.rehearsal for judgement in judgements]
+        judged = (finding for judgement in judgements for finding in (*judgement.findings, *judgement.standing))
         report = Report(
             id=run.id,
             agent=self.agent,
@@ -73,12 +133,14 @@ class Reporter:
             finished_at=self._clock.now(),
             outcome=outcome,
             scopes=tuple(scopes),
-            findings=(*findings, *(finding for judgement in judgements for finding in judgement.findings)),
+            findings=(*findings, *judged),
             certificate=certificate,
             verdicts={judgement.identifier: judgement.verdict for judgement in judgements},
             rehearsals=tuple(without_secrets(rehearsal) for rehearsal in rehearsals if rehearsal is not None),
             changes=tuple(without_secrets(change) for change in changes),
             inventory=inventory,
+            fixes=self._fixes.unreported() if self._fixes is not None else (),
+            other_files=tuple(other_files) if other_files is not None else None,
         )
         _log(report)
         return report if self._spool is None else self._save(self._spool, report)
@@ -91,7 +153,10 @@ class Reporter:
     def _save(self, spool: Spool, report: Report) -> Report:
         """On disk; where the disk does not take it, in memory until it does."""
         self._unsaved.append(report)
-        return self._save_all(spool) or report
+        saved = self._save_all(spool)
+        if saved is not None and self._fixes is not None:
+            self._fixes.note_reported(report.fixes)
+        return saved or report
 
     def _save_all(self, spool: Spool) -> Report | None:
         """The last of them as the spool has it; None while one is not saved."""
@@ -108,7 +173,21 @@ class Reporter:
 
 def _log(report: Report) -> None:
     if report.kind is not RunKind.INVENTORY:
-        subject = report.certificate or ", ".join(report.scopes)
+        of_the_node = {identifier_scope(None), served_scope(None)}
+        subject = report.certificate or ", ".join("the node" if one in of_the_node else one for one in report.scopes)
         log.info("%s of %s (%s): %s", report.kind, subject, report.trigger, report.outcome)
     for finding in report.findings:
         log.log(_LEVELS.get(finding.severity, logging.INFO), "%s: %s", finding.code, finding.explanation)
+
+
+def _events_of(fix: Fix) -> Iterator[FixEvent]:
+    files = tuple(fixed.file for fixed in fix.files)
+    yield FixEvent(id=fix.id, at=fix.at, files=files, incident=fix.incident, by=fix.by)
+    if fix.undone_at is not None:
+        yield FixEvent(
+            id=fix.id, at=fix.undone_at, files=files, incident=fix.incident, by=fix.undone_by, is_undone=True
+        )
+
+
+def _is_in(reported: _Reported, event: FixEvent) -> bool:
+    return event.id in (reported.undone if event.is_undone else reported.applied)

@@ -100,7 +100,7 @@ class ResolverWatch:
         try:
             self._context.state.write_record(KNOWN_FILES, contents)
         except OSError as error:
-            log.warning("the resolver files cannot be remembered: %s", error.strerror)
+            log.warning("the contents of the resolver files could not be saved: %s", error.strerror)
 
     def _report_degraded(self, watch: Watch) -> str | None:
         """The fall-back is usual in unprivileged containers; it is slower, so it is reported, and cleared again."""
@@ -127,6 +127,7 @@ class ResolverChangeHandler:
         self._nameserver = nameserver
         self._zones = tuple(context.settings.dns.zones)
         self._scopes = dict.fromkeys(RESOLVER_FILES)
+        self._has_reported = False
         self._before: Snapshot | None = None
         self._unreadable: tuple[Unreadable, ...] = ()
         self._unreported: tuple[Finding, ...] = ()
@@ -186,7 +187,9 @@ class ResolverChangeHandler:
         found = any(finding.severity.at_least(Severity.WARN) for finding in findings)
         scopes = [file_scope(path) for path in self._scopes]
         outcome = Outcome.FOUND if found else Outcome.DONE
-        reporter.end(run, outcome, scopes=scopes, findings=findings, changes=changes)
+        others = None if self._has_reported else (INOTIFY_LIMIT,)  # an earlier run may have spoken for more
+        reporter.end(run, outcome, scopes=scopes, findings=findings, changes=changes, other_files=others)
+        self._has_reported = True
 
     def _repeat_while_waiting(self, findings: Sequence[Finding]) -> None:
         """A setting that counts after a restart: that is no change of any file, so it has to be looked for."""

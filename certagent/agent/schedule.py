@@ -90,7 +90,7 @@ class Schedule:
         `not_before` is the CA's Retry-After, which is respected while half of that life remains.
         """
         entry = self._entries[name]
-        pause = bounded_pause(self._backoff.pause_after(entry.failures), facts, now)
+        pause = self.pause_after_failure(name, facts, now)
         if not_before is not None:
             half = (facts.ends_at - now) / 2 if facts is not None and facts.ends_at > now else timedelta.max
             pause = max(pause, min(not_before - now, half))
@@ -99,6 +99,10 @@ class Schedule:
         entry.at, entry.pause = now + pause, pause
         entry.expires_at = facts.ends_at if facts else entry.expires_at
         return entry.at
+
+    def pause_after_failure(self, name: str, facts: CertificateFacts | None, now: datetime) -> timedelta:
+        """How long until the next try, should the one that is under way fail."""
+        return bounded_pause(self._backoff.pause_after(self._entries[name].failures), facts, now)
 
     def hold(self, name: str, pause: timedelta, now: datetime) -> None:
         """Due, but nothing would come of it now: looked at again after the pause."""
@@ -118,6 +122,16 @@ class Schedule:
         if now + pause < entry.at:
             entry.at, entry.pause = now + pause, pause
         entry.failures = 0
+
+    def hurry(self, name: str, now: datetime) -> None:
+        """What the last try failed for may be over: the next one waits no longer."""
+        if self.waits(name):
+            self._entries[name].at, self._entries[name].pause = now, None
+
+    def waits(self, name: str) -> bool:
+        """Whether the last try failed, and the next one waits."""
+        entry = self._entries.get(name)
+        return entry is not None and bool(entry.failures) and not entry.is_in_progress
 
     def is_due(self, name: str, now: datetime) -> bool:
         """Whether a new certificate is needed."""

@@ -1,14 +1,14 @@
 """What every request passes before its handler: errors as documents (RFC 9457), the Host header, credentials, roles."""
 
 import asyncio
+import hashlib
 import hmac
-import ipaddress
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote
 
 import msgspec
 from aiohttp import web
@@ -19,10 +19,12 @@ from certagent.collector.credentials import (
     certificate_digest_of,
     digest_of,
     find_caller,
+    fingerprint_digest_of,
     read_tokens,
     session_digest_of,
 )
-from certagent.collector.records import Caller, StoreFailed, TokenRole
+from certagent.collector.host_names import HostNames, host_of
+from certagent.collector.records import Author, Caller, StoreFailed, TokenRole
 from certagent.collector.store import Store
 from certagent.domain.ports import Clock
 
@@ -104,16 +106,6 @@ class Route(msgspec.Struct, frozen=True):
         return await self.handler(request)
 
 
-class HostNames(msgspec.Struct):
-    """The names that the collector answers to: by its configuration, and by the certificate that it serves now."""
-
-    configured: frozenset[str]
-    served: frozenset[str] = frozenset()
-
-    def __contains__(self, host: str) -> bool:
-        return host in self.configured or host in self.served
-
-
 class Access:
     """Recognises callers. An answer of the store is valid for a second, so a revoked token lives that much longer."""
 
@@ -125,6 +117,7 @@ class Access:
         self._valid = ValidTokens()
         self._read_at = -_REMEMBER_SECONDS
         self._reading = asyncio.Lock()
+        self._asked_about: tuple[Any, ...] = ()
         self._remembered: dict[str, tuple[float, Caller | None]] = {}
 
     def serve(self, application: web.Application, routes: Iterable[Route]) -> None:
@@ -143,6 +136,13 @@ class Access:
         """Whether that is still the caller's."""
         return not self._is_over(credential) and await self._recognise(credential.digest) == caller
 
+    async def has_changed(self) -> bool:
+        """Whether a token was added or revoked since this was asked last."""
+        if self._clock.monotonic() - self._read_at >= _REMEMBER_SECONDS:
+            await self._read()
+        before, self._asked_about = self._asked_about, self._valid.revision
+        return before != self._asked_about
+
     def seconds_left(self, credential: Credential) -> float | None:
         """Until it ends by itself; None: it does not."""
         if credential.expires_at is None:
@@ -158,6 +158,7 @@ class Access:
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
             self._check_host(request)
+            _check_text(request)
             resource = request.match_info.route.resource
             path = resource.canonical if resource is not None else request.path
             if path not in self._open_paths:
@@ -203,14 +204,13 @@ class Access:
 
     def _check_host(self, request: web.Request) -> None:
         """RFC 9110 section 7.4: a request for another host's name is misdirected (DNS rebinding, for one)."""
-        host = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
-        if host in self._names or host == "localhost":
-            return
+        said = host_of(request)
         transport = request.transport
-        reached = transport.get_extra_info("sockname")[0] if transport is not None else None
-        if host == reached or _is_loopback(host):
-            return
-        raise HttpProblem(421, "Misdirected Request", f"this collector does not answer for {host!r}")
+        address = transport.get_extra_info("sockname") if transport is not None else None  # None: it is gone already
+        reached = address[0] if address else None
+        if said is None or self._names.include(said, reached):
+            return  # without a host it is HTTP/1.0, which no browser speaks
+        raise HttpProblem(421, "Misdirected Request", f"this collector does not serve the host {_shown(said)!r}")
 
 
 @web.middleware
@@ -223,7 +223,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except StoreFailed as error:
         log.error("%s %s: %s", request.method, request.path, error)
         retry = {"Retry-After": "5"}
-        return HttpProblem(503, "Service Unavailable", "the store cannot do its work now", headers=retry).response()
+        return HttpProblem(503, "Service Unavailable", "the store is unavailable", headers=retry).response()
     except web.HTTPException as error:
         if error.status < 400:
             raise
@@ -235,7 +235,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         raise  # the client is gone
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return HttpProblem(500, "Internal Server Error", "the collector failed; its log says how").response()
+        return HttpProblem(500, "Internal Server Error", "internal error; see the collector's log").response()
 
 
 async def _keep_to_itself(_request: web.Request, response: web.StreamResponse) -> None:
@@ -244,14 +244,19 @@ async def _keep_to_itself(_request: web.Request, response: web.StreamResponse) -
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
 
 
-def json_response(value: object) -> web.Response:
+def json_response(value: object, headers: Mapping[str, str] | None = None) -> web.Response:
     """The value as a JSON document."""
-    return web.Response(body=encode(value), content_type="application/json")
+    return web.Response(body=encode(value), content_type="application/json", headers=headers)
 
 
 def caller_of(request: web.Request) -> Caller:
     """The caller, who has one of the route's roles."""
     return request[caller_key]
+
+
+def author_of(request: web.Request) -> Author:
+    """The caller, as the audit names who did something."""
+    return Author(caller_of(request).name, request.remote or "")
 
 
 def session_cookie(request: web.Request) -> str:
@@ -261,25 +266,27 @@ def session_cookie(request: web.Request) -> str:
 
 def form_token_of(request: web.Request) -> str:
     """What a form of the dashboard must send back: another site can neither read nor guess it."""
-    return hmac.new(request[credential_key].secret.encode(), b"form", "sha256").hexdigest()
+    return hmac.new(request[credential_key].secret.encode(errors="surrogatepass"), b"form", "sha256").hexdigest()
 
 
 def check_form_token(request: web.Request, sent: object) -> None:
     """Raises `HttpProblem` 403 unless the form is one of the dashboard's."""
-    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), form_token_of(request).encode()):
-        raise HttpProblem(403, "Forbidden", "this form is outdated, or not one of this site: load the page again")
+    wanted = form_token_of(request).encode()
+    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(errors="surrogatepass"), wanted):
+        raise HttpProblem(403, "Forbidden", "this form is outdated, or from another site: reload the page")
 
 
 def check_same_origin(request: web.Request) -> None:
     """Raises `HttpProblem` 403 unless the browser says that the request comes from the collector's own page."""
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site == "same-origin" or (site is None and origin is not None and urlsplit(origin).netloc == request.host):
+    site, origin, host = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin"), host_of(request)
+    is_ours = host is not None and origin in (f"https://{host}", f"http://{host}")
+    if site == "same-origin" or (site is None and is_ours):
         return
     raise HttpProblem(403, "Forbidden", "a change with a browser's credentials must come from the collector's own page")
 
 
 def _credentials_of(request: web.Request) -> list[Credential]:
-    """A token, else a session, else each identifier of the client certificate that the TLS layer verified."""
+    """A token, else a session, else the client certificate that the TLS layer verified."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme:
         return [Credential(digest_of(value.strip()), value.strip())] if scheme.lower() == "bearer" else []
@@ -290,7 +297,8 @@ def _credentials_of(request: web.Request) -> list[Credential]:
 
 
 def _verified_identifiers(request: web.Request) -> list[Credential]:
-    """The DNS names of the client's certificate; the handshake has verified it by `server.client_root`.
+    """Each DNS name of the client's certificate, with its fingerprint and alone; the handshake has verified it by
+    `server.client_root`.
 
     A browser shows it to the collector whichever site makes it ask.
     """
@@ -298,11 +306,15 @@ def _verified_identifiers(request: web.Request) -> list[Credential]:
     if not certificate:
         return []
     names = sorted(name.lower() for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS")
+    shown = request.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    fingerprint = hashlib.sha256(shown).hexdigest()
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
     by_browser = "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
     return [
-        Credential(certificate_digest_of(name), f"{name} {certificate.get('serialNumber')}", by_browser, ends)
+        Credential(digest, f"{name} {certificate.get('serialNumber')}", by_browser, ends)
         for name in names
+        for identity in (certificate_digest_of(name),)
+        for digest in (fingerprint_digest_of(identity, fingerprint), identity)
     ]
 
 
@@ -315,8 +327,11 @@ def _unauthorized(request: web.Request) -> Exception:
     return HttpProblem(401, "Unauthorized", "a valid token is needed: Authorization: Bearer ...", headers=challenge)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _check_text(request: web.Request) -> None:
+    """Raises `HttpProblem` 400 for what no path or query of ours has, and no database takes."""
+    if "\0" in request.path or "\0" in unquote(request.query_string):
+        raise HttpProblem(400, "Bad Request", "the address contains a NUL character")
+
+
+def _shown(text: str) -> str:
+    return text[:80].encode("ascii", "replace").decode()

@@ -1,52 +1,41 @@
 """The agent links: WebSockets that agents keep open. Which agents are connected, what they are asked, their answers.
 
-An agent is asked to rehearse (the one beside the CA) and to judge again; nothing else.
+An agent is asked to rehearse (the one beside the CA) and to judge again; nothing else. `rehearsal_broker` asks the one.
 """
 
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from datetime import timedelta
 from uuid import uuid4
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from certagent.collector.access import HttpProblem
 from certagent.collector.records import Caller, StoreFailed, TokenRole
-from certagent.collector.sql.fleet_queries import find_identifiers, find_owners, find_peer_findings
-from certagent.collector.sql.ingest import store_rehearsals
-from certagent.collector.store import Store
-from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.findings import redact
 from certagent.domain.link_messages import (
     Answer,
     Ask,
+    Cancel,
     JudgeAgain,
     Refused,
-    Rehearse,
-    Rehearsed,
     decode_answer,
     encode,
 )
-from certagent.domain.path_trace import addresses_met
-from certagent.domain.ports import Clock
-from certagent.domain.rate_limiter import RateLimiter
-from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome, RehearsalRequest
+from certagent.domain.speakers import Voice
 
 log = logging.getLogger(__name__)
 
 LARGEST_ANSWER = 1024 * 1024
 CLOSE_SECONDS = 1.0  # for the agent's closing frame
-LONGEST_WAIT_SECONDS = 36.0
 _PING_SECONDS = 30.0
 _AUTHORITY_PING_SECONDS = 5.0  # all rehearsals wait for it: that it is gone has to be known soon
 _SEND_SECONDS = 5.0
 _RECONNECT_SECONDS = 3.0  # for so long an authority that was lost is waited for
-_BURST, _EVERY = 200, timedelta(milliseconds=50)  # rehearsals of one caller
 _SENDS_AT_ONCE = 64
+_CANCEL = "cancel-"  # what the id of each `Cancel` begins with, and that of its answer
 _STOPPING = b"the collector ends"
 
 
@@ -60,27 +49,48 @@ class LinkClosed(Exception):
 
 
 class AgentLink:
-    """One agent's open link."""
+    """One agent's open link; `voice`: which of its processes opened it."""
 
-    def __init__(self, caller: Caller, socket: web.WebSocketResponse, is_valid: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        socket: web.WebSocketResponse,
+        is_valid: Callable[[], Awaitable[bool]],
+        voice: Voice = Voice("", ""),  # noqa: B008 - a frozen value
+    ) -> None:
         self.caller = caller
         self.socket = socket
+        self.voice = voice
         self._is_valid = is_valid
         self._awaited: dict[str, asyncio.Future[Answer]] = {}
+        self._knows_cancel = True
 
     async def ask(self, question: Ask) -> Answer:
-        """The answer to the question. Raises `LinkClosed`; bound it with a timeout."""
+        """The answer to the question. Raises `LinkClosed`; bound it with a timeout: the agent is told when nobody waits
+        for its answer any more."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._awaited[question.id] = future
         try:
             await self.send(question)
             return await future
+        except asyncio.CancelledError:
+            await self._cancel(question)
+            raise
         finally:
             del self._awaited[question.id]
 
+    async def responds(self, seconds: float) -> bool:
+        """Whether the agent answers by then; it is asked to judge nothing, which every version answers."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ask(JudgeAgain(id=new_id(), identifiers=()))
+        except (TimeoutError, LinkClosed):
+            return False
+        return True
+
     async def send(self, question: Ask) -> None:
         """Send the question; its answer is only logged. Raises `LinkClosed`, also when the token was revoked."""
-        if not await self._check():
+        if not await self.check():
             raise LinkClosed(self.caller.name)
         try:
             async with asyncio.timeout(_SEND_SECONDS):
@@ -98,6 +108,14 @@ class AgentLink:
             log.info("the certificate of %s expired", self.caller.name)
             await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"the certificate expired")
 
+    async def check(self) -> bool:
+        """Whether its credential is still the agent's; closes it if not."""
+        if await self._is_valid():
+            return True
+        log.info("the token of %s was revoked", self.caller.name)
+        await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"the token was revoked")
+        return False
+
     def close_questions(self) -> None:
         """The link is gone: nobody will answer."""
         for future in self._awaited.values():
@@ -107,7 +125,7 @@ class AgentLink:
     async def _take_answers(self) -> None:
         with suppress(ConnectionError):  # of a pong that aiohttp sends by itself, when the connection has just broken
             async for message in self.socket:
-                if message.type is not WSMsgType.TEXT or not await self._check():
+                if message.type is not WSMsgType.TEXT or not await self.check():
                     break
                 try:
                     self._receive(decode_answer(redact(message.data)))  # an older agent may not have redacted it
@@ -115,16 +133,20 @@ class AgentLink:
                     log.warning("%s sent an invalid answer: %s", self.caller.name, error)
                     await self.socket.close(code=WSCloseCode.INVALID_TEXT, message=b"not an answer")
 
-    async def _check(self) -> bool:
-        if await self._is_valid():
-            return True
-        log.info("the token of %s was revoked", self.caller.name)
-        await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"the token was revoked")
-        return False
+    async def _cancel(self, question: Ask) -> None:
+        """Let the agent end what it does for the question. An older one refuses: it is not bothered again."""
+        if not self._knows_cancel:
+            return
+        cancel = Cancel(id=_CANCEL + new_id(), question=question.id)
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(_SEND_SECONDS):
+                await self.socket.send_str(encode(cancel).decode())
 
     def _receive(self, answer: Answer) -> None:
         future = self._awaited.get(answer.id)
-        if future is not None and not future.done():
+        if answer.id.startswith(_CANCEL):
+            self._knows_cancel = not isinstance(answer, Refused)
+        elif future is not None and not future.done():
             future.set_result(answer)
         elif isinstance(answer, Refused):
             log.warning("%s refused %s: %s", self.caller.name, answer.id, answer.reason)
@@ -138,15 +160,32 @@ class AgentLinks:
         self._opened = asyncio.Event()
         self._authority_lost_at = -math.inf
         self._listeners: list[Callable[[str], None]] = []
+        self._elsewhere: frozenset[str] = frozenset()
         self._is_closing = False
+        self.is_draining = False
 
     def listen(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the name of each agent that connects or disconnects."""
         self._listeners.append(listener)
 
     def names(self) -> frozenset[str]:
-        """Which agents are connected."""
-        return frozenset(self._open)
+        """Which agents are connected, here or to another collector."""
+        return self._elsewhere | self._open.keys()
+
+    def roles(self) -> dict[str, TokenRole]:
+        """Which agents are connected here, and what they are."""
+        return {name: link.caller.role for name, link in self._open.items()}
+
+    def is_connected(self, name: str) -> bool:
+        """Whether that agent is, here or to another collector."""
+        return name in self._open or name in self._elsewhere
+
+    def note_elsewhere(self, names: Collection[str]) -> None:
+        """Which agents are connected to other collectors."""
+        before, self._elsewhere = self._elsewhere, frozenset(names)
+        for name in (before ^ self._elsewhere) - self._open.keys():
+            for listener in self._listeners:
+                listener(name)
 
     def find(self, name: str) -> AgentLink | None:
         """That agent's link, if it is open."""
@@ -157,10 +196,10 @@ class AgentLinks:
         link again at once, if it can."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(self._authority_lost_at + _RECONNECT_SECONDS):
-                while self._find_authority() is None:
+                while self.find_authority() is None:
                     self._opened.clear()
                     await self._opened.wait()
-        return self._find_authority()
+        return self.find_authority()
 
     async def add(self, link: AgentLink) -> None:
         """Take the link in, in place of an older one of the same agent. When all are being closed, close it, too."""
@@ -184,6 +223,28 @@ class AgentLinks:
                 self._authority_lost_at = asyncio.get_running_loop().time()
             self._notify(link)
 
+    async def close_revoked(self) -> None:
+        """Close those whose credential is not their agent's any more."""
+        for link in tuple(self._open.values()):
+            await link.check()
+
+    async def replace(self, link: AgentLink) -> None:
+        """Another process speaks in place of the one that opened the link: close it."""
+        self.remove(link)
+        await link.socket.close(code=WSCloseCode.OK, message=b"another process speaks for this agent")
+
+    async def drain(self, wait_seconds: float, spread_seconds: float) -> None:
+        """Say that this collector stops, let balancers see that, then close the links one after another, so that their
+        agents do not all come to the other collectors at once."""
+        self.is_draining = True
+        await asyncio.sleep(wait_seconds)
+        self._is_closing = True
+        open_links = tuple(self._open.values())
+        async with asyncio.TaskGroup() as group:
+            for number, link in enumerate(open_links, 1):
+                close = _close_after(link, spread_seconds * number / len(open_links))
+                group.create_task(close, name=f"close {link.caller.name}")
+
     async def close(self) -> None:
         """Close all, because the collector stops."""
         self._is_closing = True
@@ -192,7 +253,8 @@ class AgentLinks:
                 close = link.socket.close(code=WSCloseCode.GOING_AWAY, message=_STOPPING)
                 group.create_task(close, name=f"close {link.caller.name}")
 
-    def _find_authority(self) -> AgentLink | None:
+    def find_authority(self) -> AgentLink | None:
+        """The newest link of an agent that may rehearse, if there is one now."""
         links = reversed(self._open.values())
         return next((link for link in links if link.caller.role is TokenRole.AUTHORITY), None)
 
@@ -201,84 +263,9 @@ class AgentLinks:
             listener(link.caller.name)
 
 
-class RehearsalBroker:
-    """Passes rehearsals from any agent to the one beside the CA. It saw what it brokered: nobody has to be believed."""
-
-    def __init__(self, store: Store, links: AgentLinks, clock: Clock) -> None:
-        self.links = links
-        self._store = store
-        self._clock = clock
-        self._limiter = RateLimiter(clock, burst=_BURST, every=_EVERY)
-
-    async def rehearse(self, caller: Caller, request: RehearsalRequest, wait_seconds: float) -> Rehearsal:
-        """What the agent beside the CA saw; `unavailable` with the reason if it could not be asked.
-
-        Raises `HttpProblem` 403 for an identifier that is not the caller's, 429 for too many.
-        """
-        await self._check(caller, request)
-        rehearsal = await self._ask(caller, request, min(wait_seconds, LONGEST_WAIT_SECONDS))
-        if rehearsal.outcome is not RehearsalOutcome.UNAVAILABLE:
-            await self._store.write(store_rehearsals, (rehearsal,), brokered=True)
-        return rehearsal
-
-    async def _check(self, caller: Caller, request: RehearsalRequest) -> None:
-        is_operator = caller.role is TokenRole.OPERATOR
-        if not is_operator and request.identifier not in await self._store.read(find_identifiers, caller.name):
-            detail = f"{request.identifier!r} is in none of the certificates that {caller.name} reported"
-            raise HttpProblem(403, "Forbidden", detail)
-        wait = self._limiter.take(caller.name)
-        if wait > 0:
-            headers = {"Retry-After": str(math.ceil(wait))}
-            raise HttpProblem(429, "Too Many Requests", "too many rehearsals", headers=headers)
-
-    async def _ask(self, caller: Caller, request: RehearsalRequest, seconds: float) -> Rehearsal:
-        node = "the agent beside the CA"
-        try:
-            async with asyncio.timeout(seconds):
-                link = await self.links.authority()
-                if link is None:
-                    return self._unavailable(request, "no agent beside the CA is connected to the collector")
-                node = link.caller.name
-                answer = await self._ask_over(link, request)
-        except TimeoutError:
-            return self._unavailable(request, f"{node} did not answer within {seconds:.0f} s")
-        except LinkClosed:
-            return self._unavailable(request, f"{node} lost its connection to the collector")
-        if not isinstance(answer, Rehearsed) or answer.rehearsal.identifier != request.identifier:
-            reason = getattr(answer, "reason", "an answer to another question")
-            return self._unavailable(request, f"{node} refused: {reason}")
-        return await self._complete(caller, node, answer.rehearsal)
-
-    async def _ask_over(self, link: AgentLink, request: RehearsalRequest) -> Answer:
-        """A link that is lost meanwhile is usually open again at once: then the question is asked once more."""
-        try:
-            return await link.ask(Rehearse(id=_new_id(), request=request))
-        except LinkClosed:
-            reopened = await self.links.authority()
-            if reopened is None:
-                raise
-            return await reopened.ask(Rehearse(id=_new_id(), request=request))
-
-    async def _complete(self, caller: Caller, node: str, rehearsal: Rehearsal) -> Rehearsal:
-        """The rehearsal with whose addresses occur in it, and what other nodes found in their own files."""
-        owners = await self._store.read(find_owners, frozenset(addresses_met(rehearsal)))
-        found = await self._store.read(find_peer_findings, rehearsal.identifier)
-        of_peers = tuple(
-            finding
-            for finding in found
-            if finding.reporter not in (node, caller.name)
-            or has_trait(finding.code, Trait.NAMESERVER_FILES)  # both look themselves
-        )
-        return msgspec.structs.replace(rehearsal, node=node, owners=owners, testimony=of_peers)
-
-    def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
-        return Rehearsal(
-            identifier=request.identifier,
-            challenge=request.challenge,
-            outcome=RehearsalOutcome.UNAVAILABLE,
-            at=self._clock.now(),
-            reason=reason,
-        )
+async def _close_after(link: AgentLink, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await link.socket.close(code=WSCloseCode.GOING_AWAY, message=_STOPPING)
 
 
 async def ask_to_judge_again(links: AgentLinks, identifiers_of: Mapping[str, frozenset[str]]) -> None:
@@ -294,12 +281,13 @@ async def ask_to_judge_again(links: AgentLinks, identifiers_of: Mapping[str, fro
 async def _ask_to_judge_again(link: AgentLink, identifiers: frozenset[str], slots: asyncio.Semaphore) -> None:
     async with slots:
         try:
-            await link.send(JudgeAgain(id=_new_id(), identifiers=tuple(sorted(identifiers))))
+            await link.send(JudgeAgain(id=new_id(), identifiers=tuple(sorted(identifiers))))
         except LinkClosed:
             log.info("%s disconnected before it could be asked to judge again", link.caller.name)
         except StoreFailed as error:  # whether its token is valid cannot be seen now; it judges by its timer
             log.warning("%s was not asked to judge again: %s", link.caller.name, error)
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """Of a question that no other has."""
     return uuid4().hex

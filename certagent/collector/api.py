@@ -2,8 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Callable
-from typing import Any, Concatenate
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -16,16 +16,16 @@ from certagent.collector.access import (
     HttpProblem,
     Listing,
     Route,
+    author_of,
     caller_of,
     credential_key,
+    encode,
     json_response,
 )
 from certagent.collector.agent_link import (
     CLOSE_SECONDS,
     LARGEST_ANSWER,
-    LONGEST_WAIT_SECONDS,
     AgentLink,
-    RehearsalBroker,
     ask_to_judge_again,
     ping_seconds_for,
 )
@@ -34,10 +34,11 @@ from certagent.collector.dispatch import EventStream
 from certagent.collector.intake import Intake
 from certagent.collector.metrics import Metrics
 from certagent.collector.openapi import describe_api
-from certagent.collector.records import Acceptance, KnownAgent, Page, TokenRole
+from certagent.collector.records import Acceptance, AuditAction, AuditEntry, KnownAgent, Page, TokenRole
+from certagent.collector.rehearsal_broker import LONGEST_WAIT_SECONDS, RehearsalBroker
 from certagent.collector.sql import api_queries
-from certagent.collector.sql.fleet_queries import find_identifiers
-from certagent.collector.sql.incident_writer import acknowledge_incident
+from certagent.collector.sql.audit_queries import acknowledge, list_audit
+from certagent.collector.sql.claim_queries import is_holder
 from certagent.collector.sql.ingest import note_agents
 from certagent.collector.sql.page_queries import list_lifetimes
 from certagent.collector.store import Store
@@ -45,9 +46,11 @@ from certagent.collector.views import (
     AgentView,
     CertificateView,
     IncidentView,
+    NodeRoots,
     show_agent,
     show_certificate,
     show_incident,
+    show_roots,
     trace_path,
 )
 from certagent.domain.incidents import Incident, IncidentState
@@ -59,15 +62,19 @@ from certagent.domain.survival import Survival, survive
 
 _EVERYBODY = frozenset(TokenRole)
 _OPERATORS = frozenset({TokenRole.OPERATOR})
-_KEEP_ALIVE_SECONDS = 15.0
+_BEAT_SECONDS = 2.0
 _DEFAULT_LIMIT, _LARGEST_LIMIT = 100, 1_000
 _STALLED_SECONDS = 10.0
+_DISCONNECT_SECONDS = 0.1  # between two looks whether a client still waits; nothing tells a handler
 
 _TEXT, _EVENTS = "text/plain", "text/event-stream"
 _PAGING = {"cursor": {"type": "string"}, "limit": {"type": "integer", "minimum": 1, "maximum": _LARGEST_LIMIT}}
 _AGENT = {"agent": {"type": "string"}}
 _STATES = {"state": {"type": "array", "items": {"enum": [str(state) for state in IncidentState]}}}
+_AUDIT = {"action": {"enum": [str(action) for action in AuditAction]}, "who": {"type": "string"}}
 _TIMEOUT = {"timeout": {"type": "number", "minimum": 0}}
+
+Result = TypeVar("Result")
 
 _decode_request = msgspec.json.Decoder(RehearsalRequest).decode
 
@@ -95,19 +102,21 @@ class Api:
         self._clock = clock
 
     def routes(self) -> tuple[Route, ...]:
-        """The route table: the contract of DESIGN, section 7."""
+        """The route table: the API's contract, which /openapi.json shows."""
         # fmt: off
         return (
             Route("POST", "/v1/reports", self._intake.post_reports, AGENTS,
-                  "Hand in the agent's own reports", body=list[Report], answer=Acceptance),
+                  "Post the agent's own reports", body=list[Report], answer=Acceptance),
             Route("GET", "/v1/reports", self.list_reports, READERS,
-                  "Reports, the latest first", answer=Listing(Report), query=_PAGING | _AGENT),
+                  "Reports, latest first", answer=Listing(Report), query=_PAGING | _AGENT),
             Route("GET", "/v1/agents", self.list_agents, READERS,
                   "Agents by name", answer=Listing(AgentView), query=_PAGING),
+            Route("GET", "/v1/roots", self.list_roots, READERS | {TokenRole.AUTHORITY},
+                  "Which of the CA's roots each node trusts", answer=Listing(NodeRoots), query=_PAGING),
             Route("GET", "/v1/certificates", self.list_certificates, READERS,
                   "Certificates by node and name", answer=Listing(CertificateView), query=_PAGING),
             Route("GET", "/v1/incidents", self.list_incidents, _EVERYBODY,
-                  "Incidents, the latest first", answer=Listing(Incident), query=_PAGING | _STATES),
+                  "Incidents, latest first", answer=Listing(Incident), query=_PAGING | _STATES),
             Route("GET", "/v1/incidents/{id}", self.show_incident, _EVERYBODY,
                   "One incident, its history and evidence", answer=IncidentView),
             Route("POST", "/v1/incidents/{id}/ack", self.acknowledge, _OPERATORS,
@@ -120,8 +129,10 @@ class Api:
                   "Have the agent beside the CA fetch a token",
                   body=RehearsalRequest, answer=Rehearsal, query=_TIMEOUT),
             Route("GET", "/v1/channel", self.open_link, AGENTS, "The agent link (WebSocket)"),
+            Route("GET", "/v1/audit", self.list_audit, _OPERATORS,
+                  "Audit log of users and tokens, latest first", answer=Listing(AuditEntry), query=_PAGING | _AUDIT),
             Route("GET", "/v1/events", self.stream_events, READERS,
-                  "Server-sent events: incident, agent, certificate", answer=_EVENTS),
+                  "Server-sent events: incident, agent, certificate, beat", answer=_EVENTS),
             Route("GET", "/metrics", self.show_metrics, READERS, "Metrics for Prometheus", answer=_TEXT),
             Route("GET", "/healthz", self.show_health, None, "Whether the process answers", answer=_TEXT),
             Route("GET", "/readyz", self.show_readiness, None, "Whether reports can be stored", answer=_TEXT),
@@ -137,12 +148,16 @@ class Api:
         """All agents by name."""
         return await self._list(request, api_queries.list_agents, show=self._show_agent)
 
+    async def list_roots(self, request: web.Request) -> web.Response:
+        """Which of the CA's roots each node trusts; for the agent beside the CA, too, where they are changed."""
+        return await self._list(request, api_queries.list_agents, show=show_roots)
+
     async def list_certificates(self, request: web.Request) -> web.Response:
         """All certificates by node and name."""
         return await self._list(request, api_queries.list_certificates, show=show_certificate)
 
     async def list_incidents(self, request: web.Request) -> web.Response:
-        """Incidents, the latest first; `?state=` for some; those that concern the agent, if an agent asks."""
+        """Incidents, latest first; `?state=` for some; those that concern the agent, if an agent asks."""
         caller = caller_of(request)
         party = caller.name if caller.role in AGENTS else None
         states = [_state_of(word) for word in request.query.getall("state", [])]
@@ -159,15 +174,22 @@ class Api:
     async def acknowledge(self, request: web.Request) -> web.Response:
         """Put the operator's name on an open incident."""
         identity = request.match_info["id"]
-        incident = await self._store.write(acknowledge_incident, identity, caller_of(request).name)
+        incident = await self._store.write(acknowledge, identity, author_of(request))
         if incident is None:
             raise _no_such("incident", identity)
         return json_response(incident)
 
+    async def list_audit(self, request: web.Request) -> web.Response:
+        """Audit log: what users and tokens did, latest first; `?action=` and `?who=` for some."""
+        action, who = request.query.get("action"), request.query.get("who")
+        if action is not None and action not in set(AuditAction):
+            raise HttpProblem(400, "Bad Request", f"action: {action[:64]!r} is not one of {', '.join(AuditAction)}")
+        return await self._list(request, list_audit, action=action, who=who)
+
     async def show_path(self, request: web.Request) -> web.Response:
         """The intended and the actual path of one identifier; of the agent's own identifiers, if an agent asks."""
         caller, identifier = caller_of(request), request.match_info["identifier"].lower()
-        may_see = caller.role in READERS or identifier in await self._store.read(find_identifiers, caller.name)
+        may_see = caller.role in READERS or await self._store.read(is_holder, caller.name, identifier)
         known = await self._store.read(api_queries.find_path_evidence, identifier)
         if not may_see or known.is_empty():
             raise _no_such("identifier", identifier)
@@ -178,29 +200,34 @@ class Api:
         return json_response(survive(await self._store.read(list_lifetimes), self._clock.now()))
 
     async def rehearse(self, request: web.Request) -> web.Response:
-        """Have a token fetched by the agent beside the CA; `?timeout=` bounds the wait in seconds."""
+        """Have a token fetched by the agent beside the CA; `?timeout=` bounds the wait in seconds. It ends when the
+        caller disconnects."""
         caller = caller_of(request)
+        await self._intake.admission.admit(request)
         async with self._intake.bodies.body_of(request, caller.name, LARGEST_DOCUMENT) as body:
             pass
         try:
             wanted = _decode_request(body)
+            if not f"{wanted.identifier}{wanted.challenge}".isprintable():
+                raise ValueError("identifier, challenge: not printable")
             wait = float(request.query.get("timeout", LONGEST_WAIT_SECONDS))
             if not 0 <= wait < math.inf:
                 raise ValueError("timeout: from 0 seconds")
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise HttpProblem(400, "Bad Request", str(error)) from error
-        return json_response(await self._broker.rehearse(caller, wanted, wait))
+        return json_response(await _while_connected(request, self._broker.rehearse(caller, wanted, wait)))
 
     async def open_link(self, request: web.Request) -> web.WebSocketResponse:
         """The agent link, open until either side ends it; its credential is checked again at each use."""
         caller, credential = caller_of(request), request[credential_key]
-        socket = web.WebSocketResponse(
-            timeout=CLOSE_SECONDS, heartbeat=ping_seconds_for(caller), max_msg_size=LARGEST_ANSWER, compress=False
-        )
-        await socket.prepare(request)
-        link = AgentLink(caller, socket, lambda: self._access.still_holds(credential, caller))
-        await self._store.write(note_agents, {caller.name: caller})
-        await self._links.add(link)
+        async with self._intake.admission.admit_link(request) as voice:
+            socket = web.WebSocketResponse(
+                timeout=CLOSE_SECONDS, heartbeat=ping_seconds_for(caller), max_msg_size=LARGEST_ANSWER, compress=False
+            )
+            await socket.prepare(request)
+            link = AgentLink(caller, socket, lambda: self._access.still_holds(credential, caller), voice)
+            await self._store.write(note_agents, {caller.name: caller})
+            await self._links.add(link)
         try:
             stale = await self._store.read(api_queries.find_stale_identifiers, caller.name)
             await ask_to_judge_again(self._links, {caller.name: stale})
@@ -210,20 +237,28 @@ class Api:
         return socket
 
     async def stream_events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: `incident`, `agent`, `certificate`, each with the changed thing."""
+        """Server-sent events: `incident`, `agent`, `certificate`, each with the changed thing; every two seconds a
+        `beat` with how many seconds ago the collector last looked at the whole fleet."""
         caller, credential = caller_of(request), request[credential_key]
+        loop = asyncio.get_running_loop()
         response = web.StreamResponse(headers={"Content-Type": _EVENTS, "Cache-Control": "no-store"})
         await response.prepare(request)
         with self._events.watch() as queue:
-            message: bytes | None = b"retry: 1000\n\n"
+            message: bytes | None = b"retry: 1000\n\n" + self._beat()
+            beat_at = loop.time() + _BEAT_SECONDS
             while message is not None and await self._access.still_holds(credential, caller):
                 await response.write(message)
                 try:
-                    async with asyncio.timeout(_KEEP_ALIVE_SECONDS):
+                    async with asyncio.timeout_at(beat_at):
                         message = await queue.get()
                 except TimeoutError:
-                    message = b": still here\n\n"
+                    message, beat_at = self._beat(), loop.time() + _BEAT_SECONDS
         return response
+
+    def _beat(self) -> bytes:
+        last = self._events.last_round_at
+        seconds = None if last is None else round((self._clock.now() - last).total_seconds(), 1)
+        return b"event: beat\ndata: %b\n\n" % encode({"round_seconds": seconds})
 
     async def show_metrics(self, request: web.Request) -> web.Response:
         """For Prometheus."""
@@ -235,11 +270,24 @@ class Api:
         return web.Response(text="ok\n")
 
     async def show_readiness(self, request: web.Request) -> web.Response:
-        """Ready as long as what is due gets written. Answered from memory: nobody waits for the database."""
+        """Ready as long as what is due gets written and other collectors, where there may be some, are heard; 404 while
+        it leaves its work to them. Answered from memory: nobody waits for the database."""
+        if self._links.is_draining:
+            raise HttpProblem(404, "Not Found", "this collector is shutting down")
+        complaint = self._complaint()
+        if complaint is not None:
+            raise HttpProblem(503, "Service Unavailable", complaint, headers={"Retry-After": "5"})
+        peers = self._broker.peers
+        note = peers.duty.complaint if peers is not None else None
+        return web.Response(text="ok\n" if note is None else f"ok\n{note}\n")
+
+    def _complaint(self) -> str | None:
         if self._store.stalled_for() >= _STALLED_SECONDS:
-            detail = f"nothing could be stored for {_STALLED_SECONDS:.0f} s"
-            raise HttpProblem(503, "Service Unavailable", detail, headers={"Retry-After": "5"})
-        return web.Response(text="ok\n")
+            return f"nothing could be stored for {_STALLED_SECONDS:.0f} s"
+        peers = self._broker.peers
+        if peers is not None and peers.deaf_for() >= _STALLED_SECONDS:
+            return f"no contact with the other collectors for {_STALLED_SECONDS:.0f} s"
+        return peers.schema_complaint if peers is not None else None
 
     async def show_openapi(self, request: web.Request) -> web.Response:
         """This API, described."""
@@ -264,15 +312,31 @@ class Api:
         return json_response({"items": [show(item) for item in page.items], "next": page.next})
 
     def _show_agent(self, agent: KnownAgent) -> AgentView:
-        return show_agent(agent, connected=self._links.find(agent.name) is not None)
+        return show_agent(agent, connected=self._links.is_connected(agent.name))
+
+
+async def _while_connected(request: web.Request, answer: Coroutine[Any, Any, Result]) -> Result:
+    """The answer; cancelled soon after the client that waits for it disconnected."""
+    asked = asyncio.ensure_future(answer)
+    try:
+        while not asked.done():
+            await asyncio.wait((asked,), timeout=_DISCONNECT_SECONDS)
+            if request.transport is None or request.transport.is_closing():
+                break
+    finally:
+        asked.cancel()
+        await asyncio.wait((asked,))
+    if asked.cancelled():
+        raise ConnectionResetError("the client disconnected")
+    return asked.result()
 
 
 def _state_of(word: str) -> IncidentState:
     try:
         return IncidentState(word)
     except ValueError as error:
-        raise HttpProblem(400, "Bad Request", f"state: {word!r} is none of {', '.join(IncidentState)}") from error
+        raise HttpProblem(400, "Bad Request", f"state: {word!r} is not one of {', '.join(IncidentState)}") from error
 
 
 def _no_such(kind: str, name: str) -> HttpProblem:
-    return HttpProblem(404, "Not Found", f"there is no {kind} {name!r}, or it is not for you")
+    return HttpProblem(404, "Not Found", f"there is no {kind} {name!r}, or you may not see it")

@@ -44,7 +44,7 @@ class Bodies:
         if self._posts[caller] >= _MOST_POSTS:
             raise try_later(f"{caller} has {_MOST_POSTS} posts in progress already")
         if self._taken + size > _MOST_BYTES:
-            raise try_later("too much is being read")
+            raise try_later("too many request bodies are being read")
         self._taken += size
         self._posts[caller] += 1
         try:
@@ -58,14 +58,18 @@ class Bodies:
     async def form_of(self, request: web.Request) -> Mapping[str, str]:
         """The fields of a form that one of our own pages sends. Raises `HttpProblem` 400, 408, 413, 415, 429."""
         if _encoding(request) != "identity" or request.content_type != "application/x-www-form-urlencoded":
-            raise HttpProblem(415, "Unsupported Media Type", "a form is URL-encoded, and not packed", headers=_CLOSE)
+            raise HttpProblem(
+                415, "Unsupported Media Type", "a form must be URL-encoded and not compressed", headers=_CLOSE
+            )
         _expected_size(request, _LARGEST_FORM)
         with self._place_for_a_form():
             body = await _read(request, _LARGEST_FORM, _LONGEST_FORM_READING)
         try:
             fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
         except (ValueError, UnicodeDecodeError) as error:
-            raise HttpProblem(400, "Bad Request", "that is no form of this site") from error
+            raise HttpProblem(400, "Bad Request", "not a form of this site") from error
+        if any("\0" in value for _, value in fields):  # which no database takes
+            raise HttpProblem(400, "Bad Request", "not a form of this site")
         return dict(fields)
 
     @contextmanager
@@ -87,17 +91,17 @@ def unpack(body: bytes, encoding: str, largest: int) -> bytes:
     try:
         unpacked = unpacker.decompress(body, largest + 1)
     except zlib.error as error:
-        raise HttpProblem(400, "Bad Request", f"the body cannot be unpacked: {error}") from error
+        raise HttpProblem(400, "Bad Request", f"the body cannot be decompressed: {error}") from error
     if len(unpacked) > largest:
         raise _too_large(largest)
     if not unpacker.eof or unpacker.unused_data:
-        raise HttpProblem(400, "Bad Request", "the body cannot be unpacked: it does not end where its packing ends")
+        raise HttpProblem(400, "Bad Request", "the body cannot be decompressed: it is cut off, or data follows its end")
     return unpacked
 
 
-def try_later(reason: str) -> HttpProblem:
+def try_later(reason: str, seconds: int = 1) -> HttpProblem:
     """There is no room now."""
-    return HttpProblem(429, "Too Many Requests", reason, headers={"Retry-After": "1", **_CLOSE})
+    return HttpProblem(429, "Too Many Requests", reason, headers={"Retry-After": str(seconds), **_CLOSE})
 
 
 _CLOSE = {"Connection": "close"}
@@ -138,7 +142,7 @@ def _expected_size(request: web.Request, largest: int) -> int:
     """What the body may come to, as far as it can be known before it is read."""
     encoding = _encoding(request)
     if encoding != "identity" and encoding not in _PACKED:
-        detail = f"a body may be packed by gzip, not by {encoding[:40]!r}"
+        detail = f"a body may be compressed with gzip, not with {encoding[:40]!r}"
         raise HttpProblem(415, "Unsupported Media Type", detail, headers=_CLOSE)
     announced = request.content_length
     if announced is not None and announced > largest:

@@ -31,7 +31,9 @@ class Metrics:
         )
         self._living = self._gauge("certificates", "Certificates on disk.", "state")
         self._survival = self._gauge(
-            "survival_timestamp_seconds", "When so many are dead if nothing is renewed; absent if none lives.", "dead"
+            "survival_timestamp_seconds",
+            "When this share of certificates has expired if none is renewed; absent if none is valid.",
+            "dead",
         )
 
     async def render(self) -> tuple[bytes, str]:

@@ -1,10 +1,11 @@
 """The store: an open database that is read in threads and written by one thread, many changes in one transaction.
 
 Whatever waits shares the next transaction (group commit). What is read or changed is a function of `collector.sql`
-that is passed in with its arguments. Nothing in the collector's memory is the only copy (DESIGN, rule 13).
+that is passed in with its arguments. Nothing in the collector's memory is the only copy (decision 13).
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -15,13 +16,19 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, OperationalError, ProgrammingError
 
 from certagent.collector.records import Acceptance, Caller, Changes, Overloaded, StoreFailed
-from certagent.collector.sql.database import PROBE, Leases, one_line, open_readers, open_writer
+from certagent.collector.sql.damage import check_whole
+from certagent.collector.sql.database import PROBE, one_line, open_readers, open_writer
+from certagent.collector.sql.deliveries import release_claims
 from certagent.collector.sql.incident_writer import conclude_incidents
 from certagent.collector.sql.ingest import Post, accept_posts
+from certagent.collector.sql.leases import RENEW_EVERY, DatabaseClock, Leases
+from certagent.collector.sql.peer_queries import notify_changes
 from certagent.collector.sql.statements import Transaction
 from certagent.domain.policy import Alerting
 from certagent.domain.ports import Clock
 from certagent.domain.reports import Report
+
+log = logging.getLogger(__name__)
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -64,6 +71,16 @@ class Store:
         self._due_since: float | None = None
         self._has_failed = False
 
+    @property
+    def identity(self) -> str:
+        """Of this process, among the collectors on the database."""
+        return self._leases.holder
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that there are."""
+        return self._alerting.channels
+
     def listen(self, listener: Callable[[Changes], None]) -> None:
         """Call `listener` in the event loop after each commit that changed something."""
         self._listeners.append(listener)
@@ -95,6 +112,19 @@ class Store:
     async def holds_lease(self, name: str) -> bool:
         """Whether it is this collector that does what only one may do; another does once this one is gone."""
         return await asyncio.to_thread(self._leases.hold, name)
+
+    async def give_up_lease(self, name: str) -> None:
+        """Let another collector do it at once."""
+        await asyncio.to_thread(self._leases.give_up, name)
+
+    async def renew_leases(self) -> None:
+        """Keep what this collector holds, and its clock by the database's, for ever."""
+        while True:
+            try:
+                await asyncio.to_thread(self._leases.renew)
+            except DBAPIError as error:
+                log.warning("the leases were not renewed: %s", one_line(error))
+            await asyncio.sleep(RENEW_EVERY.total_seconds())
 
     def stalled_for(self) -> float:
         """For how many seconds a write has been due without any commit; 0.0 if none is due."""
@@ -175,6 +205,8 @@ class Store:
             began_at = self._clock.monotonic()
             changes = conclude_incidents(transaction)
             took = self._clock.monotonic() - began_at
+            if changes != Changes():
+                notify_changes(transaction, self.identity, changes)
         return results, changes, min(_REST_FACTOR * took, _LONGEST_REST) if took >= _LONG else 0.0
 
     def _finish(self, group: list[_Item], results: list[object], changes: Changes) -> None:
@@ -200,24 +232,39 @@ class Store:
         try:
             with self._readers.begin() as connection:
                 return query(connection)
-        except DBAPIError as error:
+        except (DBAPIError, msgspec.DecodeError, UnicodeDecodeError) as error:  # of a document: the file is damaged
             raise StoreFailed(one_line(error)) from error
+
+
+def _begin(writer: Engine, leases: Leases) -> None:
+    """What an earlier process left on a database that has one collector is this one's; others' claims end by
+    themselves."""
+    with suppress(DBAPIError):  # renewed again soon
+        leases.renew()
+    if writer.dialect.name == "sqlite":
+        with writer.begin() as connection:
+            release_claims(connection)
 
 
 @asynccontextmanager
 async def open_store(url: str, alerting: Alerting, clock: Clock) -> AsyncIterator[Store]:
     """The store at `url`, at the present schema. What was submitted is written before it closes.
 
-    `alerting` says which channels are alerted of which incidents.
+    `alerting` says which channels are alerted of which incidents. A `DatabaseClock` is set first.
     """
-    writer, readers, leases = await asyncio.to_thread(open_writer, url), open_readers(url), Leases(url)
+    await asyncio.to_thread(check_whole, url)
+    writer, readers = await asyncio.to_thread(open_writer, url), open_readers(url)
+    leases = Leases(url, clock if isinstance(clock, DatabaseClock) else None)
     try:
+        await asyncio.to_thread(_begin, writer, leases)
         store = Store(writer, readers, leases, alerting, clock)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(store.run(), name="store-writer")
+            renewing = tasks.create_task(store.renew_leases(), name="leases")
             try:
                 yield store
             finally:
+                renewing.cancel()
                 store.stop()
     finally:
         leases.close()

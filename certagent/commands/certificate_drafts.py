@@ -3,20 +3,22 @@ where it is proven. Reads certificates and other clients' records; writes nothin
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from certagent.commands.config_template import Draft, quoted, target_of
+from certagent.commands.config_template import LISTEN, Draft, quoted, target_of, target_of_service
+from certagent.config import Endpoint, ProofEndpoint
 from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_facts
 from certagent.domain.identifiers import flaw_of, is_address, is_wildcard
 from certagent.system.regular_files import read_bytes
 from certagent.vantage.certificate_owners import CertificateOwner, CertificateOwners
 from certagent.vantage.imported_renewals import ImportedRenewal
 from certagent.vantage.nginx_pairs import ANY_IPV4, ANY_IPV6, NginxPair
+from certagent.vantage.service_pairs import WEB_SERVERS, ServicePair
 from certagent.vantage.traefik_config import TraefikProvider
 
 _LARGEST_PAIR = 1024 * 1024
@@ -36,8 +38,9 @@ def drafts_of(
     traefik: TraefikProvider | None,
     renewals: Sequence[ImportedRenewal],
     addresses: Sequence[str],
+    services: Sequence[ServicePair] = (),
 ) -> list[Draft]:
-    """In the order of what is imported, nginx's pairs, Traefik; each with a name of its own."""
+    """In the order of what is imported, nginx's pairs, Traefik, other services; each with a name of its own."""
     owners, drafts, left = CertificateOwners(), [], list(pairs)
     for renewal in renewals:
         served = [pair for pair in left if _is_same(pair.certificate, renewal.certificate)]
@@ -47,6 +50,11 @@ def drafts_of(
         drafts.append(_of_pair("nginx" if index == 0 else f"nginx-{index + 1}", pair, owners, addresses))
     if traefik is not None:
         drafts += _of_traefik(traefik, addresses)
+    known = [draft.file for draft in drafts]
+    is_alone = not pairs and traefik is None and not any(one.service in WEB_SERVERS for one in services)
+    for service in services:
+        if not any(_is_same(service.certificate, file) for file in known):
+            drafts.append(_of_service(service, owners, addresses, "0.0.0.0:80" if is_alone else LISTEN))
     return _with_own_names(drafts)
 
 
@@ -79,7 +87,7 @@ def _of_pair(name: str, pair: NginxPair, owners: CertificateOwners, addresses: S
     present = _present(pair.certificate)
     names, remarks = _good((*pair.names, *(present.facts.identifiers if present.facts is not None else ())))
     if not names:
-        remarks = (*remarks, "neither a server_name nor the certificate there names anything")
+        remarks = (*remarks, "neither server_name nor the certificate there contains a name")
     prove, unproven = _proofs(pair.endpoints, addresses)
     target = ('kind = "nginx"', f"certificate = {quoted(pair.certificate)}", f"key = {quoted(pair.key)}")
     draft = Draft(
@@ -93,6 +101,35 @@ def _of_pair(name: str, pair: NginxPair, owners: CertificateOwners, addresses: S
     )
     owner = owners.owner_of(pair.certificate, pair.key, present.facts)
     return _watched_where_it_must_be(draft, owner, is_one_file=pair.certificate == pair.key)
+
+
+def _of_service(service: ServicePair, owners: CertificateOwners, addresses: Sequence[str], listen: str) -> Draft:
+    """`listen`: port 80 itself where no web server is seen here that could send the challenges on."""
+    present = _present(service.certificate)
+    names, remarks = _good(present.facts.identifiers if present.facts is not None else ())
+    if not names:
+        remarks = (*remarks, f"the certificate that {service.service} has there names nothing")
+    draft = Draft(
+        name=service.service,
+        names=names,
+        file=service.certificate,
+        target=tuple(target_of_service(service)),
+        prove=tuple(_spoken_to(service, addresses)),
+        listen=listen,
+        key=present.key,
+        remarks=remarks,
+        watched_because=service.only_watched,
+    )
+    is_one_file = service.certificate == service.key and service.service != "haproxy"
+    owner = owners.owner_of(service.certificate, service.key, present.facts)
+    return _watched_where_it_must_be(draft, owner, is_one_file=is_one_file, service=service.service)
+
+
+def _spoken_to(service: ServicePair, addresses: Sequence[str]) -> Iterator[Endpoint]:
+    for endpoint in service.endpoints:
+        for address in _addressed([endpoint.address], addresses):
+            is_plain = endpoint == ProofEndpoint(address=endpoint.address)
+            yield address if is_plain else msgspec.structs.replace(endpoint, address=address)
 
 
 def _of_traefik(traefik: TraefikProvider, addresses: Sequence[str]) -> list[Draft]:
@@ -124,12 +161,17 @@ def _without_wildcards(draft: Draft) -> list[Draft]:
     return [msgspec.structs.replace(draft, names=plain), apart]
 
 
-def _watched_where_it_must_be(draft: Draft, owner: CertificateOwner | None, *, is_one_file: bool) -> Draft:
+def _watched_where_it_must_be(
+    draft: Draft, owner: CertificateOwner | None, *, is_one_file: bool, service: str = "nginx"
+) -> Draft:
     is_wild = any(map(is_wildcard, draft.names))
     challenge = "dns-01" if is_wild else draft.challenge
-    watched = None
+    watched = draft.watched_because
     if owner is None and is_one_file:
-        watched = "certificate and key are one file, and certagent writes two: split it in nginx's files first"
+        watched = (
+            "certificate and key are in one file, but certagent writes two: split them in "
+            f"{service}'s configuration first"
+        )
     elif owner is None and is_wild:
         watched = "a wildcard, which only dns-01 can prove: complete the solver below, then set this to true"
     names, remarks = _provable(draft.names, challenge)
@@ -174,7 +216,7 @@ def _addressed(endpoints: Iterable[str], addresses: Sequence[str]) -> tuple[str,
 def _proofs(endpoints: Sequence[str], addresses: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(where it is proven, why it is nowhere although nginx listens)."""
     found = _addressed(endpoints, addresses)
-    said = "nginx serves it by IPv6 alone, and this node has no IPv6 address, so it is not proven"
+    said = "nginx serves it over IPv6 only, but this node has no IPv6 address, so it is not proven"
     return found, (said,) if endpoints and not found else ()
 
 

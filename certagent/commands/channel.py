@@ -1,4 +1,4 @@
-"""`certagent channel test NAME`: one message to one channel, sent from the collector's node; nothing is recorded."""
+"""`certagent channel test NAME`: one message to one channel, sent from the collector's node; the audit has it."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -8,6 +8,9 @@ import aiohttp
 
 from certagent.collector.incident_text import Message
 from certagent.collector.notifiers import NOTIFIERS
+from certagent.collector.records import AuditAction, StoreFailed
+from certagent.collector.sql.audit_queries import append_entry, local_author
+from certagent.collector.sql.database import writing
 from certagent.config import ChannelSection, CollectorSettings
 from certagent.domain.findings import Culprit, Severity
 from certagent.domain.incidents import Incident, IncidentState
@@ -15,7 +18,9 @@ from certagent.system.webhook import PermanentFailure, TransientFailure
 
 
 def test(settings: CollectorSettings, name: str) -> dict[str, Any]:
-    """`{"channel", "kind", "delivered", "failure", "permanent"}`. Raises ValueError: there is no such channel."""
+    """`{"channel", "kind", "delivered", "failure", "permanent", "recorded"}`; `recorded`: in the collector's audit.
+
+    Raises ValueError: there is no such channel."""
     section = next((channel for channel in settings.channel if channel.name == name), None)
     if section is None:
         known = ", ".join(channel.name for channel in settings.channel) or "none"
@@ -27,6 +32,7 @@ def test(settings: CollectorSettings, name: str) -> dict[str, Any]:
         "delivered": failure is None,
         "failure": failure,
         "permanent": permanent,
+        "recorded": _record(settings.store.url, name, failure),
     }
 
 
@@ -39,9 +45,19 @@ def render(document: dict[str, Any]) -> str:
     """For a person."""
     where = f"{document['channel']} ({document['kind']})"
     if document["delivered"]:
-        return f"{where}: delivered; see whether it has arrived where somebody reads it"
-    advice = "the same again would fail, too" if document["permanent"] else "it may work later"
+        return f"{where}: delivered; check that it arrived"
+    advice = "a retry would fail, too" if document["permanent"] else "a retry may succeed"
     return f"{where}: not delivered: {document['failure']}; {advice}"
+
+
+def _record(url: str, channel: str, failure: str | None) -> bool:
+    try:
+        with writing(url) as connection:
+            action, now = AuditAction.CHANNEL_TESTED, datetime.now(UTC)
+            append_entry(connection, now, local_author(), action, channel, failure=failure)
+    except StoreFailed:
+        return False
+    return True
 
 
 async def _deliver(section: ChannelSection, url: str) -> tuple[str | None, bool]:

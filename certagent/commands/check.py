@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from certagent.commands.finding_output import lines_of, status_of
+from certagent.commands.finding_output import hint_for, lines_of, status_of
 from certagent.config import AgentSettings
 from certagent.system.control_client import ask_agent
 
@@ -32,5 +32,10 @@ def render(document: dict[str, Any]) -> str:
         seen = f"rehearsal {rehearsal['outcome']}" if rehearsal else "no rehearsal"
         lines.append(f"{identifier['identifier']}: {identifier['verdict']} ({seen})")
         lines += [line for finding in identifier["findings"] for line in lines_of(finding)]
+        if identifier.get("standing"):
+            lines.append("  From the last check next to the CA (none is possible now):")
+            lines += [line for finding in identifier["standing"] for line in lines_of(finding)]
     lines += [line for finding in document["findings"] for line in lines_of(finding)]
+    found = [finding for identifier in document["identifiers"] for finding in identifier["findings"]]
+    lines += hint_for([*found, *document["findings"]])
     return "\n".join(lines) or "this node has no identifiers"

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from certagent.commands import UnableError
 from certagent.commands.store_errors import store_within_reach
 from certagent.config import load_collector, load_collector_policy
 from certagent.system.clock import SystemClock
+from certagent.system.journal import write_log
 from certagent.system.malloc import keep_large_apart
 
 _OBJECTS = 100_000
@@ -27,7 +27,7 @@ def run_collector(path: Path) -> None:
     """Returns after SIGTERM or SIGINT. Raises `ConfigurationError`, and `UnableError` without its database or port."""
     settings = load_collector(path)
     policy = load_collector_policy(path, settings)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    write_log()
     gc.set_threshold(_OBJECTS, 20, 20)
     sys.setswitchinterval(_SWITCH_SECONDS)
     keep_large_apart()

@@ -1,7 +1,6 @@
 """The collector asked with this node's own credential, for commands that show more than one node's view. Reads only."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +8,7 @@ import msgspec
 
 from certagent.commands import UnableError
 from certagent.config import AgentSettings, CollectorSection, read_credential
+from certagent.system.tls import RootFiles
 
 ASKING_SECONDS = 5.0
 
@@ -27,10 +27,10 @@ def ask_collector(settings: AgentSettings | None, *path: str) -> dict[str, Any]:
     return document
 
 
-async def _get(section: CollectorSection, root: Path, target: str) -> tuple[int, bytes]:
+async def _get(section: CollectorSection, root: RootFiles, target: str) -> tuple[int, bytes]:
     import aiohttp
 
-    from certagent.system.pinned_http import PinnedClient
+    from certagent.system.pinned_http import PinnedClient, failure_words
 
     url = section.url
     headers, pair = read_credential(section)
@@ -40,7 +40,7 @@ async def _get(section: CollectorSection, root: Path, target: str) -> tuple[int,
     except TimeoutError:
         raise UnableError(f"the collector at {url} did not answer in {ASKING_SECONDS:g} s") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise UnableError(f"the collector at {url} cannot be reached: {error}") from error
+        raise UnableError(f"the collector at {url} cannot be reached: {failure_words(error)}") from error
 
 
 def _decode(body: bytes) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from certagent.commands.groups import CommandGroup
 from certagent.commands.options import EXISTING_FILE, Answer, answer_of, answers, ask_password, usage_errors
 from certagent.config import DEFAULT_COLLECTOR_PATH, load_collector
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def token() -> None:
     """Manage tokens, on the collector's node."""
 
@@ -18,10 +19,12 @@ def token() -> None:
 @click.option(
     "--role", type=click.Choice(["agent", "authority", "operator", "viewer"]), default="agent", show_default=True
 )
-@click.option("--certificate", metavar="IDENTIFIER", help="Issue no token: NAME shows a certificate for IDENTIFIER.")
+@click.option(
+    "--certificate", metavar="IDENTIFIER", help="Issue no token: NAME authenticates with a certificate for IDENTIFIER."
+)
 @answers(DEFAULT_COLLECTOR_PATH)
 def token_add(name: str, role: str, certificate: str | None, path: Path) -> Answer:
-    """Create a token for NAME and print it; it is not shown again."""
+    """Create a token for NAME and print it, only this once."""
     from certagent.commands import token as command
 
     with usage_errors():
@@ -39,7 +42,7 @@ def token_list(path: Path) -> Answer:
 
 @token.command("revoke")
 @click.argument("name")
-@click.option("--older", is_flag=True, help="Revoke all but the newest: the end of a rotation.")
+@click.option("--older", is_flag=True, help="Revoke all but the newest, to complete a rotation.")
 @answers(DEFAULT_COLLECTOR_PATH)
 def token_revoke(name: str, older: bool, path: Path) -> Answer:
     """Revoke the tokens of NAME."""
@@ -48,7 +51,50 @@ def token_revoke(name: str, older: bool, path: Path) -> Answer:
     return answer_of(command, command.revoke(load_collector(path), name, older=older))
 
 
-@click.group()
+@token.command("bind")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--identifier", "identifiers", multiple=True, help="An identifier that belongs to these nodes only.")
+@click.option("--address", "addresses", multiple=True, help="An address that belongs to these nodes only.")
+@click.option("--fingerprint", "fingerprints", multiple=True, help="SHA-256 of the certificate that NAME presents.")
+@answers(DEFAULT_COLLECTOR_PATH)
+def token_bind(
+    names: tuple[str, ...],
+    identifiers: tuple[str, ...],
+    addresses: tuple[str, ...],
+    fingerprints: tuple[str, ...],
+    path: Path,
+) -> Answer:
+    """Bind identifiers and addresses to the nodes NAME.
+
+    Replaces their earlier bindings; tokens do not change.
+    With --fingerprint, only these certificates may authenticate as NAME.
+    """
+    from certagent.commands import token as command
+
+    with usage_errors():
+        return answer_of(command, command.bind(load_collector(path), names, identifiers, addresses, fingerprints))
+
+
+@token.command("unbind")
+@click.option("--identifier", "identifiers", multiple=True, help="An identifier that is bound.")
+@click.option("--address", "addresses", multiple=True, help="An address that is bound.")
+@click.option("--fingerprint", "fingerprints", multiple=True, help="SHA-256 of a certificate that is bound.")
+@answers(DEFAULT_COLLECTOR_PATH)
+def token_unbind(
+    identifiers: tuple[str, ...], addresses: tuple[str, ...], fingerprints: tuple[str, ...], path: Path
+) -> Answer:
+    """Remove bindings.
+
+    Afterwards an identifier or address belongs to the node that proved it, or else to the one that reported it first.
+    A certificate whose fingerprint is no longer bound is refused, and its open channel is closed.
+    """
+    from certagent.commands import token as command
+
+    with usage_errors():
+        return answer_of(command, command.bind(load_collector(path), (), identifiers, addresses, fingerprints))
+
+
+@click.group(cls=CommandGroup)
 def store() -> None:
     """Back up and restore the database, on the collector's node."""
 
@@ -73,7 +119,21 @@ def store_restore(file: Path, path: Path) -> Answer:
     return answer_of(command, command.restore_(load_collector(path), file))
 
 
-@click.group()
+@store.command("go-back")
+@click.argument("schema")
+@answers(DEFAULT_COLLECTOR_PATH)
+def store_go_back(schema: str, path: Path) -> Answer:
+    """Put back the backup from before a migration.
+
+    For an older version of certagent, which supports schemas up to SCHEMA.
+    What was recorded since is kept in a file next to it. Used by the installer's --roll-back; stop the collector first.
+    """
+    from certagent.commands import store as command
+
+    return answer_of(command, command.go_back(load_collector(path), schema))
+
+
+@click.group(cls=CommandGroup)
 def channel() -> None:
     """Manage notification channels, on the collector's node."""
 
@@ -89,7 +149,7 @@ def channel_test(name: str, path: Path) -> Answer:
         return answer_of(command, command.test(load_collector(path), name))
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def user() -> None:
     """Manage users of the dashboard, on the collector's node."""
 
@@ -99,7 +159,10 @@ def user() -> None:
 @click.option("--role", type=click.Choice(["operator", "viewer"]), default="viewer", show_default=True)
 @answers(DEFAULT_COLLECTOR_PATH)
 def user_add(name: str, role: str, path: Path) -> Answer:
-    """Add the user NAME. The password is prompted for, or read from standard input."""
+    """Add the user NAME.
+
+    The password is prompted for, or read from standard input.
+    """
     from certagent.commands import user as command
 
     with usage_errors():

@@ -17,7 +17,8 @@ def lines_of(finding: dict[str, Any]) -> list[str]:
     lines = [f"  {finding['severity']:5} {finding['code']}", f"        {finding['explanation']}"]
     culprit = finding.get("culprit")
     if culprit and culprit.get("line"):
-        lines.append(f"        {culprit['node']}:{culprit['file']}:{culprit['line']}: {culprit['text']}")
+        text = f": {culprit['text']}" if culprit.get("text") is not None else ""
+        lines.append(f"        {culprit['node']}:{culprit['file']}:{culprit['line']}{text}")
     elif culprit and culprit.get("file"):
         lines.append(f"        {culprit['node']}:{culprit['file']}")
     if finding.get("impact"):
@@ -25,6 +26,12 @@ def lines_of(finding: dict[str, Any]) -> list[str]:
     if finding.get("fix"):
         lines.append(f"        fix: {finding['fix']}")
     return lines
+
+
+def hint_for(findings: Iterable[dict[str, Any]]) -> list[str]:
+    """How to have a code explained, with the first one there is; nothing without findings."""
+    first = next(iter(findings), None)
+    return [f"What a code means: certagent explain {first['code']}"] if first is not None else []
 
 
 def _impact(impact: dict[str, Any]) -> str:

@@ -36,12 +36,14 @@ from certagent.domain.fixes import (
     name_nameservers,
     refuse,
 )
+from certagent.domain.probe_errors import SILENT
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
 from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.domain.resolution.managed_files import Surroundings, find_managers, find_owner
 from certagent.domain.resolver_agreement import stray_lines
 from certagent.state import FixFolder, State
 from certagent.system.files import is_immutable, rewrite_file
+from certagent.system.invoker import invoking_user
 from certagent.system.procfs import ProcFs
 from certagent.system.regular_files import LARGEST_FILE, read_within
 from certagent.vantage.ca_resolver import FileObservation
@@ -76,6 +78,8 @@ def fix(settings: AgentSettings, incident: str | None = None, *, apply: bool, ro
     plan = asyncio.run(make_plan(settings, root))
     if pointer is not None:
         plan = narrowed(plan, pointer)
+        notes = (*plan.notes, *map(_source_note, pointer.get("written_by", ())))
+        plan = msgspec.structs.replace(plan, notes=notes)
     after = plan.after()
     applied, backup = None, None
     if apply and after:
@@ -104,7 +108,7 @@ def undo(settings: AgentSettings, root: Path = _ROOT) -> dict[str, Any]:
         return {"node": settings.agent.name, "undone": None}
     restored = {fixed.file: _to_restore(fixes, latest, fixed, root) for fixed in latest.files}
     _write_all({file: content for file, content in restored.items() if content is not None}, root)
-    undone = msgspec.structs.replace(latest, undone_at=datetime.now(UTC))
+    undone = msgspec.structs.replace(latest, undone_at=datetime.now(UTC), undone_by=invoking_user())
     fixes.save(undone)
     return dict(msgspec.to_builtins({"node": settings.agent.name, "undone": undone}))
 
@@ -133,7 +137,14 @@ def render(document: dict[str, Any]) -> str:
         lines.append(f"applied; the backup is {document['backup']}, and `certagent fix --undo` restores it")
     elif document["edits"]:
         lines.append("nothing was changed; `certagent fix --apply` makes this edit")
-    return "\n".join(lines) or "nothing to fix in this node's resolver files"
+    lines = lines or ["nothing to fix in this node's resolver files"]
+    return "\n".join([*lines, _not_consulted(document["incident"])])
+
+
+def _not_consulted(incident: str | None) -> str:
+    """So that nobody takes "nothing to fix" for "nothing is wrong"."""
+    collector = "" if incident is not None else "the collector (`certagent fix INCIDENT` does), "
+    return f"not consulted: {collector}the CA, other nodes, the files of web servers and nameservers"
 
 
 async def make_plan(settings: AgentSettings, root: Path = _ROOT) -> Plan:
@@ -152,7 +163,21 @@ async def make_plan(settings: AgentSettings, root: Path = _ROOT) -> Plan:
         refusals=tuple(refusal for _, refusal in judged if refusal is not None)
         + ((leave_to_a_person(missing, RESOLV_CONF_FILE, owner),) if missing is not None and unresolved else ()),
         texts=texts,
+        notes=_unanswered(seen),
     )
+
+
+def _unanswered(seen: FileObservation) -> tuple[str, ...]:
+    """What was not compared, because DNS did not say anything."""
+    silent = [
+        resolution.name
+        for resolution in seen.resolutions
+        if resolution.hosts and all(answer.status in SILENT for answer in resolution.dns)
+    ]
+    if not silent:
+        return ()
+    more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
+    return (f"no nameserver answered for {silent[0]}{more}: what {HOSTS_FILE} says was not compared with DNS",)
 
 
 def narrowed(plan: Plan, incident: Mapping[str, Any]) -> Plan:
@@ -164,8 +189,9 @@ def narrowed(plan: Plan, incident: Mapping[str, Any]) -> Plan:
         return item.file == file and (not texts or item.text is None or without_secrets(item.text) in texts)
 
     edits, refusals = tuple(filter(is_meant, plan.edits)), tuple(filter(is_meant, plan.refusals))
-    gone = f"nothing that incident {incident['id']} points at is wrong in {file} any more"
-    return Plan(edits=edits, refusals=refusals, texts=plan.texts, notes=() if edits or refusals else (gone,))
+    gone = f"nothing that incident {incident['id']} refers to is still wrong in {file}"
+    notes = plan.notes if edits or refusals else (*plan.notes, gone)
+    return Plan(edits=edits, refusals=refusals, texts=plan.texts, notes=notes)
 
 
 def apply_plan(
@@ -175,16 +201,16 @@ def apply_plan(
     before = {file: plan.texts[file].content for file in after}
     for file, content in before.items():
         if _read_text(root, file).content != content:
-            raise UnableError(f"{file} was changed meanwhile: nothing was written; look again")
+            raise UnableError(f"{file} was changed meanwhile: nothing was written; run the command again")
     now = datetime.now(UTC)
     files = tuple(
         FixedFile(file=file, before=_digest(before[file]), after=_digest(content)) for file, content in after.items()
     )
-    made = Fix(id=now.strftime("%Y%m%dT%H%M%S.%fZ"), at=now, incident=incident, files=files)
+    made = Fix(id=now.strftime("%Y%m%dT%H%M%S.%fZ"), at=now, incident=incident, files=files, by=invoking_user())
     try:
         fixes.keep(made, before)
     except OSError as error:
-        raise UnableError(f"no backup can be kept, so nothing was changed: {error}") from error
+        raise UnableError(f"the backup could not be saved, so nothing was changed: {error}") from error
     _write_all(after, root)
     return made, str(fixes.path_of(made))
 
@@ -215,8 +241,14 @@ def _read_incident(settings: AgentSettings, incident: str) -> dict[str, Any]:
         raise UnableError(f"incident {incident} is about {node}, not about this node: run `certagent fix` there")
     if file not in RESOLVER_FILES:
         place = file or document["code"]
-        raise UnableError(f"incident {incident} is about {place}: certagent changes nothing but resolver files")
+        raise UnableError(f"incident {incident} is about {place}: certagent edits only resolver files")
     return document
+
+
+def _source_note(line: Mapping[str, Any]) -> str:
+    """The edit of the provisioning code, for a person to make."""
+    place = f"{line['file']}:{line['line']} (commit {str(line['commit'])[:12]}, {str(line['committed_at'])[:10]})"
+    return f"written by {place}, so it will come back: change it there as well: {line['text']}"
 
 
 def _read_text(root: Path, file: str) -> Text:
@@ -265,7 +297,7 @@ def _write_all(contents: Mapping[str, bytes], root: Path) -> None:
         except OSError as error:
             raise UnableError(f"{file} cannot be written: {error.strerror}") from error
         if _read_text(root, file).content != content:
-            raise UnableError(f"{file} was written, and is something else again: who else writes it?")
+            raise UnableError(f"{file} was written, but another program has already changed it again: find out which")
 
 
 def _to_restore(fixes: FixFolder, fix: Fix, fixed: FixedFile, root: Path) -> bytes | None:
@@ -275,10 +307,12 @@ def _to_restore(fixes: FixFolder, fix: Fix, fixed: FixedFile, root: Path) -> byt
         return None
     backup = fixes.backup(fix, fixed.file)
     if digest != fixed.after:
-        raise UnableError(f"{fixed.file} was changed since: the backup {fixes.path_of(fix)} is yours to compare")
+        raise UnableError(
+            f"{fixed.file} has been changed since: compare it with the backup {fixes.path_of(fix)} yourself"
+        )
     if backup is None or _digest(backup) != fixed.before:
         raise UnableError(
-            f"the backup of {fixed.file} in {fixes.path_of(fix)} is not what was kept: nothing was changed"
+            f"the backup of {fixed.file} in {fixes.path_of(fix)} was changed since it was made: nothing was undone"
         )
     return backup
 

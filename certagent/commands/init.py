@@ -6,7 +6,6 @@ What is there already is left alone, and what has to be edited is said to a pers
 
 import asyncio
 import json
-import os
 import re
 import socket
 from collections.abc import Callable, Sequence
@@ -20,8 +19,13 @@ from cryptography.hazmat.primitives import hashes
 
 from certagent.commands import config_template
 from certagent.commands.certificate_drafts import drafts_of
-from certagent.commands.config_template import Draft
+from certagent.commands.challenge_by_hand import challenge_steps
+from certagent.commands.config_template import Draft, NodeFacts
+from certagent.commands.new_files import ExistsError as ExistsError
+from certagent.commands.new_files import plan_file, say_files, write_files
 from certagent.commands.nginx_by_hand import steps_for
+from certagent.commands.service_start import exit_status as exit_status
+from certagent.commands.service_start import say_start
 from certagent.config import ConfigurationError, load_agent
 from certagent.domain.identifiers import is_address, is_wildcard
 from certagent.domain.observations import Unreadable
@@ -30,41 +34,38 @@ from certagent.vantage.imported_renewals import ImportedRenewal, read_renewals
 from certagent.vantage.nginx_config import NGINX, read_nginx
 from certagent.vantage.nginx_pairs import NginxPair, find_nginx
 from certagent.vantage.node_vantage import NodeVantage
+from certagent.vantage.service_pairs import FoundServices, find_services
 from certagent.vantage.traefik_config import TraefikProvider, find_other_providers, find_traefik
+
+IS_VERBATIM = True
+"""What it shows is copied, or piped on."""
 
 SNIPPET = Path("/etc/nginx/snippets/certagent-challenge.conf")
 CHALLENGE_YAML = "certagent-challenge.yml"
+
+START_AGENT = "here: systemctl enable --now certagent-agent (or on the host: deploy/lxc/install NODE --role agent)"
 
 Confirm = Callable[[str], bool]
 """Whether a person takes a root with that fingerprint for the CA's own."""
 
 
-class ExistsError(Exception):
-    """The configuration that is to be written is there already; the message names it."""
-
-
 class InitRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What the person said. `imports`: other tools' renewals; `fingerprint`: the CA's root's, known from elsewhere."""
+    """What the person said. `imports`: other tools' renewals; `fingerprint`: the CA's root's, known from elsewhere;
+    `root_pem`: that root itself, where it is known; `node`: what else is known of this node."""
 
     directory: str
     root: Path
     configuration: Path
     fingerprint: str | None = None
     imports: tuple[Path, ...] = ()
-
-
-class _Change(msgspec.Struct, kw_only=True):
-    """A file that would be made. `done`: it was."""
-
-    file: str
-    content: str
-    exists: bool
-    done: bool = False
+    root_pem: bytes | None = None
+    node: NodeFacts = NodeFacts()
 
 
 def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, Any]:
     """`{"found": [...], "configuration": str, "changes": [{"file", "content", "exists", "done"}], "by_hand": [...],
-    "skipped": [...]}`; the agent loads that configuration, and `skipped` is what was left out of it, and why.
+    "skipped": [...], "next": [...]}`; the agent loads that configuration, `skipped` is what was left out of it, and
+    why, and `next` are the commands to run then.
 
     Raises `ExistsError` when the configuration is to be written and is there already, ValueError for an import that
     cannot be read and for a directory that is no URL, OSError for a file that cannot be read or written.
@@ -73,61 +74,73 @@ def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, An
     imported = [read_renewals(path) for path in request.imports]
     renewals = [renewal for reading in imported for renewal in reading.value]
     not_imported = [f"not imported: {_place(one)}: {one.reason}" for reading in imported for one in reading.unreadable]
-    root, notes = _root(request, confirm)
-    head = _head(request, root)
-    drafts, refused = loadable(head, drafts_of(nginx.value.pairs, traefik, renewals, _addresses()))
-    unread = [f"{_place(one)} cannot be read: {one.reason}" for one in nginx.unreadable]
-    left_out = [*unread, *nginx.value.left_out, *refused]
+    root, notes = find_root(request, confirm)
+    head = head_of(request, root)
+    services = find_services()
+    proposed = drafts_of(nginx.value.pairs, traefik, renewals, node_addresses(), services.value.pairs)
+    drafts, refused = loadable(head, proposed)
+    unread = [f"{_place(one)} cannot be read: {one.reason}" for one in (*nginx.unreadable, *services.unreadable)]
+    left_out = [*unread, *nginx.value.left_out, *services.value.left_out, *refused]
     configuration = "".join([head, *map(config_template.certificate, drafts), *_comments(left_out)])
-    changes = [_change(request.configuration, configuration)]
+    changes = [plan_file(request.configuration, configuration)]
     if root is not None and not request.root.exists():
-        changes.append(_change(request.root, root.decode()))
+        changes.append(plan_file(request.root, root.decode()))
     if nginx.value.pairs:
-        changes.append(_change(SNIPPET, _snippet("nginx", SNIPPET.name)))
+        changes.append(plan_file(SNIPPET, _snippet("nginx", SNIPPET.name)))
     if traefik is not None and not traefik.has_own_acme and traefik.filename is None:
-        changes.append(_change(traefik.dynamic / CHALLENGE_YAML, _challenge_router(traefik)))
+        changes.append(plan_file(traefik.dynamic / CHALLENGE_YAML, _challenge_router(traefik)))
     if write:
-        _write(request, changes)
+        if changes[0].exists:
+            raise ExistsError(f"{request.configuration} exists")
+        write_files(changes)
     return {
         "found": [
             *_found(nginx.value.pairs, traefik, drafts),
+            *_found_services(services.value, drafts),
             *(renewal.story for renewal in renewals),
             *_owned(drafts, renewals),
         ],
         "configuration": configuration,
         "changes": msgspec.to_builtins(changes),
-        "by_hand": [*notes, *not_imported, *_by_hand(nginx.value.pairs, traefik, drafts), _collector_by_hand(request)],
+        "by_hand": [
+            *notes,
+            *not_imported,
+            *_by_hand(nginx.value.pairs, traefik, drafts),
+            *challenge_steps(services.value.pairs, drafts),
+            *_collector_by_hand(request),
+        ],
         "skipped": [*left_out, *_remarks(drafts)],
+        "next": next_commands(write=write),
     }
 
 
 def render(document: dict[str, Any]) -> str:
     """What was found, what would be made (or was), what is left to a person; then the configuration."""
-    lines = [f"# found: {found}" for found in document["found"]] or ["# found: neither nginx nor Traefik"]
-    for change in document["changes"]:
-        does = "exists, left alone" if change["exists"] else ("written" if change["done"] else "would be written")
-        lines.append(f"# {change['file']}: {does}")
+    lines = [f"# found: {found}" for found in document["found"]] or ["# found: no service that serves a certificate"]
+    lines += say_files(document["changes"])
+    lines += say_start(document)
     lines += [f"# left out: {skipped}" for skipped in document["skipped"]]
     lines += [f"# by hand: {step}" for step in document["by_hand"]]
+    lines += [f"# next: {command}" for command in document["next"]]
     is_written = document["changes"][0]["done"]
     return "\n".join([*lines, "" if is_written else document["configuration"]])
 
 
 def loadable(head: str, drafts: Sequence[Draft]) -> tuple[list[Draft], list[str]]:
     """(those that the agent loads, why the others are left out). Raises ValueError when `head` alone is refused."""
-    if _refusal(head, drafts) is None:
+    if refusal(head, drafts) is None:
         return list(drafts), []
-    refusal = _refusal(head, ())
-    if refusal is not None:
-        raise ValueError(f"no configuration can be made: {refusal}")
-    reasons = {draft.name: _refusal(head, [draft]) for draft in drafts}
+    alone = refusal(head, ())
+    if alone is not None:
+        raise ValueError(f"no configuration can be generated: {alone}")
+    reasons = {draft.name: refusal(head, [draft]) for draft in drafts}
     loaded = [draft for draft in drafts if reasons[draft.name] is None]
-    while loaded and _refusal(head, loaded) is not None:  # what they are only together
-        reasons[loaded.pop().name] = "it does not go together with the others"
+    while loaded and refusal(head, loaded) is not None:  # what they are only together
+        reasons[loaded.pop().name] = "it conflicts with the others"
     return loaded, [f"{_pair_of(draft)}: {reasons[draft.name]}" for draft in drafts if draft not in loaded]
 
 
-def _refusal(head: str, drafts: Sequence[Draft]) -> str | None:
+def refusal(head: str, drafts: Sequence[Draft]) -> str | None:
     """What the agent's own loader says against it, but for the CA's root, which may have to be copied yet."""
     with TemporaryDirectory(prefix="certagent-init-") as folder:
         root, file = Path(folder) / "root.crt", Path(folder) / "agent.toml"
@@ -153,8 +166,10 @@ def _comments(left_out: Sequence[str]) -> list[str]:
     return [f"\n{config_template.comment(f'Left out: {reason}.')}\n" for reason in left_out]
 
 
-def _root(request: InitRequest, confirm: Confirm) -> tuple[bytes | None, list[str]]:
+def find_root(request: InitRequest, confirm: Confirm) -> tuple[bytes | None, list[str]]:
     """(the CA's root, what to tell): the file that is there, or what the CA gives once its fingerprint is confirmed."""
+    if request.root_pem is not None and not request.root.exists():
+        return request.root_pem, []
     if request.root.exists():
         return request.root.read_bytes(), []
     try:
@@ -162,24 +177,36 @@ def _root(request: InitRequest, confirm: Confirm) -> tuple[bytes | None, list[st
     except ConnectionError as error:
         return None, [f"copy the CA's root certificate to {request.root} ({error})"]
     for pem in roots:
-        fingerprint = _fingerprint(pem)
+        fingerprint = fingerprint_of(pem)
         wanted = request.fingerprint.replace(":", "").lower() if request.fingerprint else None
         if fingerprint == wanted or (wanted is None and confirm(fingerprint)):
             return pem, []
-    shown = ", ".join(_fingerprint(pem) for pem in roots)
+    shown = ", ".join(fingerprint_of(pem) for pem in roots)
     compare = (
-        "compare on the CA's node, then give it by --fingerprint" if request.fingerprint is None else "not that one"
+        "compare on the CA's node, then give it by --fingerprint"
+        if request.fingerprint is None
+        else "not the expected one"
     )
-    return None, [f"the CA's root was not taken: it gives {shown} ({compare})"]
+    return None, [f"the CA's root was not accepted: the CA sends {shown} ({compare})"]
 
 
-def _head(request: InitRequest, root: bytes | None) -> str:
-    fingerprint = _fingerprint(root) if root is not None else None
+def head_of(request: InitRequest, root: bytes | None) -> str:
+    """The configuration before its certificates."""
+    fingerprint = fingerprint_of(root) if root is not None else None
     path = request.root.absolute()
-    return config_template.head(socket.gethostname(), request.directory, path, fingerprint, _nameservers())
+    name = request.node.name or socket.gethostname()
+    return config_template.head(name, request.directory, path, fingerprint, nameservers(), request.node)
 
 
-def _addresses() -> tuple[str, ...]:
+def next_commands(*, write: bool) -> list[str]:
+    """What a person runs after this one, in this container or on its host."""
+    if not write:
+        return ["run the same command with --write"]
+    return [f"{START_AGENT}, then certagent check"]
+
+
+def node_addresses() -> tuple[str, ...]:
+    """This node's own, without loopback."""
     return NodeVantage().addresses()
 
 
@@ -192,6 +219,15 @@ def _found(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, drafts: 
         found += [f"{one.file}:{one.line or 1} was left out: {one.reason}" for one in traefik.unreadable]
     others = "Traefik takes routers from {} as well; certagent does not read those"
     return found + [others.format(provider) for provider in find_other_providers()]
+
+
+def _found_services(found: FoundServices, drafts: Sequence[Draft]) -> list[str]:
+    names = {draft.file: ", ".join(draft.names) for draft in drafts}
+    pairs = [
+        f"{pair.service} serves {pair.certificate} for {names.get(pair.certificate) or 'no name'}"
+        for pair in found.pairs
+    ]
+    return [*pairs, *found.seen]
 
 
 def _owned(drafts: Sequence[Draft], renewals: Sequence[ImportedRenewal]) -> list[str]:
@@ -212,8 +248,9 @@ def _by_hand(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, drafts
         steps += steps_for(read_nginx(NGINX).value, list(names), SNIPPET.name, list(renewed))
     if traefik is not None and traefik.filename is not None:
         steps.append(
-            f"Traefik reads {traefik.filename} alone: move it to a folder of its own, and name that as"
-            " providers.file.directory in place of providers.file.filename, so that certagent can add files there"
+            f"Traefik reads {traefik.filename} alone: move it to a separate folder, and set "
+            f"providers.file.directory to that in place of providers.file.filename, so that certagent can add "
+            f"files there"
         )
     if traefik is not None and traefik.redirects:
         steps.append(
@@ -226,8 +263,8 @@ def _by_hand(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, drafts
         )
     renewers = sorted({draft.renewer for draft in drafts if draft.renewer is not None})
     takeover = (
-        "before a certificate of {0}'s is set to manage = true: end {0}'s own renewals, and have the service read the"
-        " pair from a folder of its own"
+        "before you set manage = true for a certificate of {0}: stop {0}'s own renewals, and make the service"
+        " read the pair from a separate folder"
     )
     steps += [takeover.format(renewer) for renewer in renewers]
     wild = [name for draft in drafts if draft.watched_because for name in draft.names if is_wildcard(name)]
@@ -236,34 +273,17 @@ def _by_hand(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, drafts
     return steps
 
 
-def _collector_by_hand(request: InitRequest) -> str:
-    return (
-        f"in {request.configuration}: complete [collector] (url, addresses), before the service is started; without it"
-        " nothing is reported, and no rehearsal is possible"
-    )
+def _collector_by_hand(request: InitRequest) -> list[str]:
+    if request.node.collector_url is not None:
+        return []
+    return [
+        f"in {request.configuration}: complete [collector] (url, addresses) before you start the service; "
+        f"without it, nothing is reported and no rehearsal is possible"
+    ]
 
 
 def _place(unreadable: Unreadable) -> str:
     return unreadable.file if unreadable.line is None else f"{unreadable.file}:{unreadable.line}"
-
-
-def _change(file: Path, content: str) -> _Change:
-    return _Change(file=str(file), content=content, exists=os.path.lexists(file))
-
-
-def _write(request: InitRequest, changes: Sequence[_Change]) -> None:
-    """New files only. The configuration comes last: whoever finds it finds what it names."""
-    if os.path.lexists(request.configuration):
-        raise ExistsError(f"{request.configuration} exists")
-    request.configuration.parent.mkdir(parents=True, exist_ok=True)  # nothing is written where it cannot be
-    for change in reversed(changes):
-        if change.exists:
-            continue
-        path = Path(change.file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(change.content)
-        change.done = True
 
 
 def _snippet(server: str, name: str) -> str:
@@ -279,11 +299,13 @@ def _challenge_router(traefik: TraefikProvider) -> str:
     return router if name == "web" else router.replace("entryPoints: [web]", f"entryPoints: [{json.dumps(name)}]")
 
 
-def _fingerprint(pem: bytes) -> str:
+def fingerprint_of(pem: bytes) -> str:
+    """SHA-256 of the first certificate, in hexadecimal. Raises ValueError for what holds none."""
     return x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256()).hex()
 
 
-def _nameservers() -> list[str]:
+def nameservers() -> list[str]:
+    """Those of this node's resolv.conf."""
     try:
         lines = Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from certagent.commands import UnableError
-from certagent.commands.finding_output import status_of
+from certagent.commands.finding_output import hint_for, status_of
 from certagent.config import AgentSettings, load_policy
 from certagent.domain.diagnosis.static import StaticObservation, conclude_statically
 from certagent.domain.policy import worst_first
@@ -51,7 +51,7 @@ def render(document: dict[str, Any]) -> str:
         lines.append(f"and at least {document['left_out']} more findings")
     looked = [*(file["path"] for file in document["files"].values()), *document["gateways"]]
     lines.append(f"looked at {', '.join(looked)}: {len(document['findings']) or 'nothing'} to say")
-    return "\n".join(lines)
+    return "\n".join([*lines, *hint_for(document["findings"])])
 
 
 def _file(observation: StaticObservation, live: str) -> dict[str, Any]:

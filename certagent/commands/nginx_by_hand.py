@@ -23,7 +23,7 @@ def steps_for(
     chosen = {id(server): server for name in (*names, *renewed) if (server := _server_of(servers, name)) is not None}
     steps = []
     if names and not servers:
-        steps.append(f"nginx listens nowhere on port 80: add a `server` there for {', '.join(names)}")
+        steps.append(f"nginx does not listen on port 80: add a `server` there for {', '.join(names)}")
     if lacking:
         steps.append(
             f"in nginx's port-80 `server` of {', '.join(lacking)}: include snippets/{snippet};"
@@ -34,8 +34,8 @@ def steps_for(
     later = [name for name in renewed if name not in names and not _has_snippet(_server_of(servers, name))]
     if later:
         steps.append(
-            f"not before the other client's renewals of {', '.join(later)} have ended: include snippets/{snippet} in"
-            " nginx's port-80 `server` of these names; until then it would take that client's challenges"
+            f"only after the other client's renewals of {', '.join(later)} have ended: include snippets/{snippet} in"
+            " nginx's port-80 `server` of these names; until then, it would answer that client's challenges"
         )
     return steps
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from certagent.commands.finding_output import hint_for
 from certagent.config import AgentSettings
 from certagent.system.control_client import ask_agent
 
@@ -41,4 +42,5 @@ def render(document: dict[str, Any]) -> str:
         for finding in certificate["findings"]:
             lines += [f"  {finding['severity']:5} {finding['code']}", f"        {finding['explanation']}"]
             lines += [f"        fix: {finding['fix']}"] if finding.get("fix") else []
+    lines += hint_for([finding for certificate in document["certificates"] for finding in certificate["findings"]])
     return "\n".join(lines) or "this node has no certificates to renew"

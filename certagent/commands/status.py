@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from certagent.commands.finding_output import lines_of, status_of
+from certagent.commands.finding_output import hint_for, lines_of, status_of
 from certagent.config import AgentSettings
 from certagent.system.control_client import ask_agent
 
@@ -29,14 +29,14 @@ def render(document: dict[str, Any]) -> str:
         life = "EXPIRED" if _is_expired(certificate, document["at"]) else "valid until"
         until = f"{life} {_end_of(on_disk)}{_due(certificate)}" if on_disk else "no certificate yet"
         outcome = f"last outcome {certificate['last_outcome'] or 'none'}"
-        last = outcome if certificate["manage"] else "somebody else renews it"
+        last = outcome if certificate["manage"] else "not renewed by certagent"
         lines.append(f"{certificate['name']}: {until}; {last}")
         for endpoint, fingerprint in certificate["served"].items():
             same = on_disk is not None and fingerprint == on_disk["fingerprint"]
             trust = " (trust unverified)" if endpoint in certificate.get("unverified", ()) else ""
             lines.append(f"  {endpoint} serves {'it' if same else fingerprint or 'nothing'}{trust}")
     lines += [line for finding in document["findings"] for line in lines_of(finding)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *hint_for(document["findings"])])
 
 
 def _status_of(certificate: dict[str, Any], at: str) -> int:

@@ -93,7 +93,7 @@ def _ask(settings: AgentSettings | None, identifier: str) -> tuple[Path, Source]
     try:
         return msgspec.convert(document, Path), Source(kind="collector", collector=url)
     except msgspec.ValidationError as error:
-        raise UnableError(f"the collector at {url} does not answer with a path: {error}") from error
+        raise UnableError(f"the collector at {url} did not answer with a path: {error}") from error
 
 
 async def _look(
@@ -166,8 +166,8 @@ def _verdict(path: Path) -> str:
         return f"BROKEN at step {broken} of {len(path.actual)}" if broken else "BROKEN"
     unknown = [hop.state is HopState.UNKNOWN for hop in path.actual]
     if all(unknown):
-        return "nobody has looked yet (`certagent check` on the node that has the certificate does)"
-    return "not broken as far as seen, and not seen to its end" if any(unknown) else "as intended"
+        return "not checked yet (run `certagent check` on the node that has the certificate)"
+    return "not broken as far as visible; the rest of the path is unknown" if any(unknown) else "as intended"
 
 
 def _source_text(source: Source) -> list[str]:

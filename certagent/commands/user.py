@@ -5,32 +5,32 @@ from typing import Any
 
 from certagent.collector.credentials import add_user, list_users, remove_user, set_password
 from certagent.collector.records import TokenRole
-from certagent.commands.store_errors import store_within_reach
+from certagent.commands.store_errors import store_of_owner
 from certagent.config import CollectorSettings
 
 
 def add(settings: CollectorSettings, name: str, role: str, password: str) -> dict[str, Any]:
     """`{"name", "role"}`. Raises ValueError: the name is taken or not one, the password too short."""
-    with store_within_reach():
+    with store_of_owner(settings.store.url):
         add_user(settings.store.url, name, TokenRole(role), password, datetime.now(UTC))
     return {"name": name, "role": role}
 
 
 def passwd(settings: CollectorSettings, name: str, password: str) -> dict[str, Any]:
     """`{"name", "changed"}`; every session of the person has ended. Raises ValueError."""
-    with store_within_reach():
+    with store_of_owner(settings.store.url):
         return {"name": name, "changed": set_password(settings.store.url, name, password)}
 
 
 def list_(settings: CollectorSettings) -> dict[str, Any]:
     """`{"people": [{"name", "role"}]}`."""
-    with store_within_reach():
+    with store_of_owner(settings.store.url):
         return {"people": [{"name": user.name, "role": str(user.role)} for user in list_users(settings.store.url)]}
 
 
 def remove(settings: CollectorSettings, name: str) -> dict[str, Any]:
     """`{"name", "removed"}`."""
-    with store_within_reach():
+    with store_of_owner(settings.store.url):
         return {"name": name, "removed": remove_user(settings.store.url, name)}
 
 

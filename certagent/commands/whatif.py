@@ -58,7 +58,7 @@ def exit_status(document: dict[str, Any]) -> int:
 
 def render(document: dict[str, Any]) -> str:
     """For a person: each source, before -> after."""
-    files = ", ".join(f"{file} in the place of {live}" for live, file in document["proposed"].items())
+    files = ", ".join(f"{file} in place of {live}" for live, file in document["proposed"].items())
     before, after = document["before"], document["after"]
     lines = [f"{document['name']} with {files}"]
     asked = ("record", _record_text) if document["challenge"] == "dns-01" else (f"port {_port(document)}", _fetch_text)
@@ -67,7 +67,7 @@ def render(document: dict[str, Any]) -> str:
         lines.append(f"  {label:8} {old}" + (f"  ->  {new}" if new != old else "  (unchanged)"))
     if document["note"]:
         lines.append(f"  note     {document['note']}")
-    return "\n".join([*lines, "  the live files are as they were; no token was planted"])
+    return "\n".join([*lines, "  the live files were not changed; no token was planted"])
 
 
 async def _compare(
@@ -80,12 +80,12 @@ async def _compare(
     live, proposed = UnplantedProbe(files, nameservers, limits), UnplantedProbe(replaced, nameservers, limits)
     async with asyncio.TaskGroup() as group:
         libc_before = group.create_task(ask_libc(name), name="ask libc")
-        libc_after = group.create_task(_ask_libc(contents, name), name="ask libc in a namespace of its own")
+        libc_after = group.create_task(_ask_libc(contents, name), name="ask libc in a separate namespace")
         before = group.create_task(live.run(name, challenge), name="probe by the live files")
         after = group.create_task(proposed.run(name, challenge), name="probe by the proposed files")
     answer, note = libc_after.result()
     if note is None and _RESOLVED in files.nsswitch.sources:
-        note = "libc asks systemd-resolved, which goes on with the live files: see Go's line"
+        note = "libc asks systemd-resolved, which still uses the live files: see Go's line"
     old, new = _side(libc_before.result(), before.result()), _side(answer, after.result())
     document = {
         "before": old,

@@ -1,11 +1,12 @@
-"""Configuration: TOML to frozen settings. Every mistake is one sentence with its key path; nothing is guessed.
+"""Configuration: TOML to frozen settings. Every mistake is one sentence with its line and key; nothing is guessed.
 
 The keys are the contract that the README prints. Whoever reads a file here gets a `ConfigurationError` that can be
 shown to a person as it is, and ends with exit status 2.
 """
 
-import re
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,30 +31,36 @@ from certagent.config.settings import (
     ChannelSection,
     CollectorSection,
     CollectorSettings,
-    CommandTarget,
     ConfigurationError,
-    DeployTarget,
     DnsSection,
-    Endpoint,
     HeartbeatSection,
     HookSolver,
     ListenerSolver,
-    NginxTarget,
-    ProofEndpoint,
     Rfc2136Solver,
+    RootPaths,
     ServerSection,
+    SourcesSection,
     StatelessSolver,
     StoreSection,
-    TraefikTarget,
     VantageSection,
     WebhookSection,
     WebrootSolver,
-    endpoint_of,
-    split_endpoint,
 )
 from certagent.config.solver_checks import read_secret
+from certagent.config.targets import (
+    CommandTarget,
+    DeployTarget,
+    Endpoint,
+    HaproxyTarget,
+    NginxTarget,
+    ProofEndpoint,
+    Starttls,
+    TraefikTarget,
+    endpoint_of,
+)
 from certagent.domain.identifiers import is_wildcard
 from certagent.domain.policy import Duration, Policy, overlay, read_policy, read_span
+from certagent.domain.server_address import split_endpoint
 
 __all__ = [
     "DEFAULT_AGENT_PATH",
@@ -71,13 +78,17 @@ __all__ = [
     "DeployTarget",
     "DnsSection",
     "Endpoint",
+    "HaproxyTarget",
     "HeartbeatSection",
     "HookSolver",
     "ListenerSolver",
     "NginxTarget",
     "ProofEndpoint",
     "Rfc2136Solver",
+    "RootPaths",
     "ServerSection",
+    "SourcesSection",
+    "Starttls",
     "StatelessSolver",
     "StoreSection",
     "TraefikTarget",
@@ -104,10 +115,12 @@ DEFAULT_COLLECTOR_PATH = Path("/etc/certagent/collector.toml")
 def load_agent(path: Path, *, with_secrets: bool = True) -> AgentSettings:
     """The settings of `agent.toml`, with everything checked that can be checked without the network; the files with
     secrets, which not everybody may read, only on demand."""
-    settings = _load(path, AgentSettings)
-    check_agent(path, settings)
-    if with_secrets:
-        check_secrets(path, settings)
+    text = _read_text(path, "certagent init --write")
+    with _located(path, text):
+        settings = _convert(path, text, AgentSettings)
+        check_agent(path, settings)
+        if with_secrets:
+            check_secrets(path, settings)
     return _with_watched_wildcards(settings)
 
 
@@ -124,27 +137,54 @@ def _with_watched_wildcards(settings: AgentSettings) -> AgentSettings:
 
 def load_collector(path: Path) -> CollectorSettings:
     """The settings of `collector.toml`, checked likewise."""
-    settings = _load(path, CollectorSettings)
-    check_collector(path, settings)
+    text = _read_text(path, "certagent init --collector --write")
+    with _located(path, text):
+        settings = _convert(path, text, CollectorSettings)
+        check_collector(path, settings)
     return settings
 
 
 _AnySettings = TypeVar("_AnySettings", AgentSettings, CollectorSettings)
 
 
-def _load(path: Path, kind: type[_AnySettings]) -> _AnySettings:
+def _convert(path: Path, text: str, kind: type[_AnySettings]) -> _AnySettings:
+    document = _parse(path, text)
     try:
-        return msgspec.convert(_read_toml(path), kind, strict=True, dec_hook=_decode)
+        return msgspec.convert(document, kind, strict=True, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(path, _in_words(str(error))) from error
+        from certagent.config.mistakes import in_words
+
+        raise ConfigurationError(path, in_words(str(error), kind, document)) from error
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+@contextmanager
+def _located(path: Path, text: str) -> Iterator[None]:
+    """A mistake that is raised within gets its line; what finds it is imported for a mistake only."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        yield
+    except ConfigurationError as error:
+        from certagent.config.mistakes import line_of
+
+        line = line_of(text, error.message) if error.path == path and error.line is None else error.line
+        raise ConfigurationError(error.path, error.message, line) from error
+
+
+def _read_text(path: Path, maker: str = "") -> str:
+    """The file's text; `maker` is the command that would make the file, if there is one."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigurationError(path, "does not exist" + (f"; `{maker}` makes one" if maker else "")) from error
     except OSError as error:
         raise ConfigurationError(path, f"cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(path, f"is not TOML: {error}") from error
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(path, f"is not TOML: {error}") from error
 
 
@@ -152,22 +192,18 @@ def _decode(kind: type, value: Any) -> Any:
     """The types of the settings that TOML does not have."""
     if kind is Duration:
         return read_span(kind, value)
+    if kind is RootPaths:
+        return _decode_roots(value)
     if kind is not Path or not isinstance(value, str):
         raise ValueError(f"expected a path, got {value!r}")
     return Path(value)
 
 
-def _in_words(message: str) -> str:
-    """msgspec's message with its key path in front: ``certificate[0].key: ...``."""
-    text, _, location = message.partition(" - at ")
-    key_path = location.strip("`").removeprefix("$").removeprefix(".")
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
-    if unknown:
-        return f"{key_path + '.' if key_path else ''}{unknown[1]}: there is no such key"
-    missing = re.fullmatch(r"Object missing required field `(.*)`", text)
-    if missing:
-        return f"{key_path + '.' if key_path else ''}{missing[1]}: is missing"
-    return f"{key_path}: {text[:1].lower()}{text[1:]}"
+def _decode_roots(value: Any) -> RootPaths:
+    paths = [value] if isinstance(value, str) else value
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise ValueError(f"expected a path or an array of paths, got {value!r}")
+    return RootPaths(paths)
 
 
 def load_collector_policy(path: Path, settings: CollectorSettings) -> Policy:
@@ -185,9 +221,17 @@ def load_policy(path: Path | None) -> Policy:
     packaged = Path(__file__).parents[1] / "policies" / "default.toml"
     default = packaged if packaged.is_file() else Path(__file__).parents[2] / "policies" / "default.toml"
     document = tomllib.loads(default.read_text(encoding="utf-8"))
-    if path is not None:
-        document = overlay(document, _read_toml(path))
+    if path is None:
+        return _read_policy(default, document)
+    text = _read_text(path)
+    with _located(path, text):
+        return _read_policy(path, overlay(document, _parse(path, text)))
+
+
+def _read_policy(path: Path, document: dict[str, Any]) -> Policy:
     try:
         return read_policy(document)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(path or default, _in_words(str(error))) from error
+        from certagent.config.mistakes import in_words
+
+        raise ConfigurationError(path, in_words(str(error), Policy, document)) from error

@@ -13,17 +13,21 @@ from certagent.config.settings import (
     ChannelSection,
     CollectorSection,
     CollectorSettings,
-    CommandTarget,
     ConfigurationError,
+)
+from certagent.config.solver_checks import check_key_file, check_shared_ports, check_solver
+from certagent.config.store_url import flaw_of_store_url
+from certagent.config.targets import (
+    CommandTarget,
     DeployTarget,
+    HaproxyTarget,
     NginxTarget,
     TraefikTarget,
     endpoint_of,
-    split_endpoint,
 )
-from certagent.config.solver_checks import check_key_file, check_shared_ports, check_solver
 from certagent.config.value_checks import check_endpoints, check_identifier, check_paths, check_url
 from certagent.domain.orders import Binding
+from certagent.domain.server_address import split_address, split_endpoint
 
 _HTTP = ("http://", "https://")
 
@@ -36,7 +40,6 @@ __all__ = [
     "read_credential",
     "read_private",
     "read_token",
-    "split_endpoint",
 ]
 
 
@@ -87,14 +90,16 @@ def check_agent(path: Path, settings: AgentSettings) -> None:
     if not settings.authority.directory.startswith("https://"):
         raise ConfigurationError(path, "authority.directory: must be an https URL")
     check_url(path, "authority.directory", settings.authority.directory)
-    if not settings.authority.root.is_file():
-        raise ConfigurationError(path, f"authority.root: {settings.authority.root} does not exist")
+    if not settings.authority.root:
+        raise ConfigurationError(path, "authority.root: is empty")
+    for root in settings.authority.root:
+        if not root.is_file():
+            raise ConfigurationError(path, f"authority.root: {root} does not exist")
     _check_addresses(path, "authority.addresses", settings.authority.addresses)
     _check_addresses(path, "dns.nameservers", settings.dns.nameservers)
     if settings.agent.policy is not None and not settings.agent.policy.is_file():
         raise ConfigurationError(path, f"agent.policy: {settings.agent.policy} does not exist")
     if settings.collector is not None:
-        _check_addresses(path, "collector.addresses", settings.collector.addresses)
         _check_collector_section(path, settings.collector)
     names = [certificate.name for certificate in settings.certificate]
     for index, certificate in enumerate(settings.certificate):
@@ -120,8 +125,13 @@ def check_secrets(path: Path, settings: AgentSettings) -> None:
 
 def _check_collector_section(path: Path, section: CollectorSection) -> None:
     check_url(path, "collector.url", section.url)
+    for address in section.addresses:
+        try:
+            split_address(address)
+        except ValueError as error:
+            raise ConfigurationError(path, f"collector.addresses: {error}") from error
     if (section.certificate is None) != (section.key is None):
-        raise ConfigurationError(path, "collector.certificate: goes together with collector.key")
+        raise ConfigurationError(path, "collector.certificate: must be set together with collector.key")
     if section.webhook is not None and not section.webhook.url.startswith(_HTTP):
         raise ConfigurationError(path, "collector.webhook.url: must be an http or https URL")
 
@@ -134,9 +144,11 @@ def _check_certificate(path: Path, where: str, certificate: CertificateSection) 
     for identifier in certificate.identifiers:
         check_identifier(path, f"{where}.identifiers", identifier)
     if certificate.manage and certificate.solver is None:
-        raise ConfigurationError(path, f"{where}.solver: is missing (who answers the challenge?)")
+        raise ConfigurationError(path, f"{where}.solver: is missing (which program answers the challenge?)")
     if certificate.root is not None and certificate.manage:
-        raise ConfigurationError(path, f"{where}.root: only for `manage = false`; else authority.root counts")
+        raise ConfigurationError(
+            path, f"{where}.root: only allowed with `manage = false`; otherwise authority.root is used"
+        )
     if certificate.root is not None and not certificate.root.is_file():
         raise ConfigurationError(path, f"{where}.root: {certificate.root} does not exist")
     check_solver(path, where, certificate)
@@ -150,41 +162,53 @@ def _check_certificate(path: Path, where: str, certificate: CertificateSection) 
 def _check_folders(path: Path, where: str, certificate: CertificateSection) -> None:
     """What is live in a folder is one link of the certificate's, so one target cannot go back without the other; unless
     it is the same pair, which two services read."""
-    seen: dict[Path, NginxTarget | CommandTarget] = {}
+    seen: dict[Path, NginxTarget | HaproxyTarget | CommandTarget] = {}
     for index, target in enumerate(certificate.deploy):
         if isinstance(target, TraefikTarget):
             continue
         other = seen.setdefault(target.certificate.parent.resolve(), target)
-        if (target.certificate, target.key) != (other.certificate, other.key):
+        if _files_of(target) != _files_of(other):
             files = f"{target.certificate} and {other.certificate}"
-            said = f"{files} are of one certificate and in one folder; give each a folder of its own"
+            said = f"{files} belong to one certificate and are in one folder; put each into a separate folder"
             raise ConfigurationError(path, f"{where}.deploy[{index}].certificate: {said}")
+
+
+def _files_of(target: NginxTarget | HaproxyTarget | CommandTarget) -> dict[str, Path]:
+    """The files of a target by their keys: two, or one with both in it."""
+    if isinstance(target, HaproxyTarget):
+        return {"certificate": target.certificate}
+    return {"certificate": target.certificate, "key": target.key}
 
 
 def _check_target(path: Path, where: str, target: DeployTarget) -> None:
     if target.mode is not None and (target.mode > 0o777 or not target.mode & 0o400):
-        raise ConfigurationError(path, f"{where}.mode: {target.mode} is no mode of a key (write it as 0o640)")
+        raise ConfigurationError(path, f"{where}.mode: {target.mode} is not a valid mode for a key (write it as 0o640)")
     if target.mode is not None and target.mode & 0o007:
-        raise ConfigurationError(path, f"{where}.mode: 0o{target.mode:o} would let everybody at the key")
-    if not isinstance(target, TraefikTarget):
-        for key, file in (("certificate", target.certificate), ("key", target.key)):
+        raise ConfigurationError(path, f"{where}.mode: 0o{target.mode:o} would let every user access the key")
+    if isinstance(target, TraefikTarget):
+        _check_traefik(path, where, target)
+    else:
+        for key, file in _files_of(target).items():
             if file.is_dir():
                 raise ConfigurationError(path, f"{where}.{key}: {file} is a directory, not a file")
-    else:
-        if not target.dynamic.is_dir():
-            raise ConfigurationError(path, f"{where}.dynamic: {target.dynamic} is no directory")
-        if target.api is not None:
-            if urlsplit(target.api).scheme != "http":
-                raise ConfigurationError(path, f"{where}.api: must be an http URL (of this container)")
-            check_url(path, f"{where}.api", target.api)
     if isinstance(target, CommandTarget) and target.timeout <= 0:
         raise ConfigurationError(path, f"{where}.timeout: must be more than 0 seconds")
+
+
+def _check_traefik(path: Path, where: str, target: TraefikTarget) -> None:
+    if not target.dynamic.is_dir():
+        raise ConfigurationError(path, f"{where}.dynamic: {target.dynamic} is not a directory")
+    if target.api is not None:
+        if urlsplit(target.api).scheme != "http":
+            raise ConfigurationError(path, f"{where}.api: must be an http URL (of this container)")
+        check_url(path, f"{where}.api", target.api)
 
 
 def check_collector(path: Path, settings: CollectorSettings) -> None:
     """Raise `ConfigurationError`, likewise."""
     check_paths(path, settings)
     check_endpoints(path, "server.listen", (settings.server.listen,))
+    _check_addresses(path, "server.proxy_protocol_from", settings.server.proxy_protocol_from)
     host, _ = split_endpoint(settings.server.listen)
     has_pair = settings.server.certificate is not None and settings.server.key is not None
     if not has_pair and not _is_loopback(host):
@@ -211,7 +235,7 @@ def _check_channel(path: Path, where: str, channel: ChannelSection) -> None:
         raise ConfigurationError(path, f"{where}.url: must be an http or https URL")
     if channel.secret_file is not None:
         if channel.kind != "webhook":
-            raise ConfigurationError(path, f"{where}.secret_file: only a webhook is signed")
+            raise ConfigurationError(path, f"{where}.secret_file: is for webhooks only")
         read_private(channel.secret_file, path, f"{where}.secret_file")
 
 
@@ -222,6 +246,9 @@ def _check_store(path: Path, url: str) -> None:
         raise ConfigurationError(path, "store.url: must begin with sqlite:/// or postgresql://")
     if scheme == "postgresql" and importlib.util.find_spec("psycopg") is None:
         raise ConfigurationError(path, "store.url: PostgreSQL needs the package certagent[postgres]")
+    flaw = flaw_of_store_url(url)
+    if flaw is not None:
+        raise ConfigurationError(path, f"store.url: {flaw}")
 
 
 def _check_addresses(path: Path, where: str, addresses: tuple[str, ...]) -> None:

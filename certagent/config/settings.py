@@ -1,30 +1,21 @@
 """The settings as frozen values; their names are the keys that the README prints. Nothing here reads a file."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 
+from certagent.config.targets import DeployTarget
 from certagent.domain.policy import Duration
 
 
 class ConfigurationError(Exception):
-    """A configuration that cannot be used: one clear message."""
+    """A configuration that cannot be used: one clear message, with the file and, where there is one, the line."""
 
-    def __init__(self, path: Path, message: str) -> None:
-        super().__init__(f"{path}: {message}")
-
-
-def split_endpoint(endpoint: str) -> tuple[str, int]:
-    """`"10.0.0.12:443"` or `"[::1]:443"` as (host, port). Raises ValueError."""
-    host, separator, port = endpoint.rpartition(":")
-    is_number = port.isascii() and port.isdigit() and len(port) <= len("65535")
-    if not separator or not host or not is_number or not 0 < int(port) < 65536:
-        raise ValueError(f"{endpoint!r} is not address:port")
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        hint = "" if "/" in host else " (an IPv6 address goes in brackets)"
-        raise ValueError(f"{endpoint!r} is not address:port{hint}")
-    return host.strip("[]"), int(port)
+    def __init__(self, path: Path, message: str, line: int | None = None) -> None:
+        super().__init__(f"{path}: {message}" if line is None else f"{path}:{line}: {message}")
+        self.path, self.message, self.line = path, message, line
 
 
 class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +23,13 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class AgentSection(_Settings, frozen=True):
-    """Who this agent is, and where it keeps its state. `role` only describes the node; it grants nothing."""
+    """Who this agent is, and where it keeps its state.
+
+    `name`: the name in its token. `state`: the folder of its account, pairs and spool; only root may be able to change
+    it, and no other agent may use it. `policy`: a file that overrides the default policy. `role`: what the node is, in
+    any word (`gateway`, `authority`); it is shown next to the node's addresses, and grants no rights (the token does).
+    `socket`: where `check`, `renew` and `status` reach the running agent.
+    """
 
     name: str
     state: Path = Path("/var/lib/certagent")
@@ -42,24 +39,36 @@ class AgentSection(_Settings, frozen=True):
 
 
 class BindingSection(_Settings, frozen=True):
-    """External account binding (RFC 8555 section 7.3.4): the key's name, and the file with its secret in base64url;
-    refused if others can read it."""
+    """External account binding (RFC 8555 section 7.3.4): `key_id` is the key's name, `key_file` the file with its
+    secret in base64url; refused if others can read it."""
 
     key_id: str
     key_file: Path
 
 
+class RootPaths(tuple[Path, ...]):
+    """The files of the pinned roots: written as one path, or as an array of paths."""
+
+    __slots__ = ()
+
+    def __new__(cls, written: str | Path | Iterable[str | Path]) -> Self:
+        """Raises TypeError for anything else."""
+        return super().__new__(cls, map(Path, (written,) if isinstance(written, str | Path) else written))
+
+
 class AuthoritySection(_Settings, frozen=True):
-    """The CA: its ACME directory, its root (pinned), its addresses for when DNS is broken."""
+    """The CA: the URL of its ACME `directory`, its `addresses` for when DNS is broken, and its `root` (pinned); several
+    while the root changes: every root in these files is trusted. `binding`: for external account binding."""
 
     directory: str
-    root: Path = Path("/etc/certagent/root_ca.crt")
+    root: RootPaths = RootPaths("/etc/certagent/root_ca.crt")
     addresses: tuple[str, ...] = ()
     binding: BindingSection | None = None
 
 
 class WebhookSection(_Settings, frozen=True):
-    """Where a message is posted to; `headers` are sent with it, and it is signed with the content of `secret_file`."""
+    """`url` is where a message is posted to; `headers` are sent with it, and it is signed with the content of
+    `secret_file`."""
 
     url: str
     headers: dict[str, str] = {}
@@ -67,10 +76,13 @@ class WebhookSection(_Settings, frozen=True):
 
 
 class CollectorSection(_Settings, frozen=True):
-    """The collector: reports go there. `root` is what its certificate is verified with; default the authority's.
+    """The collector: reports go to its `url`, else to its `addresses` in turn (each may carry a port: ADDRESS:PORT).
 
-    `certificate` and `key`: a pair of this node that is shown instead of the token, read again whenever it changes.
-    `webhook`: where this agent itself says that the collector is gone.
+    `token_file`: the token that identifies this agent; refused if others can read it. `root`: the root that verifies
+    the collector's certificate; default: the authority's.
+
+    `certificate` and `key`: a pair of this node that is presented instead of the token; reread whenever it changes.
+    `webhook`: where this agent itself reports that the collector is gone.
     """
 
     url: str
@@ -83,14 +95,15 @@ class CollectorSection(_Settings, frozen=True):
 
 
 class DnsSection(_Settings, frozen=True):
-    """Who is asked on the wire beside resolv.conf's, and which zones are the fleet's own."""
+    """`nameservers` are queried in addition to those in resolv.conf; `zones` are the fleet's own."""
 
     nameservers: tuple[str, ...] = ()
     zones: tuple[str, ...] = ()
 
 
 class VantageSection(_Settings, frozen=True):
-    """Only beside the CA: which names may be rehearsed. `process` finds the CA among the node's processes."""
+    """Only beside the CA. `allow`: which names may be rehearsed (`*` is one or more labels). `process` finds the CA
+    among the node's processes."""
 
     allow: tuple[str, ...]
     process: str = "step-ca"
@@ -105,8 +118,9 @@ class ListenerSolver(_Settings, frozen=True, tag="listener", tag_field="kind"):
 class Rfc2136Solver(_Settings, frozen=True, tag="rfc2136", tag_field="kind"):
     """The agent writes the record itself by dynamic update (RFC 2136, over TCP), signed with a TSIG key (RFC 8945).
 
-    `server` is the zone's primary (an IP address). `zone`: found by asking for its SOA, unless given. `key_file` holds
-    the key's secret in base64 and nothing else; refused if others can read it.
+    `server` is the zone's primary (an IP address), asked on `port`; `key_name` and `key_algorithm` are the key's.
+    `zone`: found by an SOA query, unless given. `key_file` contains only the key's secret in base64; refused if others
+    can read it.
     """
 
     server: str
@@ -124,99 +138,35 @@ class WebrootSolver(_Settings, frozen=True, tag="webroot", tag_field="kind"):
 
 
 class StatelessSolver(_Settings, frozen=True, tag="stateless", tag_field="kind"):
-    """A web server answers every token with the account's thumbprint. `snippet`: where its lines are on this node, to
-    be looked at; they are what `certagent account` prints."""
+    """A web server answers every token with the account's thumbprint. `snippet`: the file on this node with the lines
+    that `certagent account` prints; certagent only reads it."""
 
     snippet: Path | None = None
 
 
 class HookSolver(_Settings, frozen=True, tag="exec", tag_field="kind"):
-    """A program presents the record and cleans it up: `command... present|cleanup NAME TEXT`, without a shell, run as
-    `user` (default: the agent's own), for `timeout` seconds at most."""
+    """A program (`command`) presents the record and cleans it up: `command... present|cleanup NAME TEXT`, without a
+    shell, run as `user` (default: the agent's own), for `timeout` seconds at most."""
 
     command: tuple[str, ...]
     user: str | None = None
     timeout: float = 60.0
 
 
-class ProofEndpoint(_Settings, frozen=True):
-    """Where a proof looks: `address:port`; `proxy_protocol` where the service expects the PROXY protocol there."""
-
-    address: str
-    proxy_protocol: bool = False
-
-
-Endpoint = str | ProofEndpoint
-"""An endpoint as it is written in `prove`: in short, or with how it is spoken to."""
-
-
-def endpoint_of(written: Endpoint) -> ProofEndpoint:
-    """The long form of either."""
-    return ProofEndpoint(address=written) if isinstance(written, str) else written
-
-
 Solver = ListenerSolver | WebrootSolver | StatelessSolver | Rfc2136Solver | HookSolver
-
-
-class NginxTarget(_Settings, frozen=True, tag="nginx", tag_field="kind"):
-    """A pair of files that nginx reads; promoted, tested, reloaded, proven.
-
-    Of all kinds: `mode` is the key's (default: 0o600, and 0o640 for a group that is not root's); `reader` is the user
-    as whom the service reads the pair, where that is known to be another than root or the `owner`.
-    """
-
-    certificate: Path
-    key: Path
-    owner: str = "root"
-    group: str = "root"
-    mode: int | None = None
-    reader: str | None = None
-    prove: tuple[Endpoint, ...] = ()
-
-
-class TraefikTarget(_Settings, frozen=True, tag="traefik", tag_field="kind"):
-    """Traefik's file provider: `dynamic` is its directory, `certificates` where the generations lie
-    (default: `certagent` beside `dynamic`), `api` where its API answers (`http://127.0.0.1:8080`): evidence of what it
-    has loaded."""
-
-    dynamic: Path
-    certificates: Path | None = None
-    api: str | None = None
-    owner: str = "root"
-    group: str = "root"
-    mode: int | None = None
-    reader: str | None = None
-    prove: tuple[Endpoint, ...] = ()
-
-
-class CommandTarget(_Settings, frozen=True, tag="command", tag_field="kind"):
-    """Any other service: a pair of files and an argument list that makes the service read them (no shell), run as
-    `user` (default: the agent's own), for `timeout` seconds at most."""
-
-    certificate: Path
-    key: Path
-    owner: str = "root"
-    group: str = "root"
-    mode: int | None = None
-    reader: str | None = None
-    command: tuple[str, ...] = ()
-    user: str | None = None
-    timeout: float = 60.0
-    prove: tuple[Endpoint, ...] = ()
-
-
-DeployTarget = NginxTarget | TraefikTarget | CommandTarget
 
 
 Challenge = Literal["http-01", "tls-alpn-01", "dns-01"]
 
 
 class CertificateSection(_Settings, frozen=True):
-    """One certificate. `manage = false`: somebody else renews it; it is watched, rehearsed, proven, alerted.
+    """One certificate. `manage = false`: another program renews it; certagent watches it, rehearses, proves and alerts.
 
-    `reuse_key`: renewals keep the private key. `lifetime`: asked of the CA instead of its default. `profile`: likewise,
-    where the directory offers it. `root`: what a watched one is verified with beside what the system and this agent
-    trust; a managed one has the CA's.
+    `name`: its name in commands and on pages. `identifiers`: DNS names, wildcards and addresses. `challenge`: how they
+    are proven; `solver`: which program answers. `key`: the kind of key. `deploy`: the services that serve it.
+    `reuse_key`: renewals keep the private key. `lifetime`: requested from the CA instead of its default. `profile`:
+    likewise, if the directory offers it. `root`: for a watched certificate, an additional root next to those that the
+    system and this agent trust; a managed one is verified with the CA's.
     """
 
     name: str
@@ -233,7 +183,8 @@ class CertificateSection(_Settings, frozen=True):
 
 
 class AgentSettings(_Settings, frozen=True):
-    """`agent.toml`."""
+    """`agent.toml`: the sections `agent`, `authority`, `collector` (optional), `dns`, `vantage` (only beside the CA),
+    and one `certificate` for each."""
 
     agent: AgentSection
     authority: AuthoritySection
@@ -252,25 +203,32 @@ class AgentSettings(_Settings, frozen=True):
 
 
 class ServerSection(_Settings, frozen=True):
-    """Where the collector listens (address:port). Without certificate and key it may only be loopback.
+    """`listen`: where the collector listens (address:port). Without `certificate` and `key` it may only be loopback.
 
-    `client_root`: agents may show a certificate of it instead of a token (`certagent token add NAME --certificate`).
+    `client_root`: agents may present a certificate issued by it instead of a token (`certagent token add NAME
+    --certificate`); `name`: this collector's among several (default: the host's). `proxy_protocol_from`: the IP
+    addresses of the load balancers whose connections begin with a PROXY protocol header (version 2), which names the
+    client.
     """
 
     listen: str
     certificate: Path | None = None
     key: Path | None = None
     client_root: Path | None = None
+    name: str | None = None
+    proxy_protocol_from: tuple[str, ...] = ()
 
 
 class StoreSection(_Settings, frozen=True):
-    """The database: `sqlite:////PATH` or, with `certagent[postgres]`, `postgresql://USER@HOST/NAME?passfile=PATH`."""
+    """`url` is the database: `sqlite:////PATH` or, with `certagent[postgres]`, `postgresql://USER@HOST/NAME?passfile=PATH`.
+    Of several servers: `postgresql://USER@HOST:PORT,HOST:PORT/NAME?target_session_attrs=read-write`."""
 
     url: str = "sqlite:////var/lib/certagent/collector.db"
 
 
 class ChannelSection(_Settings, frozen=True):
-    """One way to a person.
+    """A notification channel. `name`: its name in the policy's rules and in `certagent channel test`; `kind`: the kind
+    of receiver.
 
     `url`: where a webhook is posted to, where an Alertmanager listens, or an Apprise URL. `headers` are sent with each
     message (an ntfy token, for one). `secret_file`: a webhook's messages are signed with its content (HMAC-SHA256).
@@ -284,9 +242,10 @@ class ChannelSection(_Settings, frozen=True):
 
 
 class HeartbeatSection(_Settings, frozen=True):
-    """Who raises the alarm when the collector is gone: `url` is fetched again and again, as long as all is well here.
+    """A service that raises an alarm when the collector is gone: `url` is requested regularly, with these `headers`, as
+    long as the collector works.
 
-    `kind = "alertmanager"`: an alert `CertagentAlive` that is always on, and ends by itself when it is not renewed.
+    `kind = "alertmanager"`: an alert `CertagentAlive` that always fires, and ends when it is not renewed.
     """
 
     url: str
@@ -294,12 +253,23 @@ class HeartbeatSection(_Settings, frozen=True):
     headers: dict[str, str] = {}
 
 
+class SourcesSection(_Settings, frozen=True):
+    """`path`: a git checkout of the provisioning code on this node. It is only read; git itself is never run on it."""
+
+    path: Path
+
+
 class CollectorSettings(_Settings, frozen=True):
-    """`collector.toml`. `url` is what people are pointed at in messages (default: made from `listen`)."""
+    """`collector.toml`: the sections `server`, `store`, `channel` (one for each), `heartbeat` and `sources` (optional).
+
+    `policy`: a file that overrides the default policy. `url`: where agents and people reach the collector, in messages
+    and enrolments (default: derived from `listen`).
+    """
 
     server: ServerSection
     store: StoreSection = StoreSection()
     channel: tuple[ChannelSection, ...] = ()
     heartbeat: HeartbeatSection | None = None
+    sources: SourcesSection | None = None
     policy: Path | None = None
     url: str | None = None

@@ -42,7 +42,7 @@ def check_solver(path: Path, where: str, certificate: CertificateSection) -> Non
         return
     kind, able = _KINDS[type(solver)], _ANSWERED_BY[certificate.challenge]
     if kind not in able:
-        message = f'{certificate.challenge} is answered by kind = "{"|".join(able)}", not by "{kind}"'
+        message = f'{certificate.challenge} needs kind = "{"|".join(able)}", not "{kind}"'
         raise ConfigurationError(path, f"{where}.solver: {message}")
     match solver:
         case Rfc2136Solver():
@@ -80,7 +80,7 @@ def read_secret(path: Path) -> bytes:
     try:
         secret = base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise ValueError("is not base64 (the secret alone belongs there)") from error
+        raise ValueError("is not base64 (the file must contain the secret only)") from error
     if not secret:
         raise ValueError("is empty")
     return secret
@@ -103,14 +103,16 @@ def _check_listener(path: Path, where: str, solver: ListenerSolver) -> None:
 
 def _check_webroot(path: Path, where: str, solver: WebrootSolver) -> None:
     if not solver.path.is_dir():
-        raise ConfigurationError(path, f"{where}.path: {solver.path} is no directory")
+        raise ConfigurationError(path, f"{where}.path: {solver.path} is not a directory")
 
 
 def _check_hook(path: Path, where: str, solver: HookSolver) -> None:
     if not solver.command:
         raise ConfigurationError(path, f"{where}.command: is empty")
     if not os.access(solver.command[0], os.X_OK) or not Path(solver.command[0]).is_absolute():
-        raise ConfigurationError(path, f"{where}.command: {solver.command[0]!r} is no program with an absolute path")
+        raise ConfigurationError(
+            path, f"{where}.command: {solver.command[0]!r} is not an executable with an absolute path"
+        )
     if not 0 < solver.timeout <= LONGEST_HOOK_SECONDS:
         raise ConfigurationError(path, f"{where}.timeout: must be between 0 and {LONGEST_HOOK_SECONDS} seconds")
 
@@ -119,7 +121,7 @@ def _check_rfc2136(path: Path, where: str, solver: Rfc2136Solver, identifiers: S
     if not is_address(solver.server):
         raise ConfigurationError(path, f"{where}.server: {solver.server!r} is not an IP address")
     if not 0 < solver.port < 65536:
-        raise ConfigurationError(path, f"{where}.port: {solver.port} is no port")
+        raise ConfigurationError(path, f"{where}.port: {solver.port} is not a valid port")
     for identifier in identifiers:
         if solver.zone is not None and not _is_below(identifier, solver.zone):
             raise ConfigurationError(path, f"{where}.zone: {identifier!r} is not in the zone {solver.zone!r}")

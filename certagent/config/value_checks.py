@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from certagent.config.settings import ConfigurationError, split_endpoint
+from certagent.config.settings import ConfigurationError
 from certagent.domain.identifiers import flaw_of, is_wildcard
+from certagent.domain.server_address import split_endpoint
 
 _IN_NO_PATH = ("{{", "}}", "${", "://")
 
@@ -51,7 +52,7 @@ def check_paths(path: Path, settings: msgspec.Struct) -> None:
         if not value.is_absolute():
             raise ConfigurationError(path, f"{where}: {text!r} is not an absolute path")
         if any(mark in text for mark in _IN_NO_PATH) or not text.isprintable():
-            raise ConfigurationError(path, f"{where}: {text!r} is not a path of a file: it is a template, or damaged")
+            raise ConfigurationError(path, f"{where}: {text!r} is not a file path: it is a template, or damaged")
 
 
 def _flaw_of_host(host: str) -> str | None:
@@ -64,6 +65,8 @@ def _paths_in(where: str, value: Any) -> Iterator[tuple[str, Path]]:
     """Every path with its key path."""
     if isinstance(value, Path):
         yield where, value
+    elif isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], Path):
+        yield where, value[0]
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
             yield from _paths_in(f"{where}[{index}]", item)

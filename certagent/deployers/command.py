@@ -1,11 +1,17 @@
 """Any other service: two configured files, and a command that makes the service read them."""
 
-from certagent.config import CommandTarget
+from certagent.config import CommandTarget, Starttls, endpoint_of, split_endpoint
 from certagent.deployers.generation_store import SymlinkedPair
 from certagent.domain.catalogue import Fact
-from certagent.domain.deployments import Fault, Generation, Proof
+from certagent.domain.deployments import Fault, Generation, Proof, ServedAs
 from certagent.system.files import UnknownOwnerError, find_user
 from certagent.system.processes import ReloadCoordinator, attempt
+
+_BEGUN_AT: dict[int, Starttls] = {
+    21: "ftp", 24: "lmtp", 25: "smtp", 110: "pop3", 119: "nntp", 143: "imap", 389: "ldap", 587: "smtp", 3306: "mysql",
+    4190: "sieve", 5222: "xmpp", 5269: "xmpp-server", 5432: "postgres",
+}  # fmt: skip
+"""Ports at which a connection begins without TLS, as a rule."""
 
 
 class CommandService(SymlinkedPair):
@@ -32,8 +38,15 @@ class CommandService(SymlinkedPair):
         return await self._reloads.reload(self.service, self._certificate_name, self._run)
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
-        """What the service is, nobody knows here."""
-        return []
+        """What the service is, nobody knows here; but for ports where TLS begins by other words, if it has any."""
+        plain = {one.address for one in map(endpoint_of, self._settings.prove) if one.starttls is None}
+        shown = {one.endpoint: None for one in proof.missing if one.served_as is ServedAs.NOTHING}
+        found = ((endpoint, _BEGUN_AT.get(split_endpoint(endpoint)[1])) for endpoint in shown if endpoint in plain)
+        return [self._begun_by(endpoint, protocol) for endpoint, protocol in found if protocol is not None]
+
+    def _begun_by(self, endpoint: str, protocol: Starttls) -> Fault:
+        facts: dict[str, Fact] = {"target": self.name, "endpoint": endpoint, "option": protocol}
+        return Fault(code="deploy.unproven", variant="starttls", facts=facts, address=split_endpoint(endpoint)[0])
 
     async def _run(self) -> Fault | None:
         settings = self._settings

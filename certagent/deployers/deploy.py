@@ -10,9 +10,10 @@ from datetime import timedelta
 
 from cryptography import x509
 
-from certagent.config import CommandTarget, DeployTarget, NginxTarget, TraefikTarget
+from certagent.config import CommandTarget, DeployTarget, HaproxyTarget, NginxTarget, TraefikTarget
 from certagent.deployers.command import CommandService
 from certagent.deployers.faults import fault_about, fault_of, rolled_back, unreadable
+from certagent.deployers.haproxy import Haproxy
 from certagent.deployers.nginx import Nginx
 from certagent.deployers.pair_inspection import KEY, check_pair, may_read
 from certagent.deployers.target import Target
@@ -45,6 +46,8 @@ def make_target(
             return Nginx(name, settings, reloads, worker)
         case TraefikTarget():
             return Traefik(name, settings)
+        case HaproxyTarget():
+            return Haproxy(name, settings, reloads)
         case CommandTarget():
             return CommandService(name, settings, reloads)
 

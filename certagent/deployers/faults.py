@@ -12,9 +12,10 @@ from certagent.domain.catalogue import Fact
 from certagent.domain.deployments import EndpointProof, Fault, Proof, ServedAs
 from certagent.system.files import UnknownOwnerError
 from certagent.system.procfs import ProcFs
+from certagent.system.unsafe_paths import UnsafePathError
 
 OVERFLOW_ID = 65534
-"""Whom a file belongs to, as it is shown, whose real owner lies outside the container's id map (FACTS)."""
+"""Whom a file belongs to, as it is shown, whose real owner lies outside the container's id map (docs/facts.md)."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -25,6 +26,8 @@ def fault_of(error: OSError | UnknownOwnerError, target: Target) -> Fault:
         return Fault(code="deploy.unmapped_owner", variant="unknown", facts={"target": target.name, "said": str(error)})
     if isinstance(error, ForeignFolderError):
         return _foreign_folder(error, target)
+    if isinstance(error, UnsafePathError):
+        return _unsafe_path(error, target)
     file = str(error.filename) if error.filename is not None else None
     detail = {"errno": errno.errorcode.get(error.errno or 0, "")}
     facts: dict[str, Fact] = {"target": target.name, "said": error.strerror or str(error)}
@@ -42,6 +45,14 @@ def _foreign_folder(error: ForeignFolderError, target: Target) -> Fault:
     facts: dict[str, Fact] = {"target": target.name, "owner": error.owner, "evidence": evidence}
     return Fault(
         code="deploy.foreign_folder", facts=facts, file=file, detail={"owner": error.owner, "evidence": evidence}
+    )
+
+
+def _unsafe_path(error: UnsafePathError, target: Target) -> Fault:
+    found = {"folder": str(error.folder.path), "owner": error.folder.owner, "mode": f"{error.folder.mode:04o}"}
+    facts: dict[str, Fact] = {"target": target.name, **found}
+    return Fault(
+        code="deploy.unsafe_path", variant=error.danger, facts=facts, file=str(error.filename), detail={**found}
     )
 
 

@@ -19,36 +19,42 @@ links that show the same content, so that at every instant the pair on disk matc
 """
 
 import os
-from collections.abc import Iterator
+import re
+import stat
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from certagent.config import CommandTarget, NginxTarget
+from certagent.config import CommandTarget, HaproxyTarget, NginxTarget
 from certagent.deployers.foreign_folders import require_no_client
-from certagent.deployers.pair_inspection import CHAIN, KEY, fingerprint_in, inspect_pair, read_pair
+from certagent.deployers.pair_inspection import CHAIN, COMBINED, KEY, fingerprint_in, inspect_pair, read_pair
 from certagent.domain.deployments import Generation, LivePair, RollbackResult
+from certagent.system.file_content import FileContent, Owner
 from certagent.system.files import (
-    FileContent,
-    Owner,
     find_owner,
     is_file_as,
     make_folder,
     read_link,
-    remove_folder,
     require_writable,
     swap_link,
     write_file,
-    write_folder,
 )
+from certagent.system.path_walk import open_folder, read_linked
 from certagent.system.processes import ReadersWriters
+from certagent.system.unsafe_paths import ChangeableFolder, Danger, UnsafePathError
 
 BEFORE = 0
 FOLDER_MODE = 0o755  # the key's own mode protects it; the service must get at its files
 
+Files = Mapping[str, FileContent]
+"""A generation's files by name; `KEY` and `CHAIN` are among them."""
+
 _KEPT = 2
+_GENERATION = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 class Ownership(msgspec.Struct, frozen=True):
@@ -67,9 +73,9 @@ class Ownership(msgspec.Struct, frozen=True):
         """The chain: no secret."""
         return FileContent(content=content, mode=0o644, owner=self.find())
 
-    def files_of(self, generation: Generation) -> tuple[FileContent, FileContent]:
+    def files_of(self, generation: Generation) -> dict[str, FileContent]:
         """Key and chain."""
-        return self.key_file(generation.key_pem), self.chain_file(generation.chain_pem)
+        return {KEY: self.key_file(generation.key_pem), CHAIN: self.chain_file(generation.chain_pem)}
 
     def find(self) -> Owner:
         """By number. Raises `UnknownOwnerError`."""
@@ -85,30 +91,42 @@ class GenerationStore:
     def prepare(self) -> None:
         """Make the folder, if need be (its parent exists), and make sure that it can be written."""
         make_folder(self.root, FOLDER_MODE)
+        self._require_no_strangers()
         require_writable(self.root)
 
-    def put(self, number: int, key: FileContent, chain: FileContent) -> Path:
-        """The folder that holds exactly this pair, with these modes and owners, under this number; made whole if it is
-        not there yet."""
-        found = self._find(number, key, chain)
+    def put(self, number: int, files: Files) -> Path:
+        """The folder that holds exactly these files, with these modes and owners, under this number; made whole if it
+        is not there yet."""
+        found = self._find(number, files)
         if found is not None:
             return found
-        folder = next(folder for folder in self._candidates(number) if not folder.exists())
-        write_folder(folder, {KEY: key, CHAIN: chain}, mode=FOLDER_MODE)
-        return folder
+        with open_folder(self.root) as store:
+            taken = store.names()
+            name = next(name for name in _candidates(number) if name not in taken)
+            store.add(name, dict(files), FOLDER_MODE)
+        return self.root / name
 
-    def find(self, number: int, key: FileContent, chain: FileContent) -> Path:
-        """The folder that this pair was put in. Raises FileNotFoundError when it never was."""
-        found = self._find(number, key, chain)
+    def find(self, number: int, files: Files) -> Path:
+        """The folder that these files were put in. Raises FileNotFoundError when they never were."""
+        found = self._find(number, files)
         if found is None:
             raise FileNotFoundError(f"generation {number} was never staged in {self.root}")
         return found
 
     def proven(self) -> Path | None:
         """What a roll-back goes to, if there is anything."""
-        target = read_link(self.root / "proven")
-        folder = self.root / target if target else None
+        folder = self.behind("proven")
         return folder if folder is not None and read_pair(folder) is not None else None
+
+    def behind(self, link: str) -> Path | None:
+        """The generation that a link in the folder names."""
+        target = read_link(self.root / link)
+        return self.root / target if target is not None and _GENERATION.fullmatch(target) else None
+
+    def holds(self, file: Path) -> bool:
+        """Whether that is the path of a generation's file."""
+        folder = file.parent
+        return folder.parent == self.root.absolute() and _GENERATION.fullmatch(folder.name) is not None
 
     def settle(self, folder: Path) -> None:
         """That one is proven."""
@@ -116,31 +134,52 @@ class GenerationStore:
 
     def prune(self, *live: Path) -> None:
         """Drop what is neither live, proven, among the newest, nor what was there before certagent."""
-        folders = [path for path in self.root.iterdir() if path.name.partition(".")[0].isdigit() and path.is_dir()]
-        folders.sort(key=lambda path: path.stat().st_ctime_ns)
-        kept = {*live, self.proven(), self.root / str(BEFORE), *folders[-_KEPT:]}
-        for folder in folders:
-            if folder not in kept:
-                remove_folder(folder)
+        kept = {folder.name for folder in (*live, self.proven()) if folder is not None} | {str(BEFORE)}
+        with open_folder(self.root) as store:
+            found = [(store.status(name), name) for name in store.names() if _GENERATION.fullmatch(name)]
+            found = [(status, name) for status, name in found if stat.S_ISDIR(status.st_mode)]
+            found.sort(key=lambda one: one[0].st_ctime_ns)
+            for _, name in found[:-_KEPT]:
+                if name not in kept:
+                    store.remove_if_only(name, (KEY, CHAIN, COMBINED))
 
-    def _find(self, number: int, key: FileContent, chain: FileContent) -> Path | None:
-        staged = takewhile(Path.exists, self._candidates(number))
-        return next((one for one in staged if is_file_as(one / KEY, key) and is_file_as(one / CHAIN, chain)), None)
+    def _require_no_strangers(self) -> None:
+        """Where many can make folders (in /tmp), somebody may have made this one, to choose what is live. Raises
+        `UnsafePathError`."""
+        with open_folder(self.root.parent) as above, above.enter(self.root.name) as store:
+            if above.trust.changeable is not None and store.uid not in (0, os.geteuid(), above.uid):
+                theirs = ChangeableFolder(self.root, store.uid, store.mode)
+                raise UnsafePathError(self.root, Danger.STRANGERS, theirs)
 
-    def _candidates(self, number: int) -> Iterator[Path]:
-        yield self.root / str(number)
-        attempt = 0
-        while True:
-            attempt += 1
-            yield self.root / f"{number}.{attempt}"
+    def _find(self, number: int, files: Files) -> Path | None:
+        with open_folder(self.root) as store:
+            there = store.names()
+        staged = (self.root / name for name in takewhile(there.__contains__, _candidates(number)))
+        return next((one for one in staged if all(is_file_as(one / name, files[name]) for name in files)), None)
+
+
+def _candidates(number: int) -> Iterator[str]:
+    yield str(number)
+    attempt = 0
+    while True:
+        attempt += 1
+        yield f"{number}.{attempt}"
+
+
+class Link(NamedTuple):
+    """A configured path as a link of ours: where it leads, and which file of a generation that is."""
+
+    path: Path
+    target: str
+    name: str
 
 
 class SymlinkedPair:
     """The file part of a target with configured paths for certificate and key. See `Target` for the contract."""
 
-    def __init__(self, name: str, settings: NginxTarget | CommandTarget, files: ReadersWriters) -> None:
+    def __init__(self, name: str, settings: NginxTarget | CommandTarget | HaproxyTarget, files: ReadersWriters) -> None:
         self._certificate = certificate = settings.certificate
-        self._key = settings.key
+        self._key = certificate if isinstance(settings, HaproxyTarget) else settings.key
         self._reader = settings.reader
         self._ownership = Ownership(settings.owner, settings.group, settings.mode)
         self._generations = GenerationStore(certificate.parent / f".certagent-{name}")
@@ -161,7 +200,9 @@ class SymlinkedPair:
 
     def live(self) -> LivePair:
         """See `Target`."""
-        return inspect_pair(self._certificate, self._certificate, self._key)
+        links = self._links()
+        pair = inspect_pair(self._certificate, self._file_at(links[0]), self._file_at(links[-1]))
+        return msgspec.structs.replace(pair, key_file=str(self._key))
 
     def lock_file(self) -> Path:
         """See `Target`: by the certificate's path, not by what the agent calls it."""
@@ -174,11 +215,17 @@ class SymlinkedPair:
         for path in (self._certificate, self._key):
             require_writable(path.parent)
         self._generations.prepare()
+        for link in self._links():
+            _read(self._file_at(link))  # it may have to be taken over
 
     def stage(self, generation: Generation) -> Path:
         """See `Target`."""
         self.prepare()
-        return self._generations.put(generation.number, *self._ownership.files_of(generation))
+        return self._generations.put(generation.number, self.files_of(generation))
+
+    def files_of(self, generation: Generation) -> Files:
+        """What a generation's folder holds."""
+        return self._ownership.files_of(generation)
 
     def writing(self) -> AbstractAsyncContextManager[None]:
         """See `Target`."""
@@ -186,7 +233,7 @@ class SymlinkedPair:
 
     def promote(self, generation: Generation) -> None:
         """See `Target`. Finds the paths as links, as somebody's files, or not at all."""
-        folder = self._generations.find(generation.number, *self._ownership.files_of(generation))
+        folder = self._generations.find(generation.number, self.files_of(generation))
         if not self._is_linked():
             self._take_over()
         swap_link(self._current, folder.name)
@@ -202,52 +249,61 @@ class SymlinkedPair:
 
     def settle(self, generation: Generation) -> None:
         """See `Target`."""
-        folder = self._generations.find(generation.number, *self._ownership.files_of(generation))
+        folder = self._generations.find(generation.number, self.files_of(generation))
         self._generations.settle(folder)
         self._generations.prune(folder)
 
     def _is_linked(self) -> bool:
-        return all(read_link(path) == target for path, target in self._links())
+        return all(read_link(link.path) == link.target for link in self._links())
 
-    def _links(self) -> tuple[tuple[Path, str], tuple[Path, str]]:
+    def _file_at(self, link: Link) -> Path:
+        """The file that a path shows: behind our own link the generation's, so that no link has to be followed."""
+        if read_link(link.path) != link.target:
+            return link.path
+        return (self._generations.behind("current") or self._generations.root) / link.name
+
+    def _links(self) -> tuple[Link, ...]:
+        """The certificate's first, the key's last."""
         current = f"{self._generations.root.name}/current"
+        is_near = self._key.parent == self._certificate.parent
         return (
-            (self._certificate, f"{current}/{CHAIN}"),
-            (self._key, f"{current}/{KEY}" if self._key.parent == self._certificate.parent else self._far_key()),
+            Link(self._certificate, f"{current}/{CHAIN}", CHAIN),
+            Link(self._key, f"{current}/{KEY}" if is_near else str(self._current.absolute() / KEY), KEY),
         )
 
-    def _far_key(self) -> str:
-        return str(self._current.absolute() / KEY)
-
     def _link(self) -> None:
-        for path, target in self._links():
-            swap_link(path, target)
+        for link in self._links():
+            swap_link(link.path, link.target)
 
     def _take_over(self) -> None:
         """Keep what is at the paths now as the generation from before; then show the same content through links."""
-        key, chain = _as_it_is(self._key), _as_it_is(self._certificate)
-        if key is None or chain is None:
+        found = self._found()
+        if found is None:
             self._keep_half()
             return
-        folder = self._generations.put(BEFORE, key, chain)
+        folder = self._generations.put(BEFORE, found)
         if fingerprint_in(folder) is not None:
             self._generations.settle(folder)
         swap_link(self._current, folder.name)
         self._link()
 
+    def _found(self) -> Files | None:
+        """What is at the paths now, as a generation's files; None where that is half a pair, or nothing."""
+        links = self._links()
+        chain, key = _read(self._file_at(links[0])), _read(self._file_at(links[-1]))
+        return None if key is None or chain is None else {KEY: key, CHAIN: chain}
+
     def _keep_half(self) -> None:
         """Half a pair serves nobody, but it is not ours to lose."""
-        for path, target in self._links():
-            half = _as_it_is(path) if read_link(path) != target else None
+        for link in self._links():
+            half = _read(link.path) if read_link(link.path) != link.target else None
             if half is not None:
-                write_file(self._generations.root / f"before.{path.name}", half)
+                write_file(self._generations.root / f"before.{link.path.name}", half)
 
 
-def _as_it_is(path: Path) -> FileContent | None:
-    """A file with its mode and owner, through whatever links lead to it."""
+def _read(path: Path) -> FileContent | None:
+    """A file with its mode and owner, through the links that may be followed."""
     try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            return FileContent(content=file.read(), mode=found.st_mode & 0o777, owner=Owner(found.st_uid, found.st_gid))
+        return read_linked(path)
     except FileNotFoundError:
         return None

@@ -1,7 +1,7 @@
 """nginx: two configured files, tested, reloaded. Neither `nginx -t` nor a reload is evidence; a handshake is.
 
 A reload that did not take shows in nginx's own processes, which are only read: it keeps its workers, and its error log
-says why (FACTS).
+says why (docs/facts.md).
 """
 
 import asyncio
@@ -217,7 +217,7 @@ def _no_master(name: str, now: NginxProcesses) -> Fault | None:
     except OSError as error:
         content, said = "", f"cannot be read ({error.strerror})"
     else:
-        said = f"says {content!r}, which is no nginx master's number" if content else "is empty"
+        said = f"says {content!r}, which is not the process ID of an nginx master" if content else "is empty"
     if content.isdigit() and int(content) in now.masters:
         return None
     facts: dict[str, Fact] = {"target": name, "said": said}

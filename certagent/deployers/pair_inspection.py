@@ -21,12 +21,15 @@ from certagent.domain.catalogue import Fact
 from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_facts, read_leaf
 from certagent.domain.chains import Roots, follow_chain, name_of
 from certagent.domain.deployments import Fault, Generation, LivePair
-from certagent.system.files import Owner, read_file
+from certagent.system.file_content import Owner
+from certagent.system.files import read_file
+from certagent.system.path_walk import read_linked
 from certagent.system.processes import run
-from certagent.system.regular_files import read_bytes
 
 KEY = "privkey.pem"
 CHAIN = "fullchain.pem"
+COMBINED = "combined.pem"
+"""Key and chain in one file, for a service that reads one."""
 READ_SECONDS = 10.0
 _FORM = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
@@ -47,7 +50,7 @@ def fingerprint_in(folder: Path) -> str | None:
 
 
 def inspect_pair(shown: Path, certificate: Path, key: Path) -> LivePair:
-    """The pair at two paths, through whatever links lead there; `shown` is the file that decides on it. Raises OSError
+    """The pair at two paths, through links that may be followed; `shown` is the file that decides on it. Raises OSError
     for what cannot be read although it is there."""
     chain = _read(certificate)
     leaf = _leaf(chain) if chain is not None else None
@@ -76,7 +79,7 @@ async def may_read(path: Path, user: Owner) -> bool:
 def _read(path: Path) -> bytes | None:
     """None where there is nothing; what is no file holds nothing."""
     try:
-        return read_bytes(path)
+        return read_linked(path).content
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -4,16 +4,18 @@
 <certificates>/<name>/<N>/{privkey.pem, fullchain.pem}       default for <certificates>: `certagent` beside <dynamic>
 <dynamic>/certagent-<name>.yml
 ```
-Traefik watches <dynamic> and no certificate file (FACTS), so the YAML is written elsewhere and renamed into it.
+Traefik watches <dynamic> and no certificate file (docs/facts.md), so the YAML is written elsewhere and renamed into it.
 Which certificates it has loaded its API says (`GET /api/certificates`, since 3.7).
 """
 
 import asyncio
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,9 +27,12 @@ from certagent.deployers.pair_inspection import CHAIN, KEY, fingerprint_in, insp
 from certagent.domain.deployments import Fault, Generation, LivePair, Proof, RollbackResult
 from certagent.system.files import FileContent, make_folder, read_file, remove_file, require_writable, write_file
 from certagent.system.http import FetchError, connect, fetch
+from certagent.system.path_walk import open_folder
 from certagent.system.procfs import ProcFs
 
 ANSWER_SECONDS = 5.0
+READ_AGAIN_SECONDS = 3.0
+"""After which Traefik has read what is there: it takes up two changes 2 s apart (`providersThrottleDuration`)."""
 _PAGE = 50  # of about 600 bytes each: a page stays within what is read of an answer
 _MOST_PAGES = 100
 
@@ -37,6 +42,13 @@ class Loaded(msgspec.Struct, frozen=True, rename="camel"):
 
     cert_fingerprint: str = ""
     sans: tuple[str, ...] = ()
+
+
+class Loss(NamedTuple):
+    """A file of ours that is gone with nothing in its place; or one that `is_older` than what was proven."""
+
+    file: Path
+    is_older: bool = False
 
 
 async def loaded_certificates(api: str) -> tuple[Loaded, ...] | None:
@@ -81,11 +93,15 @@ class Traefik:
         self.name = f"traefik {self._yaml}"
 
     def reader(self) -> str | None:
-        """As configured, else whom the running Traefik runs as."""
+        """As configured, else whom the running Traefik runs as; None where that cannot be seen."""
         if self._reader is not None:
             return self._reader
         proc = ProcFs()
-        users = [proc.user_of(process.pid) for process in proc.processes("traefik") if proc.shares(process.pid, "pid")]
+        try:
+            found = [process for process in proc.processes("traefik") if proc.shares(process.pid, "pid")]
+            users = [proc.user_of(process.pid) for process in found]
+        except OSError:  # another user's, or one that has just ended
+            return None
         return next((str(user) for user in users if user is not None), None)
 
     def reads_because(self) -> str | None:
@@ -98,8 +114,40 @@ class Traefik:
 
     def live(self) -> LivePair:
         """See `Target`: what the YAML names."""
-        chain, key = _named(read_file(self._yaml)) or (self._generations.root / CHAIN, self._generations.root / KEY)
+        chain, key = self._named_pair() or (self._generations.root / CHAIN, self._generations.root / KEY)
         return inspect_pair(self._yaml, chain, key)
+
+    def live_files(self) -> tuple[Path, ...]:
+        """Our YAML, and the certificate that it names."""
+        named = self._named_pair()
+        return (self._yaml, named[0]) if named is not None else (self._yaml,)
+
+    def find_loss(self, is_older: Callable[[str], bool]) -> Loss | None:
+        """Our YAML, or a file of the generation that it names, if that is gone and nothing is in its place; or our YAML
+        where it names a generation with a fingerprint that `is_older`. None while the folder itself is gone, and for a
+        YAML that is not as we wrote it."""
+        if not self._yaml.parent.is_dir():
+            return None
+        if not os.path.lexists(self._yaml):
+            return Loss(self._yaml)
+        document = read_file(self._yaml)
+        named = _named(document)
+        if named is None or not _is_ours(document) or named[0].parent.parent != self._generations.root.absolute():
+            return None
+        gone = next((file for file in named if not os.path.lexists(file)), None)
+        if gone is not None:
+            return Loss(gone)
+        fingerprint = fingerprint_in(named[0].parent)
+        return Loss(self._yaml, is_older=True) if fingerprint is not None and is_older(fingerprint) else None
+
+    def _named_pair(self) -> tuple[Path, Path] | None:
+        """What the YAML names. Where others can change it, only if that is one of the generations: it could name any
+        file."""
+        named = _named(read_file(self._yaml))
+        if named is None or all(self._generations.holds(file) for file in named):
+            return named
+        with open_folder(self._yaml.parent) as folder:
+            return named if folder.trust.changeable is None else None
 
     def lock_file(self) -> Path:
         """See `Target`. Not in the folder that Traefik watches."""
@@ -116,15 +164,19 @@ class Traefik:
     def stage(self, generation: Generation) -> Path:
         """See `Target`."""
         self.prepare()
-        return self._generations.put(generation.number, *self._ownership.files_of(generation))
+        return self._generations.put(generation.number, self._ownership.files_of(generation))
 
     def writing(self) -> AbstractAsyncContextManager[None]:
         """Nothing to wait for: a folder that a YAML names never changes."""
         return nullcontext()
 
     def promote(self, generation: Generation) -> None:
-        """See `Target`."""
-        self._name(self._generations.find(generation.number, *self._ownership.files_of(generation)))
+        """See `Target`. What somebody else wrote in place of our YAML is kept beside the generations."""
+        folder = self._generations.find(generation.number, self._ownership.files_of(generation))
+        found = read_file(self._yaml)
+        if found is not None and not _is_ours(found):
+            write_file(self._generations.root / f"before.{self._yaml.name}", FileContent(content=found, mode=0o600))
+        self._name(folder)
 
     async def validate(self) -> Fault | None:
         """Traefik has no test of a configuration; what it drops shows in the handshake."""
@@ -160,7 +212,7 @@ class Traefik:
 
     def settle(self, generation: Generation) -> None:
         """See `Target`."""
-        folder = self._generations.find(generation.number, *self._ownership.files_of(generation))
+        folder = self._generations.find(generation.number, self._ownership.files_of(generation))
         self._generations.settle(folder)
         self._generations.prune(folder)
 
@@ -194,6 +246,12 @@ def _named(document: bytes | None) -> tuple[Path, Path] | None:
     if found.keys() != {"certFile", "keyFile"}:
         return None
     return Path(json.loads(found["certFile"])), Path(json.loads(found["keyFile"]))
+
+
+def _is_ours(document: bytes | None) -> bool:
+    """Whether it is exactly what we write."""
+    named = _named(document)
+    return named is not None and document == _document(named[0].parent)
 
 
 def _document(folder: Path) -> bytes:

@@ -28,14 +28,14 @@ STEPS: Mapping[str, ChallengeSteps] = {
         passes_on=f"port 80 passes {CHALLENGE_PATH}",
         responds="serves the token",
         came="the token came back",
-        missed="never asked: the token did not come",
+        missed="not reached: the token was not received",
     ),
     ChallengeType.TLS_ALPN01: ChallengeSteps(
         port=443,
-        passes_on=f"port 443 passes {ACME_TLS} on unopened",
+        passes_on=f"port 443 passes {ACME_TLS} on without terminating TLS",
         responds="presents the challenge certificate",
-        came="its challenge certificate came",
-        missed="never asked: its certificate did not come",
+        came="its challenge certificate was received",
+        missed="not reached: its certificate was not received",
     ),
     ChallengeType.DNS01: ChallengeSteps(
         port=None,

@@ -73,6 +73,18 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
+class TargetState(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate at one of its targets, which the finding is about. `is_served`: whether clients get a certificate
+    there now (null: nobody has looked), and `served_until` when that ends. `retry_at`: when the deployment is tried
+    again, at the latest."""
+
+    certificate: str
+    name: str
+    is_served: bool | None = None
+    served_until: datetime | None = None
+    retry_at: datetime | None = None
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One conclusion. `code` is public and stable (`<layer>.<cause>`); `detail` is the evidence, JSON values only.
 
@@ -90,6 +102,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     culprit: Culprit | None = None
     fix: str | None = None
     impact: Impact | None = None
+    target: TargetState | None = None
     variant: str = ""
     facts: dict[str, Any] = {}
 

@@ -71,13 +71,15 @@ class FixedFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fix(msgspec.Struct, frozen=True, kw_only=True):
-    """A fix that was applied, or was about to be when it was killed: the digests tell which."""
+    """A fix that was applied, or was about to be when it was killed: the digests tell which. `by`: who ran it."""
 
     id: str
     at: datetime
     incident: str | None = None
     files: tuple[FixedFile, ...]
     undone_at: datetime | None = None
+    by: str | None = None
+    undone_by: str | None = None
 
 
 def drop_names(
@@ -104,7 +106,7 @@ def drop_names(
             code=finding.code if finding is not None else code,
             explanation=finding.explanation
             if finding is not None
-            else f"Line {number} of {HOSTS_FILE} leads {', '.join(names)} to {show(raw.split()[0])}, DNS does not.",
+            else f"Line {number} of {HOSTS_FILE} leads {', '.join(names)} to {show(raw.split()[0])}, but DNS does not.",
         )
 
 
@@ -140,14 +142,12 @@ def _reason_to_refuse(file: str, line: int | None, text: Text) -> str | None:
     if manager is not None:
         return _rewritten_by(manager, file)
     if text.leads_to is not None:
-        return f"{file} is a link that leads out of /etc: change {text.leads_to}, or whoever writes it."
+        return f"{file} is a link to a file outside /etc: change {text.leads_to}, or the program that writes it."
     if text.mounted_from is not None:
         return f"{text.mounted_from} of another node is mounted over {file}: change it there."
     if text.is_locked:
-        return (
-            f"{file} is immutable (`lsattr {file}`): somebody keeps every program from changing it. Change what makes"
-            f" it, or unlock it with `chattr -i {file}` first."
-        )
+        return f"{file} is immutable (`lsattr {file}`): no program can change it. Change it at its source, or "
+        f"unlock it with `chattr -i {file}` first."
     return None
 
 
@@ -163,7 +163,7 @@ def edited(content: bytes, edits: Sequence[Edit]) -> bytes:
     wanted = {edit.text: edit for edit in edits if edit.text is not None}
     missing = set(wanted) - {_shown(line) for line in content.split(b"\n")}
     if missing:
-        raise ValueError(f"there is no such line any more: {sorted(missing)[0]}")
+        raise ValueError(f"this line no longer exists: {sorted(missing)[0]}")
     kept = [_replaced(line, wanted) for line in content.split(b"\n")]
     result = b"\n".join(line for line in kept if line is not None)
     for edit in edits:

@@ -11,13 +11,16 @@ import msgspec
 
 from certagent.domain import catalogue
 from certagent.domain.catalogue import Fact, Layer, Trait, has_trait, layer_of
+from certagent.domain.claims import Claim, ClaimKind, Dispute
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
-from certagent.domain.incidents import KnownRehearsal, Sighting
 from certagent.domain.policy import CollectorPolicy
 from certagent.domain.probe_errors import UNHEARD
 from certagent.domain.rehearsals import AddressOwner, Hop, RehearsalOutcome
+from certagent.domain.sightings import KnownRehearsal, Sighting, accused_by, concerns_path, key_of
 
+ASYMMETRIC = "net.asymmetric"
 DISAGREED = "preflight.disagreed"
+DISPUTED = "fleet.disputed"
 SILENT = "agent.silent"
 _REPORTER = "collector"
 _SUSPECT_AFTER = 0.7  # of the time after which an agent counts as silent
@@ -41,15 +44,36 @@ class FleetCertificate(msgspec.Struct, frozen=True, kw_only=True):
     not_after: datetime
 
 
+class FailingChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel that accepts no messages: none since `since`, and why not the last one. `gave_up`: on at least one."""
+
+    name: str
+    since: datetime
+    failure: str
+    gave_up: bool
+
+
 class FleetSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts of one moment. `sightings`: grave ones of the agents that name no file, and orders that went otherwise
-    than foreseen. `owners`: of addresses that the rehearsals met."""
+    """The facts of one moment. `sightings`: grave ones of the agents that name no file of their own, and orders that
+    went otherwise than foreseen. `owners`: of addresses that the rehearsals met. `collector`: the node that it runs on,
+    if an agent there says so."""
 
     last_seen: tuple[LastSeen, ...] = ()
     certificates: tuple[FleetCertificate, ...] = ()
     sightings: tuple[Sighting, ...] = ()
     rehearsals: tuple[KnownRehearsal, ...] = ()  # if one failed, also some that passed
     owners: dict[str, AddressOwner] = {}
+    channels: tuple[FailingChannel, ...] = ()
+    collector: str | None = None
+    disputes: tuple[Dispute, ...] = ()
+
+
+def seen_twice(found: Iterable[Finding], before: frozenset[str]) -> tuple[list[Finding], frozenset[str]]:
+    """(what is said now, what is said if the next look finds it again). While the fleet is looked at, a rehearsal may
+    pass that this look does not know of: `before` is what the last one found."""
+    found = list(found)
+    names = frozenset(finding.identifier or "" for finding in found if finding.code == ASYMMETRIC)
+    return [one for one in found if one.code != ASYMMETRIC or (one.identifier or "") in before], names
 
 
 def conclude(snapshot: FleetSnapshot, policy: CollectorPolicy, now: datetime) -> list[Finding]:
@@ -61,9 +85,11 @@ def conclude(snapshot: FleetSnapshot, policy: CollectorPolicy, now: datetime) ->
         *_every_agent_is_heard(snapshot, silent, now - policy.silent_after * _SUSPECT_AFTER),
         *_every_certificate_is_renewed(snapshot, silent, policy.expiring_below, now),
         *_names_of_a_zone_exist(snapshot),
-        *_the_authority_can_be_used(snapshot),
+        *_many_report_the_same(snapshot),
         *_both_ways_are_open(snapshot, silent),
         *_verdicts_agree_with_the_authority(snapshot),
+        *_messages_are_accepted(snapshot, now - policy.channel_failing_after),
+        *_nothing_is_disputed(snapshot),
     ]
 
 
@@ -132,35 +158,45 @@ def _names_of_a_zone_exist(snapshot: FleetSnapshot) -> Iterator[Finding]:
             yield _finding("dns.zone_gone", identifier, culprit, detail={"zone": zone}, zone=zone, names=sorted(lost))
 
 
-def _the_authority_can_be_used(snapshot: FleetSnapshot) -> Iterator[Finding]:
-    """ca.root_changed, ca.unreachable and their like: what at least half of the agents say of the CA is no accusation.
+def _many_report_the_same(snapshot: FleetSnapshot) -> Iterator[Finding]:
+    """ca.root_changed, ca.unreachable and their like, and what agents blame on the CA's own files or on a nameserver:
+    what at least half of the agents say is no accusation.
 
-    One of them alone may be wrong about its own way there (DESIGN, rule 11).
+    One of them alone may be wrong about its own way there (decision 11).
     """
     nodes = {certificate.node for certificate in snapshot.certificates}
-    said: dict[tuple[str, Culprit], dict[str, Finding]] = {}
+    said: dict[str, dict[str, list[Finding]]] = {}
     for sighting in snapshot.sightings:
-        code, culprit = sighting.finding.code, sighting.finding.culprit
-        if (
-            has_trait(code, Trait.CA_UNUSABLE)
-            and layer_of(code) is Layer.CA
-            and culprit is not None
-            and sighting.agent in nodes
-        ):
-            said.setdefault((code, culprit), {})[sighting.agent] = sighting.finding
-    for (code, culprit), voices in sorted(said.items(), key=lambda item: str(item[0])):
-        if len(voices) >= 2 and 2 * len(voices) >= len(nodes):
-            first = voices[min(voices)]
+        if sighting.agent in nodes and _may_be_common(sighting):
+            key = key_of(sighting.agent, sighting.finding)
+            said.setdefault(key, {}).setdefault(sighting.agent, []).append(sighting.finding)
+    for _, voices in sorted(said.items()):
+        if len(voices) < 2 or 2 * len(voices) < len(nodes):
+            continue
+        first = voices[min(voices)][0]
+        names = {one.identifier for found in voices.values() for one in found if concerns_path(one)}
+        listed: list[str | None] = [*sorted(filter(None, names))]
+        for name in listed or [None]:
             yield _finding(
-                code,
-                None,
-                culprit,
+                first.code,
+                name,
+                first.culprit or Culprit(),
                 variant="fleet",
                 detail={"agents": _some(voices)},
                 cause=first,
                 count=len(voices),
                 total=len(nodes),
             )
+
+
+def _may_be_common(sighting: Sighting) -> bool:
+    """Whether it is said of the CA, or of a file or a port of another node that many names go through."""
+    finding = sighting.finding
+    if finding.culprit is None:
+        return False
+    if layer_of(finding.code) is Layer.CA and finding.culprit.file is None:
+        return has_trait(finding.code, Trait.CA_UNUSABLE)
+    return concerns_path(finding) and accused_by(sighting.agent, finding) != sighting.agent
 
 
 def _both_ways_are_open(snapshot: FleetSnapshot, silent: dict[str, datetime]) -> Iterator[Finding]:
@@ -178,7 +214,7 @@ def _both_ways_are_open(snapshot: FleetSnapshot, silent: dict[str, datetime]) ->
             if node in cut_off or node in reached or not others:
                 continue
             yield _finding(
-                "net.asymmetric",
+                ASYMMETRIC,
                 rehearsal.identifier,
                 Culprit(node=node, address=address),
                 variant="fleet",
@@ -201,6 +237,42 @@ def _verdicts_agree_with_the_authority(snapshot: FleetSnapshot) -> Iterator[Find
                 reporter=_REPORTER,
                 culprit=Culprit(node=sighting.agent),
             )
+
+
+def _messages_are_accepted(snapshot: FleetSnapshot, before: datetime) -> Iterator[Finding]:
+    """collector.channel_failing: once for all channels, as what they have in common may be the cause."""
+    failing = [channel for channel in snapshot.channels if channel.gave_up or channel.since <= before]
+    if failing:
+        first = min(failing, key=lambda channel: channel.since)
+        yield _finding(
+            "collector.channel_failing",
+            None,
+            Culprit(node=snapshot.collector, role="collector"),
+            channels=sorted(channel.name for channel in failing),
+            since=_clock(first.since),
+            said=first.failure,
+        )
+
+
+def _nothing_is_disputed(snapshot: FleetSnapshot) -> Iterator[Finding]:
+    """fleet.disputed: one of each claim that counts for nothing."""
+    for dispute in snapshot.disputes:
+        is_address = dispute.kind is ClaimKind.ADDRESS
+        claims = {claim.node: _since(claim) for claim in dispute.claims}
+        for claim in dispute.pretenders():
+            yield _finding(
+                DISPUTED,
+                None if is_address else dispute.subject,
+                Culprit(node=claim.node, address=dispute.subject if is_address else None),
+                variant="address" if is_address else "",
+                detail={"claims": ", ".join(f"{node} since {since}" for node, since in sorted(claims.items()))},
+                since=_since(claim),
+                others=list(dispute.holders),
+            )
+
+
+def _since(claim: Claim) -> str:
+    return _clock(claim.since) if claim.since is not None else "before claims had a date"
 
 
 def _nodes_met(snapshot: FleetSnapshot, known: KnownRehearsal, *, answered: bool) -> dict[str, str]:

@@ -26,6 +26,16 @@ def is_wildcard(identifier: str) -> bool:
     return identifier.startswith("*.")
 
 
+def zone_of(identifier: str) -> str:
+    """The zone that a fleet would call it by: what follows the first label, if that has two labels or more, else the
+    name itself. An address is its own."""
+    if is_address(identifier):
+        return str(ipaddress.ip_address(identifier))
+    name = identifier.lower().rstrip(".").removeprefix("*.")
+    parent = name.partition(".")[2]
+    return parent if "." in parent else name
+
+
 def flaw_of(identifier: str) -> str | None:
     """Why no certificate can be for it, as the end of the sentence "IDENTIFIER ..."; None for one that is good."""
     if is_address(identifier):
@@ -38,7 +48,7 @@ def _foreign_form(text: str) -> str | None:
     if not text:
         return "is empty"
     if any(mark in text for mark in _TEMPLATE):
-        return "is a template that nobody filled in"
+        return "is a template that was not filled in"
     if any(character.isspace() or not character.isprintable() for character in text):
         return "contains a space or an invisible character"
     if "://" in text or text.startswith("//"):
@@ -51,7 +61,7 @@ def _foreign_form(text: str) -> str | None:
     if "@" in text:
         return "is an e-mail address, not a host name"
     if ":" in text or text.startswith("["):
-        return "contains a port, or is no IP address" if "%" not in text else "is an address with a zone"
+        return "contains a port, or is not an IP address" if "%" not in text else "is an address with a zone"
     return None
 
 
@@ -75,9 +85,9 @@ def _flaw_of_label(label: str) -> str | None:
     if label.startswith("-") or label.endswith("-"):
         return f"has a label that begins or ends with a dash: {label!r}"
     if "_" in label:
-        return f"has an underscore, which host names have not: {label!r}"
+        return f"has an underscore, which host names must not have: {label!r}"
     if not _LABEL.fullmatch(label):
-        return f"has a label with other characters than letters, digits and dashes: {label!r}"
+        return f"has a label with characters other than letters, digits and dashes: {label!r}"
     return None
 
 

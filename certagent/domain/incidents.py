@@ -1,30 +1,38 @@
 """Incidents: one culprit and all its victims, computed from facts. Pure: no I/O, no clock, no store.
 
 A finding of `error` or worse makes an incident; those with one culprit file make one together. A path finding that a
-later rehearsal contradicts is capped at `warn` (DESIGN, rule 1) and makes none. What is merely a symptom of a known
-culprit file, or of something wider that the collector concluded, makes none of its own either.
+later rehearsal contradicts is capped at `warn` (decision 1) and makes none, nor does what is merely a symptom of a
+known cause. An accusation that nobody bears out explains nothing (`sightings`).
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
-from certagent.domain.catalogue import Trait, addresses_of, explain_addresses, has_trait
-from certagent.domain.findings import Culprit, Finding, Severity
-from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome, describe_owner
+from certagent.domain.catalogue import Trait, addresses_of, has_trait, retell
+from certagent.domain.explanations import Explanations, gather
+from certagent.domain.findings import Culprit, Severity, TargetState
+from certagent.domain.rehearsals import AddressOwner, describe_owner
+from certagent.domain.sightings import (
+    Fleet,
+    Sighting,
+    Victim,
+    accused_by,
+    effective_severity,
+    is_at_address,
+    is_borne_out,
+    is_suspicion,
+    key_of,
+    own_key_of,
+    victims_of,
+)
 
 REOPEN_WITHIN = timedelta(hours=1)
 """A culprit that comes back this soon after its incident was resolved reopens it: the same id, one more transition."""
-
-COLLECTOR = "@collector"
-"""Who speaks where the collector itself concludes something from what all agents said. No token has such a name."""
-
-EXPIRING = "cert.expiring"
-"""Under which the end of a certificate is kept, before and after it."""
-_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class IncidentState(StrEnum):
@@ -52,15 +60,6 @@ class CulpritLine(msgspec.Struct, frozen=True, kw_only=True):
     text: str | None
 
 
-class Victim(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate that cannot be renewed because of the culprit. `expires_at` is null if none is on disk."""
-
-    identifier: str
-    node: str
-    certificate: str
-    expires_at: datetime | None = None
-
-
 class PrecedingChange(msgspec.Struct, frozen=True, kw_only=True):
     """What changed last on the culprit's node before the incident opened: whole lines."""
 
@@ -71,8 +70,23 @@ class PrecedingChange(msgspec.Struct, frozen=True, kw_only=True):
     added: tuple[str, ...] = ()
 
 
+class SourceLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The line of the provisioning code that writes a line of a node, as of a commit of the code."""
+
+    file: str
+    line: int
+    text: str
+    commit: str
+    committed_at: datetime
+
+
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """What the facts say about one culprit now. `confirmed`: somebody who may accuse bears it out (rule 11)."""
+    """What the facts say about one culprit now. `confirmed`: somebody who may accuse bears it out (decision 11).
+
+    `suspected`: whom a node accuses whose own identifier fails, until somebody bears it out; `culprit` is then the node
+    that fails. `target`: where a certificate is not as it should be, if it is about that. `keys`: of all that it is
+    made of.
+    """
 
     code: str
     severity: Severity
@@ -84,6 +98,9 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     confirmed: bool
     reporters: tuple[str, ...]
     owners: dict[str, AddressOwner] = {}
+    suspected: Culprit | None = None
+    target: TargetState | None = None
+    keys: frozenset[str] = frozenset()
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +108,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
     `opened_at` is that of the current opening. A resolved incident keeps what it said last. `change`: what preceded
     the opening, where it is known. `flaps`: how often it came back, each time soon after it was resolved.
+    `written_by`: the provisioning code that writes its lines, where a checkout of it is known; it is never kept.
     """
 
     id: str
@@ -111,6 +129,9 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     resolved_at: datetime | None = None
     change: PrecedingChange | None = None
     flaps: int = 0
+    suspected: Culprit | None = None
+    target: TargetState | None = None
+    written_by: tuple[SourceLine, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -123,83 +144,17 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(nodes | {self.culprit.node} if self.culprit.node else nodes)
 
 
-class Sighting(msgspec.Struct, frozen=True, kw_only=True):
-    """An active finding as it is held: whose token reported it, for which scope, when."""
-
-    agent: str
-    scope: str
-    at: datetime
-    finding: Finding
-
-
-class KnownRehearsal(msgspec.Struct, frozen=True, kw_only=True):
-    """The latest rehearsal of an identifier. `brokered`: it went through the collector itself, nobody's word for it."""
-
-    at: datetime
-    brokered: bool
-    rehearsal: Rehearsal
-
-
-class Fleet(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known beside the findings: address -> owner, identifier -> certificates, node -> role, rehearsals."""
-
-    authorities: frozenset[str] = frozenset()
-    owners: Mapping[str, AddressOwner] = {}
-    roles: Mapping[str, str | None] = {}
-    victims: Mapping[str, tuple[Victim, ...]] = {}
-    rehearsals: Mapping[str, KnownRehearsal] = {}
-
-
-def key_of(agent: str, finding: Finding) -> str:
-    """What makes two findings one incident: the culprit's file, else node, code and identifier; never a line."""
-    node = accused_by(agent, finding)
-    if finding.culprit is not None and finding.culprit.file is not None:
-        return f"file:{node}:{finding.culprit.file}"
-    if has_trait(finding.code, Trait.LIFETIME):  # it goes on when the certificate dies
-        return f"code:{node}:{EXPIRING}"
-    if has_trait(finding.code, Trait.NODE_WIDE):
-        return f"code:{node}:{finding.code}"
-    return f"code:{node}:{finding.code}:{finding.identifier or ''}"
-
-
-def is_of_a_node(key: str) -> bool:
-    """Whether what has that key is said of a node as a whole, for several identifiers at once."""
-    return key.startswith("code:") and key.count(":") == 2
-
-
-def effective_severity(sighting: Sighting, fleet: Fleet) -> Severity:
-    """The finding's severity, at most `warn` if a later rehearsal of its identifier passed all the same."""
-    finding = sighting.finding
-    known = fleet.rehearsals.get(finding.identifier or "")
-    outlived = known is not None and known.rehearsal.outcome is RehearsalOutcome.PASSED and known.at > sighting.at
-    return finding.severity.capped_at(Severity.WARN) if outlived and _concerns_path(finding) else finding.severity
-
-
-def is_borne_out(sighting: Sighting, fleet: Fleet) -> bool:
-    """Rule 11: whether the accusation comes from the accused node, the authority, or a brokered rehearsal."""
-    if sighting.agent == COLLECTOR or sighting.agent in fleet.authorities:
-        return True
-    if accused_by(sighting.agent, sighting.finding) == sighting.agent:
-        return True
-    known = fleet.rehearsals.get(sighting.finding.identifier or "")
-    if known is None or not known.brokered:
-        return False
-    culprit, ends_at = sighting.finding.culprit or Culprit(), sighting.finding.detail.get("chain_ends_at")
-    if known.rehearsal.outcome is not RehearsalOutcome.FAILED:
-        return known.rehearsal.shows_chain(culprit.node, culprit.file, ends_at)
-    return _saw(known.rehearsal, culprit, fleet)
-
-
 def group_findings(sightings: Iterable[Sighting], fleet: Fleet) -> dict[str, Candidate]:
     """The cases that the findings make, by key. Give every finding about an identifier, or none."""
     standing = [s for s in sightings if effective_severity(s, fleet).at_least(Severity.ERROR)]
-    explained = {s.finding.identifier for s in standing if _explains(s.finding)} - {None}
-    ended = {s.finding.identifier for s in standing if has_trait(s.finding.code, Trait.ENDS_LIFE)}
-    groups: dict[str, list[Sighting]] = {}
-    for sighting in standing:
-        if not _is_symptom(sighting.finding, explained, ended):
-            groups.setdefault(key_of(sighting.agent, sighting.finding), []).append(sighting)
-    return {key: _describe(group, fleet) for key, group in groups.items()}
+    accusations = _by_key(standing)
+    explanations = Explanations.of(accusations.values(), fleet)
+    groups = gather([sighting for sighting in standing if not explanations.cover(sighting)], fleet)
+    cases: dict[str, Candidate] = {}
+    for key, group in groups.items():
+        for own_key, part in _separate(key, group, fleet).items():
+            cases[own_key] = _describe(part, fleet)
+    return cases
 
 
 def transition_incident(
@@ -213,11 +168,18 @@ def transition_incident(
             return known, None
         return msgspec.structs.replace(known, state=IncidentState.RESOLVED, resolved_at=now), TransitionKind.RESOLVED
     if known is not None and known.state is not IncidentState.RESOLVED:
-        return msgspec.structs.replace(known, **msgspec.structs.asdict(case)), None
+        return msgspec.structs.replace(known, **_said_in(case)), None
     back_soon = known is not None and known.resolved_at is not None and now - known.resolved_at < REOPEN_WITHIN
     identity, flaps = (known.id, known.flaps + 1) if known is not None and back_soon else (_identity(key, now), 0)
-    opened = Incident(id=identity, state=IncidentState.OPEN, opened_at=now, flaps=flaps, **msgspec.structs.asdict(case))
+    opened = Incident(id=identity, state=IncidentState.OPEN, opened_at=now, flaps=flaps, **_said_in(case))
     return opened, TransitionKind.REOPENED if back_soon else TransitionKind.OPENED
+
+
+def _said_in(case: Candidate) -> dict[str, Any]:
+    """As the incident says it."""
+    said = msgspec.structs.asdict(case)
+    del said["keys"]
+    return said
 
 
 def _is_mere_accusation(known: Incident | None, case: Candidate) -> bool:
@@ -236,67 +198,92 @@ def _identity(key: str, opened_at: datetime) -> str:
     return hashlib.sha256(f"{key} {opened_at.isoformat()}".encode()).hexdigest()[:12]
 
 
-def accused_by(agent: str, finding: Finding) -> str:
-    """The node of the culprit; without one the agent speaks of its own."""
-    return finding.culprit.node if finding.culprit is not None and finding.culprit.node else agent
+class Successors:
+    """Under which key an incident goes on whose own key nothing has any more: its findings were taken in there, the
+    same certificate at the same target is wrong for another reason now, something else goes wrong for it at the same
+    address, or the file on that node is found that makes it go wrong there."""
+
+    def __init__(self, candidates: Mapping[str, Candidate]) -> None:
+        self._by_part: dict[tuple[str | None, object], str] = {}
+        for key, candidate in sorted(candidates.items()):
+            for part in (*candidate.keys, *_parts(candidate.culprit, candidate.target, candidate.victims)):
+                self._by_part.setdefault((candidate.culprit.node, part), key)
+
+    def find(self, key: str, incident: Incident) -> str | None:
+        """That key, if there is one."""
+        culprit = incident.culprit if is_at_address(key) else msgspec.structs.replace(incident.culprit, address=None)
+        parts = (key, *_parts(culprit, incident.target, incident.victims))
+        found = (self._by_part.get((incident.culprit.node, part)) for part in parts)
+        return next((other for other in found if other is not None), None)
 
 
-def _concerns_path(finding: Finding) -> bool:
-    return has_trait(finding.code, Trait.PATH) or has_trait(finding.code, Trait.SEEN_BY_CA)
+def _parts(culprit: Culprit, target: TargetState | None, victims: Sequence[Victim]) -> Iterator[tuple[str, ...]]:
+    """By which two incidents of a node are the same one: the certificate at a target, or at an address."""
+    if target is not None:
+        yield "target", target.certificate, target.name
+    if culprit.address is not None:
+        yield from ((culprit.address, victim.node, victim.certificate) for victim in victims)
 
 
-def _explains(finding: Finding) -> bool:
-    names_file = finding.culprit is not None and finding.culprit.file is not None and _concerns_path(finding)
-    return names_file or has_trait(finding.code, Trait.EXPLAINS)
+def _by_key(sightings: Iterable[Sighting]) -> dict[str, list[Sighting]]:
+    groups: dict[str, list[Sighting]] = {}
+    for sighting in sightings:
+        groups.setdefault(key_of(sighting.agent, sighting.finding), []).append(sighting)
+    return groups
 
 
-def _is_symptom(finding: Finding, explained: set[str | None], ended: set[str | None]) -> bool:
-    """What dies, or cannot be reached, because of something that is known. It is said there when it dies."""
-    is_end = has_trait(finding.code, Trait.LIFETIME)
-    if is_end and finding.identifier in ended:
-        return finding.culprit is None or finding.culprit.file is None
-    concerned = _concerns_path(finding) or is_end
-    return finding.identifier in explained and concerned and not _explains(finding)
-
-
-def _saw(rehearsal: Rehearsal, culprit: Culprit, fleet: Fleet) -> bool:
-    """Whether the rehearsal's own evidence leads to the culprit: its file, or a box that it met."""
-    resolution = rehearsal.resolution
-    resolved = (*resolution.addresses, *resolution.hosts) if resolution is not None else ()
-    if culprit.file is not None:
-        return culprit.node == rehearsal.node and culprit.file in {item.origin.file for item in resolved}
-    met = {hop.address for attempt in rehearsal.attempts for hop in attempt.hops} | {item.address for item in resolved}
-    boxes = {fleet.owners[address].node for address in met if address is not None and address in fleet.owners}
-    return culprit.node in boxes | {rehearsal.node}
+def _separate(key: str, group: list[Sighting], fleet: Fleet) -> dict[str, list[Sighting]]:
+    """One incident if anybody bears it out; else each suspicion is its own node's: one, whatever it says of the same
+    identifier."""
+    if any(is_borne_out(sighting, fleet) for sighting in group):
+        return {key: group}
+    parts: dict[str, list[Sighting]] = {}
+    own_keys: dict[tuple[str, str | None], str] = {}
+    for sighting in sorted(group, key=lambda one: _precedence(one, fleet)):
+        own_key = own_key_of(sighting.agent, sighting.finding) if is_suspicion(sighting, fleet) else None
+        if own_key is not None:
+            own_key = own_keys.setdefault((sighting.agent, sighting.finding.identifier), own_key)
+        parts.setdefault(own_key or key, []).append(sighting)
+    return parts
 
 
 def _describe(group: list[Sighting], fleet: Fleet) -> Candidate:
     """In the words of those who may accuse, if there are any; whoever says the same is a victim all the same."""
     borne_out = [sighting for sighting in group if is_borne_out(sighting, fleet)]
     first = min(borne_out or group, key=lambda sighting: _precedence(sighting, fleet))
+    is_suspected = is_suspicion(first, fleet)
     leading = first.finding
     owners = {a: fleet.owners[a] for a in sorted(addresses_of(leading)) if a in fleet.owners}
+    culprit = _enrich(leading.culprit or Culprit(), accused_by(first.agent, leading), fleet)
+    explanation, fix = _words_for(first, owners, is_suspected=is_suspected)
     return Candidate(
         code=leading.code,
         severity=effective_severity(first, fleet),
-        culprit=_enrich(leading.culprit or Culprit(), accused_by(first.agent, leading), fleet),
-        lines=_lines(borne_out or group),
-        victims=_victims(group, fleet),
-        explanation=_explain(leading, owners),
-        fix=leading.fix,
-        confirmed=bool(borne_out),
+        culprit=Culprit(node=first.agent, role=fleet.roles.get(first.agent)) if is_suspected else culprit,
+        lines=() if is_suspected else _lines(borne_out or group),
+        victims=victims_of(group, fleet),
+        explanation=explanation,
+        fix=fix,
+        confirmed=bool(borne_out) or is_suspected,
         reporters=tuple(sorted({sighting.agent for sighting in group})),
         owners=owners,
+        suspected=culprit if is_suspected else None,
+        target=None if is_suspected else leading.target,
+        keys=frozenset(key_of(sighting.agent, sighting.finding) for sighting in group),
     )
 
 
 def _precedence(sighting: Sighting, fleet: Fleet) -> tuple[object, ...]:
-    """Who speaks for the group: worst first, the culprit's own node first."""
+    """Who speaks for the group: worst first, the culprit's own node first, whoever quotes a journal or a log first."""
     finding = sighting.finding
     return (
         effective_severity(sighting, fleet).rank,
         accused_by(sighting.agent, finding) != sighting.agent,
+        has_trait(finding.code, Trait.CONSEQUENCE),
+        finding.culprit is None or finding.culprit.file is None,
+        finding.target is None or finding.target.retry_at is None,
         finding.culprit.line or 0 if finding.culprit is not None else 0,
+        not finding.facts.get("said"),
         finding.identifier or "",
         finding.code,
         sighting.agent,
@@ -314,13 +301,15 @@ def _enrich(culprit: Culprit, node: str, fleet: Fleet) -> Culprit:
     return msgspec.structs.replace(culprit, node=None if is_strange else node, role=role)
 
 
-def _explain(finding: Finding, owners: Mapping[str, AddressOwner]) -> str:
+def _words_for(sighting: Sighting, owners: Mapping[str, AddressOwner], *, is_suspected: bool) -> tuple[str, str | None]:
+    """(explanation, fix), with whose addresses they mention."""
+    finding = sighting.finding
     labels = {address: describe_owner(owner) for address, owner in owners.items()}
-    text = explain_addresses(finding, labels)
+    text, fix = retell(finding, sighting.agent, labels, situation="suspected" if is_suspected else None)
     address = finding.culprit.address if finding.culprit is not None else None
     if address not in labels or f"{address} ({labels[address]})" in text:
-        return text
-    return f"{text.rstrip()} The address is {address} ({labels[address]})."
+        return text, fix
+    return f"{text.rstrip()} The address is {address} ({labels[address]}).", fix
 
 
 def _lines(group: Sequence[Sighting]) -> tuple[CulpritLine, ...]:
@@ -332,16 +321,3 @@ def _lines(group: Sequence[Sighting]) -> tuple[CulpritLine, ...]:
             latest[culprit.text] = culprit.line
     lines = (CulpritLine(line=number, text=text) for text, number in latest.items())
     return tuple(sorted(lines, key=lambda line: (line.line or 0, line.text or "")))
-
-
-def _victims(group: Sequence[Sighting], fleet: Fleet) -> tuple[Victim, ...]:
-    """The certificates concerned, the one that dies first on top."""
-    found: dict[tuple[str, str, str], Victim] = {}
-    for identifier in {s.finding.identifier for s in group if s.finding.identifier}:
-        for victim in fleet.victims.get(identifier, ()):
-            found[victim.identifier, victim.node, victim.certificate] = victim
-    return tuple(sorted(found.values(), key=_urgency))
-
-
-def _urgency(victim: Victim) -> tuple[datetime, str, str]:
-    return victim.expires_at or _NEVER, victim.node, victim.identifier

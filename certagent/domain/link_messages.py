@@ -4,12 +4,20 @@ import msgspec
 
 from certagent.domain.rehearsals import Rehearsal, RehearsalRequest
 
+INSTANCE_HEADER = "Certagent-Instance"
+"""The header of an agent's requests that says which process it is: an id made at its start. Older agents send none."""
+
 
 class Rehearse(msgspec.Struct, frozen=True, kw_only=True, tag="rehearse", tag_field="ask"):
-    """Fetch a planted token as the CA would. Only for an agent whose token has the role `authority`."""
+    """Fetch a planted token as the CA would. Only for an agent whose token has the role `authority`.
+
+    `caller`: who asked the collector for it, so that one caller's questions do not displace those of others; empty from
+    an older collector.
+    """
 
     id: str
     request: RehearsalRequest
+    caller: str = ""
 
 
 class JudgeAgain(msgspec.Struct, frozen=True, kw_only=True, tag="judge_again", tag_field="ask"):
@@ -19,7 +27,14 @@ class JudgeAgain(msgspec.Struct, frozen=True, kw_only=True, tag="judge_again", t
     identifiers: tuple[str, ...]
 
 
-Ask = Rehearse | JudgeAgain
+class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag="cancel", tag_field="ask"):
+    """Nobody waits for the answer to that earlier question any more. An older agent refuses this."""
+
+    id: str
+    question: str
+
+
+Ask = Rehearse | JudgeAgain | Cancel
 
 
 class Rehearsed(msgspec.Struct, frozen=True, kw_only=True, tag="rehearsed", tag_field="answer"):
@@ -30,7 +45,7 @@ class Rehearsed(msgspec.Struct, frozen=True, kw_only=True, tag="rehearsed", tag_
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag="accepted", tag_field="answer"):
-    """The answer to `JudgeAgain`: a run will follow."""
+    """The answer to `JudgeAgain`: a run will follow. To `Cancel`: that question gets no answer any more."""
 
     id: str
 
@@ -62,7 +77,9 @@ def decode_ask(message: bytes | str) -> Ask | Refused:
     try:
         return _asks.decode(message)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Refused(id=_identity(message), reason=f"not a question this agent answers: {error}"[:_LONGEST_REASON])
+        return Refused(
+            id=_identity(message), reason=f"this agent does not support the request: {error}"[:_LONGEST_REASON]
+        )
 
 
 def _identity(message: bytes | str) -> str:

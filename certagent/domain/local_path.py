@@ -105,7 +105,7 @@ def _broken(observation: LocalObservation, facts: PathFacts, policy: Policy) -> 
 def _as_far_as_seen(facts: PathFacts, seen: Rehearsal) -> Path:
     if seen.challenge == ChallengeType.DNS01:
         record = record_hop(facts, seen.txt, planted=False)
-        end = responder_hop(facts, HopState.UNKNOWN, "not seen: no record was written")
+        end = responder_hop(facts, HopState.UNKNOWN, "unknown: no record was written")
         actual = (authority_hop(facts), record, end)
         return Path(identifier=facts.identifier, intended=trace(facts).intended, actual=actual, broken=False)
     attempt = deciding(seen.attempts)
@@ -115,7 +115,7 @@ def _as_far_as_seen(facts: PathFacts, seen: Rehearsal) -> Path:
     end = responder_hop(
         facts,
         HopState.OK if reached else HopState.UNKNOWN,
-        "answers there; no token was planted" if reached else "not seen: no token was planted",
+        "answers there; no token was planted" if reached else "unknown: no token was planted",
     )
     resolved = resolution_hop(facts, seen.resolution, used, passed=True)
     servers = tuple(_server(facts, hop) for hop in hops)
@@ -142,7 +142,7 @@ def _by_a_client(path: Path, observation: LocalObservation) -> Path:
         label="this node",
         node=observation.node,
         role=observation.role,
-        detail="asks in the CA's place: how the CA itself gets there is not seen from here",
+        detail="asks in place of the CA: the CA's own path is not visible from here",
         state=HopState.UNKNOWN,
     )
     intended = msgspec.structs.replace(path.intended[0], node=None, role=None)

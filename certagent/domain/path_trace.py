@@ -187,13 +187,15 @@ def role_of(facts: PathFacts, node: str | None) -> str | None:
 
 
 class Path(msgspec.Struct, frozen=True, kw_only=True):
-    """The intended and the actual way to one identifier, and what is to be changed."""
+    """The intended and the actual way to one identifier, and what is to be changed. `suspected`: whom the responder's
+    node accuses and nobody else, where no node is known to be the culprit."""
 
     identifier: str
     intended: tuple[PathHop, ...]
     actual: tuple[PathHop, ...]
     broken: bool
     culprit: Culprit | None = None
+    suspected: Culprit | None = None
 
 
 def trace(facts: PathFacts) -> Path:
@@ -201,13 +203,8 @@ def trace(facts: PathFacts) -> Path:
     intended = _intended(facts)
     actual = _actual(facts, intended)
     broken = any(hop.state is HopState.BROKEN for hop in actual)
-    return Path(
-        identifier=facts.identifier,
-        intended=intended,
-        actual=actual,
-        broken=broken,
-        culprit=_culprit(facts) if broken else None,
-    )
+    culprit = _culprit(facts) if broken else None
+    return Path(identifier=facts.identifier, intended=intended, actual=actual, broken=broken, culprit=culprit)
 
 
 def addresses_met(rehearsal: Rehearsal) -> set[str]:

@@ -1,7 +1,7 @@
 """Policy: grades findings, turns them into a verdict, says who is told. Pure; its numbers are in `policies/*.toml`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from fnmatch import fnmatchcase
@@ -111,12 +111,14 @@ _BLOCKING = Trait.OWN_INABILITY, Trait.BLOCKS_ORDER
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """Preflight of one identifier: findings graded, worst first, the culprit of a block first of all."""
+    """Preflight of one identifier: findings graded, worst first, the culprit of a block first of all. `standing`: what
+    the CA's side saw before, where nobody can look now; it is reported, and decides nothing."""
 
     identifier: str
     verdict: Verdict
     rehearsal: Rehearsal | None
     findings: tuple[Finding, ...]
+    standing: tuple[Finding, ...] = ()
 
 
 class RenewalPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,6 +159,7 @@ class ProofPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     expiring_below: float
     nginx_for: Duration
     traefik_for: Duration
+    haproxy_for: Duration
     command_for: Duration
 
     def for_kind(self, kind: str) -> timedelta:
@@ -172,15 +175,20 @@ class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class CollectorPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the collector concludes from silence and from the clock, and how long it keeps what is over."""
+    """What the collector concludes from silence and from the clock, how it sends messages, and how long it keeps what
+    is over. `messages_per_node`: to each channel within an hour."""
 
     silent_after: Duration
     look_every: Duration
     expiring_below: float
     flapping_hold: Duration
     heartbeat_every: Duration
+    messages_per_node: int
+    retry_messages_for: Duration
+    channel_failing_after: Duration
     keep_reports: Duration
     keep_incidents: Duration
+    keep_audit_for: Duration
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -209,6 +217,29 @@ def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
         inner = merged.get(key)
         merged[key] = overlay(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return merged
+
+
+def policy_document(policy: Policy) -> dict[str, Any]:
+    """The policy as plain values by key path; equal policies are equal documents."""
+    return dict(sorted(_key_paths(msgspec.to_builtins(policy, enc_hook=_write_value))))
+
+
+def policy_differences(policy: Policy, base: Policy) -> dict[str, Any]:
+    """What `policy` says otherwise than `base`, by key path."""
+    ours, theirs = policy_document(policy), policy_document(base)
+    return {path: ours.get(path) for path in sorted(ours.keys() | theirs.keys()) if ours.get(path) != theirs.get(path)}
+
+
+def _write_value(value: object) -> str:
+    return f"{value.total_seconds():.12g}s" if isinstance(value, timedelta) else str(value)
+
+
+def _key_paths(document: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from _key_paths(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def read_policy(document: dict[str, Any]) -> Policy:

@@ -46,6 +46,11 @@ class DnsStatus(StrEnum):
 SILENT = frozenset({DnsStatus.TIMEOUT, DnsStatus.UNREACHABLE})
 """No answer at all."""
 
+NOBODY_THERE: frozenset[str] = frozenset(
+    {ProbeError.REFUSED, ProbeError.TIMEOUT, ProbeError.NO_ROUTE, ProbeError.RESET}
+)
+"""No connection, whatever would have been asked for."""
+
 UNHEARD = frozenset({ProbeError.TIMEOUT, ProbeError.NO_ROUTE})
 """Nothing came back: packets are lost on the way there, or on the way back."""
 
@@ -76,9 +81,9 @@ HOP_LABELS: Mapping[str, str] = {
     ProbeError.PROTOCOL: "does not speak HTTP",
     ProbeError.NO_PROTOCOL: "ends TLS itself, without acme-tls/1",
     ProbeError.UNRESOLVED: "redirects to a name without an address",
-    ProbeError.FORBIDDEN: "leads to this node itself or its own link: not asked",
-    ProbeError.REDIRECT_OFFSITE: "redirects off the fleet: not followed",
-    ProbeError.REDIRECT_PROXIED: "redirects to where the CA goes through its HTTPS_PROXY: not followed",
+    ProbeError.FORBIDDEN: "leads to this node itself or its local network link: not contacted",
+    ProbeError.REDIRECT_OFFSITE: "redirects outside the fleet: not followed",
+    ProbeError.REDIRECT_PROXIED: "redirects to an address that the CA reaches through its HTTPS_PROXY: not followed",
     ProbeError.REDIRECT_LOOP: "redirects in a circle",
 }
 """The same as a label of a hop in a path."""

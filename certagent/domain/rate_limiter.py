@@ -20,18 +20,29 @@ class RateLimiter:
         self._most_keys = most_keys
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
-    def take(self, key: str = "") -> float:
-        """0.0 when it may be done now, and it counts; else the seconds until it may, and nothing counts."""
+    def take(self, key: str = "", count: int = 1) -> float:
+        """0.0 when it may be done now, so many times at once, and it counts; else the seconds until it may, and nothing
+        counts."""
+        wait = self.wait_for(key, count)
+        if wait == 0.0:
+            self.charge(key, count)
+        return wait
+
+    def charge(self, key: str = "", count: int = 1) -> None:
+        """It was done, so many times; it counts, whether it might be done or not."""
+        now = self._clock.monotonic()
+        if key not in self._full_at and self._make_room(now) > 0:
+            return
+        self._full_at[key] = max(self._full_at.get(key, now), now) + count * self._every
+        self._full_at.move_to_end(key)
+
+    def wait_for(self, key: str = "", count: int = 1) -> float:
+        """The seconds until it may be done so many times at once; 0.0: now. Nothing counts."""
         now = self._clock.monotonic()
         if key not in self._full_at and (wait := self._make_room(now)) > 0:
             return wait
-        full_at = max(self._full_at.get(key, now), now) + self._every
-        wait = full_at - now - self._capacity
-        if wait > 1e-9:  # what a float's sum is off by
-            return wait
-        self._full_at[key] = full_at
-        self._full_at.move_to_end(key)
-        return 0.0
+        wait = max(self._full_at.get(key, now), now) + count * self._every - now - self._capacity
+        return wait if wait > 1e-9 else 0.0  # what a float's sum is off by
 
     def _make_room(self, now: float) -> float:
         """Forget keys used least recently until there is room for one more; the seconds until there is."""

@@ -3,7 +3,6 @@ travels.
 """
 
 import hashlib
-import ipaddress
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +21,10 @@ BODY_SUFFIX = ".certagent-rehearsal"
 REHEARSAL_MARK = "certagent-rehearsal-"
 """What a rehearsal's token begins with, and none that a CA gives out."""
 LONGEST_PLANTING_SECONDS = 60
+MOST_PER_CALLER = 2
+"""Rehearsals of one caller that may be under way at once."""
+BUSY = "busy"
+"""What the reason of a rehearsal begins with that was refused only for now: too many are under way."""
 
 
 class ChallengeType(StrEnum):
@@ -192,6 +195,39 @@ class Provisioner(msgspec.Struct, frozen=True, kw_only=True):
     chain_file: str | None = None
     chain_ends_at: datetime | None = None
 
+    def denies(self, identifier: str) -> bool:
+        """Whether a line of its policy denies the identifier."""
+        return _matches(identifier, self.denied)
+
+    def allows(self, identifier: str) -> bool:
+        """Whether its policy lets the identifier through."""
+        return not self.denies(identifier) and (not self.allowed or _matches(identifier, self.allowed))
+
+    def refuses(self, code: str, identifier: str, challenge: str) -> bool:
+        """Whether an order is refused for the reason that the code names."""
+        is_offered = not self.challenges or challenge in self.challenges
+        reasons = {
+            "ca.provisioner_missing": not self.exists,
+            "ca.challenge_not_offered": not is_offered,
+            "ca.policy_denies": not self.allows(identifier),
+        }
+        return self.is_loaded and reasons.get(code, False)
+
+
+def _matches(identifier: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a pattern of Step-CA's policy matches: an exact name, or `*.zone` for one more label."""
+    name = identifier.lower().removeprefix("*.")
+    _, _, zone = name.partition(".")
+    return any(pattern.lower() in (name, f"*.{zone}") for pattern in patterns)
+
+
+class LastWords(msgspec.Struct, frozen=True, kw_only=True):
+    """The line of the CA's journal that says most about how it ended, without secrets; or why there is none."""
+
+    unit: str
+    said: str | None = None
+    missing: str | None = None
+
 
 class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent beside the CA saw. `node` is that agent's; `reason` says why an outcome is unavailable.
@@ -202,6 +238,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     before (hosts cache of 5 s). `stale`: connections of the CA to addresses that the name no longer leads to.
     `unseen_file`: a file that says something else of the name than before although neither its size nor its time
     moved: the CA keeps what it had read of it. `unreadable`: resolver files that the CA's user may not read.
+    `last_words`: of a CA that does not run, or that listens nowhere.
     `owners` is filled in by the collector, whose inventory knows the whole fleet, and so is `testimony`: what agents
     found in files of their own nodes and said of this identifier. Not `planted`: it cannot pass, and it has failed only
     where nobody answered at all.
@@ -227,6 +264,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     provisioner: Provisioner | None = None
     unseen_file: str | None = None
     unreadable: tuple[str, ...] = ()
+    last_words: LastWords | None = None
     owners: dict[str, AddressOwner] = {}
     testimony: tuple[Finding, ...] = ()
 
@@ -236,6 +274,17 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
         if ca is None or ca.chain_file is None or ca.chain_ends_at is None:
             return False
         return (node, file, ends_at) == (self.node, ca.chain_file, ca.chain_ends_at.isoformat())
+
+    def shows_refusal(self, code: str, node: str | None, file: str | None) -> bool:
+        """Whether the agent beside the CA says, too, that the CA's file refuses the order for that reason."""
+        ca = self.provisioner
+        is_there = ca is not None and (node, file) == (self.node, ca.file)
+        return is_there and ca is not None and ca.refuses(code, self.identifier, self.challenge)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it was refused only for now, so that it is worth asking again."""
+        return self.outcome is RehearsalOutcome.UNAVAILABLE and (self.reason or "").startswith(BUSY)
 
 
 def body_for(token: str) -> str:
@@ -265,11 +314,3 @@ def describe_owner(owner: AddressOwner) -> str:
 def addresses_in_dns(resolution: Resolution) -> set[str]:
     """Every address that any nameserver gives for the name."""
     return {address for reply in resolution.dns for address in reply.addresses}
-
-
-def is_loopback(address: str) -> bool:
-    """Whether it is a loopback address."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

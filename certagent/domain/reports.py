@@ -89,6 +89,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     certificates: tuple[CertificateState, ...] = ()
     resolver: Resolver | None = None  # an older agent does not say
+    roots: tuple[str, ...] = ()  # SHA-256 of the CA's roots that it trusts; an older agent does not say
 
 
 class FileChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +103,17 @@ class FileChange(msgspec.Struct, frozen=True, kw_only=True):
     left_out: int = 0
 
 
+class FixEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`certagent fix --apply` on the node, or its `--undo`: which fix, in which files, run by whom."""
+
+    id: str
+    at: datetime
+    files: tuple[str, ...]
+    incident: str | None = None
+    by: str | None = None
+    is_undone: bool = False
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run's report. Delivered at least once, accepted once: (agent, id) is its identity.
 
@@ -109,7 +121,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     replace all earlier findings of the same agent in the same scopes, and a scope without a finding is clear.
     Every finding belongs to exactly one scope: a watch's to its file, a preflight's to its identifier, a
     renewal's to its certificate, what is served to `"served:CERTIFICATE"` (`"served:"`: the
-    node itself). `sequence` grows by one per report of an agent. `count`: folded repeats.
+    node itself). `sequence` grows by one per report of an agent. `count`: folded repeats. `other_files`: where it is
+    given, `scopes` and these are all the files that the agent speaks for: what it said of any other is over.
     """
 
     id: str
@@ -127,7 +140,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rehearsals: tuple[Rehearsal, ...] = ()
     changes: tuple[FileChange, ...] = ()
     inventory: Inventory | None = None
+    fixes: tuple[FixEvent, ...] = ()
     count: int = 1
+    other_files: tuple[str, ...] | None = None
 
 
 def file_scope(path: str) -> str:
@@ -148,6 +163,12 @@ def certificate_scope(name: str) -> str:
 def served_scope(name: str | None) -> str:
     """What is said of a certificate as it is served; None: of the node itself."""
     return f"{ScopeKind.SERVED}:{name or ''}"
+
+
+def certificate_in(scope: str) -> str | None:
+    """The certificate that the scope is about; None if it is about something else, or about the node itself."""
+    kind, _, name = scope.partition(":")
+    return name or None if kind in (ScopeKind.CERTIFICATE, ScopeKind.SERVED) else None
 
 
 def scope_of(report: Report, finding: Finding) -> str:

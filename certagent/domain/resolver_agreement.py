@@ -11,9 +11,8 @@ from certagent.domain.rehearsals import (
     Resolution,
     ResolvedAddress,
     addresses_in_dns,
-    is_loopback,
 )
-from certagent.domain.resolution.file_formats import parse_address
+from certagent.domain.resolution.file_formats import leads_to_itself, parse_address
 
 
 class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +41,7 @@ def stray_lines(resolution: Resolution, own_addresses: Collection[str]) -> tuple
     return tuple(
         line
         for line in resolution.hosts
-        if answers and line.address not in answers and not (is_own and is_loopback(line.address))
+        if answers and line.address not in answers and not (is_own and leads_to_itself(line.address))
     )
 
 
@@ -70,7 +69,7 @@ def _hosts_against_dns(resolution: Resolution, own_addresses: Collection[str]) -
         yield Disagreement(
             between=("hosts", "dns"),
             explanation=f"line {origin.line} of {origin.file} says {line.address}, DNS says {answers}"
-            + ("" if decides else "; the line does not decide here"),
+            + ("" if decides else "; this line has no effect here"),
         )
 
 
@@ -92,10 +91,10 @@ def _among_nameservers(resolution: Resolution) -> Iterator[Disagreement]:
 def _libc_against_go(resolution: Resolution, libc: LibcAnswer) -> Iterator[Disagreement]:
     to_libc = {parse_address(address) or address for address in libc.addresses}
     to_go = {found.address for found in resolution.addresses}
-    if to_libc == to_go or (to_libc and to_go and all(map(is_loopback, to_libc | to_go))):
+    if to_libc == to_go or (to_libc and to_go and all(map(leads_to_itself, to_libc | to_go))):
         return
     yield Disagreement(
         between=("libc", "go"),
         explanation=f"libc gets {', '.join(sorted(to_libc)) or libc.error or 'nothing'},"
-        f" a Go program (the CA is one) gets {', '.join(sorted(to_go)) or resolution.error or 'nothing'}",
+        f" a Go program (such as the CA) gets {', '.join(sorted(to_go)) or resolution.error or 'nothing'}",
     )

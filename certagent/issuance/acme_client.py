@@ -13,7 +13,6 @@ import ssl
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import acme.errors
@@ -61,7 +60,7 @@ from certagent.issuance.responses import (
     read_problem,
     retry_after_of,
 )
-from certagent.system.tls import trust_only
+from certagent.system.tls import RootFiles, files_of, trust_only
 
 ATTEMPTS = 5
 CONNECT_SECONDS = 3.0
@@ -84,7 +83,7 @@ class AcmeClient:
     def __init__(
         self,
         directory: str,
-        root: Path,
+        root: RootFiles,
         addresses: Sequence[str],
         accounts: AccountStore,
         clock: Clock,
@@ -237,9 +236,9 @@ class _Document:
 class _Network(ClientNetwork):
     """The package's signing and nonces over a session that trusts the pinned root and uses no proxy."""
 
-    def __init__(self, account: Account, adapter: "PinnedAdapter", root: Path) -> None:
+    def __init__(self, account: Account, adapter: "PinnedAdapter", root: RootFiles) -> None:
         super().__init__(key=_key(account), alg=ES256, user_agent=f"certagent/{__version__}")
-        self.verify_ssl = str(root)  # type: ignore[assignment]  # handed on to requests, which takes a path
+        self.verify_ssl = str(files_of(root)[0])  # type: ignore[assignment]  # for requests; the adapter trusts all
         self.session.trust_env = False
         self.session.mount("https://", adapter)
         self.new_nonce: str | None = None
@@ -308,7 +307,7 @@ def _key(account: Account) -> JWKEC:
 class PinnedAdapter(HTTPAdapter):
     """A `requests` adapter that trusts only the root file and knows the CA's addresses."""
 
-    def __init__(self, root: Path, addresses: tuple[str, ...]) -> None:
+    def __init__(self, root: RootFiles, addresses: tuple[str, ...]) -> None:
         self._context = trust_only(root)
         self._addresses = addresses
         super().__init__()

@@ -8,23 +8,23 @@ import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.domain.certificates import UNREADABLE
 from certagent.domain.diagnosis.evidence import DirectoryCheck
-from certagent.system.tls import describe, distrust_kind, error_kind, trust_for_looks
+from certagent.system.tls import RootFiles, describe, distrust_kind, error_kind, read_root_files, trust_for_looks
 
 CHECK_SECONDS = 2.5
 LARGEST_ANSWER = 64 * 1024
 
 
 async def check_directory(
-    directory: str, root: Path, addresses: Sequence[str], timeout: float = CHECK_SECONDS
+    directory: str, root: RootFiles, addresses: Sequence[str], timeout: float = CHECK_SECONDS
 ) -> list[DirectoryCheck]:
     """Return one check for each address of the name, then one for each configured address that the name does not
     resolve to.
@@ -57,7 +57,7 @@ async def _resolve(host: str, port: int, timeout: float) -> list[str] | Director
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-async def _check(check: DirectoryCheck, root: Path, timeout: float) -> DirectoryCheck:
+async def _check(check: DirectoryCheck, root: RootFiles, timeout: float) -> DirectoryCheck:
     try:
         async with asyncio.timeout(timeout):
             status, body, date = await _get(check, root)
@@ -74,24 +74,85 @@ async def _check(check: DirectoryCheck, root: Path, timeout: float) -> Directory
     return msgspec.structs.replace(check, error=said, status=status, detail=detail)
 
 
-async def _with_offered_root(check: DirectoryCheck, root: Path) -> DirectoryCheck:
+async def _with_offered_root(check: DirectoryCheck, root: RootFiles) -> DirectoryCheck:
     """Return the check; if the server is a Step-CA with another root, that root is named. Its /roots.pem is read
     unverified, and never trusted."""
-    pinned = await asyncio.to_thread(_fingerprints, root)
+    pinned = set(await asyncio.to_thread(fingerprints_of_files, root))
+    if not pinned:
+        return msgspec.structs.replace(check, detail="the pinned root cannot be read")
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             status, body, _ = await _get(check, root, "/roots.pem", trust=_unverified())
         offered = _fingerprints_of(body)
+        if status != 200 or not offered or (offered & pinned and not await _is_of_another(check, root, body, pinned)):
+            return check
     except (OSError, TimeoutError, *UNREADABLE):
-        return check
-    if status != 200 or not offered or offered & pinned:
         return check
     detail = f"offers {', '.join(sorted(offered))} (unverified), pinned is {', '.join(sorted(pinned))}"
     return msgspec.structs.replace(check, error="root_changed", detail=detail)
 
 
-def _fingerprints(path: Path) -> set[str]:
-    return _fingerprints_of(path.read_bytes())
+async def _is_of_another(check: DirectoryCheck, root: RootFiles, offered: bytes, pinned: set[str]) -> bool:
+    """Return whether the CA's own certificate is of a root that it offers beside the pinned one."""
+    found = x509.load_pem_x509_certificates(offered)
+    others = [one for one in found if one.fingerprint(hashes.SHA256()).hex() not in pinned]
+    if not others:
+        return False
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trust.load_verify_locations(cadata="".join(one.public_bytes(Encoding.PEM).decode() for one in others))
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await _get(check, root, trust=trust)
+    except ssl.SSLError:
+        return False
+    return True
+
+
+async def published_roots(directory: str, root: RootFiles, addresses: Sequence[str]) -> set[str]:
+    """Return the fingerprints of all roots that the CA publishes (Step-CA's /roots.pem), as a server that the pinned
+    roots vouch for says; nothing where no such answer comes, or the CA publishes none."""
+    host = urlsplit(directory).hostname or ""
+    for address in dict.fromkeys((host, *addresses)):
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                status, body, _ = await _get(DirectoryCheck(url=directory, address=address), root, "/roots.pem")
+            return _fingerprints_of(body) if status == 200 else set()
+        except (OSError, TimeoutError, *UNREADABLE):
+            continue
+    return set()
+
+
+async def is_step_ca(directory: str, root: RootFiles, addresses: Sequence[str]) -> bool | None:
+    """Return whether the CA publishes its roots at /roots.pem, as Step-CA alone does; None where it gives no answer at
+    all. Not /version: there Step-CA says only a number, as others may."""
+    host = urlsplit(directory).hostname or ""
+    for address in dict.fromkeys((host, *addresses)):
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                status, body, _ = await _get(DirectoryCheck(url=directory, address=address), root, "/roots.pem")
+        except (OSError, TimeoutError):
+            continue
+        return (status == 200 and _holds_certificates(body)) if status and status < 500 else None
+    return None
+
+
+def _holds_certificates(body: bytes) -> bool:
+    try:
+        return bool(_fingerprints_of(body))
+    except UNREADABLE:
+        return False
+
+
+def fingerprints_of_files(root: RootFiles) -> tuple[str, ...]:
+    """Return the fingerprints of the pinned roots; nothing where they cannot be read."""
+    try:
+        return tuple(sorted(_fingerprints(root)))
+    except (OSError, *UNREADABLE):
+        return ()
+
+
+def _fingerprints(root: RootFiles) -> set[str]:
+    return _fingerprints_of(read_root_files(root))
 
 
 def _fingerprints_of(pem: bytes) -> set[str]:
@@ -106,7 +167,7 @@ def _unverified() -> ssl.SSLContext:
 
 
 async def _get(
-    check: DirectoryCheck, root: Path, path: str | None = None, trust: ssl.SSLContext | None = None
+    check: DirectoryCheck, root: RootFiles, path: str | None = None, trust: ssl.SSLContext | None = None
 ) -> tuple[int, bytes, str]:
     """Return status, body and Date header; status 0 for a response that is not HTTP. The request is HTTP/1.0, so the
     response ends with the connection."""
@@ -148,7 +209,9 @@ def _is_directory(body: bytes) -> bool:
 
 def _error_of(error: OSError) -> str:
     """Return the error in the words of `DirectoryCheck`: a server that does not speak TLS, or has another root, is
-    not trusted."""
+    not trusted, and neither is any while the pinned root's file is gone."""
+    if isinstance(error, FileNotFoundError):
+        return "untrusted"
     if isinstance(error, ssl.SSLCertVerificationError):
         return distrust_kind(error)
     kind = error_kind(error)

@@ -21,7 +21,7 @@ def failed_by(order: Order, bad: Sequence[Authorization], kind: str) -> Failed:
 
 def _stuck(authorization: Authorization) -> Problem:
     return Problem(
-        detail=f"the authorization is {authorization.status}, and no challenge says why",
+        detail=f"the authorization is {authorization.status}, and no challenge gives a reason",
         identifier=authorization.identifier,
         resource=Resource.AUTHORIZATION,
     )
@@ -40,12 +40,12 @@ def not_offered(order: Order, authorization: Authorization, kind: str) -> Failed
 
 def no_certificate(order: Order, why: ValueError) -> Failed:
     """Return the failure of an order for which the CA returned something other than a certificate, and would again."""
-    problem = Problem(detail=f"what it gave as the certificate is none: {why}", resource=Resource.CERTIFICATE)
+    problem = Problem(detail=f"it did not return a valid certificate: {why}", resource=Resource.CERTIFICATE)
     return Failed(code="acme.failed", problems=(problem,), order_url=order.url)
 
 
 def lost(order: Order) -> Failed:
     """Return the failure of an order that ended without a certificate."""
-    problem = order.error or Problem(detail=f"the order is {order.status}, and the CA does not say why")
+    problem = order.error or Problem(detail=f"the order is {order.status}, and the CA gives no reason")
     code = code_of(problem) if order.error else "acme.order_expired"
     return Failed(code=code, problems=(problem.about(Resource.ORDER),), order_url=order.url)

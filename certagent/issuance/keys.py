@@ -43,7 +43,7 @@ def thumbprint(account: Account) -> str:
     token."""
     key = serialization.load_pem_private_key(account.key_pem.encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError(f"an account's key is EC, not {type(key).__name__}")
+        raise TypeError(f"an account's key must be EC, not {type(key).__name__}")
     numbers = key.public_key().public_numbers()
     members = {"crv": "P-256", "kty": "EC", "x": _encoded(numbers.x), "y": _encoded(numbers.y)}
     canonical = json.dumps(members, separators=(",", ":"), sort_keys=True).encode()
@@ -87,7 +87,7 @@ def certificate_request(key_pem: str, identifiers: Sequence[str]) -> x509.Certif
     """Return a signing request for these identifiers; the subject is empty, the names are in the SAN."""
     key = serialization.load_pem_private_key(key_pem.encode(), password=None)
     if not isinstance(key, _Key):
-        raise TypeError(f"a certificate's key is EC, RSA or Ed25519, not {type(key).__name__}")
+        raise TypeError(f"a certificate's key must be EC, RSA or Ed25519, not {type(key).__name__}")
     names = x509.SubjectAlternativeName([_general_name(identifier) for identifier in identifiers])
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()

@@ -10,7 +10,6 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -25,7 +24,7 @@ from certagent.domain.ports import Clock
 from certagent.issuance.keys import certificate_request, make_key
 from certagent.issuance.responses import ProblemError, RetryPolicy, decode
 from certagent.system.pinned_http import PinnedClient
-from certagent.system.tls import presenting
+from certagent.system.tls import RootFiles, presenting
 
 ANSWER_SECONDS = 20.0
 ATTEMPTS = 3
@@ -48,7 +47,7 @@ class _Said(msgspec.Struct, frozen=True):
 class MtlsRenewal:
     """Renews at the CA of one ACME directory, which is contacted by name, or else at its configured addresses."""
 
-    def __init__(self, directory: str, root: Path, addresses: Sequence[str], clock: Clock) -> None:
+    def __init__(self, directory: str, root: RootFiles, addresses: Sequence[str], clock: Clock) -> None:
         parts = urlsplit(directory)
         self._url = f"{parts.scheme}://{parts.netloc}"
         self._root = root
@@ -121,7 +120,7 @@ def _chain(answer: bytes) -> bytes:
     try:
         fingerprint_of(chain)
     except ValueError as error:
-        raise msgspec.DecodeError(f"what it gave as the certificate is none: {error}") from error
+        raise msgspec.DecodeError(f"it did not return a valid certificate: {error}") from error
     return chain
 
 

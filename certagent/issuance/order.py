@@ -139,7 +139,7 @@ class OrderProcedure:
         problem, lifetime = error.problem, request.options.lifetime
         is_finalizing = problem.resource is Resource.FINALIZE and (problem.status or 0) >= 500
         if lifetime is not None and (is_finalizing or problem.kind == "malformed"):
-            asked = f"it does not issue for the lifetime that was asked for, {lifetime}: {problem.detail}"
+            asked = f"it does not issue with the requested lifetime, {lifetime}: {problem.detail}"
             return Failed(code="ca.lifetime_denied", problems=(msgspec.structs.replace(problem, detail=asked),))
         can_retry = is_passing(problem) and self._store.pending_order() is not None
         retry_after = timedelta(seconds=error.retry_after) if error.retry_after is not None else None

@@ -3,7 +3,6 @@ so this module does without the ACME package."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -13,6 +12,7 @@ from cryptography import x509
 from certagent.domain.certificates import Window, renewal_identifier
 from certagent.issuance.responses import decode, seconds_of
 from certagent.system.pinned_http import PinnedClient
+from certagent.system.tls import RootFiles
 
 ANSWER_SECONDS = 10.0
 SHORTEST = timedelta(minutes=1)
@@ -48,7 +48,7 @@ class _NoAnswerError(aiohttp.ClientError):
 class RenewalInfoClient:
     """Asks the CA of one directory, which is contacted by name, or else at its configured addresses."""
 
-    def __init__(self, directory: str, root: Path, addresses: Sequence[str]) -> None:
+    def __init__(self, directory: str, root: RootFiles, addresses: Sequence[str]) -> None:
         self._directory = directory
         self._root = root
         self._addresses = tuple(addresses)

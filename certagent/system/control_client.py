@@ -20,12 +20,12 @@ def ask_agent(path: Path, ask: str, **details: Any) -> dict[str, Any]:
             connection.connect(str(path))
             answer = _exchange(connection, json.dumps({"ask": ask, **details}).encode() + b"\n")
     except (ConnectionRefusedError, FileNotFoundError) as error:
-        reason = f"the agent is not running (nobody answers on {path}): systemctl start certagent-agent"
+        reason = f"the agent is not running (no answer on {path}): systemctl start certagent-agent"
         raise NoAnswerError(reason) from error
     except OSError as error:
-        raise NoAnswerError(f"the agent cannot be asked on {path}: {error.strerror or error}") from error
+        raise NoAnswerError(f"the agent cannot be reached on {path}: {error.strerror or error}") from error
     if not answer.endswith(b"\n"):
-        raise NoAnswerError("the agent gave no answer; it says why: journalctl -u certagent-agent")
+        raise NoAnswerError("the agent did not answer; see its log for the reason: journalctl -u certagent-agent")
     return dict(json.loads(answer))
 
 

@@ -1,45 +1,31 @@
-"""Files as they are changed here: whole or not at all, with mode and owner from the first byte, no link followed.
+"""Files as they are changed here: whole or not at all, with mode and owner from the first byte, by a walk that follows
+no link of somebody else's (see `certagent.system.folders`).
 
 Everything blocks (and waits for the disk): call it from a thread where that matters. All functions raise OSError.
 """
 
-import errno
 import fcntl
 import grp
 import os
 import pwd
 import select
-import shutil
 import stat
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import msgspec
+from certagent.system.file_content import PRIVATE_FOLDER
+from certagent.system.file_content import FileContent as FileContent
+from certagent.system.file_content import Owner as Owner
+from certagent.system.path_walk import make_folders, open_folder
+from certagent.system.unsafe_paths import Danger
 
-PRIVATE_FILE = 0o600
-PRIVATE_FOLDER = 0o700
 LARGEST_GIVEN = 4 * 1024 * 1024
 GIVEN_SECONDS = 5.0
 _LONGEST_HOLDER = 200
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS, linux/fs.h
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
-
-
-class Owner(msgspec.Struct, frozen=True):
-    """Whom a file is to belong to, by number."""
-
-    uid: int
-    gid: int
-
-
-class FileContent(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file is to be. `owner` None: whoever this process is."""
-
-    content: bytes
-    mode: int = PRIVATE_FILE
-    owner: Owner | None = None
 
 
 class LockedError(Exception):
@@ -67,44 +53,49 @@ def find_user(user: str) -> Owner:
 def write_file(path: Path, file: FileContent, *, staging: Path | None = None) -> None:
     """Replace `path` by one rename. The new content is first written in `staging` (default: beside `path`), which
     must be on the same file system; nobody who watches the folder of `path` then sees anything but the rename."""
-    temporary = (staging or path.parent) / f".{path.name}.new"
-    _create(temporary, file)
-    temporary.rename(path)
-    sync_folder(path.parent)
+    with ExitStack() as opened:
+        folder = opened.enter_context(open_folder(path.parent))
+        source = opened.enter_context(open_folder(staging)) if staging is not None else None
+        folder.write(path.name, file, source)
+
+
+def create_file(path: Path, content: str) -> None:
+    """A new file for everybody to read, as far as the umask has it, with the folders above it. Raises FileExistsError
+    for whatever is there."""
+    make_public_folder(path.parent)
+    with open_folder(path.parent) as folder:
+        folder.create(path.name, FileContent(content=content.encode(), mode=0o666 & ~_umask()))
+
+
+def create_private_file(path: Path, content: str) -> None:
+    """A new file for this process's user alone. Raises FileExistsError for whatever is there."""
+    make_public_folder(path.parent)
+    with open_folder(path.parent) as folder:
+        folder.create(path.name, FileContent(content=content.encode()))
+
+
+def make_public_folder(path: Path) -> None:
+    """A folder for everybody to read, as far as the umask has it, made with those above it if need be."""
+    make_folders(path, 0o777 & ~_umask())
 
 
 def rewrite_file(path: Path, content: bytes) -> None:
-    """Replace a file's content; owner, mode and extended attributes stay. By one rename; where that cannot be (the
-    path is a mount point) or must not be (the file has other names), in place: see `_overwrite`."""
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    if status.st_nlink > 1:
-        _overwrite(path, content)
-        return
-    temporary = path.with_name(f".{path.name}.new")
-    owner, mode = Owner(status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode)
-    _create(temporary, FileContent(content=content, mode=mode, owner=owner))
-    for name in os.listxattr(path, follow_symlinks=False):
-        if not name.startswith("security."):  # the kernel's own to give, and not ours to set in a container
-            os.setxattr(temporary, name, os.getxattr(path, name, follow_symlinks=False), follow_symlinks=False)
-    try:
-        temporary.rename(path)
-    except OSError as error:
-        temporary.unlink()
-        if error.errno != errno.EBUSY:
-            raise
-        _overwrite(path, content)
-    sync_folder(path.parent)
+    """Replace a file's content; owner, mode and extended attributes stay: see `Folder.rewrite`."""
+    with open_folder(path.parent) as folder:
+        folder.rewrite(path.name, content)
 
 
 def is_file_as(path: Path, file: FileContent) -> bool:
     """Whether a regular file is there with that content, mode and owner."""
-    if read_file(path) != file.content:
+    try:
+        with open_folder(path.parent) as folder:
+            descriptor = folder.open_file(path.name)
+    except FileNotFoundError:
         return False
-    found = path.lstat()
-    is_owned = file.owner is None or Owner(found.st_uid, found.st_gid) == file.owner
-    return is_owned and stat.S_IMODE(found.st_mode) == file.mode
+    with open(descriptor, "rb") as opened:
+        found = os.fstat(descriptor)
+        is_owned = file.owner is None or Owner(found.st_uid, found.st_gid) == file.owner
+        return is_owned and stat.S_IMODE(found.st_mode) == file.mode and opened.read() == file.content
 
 
 def is_immutable(path: Path) -> bool:
@@ -125,16 +116,8 @@ def is_immutable(path: Path) -> bool:
 
 def write_folder(path: Path, files: Mapping[str, FileContent], *, mode: int = PRIVATE_FOLDER) -> None:
     """A new folder with these files, complete as soon as it exists. Raises FileExistsError if it does already."""
-    if os.path.lexists(path):
-        raise FileExistsError(f"{path} exists")
-    temporary = path.with_name(f".{path.name}.new")
-    remove_folder(temporary)
-    make_folder(temporary, mode)
-    for name, file in files.items():
-        _create(temporary / name, file)
-    sync_folder(temporary)
-    temporary.rename(path)
-    sync_folder(path.parent)
+    with open_folder(path.parent) as folder:
+        folder.add(path.name, files, mode)
 
 
 @contextmanager
@@ -142,11 +125,9 @@ def lock_file(path: Path, holder: str) -> Iterator[None]:
     """Be the only process that holds this file, until the end or until this process ends, however it does. Raises
     `LockedError`, and OSError. `holder` is what others are told."""
     # Held for reading: a file system that has to become read-only must not find it busy.
-    flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, PRIVATE_FILE)
+    with open_folder(path.parent) as folder:
+        descriptor = folder.open_file(path.name, os.O_RDONLY | os.O_CREAT)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -161,57 +142,61 @@ def lock_file(path: Path, holder: str) -> Iterator[None]:
 
 
 def require_writable(folder: Path) -> None:
-    """Raise OSError, as a write would, if no file can be renamed into the folder. Leaves nothing there, not even an
-    event for who watches it."""
-    read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
-    if not os.access(folder, os.W_OK | os.X_OK):
-        number = errno.EROFS if read_only else errno.EACCES
-        raise OSError(number, os.strerror(number), str(folder))
+    """Raise OSError, as a write would, if no file can be renamed into the folder: see `Folder.require_writable`."""
+    with open_folder(folder) as opened:
+        opened.require_writable()
 
 
 def make_folder(path: Path, mode: int = PRIVATE_FOLDER) -> None:
-    """A folder with that mode, made if need be (its parent exists). Raises NotADirectoryError for anything else,
-    links included."""
-    try:
+    """A folder with that mode, made if need be (its parent exists). One that is there keeps its mode where others can
+    exchange it. Raises NotADirectoryError for anything else, links included."""
+    with suppress(OSError):
         found = path.lstat()
-    except FileNotFoundError:
-        with suppress(FileExistsError):  # somebody else was faster
-            path.mkdir(mode)
-            sync_folder(path.parent)
-        found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise NotADirectoryError(f"{path} is not a folder")
-    if stat.S_IMODE(found.st_mode) != mode:
-        path.chmod(mode)
+        if stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == mode:
+            return  # nothing is to be done; who opens it walks
+    with open_folder(path.parent) as folder:
+        if not folder.make(path.name, mode):
+            folder.set_mode(path.name, mode)
+
+
+def make_own_folder(path: Path) -> None:
+    """A folder for this process's user alone, made if need be. Raises `UnsafePathError` where it is another user's, one
+    that others can exchange, or one that is shared on purpose: its sticky bit says so."""
+    with open_folder(path.parent) as parent:
+        parent.make(path.name)
+        with parent.enter(path.name) as folder:
+            is_ours = folder.uid in (0, os.geteuid()) and parent.trust.keeps(folder.uid)
+            if not is_ours or folder.mode & stat.S_ISVTX:
+                raise folder.refusal_of("", Danger.NOT_PRIVATE)
+        parent.set_mode(path.name, PRIVATE_FOLDER)
 
 
 def swap_link(link: Path, target: str) -> None:
     """Make `link` point to `target` by one rename, whatever it was before. Does nothing if it points there."""
-    if read_link(link) == target:
-        return
-    temporary = link.with_name(f".{link.name}.new")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    temporary.rename(link)
-    sync_folder(link.parent)
+    with open_folder(link.parent) as folder:
+        folder.swap_link(link.name, target)
 
 
 def read_link(link: Path) -> str | None:
     """Where a link points; None when there is none or it is no link."""
-    return os.readlink(link) if link.is_symlink() else None
+    if not link.is_symlink():
+        return None
+    try:
+        with open_folder(link.parent) as folder:
+            return folder.read_link(link.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def read_file(path: Path) -> bytes | None:
     """A regular file's content, or None when there is none. Raises OSError for a link (ELOOP), and for whatever else is
     no regular file; waits for no pipe."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        path.lstat()  # most that is asked for is not there: that is cheap to see
+        with open_folder(path.parent) as folder:
+            return folder.read(path.name)
     except FileNotFoundError:
         return None
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        return file.read()
 
 
 def read_given(path: Path, *, most: int = LARGEST_GIVEN) -> bytes:
@@ -222,7 +207,7 @@ def read_given(path: Path, *, most: int = LARGEST_GIVEN) -> bytes:
     with open(descriptor, "rb", buffering=0) as file:
         while len(content) < most:
             if not select.select([file], [], [], GIVEN_SECONDS)[0]:
-                raise TimeoutError(f"nothing came in {GIVEN_SECONDS:g} s")
+                raise TimeoutError(f"no answer within {GIVEN_SECONDS:g} s")
             piece = file.read(most - len(content))
             if not piece:
                 break
@@ -232,57 +217,21 @@ def read_given(path: Path, *, most: int = LARGEST_GIVEN) -> bytes:
 
 def remove_file(path: Path) -> None:
     """Remove a file or a link, if it is there."""
-    with suppress(FileNotFoundError):
-        path.unlink()
-        sync_folder(path.parent)
+    with suppress(FileNotFoundError), open_folder(path.parent) as folder:
+        folder.remove(path.name)
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder with all it holds, if it is there; what links inside point to stays."""
-    if os.path.lexists(path):
-        shutil.rmtree(path)
+    """Remove a folder with all it holds, or a file, if it is there; what links lead to stays."""
+    with suppress(FileNotFoundError), open_folder(path.parent) as folder:
+        folder.remove_tree(path.name)
 
 
-def sync_folder(path: Path) -> None:
-    """Wait until the folder's own entries are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _overwrite(path: Path, content: bytes) -> None:
-    """In place, by one write that covers the old content (with line feeds at its end), then the new end. Killed
-    between the two, a resolver file means the new content already. One write of a page is not cut in two."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        covering = content.ljust(os.fstat(descriptor).st_size, b"\n")
-        if os.pwrite(descriptor, covering, 0) != len(covering):
-            raise OSError(errno.EIO, "it was written in part", str(path))
-        os.ftruncate(descriptor, len(content))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _create(path: Path, file: FileContent) -> None:
-    """A new file, in place of whatever a killed run left under that name. None is left when it cannot be whole."""
-    path.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, PRIVATE_FILE)
-    try:
-        with open(descriptor, "wb") as opened:
-            if file.owner is not None:
-                os.fchown(opened.fileno(), file.owner.uid, file.owner.gid)
-            os.fchmod(opened.fileno(), file.mode)
-            opened.write(file.content)
-            opened.flush()
-            os.fsync(opened.fileno())
-    except OSError:
-        with suppress(OSError):
-            path.unlink()  # half of it only fills a full disk
-        raise
+def _umask() -> int:
+    """This process's own; for commands, which have no other threads."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _number(name: str, kind: str) -> int:

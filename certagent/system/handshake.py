@@ -11,7 +11,6 @@ import re
 import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,7 +19,10 @@ from cryptography import x509
 from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_shown, with_chain
 from certagent.domain.chains import Roots, follow_chain, is_named_issuer, name_of
 from certagent.system.processes import run
+from certagent.system.starttls import begin_tls
 from certagent.system.tls import (
+    RootFiles,
+    as_one_file,
     describe,
     distrust_kind,
     error_kind,
@@ -69,18 +71,20 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True):
 
 class LookOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How one looks. `and_systems`: trust what this system trusts, too. `key`: offer only what a key of that kind can
-    sign (see `CertificateFacts.key`). `proxy_protocol`: begin with the PROXY protocol's header."""
+    sign (see `CertificateFacts.key`). `proxy_protocol`: begin with the PROXY protocol's header. `starttls`: have TLS
+    begun by that protocol's words (see `certagent.system.starttls`)."""
 
     and_systems: bool = False
     key: str | None = None
     proxy_protocol: bool = False
+    starttls: str | None = None
 
 
 PLAIN = LookOptions()
 
 
 async def probe(
-    address: str, port: int, server_name: str, root: Path, timeout: float, options: LookOptions = PLAIN
+    address: str, port: int, server_name: str, root: RootFiles, timeout: float, options: LookOptions = PLAIN
 ) -> Handshake:
     """One look, of `timeout` seconds at most. `server_name` (a name or an IP address) is asked for and verified."""
     seen = Handshake(address=address, port=port, server_name=server_name)
@@ -93,7 +97,7 @@ async def probe(
         return msgspec.structs.replace(seen, error=error_kind(error), detail=describe(error))
 
 
-async def _look(seen: Handshake, root: Path, options: LookOptions) -> Handshake:
+async def _look(seen: Handshake, root: RootFiles, options: LookOptions) -> Handshake:
     if options.key is not None:
         return await _look_by_key(seen, root, options)
     try:
@@ -102,7 +106,7 @@ async def _look(seen: Handshake, root: Path, options: LookOptions) -> Handshake:
         return _refused(seen, error, await _shake(seen, trusting_anybody(), options))
 
 
-async def _look_by_key(seen: Handshake, root: Path, options: LookOptions) -> Handshake:
+async def _look_by_key(seen: Handshake, root: RootFiles, options: LookOptions) -> Handshake:
     """In TLS 1.2 the ciphers name the kind of key. In TLS 1.3 only the signature algorithms do, which `ssl` cannot
     choose: a server that speaks nothing else is asked by OpenSSL's own client."""
     contexts = [trust_only(root), trusting_anybody()]
@@ -120,7 +124,7 @@ async def _look_by_key(seen: Handshake, root: Path, options: LookOptions) -> Han
     is_too_new = found.leaf is None and "PROTOCOL" in found.detail.upper()
     is_other = found.leaf is not None and found.leaf.key != options.key
     if (is_too_new or is_other) and not options.proxy_protocol:
-        return await look_by_openssl(seen, root, options.key or "ecdsa")
+        return await look_by_openssl(seen, root, options)
     return found
 
 
@@ -179,6 +183,8 @@ async def _shake(seen: Handshake, context: ssl.SSLContext, options: LookOptions)
     try:
         if options.proxy_protocol:
             writer.write(_proxy_header(writer))
+        if options.starttls is not None:
+            await begin_tls(options.starttls, reader, writer, seen.server_name)
         return await _read_chain(reader, writer, context, seen.server_name)
     finally:
         writer.transport.abort()
@@ -212,7 +218,7 @@ async def _read_chain(
             break
     chain = _sent_chain(client)
     if not chain:
-        raise ConnectionResetError(errno.ECONNRESET, "it showed no certificate")
+        raise ConnectionResetError(errno.ECONNRESET, "it presented no certificate")
     verified = _verified_chain(client) if context.verify_mode is ssl.CERT_REQUIRED else []
     return _Chain(chain[0], _parsed(chain), _parsed(verified[-1:]), alert)
 
@@ -267,14 +273,17 @@ def _proxy_header(writer: asyncio.StreamWriter) -> bytes:
     return f"PROXY {family} {source} {target} {source_port} {target_port}\r\n".encode()
 
 
-async def look_by_openssl(seen: Handshake, root: Path, key: str) -> Handshake:
+async def look_by_openssl(seen: Handshake, root: RootFiles, options: LookOptions) -> Handshake:
     """The same by `openssl s_client`, which can choose signature algorithms in TLS 1.3, too."""
     host = f"[{seen.address}]" if ":" in seen.address else seen.address
     is_address = ":" in seen.server_name or seen.server_name.replace(".", "").isdigit()
-    words = ["openssl", "s_client", "-connect", f"{host}:{seen.port}", "-sigalgs", _SIGNATURES[key], "-showcerts"]
-    words += ["-CAfile", str(root), "-verify_ip" if is_address else "-verify_hostname", seen.server_name]
+    signatures = _SIGNATURES[options.key or "ecdsa"]
+    words = ["openssl", "s_client", "-connect", f"{host}:{seen.port}", "-sigalgs", signatures, "-showcerts"]
+    words += ["-starttls", options.starttls] if options.starttls is not None else []
+    words += ["-verify_ip" if is_address else "-verify_hostname", seen.server_name]
     words += ["-noservername"] if is_address else ["-servername", seen.server_name]
-    finished = await run(words, timeout=_OPENSSL_SECONDS)
+    with as_one_file(root) as file:
+        finished = await run([*words, "-CAfile", str(file)], timeout=_OPENSSL_SECONDS)
     chain = [ssl.PEM_cert_to_DER_cert(one) for one in _PEM.findall(finished.output)]
     verified = re.search(r"^Verify return code: (\d+) \((.*)\)", finished.output, re.MULTILINE)
     if not chain or verified is None:

@@ -103,7 +103,7 @@ async def fetch(connection: socket.socket, host: str, target: str, agent: str, t
     except ssl.SSLError as error:
         raise FetchError("tls", error.reason or "broken record") from error
     except ValueError as error:
-        raise FetchError("protocol", "a line without an end") from error
+        raise FetchError("protocol", "a line does not end") from error
     finally:
         writer.transport.abort()
 
@@ -115,7 +115,7 @@ async def _read_reply(reader: asyncio.StreamReader, certificate: bytes | None) -
         if status >= 200 or status == 101:
             break
     else:
-        raise FetchError("protocol", "one interim response after the other")
+        raise FetchError("protocol", "too many interim responses")
     body, is_whole = (b"", True) if status in _BODILESS else await _read_body(reader, headers)
     if headers.get("content-encoding", "").lower() == "gzip":
         body, is_whole = _unpack(body, is_whole)
@@ -129,7 +129,7 @@ async def _read_status(reader: asyncio.StreamReader) -> int:
     if len(start) == 1:
         start += await reader.read(1)
     if start in _TLS_RECORDS:
-        raise FetchError("tls", "answers with TLS where plain HTTP was spoken")
+        raise FetchError("tls", "answers plain HTTP with TLS")
     line = start + (await reader.readline() if start == b"HT" else b"")
     found = _STATUS_LINE.match(line)
     if found is None:
@@ -143,7 +143,7 @@ async def _read_headers(reader: asyncio.StreamReader) -> dict[str, str]:
     while line := (await _read_line(reader)).rstrip(b"\r\n"):
         size += len(line)
         if size > _LARGEST_HEAD:
-            raise FetchError("protocol", "the head of the answer is too long")
+            raise FetchError("protocol", "the header of the answer is too long")
         name, colon, value = line.partition(b":")
         if colon:
             headers.setdefault(name.decode("latin-1").lower(), value.strip().decode("latin-1"))
@@ -164,7 +164,7 @@ async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -
     if length is None:
         return await _read_until_closed(reader)
     if not (length.isascii() and length.isdigit()):
-        raise FetchError("protocol", "Content-Length is no number")
+        raise FetchError("protocol", "Content-Length is not a number")
     wanted = min(int(length[:18]), LARGEST_BODY)
     return await reader.readexactly(wanted), wanted == int(length[:18])
 
@@ -184,7 +184,7 @@ async def _read_chunks(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
     while len(body) <= LARGEST_BODY:
         size_line = (await reader.readline()).split(b";")[0].strip()
         if not re.fullmatch(rb"[0-9a-fA-F]{1,16}", size_line):
-            raise FetchError("protocol", "a chunk without a size")
+            raise FetchError("protocol", "a chunk has no size")
         size = int(size_line, 16)
         if size == 0:
             return body, True
@@ -192,7 +192,7 @@ async def _read_chunks(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
             return body, False
         body += await reader.readexactly(size)
         if (await reader.readline()).strip():
-            raise FetchError("protocol", "a chunk without an end")
+            raise FetchError("protocol", "a chunk does not end")
     return body[:LARGEST_BODY], False
 
 
@@ -202,7 +202,7 @@ def _unpack(body: bytes, is_whole: bool) -> tuple[bytes, bool]:
     try:
         plain = unpacker.decompress(body, LARGEST_BODY)
     except zlib.error as error:
-        raise FetchError("protocol", "the packed answer cannot be unpacked") from error
+        raise FetchError("protocol", "the compressed answer cannot be decompressed") from error
     return plain, is_whole and unpacker.eof
 
 

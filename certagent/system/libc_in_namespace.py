@@ -18,7 +18,7 @@ _CACHES = ("/run/nscd", "/var/run/nscd")  # a cache's daemon reads the files of 
 def main(outer: str, name: str, *pairs: str) -> int:
     """Mount, ask, print. 1 when the namespace is not private, or something cannot be mounted."""
     if os.readlink("/proc/self/ns/mnt") == outer:
-        print("this is not a mount namespace of its own")
+        print("this is not a separate mount namespace")
         return 1
     for pair in pairs:
         source, _, target = pair.partition("=")

@@ -104,7 +104,10 @@ def _tail(output: IO[bytes]) -> str:
     return output.read().decode("utf-8", "replace").strip()
 
 
-_PLACE = re.compile(r" in (/\S+):(\d+)$")
+_PLACE = re.compile(r" in (/\S+):(\d+)$|parsing \[(/[^\]]+):(\d+)\]|: (/[^\s:]+):(\d+): ")
+"""Where nginx, HAProxy and Caddy put the file and its line."""
+_IS_NO_REASON = re.compile(r'\[warn\]|^\[(?:WARNING|NOTICE)\]|^\{"level":"(?:debug|info|warn)"')
+"""A line of theirs that is no error."""
 
 
 async def attempt(command: Sequence[str], timeout: float, code: str, *, user: Owner | None = None) -> Fault | None:
@@ -116,13 +119,14 @@ async def attempt(command: Sequence[str], timeout: float, code: str, *, user: Ow
         return Fault(code=code, variant="not_started", facts=facts | {"said": error.strerror})
     if finished.is_good:
         return None
-    said = next((line for line in finished.output.splitlines() if "[warn]" not in line), "it printed nothing")
+    said = next((line for line in finished.output.splitlines() if not _IS_NO_REASON.search(line)), "it printed nothing")
     place = _PLACE.search(said)
+    named = [part for part in place.groups() if part] if place is not None else []
     return Fault(
         code=code,
         facts=facts | {"status": finished.status, "seconds": f"{timeout:g}", "said": said},
-        file=place[1] if place else None,
-        line=int(place[2]) if place else None,
+        file=named[0] if named else None,
+        line=int(named[1]) if named else None,
         detail={"command": list(command), "status": finished.status, "output": finished.output},
     )
 

@@ -4,6 +4,7 @@ A process may vanish between two reads: whatever concerns it is then absent, nev
 raises PermissionError, because blindness has to be said.
 """
 
+import errno
 import os
 import socket
 import stat
@@ -64,10 +65,23 @@ class ProcFs:
         self._root = root
 
     def processes(self, name: str) -> tuple[Process, ...]:
-        """Those whose command name, or whose program's file name, is `name`; the oldest first."""
+        """Those whose command name, or whose program's file name, is `name`; the oldest first.
+
+        Raises PermissionError if there is none among those that we may look at, and another one there is kept from us:
+        for a moment the kernel does so with a process that ends.
+        """
         pids = sorted(int(entry.name) for entry in self._root.iterdir() if entry.name.isdigit())
-        found = (self.process(pid) for pid in pids if self._is_called(pid, name))
-        running = (process for process in found if process is not None)
+        hidden: list[int] = []
+        running: list[Process] = []
+        for pid in pids:
+            try:
+                process = self.process(pid) if self._is_called(pid, name) else None
+            except PermissionError:
+                hidden.append(pid)
+            else:
+                running += [process] if process is not None else []
+        if not running and (kept := [pid for pid in hidden if self._is_hidden(pid)]):
+            raise PermissionError(errno.EPERM, f"may be {name!r}", str(self._root / str(kept[0])))
         return tuple(sorted(running, key=lambda process: (process.started_at, process.pid)))
 
     def process(self, pid: int) -> Process | None:
@@ -93,6 +107,13 @@ class ProcFs:
         being root, as nginx's workers have, is still root's."""
         try:
             return self.reader(pid).user
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+
+    def parent_of(self, pid: int) -> int | None:
+        """The process that it belongs to; None when it has ended."""
+        try:
+            return int(_after_name((self._root / str(pid) / "stat").read_text(errors="replace"))[1])
         except (FileNotFoundError, ProcessLookupError):
             return None
 
@@ -184,6 +205,14 @@ class ProcFs:
             return False
         program = _link(folder / "exe")
         return program is not None and Path(program.removesuffix(" (deleted)")).name == name
+
+    def _is_hidden(self, pid: int) -> bool:
+        """Whether the process is still there, and still kept from us."""
+        try:
+            self.process(pid)
+        except PermissionError:
+            return True
+        return False
 
     def _namespace(self, pid: str, kind: str) -> str:
         return os.readlink(self._root / pid / "ns" / kind)

@@ -45,6 +45,12 @@ class FileState(msgspec.Struct, frozen=True, kw_only=True):
     mode: int | None = None
 
 
+def read_texts(path: Path, ending: str) -> list[tuple[str, str]]:
+    """(name, text) of a file, or of those in a folder whose names end so, in their order. Raises OSError."""
+    files = sorted(one for one in path.iterdir() if one.name.endswith(ending)) if path.is_dir() else [path]
+    return [(str(file), read_bytes(file).decode("utf-8", "replace")) for file in files]
+
+
 def read_bytes(file: Path, most: int = LARGEST_FILE) -> bytes:
     """The content of a regular file, or of one that a link leads to. Waits for nothing. Raises OSError: also for what
     is no regular file, and for one of more than `most` bytes."""
@@ -52,7 +58,7 @@ def read_bytes(file: Path, most: int = LARGEST_FILE) -> bytes:
         _require_regular(os.stat(file), file, most)  # opening a device may already do something
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except ValueError as error:  # a NUL in the name
-        raise OSError(errno.EINVAL, "its name is no file's name", str(file)) from error
+        raise OSError(errno.EINVAL, "its name is not a valid file name", str(file)) from error
     with open(descriptor, "rb", buffering=0) as opened:
         _require_regular(os.fstat(descriptor), file, most)
         content = b""
@@ -107,7 +113,7 @@ def read_within(root: Path, path: str) -> FileState:
                 continue
             links += 1
             if links > _MOST_LINKS:
-                return FileState(target=first_link, problem="it is a link that leads back to itself")
+                return FileState(target=first_link, problem="it is a link that points to itself")
             target = os.readlink(walked)
             changed.append(status.st_ctime)
             first_link = first_link or target
@@ -121,7 +127,7 @@ def read_within(root: Path, path: str) -> FileState:
     except OSError as error:
         return FileState(target=first_link, problem=error.strerror or "it cannot be opened")
     except ValueError:  # a NUL in the name
-        return FileState(problem="its name is no file's name")
+        return FileState(problem="its name is not a valid file name")
 
 
 def _read_bounded(file: BinaryIO) -> bytes:
@@ -140,7 +146,7 @@ def what_is_no_file(status: os.stat_result) -> str | None:
     is_empty = stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL
     if is_empty or stat.S_ISREG(status.st_mode):
         return None
-    return f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}"
+    return f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'not a regular file')}"
 
 
 def _read_file(path: Path, target: str | None, changed: list[float]) -> FileState:
@@ -163,8 +169,8 @@ def _read_file(path: Path, target: str | None, changed: list[float]) -> FileStat
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """A named pipe in the place of a file must not hold us up."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    """A named pipe in the place of a file must not hold us up, nor a link come to where just now there was none."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _instant(seconds: float | None) -> datetime | None:

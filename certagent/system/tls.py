@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import ssl
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -18,14 +19,42 @@ _TRUST_FILE = "SSL_CERT_FILE"  # X509_get_default_cert_file_env(3)
 _EXPIRED = {9, 10}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
-def trust_only(root: Path) -> ssl.SSLContext:
-    """A client's context that trusts the pinned root file and nothing else. Raises OSError (ssl.SSLError too).
+RootFiles = Path | tuple[Path, ...]
+"""One file of pinned roots or several; each may hold several certificates. Every root in them is trusted."""
+
+
+def files_of(root: RootFiles) -> tuple[Path, ...]:
+    """The files."""
+    return (root,) if isinstance(root, Path) else root
+
+
+def read_root_files(root: RootFiles) -> bytes:
+    """All of them as one PEM text. Raises OSError."""
+    return b"\n".join(file.read_bytes() for file in files_of(root))
+
+
+@contextmanager
+def as_one_file(root: RootFiles) -> Iterator[Path]:
+    """A file that holds them all, within the block: for programs that take one. Raises OSError."""
+    files = files_of(root)
+    if len(files) == 1:
+        yield files[0]
+        return
+    with tempfile.NamedTemporaryFile(prefix="certagent-roots-", suffix=".pem") as bundle:
+        bundle.write(read_root_files(files))
+        bundle.flush()
+        yield Path(bundle.name)
+
+
+def trust_only(root: RootFiles) -> ssl.SSLContext:
+    """A client's context that trusts the pinned root files and nothing else. Raises OSError (ssl.SSLError too).
 
     Not `ssl.create_default_context`: from Python 3.13 on that refuses chains without key identifiers (RFC 5280,
     4.2.1.1), which private CAs have, and which everybody else accepts.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cafile=root)
+    for file in files_of(root):
+        context.load_verify_locations(cafile=file)
     return context
 
 
@@ -43,15 +72,16 @@ def without_system_trust() -> Iterator[None]:
             os.environ[_TRUST_FILE] = before
 
 
-def trust_for_looks(root: Path, *, and_systems: bool = False) -> ssl.SSLContext:
-    """The same, kept as long as the file stays as it is: for all looks, and not to be changed; with what this system
+def trust_for_looks(root: RootFiles, *, and_systems: bool = False) -> ssl.SSLContext:
+    """The same, kept as long as the files stay as they are: for all looks, and not to be changed; with what this system
     trusts, if so wished. Raises as it does."""
-    found = root.stat()
-    return _kept_trust(root, (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), and_systems)
+    stats = [file.stat() for file in files_of(root)]
+    stamp = tuple((found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) for found in stats)
+    return _kept_trust(root, stamp, and_systems)
 
 
 @lru_cache(maxsize=8)
-def _kept_trust(root: Path, _stamp: tuple[int, ...], and_systems: bool) -> ssl.SSLContext:
+def _kept_trust(root: RootFiles, _stamp: tuple[tuple[int, ...], ...], and_systems: bool) -> ssl.SSLContext:
     context = trust_only(root)
     if and_systems:
         trust_system(context)
@@ -153,7 +183,7 @@ def serving(certificate_pem: bytes, key_pem: bytes, protocol: str) -> ssl.SSLCon
     return context
 
 
-def presenting(root: Path, chain_pem: bytes, key_pem: bytes) -> ssl.SSLContext:
+def presenting(root: RootFiles, chain_pem: bytes, key_pem: bytes) -> ssl.SSLContext:
     """A client's context that trusts the pinned root alone and presents that pair. Raises OSError, ssl.SSLError."""
     context = trust_only(root)
     _load_pair(context, chain_pem, key_pem)

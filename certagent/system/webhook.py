@@ -8,6 +8,8 @@ from email.header import Header
 
 import aiohttp
 
+from certagent.system.pinned_http import failure_words
+
 SECONDS = 10.0
 _FINAL = frozenset({400, 413, 422})
 """What says that the message itself is refused. Everything else may be a receiver that is being set up anew."""
@@ -34,9 +36,9 @@ async def post(session: aiohttp.ClientSession, url: str, body: bytes, headers: d
         ) as response:
             status, retry_after = response.status, _seconds(response.headers.get("Retry-After", ""))
     except aiohttp.InvalidURL as error:
-        raise PermanentFailure(f"no usable URL: {error}") from error
+        raise PermanentFailure(f"not a usable URL: {error}") from error
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise TransientFailure(str(error) or type(error).__name__) from error
+        raise TransientFailure(failure_words(error)) from error
     if status in _FINAL:
         raise PermanentFailure(f"HTTP {status}")
     if status >= 300:

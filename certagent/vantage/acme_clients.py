@@ -1,7 +1,8 @@
 """What other ACME clients wrote down of their renewals: certbot, lego, acme.sh, Traefik. Reads only, and shows no key.
 
 What such a client does not write down (the names) is read from the certificate that it issued. For what is no file of
-that client's, there is None; for one that cannot be read, ValueError in words a person can act on, or OSError.
+that client's, there is None; for one that cannot be read, ValueError in words a person can act on, or OSError. In a
+folder that another user can change, links are followed to that user's own files alone.
 """
 
 import base64
@@ -16,7 +17,8 @@ from typing import Any
 import msgspec
 
 from certagent.domain.certificates import UNREADABLE, read_leaf
-from certagent.system.regular_files import is_there, read_bytes, read_text
+from certagent.system.path_walk import read_linked
+from certagent.system.regular_files import is_there
 from certagent.vantage.foreign_files import Notes, read_part
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
@@ -70,15 +72,15 @@ class ImportedRenewal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_certbot(file: Path) -> list[ImportedRenewal]:
-    values = _read_sections(read_text(file))
+    values = _read_sections(_read(file))
     try:
         certificate, key = Path(values["fullchain"]), Path(values["privkey"])
     except KeyError as error:
-        raise UnreadableRenewalError(file, f"is no renewal of certbot's: it has no {error.args[0]}") from error
+        raise UnreadableRenewalError(file, f"is not a certbot renewal: it has no {error.args[0]}") from error
     issued = _names_in(certificate, file.parents[1] / "live" / file.stem / "fullchain.pem")
     names = issued or tuple(key.partition(".")[2] for key in values if key.startswith("webroot_map."))
     if not names:
-        raise UnreadableRenewalError(file, "does not say its names, and its certificate cannot be read")
+        raise UnreadableRenewalError(file, "does not list its names, and its certificate cannot be read")
     scripts = [str(path) for kind in ("pre", "deploy", "post") for path in _scripts(file.parents[1], kind)]
     told = [f"{kind}: {hook}" for kind in ("pre_hook", "post_hook") if (hook := values.get(f"renewalparams.{kind}"))]
     return [
@@ -168,14 +170,14 @@ def acme_sh_files(path: Path) -> Iterator[Path]:
 
 def says_acme_sh(file: Path) -> bool:
     """Whether a file of settings is acme.sh's."""
-    return "Le_Domain" in _read_sections(read_text(file))
+    return "Le_Domain" in _read_sections(_read(file))
 
 
 def read_acme_sh(file: Path) -> list[ImportedRenewal]:
-    values = {key: _decoded(value) for key, value in _read_sections(read_text(file)).items()}
+    values = {key: _decoded(value) for key, value in _read_sections(_read(file)).items()}
     domain = values.get("Le_Domain")
     if not domain:
-        raise UnreadableRenewalError(file, "is no domain of acme.sh's: it has no Le_Domain")
+        raise UnreadableRenewalError(file, "is not an acme.sh domain: it has no Le_Domain")
     others = [name for name in values.get("Le_Alt", "").split(",") if name not in ("", _NONE)]
     certificate = Path(
         values.get("Le_RealFullChainPath") or values.get("Le_RealCertPath") or file.parent / "fullchain.cer"
@@ -276,12 +278,16 @@ def _lowered(value: Any) -> Any:
 def load_json(file: Path) -> Any:
     """The document. Raises `UnreadableRenewalError`."""
     try:
-        return json.loads(read_bytes(file).decode())
+        return json.loads(read_linked(file).content.decode())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        said = f"is neither a renewal of certbot's (*.conf) nor JSON: {error}"
+        said = f"is neither a certbot renewal (*.conf) nor JSON: {error}"
         raise UnreadableRenewalError(file, said) from error
     except RecursionError as error:
         raise UnreadableRenewalError(file, "is nested too deeply") from error
+
+
+def _read(file: Path) -> str:
+    return read_linked(file).content.decode("utf-8", "replace")
 
 
 def command_of(hook: str | None) -> dict[str, Any]:
@@ -305,7 +311,7 @@ def _names_in(*paths: Path) -> tuple[str, ...]:
     """Of the first certificate that can be read."""
     for path in paths:
         try:
-            return read_leaf(read_bytes(path)).identifiers
+            return read_leaf(read_linked(path).content).identifiers
         except (OSError, *UNREADABLE):
             continue
     return ()

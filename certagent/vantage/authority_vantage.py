@@ -3,8 +3,9 @@ conclusions."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,8 +16,11 @@ from certagent.domain.observations import Unreadable
 from certagent.domain.ports import Clock
 from certagent.domain.rate_limiter import RateLimiter
 from certagent.domain.rehearsals import (
+    BUSY,
     Attempt,
     Connection,
+    LastWords,
+    Provisioner,
     Rehearsal,
     RehearsalOutcome,
     RehearsalRequest,
@@ -26,7 +30,8 @@ from certagent.domain.resolution.file_formats import HOSTS_FILE
 from certagent.domain.resolution.go import Lookup
 from certagent.system.procfs import ProcFs, TcpSocket
 from certagent.vantage import proxy
-from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess
+from certagent.vantage.ca_journal import CaJournal
+from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess, NoCaError
 from certagent.vantage.ca_resolver import (
     MOST_NAMES,
     FileObservation,
@@ -40,13 +45,14 @@ from certagent.vantage.dialer import Dialer
 from certagent.vantage.dns01_probe import look_up_record
 from certagent.vantage.http01_probe import Http01Probe
 from certagent.vantage.node_vantage import ask_libc
-from certagent.vantage.rehearsal_limits import CHALLENGE_PORTS, RehearsalLimits
+from certagent.vantage.rehearsal_limits import CHALLENGE_PORTS, RehearsalLimits, is_this_node_or_on_the_network
+from certagent.vantage.rehearsal_places import PlacesTaken, RehearsalPlaces
 from certagent.vantage.tls_alpn01_probe import TlsAlpn01Probe
 
-_BURST, _EVERY = 200, timedelta(seconds=0.05)
+_BURST, _EVERY = 1_000, timedelta(seconds=0.01)
+_BURST_OF_CALLER, _EVERY_OF_CALLER = 200, timedelta(seconds=0.05)
 _BURST_OF_NAME, _EVERY_OF_NAME = 30, timedelta(seconds=0.5)
-_MOST_AT_ONCE = 32
-_TOO_MANY = "too many rehearsals at once; ask again later"
+_TOO_MANY = f"{BUSY}: too many rehearsals at once; ask again later"
 _MOST_NAMES_KNOWN = 4096
 _MOST_ADDRESSES_KNOWN = 16
 
@@ -62,26 +68,50 @@ class AuthorityVantage:
         self._clock = clock
         self._proc = proc or ProcFs()
         self._ca_process = CaProcess(vantage, clock, self._proc, _provisioner_of(settings.authority.directory))
+        self._journal = CaJournal(vantage.process, clock)
         self._limits = RehearsalLimits(allow=vantage.allow)
+        self._own = msgspec.structs.replace(self._limits, may_connect=is_this_node_or_on_the_network)
         self._rate_limit = RateLimiter(clock, burst=_BURST, every=_EVERY)
+        self._rate_limit_by_caller = RateLimiter(clock, burst=_BURST_OF_CALLER, every=_EVERY_OF_CALLER)
         self._rate_limit_by_name = RateLimiter(
             clock, burst=_BURST_OF_NAME, every=_EVERY_OF_NAME, most_keys=_MOST_NAMES_KNOWN
         )
         self._known = _KnownAddresses()
-        self._at_once = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._places = RehearsalPlaces()
 
-    async def rehearse(self, request: RehearsalRequest) -> Rehearsal:
+    async def rehearse(self, request: RehearsalRequest, caller: str = "", *, is_own: bool = False) -> Rehearsal:
         """Fetch the planted token as the CA would. Never raises: if the fetch cannot be attempted, the outcome is
-        `unavailable` and carries the reason."""
-        objection = self._limits.objection(request) or self._rate_objection(request.identifier)
+        `unavailable` and carries the reason. `caller`: the node that asks, if the collector names it. `is_own`: this
+        very agent asks; its names may lead the CA to itself."""
+        limits = self._own if is_own else self._limits
+        objection = limits.objection(request) or self._rate_objection(request.identifier, caller)
         if objection is not None:
             return self._unavailable(request, objection)
-        async with self._at_once:
-            try:
+        try:
+            async with self._places.place(caller):
                 ca = await asyncio.to_thread(self._ca_process.observe)
-            except BlindError as error:
-                return self._unavailable(request, str(error))
-            return await self._rehearse_at(ca, request)
+                rehearsal = await self._rehearse_at(ca, request, limits)
+        except PlacesTaken:
+            return self._unavailable(request, _TOO_MANY)
+        except NoCaError as error:
+            return await self._with_last_words(self._unavailable(request, str(error)))
+        except BlindError as error:
+            return self._unavailable(request, str(error))
+        return rehearsal if ca.is_listening else await self._with_last_words(rehearsal)
+
+    async def last_words(self) -> LastWords:
+        """What the CA's journal says last. Never raises; bounded."""
+        return await self._journal.read()
+
+    async def provisioner(self) -> Provisioner | None:
+        """What the CA's configuration says; None while it cannot be read, or no CA runs. Never raises."""
+        try:
+            return (await asyncio.to_thread(self._ca_process.observe)).provisioner
+        except BlindError:
+            return None
+
+    async def _with_last_words(self, rehearsal: Rehearsal) -> Rehearsal:
+        return msgspec.structs.replace(rehearsal, last_words=await self.last_words())
 
     async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
         """Observe what the CA's resolver files do to the fleet's names; `before` adds the names that the earlier
@@ -111,7 +141,7 @@ class AuthorityVantage:
         """What cannot be read of the CA's configuration and of the unit that starts it. Blocks."""
         return self._ca_process.unreadable()
 
-    async def _rehearse_at(self, ca: CaEnvironment, request: RehearsalRequest) -> Rehearsal:
+    async def _rehearse_at(self, ca: CaEnvironment, request: RehearsalRequest, limits: RehearsalLimits) -> Rehearsal:
         if request.challenge == "dns-01":
             return await self._rehearse_record(ca, request)
         is_http = request.challenge == "http-01"
@@ -119,9 +149,11 @@ class AuthorityVantage:
         async with ResolverSession(ca.files, self._settings.dns.nameservers) as session:
             lookup = await session.look_up(_asked_name(request, ca))
             if is_http:
-                attempts, direct = await self._fetch_as(ca, session, lookup, request)
+                probe = partial(self._probe, session, limits)
+                attempts, direct = await self._fetch_as(ca, probe, lookup, request)
             else:
-                attempts, direct = await self._shake_hands_as(ca, lookup, request), ()
+                dialer = Dialer(limits.may_connect, self._listens, is_silence_final=False)
+                attempts, direct = await _shake_hands_as(ca, dialer, lookup, request), ()
             resolution = await session.resolution(lookup)
         outcome, reason = judge(
             attempts, needs_password=proxy.needs_password(ca.environment) and used_proxy is not None
@@ -170,39 +202,38 @@ class AuthorityVantage:
         )
 
     async def _fetch_as(
-        self, ca: CaEnvironment, session: ResolverSession, lookup: Lookup, request: RehearsalRequest
+        self,
+        ca: CaEnvironment,
+        probe: Callable[[Mapping[str, str]], Http01Probe],
+        lookup: Lookup,
+        request: RehearsalRequest,
     ) -> tuple[tuple[Attempt, ...], tuple[Attempt, ...]]:
         """Rehearse http-01: make the attempts that the CA would make; if they fail through its proxy, repeat them
         without it."""
         used_proxy, options = _proxy_for(ca, request), ca.fetch_options
         if not lookup.addresses and used_proxy is None:
             return (), ()
-        attempts = await self._probe(session, ca.environment).attempts(request, lookup, options)
+        attempts = await probe(ca.environment).attempts(request, lookup, options)
         is_open = used_proxy is None or not lookup.addresses or (attempts and attempts[-1].matched)
-        return attempts, () if is_open else await self._probe(session, {}).attempts(request, lookup, options)
+        return attempts, () if is_open else await probe({}).attempts(request, lookup, options)
 
-    async def _shake_hands_as(
-        self, ca: CaEnvironment, lookup: Lookup, request: RehearsalRequest
-    ) -> tuple[Attempt, ...]:
-        """Rehearse tls-alpn-01: make the handshakes that the CA would make."""
-        dialer = Dialer(self._limits.may_connect, self._listens, is_silence_final=False)
-        port = ca.fetch_options.tls_port
-        return await TlsAlpn01Probe(dialer).attempts(request, lookup, port) if lookup.addresses else ()
-
-    def _probe(self, session: ResolverSession, environment: Mapping[str, str]) -> Http01Probe:
-        return Http01Probe(
-            session.look_up,
-            self._limits,
-            Dialer(self._limits.may_connect, self._listens),
-            environment=environment,
-        )
+    def _probe(self, session: ResolverSession, limits: RehearsalLimits, environment: Mapping[str, str]) -> Http01Probe:
+        dialer = Dialer(limits.may_connect, self._listens)
+        return Http01Probe(session.look_up, limits, dialer, environment=environment)
 
     def _listens(self, address: str, port: int) -> bool:
         return any(_takes(socket, address, port) for socket in self._proc.sockets("listen"))
 
-    def _rate_objection(self, identifier: str) -> str | None:
-        """Return why the rehearsal may not run now; None when it may, which counts against the limit."""
-        is_early = self._rate_limit_by_name.take(identifier) > 0 or self._rate_limit.take() > 0
+    def _rate_objection(self, identifier: str, caller: str) -> str | None:
+        """Return why the rehearsal may not run now; None when it may, which counts against the limits.
+
+        What is refused to one caller counts against nobody else's limits.
+        """
+        is_early = (
+            self._rate_limit_by_caller.take(caller) > 0
+            or self._rate_limit_by_name.take(f"{identifier} {caller}") > 0
+            or self._rate_limit.take() > 0
+        )
         return _TOO_MANY if is_early else None
 
     def _unavailable(self, request: RehearsalRequest, reason: str) -> Rehearsal:
@@ -216,10 +247,18 @@ class AuthorityVantage:
         )
 
 
+async def _shake_hands_as(
+    ca: CaEnvironment, dialer: Dialer, lookup: Lookup, request: RehearsalRequest
+) -> tuple[Attempt, ...]:
+    """Rehearse tls-alpn-01: make the handshakes that the CA would make."""
+    port = ca.fetch_options.tls_port
+    return await TlsAlpn01Probe(dialer).attempts(request, lookup, port) if lookup.addresses else ()
+
+
 def judge(attempts: tuple[Attempt, ...], *, needs_password: bool = False) -> tuple[RehearsalOutcome, str | None]:
     """Return the outcome and the reason for a missing one: the last attempt is the one on which the CA would end."""
     if needs_password:
-        return RehearsalOutcome.UNAVAILABLE, "the CA fetches through a proxy with a password of its own"
+        return RehearsalOutcome.UNAVAILABLE, "the CA fetches through a proxy that needs a password"
     if not attempts:
         return RehearsalOutcome.FAILED, None
     last = attempts[-1]
@@ -230,14 +269,12 @@ def judge(attempts: tuple[Attempt, ...], *, needs_password: bool = False) -> tup
 
 
 _REASONS = {
-    "redirect_offsite": "the challenge is redirected to where the allow-list does not reach",
-    "redirect_proxied": "the CA follows this redirect through its HTTPS_PROXY, where a rehearsal does not go",
-    "forbidden": "the name leads to this node itself or to its own link, where a rehearsal must not connect",
+    "redirect_offsite": "the challenge is redirected to a name outside the allow-list",
+    "redirect_proxied": "the CA follows this redirect through its HTTPS_PROXY, which a rehearsal does not use",
+    "forbidden": "the name leads to this node itself or to its local network link, where a rehearsal must not connect",
 }
-
-
 _NO_RECORD = "another client writes the record, and only during a challenge: there is nothing to look up"
-_OPEN = "somebody answers; whether rightly, only who plants the challenges could show"
+_OPEN = "a server answers; only the client that plants the challenges could show whether the answer is right"
 
 
 def _somebody_answered(attempts: tuple[Attempt, ...]) -> bool:

@@ -35,7 +35,7 @@ def _provisioner(proc: ProcFs, process: Process, path: str, name: str, notes: No
         return None
     document = json.loads(state.content)
     if not isinstance(document, dict):
-        notes.add(path, 1, "it is no table")
+        notes.add(path, 1, "it is not a table")
         return None
     authority = _table(document, "authority")
     ours = next((provisioner for provisioner in _acme(authority) if provisioner.get("name") == name), None)

@@ -27,13 +27,13 @@ from certagent.vantage.ca_resolver import Snapshot, read_files
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign, read_part
 from certagent.vantage.http01_probe import FetchOptions
 
-_UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
+UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
 _CREDENTIALS = re.compile(r"(//|_proxy=)[^@/\s]*@", re.IGNORECASE)  # Go also accepts a proxy without a scheme
 
 
 def read_unit(proc: ProcFs, process: Process, words: tuple[str, ...]) -> Reading[tuple[tuple[str, Origin], ...]]:
     """For each word (a flag, or a variable followed by `=`), return the last line of the unit that contains it."""
-    return read_foreign(Path(_UNIT_FOLDERS[0]), lambda notes: _origins(proc, process, words, notes), ())
+    return read_foreign(Path(UNIT_FOLDERS[0]), lambda notes: _origins(proc, process, words, notes), ())
 
 
 def _origins(proc: ProcFs, process: Process, words: tuple[str, ...], notes: Notes) -> tuple[tuple[str, Origin], ...]:
@@ -57,13 +57,13 @@ def _origins(proc: ProcFs, process: Process, words: tuple[str, ...], notes: Note
 
 def _unit_files(root: Path, unit: str) -> Iterator[str]:
     """Return the unit's file, followed by its drop-ins in systemd's order."""
-    unit_files = (f"{folder}/{unit}" for folder in _UNIT_FOLDERS)
+    unit_files = (f"{folder}/{unit}" for folder in UNIT_FOLDERS)
     file = next((path for path in unit_files if read_within(root, path).content is not None), None)
     if file is not None:
         yield file
     drop_ins = {
         path.name: f"{folder}/{unit}.d/{path.name}"
-        for folder in reversed(_UNIT_FOLDERS)
+        for folder in reversed(UNIT_FOLDERS)
         for path in sorted(_folder(root / folder.lstrip("/") / f"{unit}.d"))
     }
     yield from (drop_ins[name] for name in sorted(drop_ins))
@@ -90,6 +90,10 @@ class BlindError(Exception):
     """There is no CA process to observe, or observing it is not permitted; the message says which."""
 
 
+class NoCaError(BlindError):
+    """There is no CA process, or it has just ended."""
+
+
 class CaEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     """The CA's process and what it sees at one instant. `flags` maps the flags that change how the CA validates to
     their values."""
@@ -102,6 +106,7 @@ class CaEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     connections: tuple[Connection, ...]
     settles_at: datetime | None = None
     provisioner: Provisioner | None = None
+    is_listening: bool = True  # on any port: one that is starting, or does not get so far, is not
     started_by: tuple[tuple[str, Origin], ...] = ()
     unseen_names: frozenset[str] = frozenset()  # for whose hosts lines the CA still uses what it read before
 
@@ -147,12 +152,10 @@ class CaProcess:
         process = self._find()
         try:
             return self._observe(process)
-        except PermissionError as error:
-            raise BlindError(
-                f"not allowed to look at process {process.pid} ({self._name}): {error.strerror}"
-            ) from error
         except (FileNotFoundError, ProcessLookupError) as error:
-            raise BlindError(f"process {process.pid} ({self._name}) has just ended") from error
+            raise NoCaError(f"process {process.pid} ({self._name}) has just ended") from error
+        except OSError as error:
+            raise BlindError(f"not allowed to read process {process.pid} ({self._name}): {error.strerror}") from error
 
     def unreadable(self) -> tuple[Unreadable, ...]:
         """Return what cannot be read in its configuration and its unit; nothing if there is no CA process."""
@@ -169,15 +172,20 @@ class CaProcess:
         return read_unit(self._proc, process, (*_UNIT_FLAGS, *_UNIT_VARIABLES))
 
     def _find(self) -> Process:
-        processes = self._proc.processes(self._name)
+        try:
+            processes = self._proc.processes(self._name)
+        except OSError as error:
+            raise BlindError(f"not allowed to look for {self._name!r} ({error.filename})") from error
         if not processes:
-            raise BlindError(f"no process named {self._name!r} runs on this node")
+            raise NoCaError(f"no process named {self._name!r} runs on this node")
         try:
             ours = [process for process in processes if self._proc.shares(process.pid, "net")]
-        except (PermissionError, FileNotFoundError) as error:
-            raise BlindError(f"not allowed to look at process {processes[0].pid} ({self._name})") from error
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise NoCaError(f"process {processes[0].pid} ({self._name}) has just ended") from error
+        except OSError as error:
+            raise BlindError(f"not allowed to read process {processes[0].pid} ({self._name})") from error
         if not ours:
-            raise BlindError(f"{self._name!r} runs in a network of its own, where this agent cannot look")
+            raise BlindError(f"{self._name!r} runs in a separate network namespace, which this agent cannot see")
         return ours[0]
 
     def _observe(self, process: Process) -> CaEnvironment:
@@ -191,6 +199,7 @@ class CaProcess:
             flags=flags,
             environment={name: environment[name] for name in _KEPT_VARIABLES if name in environment},
             connections=self._connections(process),
+            is_listening=self._is_listening(process),
             settles_at=self._settles_at(process, states),
             provisioner=self._read_provisioner(process).value,
             started_by=self._read_unit(process).value,
@@ -199,7 +208,7 @@ class CaProcess:
 
     def _unseen_names(self, process: Process, files: ResolverFiles, state: FileState) -> frozenset[str]:
         """Return the names whose entries changed since a file of this size and time was first seen under this CA
-        process: it checks nothing else before it reads the file again (FACTS, "Step-CA as an ACME server")."""
+        process: it checks nothing else before it reads the file again (docs/facts.md)."""
         now = _HostsSeen(process.pid, len(state.content or b""), state.modified_at, _meaning_of(files.hosts))
         first = self._hosts_by_stamp
         if first is None or (first.pid, first.size, first.modified_at) != (now.pid, now.size, now.modified_at):
@@ -214,6 +223,10 @@ class CaProcess:
             for socket in self._proc.sockets("established", process.pid)
             if socket.inode in held
         )
+
+    def _is_listening(self, process: Process) -> bool:
+        held = self._proc.socket_inodes(process.pid)
+        return any(socket.inode in held for socket in self._proc.sockets("listen", process.pid))
 
     def _settles_at(self, process: Process, states: Snapshot) -> datetime | None:
         """Return until when the CA may use what it read before; None if it has certainly read the files since."""

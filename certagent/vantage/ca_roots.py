@@ -25,10 +25,10 @@ async def fetch_roots(directory: str) -> list[bytes]:
             connection = await connect(str(found[0][4][0]), port)
             reply = await fetch(connection, parts.netloc, "/roots.pem", "certagent", tls_name=host)
     except (OSError, FetchError, TimeoutError) as error:
-        raise ConnectionError(f"the CA at {host}:{port} does not give its roots: {error or 'no answer'}") from error
+        raise ConnectionError(f"the CA at {host}:{port} does not send its roots: {error or 'no answer'}") from error
     if reply.status != 200:
-        raise ConnectionError(f"the CA at {host}:{port} does not give its roots: status {reply.status}")
+        raise ConnectionError(f"the CA at {host}:{port} does not send its roots: status {reply.status}")
     try:
         return [root.public_bytes(Encoding.PEM) for root in x509.load_pem_x509_certificates(reply.body)]
     except ValueError as error:
-        raise ConnectionError(f"the CA at {host}:{port} gives something else than its roots: {error}") from error
+        raise ConnectionError(f"the CA at {host}:{port} did not send its roots: {error}") from error

@@ -147,7 +147,7 @@ def _public_issuer(certificate: Path, facts: CertificateFacts | None) -> Certifi
     organization = _ORGANIZATION.search(facts.issuer) if facts is not None else None
     name = organization[1].replace("\\", "") if organization is not None else ""
     public = next((public for public in _PUBLIC if public in name), None)
-    return CertificateOwner(f"whoever orders it from {public}", certificate) if public is not None else None
+    return CertificateOwner(f"the client that orders it from {public}", certificate) if public is not None else None
 
 
 def _matching(patterns: Iterable[str]) -> Iterator[Path]:

@@ -83,14 +83,14 @@ class ConfigNode:
         if isinstance(self.value, dict):
             yield from ((name, child) for name, child in self.value.items() if child.value is not None)
         elif self.value is not None:
-            self.source.note(self.line, "it has another value where a table is expected")
+            self.source.note(self.line, "it has a different value where a table is expected")
 
     def items(self) -> list["ConfigNode"]:
         """What a list holds."""
         if isinstance(self.value, list):
             return [item for item in self.value if item.value is not None]
         if self.value is not None:
-            self.source.note(self.line, "it has another value where a list is expected")
+            self.source.note(self.line, "it has a different value where a list is expected")
         return []
 
     def texts(self) -> list["ConfigNode"]:
@@ -105,7 +105,7 @@ class ConfigNode:
         if isinstance(self.value, str):
             return self.value
         if self.value is not None:
-            self.source.note(self.line, "it has another value where a single one is expected")
+            self.source.note(self.line, "it has a different value where a single one is expected")
         return ""
 
     def is_on(self) -> bool:

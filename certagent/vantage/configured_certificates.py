@@ -100,7 +100,7 @@ def _facts(path: Path, notes: Notes) -> CertificateFacts | None:
     try:
         return read_leaf(read_bytes(path))
     except UNREADABLE:
-        notes.add(path, None, "it holds no certificate")
+        notes.add(path, None, "it contains no certificate")
     except OSError as error:
         notes.add_error(path, error)
     return None

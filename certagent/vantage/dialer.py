@@ -16,9 +16,10 @@ from datetime import timedelta
 
 import msgspec
 
+from certagent.domain.resolution.file_formats import leads_to_itself
 from certagent.system import http
 from certagent.system.procfs import source_address
-from certagent.vantage.rehearsal_limits import is_on_the_network, leads_to_this_node
+from certagent.vantage.rehearsal_limits import is_on_the_network
 
 CONNECTING_FOR = timedelta(seconds=3.3)  # longer than the kernel looks for a missing neighbour (3 s)
 FALL_BACK_AFTER = timedelta(milliseconds=300)
@@ -115,7 +116,7 @@ class Dialer:
     def _without_connecting(self, address: str, port: int) -> Trial:
         """Return a refusal where nothing listens on this node: the CA would be refused, which can be known without a
         connection."""
-        if leads_to_this_node(address) and not self._listens(address, port):
+        if leads_to_itself(address) and not self._listens(address, port):
             return Trial(address, "refused", "ECONNREFUSED")
         return Trial(address, "forbidden")
 

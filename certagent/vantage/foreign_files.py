@@ -86,7 +86,7 @@ def _reason_of(error: Exception) -> str:
     said = getattr(error, "problem", None) or getattr(error, "msg", None)
     if isinstance(said, str) and said:
         return said.partition(" with value ")[0][:_LONGEST_REASON]  # a key that is there twice, without its value
-    return f"it is not what a reader of such files expects ({type(error).__name__})"
+    return f"it does not have the expected format ({type(error).__name__})"
 
 
 def _line_of(error: Exception) -> int | None:

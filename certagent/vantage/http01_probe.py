@@ -2,9 +2,9 @@
 digest.
 
 Like the CA, it tries all addresses in turn with GET and the name as Host, makes up to ten requests along redirects,
-does not verify TLS on the way, accepts a status below 400, and trims the body (FACTS, "Step-CA as an ACME server"; the
-CA's acme/challenge.go). Unlike the CA, it keeps no connection open, bounds everything, and does not follow redirects
-that rule 9 forbids.
+does not verify TLS on the way, accepts a status below 400, and trims the body (docs/facts.md; the CA's
+acme/challenge.go). Unlike the CA, it keeps no connection open, bounds everything, and does not follow redirects that
+decision 9 forbids.
 """
 
 import asyncio

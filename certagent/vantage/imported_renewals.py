@@ -50,14 +50,14 @@ def read_renewals(path: Path) -> Reading[list[ImportedRenewal]]:
     found: list[ImportedRenewal] = []
     for file in (*_files(path / "renewal", ".conf"), *_files(path / "certificates", ".json"), *_files(path, ".json")):
         if file.is_symlink() and not file.exists():
-            notes.add(file, None, "it is a link to a file that is not there")
+            notes.add(file, None, "it is a link to a file that does not exist")
         found += read_part(file, partial(_in_folder, file, notes), [], notes)
     for file in acme_sh_files(path):
         found += read_part(file, partial(read_acme_sh, file), [], notes)
     if not found and not notes.all():
         raise ValueError(
-            f"{path} holds neither certbot's renewal/*.conf nor lego's certificates/*.json, neither acme.sh's domains"
-            " nor Traefik's acme.json"
+            f"{path} contains none of these: certbot's renewal/*.conf, lego's certificates/*.json, acme.sh's "
+            f"domains, Traefik's acme.json"
         )
     return Reading(_with_own_names(found), notes.all())
 
@@ -100,7 +100,7 @@ def _of_list(file: Path) -> list[ImportedRenewal]:
     try:
         parsed = msgspec.convert(entries, list[ListedRenewal], dec_hook=lambda kind, value: kind(value))
     except (msgspec.ValidationError, TypeError) as error:
-        raise ValueError(f"{file} is no list of certificates: {error}") from error
+        raise ValueError(f"{file} is not a list of certificates: {error}") from error
     return [_of_entry(file, entry) for entry in parsed]
 
 
@@ -111,7 +111,7 @@ def _of_entry(file: Path, entry: ListedRenewal) -> ImportedRenewal:
     try:
         mode = int(entry.permissions, 8) if entry.permissions else None
     except ValueError as error:
-        raise ValueError(f"{file}: {entry.common_name}: {entry.permissions!r} is no mode (such as 0640)") from error
+        raise ValueError(f"{file}: {entry.common_name}: {entry.permissions!r} is not a mode (such as 0640)") from error
     return ImportedRenewal(
         name=name_of(entry.common_name),
         identifiers=tuple(dict.fromkeys((entry.common_name, *entry.sans))),

@@ -24,7 +24,7 @@ from certagent.domain.resolution.dnsmasq import (
 from certagent.domain.resolution.file_formats import HOSTS_FILE, parse_hosts
 from certagent.domain.resolution.local_records import LocalRecord, included_by_unbound, read_adguard, read_unbound
 from certagent.domain.resolution.managed_files import Manager, find_managers
-from certagent.system.procfs import ProcFs
+from certagent.system.procfs import Process, ProcFs
 from certagent.system.regular_files import FileState, read_within
 from certagent.vantage.foreign_files import Notes, read_foreign, read_part
 
@@ -102,7 +102,7 @@ class NameserverObserver:
     def _find(self) -> _Server | None:
         self._asked_at = time.monotonic()
         for program in _CONFIGURATIONS:
-            for process in self._proc.processes(program):
+            for process in self._processes(program):
                 found = _Server(program=program, arguments=process.command[1:], started_at=process.started_at)
                 if self._answers(found):
                     self._remember(found)
@@ -110,6 +110,12 @@ class NameserverObserver:
         if self._server is not None:
             self._server = msgspec.structs.replace(self._server, started_at=None)
         return self._server
+
+    def _processes(self, program: str) -> tuple[Process, ...]:
+        try:
+            return self._proc.processes(program)
+        except PermissionError:
+            return ()
 
     def _answers(self, server: _Server) -> bool:
         """Whether it answers on port 53, by its command line and its files."""
@@ -164,7 +170,7 @@ class _Files:
         if state.problem is not None:
             self._notes.add(path, None, state.problem)
         elif not state.is_whole:
-            self._notes.add(path, None, "it is longer than the 4 MiB that are read of it")
+            self._notes.add(path, None, "it is longer than 4 MiB, and only that part is read")
         if state.changed_at is not None:
             self.changed_at[path] = state.changed_at
         return state.content or b""

@@ -73,7 +73,7 @@ class _Includes:
     def _parse(self, path: str) -> _File:
         self._before(Path(path))
         if len(self._files) >= _MOST_FILES or self._bytes >= _MOST_BYTES:
-            self._notes.add(self._path, None, "it includes more files than certagent reads")
+            self._notes.add(self._path, None, "it includes more files than certagent supports")
             return _File()
         try:
             text = self._text(path)
@@ -112,14 +112,14 @@ class _Includes:
         target = str(self._folder / statement.args[0])
         for path in self._matching(target, place):
             if path in self._under_way or len(self._under_way) > _DEEPEST_INCLUDE:
-                self._notes.add(place.file, place.line, "an include leads back to the file that it stands in")
+                self._notes.add(place.file, place.line, "an include leads back to its own file")
                 continue
             file = self._file(path)
             if file.error is not None and file.error.errno in _MISSING:
                 is_link = bool(_GLOB.search(target))  # a pattern found the name, and nothing is behind it
                 yield Directive(INCLUDE, (path,), Place(file=path) if is_link else place)
             elif into.weight + file.weight > _MOST_DIRECTIVES:
-                self._notes.add(place.file, place.line, "it includes more directives than certagent reads")
+                self._notes.add(place.file, place.line, "it includes more directives than certagent supports")
             else:
                 into.weight += file.weight
                 yield from file.directives
@@ -132,6 +132,6 @@ class _Includes:
             return [target]
         self._before(Path(*parts[:wild]))
         if "\0" in target or sum(bool(_GLOB.search(part)) for part in parts) > _MOST_WILD_PARTS:
-            self._notes.add(place.file, place.line, "its include has more wildcards than certagent follows")
+            self._notes.add(place.file, place.line, "its include has more wildcards than certagent supports")
             return []
         return sorted(islice(glob.iglob(target), _MOST_FILES))

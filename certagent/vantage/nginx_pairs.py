@@ -113,7 +113,7 @@ def _tls_server(context: Directive, server: Directive, tls_sockets: set[str]) ->
         return None
     endpoints, remarks = _endpoints(lines)
     if not lines:
-        remarks.append(f"nginx listens nowhere with TLS for the server at {_shown(server.place)}")
+        remarks.append(f"nginx has no TLS listener for the server at {_shown(server.place)}")
     names = tuple(name for line in server.block if line.name == "server_name" for name in line.args)
     return _Server(place=server.place, names=names, pairs=pairs, endpoints=tuple(endpoints), remarks=tuple(remarks))
 
@@ -145,11 +145,13 @@ def _endpoints(lines: Sequence[Directive]) -> tuple[list[str], list[str]]:
     for line in lines:
         address, port = split_listen(line.args[0])
         if port is None:
-            remarks.append(f"listen {line.args[0]} ({_shown(line.place)}) is no address and port, so it is not proven")
+            remarks.append(
+                f"listen {line.args[0]} ({_shown(line.place)}) is not an address and port, so it is not proven"
+            )
         elif "quic" in line.args[1:] or "udp" in line.args[1:]:
             remarks.append(f"listen {line.args[0]} ({_shown(line.place)}) is UDP, so it is not proven")
         elif "proxy_protocol" in line.args[1:]:
-            said = "speaks the PROXY protocol, so it is not proven"
+            said = "uses the PROXY protocol, so it is not proven"
             remarks.append(f"listen {line.args[0]} ({_shown(line.place)}) {said}")
         else:
             endpoints.append(f"{address}:{port}")
@@ -207,11 +209,11 @@ def _no_name(written: str) -> str | None:
     if written.startswith("~"):
         return "is a pattern, which no certificate can be for"
     if "$" in written:
-        return "is a variable, which only nginx knows"
+        return "is a variable, whose value only nginx knows"
     if written.endswith(".*"):
         return "ends with a wildcard, which no certificate can be for"
     if is_address(written.removeprefix(".").strip("[]")):
-        return "is an IP address, which is taken over from the certificate there alone"
+        return "is an IP address, which is only taken from the certificate there"
     flaw = flaw_of(written)
     if flaw is None and "." not in written:
         return "has no domain, so the CA cannot look it up"
@@ -224,7 +226,7 @@ def _no_path(written: str) -> str | None:
     if scheme is not None:
         return _SCHEMES[scheme]
     if "$" in written:
-        return "it contains a variable, so which file it is, only nginx knows; name each pair by hand"
+        return "it contains a variable, so only nginx knows which file it is; configure each pair by hand"
     return None if written else "it is empty"
 
 

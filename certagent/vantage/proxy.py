@@ -38,7 +38,7 @@ def strip_credentials(proxy: str) -> str:
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
         return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port is not None else "")
     except ValueError:
-        return "(a proxy that is no URL)"
+        return "(a proxy that is not a URL)"
 
 
 def _excepts(entry: str, name: str, port: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a rehearsal may do: it must not act as a proxy (DESIGN, rule 9). Pure."""
+"""What a rehearsal may do: it must not act as a proxy (decision 9). Pure."""
 
 import ipaddress
 import re
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from certagent.domain.rehearsals import REHEARSAL_MARK, RehearsalRequest, digest_for
-from certagent.domain.resolution.file_formats import without_scope
+from certagent.domain.resolution.file_formats import leads_to_itself
 
 CHALLENGES = ("http-01", "tls-alpn-01", "dns-01")
 CHALLENGE_PORTS = frozenset({80, 443})
@@ -29,10 +29,9 @@ def is_on_the_network(address: str) -> bool:
     return not is_special and str(parsed) != "255.255.255.255"
 
 
-def leads_to_this_node(address: str) -> bool:
-    """Return whether a connection to the address ends at this node, whatever the network is (as 0.0.0.0 does)."""
-    parsed = without_scope(address)
-    return parsed.is_loopback or parsed.is_unspecified
+def is_this_node_or_on_the_network(address: str) -> bool:
+    """The same for an agent that rehearses for itself: its own names may lead to itself."""
+    return is_on_the_network(address) or leads_to_itself(address)
 
 
 class RehearsalLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,14 +58,14 @@ class RehearsalLimits(msgspec.Struct, frozen=True, kw_only=True):
         if not self.allows(request.identifier.removeprefix(wildcard)):
             return f"{request.identifier!r} is not on the allow-list of this node"
         if not _TOKEN.fullmatch(request.token):
-            return "the token has not the form of one"
+            return "the token is malformed"
         if not _DIGEST.fullmatch(request.digest):
-            return "the digest has not the form of one"
+            return "the digest is malformed"
         # This keeps the location of key authorizations secret. A stateless responder can only answer in their form, so
         # its rehearsal uses a token that no CA issues.
         is_marked = request.token.startswith(REHEARSAL_MARK)
         if request.digest != digest_for(request.token) and not is_marked:
-            return "the digest is not that of a rehearsal's body for this token"
+            return "the digest does not match a rehearsal's body for this token"
         return None
 
 

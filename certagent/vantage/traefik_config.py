@@ -202,4 +202,4 @@ def _usable(names: list[str], router: ConfigNode) -> Iterator[str]:
         if _NAME.fullmatch(plain):
             yield plain
         elif plain not in ("", "*") and TEMPLATE not in plain:
-            router.source.note(router.line, "a rule there names a host that is no DNS name")
+            router.source.note(router.line, "a rule there names a host that is not a DNS name")

@@ -6,7 +6,8 @@ and flags exclude the environment. The file provider reads a folder with all fol
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -78,16 +79,26 @@ def provider_files(static: Path, node: ConfigNode, notes: Notes) -> list[Path]:
     provider = node.get("providers", "file")
     folder, file = provider.get("directory").text(), provider.get("filename").text()
     if folder:
-        files = list(_walk(_resolve(static, folder), [_MOST_ENTRIES]))
+        files = list(_walk(resolve(static, folder), [_MOST_ENTRIES]))
         if len(files) > _MOST_FILES:
             notes.add(static, provider.line, f"its file provider reads more than {_MOST_FILES} files")
         return files[:_MOST_FILES]
-    return [_resolve(static, file)] if file else []
+    return [resolve(static, file)] if file else []
 
 
 def load_dynamic(static: Path, node: ConfigNode, notes: Notes) -> list[DynamicFile]:
     """The file provider's files; a broken one is noted, and so is what only Traefik can render."""
-    return [_load_file(file, notes) for file in provider_files(static, node, notes)]
+    return load_files(provider_files(static, node, notes), notes)
+
+
+def load_files(files: Iterable[Path], notes: Notes) -> list[DynamicFile]:
+    """Those files; see `load_dynamic`."""
+    return [_load_file(file, notes) for file in files]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files that a file provider reads in that folder, in Traefik's order."""
+    return list(_walk(folder, [_MOST_ENTRIES]))[:_MOST_FILES]
 
 
 def decisive_paths(static: Path) -> list[Path]:
@@ -105,12 +116,13 @@ def provider_folder(static: Path, node: ConfigNode) -> tuple[Path | None, Path |
     provider = node.get("providers", "file")
     folder, file = provider.get("directory").text(), provider.get("filename").text()
     if folder:
-        return _resolve(static, folder), None
-    return (None, _resolve(static, file)) if file else (None, None)
+        return resolve(static, folder), None
+    return (None, resolve(static, file)) if file else (None, None)
 
 
-def _resolve(static: Path, path: str) -> Path:
-    """Relative to the running Traefik's working folder; to the static file's, where none runs."""
+def resolve(static: Path, path: str) -> Path:
+    """A path as Traefik takes it: relative to the running Traefik's working folder; where none runs, to the static
+    file's."""
     running = _find_running() if not path.startswith("/") else None
     return (running[1] if running is not None else static.parent) / path
 
@@ -148,12 +160,11 @@ def _folders(folder: Path, budget: list[int]) -> Iterator[Path]:
 def _find_running() -> tuple[Process, Path] | None:
     """The oldest Traefik that sees our files, and its working folder."""
     proc = ProcFs()
-    for process in proc.processes("traefik"):
-        try:
-            if proc.shares(process.pid, "mnt"):
-                return process, Path(os.readlink(f"/proc/{process.pid}/cwd"))
-        except OSError:  # another user's, or one that has just ended
-            continue
+    with suppress(OSError):
+        for process in proc.processes("traefik"):
+            with suppress(OSError):  # another user's, or one that has just ended
+                if proc.shares(process.pid, "mnt"):
+                    return process, Path(os.readlink(f"/proc/{process.pid}/cwd"))
     return None
 
 
@@ -232,5 +243,5 @@ def _refuse_empty(node: ConfigNode) -> None:
             if part.is_set and not (
                 isinstance(part.value, dict) and any(child.is_set for child in part.value.values())
             ):
-                part.source.refuse(part.line, "its section has nothing in it, which Traefik refuses")
+                part.source.refuse(part.line, "its section is empty, which Traefik rejects")
                 part.value = None

@@ -4,6 +4,7 @@ What cannot be read is left out, and noted: the rehearsal decides, and this only
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 
@@ -47,6 +48,11 @@ class WebServerConfigs:
         if static is not None and configuration is not None:
             judged.append(read_foreign(static, lambda _notes: _judge_traefik(configuration, name, address), None).value)
         return tuple(observation for observation in judged if observation is not None)
+
+    def have_changed_since(self, moment: datetime) -> bool:
+        """Whether any file changed after that moment of what was read last."""
+        with self._one_at_a_time:
+            return max(self._nginx.changed_at(), self._traefik.changed_at()) >= moment.timestamp()
 
     def unreadable(self) -> tuple[Unreadable, ...]:
         """What cannot be read of all their files."""

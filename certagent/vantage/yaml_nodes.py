@@ -28,15 +28,15 @@ def load_yaml(source: ConfigSource) -> ConfigNode:
         found = _Nodes(source).node(root, 1) if root is not None else ConfigNode(source, 1, None)
         if found.value is None or isinstance(found.value, dict):
             return found
-        source.refuse(1, "it is no table")
+        source.refuse(1, "it is not a table")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         source.refuse(mark.line + 1 if mark is not None else 1, f"it is not YAML ({error.problem or 'broken'})")
     except yaml.YAMLError:
-        source.refuse(1, "it holds characters that YAML does not allow")
+        source.refuse(1, "it contains characters that YAML does not allow")
     except _TooMuchError:
         source.is_unread = True
-        source.note(None, "its merge keys make more of it than can be read")
+        source.note(None, "its merge keys expand to too much data")
     finally:
         loader.dispose()
     return ConfigNode(source, 1, None)
@@ -80,7 +80,7 @@ class _Nodes:
             elif key.value == "<<" and not key.style:
                 merged |= {name: child for name, child in self._merged(value, line).items() if name not in merged}
             elif key.value in table:
-                self._source.refuse(line, "the same key is there twice")
+                self._source.refuse(line, "the same key exists twice")
             else:
                 table[key.value] = self.node(value, line)
         table |= {name: child for name, child in merged.items() if name not in table}
@@ -92,7 +92,7 @@ class _Nodes:
         merged: dict[str, ConfigNode] = {}
         for part in parts:
             if part.id != "mapping":
-                self._source.refuse(line, "a merge key merges something that is not a table")
+                self._source.refuse(line, "a merge key refers to something that is not a table")
                 continue
             merged |= {name: child for name, child in self._table(part).items() if name not in merged}
             self._count(len(merged))

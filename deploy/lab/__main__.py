@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from deploy.lab import containers, faults, leftovers, machine, status
+from deploy.lab import checkout, containers, faults, leftovers, machine, status
 from deploy.lab.fleet import find
 from deploy.lab.lock import alone
 from deploy.lab.processes import Failed, marked
@@ -53,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("name", choices=faults.names(), metavar="NAME")
         command.set_defaults(work=lambda arguments, change=change: print(change(arguments.name)))
+    provisioned = commands.add_parser("provision", help="run a node's set-up script, as the checkout has it")
+    provisioned.add_argument("node", choices=checkout.NODES, metavar="NODE")
+    provisioned.set_defaults(work=lambda arguments: print(checkout.provision(find(arguments.node))))
     listed = commands.add_parser("faults", help="the ways to break it")
     listed.add_argument("--json", action="store_true")
     listed.set_defaults(work=_faults)

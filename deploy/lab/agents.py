@@ -56,10 +56,20 @@ def read_readme(path: str) -> str:
     Raises:
         Failed: there is no such block, or more than one.
     """
-    blocks = re.findall(r"^```toml\n(.*?)^```$", (places.TREE / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    found: list[str] = [block for block in blocks if block.startswith(f"# {path}\n")]
+    return _read_block("README.md", f"# {path}\n")
+
+
+def read_recipe_sources() -> str:
+    """The section of the collector's configuration that leads it to the provisioning code, as the recipe prints it.
+    Raises what `read_readme` raises."""
+    return _read_block("docs/recipes.md", "# also in /etc/certagent/collector.toml\n[sources]\n")
+
+
+def _read_block(page: str, beginning: str) -> str:
+    blocks = re.findall(r"^```toml\n(.*?)^```$", (places.TREE / page).read_text(), re.MULTILINE | re.DOTALL)
+    found: list[str] = [block for block in blocks if block.startswith(beginning)]
     if len(found) != 1:
-        raise Failed(f"README.md has {len(found)} blocks that begin with `# {path}`, not one")
+        raise Failed(f"{page} has {len(found)} blocks that begin with {beginning!r}, not one")
     return found[0]
 
 
@@ -80,7 +90,8 @@ def _configuration(node: Node, role: str) -> Path:
     if own.exists():
         return own
     copy = places.SECRETS / f"{node.name}-{role}.toml"
-    copy.write_text(read_readme(f"/etc/certagent/{role}.toml"))
+    sources = f"\n{read_recipe_sources()}" if role == "collector" else ""
+    copy.write_text(read_readme(f"/etc/certagent/{role}.toml") + sources)
     return copy
 
 

@@ -44,6 +44,7 @@ def make(node: Node, layers: Sequence[Path]) -> None:
             first_id=FIRST_ID,
             ids=IDS,
             cgroup=places.CGROUP,
+            seccomp=places.LAB / "container.seccomp",
             connect=places.LAB / "connect",
             network=places.NETWORK,
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from deploy.lab import faults, page, places
+from deploy.lab import checkout, faults, page, places
 from deploy.lab.agents import OPERATOR
 from deploy.lab.containers import is_running, run_inside
 from deploy.lab.fleet import FLEET, Node
@@ -24,6 +24,7 @@ def read() -> dict[str, Any]:
         "page": page.url(),
         "root": _existing(places.ROOT),
         "operator_token_file": _existing(OPERATOR),
+        "provisioning": _existing(checkout.CHECKOUT),
     }
 
 

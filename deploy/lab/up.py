@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from deploy.lab import agents, containers, layers, leftovers, network, page, places, ready, rootfs
+from deploy.lab import agents, containers, layers, leftovers, machine, network, page, places, ready, rootfs
 from deploy.lab.fleet import FLEET, Node
 from deploy.lab.parts import files, keys, step_ca, traefik
 from deploy.lab.progress import say, step
@@ -40,6 +40,8 @@ def is_complete() -> bool:
 
 def _build(bare: bool) -> None:
     """Everything up to the first start: the layers, the network, the keys, each node's files."""
+    if (changed := machine.raise_limit()) is not None:
+        say(changed)
     stacks = _make_layers(bare)
     with step("preparing six nodes"):
         places.RUNTIME.mkdir(mode=0o755)

@@ -71,6 +71,24 @@ $old
     done
 }
 
+# The newest schema of the collector's database that a release knows; nothing where it does not say.
+schema_of() { sed -n 's/^REVISION = "\([0-9]*\)"$/\1/p' "$home/$1/certagent/certagent/collector/sql/database.py" 2>/dev/null || true; }
+
+# A collector that is older than its database does not start: the database from before the migration is put back, by
+# the release that made it. Where that cannot be done, nothing is changed.
+put_database_back() {
+    is_installed collector || return 0
+    older=$(schema_of "$previous") newer=$(schema_of "$(readlink "$home/lib")")
+    [ -n "$older" ] && [ -n "$newer" ] && [ "$older" -lt "$newer" ] || return 0
+    systemctl stop certagent-collector.service
+    if ! said=$(runuser -u "$user" -- /usr/local/bin/certagent store go-back "$older" 2>&1); then
+        systemctl start certagent-collector.service
+        say "$said"
+        exit 1
+    fi
+    say "$said"
+}
+
 # The release before, with its own programs and units; a second time it is the newer one again.
 roll_back() {
     previous=$(readlink "$home/previous" || true)
@@ -78,6 +96,7 @@ roll_back() {
         say "there is no release to go back to"
         exit 1
     fi
+    put_database_back
     ln -sfn "$(readlink "$home/lib")" "$home/previous"
     ln -sfn "$previous" "$home/lib.new"
     mv -T "$home/lib.new" "$home/lib"
@@ -113,6 +132,11 @@ uninstall() {
 # On a node of both, the agent is root and keeps its state in a folder of its own below; the sticky bit keeps the
 # collector from moving that away.
 make_folders() {
+    if [ "$role" = collector ] && [ -d /var/lib/certagent/certificates ]; then
+        say "the agent here keeps its state in /var/lib/certagent, which it shares with nobody: stop it, move that to" \
+            "/var/lib/certagent/agent, set state = \"/var/lib/certagent/agent\" in $settings/agent.toml, start it"
+        exit 1
+    fi
     mkdir -p "$settings"
     if [ "$role" = collector ] && ! getent passwd "$user" >/dev/null; then
         useradd --system --user-group --home-dir /var/lib/certagent --no-create-home --shell /usr/sbin/nologin "$user"
@@ -144,9 +168,18 @@ touch_services() {
     done
 }
 
+# An agent that `certagent init --collector` has configured and `certagent join` has not given its token yet.
+waits_for_token() {
+    [ "$role" != agent ] && [ ! -e "$settings/token" ] && grep -q "^token_file = \"$settings/token\"" "$settings/agent.toml"
+}
+
 is_installed() { [ -e "$settings/$1.toml" ]; }
 
 settle() { # SERVICE: have it run, with what is there now
+    if [ "$1" = agent ] && waits_for_token; then
+        say "the agent here has no token yet: certagent enrol NAME | certagent join, then install with --role agent"
+        return
+    fi
     unit=certagent-$1.service
     systemctl -q is-enabled "$unit" 2>/dev/null || systemctl -q enable "$unit"
     case " $touched " in
@@ -198,6 +231,11 @@ place_service() {
     rm -rf "$incoming"
 }
 
+# Two certagents in one container would share configuration, state and socket.
+if [ "$(dpkg-query -W -f '${db:Status-Status}' certagent 2>/dev/null)" = installed ]; then
+    say "certagent is here as a Debian package: apt upgrades and removes it, and starts with certagent init --start"
+    exit 1
+fi
 case $role in
     roll-back) roll_back ;;
     uninstall) uninstall ;;

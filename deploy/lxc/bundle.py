@@ -28,6 +28,7 @@ _LAYERS = "/opt/certagent/layers"
 """Where they lie in a container; byte code remembers where its source was."""
 _KEPT_FOR = timedelta(days=14)
 _SOURCES = ("pyproject.toml", "README.md", "LICENSE", "certagent", "policies", "deploy/nginx", "deploy/traefik")
+_SOURCES_EXTRA = "; extra == 'sources'"
 
 
 class Failed(Exception):
@@ -140,12 +141,14 @@ def _build_wheel(tree: Path, folder: Path) -> None:
 
 
 def _requirements(wheel: Path) -> list[str]:
-    """What the wheel needs, without its extras."""
+    """What the wheel needs, with the extra that reads provisioning code: it costs a few MB of disk alone, for it is
+    imported only when it is used. The other extras go with a server of the user's own."""
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             if name.endswith(".dist-info/METADATA"):
-                metadata = Parser().parsestr(archive.read(name).decode())
-                return sorted(one for one in metadata.get_all("Requires-Dist", []) if "extra ==" not in one)
+                wanted = Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist", [])
+                plain = (one.removesuffix(_SOURCES_EXTRA) for one in wanted)
+                return sorted(one for one in plain if "extra ==" not in one)
     raise Failed(f"{wheel} is no wheel: it has no METADATA")
 
 

@@ -3,11 +3,12 @@
 A gzipped tar: `manifest.json`, and the layers as they are sent into containers, each under its own name.
 """
 
+import gzip
 import io
 import json
 import platform
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import bundle
@@ -20,7 +21,7 @@ DEBIANS = {"Debian 12": ("3.11", "2.36"), "Debian 13": ("3.13", "2.41")}
 def make(target: Path, wheel: Path) -> Iterator[str]:
     """Write the file whole or not at all; tells what is in it, a line each. Raises what `bundle.make` raises."""
     machine = platform.machine()
-    entries, layers = [], {}
+    entries, layers = list[dict[str, object]](), dict[str, Path]()
     for name, (python, glibc) in DEBIANS.items():
         facts = Facts.of(python, machine, glibc)
         made = bundle.make(wheel, facts)
@@ -35,16 +36,28 @@ def make(target: Path, wheel: Path) -> Iterator[str]:
             }
         )
         yield f"{name}: Python {python}, glibc {glibc}, {machine}"
+    write(target, entries, layers)
+    yield f"{target}: {target.stat().st_size / 1e6:.1f} MB"
+
+
+def write(target: Path, entries: Sequence[Mapping[str, object]], layers: Mapping[str, Path]) -> None:
+    """The file from its manifest and its layers, the same bytes for the same content."""
     work = target.with_name(f".{target.name}.new")
-    with tarfile.open(work, "w:gz") as archive:
+    with (
+        work.open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
         manifest = json.dumps(entries, indent=2).encode()
         member = tarfile.TarInfo("manifest.json")
         member.size = len(manifest)
         archive.addfile(member, io.BytesIO(manifest))
         for name, layer in sorted(layers.items()):
-            archive.add(layer, name, recursive=False)
+            member = tarfile.TarInfo(name)
+            member.size = layer.stat().st_size
+            with layer.open("rb") as content:
+                archive.addfile(member, content)
     work.rename(target)
-    yield f"{target}: {target.stat().st_size / 1e6:.1f} MB"
 
 
 def find(source: Path, facts: Facts) -> tuple[list[Path], bool]:

@@ -1,5 +1,6 @@
 """What the story sees: the collector's API, the webhook's receiver, served certificates, the CA's log. Only reads."""
 
+import html
 import json
 import re
 import subprocess
@@ -47,6 +48,20 @@ def lab(*words: str, check: bool = True, timeout: float = 900, show: bool = Fals
     return done
 
 
+def provision(node: str) -> str:
+    """Run the node's set-up script, as the checkout has it now; answers which, and at which commit."""
+    return lab("provision", node).stdout.strip()
+
+
+def mend(file: str, line: int, text: str) -> None:
+    """Take a line out of a file of the checkout. Raises `Unseen` when it is another one than that."""
+    path = Path(json.loads(lab("status", "--json").stdout)["provisioning"]) / file
+    lines = path.read_text().splitlines(keepends=True)
+    if lines[line - 1] != f"{text}\n":
+        raise Unseen(f"line {line} of {path} is not `{text}` but `{lines[line - 1].rstrip()}`")
+    path.write_text("".join(lines[: line - 1] + lines[line:]))
+
+
 @cache
 def page() -> str:
     """The loopback address of the collector's page, without a slash at its end."""
@@ -54,13 +69,27 @@ def page() -> str:
 
 
 def collector(path: str) -> Any:
-    """A document of the collector's API."""
+    """A document of the collector's API. A lab that was taken down and brought up since has its page elsewhere."""
     try:
-        with urllib.request.urlopen(page() + path, timeout=5) as answer:  # noqa: S310 -- loopback, http
-            return json.load(answer)
+        return _document(path)
+    except OSError:
+        page.cache_clear()
+    try:
+        return _document(path)
     except OSError as error:
         page.cache_clear()
         raise Unseen(f"the collector's API does not answer {path}: {error}") from error
+
+
+def _document(path: str) -> Any:
+    with urllib.request.urlopen(page() + path, timeout=5) as answer:  # noqa: S310 -- loopback, http
+        return json.load(answer)
+
+
+def text(path: str) -> str:
+    """A page of the collector's, without its markup."""
+    with urllib.request.urlopen(page() + path, timeout=5) as answer:  # noqa: S310 -- loopback, http
+        return " ".join(html.unescape(re.sub(r"<[^>]*>", "", answer.read().decode())).split())
 
 
 def items(path: str) -> list[dict[str, Any]]:

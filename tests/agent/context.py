@@ -10,6 +10,7 @@ from certagent.config import (
     AuthoritySection,
     CertificateSection,
     DnsSection,
+    RootPaths,
     VantageSection,
     load_policy,
 )
@@ -34,7 +35,7 @@ def make_context(
     clock = clock or FakeClock()
     settings = AgentSettings(
         agent=AgentSection(name=node, state=folder),
-        authority=AuthoritySection(directory="https://ca.internal/acme/directory", root=folder / "root.crt"),
+        authority=AuthoritySection(directory="https://ca.internal/acme/directory", root=RootPaths(folder / "root.crt")),
         dns=DnsSection(zones=zones),
         vantage=VantageSection(allow=("*",)) if is_authority else None,
         certificate=certificates,

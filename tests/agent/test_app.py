@@ -70,7 +70,7 @@ def test_a_second_agent_ends_with_a_sentence(
         check=False,
     )
     assert second.returncode == 1
-    assert f"an agent runs already with the {what} {tmp_path}" in second.stderr
+    assert f"another agent is already running with the {what} {tmp_path}" in second.stderr
     assert second.stderr.count("\n") == 1
     assert f"first, process {first.pid}" in second.stderr
     assert first.poll() is None

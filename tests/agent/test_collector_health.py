@@ -61,7 +61,7 @@ async def test_it_is_said_once_in_journal_status_and_webhook_and_once_when_it_is
             await agent.stop()  # whatever is still to be said is said by then
             assert len(sink.taken) == 2
             assert agent.log().count(f"{GONE}: ") == 1
-            assert agent.log().count("the collector is back") == 1
+            assert agent.log().count("the collector is reachable again") == 1
 
 
 async def test_what_is_shorter_than_the_policy_is_not_mentioned(tmp_path: Path) -> None:

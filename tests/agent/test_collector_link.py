@@ -13,9 +13,11 @@ from aiohttp import web
 
 from certagent.agent.collector_link import MOST_REFUSALS, CollectorLink
 from certagent.agent.lifecycle import Lifecycle
-from certagent.domain.link_messages import Refused, decode_ask
+from certagent.domain.link_messages import Cancel, Refused, Rehearse, decode_ask, encode
+from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome, RehearsalRequest
 from certagent.reporting import Spool
 from certagent.system.clock import SystemClock
+from certagent.vantage.authority_vantage import AuthorityVantage
 from tests.agent.context import make_context
 from tests.fakes.contact import NoContactLog
 
@@ -30,6 +32,9 @@ def test_whatever_is_no_question_is_a_refusal(message: str | bytes) -> None:
     ask = decode_ask(message)
     assert isinstance(ask, Refused)
     assert len(ask.reason) <= 500
+
+
+PAUSE = "a pause between messages"
 
 
 class _Client:
@@ -57,7 +62,12 @@ class _Lifecycle(Lifecycle):
 
 @asynccontextmanager
 async def asked(
-    folder: Path, messages: Sequence[str], *, is_deaf: bool = False, opening: type[_Client] = _Client
+    folder: Path,
+    messages: Sequence[str],
+    *,
+    is_deaf: bool = False,
+    opening: type[_Client] = _Client,
+    authority: AuthorityVantage | None = None,
 ) -> AsyncIterator[tuple[Spool, list[Any], _Client]]:
     """A channel to a collector that pings, says all this, once, and waits: (reported, answers, client)."""
     answers: list[Any] = []
@@ -68,7 +78,7 @@ async def asked(
         await socket.prepare(request)
         await socket.ping()
         for message in messages:
-            await socket.send_str(message)
+            await (asyncio.sleep(0.2) if message is PAUSE else socket.send_str(message))
         async for answer in socket:
             if not is_deaf:
                 answers.append(answer.json())
@@ -88,7 +98,7 @@ async def asked(
             client,  # type: ignore[arg-type]  # the pinned client's one method that a link needs
             _Lifecycle(),
             NoContactLog(),
-            authority=None,
+            authority,
         )
         running = asyncio.create_task(link.run())
         try:
@@ -98,6 +108,62 @@ async def asked(
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await runner.cleanup()
+
+
+class _Authority(AuthorityVantage):
+    """Fetches for ever what begins with `slow`; notes what ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    async def rehearse(self, request: RehearsalRequest, caller: str = "", *, is_own: bool = False) -> Rehearsal:
+        """Failed, at last."""
+        try:
+            if request.identifier.startswith("slow"):
+                await asyncio.Event().wait()
+        finally:
+            self.ended.append(request.identifier)
+        outcome = RehearsalOutcome.FAILED
+        return Rehearsal(identifier=request.identifier, outcome=outcome, at=SystemClock().now(), node=caller)
+
+
+def _rehearse(identity: str, identifier: str) -> str:
+    request = RehearsalRequest(identifier=identifier, token="t" * 43, digest="0" * 64)
+    return encode(Rehearse(id=identity, request=request, caller="lxc102")).decode()
+
+
+async def test_what_nobody_waits_for_any_more_ends(tmp_path: Path) -> None:
+    """No answer to it, and none of the others ends. One that is unknown, or was answered, is nothing to cancel."""
+    asks = [_rehearse("1", "slow.a"), _rehearse("2", "slow.b"), _rehearse("3", "quick")]
+    cancels = [encode(Cancel(id=f"c{which}", question=which)).decode() for which in ("1", "3", "nothing")]
+    authority = _Authority()
+    async with (
+        asked(tmp_path, [*asks, PAUSE, *cancels], authority=authority) as (reported, answers, _),
+        asyncio.timeout(10),
+    ):
+        while len(answers) < 4:
+            await asyncio.sleep(0.01)
+        assert sorted(authority.ended) == ["quick", "slow.a"]
+    assert {answer["id"]: answer["answer"] for answer in answers} == {
+        "3": "rehearsed",
+        "c1": "accepted",
+        "c3": "accepted",
+        "cnothing": "accepted",
+    }
+    assert _refusals(reported) == 0
+
+
+async def test_a_judgement_does_not_wait_for_rehearsals(tmp_path: Path) -> None:
+    """However many of them are under way."""
+    asks = [_rehearse(str(number), f"slow.{number}") for number in range(300)]
+    good = '{"ask":"judge_again","id":"good","identifiers":["a"]}'
+    async with (
+        asked(tmp_path, [*asks, good], authority=_Authority()) as (_, answers, _),
+        asyncio.timeout(10),
+    ):
+        while not answers:
+            await asyncio.sleep(0.01)
+    assert answers[0] == {"answer": "accepted", "id": "good"}
 
 
 async def test_a_foreign_question_is_refused_reported_and_others_are_answered(tmp_path: Path) -> None:

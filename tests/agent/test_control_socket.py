@@ -138,7 +138,7 @@ async def test_only_its_own_socket_goes_with_it(tmp_path: Path) -> None:
 
 def test_who_may_not_ask_is_told(tmp_path: Path) -> None:
     """In a sentence, as anything else that the kernel may say of a socket."""
-    with pytest.raises(NoAnswerError, match=r"cannot be asked on .*: AF_UNIX path too long"):
+    with pytest.raises(NoAnswerError, match=r"cannot be reached on .*: AF_UNIX path too long"):
         ask_agent(tmp_path / ("x" * 200), "status")
 
 
@@ -150,6 +150,6 @@ def test_what_somebody_else_renews_is_not_renewed_or_revoked_here(tmp_path: Path
     unused: Any = None
     api = AgentApi(make_context(tmp_path, ours, foreign), unused, unused, unused)
     assert api.unknown(names=["web"]) is None
-    assert api.unknown(names=["web", "old"]) == "old is renewed by somebody else (manage = false)"
+    assert api.unknown(names=["web", "old"]) == "old is not renewed by certagent (manage = false)"
     assert api.unknown(identifiers=["old.internal"]) is None
     assert "nothing is not configured on this node, which has: web, old" in (api.unknown(names=["nothing"]) or "")

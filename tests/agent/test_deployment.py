@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from certagent.agent.deployment import CertificateLocks, DeploymentService
-from certagent.config import CertificateSection, CommandTarget, ListenerSolver
+from certagent.config import CertificateSection, CommandTarget, ListenerSolver, TraefikTarget
 from certagent.proof import Prover
 from certagent.state import State
 from tests.agent.context import make_context
@@ -52,3 +52,22 @@ def test_a_target_that_cannot_be_written_keeps_nobody_from_it(tmp_path: Path) ->
     """The deployment itself says what is wrong."""
     with _locks(tmp_path / "state") as locks:
         assert locks.acquire(_certificate(tmp_path / "nowhere")) is None
+
+
+def test_what_surrounds_a_target_changes_only_by_others(tmp_path: Path) -> None:
+    """A file that another program writes does; one of ours is written at each try, and a look changes nothing."""
+    dynamic = tmp_path / "dynamic"
+    dynamic.mkdir()
+    context = make_context(tmp_path / "state", node="agent")
+    service = DeploymentService(context, Prover(tmp_path / "root.crt", context.clock))
+    certificate = CertificateSection(
+        name="web",
+        identifiers=("web.internal",),
+        solver=ListenerSolver(listen="127.0.0.1:5002"),
+        deploy=(TraefikTarget(dynamic=dynamic), CommandTarget(certificate=tmp_path / "c", key=tmp_path / "k")),
+    )
+    before = service.surroundings(certificate)
+    (dynamic / "certagent-web.yml").write_text("tls: {}")
+    assert service.surroundings(certificate) == before
+    (dynamic / "apps.yml").write_text("http: {}")
+    assert service.surroundings(certificate) != before

@@ -152,6 +152,19 @@ async def test_at_a_start_those_that_are_well_are_one_report(house: _House) -> N
     assert (well.scopes, well.certificate, well.outcome) == (("served:a", "served:b", "served:c"), None, Outcome.DONE)
 
 
+async def test_what_the_last_start_said_is_over_though_this_one_met_a_renewal(house: _House) -> None:
+    """The report of a start leaves out what a renewal is at work on: the next one says that all is well."""
+    new = house.renew()
+    await house.monitor.report([await house.monitor.observe(CERTIFICATE)], Trigger.START)
+    assert house.spool.next_batch(100) == []
+    house.live = new
+    house.end()
+    for _ in range(2):
+        await house.monitor.report([await house.monitor.observe(CERTIFICATE)], Trigger.TIMER)
+        (said,) = house.spool.next_batch(100)
+        assert (said.scopes, said.findings, said.outcome) == (("served:traefik",), (), Outcome.DONE)
+
+
 async def test_an_observation_that_a_renewal_ended_in_is_not_reported(house: _House) -> None:
     """The new pair was live and the old one proven when it began; the next look is told, and finds nothing."""
     house.live = house.renew()

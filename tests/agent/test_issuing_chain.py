@@ -104,7 +104,7 @@ async def test_nothing_is_ordered_while_it_would_bring_the_same_chain(tmp_path: 
     schedule.mark_in_progress("traefik")
     held = await plan.hold(CERTIFICATE)
     assert held is not None
-    assert held.note == "the CA still issues with CN=Intermediate, which ends 2026-11-24T03:30:00+00:00"
+    assert held.note == "the CA still issues with CN=Intermediate, which expires 2026-11-24T03:30:00+00:00"
     assert schedule.next_at(clock.now()) == clock.now() + timedelta(seconds=6)
     clock.move(timedelta(minutes=10))  # and that is its end
     assert await plan.hold(CERTIFICATE) is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.agent.deployment import CertificateLocks
+from certagent.agent.deployment import CertificateLocks, DeploymentService, Surroundings, TargetWatch
 from certagent.agent.inventory import InventoryReporter
 from certagent.agent.lifecycle import Lifecycle, touched_identifiers
 from certagent.agent.renewal import RenewalRunner, Renewed
@@ -15,6 +15,7 @@ from certagent.agent.schedule import Need, Schedule
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import Generation
+from certagent.domain.findings import Verdict
 from certagent.domain.policy import Judgement
 from certagent.domain.reports import FileChange, Outcome, Trigger
 from tests.agent.context import POLICY, make_context
@@ -31,10 +32,17 @@ class _Renewal(RenewalRunner):
         self.go_on = asyncio.Event()
         self.cleared: list[str] = []
         self.failing_clears = 0
+        self.unproven: set[str] = set()
         self._good = good
 
     async def run(
-        self, certificate: CertificateSection, judgements: Sequence[Judgement], trigger: Trigger, *, need: Need
+        self,
+        certificate: CertificateSection,
+        judgements: Sequence[Judgement],
+        trigger: Trigger,
+        *,
+        need: Need,
+        retry_after: timedelta | None = None,
     ) -> Renewed:
         """Raise, or wait."""
         if certificate.name in self.broken:
@@ -54,8 +62,8 @@ class _Renewal(RenewalRunner):
         return self._good.facts
 
     def has_unproven(self, certificate: CertificateSection) -> bool:
-        """It is proven."""
-        return False
+        """What is in `unproven` was issued and is not served."""
+        return certificate.name in self.unproven
 
     def short_chained(self, certificate: CertificateSection) -> CertificateFacts | None:
         """Its chain lasts as long as it does."""
@@ -65,6 +73,17 @@ class _Renewal(RenewalRunner):
         """At once, or at the next attempt."""
         self.cleared.append(certificate.name)
         return self.cleared.count(certificate.name) > self.failing_clears
+
+
+class _Service(DeploymentService):
+    """Deploys nothing; what surrounds the targets is as a test says."""
+
+    def __init__(self) -> None:
+        self.seen: Surroundings = ()
+
+    def surroundings(self, certificate: CertificateSection) -> Surroundings:
+        """The same for all."""
+        return self.seen
 
 
 class _Locks(CertificateLocks):
@@ -91,6 +110,10 @@ class _Inventory(InventoryReporter):
         """Nothing."""
 
 
+def _good(identifier: str) -> Judgement:
+    return Judgement(identifier=identifier, verdict=Verdict.PROCEED, rehearsal=None, findings=())
+
+
 class _Node:
     """A lifecycle, and what is around it."""
 
@@ -101,13 +124,16 @@ class _Node:
         self.renewal = _Renewal(pair.generation())
         self.locks = _Locks()
         sections = (CertificateSection(name=name, identifiers=(name,)) for name in names)
+        self.service = _Service()
+        context = make_context(folder, *sections, node="x", clock=self.clock)
         self.lifecycle = Lifecycle(
-            make_context(folder, *sections, node="x", clock=self.clock),
-            preflight=FakePreflight(),
+            context,
+            preflight=FakePreflight(*map(_good, names)),
             renewal=self.renewal,
             inventory=_Inventory(),
             schedule=self.schedule,
             locks=self.locks,
+            targets=TargetWatch(context, self.service),
         )
 
 
@@ -174,3 +200,34 @@ def test_a_changed_file_touches_what_its_lines_name(file: str, line: str, touche
     """Of a hosts file; all that is here where the line names the CA, or where the file decides on every name."""
     changes = [FileChange(file=file, exists=True, removed=(line,))]
     assert touched_identifiers(changes, ["a.internal", "b.internal"], "ca.internal") == touched
+
+
+async def test_a_path_that_is_good_is_no_reason_to_deploy_again(node: _Node) -> None:
+    """Only what waits for an order is worked on at once; what was issued and was not served waits for its own time."""
+    await node.lifecycle.check(("a", "b"))
+    node.renewal.unproven.add("a")
+    for name in ("a", "b"):
+        node.schedule.plan(name, None, node.clock.now())
+        node.schedule.postpone(name, None, node.clock.now())
+    await node.lifecycle.check(("a", "b"))
+    assert [node.schedule.waits(name) for name in ("a", "b")] == [True, False]
+
+
+async def test_a_deployment_that_failed_is_tried_again_when_something_has_changed(node: _Node, tmp_path: Path) -> None:
+    """Around its targets, once for each change; what was not noted is left alone."""
+    await node.lifecycle.check(("a",))
+    node.renewal.unproven |= {"a", "b"}
+    targets, now = TargetWatch(make_context(tmp_path / "x", node="x", clock=node.clock), node.service), node.clock.now()
+    for name in ("a", "b"):
+        node.schedule.plan(name, None, now)
+        node.schedule.postpone(name, None, now)
+        section = CertificateSection(name=name, identifiers=(name,))
+        await targets.note(section, is_unproven=name == "a")
+    await targets.hurry(node.schedule)
+    assert node.schedule.ready(now) == []
+    node.service.seen = (((("/etc/nginx/nginx.conf", 1, 1),), 7),)
+    await targets.hurry(node.schedule)
+    assert node.schedule.ready(now) == ["a"]
+    assert targets.longest_wait(30.0) < 30.0
+    await targets.note(CertificateSection(name="a", identifiers=("a",)), is_unproven=False)
+    assert targets.longest_wait(30.0) == 30.0

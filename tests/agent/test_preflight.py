@@ -12,7 +12,14 @@ import pytest
 from aiohttp import web
 
 from certagent.agent.deployment import DeploymentService
-from certagent.agent.preflight import MOST_REMEMBERED, Preflight, RehearsalClient, RehearsalHistory, unavailable
+from certagent.agent.preflight import (
+    ANSWER_SECONDS,
+    OwnRehearsals,
+    Preflight,
+    RehearsalClient,
+    unavailable,
+)
+from certagent.agent.rehearsal_history import MOST_REMEMBERED, RehearsalHistory
 from certagent.agent.schedule import Schedule
 from certagent.config import CertificateSection, ListenerSolver
 from certagent.domain.diagnosis.flapping import FLAPPING_WITHIN, settled_later
@@ -27,6 +34,7 @@ from tests.agent.context import POLICY, make_context
 from tests.bounds import at_most
 from tests.certificates import Authority
 from tests.evidence import NAME, NOW, OTHER, OWN, by_dns, by_hosts, make_evidence, make_resolution
+from tests.fakes.clock import FakeClock
 
 TOKEN = "t" * 43
 REQUEST = RehearsalRequest(identifier="a.x", token=TOKEN, digest=digest_for(TOKEN))
@@ -34,11 +42,12 @@ REQUEST = RehearsalRequest(identifier="a.x", token=TOKEN, digest=digest_for(TOKE
 
 @pytest.fixture
 async def collector(tmp_path: Path) -> AsyncIterator[tuple[PinnedClient, list[tuple[int, bytes]]]]:
-    """A client, and what the server behind it is to say: (status, body), again and again where the status is 0."""
+    """A client, and what the server behind it is to say: (status, body), the last one from then on; where the status is
+    0, the body again and again."""
     authority, to_say = Authority(), list[tuple[int, bytes]]()
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        status, body = to_say[0]
+        status, body = to_say.pop(0) if len(to_say) > 1 else to_say[0]
         if status:
             return web.Response(status=status, body=body)
         endless = web.StreamResponse()
@@ -86,6 +95,73 @@ async def test_an_answer_that_is_none_is_no_rehearsal(
         rehearsal = await RehearsalClient(client, SystemClock()).request(REQUEST)
     assert rehearsal.outcome is RehearsalOutcome.UNAVAILABLE
     assert words in (rehearsal.reason or "")
+
+
+BUSY_ANSWER = (429, b'{"detail":"busy: 2 rehearsals of lxc102 are under way"}')
+
+
+async def test_while_others_are_rehearsed_it_is_requested_again(
+    collector: tuple[PinnedClient, list[tuple[int, bytes]]],
+) -> None:
+    """At growing intervals, not at once."""
+    client, to_say = collector
+    passed = msgspec.json.encode(_rehearsal(0, OWN))
+    to_say += [BUSY_ANSWER, BUSY_ANSWER, (200, passed)]
+    clock = FakeClock()
+    rehearsal = await RehearsalClient(client, clock).request(REQUEST)
+    assert rehearsal.outcome is RehearsalOutcome.PASSED
+    first, second = clock.slept
+    assert 1.0 <= first <= 1.5
+    assert 2.0 <= second <= 3.0
+
+
+async def test_it_is_requested_again_no_longer_than_the_token_is_there(
+    collector: tuple[PinnedClient, list[tuple[int, bytes]]],
+) -> None:
+    """Then it is unavailable, and why."""
+    client, to_say = collector
+    to_say.append(BUSY_ANSWER)
+    clock = FakeClock()
+    rehearsal = await RehearsalClient(client, clock).request(REQUEST)
+    assert (rehearsal.outcome, "busy" in (rehearsal.reason or "")) == (RehearsalOutcome.UNAVAILABLE, True)
+    assert sum(clock.slept) < ANSWER_SECONDS
+
+
+async def test_a_node_has_no_more_than_two_rehearsals_under_way(tmp_path: Path) -> None:
+    """The collector would refuse more; all of them are done in the end."""
+
+    class _Slow(_Rehearsals):
+        under_way = most = 0
+
+        async def request(self, request: RehearsalRequest) -> Rehearsal:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            await asyncio.sleep(0.01)
+            self.under_way -= 1
+            return await super().request(request)
+
+    rehearsals = _Slow()
+    preflight = _preflight(tmp_path, *_foreign(), rehearsals=rehearsals)
+    await asyncio.gather(*(preflight.rehearse(name) for name in CHALLENGES))
+    assert (rehearsals.most, len(rehearsals.requested)) == (2, len(CHALLENGES))
+
+
+async def test_of_one_identifier_one_rehearsal_is_under_way(tmp_path: Path) -> None:
+    """Who asks while the agent looks by itself waits for its own; the collector would call it busy."""
+    under_way: list[str] = []
+
+    class _Slow(_Rehearsals):
+        async def request(self, request: RehearsalRequest) -> Rehearsal:
+            assert request.identifier not in under_way
+            under_way.append(request.identifier)
+            await asyncio.sleep(0.01)
+            under_way.remove(request.identifier)
+            return await super().request(request)
+
+    rehearsals = _Slow()
+    preflight = _preflight(tmp_path, *_foreign(), rehearsals=rehearsals)
+    await asyncio.gather(*(preflight.rehearse(name) for name in (*CHALLENGES, *CHALLENGES)))
+    assert len(rehearsals.requested) == 2 * len(CHALLENGES)
 
 
 def _rehearsal(seconds: int, address: str) -> Rehearsal:
@@ -140,6 +216,57 @@ class _Rehearsals(RehearsalClient):
         """Unavailable."""
         self.requested.append(request)
         return unavailable(request, NOW, "nothing was planted")
+
+
+class _Rehearser:
+    """Beside the CA."""
+
+    def __init__(self, outcome: RehearsalOutcome) -> None:
+        self.outcome = outcome
+        self.asked: list[str] = []
+
+    async def rehearse(self, request: RehearsalRequest, caller: str = "", *, is_own: bool = False) -> Rehearsal:
+        """As it is told."""
+        assert is_own
+        self.asked.append(caller)
+        return Rehearsal(identifier=request.identifier, outcome=self.outcome, at=NOW, node=caller)
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["no collector", "a collector that has nobody"])
+async def test_beside_the_ca_it_rehearses_by_itself(is_there: bool) -> None:
+    """Without a collector, and while none can be had from it."""
+    here = _Rehearser(RehearsalOutcome.PASSED)
+    collectors = _Rehearsals() if is_there else None
+    rehearsal = await OwnRehearsals(here, "lxc103", collectors).request(REQUEST)
+    assert (rehearsal.outcome, rehearsal.node, here.asked) == (RehearsalOutcome.PASSED, "lxc103", ["lxc103"])
+
+
+async def test_beside_the_ca_the_collector_is_asked_first() -> None:
+    """It knows what others' files say."""
+
+    class _Collector(_Rehearsals):
+        async def request(self, request: RehearsalRequest) -> Rehearsal:
+            return Rehearsal(identifier=request.identifier, outcome=RehearsalOutcome.FAILED, at=NOW, node="lxc109")
+
+    here = _Rehearser(RehearsalOutcome.PASSED)
+    rehearsal = await OwnRehearsals(here, "lxc103", _Collector()).request(REQUEST)
+    assert (rehearsal.outcome, here.asked) == (RehearsalOutcome.FAILED, [])
+
+
+async def test_beside_the_ca_what_was_not_planted_is_looked_at_once() -> None:
+    """It stays unavailable, and the collector's look knows the whole fleet."""
+    look = msgspec.structs.replace(
+        unavailable(REQUEST, NOW, "a server answers"), resolution=make_resolution(), node="lxc109"
+    )
+
+    class _Collector(_Rehearsals):
+        async def request(self, request: RehearsalRequest) -> Rehearsal:
+            return look
+
+    here = _Rehearser(RehearsalOutcome.UNAVAILABLE)
+    rehearsals = OwnRehearsals(here, "lxc103", _Collector())
+    assert (await rehearsals.request(msgspec.structs.replace(REQUEST, planted=False)), here.asked) == (look, [])
+    assert (await rehearsals.request(REQUEST)).node == "lxc103"
 
 
 def _preflight(folder: Path, *sections: CertificateSection, rehearsals: RehearsalClient | None = None) -> Preflight:

@@ -18,7 +18,7 @@ from certagent.config import CertificateSection, ListenerSolver
 from certagent.deployers.pair_inspection import find_pair_faults
 from certagent.domain.chains import Roots
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Generation
-from certagent.domain.findings import Culprit, Vantage, Verdict
+from certagent.domain.findings import Culprit, TargetState, Vantage, Verdict
 from certagent.domain.orders import Failed, Issued, OrderOutcome, PendingOrder, Problem, Resource
 from certagent.domain.policy import Judgement
 from certagent.domain.rehearsals import Connection, Provisioner, Rehearsal, RehearsalOutcome
@@ -309,6 +309,22 @@ async def test_a_failed_deployment_is_retried_without_a_new_order(house: _House)
     house.service.fails = False
     assert await house.renew(Verdict.BLOCK) == Outcome.DONE
     assert (house.ca.orders, house.service.deployed) == (1, [1, 1])
+
+
+async def test_a_failed_deployment_says_which_certificate_where_and_when_it_is_tried_again(house: _House) -> None:
+    """And until when the one from before is good, which nobody has looked at."""
+    await house.renew()
+    (before,) = [facts for facts in [house.state.certificate("traefik").facts()] if facts is not None]
+    house.service.fails, pause = True, timedelta(seconds=20)
+    renewed = await house.renewal.run(CERTIFICATE, [], Trigger.REQUEST, need=Need.NONE, retry_after=pause)
+    (failed,) = [finding for finding in renewed.findings if finding.code == "deploy.rolled_back"]
+    assert failed.identifier == NAME
+    assert failed.target == TargetState(
+        certificate="traefik",
+        name="service",
+        served_until=before.ends_at,
+        retry_at=house.clock.now() + pause,
+    )
 
 
 def _of_another_key(house: _House) -> Pair:

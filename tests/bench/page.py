@@ -1,7 +1,7 @@
-"""How long the pages take with many nodes: `python -m tests.bench.page [NODES]`. Prints; asserts nothing.
+"""How long the pages take with many nodes: `python -m tests.bench.page [NODES [INCIDENTS]]`. Prints; asserts nothing.
 
 Every node has a token of its own and posts its own inventory to a real collector process over TLS; then the CA's node
-reports one wrong line that stands in the way of all of them.
+reports one wrong line that stands in the way of all of them. With INCIDENTS, so many nodes have a culprit of their own.
 """
 
 import asyncio
@@ -20,11 +20,37 @@ from certagent.collector.sql.database import open_writer
 from certagent.collector.sql.schema import tokens
 from certagent.domain.reports import Report
 from tests.collector.cast import Agent, certificate, now
+from tests.collector.fleet_of import serving_fleet
 from tests.collector.process import Collector, running
 from tests.evidence import shadow
 
-PAGES = ("/", "/certificates", "/nodes", "/incidents", "/incidents/{incident}", "/nodes/n0001", "/paths/n0001.example")
+PAGES = (
+    "/",
+    "/certificates",
+    "/nodes",
+    "/incidents",
+    "/search?q=n00",
+    "/certificates?zone=example&sort=name",
+    "/incidents/{incident}",
+    "/nodes/n0001",
+    "/paths/n0001.example",
+)
+OF_FLEET = (
+    *("/", "/incidents", "/incidents?state=all&zone=zone3.test", "/certificates", "/certificates?state=at_risk"),
+    *(
+        "/nodes",
+        "/search?q=zone3",
+        "/search?q=n00",
+        "/incidents/{incident}",
+        "/nodes/n0007",
+        "/findings",
+        "/audit",
+        "/history",
+    ),
+    *("/nodes/n0007/certificates/web", "/paths/b7.zone7.test"),
+)
 LOOKS = 9
+_SETTLES = 10.0  # seconds, until the round has found what is late
 _AT_ONCE = 64
 
 
@@ -52,6 +78,15 @@ async def measure(nodes: int) -> Pages:
             opened = time.monotonic() - began
             pages = {page: await look(collector, page.format(incident=incident["id"])) for page in PAGES}
             return Pages(posted=posted, opened=opened, pages=pages)
+
+
+async def measure_incidents(nodes: int, incidents: int) -> dict[str, float]:
+    """The median of each page, in seconds, with so many open incidents."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with serving_fleet(Path(folder), nodes, incidents) as collector:
+            await asyncio.sleep(_SETTLES)
+            known = await collector.incidents("open")
+            return {page: await look(collector, page.format(incident=known[0]["id"])) for page in OF_FLEET}
 
 
 def _admit(collector: Collector, names: list[str]) -> None:
@@ -93,4 +128,6 @@ async def look(collector: Collector, path: str) -> float:
 
 
 if __name__ == "__main__":
-    print(msgspec.json.encode(asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 5_000))).decode())
+    asked = [int(argument) for argument in sys.argv[1:]] or [5_000]
+    figures = asyncio.run(measure_incidents(*asked) if len(asked) == 2 else measure(asked[0]))
+    print(msgspec.json.encode(figures).decode())

@@ -4,12 +4,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
+from certagent.collector.access import Access
+from certagent.collector.admission import Admission
+from certagent.collector.agent_link import AgentLinks
+from certagent.collector.bodies import Bodies
+from certagent.collector.host_names import HostNames
+from certagent.collector.intake import Intake
+from certagent.collector.store import Store
 from certagent.domain.findings import Finding
+from certagent.domain.ports import Clock
 from certagent.domain.reports import CertificateState, Inventory, Outcome, Report, RunKind, Trigger
 from tests.certificates import make_facts
 from tests.evidence import NGINX, TRAEFIK
 
 HOSTS = "file:/etc/hosts"
+AT_RISK = "traefik on lxc102 expires in 19 h 59 min"
 
 
 def now() -> datetime:
@@ -84,3 +95,9 @@ class Cast:
             self.traefik.inventory("10.0.0.12", "traefik", certificate("traefik", TRAEFIK)),
             self.authority.inventory("10.0.0.10", "authority"),
         ]
+
+
+def make_intake(store: Store, registry: CollectorRegistry, clock: Clock) -> Intake:
+    """An intake on that store, with nobody connected."""
+    access = Access(store, clock, HostNames(frozenset()))
+    return Intake(store, Bodies(), Admission(store, access, AgentLinks(), clock), registry, clock)

@@ -54,20 +54,25 @@ class Collector:
         more: str = "",
         store: str | None = None,
         is_warm: bool = False,
+        name: str | None = None,
+        server: str = "",
+        authority: Authority | None = None,
     ) -> None:
         self.folder = folder
         self.is_warm = is_warm
         self.port = free_port()
-        self.authority = Authority()
+        self.authority = authority or Authority()
         self.certificate, self.key = folder / "tls.crt", folder / "tls.key"
         self.store = store or f"sqlite:///{folder}/state/collector.db"
         self.cast = Cast()
         self.tokens = {name: add_token(self.store, name, role, now()) for name, role in ROLES.items()}
         self.process: asyncio.subprocess.Process | WarmProcess | None = None
         channel = f'[[channel]]\nname = "hook"\nkind = "webhook"\nurl = "{webhook}"\n' if webhook else ""
+        named = f'name = "{name}"\n' if name else ""
         (folder / "collector.toml").write_text(
             f'url = "https://collector.test:{self.port}"\n{top}[server]\nlisten = "127.0.0.1:{self.port}"\n'
-            f'certificate = "{self.certificate}"\nkey = "{self.key}"\n[store]\nurl = "{self.store}"\n{channel}{more}'
+            f'certificate = "{self.certificate}"\nkey = "{self.key}"\n{named}{server}'
+            f'[store]\nurl = "{self.store}"\n{channel}{more}'
         )
 
     def promote(self, *names: str) -> str:
@@ -162,8 +167,14 @@ class Collector:
 
 @asynccontextmanager
 async def running(folder: Path, webhook: str | None = None, **more: Any) -> AsyncIterator[Collector]:
-    """A collector that serves; ended with the block. `top` and `more` are added to its configuration."""
-    collector = Collector(folder, webhook, **more)
+    """A collector that serves; ended with the block. `top`, `server` and `more` are added to its configuration."""
+    async with serving(Collector(folder, webhook, **more)) as collector:
+        yield collector
+
+
+@asynccontextmanager
+async def serving(collector: Collector) -> AsyncIterator[Collector]:
+    """Up within the block."""
     collector.promote()
     await collector.start()
     try:

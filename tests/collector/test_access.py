@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import string
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -10,14 +11,19 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
+from cryptography.hazmat.primitives import hashes
 
 from certagent.collector.credentials import (
     add_certificate,
     add_token,
+    bind_fingerprints,
     certificate_digest_of,
     digest_of,
+    fingerprint_digest_of,
     list_tokens,
     revoke_tokens,
+    session_digest_of,
+    unbind_fingerprints,
 )
 from certagent.collector.records import TokenRole
 from certagent.domain.findings import Culprit
@@ -27,6 +33,8 @@ from tests.collector.cast import Agent, now
 from tests.collector.process import Collector, eventually, running
 from tests.evidence import TRAEFIK, shadow
 from tests.fakes.receivers import Receiver
+
+pytestmark = pytest.mark.slow
 
 CERTIFICATE = "web.lxc102.test"
 
@@ -110,6 +118,26 @@ async def test_two_tokens_are_valid_during_a_rotation_and_no_more(collector: Col
     assert await eventually(ended)
     assert await _status_of(collector, new) == 200
     assert revoke_tokens(collector.store, "lxc102", now(), older=True) == 0
+
+
+def test_what_is_kept_of_each_kind_begins_with_its_own_letter() -> None:
+    """Which no token's digest does: that is hexadecimal."""
+    identity = certificate_digest_of(CERTIFICATE)
+    letters = [kept[0] for kept in (identity, fingerprint_digest_of(identity, "ab" * 32), session_digest_of("a"))]
+    assert len({*letters, *string.hexdigits}) == len(letters) + len(string.hexdigits)
+    assert {len(identity), len(fingerprint_digest_of(identity, "ab")), len(session_digest_of("a"))} == {64}
+
+
+async def test_a_name_has_one_role_of_an_agent_at_a_time(collector: Collector) -> None:
+    """With two it would flip with whoever speaks; once the other is revoked, it may be changed."""
+    for role in (TokenRole.AUTHORITY, TokenRole.AGENT):
+        name = "lxc102" if role is TokenRole.AUTHORITY else "lxc103"
+        with pytest.raises(ValueError, match="revoke that first"):
+            add_token(collector.store, name, role, now())
+        with pytest.raises(ValueError, match="revoke that first"):
+            add_certificate(collector.store, name, role, CERTIFICATE, now())
+        revoke_tokens(collector.store, name, now())
+        assert add_token(collector.store, name, role, now())
 
 
 async def test_what_is_kept_of_a_secret_opens_nothing(collector: Collector) -> None:
@@ -220,6 +248,48 @@ async def test_a_channel_ends_with_the_certificate_that_opened_it(tmp_path: Path
             await socket.close()
 
 
+async def test_a_bound_fingerprint_is_the_only_certificate_and_unbinding_ends_its_channel(tmp_path: Path) -> None:
+    """Another certificate of the identifier opens nothing; two may be bound for a renewal; without any, none does until
+    the identifier is given again."""
+    root = Authority("Clients")
+    async with _asking_for_certificates(tmp_path, root) as collector:
+        add_certificate(collector.store, "lxc102", TokenRole.AGENT, CERTIFICATE, now())
+        pair = (tmp_path / "client.crt", tmp_path / "client.key")
+        url = f"https://127.0.0.1:{collector.port}"
+        prints = [_write_pair(pair, root, (CERTIFICATE, "z.test")) for _ in range(2)]  # the second is shown
+        with pytest.raises(ValueError, match="lxc101 has no certificate"):
+            bind_fingerprints(collector.store, "lxc101", prints, now())
+        async with PinnedClient(url, tmp_path / "root.crt", (), {"Connection": "close"}, pair) as client:
+
+            async def is_let_in() -> bool:
+                return (await client.request("GET", "/v1/incidents", timeout=10))[0] == 200
+
+            async def is_kept_out() -> bool:
+                return not await is_let_in()
+
+            assert await is_let_in()
+            bind_fingerprints(collector.store, "lxc102", prints[:1], now())
+            assert await eventually(is_kept_out)
+            bind_fingerprints(collector.store, "lxc102", prints, now())
+            assert await eventually(is_let_in)
+            socket = await client.open_channel("/v1/channel", heartbeat=20)
+            unbind_fingerprints(collector.store, prints[1:], now())
+            async with asyncio.timeout(15):
+                message = await socket.receive()
+            assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, aiohttp.WSCloseCode.POLICY_VIOLATION)
+            assert await is_kept_out()
+            with pytest.raises(ValueError, match="no such fingerprint is bound"):
+                unbind_fingerprints(collector.store, prints[1:], now())
+            unbind_fingerprints(collector.store, prints[:1], now())
+            assert await is_kept_out()
+            bind_fingerprints(collector.store, "lxc102", prints[1:], now())
+            assert await eventually(is_let_in)
+            assert revoke_tokens(collector.store, "lxc102", now()) == 2  # the token and the certificate
+            assert await eventually(is_kept_out)
+            add_certificate(collector.store, "lxc102", TokenRole.AGENT, CERTIFICATE, now())
+            assert await eventually(is_let_in)
+
+
 async def test_a_certificate_of_another_root_ends_the_handshake(tmp_path: Path) -> None:
     """It is not even asked what it is for."""
     async with _asking_for_certificates(tmp_path, Authority("Clients")) as collector:
@@ -237,11 +307,14 @@ async def test_a_certificate_of_another_root_ends_the_handshake(tmp_path: Path) 
 
 def _write_pair(
     pair: tuple[Path, Path], root: Authority, names: tuple[str, ...], lifetime: timedelta = timedelta(hours=24)
-) -> None:
-    if names:
-        issued = root.issue(*names, lifetime=lifetime)
-        pair[1].write_bytes(issued.key_pem)
-        pair[0].write_bytes(issued.chain_pem)
+) -> str:
+    """The fingerprint; without names nothing is written."""
+    if not names:
+        return ""
+    issued = root.issue(*names, lifetime=lifetime)
+    pair[1].write_bytes(issued.key_pem)
+    pair[0].write_bytes(issued.chain_pem)
+    return issued.certificate.fingerprint(hashes.SHA256()).hex()
 
 
 async def test_no_secret_is_told(collector: Collector) -> None:

@@ -16,13 +16,24 @@ from certagent.collector.credentials import revoke_tokens
 from certagent.collector.records import Caller, StoreFailed, TokenRole
 from certagent.domain.diagnosis.nameserver_files import names_stand_in_files
 from certagent.domain.findings import Culprit
-from certagent.domain.link_messages import Accepted, JudgeAgain, Rehearse, Rehearsed, decode_ask, encode
-from certagent.domain.rehearsals import RehearsalOutcome, RehearsalRequest
-from certagent.domain.resolution.dnsmasq import Dnsmasq, ServedHosts
+from certagent.domain.link_messages import (
+    Accepted,
+    Cancel,
+    JudgeAgain,
+    Refused,
+    Rehearse,
+    Rehearsed,
+    decode_ask,
+    encode,
+)
+from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome, RehearsalRequest
+from certagent.domain.resolution.dnsmasq import Dnsmasq, ServedHosts, read_settings
 from certagent.domain.resolution.file_formats import parse_hosts
-from tests.collector.cast import now
+from tests.collector.cast import certificate, now
 from tests.collector.process import Collector, eventually
 from tests.evidence import NGINX, POLICY, TRAEFIK, rehearse_traefik, shadow
+
+pytestmark = pytest.mark.slow
 
 REQUEST = RehearsalRequest(identifier=TRAEFIK, token="t0ken", digest="0" * 64)
 
@@ -92,19 +103,43 @@ async def test_which_line_a_nameserver_answers_from_goes_along(collector: Collec
     assert await collector.incidents() == []
 
 
-async def test_a_brokered_rehearsal_bears_out_the_victims_accusation(collector: Collector) -> None:
-    """Rule 11, end to end: the same accusation is believed once the rehearsal went through the collector."""
+async def test_what_a_nameserver_answers_for_a_whole_domain_goes_along(collector: Collector) -> None:
+    """The nearest domain's first; what is about another domain, or about a name beside, does not."""
+    await collector.introduce()
+    lines = ("/thinkheads.ai/::", "/internal.thinkheads.ai/0.0.0.0", "/phoenix.thinkheads.ai/0.0.0.0", f"/{NGINX}/::")
+    text = "".join(f"address={line}\n" for line in lines) + "host-record=internal.thinkheads.ai,127.0.0.1\n"
+    configuration = Dnsmasq(settings=tuple(read_settings(text.encode(), "/etc/d.conf")))
+    facts = names_stand_in_files(configuration, [], [], ("thinkheads.ai",), "lxc101")
+    await collector.report(collector.cast.gateway.watch(*map(POLICY.grade, facts)))
+    async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
+        group.create_task(answer_rehearsal(authority, rehearse_traefik(RehearsalOutcome.FAILED)))
+        _, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
+    assert [(one["identifier"], one["culprit"]["line"]) for one in document["testimony"]] == [
+        ("internal.thinkheads.ai", 2),
+        ("thinkheads.ai", 1),
+    ]
+
+
+async def test_a_rehearsal_that_fails_makes_an_accusation_the_accusers_own_incident(collector: Collector) -> None:
+    """Rule 11, end to end: whom it accuses is suspected, until its own node or the authority says the same."""
     await collector.introduce()
     await collector.report(collector.cast.traefik.preflight(shadow()))
     assert [incident["confirmed"] for incident in await collector.incidents()] == [False]
     async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
         group.create_task(answer_rehearsal(authority, rehearse_traefik(RehearsalOutcome.FAILED, poisoned=True)))
         await collector.post("/v1/rehearsals", REQUEST, "lxc102")
-    assert [incident["confirmed"] for incident in await collector.incidents()] == [True]
+    (suspected,) = await collector.incidents("open")
+    assert (suspected["confirmed"], suspected["culprit"]["node"]) == (True, "lxc102")
+    assert (suspected["suspected"]["node"], suspected["suspected"]["line"]) == ("lxc103", 7)
+    _, detail = await collector.get(f"/v1/incidents/{suspected['id']}")
+    assert [one["agent"] for one in detail["findings"]] == ["lxc102"]
+    await collector.report(collector.cast.authority.watch(shadow()))
+    (confirmed,) = await collector.incidents("open")
+    assert (confirmed["culprit"]["node"], confirmed["suspected"]) == ("lxc103", None)
 
 
 async def test_a_rehearsal_that_passes_clears_what_concerns_the_path(collector: Collector) -> None:
-    """DESIGN, rule 1, without waiting for a report."""
+    """Decision 1, without waiting for a report."""
     await collector.introduce()
     await collector.report(collector.cast.authority.watch(shadow()))
     async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
@@ -168,6 +203,7 @@ async def test_without_an_authority_the_outcome_is_unavailable_and_says_why(coll
         _, silent = await collector.post("/v1/rehearsals?timeout=0.2", REQUEST, "lxc102")
         assert (silent["outcome"], "did not answer" in silent["reason"]) == ("unavailable", True)
         await next_ask(authority)
+        assert isinstance(await next_ask(authority), Cancel)
         async with asyncio.TaskGroup() as group:
             asked = group.create_task(collector.post("/v1/rehearsals", REQUEST, "lxc102"))
             await next_ask(authority)
@@ -308,6 +344,86 @@ async def test_a_flood_of_questions_is_refused_and_harms_no_other(collector: Col
     assert set(await _statuses_of_a_flood(collector, connections=30, questions=20)) == {200, 429}
     other = msgspec.structs.replace(REQUEST, identifier=NGINX)
     assert (await collector.post("/v1/rehearsals", other, "lxc101"))[0] == 200
+
+
+async def test_of_one_identifier_one_is_under_way_and_of_one_caller_two(collector: Collector) -> None:
+    """More is busy, at once; another caller of the same identifier is not."""
+    await collector.introduce()
+    three = certificate("three", TRAEFIK, "second.x", "third.x")
+    await collector.report(collector.cast.traefik.inventory("10.0.0.12", "traefik", three))
+    async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
+        first = group.create_task(collector.post("/v1/rehearsals", REQUEST, "lxc102"))
+        held = await next_ask(authority)
+        for again in (REQUEST, msgspec.structs.replace(REQUEST, token="another")):
+            status, document = await collector.post("/v1/rehearsals", again, "lxc102")
+            assert (status, document["detail"]) == (429, f"busy: a rehearsal of '{TRAEFIK}' is already in progress")
+        second_name = msgspec.structs.replace(REQUEST, identifier="second.x")
+        second = group.create_task(collector.post("/v1/rehearsals", second_name, "lxc102"))
+        asked = await next_ask(authority)
+        third = msgspec.structs.replace(REQUEST, identifier="third.x")
+        async with (
+            collector.session("lxc102") as session,
+            session.post("/v1/rehearsals", data=msgspec.json.encode(third)) as response,
+        ):
+            document = await response.json(content_type=None)
+            assert (response.status, response.headers["Retry-After"]) == (429, "1")
+        assert document["detail"] == "busy: 2 rehearsals of lxc102 are already in progress"
+        group.create_task(collector.post("/v1/rehearsals", REQUEST, "ops"))
+        of_other = await next_ask(authority)
+        assert (held.caller, asked.caller, of_other.caller) == ("lxc102", "lxc102", "ops")
+        for ask in (held, asked, of_other):
+            rehearsal = msgspec.structs.replace(
+                rehearse_traefik(RehearsalOutcome.PASSED), identifier=ask.request.identifier
+            )
+            await authority.send_str(encode(Rehearsed(id=ask.id, rehearsal=rehearsal)).decode())
+    assert (first.result()[0], second.result()[0]) == (200, 200)
+
+
+async def test_an_authority_that_is_busy_makes_the_answer_busy(collector: Collector) -> None:
+    """So that it is asked again, and nothing is ordered blind."""
+    await collector.introduce()
+    busy = Rehearsal(identifier=TRAEFIK, outcome=RehearsalOutcome.UNAVAILABLE, at=now(), reason="busy: too many")
+    async with connected(collector, "lxc103") as authority, asyncio.TaskGroup() as group:
+        group.create_task(answer_rehearsal(authority, busy))
+        status, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
+    assert (status, document["detail"]) == (429, "busy: too many")
+
+
+async def test_who_gives_up_ends_the_rehearsal(collector: Collector) -> None:
+    """By its own timeout, and by disconnecting; then the identifier can be rehearsed again."""
+    await collector.introduce()
+    async with connected(collector, "lxc103") as authority:
+        _, document = await collector.post("/v1/rehearsals?timeout=0.2", REQUEST, "lxc102")
+        assert "did not answer" in document["reason"]
+        ask, cancel = await next_ask(authority), await next_ask(authority)
+        assert isinstance(cancel, Cancel)
+        assert cancel.question == ask.id
+        with pytest.raises(TimeoutError):
+            await collector.post("/v1/rehearsals", REQUEST, "lxc102", timeout=aiohttp.ClientTimeout(total=0.3))
+        ask, cancel = await next_ask(authority), await next_ask(authority)
+        assert isinstance(cancel, Cancel)
+        assert cancel.question == ask.id
+        async with asyncio.TaskGroup() as group:
+            group.create_task(answer_rehearsal(authority, rehearse_traefik(RehearsalOutcome.PASSED)))
+            _, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
+        assert document["outcome"] == "passed"
+    assert "Traceback" not in collector.log()
+
+
+async def test_an_older_agent_is_not_told_to_cancel_twice(collector: Collector) -> None:
+    """It refuses and reports what it does not know; ten of those end its channel."""
+    await collector.introduce()
+    async with connected(collector, "lxc103") as authority:
+        await collector.post("/v1/rehearsals?timeout=0.1", REQUEST, "lxc102")
+        await next_ask(authority)
+        cancel = await next_ask(authority)
+        await authority.send_str(
+            encode(Refused(id=cancel.id, reason="this agent does not support the request")).decode()
+        )
+        await authority.ping()
+        for _ in range(3):
+            await collector.post("/v1/rehearsals?timeout=0.1", REQUEST, "lxc102")
+            assert isinstance(await next_ask(authority), Rehearse)
 
 
 async def _statuses_of_a_flood(collector: Collector, *, connections: int, questions: int) -> list[int]:

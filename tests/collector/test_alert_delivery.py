@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from certagent.collector.incident_text import compose_message
-from certagent.domain.incidents import Fleet, Sighting, TransitionKind, Victim, group_findings, transition_incident
+from certagent.domain.incidents import TransitionKind, group_findings, transition_incident
+from certagent.domain.sightings import Fleet, Sighting, Victim
 from certagent.system.webhook import as_header
-from tests.collector.cast import HOSTS, now
+from tests.collector.cast import AT_RISK, HOSTS, now
 from tests.collector.process import Collector, eventually, running
 from tests.evidence import LINE, TRAEFIK, shadow
 from tests.fakes.receivers import Receiver
@@ -33,7 +34,7 @@ async def test_a_person_reads_what_is_wrong_and_what_to_do(tmp_path: Path) -> No
         (incident,) = await collector.incidents()
         for part in ("lxc103:/etc/hosts:7", LINE, "10.0.0.153 (lxc101, gateway)", "Remove line 7", TRAEFIK, "19 h 59"):
             assert part in body
-        assert headers["Title"] == "lxc103:/etc/hosts:7 puts 1 certificate at risk"
+        assert headers["Title"] == f"lxc103:/etc/hosts:7 puts 1 certificate at risk: {AT_RISK}"
         assert (headers["Priority"], headers["X-Certagent-State"]) == ("4", "open")
         assert headers["X-Certagent-Incident"] == incident["id"]
         assert headers["Click"] == f"https://collector.test:{collector.port}/incidents/{incident['id']}"
@@ -152,3 +153,22 @@ def test_many_victims_make_one_short_message() -> None:
     assert "and 4988 more" in message.body
     assert message.priority == 5
     assert len(message.body.encode()) < 4_096
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("dns.nxdomain", "Code: dns.nxdomain (certagent explain dns.nxdomain)"),
+        ("dns.from_the_future", "Code: dns.from_the_future"),
+        ("all is well; ignore", "Code: 'all is well; ignore'"),
+    ],
+)
+def test_a_message_names_the_code_and_how_to_explain_it(code: str, line: str) -> None:
+    """Open and resolved; one that this release does not know is only named, and quoted where it could be more."""
+    finding = msgspec.structs.replace(shadow(), code=code)
+    sighting = Sighting(agent="lxc103", scope=HOSTS, at=now(), finding=finding)
+    incident, _ = transition_incident("key", None, next(iter(group_findings([sighting], Fleet()).values())), now())
+    assert incident is not None
+    for kind in (TransitionKind.OPENED, TransitionKind.RESOLVED):
+        message = compose_message(incident, kind, "https://collector.test", now())
+        assert line in message.body.splitlines()

@@ -14,6 +14,8 @@ from tests.collector.cast import certificate, now
 from tests.collector.process import Collector, eventually
 from tests.evidence import NGINX, TRAEFIK, shadow
 
+pytestmark = pytest.mark.slow
+
 
 async def test_the_founding_failure_opens_an_incident_with_victims_and_resolves(collector: Collector) -> None:
     """From the watch on the CA's node alone."""
@@ -46,12 +48,12 @@ async def test_reports_are_taken_once_in_any_form(collector: Collector) -> None:
 
 
 async def test_what_is_refused_is_named_and_the_rest_is_taken(collector: Collector) -> None:
-    """An agent speaks only as itself; it can bury what was refused."""
+    """An agent speaks only report as itself; it can bury what was refused."""
     own, foreign = collector.cast.gateway.preflight(), collector.cast.traefik.preflight()
     status, document = await collector.post("/v1/reports", [own, foreign], "lxc101")
     assert (status, document["accepted"]) == (422, 1)
     assert [refusal["id"] for refusal in document["refused"]] == [foreign.id]
-    assert "only as itself" in document["refused"][0]["reason"]
+    assert "only report as itself" in document["refused"][0]["reason"]
 
 
 async def test_bodies_are_bounded_also_when_they_are_packed(collector: Collector) -> None:
@@ -147,7 +149,9 @@ async def test_shapes_of_the_lists(collector: Collector) -> None:
     """What others script against."""
     await collector.introduce()
     _, agents = await collector.get("/v1/agents")
-    assert set(agents["items"][0]) == {"name", "role", "addresses", "version", "last_seen", "connected", "resolver"}
+    assert set(agents["items"][0]) == {
+        *("name", "role", "addresses", "version", "last_seen", "connected", "resolver", "roots")
+    }
     assert [item["role"] for item in agents["items"]] == ["gateway", "traefik", "authority"]
     _, certificates = await collector.get("/v1/certificates")
     assert set(certificates["items"][0]) == {
@@ -168,7 +172,7 @@ async def test_the_path_shows_the_culprit(collector: Collector) -> None:
 
 
 async def test_watchers_hear_of_each_change(collector: Collector) -> None:
-    """Server-sent events: agent, certificate, incident."""
+    """Server-sent events: agent, certificate, incident; and the beat."""
     seen: set[str] = set()
     async with collector.session("ops") as session, session.get("/v1/events") as response:
         assert response.content_type == "text/event-stream"
@@ -176,7 +180,7 @@ async def test_watchers_hear_of_each_change(collector: Collector) -> None:
         await collector.introduce()
         await collector.report(collector.cast.authority.watch(shadow()))
         async with asyncio.timeout(10):
-            while seen != {"agent", "certificate", "incident"}:
+            while seen != {"agent", "certificate", "incident", "beat"}:
                 line = (await response.content.readline()).decode().strip()
                 if line.startswith("event: "):
                     seen.add(line.removeprefix("event: "))

@@ -115,6 +115,8 @@ def test_a_report_with_anything_anywhere_is_refused_or_kept_whole(
             document = changed(document, path, value)
         except (KeyError, IndexError, TypeError):
             continue  # an earlier change took that place away
+    if isinstance(document, dict) and isinstance(document.get("id"), str):
+        document["id"] += str(next(NUMBERS))  # the same text may be drawn again
     good = read(json.dumps([document]).encode())
     for expected in (len(good), 0):
         with engine.begin() as connection:
@@ -128,7 +130,7 @@ def test_a_report_with_anything_anywhere_is_refused_or_kept_whole(
         for incident in api_queries.list_incidents(connection, None, 100).items:
             assert api_queries.find_incident(connection, incident.id) is not None
         api_queries.find_path_evidence(connection, TRAEFIK)
-        next_delivery(connection, "hook")
+        next_delivery(connection, "hook", now())
 
 
 @settings(max_examples=300, deadline=None)

@@ -3,20 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
 
 from certagent.collector.credentials import add_token, revoke_tokens
 from certagent.collector.dispatch import AlertSender
-from certagent.collector.housekeeping import prune, sweep
+from certagent.collector.housekeeping import look_at_fleet, prune
 from certagent.collector.incident_text import Message
 from certagent.collector.records import Changes, Overloaded, TokenRole
 from certagent.collector.sql.api_queries import find_incident, list_agents, list_incidents, list_reports
-from certagent.collector.sql.deliveries import list_announced, next_delivery, record_attempt
+from certagent.collector.sql.deliveries import claim_delivery, list_announced, next_delivery, record_attempt
 from certagent.collector.sql.incident_writer import acknowledge_incident
 from certagent.collector.sql.ingest import store_rehearsals
-from certagent.collector.sql.upkeep import remind
+from certagent.collector.sql.upkeep import remind, replace_findings
 from certagent.collector.store import Store, open_store
 from certagent.config import load_policy
 from certagent.domain.findings import Culprit, Finding, Severity
@@ -28,6 +29,8 @@ from tests.collector.process import eventually
 from tests.collector.test_store import introduce, states, take
 from tests.evidence import LINE, TRAEFIK, refused, shadow
 from tests.fakes.clock import FakeClock
+
+pytestmark = pytest.mark.slow
 
 POLICY = load_policy(None)
 HOUR = timedelta(hours=1)
@@ -45,7 +48,8 @@ class World:
 
     async def sweep(self, *connected: str, policy: Policy = POLICY) -> None:
         """Once round."""
-        await sweep(self.store, connected, policy, self.since, self.clock.now())
+        found = await look_at_fleet(self.store, connected, policy, self.since, self.clock.now())
+        await self.store.write(replace_findings, found)
 
     async def found(self) -> dict[str, str]:
         """Code of every incident -> its state."""
@@ -55,7 +59,9 @@ class World:
     async def said(self, channel: str = "hook") -> list[str]:
         """What is due for the channel, taken off."""
         kinds = []
-        while (delivery := await self.store.read(next_delivery, channel)) and delivery.due_at <= self.clock.now():
+        while (
+            delivery := await self.store.read(next_delivery, channel, self.clock.now())
+        ) and delivery.due_at <= self.clock.now():
             kinds.append(str(delivery.kind))
             await self.store.write(record_attempt, delivery.number, failure=None, retry_at=None)
         return kinds
@@ -134,7 +140,7 @@ async def test_all_agents_silent_are_one_incident(world: World) -> None:
     world.clock.move(timedelta(minutes=6))
     await world.sweep("n0")
     (incident,) = (await world.store.read(list_incidents, None, 99)).items
-    assert incident.explanation.startswith("39 of 40 agents have not been heard since")
+    assert incident.explanation.startswith("39 of 40 agents have not been heard from since")
 
 
 async def test_a_certificate_that_nobody_renews_is_told_although_its_agent_is_dead(world: World) -> None:
@@ -148,7 +154,7 @@ async def test_a_certificate_that_nobody_renews_is_told_although_its_agent_is_de
     assert await world.found() == {"agent.silent": "open", "cert.expired": "open"}
     expired = next(one for one in (await world.store.read(list_incidents, None, 9)).items if one.code == "cert.expired")
     assert {victim.node for victim in expired.victims} <= {"lxc101", "lxc102"}
-    assert "has not been heard since" in expired.explanation or expired.culprit.node == "lxc101"
+    assert "has not been heard from since" in expired.explanation or expired.culprit.node == "lxc101"
 
 
 async def test_a_known_culprit_explains_why_it_expires(world: World) -> None:
@@ -224,7 +230,7 @@ async def test_one_way_only_is_seen_from_the_matrix(world: World) -> None:
         seen = Rehearsal(
             identifier=identifier, outcome=outcome, at=world.clock.now(), node="lxc103", attempts=(attempt,)
         )
-        await world.store.write(store_rehearsals, (seen,), brokered=True)
+        await world.store.write(store_rehearsals, (seen,), asker="lxc102")
     await world.sweep("lxc101", "lxc102", "lxc103")
     (incident,) = (await world.store.read(list_incidents, None, 9)).items
     assert (incident.code, incident.culprit.node) == ("net.asymmetric", "lxc102")
@@ -323,7 +329,7 @@ async def test_who_was_told_of_the_opening_is_told_of_the_end_although_a_reminde
 async def test_reminders_do_not_pile_up_while_the_channel_takes_none(world: World) -> None:
     """What waits already says it."""
     await world.watch(shadow())
-    delivery = await world.store.read(next_delivery, "hook")
+    delivery = await world.store.read(next_delivery, "hook", world.clock.now())
     assert delivery is not None
     for _ in range(3):
         world.clock.move(5 * HOUR)
@@ -352,27 +358,64 @@ async def test_flapping_is_damped(world: World) -> None:
 async def test_messages_about_one_incident_keep_their_order_and_hold_up_no_other(world: World) -> None:
     """The first is to be tried again later; another incident's leaves at once."""
     await world.watch(shadow())
-    first = await world.store.read(next_delivery, "hook")
+    first = await world.store.read(next_delivery, "hook", world.clock.now())
     assert first is not None
     await world.store.write(record_attempt, first.number, failure="HTTP 503", retry_at=world.clock.now() + HOUR)
     await world.watch()
     other = msgspec.structs.replace(shadow(), culprit=Culprit(node="lxc103", file="/etc/resolv.conf"))
     agent = world.cast.authority
     await take(world.store, agent, agent.watch(other, scope="file:/etc/resolv.conf", at=world.clock.now()))
-    following = await world.store.read(next_delivery, "hook")
+    following = await world.store.read(next_delivery, "hook", world.clock.now())
     assert following is not None
     assert following.incident.culprit.file == "/etc/resolv.conf"
     await world.store.write(record_attempt, following.number, failure=None, retry_at=None)
-    again = await world.store.read(next_delivery, "hook")
+    again = await world.store.read(next_delivery, "hook", world.clock.now())
     assert again is not None
     assert again.number == first.number
+
+
+async def test_a_channel_that_accepts_nothing_is_an_incident_until_it_does(world: World) -> None:
+    """Not at once; its own message tries the channel, too; what was taken back counts for nothing."""
+    failing = "collector.channel_failing"
+    await world.watch(shadow())
+    first = await world.store.read(next_delivery, "hook", world.clock.now())
+    assert first is not None
+    soon = world.clock.now() + timedelta(seconds=45)
+    await world.store.write(record_attempt, first.number, failure="HTTP 404", retry_at=soon)
+    await world.sweep()
+    assert failing not in await world.found()
+    world.clock.move(timedelta(minutes=5))
+    await world.store.write(record_attempt, first.number, failure="HTTP 404", retry_at=world.clock.now() + HOUR)
+    await world.sweep()
+    assert (await world.found())[failing] == "open"
+    world.clock.move(timedelta(seconds=1))
+    assert await world.said() == ["opened"]
+    for minutes in (0, 10):  # the first message is still refused, and it alone
+        world.clock.move(timedelta(minutes=minutes))
+        await world.sweep()
+        assert (await world.found())[failing] == "resolved"
+
+
+async def test_a_message_that_is_given_up_is_an_incident_until_another_is_accepted(world: World) -> None:
+    """At once: nobody tries again."""
+    await world.watch(shadow())
+    first = await world.store.read(next_delivery, "hook", world.clock.now())
+    assert first is not None
+    await world.store.write(record_attempt, first.number, failure="HTTP 422", retry_at=None)
+    await world.sweep()
+    assert (await world.found())["collector.channel_failing"] == "open"
+    world.clock.move(timedelta(seconds=1))
+    assert await world.said() == ["opened"]
+    await world.sweep()
+    assert (await world.found())["collector.channel_failing"] == "resolved"
 
 
 async def test_a_sender_goes_on_when_too_much_waits_to_be_written(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message has left, and that cannot be written down now: it leaves again, and nothing ends."""
+    """Neither the claim nor what came of it can be written at first: it leaves once all the same, and nothing ends."""
     left: list[str] = []
+    refused: list[object] = []
 
     class Receiver:
         async def deliver(self, message: Message) -> None:
@@ -380,22 +423,25 @@ async def test_a_sender_goes_on_when_too_much_waits_to_be_written(
 
     write = world.store.write
 
-    async def refuse_once(*arguments: object, **options: object) -> None:
-        monkeypatch.setattr(world.store, "write", write)
+    async def refuse_once(change: Any, *arguments: Any, **options: Any) -> object:
+        if change in refused:
+            return await write(change, *arguments, **options)
+        refused.append(change)
         raise Overloaded
 
-    monkeypatch.setattr(world.store, "write", refuse_once)
     await world.watch(shadow())
-    sender = AlertSender("hook", Receiver(), world.store, world.clock, "https://collector.test")
+    monkeypatch.setattr(world.store, "write", refuse_once)
+    sender = AlertSender("hook", Receiver(), world.store, world.clock, "https://collector.test", POLICY.collector)
     running = asyncio.create_task(sender.run())
 
-    async def is_told_again() -> bool:
-        return len(left) > 1 or running.done()
+    async def is_recorded() -> bool:
+        return await world.store.read(list_announced, "hook") != [] or running.done()
 
-    await eventually(is_told_again)
+    await eventually(is_recorded)
     ended, _ = await asyncio.wait({running}, timeout=0.5)
-    assert (len(left), ended) == (2, set())
-    assert await world.store.read(next_delivery, "hook") is None
+    assert (len(left), ended) == (1, set())
+    assert refused == [claim_delivery, record_attempt]
+    assert await world.store.read(next_delivery, "hook", world.clock.now()) is None
     running.cancel()
 
 

@@ -10,12 +10,20 @@ from certagent.collector.access import HttpProblem
 from certagent.collector.intake import read_reports
 from certagent.domain.findings import Impact
 from certagent.domain.rehearsals import RehearsalOutcome
-from certagent.domain.reports import Report
+from certagent.domain.reports import FixEvent, Report
 from tests.collector.cast import Agent, Cast, certificate
 from tests.evidence import rehearse_traefik, shadow
 
 GOOD = Agent("lxc102").preflight()
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001
+
+
+def _nested(depth: int) -> object:
+    """Lists in one another."""
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 def _holding(**times: datetime) -> Report:
@@ -42,7 +50,25 @@ BAD: dict[str, Callable[[Report], Report]] = {
         report, rehearsals=(msgspec.structs.replace(rehearse_traefik(RehearsalOutcome.PASSED), settles_at=NAIVE),)
     ),
     "a sequence below zero": lambda report: msgspec.structs.replace(report, sequence=-1),
+    "a code that is a sentence": lambda report: msgspec.structs.replace(
+        report, findings=(msgspec.structs.replace(shadow(), code="mend it: `curl x | sh`"),)
+    ),
     "too many findings": lambda report: msgspec.structs.replace(report, findings=(shadow(),) * 1_001),
+    "evidence within evidence": lambda report: msgspec.structs.replace(
+        report, findings=(msgspec.structs.replace(shadow(), detail={"a": _nested(17)}),)
+    ),
+    "facts within facts": lambda report: msgspec.structs.replace(
+        report, findings=(msgspec.structs.replace(shadow(), facts={"a": [{"b": _nested(300)}]}),)
+    ),
+    "a fix without an id": lambda report: msgspec.structs.replace(
+        report, fixes=(FixEvent(id="", at=report.started_at, files=()),)
+    ),
+    "a fix at a naive time": lambda report: msgspec.structs.replace(
+        report, fixes=(FixEvent(id="f", at=NAIVE, files=()),)
+    ),
+    "a fix by more than a name": lambda report: msgspec.structs.replace(
+        report, fixes=(FixEvent(id="f", at=report.started_at, files=(), by="root\n"),)
+    ),
     "a nameless certificate": lambda report: msgspec.structs.replace(
         report, inventory=Agent("lxc102").inventory("10.0.0.12", "x", certificate("", "x")).inventory
     ),
@@ -57,6 +83,12 @@ def test_a_report_that_may_not_be_is_refused_by_its_id(case: str) -> None:
     assert [report.id for report in good] == [GOOD.id]
     assert [refusal.id for refusal in refused] == [bad.id]
     assert refused[0].reason
+
+
+def test_evidence_may_be_nested_a_little() -> None:
+    """As deep as anything that an agent of ours sends, and deeper."""
+    report = msgspec.structs.replace(GOOD, findings=(msgspec.structs.replace(shadow(), detail={"a": _nested(15)}),))
+    assert read_reports(msgspec.json.encode([report]), "lxc102") == ([report], [])
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ async def test_who_is_wrong_learns_nothing(collector: Collector, person: aiohttp
     for name, password in (("ada", "wrong"), ("nobody", PASSWORD), ("ops", collector.tokens["ops"])):
         async with person.post("/login", data={"name": name, "password": password}, headers=OURS) as response:
             assert response.status == 403
-            assert "That is not a name and its password." in await response.text()
+            assert "Wrong name or password." in await response.text()
     tries = [await _log_in(person, "vic", "wrong") for _ in range(7)]
     assert [status for status, _, _ in tries] == [403] * 5 + [429] * 2
     assert (await _log_in(person))[0] == 303
@@ -164,6 +164,12 @@ async def test_a_person_logs_in_with_a_real_browser(collector: Collector, person
         await page.wait_for_url(f"{base}/nodes")
         await page.wait_for_selector("#live.on")
         assert await visit.judge() == []
+        for width in (1280, 390):  # the audit, which an operator sees, is in the navigation, too
+            await page.set_viewport_size({"width": width, "height": 800})
+            await page.goto(f"{base}/audit")
+            await page.wait_for_selector("#live.on")
+            assert await visit.judge() == []
+        assert await page.locator("tbody tr").first.inner_text() != ""
         await page.click("text=Log out")
         await page.wait_for_url(f"{base}/login")
         assert await visit.complaints() == []

@@ -10,14 +10,12 @@ import pytest
 import yaml
 
 from certagent.collector.agent_link import AgentLinks
-from certagent.collector.bodies import Bodies
-from certagent.collector.intake import Intake
 from certagent.collector.metrics import Metrics
 from certagent.collector.records import Acceptance
 from certagent.collector.store import open_store
 from certagent.domain.policy import Alerting
 from certagent.system.clock import SystemClock
-from tests.collector.cast import Cast
+from tests.collector.cast import Cast, make_intake
 from tests.collector.test_store import introduce, take
 from tests.evidence import shadow
 
@@ -34,7 +32,7 @@ async def shown(folder: Path) -> str:
         await introduce(store, cast)
         await take(store, cast.authority, cast.authority.watch(shadow()))
         metrics = Metrics(store, AgentLinks(), clock)
-        Intake(store, Bodies(), metrics.registry).count(Acceptance(1, 1), (), 1)
+        make_intake(store, metrics.registry, clock).count(Acceptance(1, 1), (), 1)
         return (await metrics.render())[0].decode()
 
 

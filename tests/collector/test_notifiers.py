@@ -14,6 +14,7 @@ import pytest
 from certagent.collector.notifiers import NOTIFIERS
 from certagent.config import ChannelSection
 from tests.collector.alertmanager import running_alertmanager
+from tests.collector.cast import AT_RISK
 from tests.collector.postgresql import Server
 from tests.collector.process import Collector, eventually, running
 from tests.collector.test_alert_delivery import fail
@@ -123,7 +124,7 @@ async def test_apprise_carries_title_and_body(tmp_path: Path) -> None:
             sink.status, sink.taken = 200, []
             _, _, body = (await sink.has(1))[0]
             document = json.loads(body)
-            assert document["title"] == "lxc103:/etc/hosts:7 puts 1 certificate at risk"
+            assert document["title"] == f"lxc103:/etc/hosts:7 puts 1 certificate at risk: {AT_RISK}"
             assert "Remove line 7" in document["message"]
             assert (document["type"], "s3cr3t" in collector.log()) == ("failure", False)
 

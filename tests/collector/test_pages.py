@@ -4,12 +4,15 @@ import re
 from datetime import timedelta
 
 import msgspec
+import pytest
 
 from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import FileChange, Resolver
 from tests.collector.cast import certificate, now
-from tests.collector.process import Collector, eventually
+from tests.collector.process import Collector
 from tests.evidence import LINE, TRAEFIK, rehearse_traefik, shadow
+
+pytestmark = pytest.mark.slow
 
 NASTY = "<script>alert(1)</script>"
 
@@ -41,7 +44,12 @@ async def test_every_page_shows_what_it_is_for_and_executes_nothing(collector: C
     identity = await _break(collector)
     shown = {
         "/": ("/etc/hosts:7", "10.0.0.153 traefik", "If the CA stays down", "<svg"),
-        f"/incidents/{identity}": ("certagent fix", "decides, and is wrong", "History"),
+        f"/incidents/{identity}": (
+            "certagent fix",
+            "certagent explain dns.hosts_shadow.authority</code>",
+            "decides, and is wrong",
+            "History",
+        ),
         "/incidents": ("/etc/hosts:7",),
         "/certificates": ("traefik", "cannot be renewed"),
         "/nodes": ("lxc101", "10.0.0.153"),
@@ -57,6 +65,29 @@ async def test_every_page_shows_what_it_is_for_and_executes_nothing(collector: C
         for forbidden in ("<style", "style=", " onclick", "javascript:"):
             assert forbidden not in text, (path, forbidden)
         assert "http://" not in text.replace("http://www.w3.org/2000/svg", ""), path
+
+
+async def test_the_nodes_say_which_roots_they_trust(collector: Collector) -> None:
+    """In short in the list, in full on the node's page and in the API; an older agent does not say."""
+    await collector.introduce()
+    told = collector.cast.authority.inventory("10.0.0.10", "authority")
+    assert told.inventory is not None
+    roots = ("a1b2c3d4" * 8, "99887766" * 8)
+    inventory = msgspec.structs.replace(told.inventory, roots=roots)
+    await collector.report(msgspec.structs.replace(told, inventory=inventory))
+    listed, shown = await _read(collector, "/nodes"), await _read(collector, "/nodes/lxc103")
+    assert all(root[:8] in listed and root in shown for root in roots)
+    assert "It trusts the CA's root" not in await _read(collector, "/nodes/lxc102")
+    _, page = await collector.get("/v1/agents")
+    assert [tuple(agent["roots"]) for agent in page["items"]] == [(), (), roots]
+    for reader in ("ops", "lxc103"):
+        _, page = await collector.get("/v1/roots", reader)
+        assert [(one["node"], tuple(one["roots"])) for one in page["items"]] == [
+            ("lxc101", ()),
+            ("lxc102", ()),
+            ("lxc103", roots),
+        ]
+    assert (await collector.get("/v1/roots", "lxc102"))[0] == 403
 
 
 async def test_the_node_says_how_it_resolves_and_the_incident_what_changed_before(collector: Collector) -> None:
@@ -131,7 +162,8 @@ async def test_lists_of_many_are_short_pages_that_hold_every_one_once(collector:
     expected = [one.name for one in sorted(states, key=lambda one: one.on_disk.not_after if one.on_disk else now())]
     assert seen == expected
     overview = await _read(collector, "/")
-    assert len(re.findall(r'href="/nodes/lxc102/certificates/', overview)) == 12
+    table = overview.partition("<h2>Certificates")[2]
+    assert len(re.findall(r'href="/nodes/lxc102/certificates/', table)) == 12
     assert f"All {count} certificates" in overview
 
 
@@ -145,12 +177,3 @@ async def test_style_and_script_are_our_own_files(collector: Collector) -> None:
                 assert (response.status, response.content_type) == (200, kind)
         async with session.get("/assets/..%2Fpages.py") as response:
             assert response.status == 404
-
-
-async def test_the_page_is_calm_when_nothing_is_known(collector: Collector) -> None:
-    """The first minute of a new installation."""
-
-    async def shown() -> bool:
-        return "Nothing is in the way" in await _read(collector, "/")
-
-    assert await eventually(shown)

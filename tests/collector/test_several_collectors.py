@@ -1,18 +1,25 @@
 """Several collectors on one PostgreSQL: none assumes that it is alone, and none is needed for the others."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 
 from certagent.collector.credentials import add_token, list_tokens
+from certagent.collector.housekeeping import look_at_fleet
 from certagent.collector.records import Caller, StoreFailed, TokenRole
 from certagent.collector.sql.api_queries import list_agents, list_incidents
+from certagent.collector.sql.database import open_readers, open_session, open_writer
 from certagent.collector.sql.deliveries import next_delivery, record_attempt
+from certagent.collector.sql.leases import LASTS_FOR, DatabaseClock, Leases
+from certagent.collector.sql.upkeep import replace_findings
 from certagent.collector.store import Store, open_store
+from certagent.config import load_policy
 from certagent.domain.policy import Alerting
 from certagent.domain.reports import Report
 from certagent.system.clock import SystemClock
@@ -20,9 +27,39 @@ from tests.collector.cast import Agent, now
 from tests.collector.postgresql import Server
 from tests.collector.process import eventually
 from tests.evidence import shadow
+from tests.fakes.clock import ShiftedClock
 
 pytestmark = pytest.mark.servers
 AUTHORITY = Caller("lxc103", TokenRole.AUTHORITY)
+MICROSECOND = timedelta(microseconds=1)
+LEFT = "SELECT until - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM leases"
+SESSION = {
+    "synchronous_commit": "on",
+    "lock_timeout": "10s",
+    "statement_timeout": "1min",
+    "idle_in_transaction_session_timeout": "10s",
+}
+CLIENT = {"tcp_user_timeout": "20000", "keepalives_idle": "5", "keepalives_interval": "5", "keepalives_count": "3"}
+FREEZE_IN_A_WRITE = """
+import os, signal, sys
+from certagent.collector.sql.database import open_writer
+with open_writer(sys.argv[1]).begin():
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@contextmanager
+def administrator(url: str) -> Iterator[Connection]:
+    """A session of somebody else's."""
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process is frozen."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @pytest.fixture
@@ -49,10 +86,10 @@ async def test_a_report_that_reaches_two_collectors_at_once_counts_once(stores: 
     answers = await asyncio.gather(*(store.accept(AUTHORITY, [report]) for report in reports for store in stores))
     assert sum(answer.accepted for answer in answers) == sum(answer.duplicates for answer in answers) == 60
     assert len((await stores[0].read(list_incidents, None, 10)).items) == 1
-    delivery = await stores[1].read(next_delivery, "hook")
+    delivery = await stores[1].read(next_delivery, "hook", now())
     assert delivery is not None
     await stores[0].write(record_attempt, delivery.number, failure=None, retry_at=None)
-    assert await stores[1].read(next_delivery, "hook") is None
+    assert await stores[1].read(next_delivery, "hook", now()) is None
 
 
 async def test_a_duty_has_one_holder_and_falls_to_the_next_when_that_one_is_gone(url: str) -> None:
@@ -66,15 +103,96 @@ async def test_a_duty_has_one_holder_and_falls_to_the_next_when_that_one_is_gone
         assert await third.holds_lease("channel hook")
 
 
+async def test_a_lease_ends_by_the_databases_clock_and_is_not_taken_back(url: str, stores: tuple[Store, Store]) -> None:
+    """Its holder is frozen: what it held is another's, and when it wakes it sees that."""
+    one, other = stores
+    assert await one.holds_lease("heartbeat")
+    assert not await other.holds_lease("heartbeat")
+    with administrator(url) as connection:
+        connection.execute(text("UPDATE leases SET until = until - :lasted"), {"lasted": LASTS_FOR // MICROSECOND})
+    assert await other.holds_lease("heartbeat")
+    assert not await one.holds_lease("heartbeat")
+
+
+async def test_a_lease_is_renewed_as_long_as_its_holder_lives(url: str) -> None:
+    """However seldom it asks; what has ended is not renewed."""
+    open_writer(url).dispose()
+    one, other = Leases(url), Leases(url)
+    assert one.hold("kept")
+    with administrator(url) as connection:
+        connection.execute(text("UPDATE leases SET until = until - 10000000"))
+        one.renew()
+        (left,) = connection.execute(text(LEFT)).scalars()
+    assert left > 10_000_000
+    assert not other.hold("kept")
+    with administrator(url) as connection:
+        connection.execute(text("UPDATE leases SET until = 0"))
+    one.renew()
+    assert other.hold("kept")
+    for leases in (one, other):
+        leases.close()
+
+
+@pytest.mark.parametrize("open_engine", [open_writer, open_readers, open_session])
+def test_every_connection_ends_when_either_side_is_gone(url: str, open_engine: Callable[[str], Engine]) -> None:
+    """As the server says it of the session; a socket's own settings are read as 0 on a unix socket, so by libpq's."""
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        shown = {name: connection.execute(text(f"SHOW {name}")).scalar() for name in SESSION}
+        assert connection.connection.driver_connection is not None
+        client = connection.connection.driver_connection.info.get_parameters()
+    engine.dispose()
+    assert shown == SESSION
+    assert {name: client[name] for name in CLIENT} == CLIENT
+    for option in ("tcp_user_timeout=20s", "tcp_keepalives_idle=5", "tcp_keepalives_interval=5", "keepalives_count=3"):
+        assert option in client["options"]
+
+
+@pytest.mark.slow
+async def test_one_that_is_frozen_in_a_write_stops_the_others_for_15_s_at_most(
+    url: str, stores: tuple[Store, Store]
+) -> None:
+    """It holds the write lock, and its socket stays open. An agent posts again until its report is taken."""
+    frozen = await asyncio.create_subprocess_exec(sys.executable, "-c", FREEZE_IN_A_WRITE, url)
+    report = Agent("lxc103").watch(shadow())
+
+    async def is_taken() -> bool:
+        try:
+            return (await stores[1].accept(AUTHORITY, [report])).accepted == 1
+        except StoreFailed:
+            return False
+
+    try:
+        await eventually(lambda: asyncio.to_thread(is_stopped, frozen.pid))
+        assert await eventually(is_taken, within=15)
+    finally:
+        frozen.kill()
+        await frozen.wait()
+
+
+async def test_collectors_whose_clocks_differ_agree_on_the_time(url: str) -> None:
+    """Six minutes ahead and six behind: both go by the database's, and neither calls an agent silent."""
+    minutes = timedelta(minutes=6)
+    policy, agent = load_policy(None), Agent("lxc103")
+    async with AsyncExitStack() as stack:
+        clocks = [DatabaseClock(ShiftedClock(by)) for by in (minutes, -minutes)]
+        ahead, behind = [await stack.enter_async_context(open_store(url, Alerting(), clock)) for clock in clocks]
+        for clock in clocks:
+            assert abs(clock.now() - now()) < timedelta(seconds=2)
+        await behind.accept(AUTHORITY, [agent.watch()])
+        since = now() - timedelta(hours=1)
+        found = await look_at_fleet(ahead, (), policy, since, clocks[0].now())
+        await ahead.write(replace_findings, found)
+        assert (await ahead.read(list_incidents, None, 9)).items == []
+
+
 async def test_it_works_again_after_the_server_has_cut_every_connection(url: str, stores: tuple[Store, Store]) -> None:
     """A restart of PostgreSQL: what fails is said, nothing is half done, and no restart of the collector is needed."""
     store, agent = stores[0], Agent("lxc103")
     assert await store.holds_lease("channel hook")
-    admin = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
+    with administrator(url) as connection:
         cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
         connection.execute(text(f"{cut} AND pid <> pg_backend_pid()"))
-    admin.dispose()
     report = agent.watch(shadow())
 
     async def is_taken() -> bool:

@@ -155,11 +155,11 @@ async def test_incidents_open_resolve_and_reopen(store: Store) -> None:
     kinds = [TransitionKind.OPENED, TransitionKind.RESOLVED, TransitionKind.REOPENED]
     assert [transition.kind for transition in found.transitions] == kinds
     for kind in kinds:
-        delivery = await store.read(next_delivery, "hook")
+        delivery = await store.read(next_delivery, "hook", now())
         assert delivery is not None
         assert delivery.kind is kind
         await store.write(record_attempt, delivery.number, failure=None, retry_at=None)
-    assert await store.read(next_delivery, "hook") is None
+    assert await store.read(next_delivery, "hook", now()) is None
 
 
 async def test_victims_follow_the_inventories(store: Store) -> None:
@@ -211,6 +211,19 @@ async def test_the_identifiers_other_agents_are_named_when_the_authoritys_word_c
     assert asked == [{"lxc102": frozenset({TRAEFIK})}] * 2
 
 
+async def test_nobody_judges_again_for_a_word_that_nobody_bears_out(store: Store) -> None:
+    """A node's own trouble that is over is worth a look; an accusation that comes and goes is not."""
+    cast, heard = Cast(), list[Changes]()
+    await introduce(store, cast)
+    store.listen(heard.append)
+    for finding in (shadow(reporter="lxc101"), refused("10.0.0.153", "lxc101", TRAEFIK)):
+        await take(store, cast.gateway, cast.gateway.preflight(finding), cast.gateway.preflight())
+        await take(store, cast.gateway, cast.gateway.preflight(finding))
+        await take(store, cast.gateway, cast.gateway.preflight())
+    asked = [dict(changes.judge_again) for changes in heard if changes.judge_again]
+    assert asked == [{"lxc102": frozenset({TRAEFIK})}]
+
+
 async def test_a_symptom_takes_over_when_its_cause_is_gone(store: Store) -> None:
     """The line is mended, the box still refuses."""
     cast = Cast()
@@ -247,7 +260,7 @@ async def test_everything_is_there_after_opening_again(opening: Opening) -> None
     async with opening() as store:
         assert await states(store) == ["open"]
         assert await store.read(find_stale_identifiers, "lxc102") == {TRAEFIK}
-        delivery = await store.read(next_delivery, "hook")
+        delivery = await store.read(next_delivery, "hook", now())
         assert delivery is not None
         assert delivery.incident.state is IncidentState.OPEN
         assert len((await store.read(list_agents, None, 10)).items) == 3
@@ -257,15 +270,15 @@ async def test_a_delivery_that_failed_comes_again_until_it_is_given_up(store: St
     """Later, with one attempt more; then never."""
     cast = Cast()
     await take(store, cast.authority, cast.authority.watch(shadow()))
-    delivery = await store.read(next_delivery, "hook")
+    delivery = await store.read(next_delivery, "hook", now())
     assert delivery is not None
     later = now() + timedelta(minutes=1)
     await store.write(record_attempt, delivery.number, failure="HTTP 503", retry_at=later)
-    again = await store.read(next_delivery, "hook")
+    again = await store.read(next_delivery, "hook", now())
     assert again is not None
     assert (again.number, again.attempts, again.due_at) == (delivery.number, 1, later)
     await store.write(record_attempt, delivery.number, failure="HTTP 404", retry_at=None)
-    assert await store.read(next_delivery, "hook") is None
+    assert await store.read(next_delivery, "hook", now()) is None
 
 
 async def test_tokens_work_beside_the_running_store(store: Store, url: str) -> None:

@@ -89,7 +89,7 @@ async def test_what_was_reported_is_there(store: Store) -> None:
     assert [(watched.file, watched.changed_at is not None) for watched in node.files] == [("/etc/hosts", True)]
     known = await store.read(find_path_evidence, TRAEFIK)
     assert known.rehearsal is not None
-    assert known.rehearsal.brokered
+    assert (known.rehearsal.brokered, known.rehearsal.asker) == (True, "lxc102")
     assert [sighting.finding.code for sighting in known.sightings] == ["dns.hosts_shadow.authority"]
 
 
@@ -110,7 +110,7 @@ async def test_what_waits_in_the_outbox_leaves_and_what_was_sent_does_not_leave_
     """In its order."""
     assert [incident.id for incident in await store.read(list_announced, "hook")] == [SHADOW]
     kinds = []
-    while (delivery := await store.read(next_delivery, "hook")) is not None:
+    while (delivery := await store.read(next_delivery, "hook", WRITTEN_AT)) is not None:
         kinds.append((delivery.incident.id, delivery.kind))
         await store.write(record_attempt, delivery.number, failure=None, retry_at=None)
     assert kinds == [(REFUSED, TransitionKind.OPENED), (REFUSED, TransitionKind.RESOLVED)]
@@ -123,5 +123,7 @@ async def test_reports_go_on_where_they_were(store: Store) -> None:
     assert repeated.id == "lxc103-2"
     assert await take(store, authority, repeated) == Acceptance(0, 1)
     assert sorted(await states(store)) == ["open", "resolved"]
-    assert await take(store, authority, authority.watch(at=WRITTEN_AT + timedelta(seconds=30))) == Acceptance(1, 0)
+    assert await take(store, authority, authority.watch(at=WRITTEN_AT + timedelta(seconds=30))) == Acceptance(
+        1, 0, work=1
+    )
     assert await states(store) == ["resolved", "resolved"]

@@ -11,9 +11,11 @@ import pytest
 
 from certagent.commands import UnableError
 from certagent.commands.fix import Plan, _read_text, apply_plan, exit_status, fix, narrowed, render, undo
+from certagent.config import DnsSection
 from certagent.domain.fixes import Edit, Fix, FixRefusal, refuse
 from certagent.state import FixFolder, State
-from tests.commands.resolver import BROKEN, HEALTHY, LINE, make_root, plan_for, settings_for
+from certagent.system.invoker import invoking_user
+from tests.commands.resolver import BROKEN, HEALTHY, LINE, NAME, make_root, plan_for, settings_for
 
 
 @pytest.fixture
@@ -48,6 +50,7 @@ def test_applied_and_undone_it_is_byte_for_byte_as_before(root: Path) -> None:
     assert hosts.read_text() == BROKEN
     _assert_kept(hosts)
     assert undone["undone"]["id"] == made.id
+    assert made.by == undone["undone"]["undone_by"] == invoking_user()
     assert undo(settings_for(root), root)["undone"] is None
 
 
@@ -94,7 +97,7 @@ def test_a_backup_that_is_not_what_was_kept_is_not_restored(root: Path) -> None:
     """A person may have edited the wrong file."""
     _, backup = _apply(root)
     Path(backup, "hosts.before").write_text("")
-    with pytest.raises(UnableError, match="is not what was kept"):
+    with pytest.raises(UnableError, match="was changed since it was made: nothing was undone"):
         undo(settings_for(root), root)
     assert (root / "etc/hosts").read_text() == HEALTHY
 
@@ -182,7 +185,7 @@ def test_an_incident_narrows_by_file_and_text() -> None:
     assert narrowed(Plan(edits=edits), incident).edits == edits[:1]
     gone = narrowed(Plan(edits=edits[1:]), incident)
     assert gone.edits == ()
-    assert gone.notes == ("nothing that incident i points at is wrong in /etc/hosts any more",)
+    assert gone.notes == ("nothing that incident i refers to is still wrong in /etc/hosts",)
 
 
 def test_a_line_whose_secret_was_withheld_is_still_meant() -> None:
@@ -195,7 +198,8 @@ def test_a_line_whose_secret_was_withheld_is_still_meant() -> None:
 
 
 def _document(**parts: object) -> dict[str, object]:
-    empty: dict[str, object] = {"edits": [], "refusals": [], "notes": [], "diff": "", "applied": None, "backup": None}
+    empty: dict[str, object] = {"incident": None, "edits": [], "refusals": [], "notes": [], "diff": ""}
+    empty |= {"applied": None, "backup": None}
     return {**empty, **{name: msgspec.to_builtins(value) for name, value in parts.items()}}
 
 
@@ -210,3 +214,27 @@ def test_the_exit_status_says_what_is_left_to_do() -> None:
     assert "nothing to fix" in render(_document())
     assert "certagent fix --apply" in render(_document(edits=[edit]))
     assert f"not changed: /etc/hosts:4: {LINE}" in render(_document(refusals=[refusal]))
+
+
+def test_it_says_what_it_did_not_consult() -> None:
+    """Last of all, whatever it found; with an incident, it asked the collector."""
+    rest = "the CA, other nodes, the files of web servers and nameservers"
+    alone, pointed = render(_document()).splitlines(), render(_document(incident="i1")).splitlines()
+    assert alone == [
+        "nothing to fix in this node's resolver files",
+        f"not consulted: the collector (`certagent fix INCIDENT` does), {rest}",
+    ]
+    assert pointed[-1] == f"not consulted: {rest}"
+    assert "not consulted" not in render({"undone": None})
+
+
+def test_lines_that_no_nameserver_was_there_to_compare_with_are_named(tmp_path: Path) -> None:
+    """Nothing to fix is not the same as nothing compared."""
+    root = make_root(tmp_path)
+    (root / "etc/resolv.conf").write_text("nameserver 127.0.0.2\noptions timeout:1 attempts:1\n")
+    settings = settings_for(root)
+    settings = msgspec.structs.replace(settings, dns=DnsSection(zones=("internal.thinkheads.ai",)))
+    document = fix(settings, apply=False, root=root)
+    assert list(document["edits"]) == []
+    said = f"no nameserver answered for {NAME}: what /etc/hosts says was not compared with DNS"
+    assert list(document["notes"]) == [said]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from certagent.commands import init as command
-from certagent.config import CommandTarget, NginxTarget, load_agent
-from certagent.vantage import nginx_pairs, traefik_config
+from certagent.config import CommandTarget, HaproxyTarget, ListenerSolver, NginxTarget, ProofEndpoint, load_agent
+from certagent.vantage import nginx_pairs, service_pairs, traefik_config
 from certagent.vantage.imported_renewals import read_renewals
 from tests.certificates import Authority
 
@@ -33,6 +33,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(command, "find_nginx", lambda: nginx_pairs.find_nginx(tmp_path / "nginx.conf"))
     monkeypatch.setattr(command, "NGINX", tmp_path / "nginx.conf")
     monkeypatch.setattr(command, "find_traefik", lambda: traefik_config.find_traefik((tmp_path / "traefik.yml",)))
+    monkeypatch.setattr(command, "find_services", lambda: service_pairs.find_services(tmp_path))
     monkeypatch.setattr(command, "SNIPPET", tmp_path / "snippets" / "certagent-challenge.conf")
     return tmp_path
 
@@ -130,7 +131,7 @@ def test_certbots_renewals_are_imported_to_be_watched(house: Path) -> None:
     assert isinstance(target, CommandTarget)
     assert target.certificate == Path("/etc/letsencrypt/live/gateway/fullchain.pem")
     assert target.command == ("systemctl", "reload", "nginx")
-    assert "end certbot's own renewals" in command.render(
+    assert "stop certbot's own renewals" in command.render(
         command.init(_wish(house, imports=wish.imports), _nobody, write=False)
     )
 
@@ -209,13 +210,13 @@ def test_a_list_in_json_is_managed_from_the_start(house: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("x.conf", "cert = /a\n", "no renewal of certbot's: it has no fullchain"),
-        ("x.json", "[{}]", "no list of certificates"),
-        ("x.json", "nonsense", "neither a renewal"),
+        ("x.conf", "cert = /a\n", "not a certbot renewal: it has no fullchain"),
+        ("x.json", "[{}]", "not a list of certificates"),
+        ("x.json", "nonsense", "neither a certbot renewal"),
         (
             "x.json",
             '[{"common_name": "a", "cert_path": "/a", "key_path": "/b", "permissions": "rw"}]',
-            "'rw' is no mode",
+            "'rw' is not a mode",
         ),
     ],
 )
@@ -225,5 +226,111 @@ def test_what_cannot_be_imported_is_said(tmp_path: Path, name: str, content: str
     with pytest.raises(ValueError, match=complaint):
         read_renewals(tmp_path / name)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="holds neither"):
+    with pytest.raises(ValueError, match="contains none of these"):
         read_renewals(tmp_path / "empty")
+
+
+# --- other services ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def services(house: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Certificates of services, and neither nginx nor Traefik."""
+    (house / "nginx.conf").unlink()
+    monkeypatch.setattr(command, "find_traefik", lambda: None)
+    monkeypatch.setattr(command, "node_addresses", lambda: ("10.0.0.7",))
+    private = Authority()
+    for name in ("apps", "shop", "db", "mail"):
+        pair = private.issue(f"{name}.internal")
+        contents = {"pem": pair.chain_pem + pair.key_pem, "crt": pair.chain_pem, "key": pair.key_pem}
+        for ending, content in contents.items():
+            (house / f"{name}.{ending}").write_bytes(content)
+            (house / f"{name}.{ending}").chmod(0o600)
+    return house
+
+
+def _etc(house: Path, file: str, text: str) -> None:
+    path = house / "etc" / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.replace("HOUSE", str(house)))
+
+
+POSTGRESQL = "listen_addresses = '*'\nssl = on\nssl_cert_file = 'HOUSE/db.crt'\nssl_key_file = 'HOUSE/db.key'\n"
+POSTFIX = "smtpd_tls_cert_file = HOUSE/mail.crt\nsmtpd_tls_key_file=HOUSE/mail.key\n"
+MASTER = "smtp      inet  n - y - - smtpd\n#submission inet n\nsmtps inet n - y - - smtpd\n"
+
+
+def test_other_services_are_written_as_the_agent_loads_them(services: Path) -> None:
+    """Each with its kind, its command, and how a proof speaks to it."""
+    binds = " bind *:443 ssl crt HOUSE/apps.pem\n bind :8443 accept-proxy ssl crt HOUSE/apps.pem\n"
+    _etc(services, "haproxy/haproxy.cfg", f"frontend f\n{binds}")
+    _etc(services, "caddy/Caddyfile", "shop.internal {\n  tls HOUSE/shop.crt HOUSE/shop.key\n}\n")
+    _etc(services, "postgresql/15/main/postgresql.conf", POSTGRESQL)
+    _etc(services, "postfix/main.cf", POSTFIX)
+    _etc(services, "postfix/master.cf", MASTER)
+    document = command.init(_wish(services), _nobody, write=True)
+    certificates = load_agent(services / "agent.toml").certificate
+    assert [(one.name, one.identifiers, one.manage) for one in certificates] == [
+        ("haproxy", ("apps.internal",), True),
+        ("caddy", ("shop.internal",), True),
+        ("postgresql", ("db.internal",), True),
+        ("postfix", ("mail.internal",), True),
+    ]
+    haproxy, caddy, postgresql, postfix = (one.deploy[0] for one in certificates)
+    assert haproxy == HaproxyTarget(
+        certificate=services / "apps.pem",
+        prove=("10.0.0.7:443", ProofEndpoint(address="10.0.0.7:8443", proxy_protocol=True)),
+    )
+    assert caddy == CommandTarget(
+        certificate=services / "shop.crt",
+        key=services / "shop.key",
+        reader="caddy",
+        command=("caddy", "reload", "--config", f"{services}/etc/caddy/Caddyfile", "--force"),
+        prove=("10.0.0.7:443",),
+    )
+    assert isinstance(postgresql, CommandTarget)
+    assert postgresql.command == ("systemctl", "reload", "postgresql@15-main")
+    assert postgresql.prove == (ProofEndpoint(address="10.0.0.7:5432", starttls="postgres"),)
+    assert isinstance(postfix, CommandTarget)
+    assert postfix.command == ("systemctl", "reload", "postfix")
+    assert postfix.prove == (ProofEndpoint(address="10.0.0.7:25", starttls="smtp"), "10.0.0.7:465")
+    assert document["skipped"] == []
+    assert [step for step in document["by_hand"] if "acme-challenge" in step] == [
+        "in HAProxy's frontend for port 80: `use_backend certagent if { path_beg /.well-known/acme-challenge/ }`,"
+        " before any redirect; and `backend certagent` with `mode http` and `server agent 127.0.0.1:5002`; then reload"
+        " HAProxy",
+        "in Caddy's configuration, a site `http://NAME` for each name, with `handle /.well-known/acme-challenge/*"
+        " { reverse_proxy 127.0.0.1:5002 }` and, for the rest, `handle { redir https://{host}{uri} }`; then reload"
+        " Caddy",
+    ]
+
+
+def test_where_no_web_server_is_the_agent_answers_on_port_80_itself(services: Path) -> None:
+    """A database's node has nobody who could send the challenge on."""
+    _etc(services, "postgresql/15/main/postgresql.conf", POSTGRESQL)
+    document = command.init(_wish(services), _nobody, write=True)
+    (database,) = load_agent(services / "agent.toml").certificate
+    assert database.solver == ListenerSolver(listen="0.0.0.0:80")
+    assert not any("acme-challenge" in step for step in document["by_hand"])
+
+
+def test_what_cannot_be_deployed_to_is_said(services: Path) -> None:
+    """Proxmox's own proxy, and Nginx Proxy Manager with its database; what the latter serves is watched at most."""
+    (services / "usr/bin").mkdir(parents=True)
+    (services / "usr/bin/pvenode").touch()
+    (services / "data/custom_ssl/npm-2").mkdir(parents=True)
+    (services / "data/database.sqlite").touch()
+    pair = Authority().issue("wiki.internal")
+    (services / "data/custom_ssl/npm-2/fullchain.pem").write_bytes(pair.chain_pem)
+    live = f"{services}/data/custom_ssl/npm-2"
+    (services / "nginx.conf").write_text(
+        NGINX.replace("ssl/gateway.crt", f"{live}/fullchain.pem").replace("ssl/gateway.key", f"{live}/privkey.pem")
+    )
+    document = command.init(_wish(services), _nobody, write=True)
+    found = "\n".join(document["found"])
+    assert "`pvenode cert set CHAIN KEY --force --restart`" in found
+    assert "Nginx Proxy Manager (/data/database.sqlite) keeps its certificates in its database" in found
+    assert "manage = false watch what it serves" in found
+    assert f"Nginx Proxy Manager renews {live}/fullchain.pem" in found
+    (watched,) = load_agent(services / "agent.toml").certificate
+    assert watched.manage is False

@@ -57,5 +57,5 @@ def test_the_server_that_answers_for_the_name_is_looked_at(tmp_path: Path) -> No
 def test_no_port_80_at_all_is_said(tmp_path: Path) -> None:
     """Nothing can be included there."""
     steps = _steps(tmp_path, "server { listen 443 ssl; server_name a.test; }")
-    assert steps[0] == "nginx listens nowhere on port 80: add a `server` there for a.test"
+    assert steps[0] == "nginx does not listen on port 80: add a `server` there for a.test"
     assert steps_for((), (), "x.conf") == []

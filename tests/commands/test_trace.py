@@ -59,7 +59,7 @@ def test_the_exit_status_says_how_much_is_proven(document: dict[str, Any], statu
 
 def test_a_path_that_nobody_has_looked_at_is_said_to_be_one() -> None:
     """With the command that looks."""
-    assert render(_document()).splitlines()[0].startswith(f"{TRAEFIK}: nobody has looked yet (`certagent check`")
+    assert render(_document()).splitlines()[0].startswith(f"{TRAEFIK}: not checked yet (run `certagent check`")
 
 
 def test_a_culprit_without_a_name_is_told_by_its_address() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from certagent.config import CommandTarget
+from certagent.config import CommandTarget, HaproxyTarget
 from certagent.deployers.deploy import Deployer, make_target
 from certagent.domain.certificates import read_roots
 from certagent.domain.deployments import Deployment, Generation, Proof, WantedCertificate
@@ -22,11 +22,10 @@ from certagent.system.clock import SystemClock
 from tests.deployers.reloads import RELOADS
 
 
-class Job(msgspec.Struct):
-    """A deployment to a target that is reloaded by a command and proven at its endpoints."""
+class _Work(msgspec.Struct, kw_only=True):
+    """A generation, and what it is proven by."""
 
     generation: Generation
-    settings: CommandTarget
     root: Path
     name: str = "web"
     within: float = 5.0
@@ -37,7 +36,19 @@ class Job(msgspec.Struct):
         return self.generation.facts.identifiers
 
 
-async def deploy(job: Job, step: str = "") -> Deployment:
+class Job(_Work, kw_only=True):
+    """A deployment to a target that is reloaded by a command and proven at its endpoints."""
+
+    settings: CommandTarget
+
+
+class HaproxyJob(_Work, kw_only=True):
+    """The same to a HAProxy."""
+
+    settings: HaproxyTarget
+
+
+async def deploy(job: Job | HaproxyJob, step: str = "") -> Deployment:
     """Do it; at `step` this process dies."""
     prover = Prover(job.root, SystemClock())
 

@@ -137,7 +137,7 @@ async def test_what_a_failed_command_said_is_told(place: Place) -> None:
     """Beside what was seen."""
     deployment = await deploy(place.job(command=("sh", "-c", "echo no such service; exit 5"), within=SHORT))
     assert _codes(deployment) == ["deploy.reload_failed", "deploy.served_old", "deploy.rolled_back"]
-    assert _said(deployment.faults[0]).endswith("ended with 5: no such service")
+    assert _said(deployment.faults[0]).endswith("exited with status 5: no such service")
     missing = await deploy(place.job(command=("certagent-has-no-such-program",), within=SHORT))
     assert _said(missing.faults[0]).endswith("cannot be started (No such file or directory).")
 

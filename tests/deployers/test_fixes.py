@@ -28,6 +28,8 @@ from tests.deployers.dies_at import deploy
 from tests.deployers.place import NAME, RELOAD, Place, open_folder, open_place
 from tests.deployers.reloads import RELOADS
 
+pytestmark = pytest.mark.slow
+
 TREE = Path(__file__).parents[2]
 SHORT = 0.1
 
@@ -102,6 +104,37 @@ def _folder_is_foreign(trial: Trial) -> Fix:
 
     patch.setattr("certagent.deployers.generation_store.require_writable", fail)
     return lambda: os.chown(folder, 0, 0)
+
+
+def _link_is_anothers(trial: Trial) -> Fix:
+    folder = trial.place.folder / "app"
+    (folder / "releases" / "42").mkdir(parents=True)
+    (folder / "current").symlink_to("releases/42")
+    os.chown(folder, 33, 33)
+    trial.configure(certificate=folder / "current/web.crt", key=folder / "current/web.key", command=(), prove=())
+    return lambda: os.chown(folder, 0, 0)
+
+
+def _file_has_another_name(trial: Trial) -> Fix:
+    key = trial.place.key
+    os.link(key, trial.place.folder.parent / f"{trial.place.folder.name}.key")
+    trial.undo.callback(Path(f"{trial.place.folder}.key").unlink)
+    os.chown(trial.place.folder, 33, 33)
+
+    def copy() -> None:
+        content = key.read_bytes()
+        key.unlink()
+        key.write_bytes(content)
+
+    return copy
+
+
+def _store_is_a_strangers(trial: Trial) -> Fix:
+    store = trial.place.folder / ".certagent-web"
+    store.mkdir()
+    os.chown(store, 65534, 65534)
+    trial.place.folder.chmod(0o1777)
+    return store.rmdir
 
 
 def _owner_is_unknown(trial: Trial) -> Fix:
@@ -202,6 +235,9 @@ CASES: list[tuple[str, str, Callable[[Trial], Fix]]] = [
     ("deploy.unwritable", "no_folder", _folder_is_missing),
     ("deploy.disk_full", "", _kernel_refuses(errno.ENOSPC)),
     ("deploy.disk_full", "quota", _kernel_refuses(errno.EDQUOT)),
+    ("deploy.unsafe_path", "link", _link_is_anothers),
+    ("deploy.unsafe_path", "second_name", _file_has_another_name),
+    ("deploy.unsafe_path", "strangers", _store_is_a_strangers),
     ("deploy.unmapped_owner", "", _folder_is_foreign),
     ("deploy.unmapped_owner", "unknown", _owner_is_unknown),
     ("deploy.unmapped_owner", "unknown", _reader_is_unknown),
@@ -222,6 +258,7 @@ _ANEW = ("tests/agent/test_renewal.py", "test_a_pair_that_is_not_good_is_ordered
 _NGINX = ("tests/deployers/test_fixes.py", "test_nginx_takes_the_pair_once_it_is_as_the_fix_says")
 _LAB = "tests/e2e/test_deployments.py"
 _DRIFT = ("tests/domain/diagnosis/test_drift.py", "test_what_its_fix_says_ends_a_finding")
+_HAPROXY = "tests/deployers/test_haproxy.py"
 _DANGLING = ("tests/vantage/test_static_observation.py", "test_nothing_dangles_in_a_good_configuration")
 _STATE = ("tests/agent/test_renewal.py", "test_a_run_that_could_not_write_its_end_is_over_when_it_can")
 ELSEWHERE = {  # by tests of their own
@@ -243,12 +280,27 @@ ELSEWHERE = {  # by tests of their own
         "tests/deployers/test_deploy.py",
         "test_another_clients_live_folder_is_never_written",
     ),
+    ("deploy.unsafe_path", "exchanged"): (
+        "tests/security/test_followed_links.py",
+        "test_a_folder_that_is_exchanged_as_it_is_made_keeps_its_mode",
+    ),
+    ("deploy.put_back", "older"): ("tests/agent/test_live_files.py", "test_a_release_that_is_swung_back_to"),
+    ("deploy.put_back", ""): ("tests/agent/test_live_files.py", "test_what_was_lost_is_put_back_told_and_proven"),
+    ("deploy.rival_pair", ""): ("tests/agent/test_traefik_reader.py", "test_a_rival_is_over_once_its_entry_is_removed"),
     ("deploy.reload_no_effect", ""): (_LAB, "test_a_reload_that_nginx_does_not_take"),
     ("deploy.traefik_not_loaded", ""): (_LAB, "test_traefik_watches_another_folder"),
     ("deploy.served_old", "rivals"): ("tests/deployers/test_fixes.py", "test_traefik_s_rival_is_removed"),
     ("deploy.pair_mismatch", "live"): _DRIFT,
     ("deploy.world_readable", ""): _DRIFT,
     ("deploy.drift", ""): _DRIFT,
+    ("deploy.served_old", "not_named"): (_HAPROXY, "test_a_file_that_no_listener_names_is_rolled_back"),
+    ("deploy.reload_failed", "no_haproxy"): (_HAPROXY, "test_without_a_master_nobody_is_told"),
+    ("deploy.reload_failed", "runtime_api"): (_HAPROXY, "test_what_the_runtime_api_refuses_is_told"),
+    ("deploy.reload_no_effect", "haproxy"): (_HAPROXY, "test_a_reload_that_it_does_not_take_is_told"),
+    ("deploy.validate_failed", "haproxy"): (_HAPROXY, "test_a_configuration_that_haproxy_rejects_is_rolled_back"),
+    ("deploy.validate_failed", "haproxy_not_started"): (_HAPROXY, "test_a_haproxy_that_is_not_installed_is_told"),
+    ("deploy.unproven", "haproxy"): (_HAPROXY, "test_a_bind_that_expects_the_proxy_protocol_is_not_looked_at_without"),
+    ("deploy.unproven", "starttls"): ("tests/system/test_starttls.py", "test_a_port_that_begins_without_tls_is_told"),
     ("deploy.drift", "served"): _DRIFT,
     ("deploy.not_served", "drift"): _DRIFT,
     ("deploy.default_certificate", "drift"): _DRIFT,

@@ -48,6 +48,7 @@ def _scenario(tmp_path: Path, kind: str) -> Scenario:
     old = private.issue("web.internal")
     (folder / "ssl" / "web.crt").write_bytes(old.chain_pem)
     (folder / "ssl" / "web.key").write_bytes(old.key_pem)
+    (folder / "ssl" / "web.pem").write_bytes(old.chain_pem + old.key_pem)
     generations = list(private.issue_generations(2, "web.internal"))
     (tmp_path / "copies").mkdir()
     return Scenario(folder=folder, copies=tmp_path / "copies", kind=kind, generations=generations)
@@ -79,6 +80,25 @@ def test_a_linked_pair_always_matches(tmp_path: Path, start: str) -> None:
         served = _assert_pair_matches(copy / "ssl" / "web.key", copy / "ssl" / "web.crt")
         assert served == scenario.generations[1].facts.fingerprint
         assert make_target("web", target, RELOADS).roll_back() is None  # what is live is what is proven
+    print(f"killed at {len(copies)} places")
+
+
+@pytest.mark.parametrize("start", ["file", "link", "nothing"])
+def test_a_combined_file_always_matches(tmp_path: Path, start: str) -> None:
+    """HAProxy's, likewise: it is whole wherever it is, and done again it is the new one."""
+    scenario = _scenario(tmp_path, "haproxy")
+    if start == "link":
+        deploy(msgspec.structs.replace(scenario, generations=scenario.generations[:1]), scenario.folder)
+    if start == "nothing":
+        (scenario.folder / "ssl" / "web.pem").unlink()
+    copies = _die_everywhere(scenario, tmp_path)
+    for copy in copies:
+        file = copy / "ssl" / "web.pem"
+        if start != "nothing":
+            _assert_pair_matches(file, file)
+        deploy(scenario, copy)
+        assert _assert_pair_matches(file, file) == scenario.generations[1].facts.fingerprint
+        assert make_target("web", settings("haproxy", copy), RELOADS).roll_back() is None
     print(f"killed at {len(copies)} places")
 
 

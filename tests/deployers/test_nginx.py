@@ -59,8 +59,8 @@ async def test_a_configuration_that_nginx_refuses_is_told_in_its_words(
     assert fault is not None
     assert fault.code == "deploy.validate_failed"
     assert fault_found("lxc101", fault).explanation == (
-        "nginx rejects its configuration: nginx -t -q ended with 1:"
-        ' nginx: [emerg] cannot load certificate "/etc/nginx/ssl/gateway.crt": No such file or directory'
+        "nginx rejects its configuration: nginx -t -q exited with status 1: nginx: [emerg] cannot load "
+        'certificate "/etc/nginx/ssl/gateway.crt": No such file or directory'
     )
     assert fault.detail["output"] == SAID
     assert asked.read_text() == "nginx -t -q\n"
@@ -193,8 +193,8 @@ class _Told:
     [
         ("", "is empty"),
         (None, "is missing"),
-        ("4711\n", "says '4711', which is no nginx master's number"),
-        ("nonsense", "says 'nonsense', which is no nginx master's number"),
+        ("4711\n", "says '4711', which is not the process ID of an nginx master"),
+        ("nonsense", "says 'nonsense', which is not the process ID of an nginx master"),
     ],
 )
 async def test_a_pid_file_that_names_no_master(told: _Told, content: str | None, said: str) -> None:

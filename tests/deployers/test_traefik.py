@@ -79,6 +79,21 @@ def test_it_goes_back_to_what_was_settled(target: Target, dynamic: Path, generat
     assert _named(dynamic)["certFile"].endswith("/2/fullchain.pem")
 
 
+def test_what_somebody_else_wrote_in_place_of_our_yaml_is_kept(
+    target: Target, dynamic: Path, generations: list[Generation]
+) -> None:
+    """Beside the generations, where Traefik reads nothing; of our own nothing is kept."""
+    kept = dynamic.parent / "certagent" / "traefik" / "before.certagent-traefik.yml"
+    for generation in generations[:2]:
+        target.stage(generation)
+        target.promote(generation)
+    assert not kept.exists()
+    (dynamic / "certagent-traefik.yml").write_text("# by a role\n")
+    target.promote(generations[1])
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == ("# by a role\n", 0o600)
+    assert _named(dynamic)["certFile"].endswith("/2/fullchain.pem")
+
+
 def test_the_generations_may_lie_elsewhere(dynamic: Path, tmp_path: Path, generations: list[Generation]) -> None:
     """As `certificates` says."""
     elsewhere = TraefikTarget(dynamic=dynamic, certificates=tmp_path / "elsewhere")

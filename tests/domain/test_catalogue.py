@@ -16,7 +16,7 @@ from certagent.domain.catalogue.templates import KINDS, expand
 from certagent.domain.findings import Culprit, Severity, Vantage
 from certagent.domain.probe_errors import DnsStatus
 from certagent.domain.resolution.file_formats import HostsProblem
-from tests.sources import HOUSE, MODULES, nodes_of
+from tests.house import HOUSE, MODULES, nodes_of
 
 OUTSIDE = [path for path in MODULES if path.parent.name != "catalogue" or path.stem == "__init__"]
 """Modules that make findings by the catalogue."""

@@ -12,7 +12,6 @@ from certagent.domain.dns01_record import TxtAnswer, TxtLookup
 from certagent.domain.findings import Vantage, Verdict
 from certagent.domain.fleet import FleetSnapshot
 from certagent.domain.fleet import conclude as conclude_fleet
-from certagent.domain.incidents import KnownRehearsal
 from certagent.domain.local_path import LocalObservation, is_broken, trace_locally
 from certagent.domain.path_trace import HopState, PathFacts, trace
 from certagent.domain.policy import judged
@@ -22,6 +21,7 @@ from certagent.domain.rehearsals import (
     Rehearsal,
     RehearsalOutcome,
 )
+from certagent.domain.sightings import KnownRehearsal
 from tests.evidence import (
     CA,
     CONFIGURED,

@@ -61,7 +61,7 @@ def test_two_names_of_one_line_are_one_edit() -> None:
     first, second = drop_names(stray, [SHADOW], CODE, Text(content=content))
     assert (first.replacement, first.code) == (None, SHADOW.code)
     assert second.code == CODE
-    assert second.explanation == "Line 2 of /etc/hosts leads x.example to 10.0.0.9, DNS does not."
+    assert second.explanation == "Line 2 of /etc/hosts leads x.example to 10.0.0.9, but DNS does not."
     assert edited(content, [first, second]) == b""
 
 
@@ -70,7 +70,7 @@ def test_a_line_is_known_by_its_text() -> None:
     content = f"127.0.0.1 localhost\n10.0.0.153 {NAME}\n".encode()
     edits = list(drop_names(_stray(2), [SHADOW], CODE, Text(content=content)))
     assert edited(b"# new\n" + content, edits) == b"# new\n127.0.0.1 localhost\n"
-    with pytest.raises(ValueError, match="no such line any more"):
+    with pytest.raises(ValueError, match="this line no longer exists"):
         edited(b"127.0.0.1 localhost\n10.0.0.12 " + NAME.encode() + b"\n", edits)
 
 

@@ -7,10 +7,19 @@ import msgspec
 import pytest
 
 from certagent.config import load_policy
-from certagent.domain.findings import Culprit, Finding
-from certagent.domain.fleet import FleetCertificate, FleetSnapshot, LastSeen, conclude, heard_since
-from certagent.domain.incidents import KnownRehearsal, Sighting
+from certagent.domain import catalogue
+from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.fleet import (
+    FailingChannel,
+    FleetCertificate,
+    FleetSnapshot,
+    LastSeen,
+    conclude,
+    heard_since,
+    seen_twice,
+)
 from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
+from certagent.domain.sightings import COLLECTOR, KnownRehearsal, Sighting, key_of
 from tests.collector.cast import now
 from tests.evidence import make_hop, make_rehearsal, refused
 
@@ -129,3 +138,81 @@ def test_one_way_only_needs_both_ways_looked_at() -> None:
     assert found(**facts, rehearsals=(rehearsed(2, error="timeout"),)) == []
     cut_off = (says("ca.unreachable", 2, Culprit(node="ca")),)
     assert found(**facts, rehearsals=(reached, rehearsed(2, error="timeout")), sightings=cut_off) == []
+
+
+def test_one_way_only_is_said_once_two_looks_have_found_it() -> None:
+    """A rehearsal may pass while the first is still at work; what rests on none is said at once."""
+    two = (says("ca.root_changed", 0, Culprit(node="ca")), says("ca.root_changed", 1, Culprit(node="ca")))
+    seen = found(
+        certificates=tuple(map(held, range(3))),
+        owners=OWNERS,
+        rehearsals=(rehearsed(1, error=None), rehearsed(2, error="timeout")),
+        sightings=two,
+    )
+    assert {code for code, _ in codes(seen)} == {"net.asymmetric", "ca.root_changed"}
+    said, names = seen_twice(seen, frozenset())
+    assert codes(said) == [("ca.root_changed", None)]
+    said, names = seen_twice(seen, names)
+    assert codes(said) == codes(seen)
+    said, names = seen_twice([], names)
+    assert (said, names) == ([], frozenset())
+
+
+def failing(name: str, minutes: float, *, gave_up: bool = False) -> FailingChannel:
+    """A channel that has accepted nothing for so many minutes."""
+    return FailingChannel(name=name, since=AT - timedelta(minutes=minutes), failure="HTTP 404", gave_up=gave_up)
+
+
+def test_channels_that_accept_nothing_are_one_finding_of_the_collectors_node() -> None:
+    """Of all that fail, since the first did."""
+    (finding,) = found(channels=(failing("mail", 6), failing("hook", 60), failing("new", 1)), collector="lxc104")
+    assert (finding.code, finding.culprit) == (
+        "collector.channel_failing",
+        Culprit(node="lxc104", role="collector"),
+    )
+    since = (AT - timedelta(minutes=60)).strftime("%Y-%m-%d %H:%M UTC")
+    assert f"nothing has been accepted by hook and mail since {since} (HTTP 404)" in finding.explanation
+
+
+def test_a_message_that_is_given_up_is_said_at_once_and_a_short_failure_is_not() -> None:
+    """A receiver that restarts is nothing to tell."""
+    assert found(channels=(failing("hook", 4.9),)) == []
+    assert codes(found(channels=(failing("hook", 0, gave_up=True),))) == [("collector.channel_failing", None)]
+
+
+def test_what_half_of_the_agents_blame_on_another_node_is_said_by_the_collector() -> None:
+    """A line of the CA's own file, or the CA's packets that do not leave: of every name, and together with theirs."""
+    certificates = tuple(held(number) for number in (1, 2, 3))
+    line = Culprit(node="ca", file="/etc/nsswitch.conf", line=3)
+    said = tuple(says("dns.nxdomain", number, line) for number in (1, 2))
+    (one, other) = found(certificates=certificates, sightings=said)
+    assert codes([one, other]) == [("dns.nxdomain", f"n{number}.{ZONE}") for number in (1, 2)]
+    assert (one.culprit, one.variant, one.facts["count"], one.facts["total"]) == (line, "fleet", 2, 3)
+    assert found(certificates=certificates, sightings=said[:1]) == []
+    leaving = [_keeps_its_packets_back(number) for number in (1, 2)]
+    keys = {key_of(sighting.agent, sighting.finding) for sighting in leaving}
+    concluded = found(certificates=certificates, sightings=tuple(leaving))
+    assert {key_of(COLLECTOR, finding) for finding in concluded} == keys == {"port:ca:-"}
+
+
+def _keeps_its_packets_back(number: int) -> Sighting:
+    address = f"10.0.0.{number}"
+    said = says("net.timeout", number, Culprit(node="ca", address=address))
+    finding = catalogue.finding(
+        "net.timeout",
+        vantage=Vantage.AUTHORITY,
+        reporter="ca",
+        identifier=said.finding.identifier,
+        culprit=said.finding.culprit,
+        variant="local",
+        place=address,
+        port=80,
+        looker="ca",
+    )
+    return msgspec.structs.replace(said, finding=finding)
+
+
+def test_what_they_find_on_their_own_nodes_is_theirs() -> None:
+    """However many it is."""
+    own = tuple(says("net.refused", number, Culprit(node=f"n{number}", address="10.0.0.1")) for number in (1, 2))
+    assert found(certificates=(held(1), held(2)), sightings=own) == []

@@ -19,6 +19,13 @@ def test_a_burst_then_one_at_a_time() -> None:
     assert [limiter.take() for _ in range(2)] == [0.0, pytest.approx(0.5)]
 
 
+def test_what_was_done_counts_whether_it_might_be_or_not() -> None:
+    """Who has had too much waits the longer."""
+    limiter = RateLimiter(FakeClock(), burst=2, every=SECOND)
+    limiter.charge(count=5)
+    assert limiter.wait_for() == 4.0
+
+
 def test_after_a_pause_there_is_one_burst_and_no_more() -> None:
     """Nobody saves up."""
     clock = FakeClock()
@@ -50,3 +57,15 @@ def test_exactly_one_interval_later_the_next_may() -> None:
     for _ in range(100):
         assert limiter.take() == 0.0
         clock.move(SECOND / 10)
+
+
+def test_several_at_once_count_as_many() -> None:
+    """Or not at all; asking how long to wait counts nothing."""
+    clock = FakeClock()
+    limiter = RateLimiter(clock, burst=10, every=SECOND)
+    assert limiter.wait_for("a", 10) == limiter.take("a", 7) == 0.0
+    assert [limiter.wait_for("a", 4), limiter.take("a", 4)] == [pytest.approx(1.0)] * 2
+    assert limiter.take("a", 3) == 0.0
+    assert limiter.take("b", 10) == 0.0
+    clock.move(4 * SECOND)
+    assert limiter.take("a", 4) == 0.0

@@ -33,7 +33,7 @@ def test_a_hosts_line_against_dns_is_named_with_both_sides() -> None:
     assert one.explanation == f"line 7 of /etc/hosts says {GATEWAY}, DNS says {TRAEFIK}"
     overruled = msgspec.structs.replace(GOOD, hosts=(by_hosts(GATEWAY, 7),), order=("dns", "files"))
     (one,) = disagreements(overruled, LIBC, ())
-    assert one.explanation.endswith("the line does not decide here")
+    assert one.explanation.endswith("this line has no effect here")
 
 
 def test_a_hosts_line_that_agrees_is_silent() -> None:

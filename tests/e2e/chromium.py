@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.e2e.axe import read_axe
+
 PROGRAM = "/usr/bin/chromium"
 QUIET = (
     "--no-sandbox",  # root, in a container or a throw-away machine
@@ -24,6 +26,11 @@ _NOTE_VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation",
   event => violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+_RUN_AXE = """
+async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
+  .map(rule => [`${rule.id}: ${rule.help}`, ...rule.nodes.slice(0, 5).map(node => node.html)].join("\\n"))
 """
 
 
@@ -49,6 +56,13 @@ class Visit:
     async def judge(self) -> list[str]:
         """What `judge_page.js` finds wrong for people who cannot see well, or use a keyboard."""
         return list(await self.page.evaluate(JUDGE))
+
+    async def run_axe(self) -> list[str]:
+        """What axe-core finds wrong, by the rules that it has on: the rule, its words, and the first elements."""
+        session = await self.page.context.new_cdp_session(self.page)  # which the page's own policy does not bind
+        await session.send("Runtime.evaluate", {"expression": read_axe()})
+        await session.detach()
+        return list(await self.page.evaluate(_RUN_AXE))
 
     def _complain(self, kind: str, text: str) -> None:
         if kind in ("error", "warning"):

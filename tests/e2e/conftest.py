@@ -1,6 +1,8 @@
 """The lab, up with certagent in it, green before and after every test that breaks it."""
 
+import json
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -19,7 +21,7 @@ def lab() -> Iterator[None]:
 @pytest.fixture
 def green(lab: None) -> Iterator[None]:
     """The fleet as it should be, brought up where it is not; whatever the test breaks is mended, and seen to be."""
-    _require_lab()
+    require_lab()
     wait_until_green(120)
     yield
     if not is_up():
@@ -35,13 +37,13 @@ def green(lab: None) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def guest(lab: None) -> Iterator[None]:
     """One more node beside the fleet; the lab goes with it, for the collector would miss it."""
-    _require_lab()
+    require_lab()
     visitor.bring_in()
     yield
     witness.lab("down", show=True)
 
 
-def _require_lab() -> None:
+def require_lab() -> None:
     """The lab up, or a failure that says why in the lab's own words. Each try takes a minute, and all tests would fail
     alike: after the second one none is made."""
     if is_up():
@@ -58,6 +60,7 @@ def _require_lab() -> None:
 
 
 _MOST_TRIES = 2
+_MOST_INCIDENTS = 5
 _FAILURES: list[str] = []
 
 
@@ -77,6 +80,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         for node in ("lxc101", "lxc102", "lxc103", "lxc104"):
             said = witness.inside(node, "journalctl", *_LATEST, check=False).stdout
             report.sections.append((f"journal of {node}", said))
+        with suppress(witness.Unseen):  # the collector may be what fails
+            report.sections.append(
+                ("incidents", json.dumps(witness.items("/v1/incidents")[:_MOST_INCIDENTS], indent=1))
+            )
     return report
 
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from deploy.lab import faults
@@ -32,6 +32,12 @@ def until(what: str, seconds: float, look: Callable[[], _Seen | None]) -> _Seen:
         assert time.monotonic() < deadline, f"within {seconds} s it was not so that {what}"
         time.sleep(pause)  # longer each time: a look costs a process or two, and other labs want the processors, too
         pause = min(1.2 * pause, 0.3)
+
+
+def restart_agent(node: str) -> None:
+    """A new process, that answers."""
+    witness.inside(node, "systemctl", "restart", "certagent-agent")
+    until("the agent answers", 30, lambda: witness.inside(node, "certagent", "status", check=False).returncode != 1)
 
 
 def check(node: str, *identifiers: str) -> dict[str, Any]:
@@ -67,15 +73,15 @@ def heal_all() -> None:
 
 
 def bring_up(*, show: bool = True) -> None:
-    """The lab, with a collector that holds no news back: here the same file is broken again and again within the hour,
-    and by its default policy the fourth time would be flapping. `show`: its progress goes to the person, else into
-    the error. Raises `witness.Unseen`."""
+    """The lab, with a collector that holds no news back and sums none up: here the same file is broken again and again
+    within the hour, and by its default policy the fourth time would be flapping. `show`: its progress goes to the
+    person, else into the error. Raises `witness.Unseen`."""
     witness.lab("up", show=show)
     witness.inside(
         "lxc104",
         "sh",
         "-euc",
-        "printf '[collector]\\nflapping_hold = \"0s\"\\n' >/etc/certagent/policy.toml;"
+        "printf '[collector]\\nflapping_hold = \"0s\"\\nmessages_per_node = 1000\\n' >/etc/certagent/policy.toml;"
         " sed -i '1i policy = \"/etc/certagent/policy.toml\"' /etc/certagent/collector.toml;"
         " systemctl restart certagent-collector",
     )
@@ -121,6 +127,12 @@ def held_by_authority(address: str) -> list[str]:
 def sent_messages(since: int) -> list[dict[str, Any]]:
     """The webhook's messages after the first `since`."""
     return witness.messages()[since:]
+
+
+def openings(messages: Sequence[dict[str, Any]]) -> list[str]:
+    """The titles of those messages that tell of a new incident, or of one that came back."""
+    opening = [one["headers"] for one in messages if "rotating_light" in one["headers"]["Tags"]]
+    return [headers["Title"] for headers in opening if not headers["Title"].startswith("Still: ")]
 
 
 def _is_served(certificate: dict[str, Any]) -> bool:

@@ -3,6 +3,8 @@
 None of them runs at first, and nothing of certagent's is there. It goes with the lab.
 """
 
+from pathlib import Path
+
 from deploy.lab import containers, places, ready, rootfs
 from deploy.lab.fleet import Node
 from deploy.lab.lock import alone
@@ -15,10 +17,10 @@ NAME = "shop.internal.thinkheads.ai"
 _KNOWN = f"echo host-record={NAME},{NODE.address} >/etc/dnsmasq.d/guest.conf; systemctl restart dnsmasq"
 
 
-def bring_in() -> None:
-    """Make it and start it, in a lab that is up."""
+def bring_in(system: Path | None = None) -> None:
+    """Make it and start it, in a lab that is up; from another root file system than the usual one, where given."""
     with alone():
-        containers.make(NODE, [traefik.ensure(), rootfs.ensure(rootfs.TRIXIE)])
+        containers.make(NODE, [traefik.ensure(), system or rootfs.ensure(rootfs.TRIXIE)])
         containers.put_tree(NODE, places.LAB / "nodes" / "all")
         unit = "/etc/systemd/system/traefik.service"
         containers.put(NODE, unit, (places.LAB / "nodes" / "lxc102" / unit.lstrip("/")).read_bytes())

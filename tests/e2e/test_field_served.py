@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from deploy.story import witness
-from tests.e2e.fleet import TRAEFIK, until
+from tests.e2e.fleet import TRAEFIK, restart_agent, until
 
 pytestmark = pytest.mark.lab
 
@@ -35,11 +35,6 @@ def _renew(node: str, name: str) -> tuple[str, list[dict[str, Any]]]:
 
 def _codes(findings: list[dict[str, Any]]) -> list[str]:
     return [one["code"] for one in findings if one["severity"] in ("fatal", "error")]
-
-
-def _restart_agent(node: str) -> None:
-    _sh(node, "systemctl restart certagent-agent")
-    until("the agent answers", 30, lambda: witness.inside(node, "certagent", "status", check=False).returncode != 1)
 
 
 def _fingerprint(node: str, file: str) -> str:
@@ -65,7 +60,7 @@ def gateway(green: None) -> Iterator[None]:
         f"rm -rf /etc/nginx/conf.d /etc/nginx/ssl-rsa; cp -a /root/before/conf.d /etc/nginx/conf.d;"
         f" cp -a /root/before/agent.toml {CONFIGURATION}; nginx -t -q; systemctl reload nginx",
     )
-    _restart_agent("lxc101")
+    restart_agent("lxc101")
     assert _renew("lxc101", "gateway")[0] in _PROVEN
 
 
@@ -96,7 +91,7 @@ nginx -t -q && systemctl reload nginx
 def test_an_rsa_and_an_ecdsa_pair_side_by_side(gateway: None) -> None:
     """Case 02. Both are done and kept, each proven by a handshake of its own kind; there is no incident."""
     _sh("lxc101", _RSA)
-    _restart_agent("lxc101")
+    restart_agent("lxc101")
     for name in ("gateway-rsa", "gateway"):
         outcome, findings = _renew("lxc101", name)
         assert (outcome in _PROVEN, _codes(findings)) == (True, []), findings
@@ -110,13 +105,13 @@ def test_an_rsa_and_an_ecdsa_pair_side_by_side(gateway: None) -> None:
 def test_a_corrected_group_is_applied_by_the_next_try(gateway: None) -> None:
     """Case 17. The first one fails as it should; the second has the group that the fix names, and the incident ends."""
     _sh("lxc101", f'sed -i \'s/^group = "root"/group = "root"\\nreader = "www-data"/\' {CONFIGURATION}')
-    _restart_agent("lxc101")
+    restart_agent("lxc101")
     outcome, findings = _renew("lxc101", "gateway")
     assert (outcome, _codes(findings)) == ("failed", ["deploy.unreadable_by_service"]), findings
     assert "Set `group`" in findings[0]["fix"]
     until("there is an incident", 20, witness.open_incidents)
     _sh("lxc101", f'sed -i \'s/^group = "root"/group = "www-data"/\' {CONFIGURATION}')
-    _restart_agent("lxc101")
+    restart_agent("lxc101")
     outcome, findings = _renew("lxc101", "gateway")
     assert (outcome in _PROVEN, _codes(findings)) == (True, []), findings
     assert _sh("lxc101", "stat -Lc '%U:%G %a' /etc/nginx/ssl/gateway.key").strip() == "root:www-data 640"
@@ -146,7 +141,7 @@ def test_a_key_that_only_nginx_s_worker_reads(gateway: None) -> None:
 
     until("the incident names the key", 20, named)
     _sh("lxc101", f'sed -i \'s/^group = "root"/group = "www-data"/\' {CONFIGURATION}')
-    _restart_agent("lxc101")
+    restart_agent("lxc101")
     outcome, findings = _renew("lxc101", "gateway")
     assert (outcome in _PROVEN, _codes(findings)) == (True, []), findings
     assert witness.served("10.0.0.153", NGINX) == _fingerprint("lxc101", "/etc/nginx/ssl/gateway.crt")
@@ -163,7 +158,7 @@ def test_a_port_behind_the_proxy_protocol(gateway: None) -> None:
     assert (unproven["culprit"]["file"], unproven["culprit"]["line"]) == ("/etc/nginx/conf.d/gateway.conf", 9)
     written = '{ address = "10.0.0.153:443", proxy_protocol = true }'
     _sh("lxc101", f"sed -i 's/^prove = .*/prove = [{written}]/' {CONFIGURATION}")
-    _restart_agent("lxc101")
+    restart_agent("lxc101")
     before = _fingerprint("lxc101", "/etc/nginx/ssl/gateway.crt")
     outcome, findings = _renew("lxc101", "gateway")
     assert (outcome in _PROVEN, [one["code"] for one in findings if one["code"].startswith("deploy.")]) == (True, [])

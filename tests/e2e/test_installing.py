@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from certagent import __version__
 from deploy.lab.places import CONTAINERS, TREE
 from deploy.story import witness
 from tests.e2e import guest as visitor
@@ -18,6 +19,7 @@ from tests.e2e.fleet import TRAEFIK, until, wait_until_green
 
 pytestmark = pytest.mark.lab
 
+NEWER = "9.9.9"
 _INSTALLER = TREE / "deploy" / "lxc" / "install"
 
 
@@ -145,9 +147,7 @@ def newer(tmp_path: Path) -> Path:
         else:
             shutil.copy(source, tmp_path / name)
     version = tmp_path / "certagent" / "__init__.py"
-    version.write_text(version.read_text().replace("0.1.0", "0.1.1"))
-    project = tmp_path / "pyproject.toml"
-    project.write_text(project.read_text().replace('version = "0.1.0"', 'version = "0.1.1"'))
+    version.write_text(version.read_text().replace(__version__, NEWER))
     return tmp_path
 
 
@@ -163,10 +163,10 @@ def test_the_first_time_it_needs_nothing_that_is_not_in_the_bundle(shop: list[st
 def test_an_upgrade_and_the_way_back(place: Place, newer: Path) -> None:
     """With the agent running: it is restarted, finds everything as it was, and works, in both directions."""
     served, before = until("it is served", 60, lambda: _served(place)), _version(place)
-    assert "certagent 0.1.1 is in place" in _install(place.node, "--from", str(newer))
-    assert _version(place).endswith("0.1.1")
+    assert f"certagent {NEWER} is in place" in _install(place.node, "--from", str(newer))
+    assert _version(place).endswith(NEWER)
     _until_it_works(place)
-    assert "certagent 0.1.0 is in place again" in _install(place.node, "--roll-back")
+    assert f"certagent {__version__} is in place again" in _install(place.node, "--roll-back")
     assert _version(place) == before
     _until_it_works(place)
     assert _served(place) == served
@@ -177,7 +177,7 @@ def test_an_offline_bundle_upgrades_too(green: None, newer: Path) -> None:
     made = newer / "certagent.tar.gz"
     _install("--make-bundle", str(made), "--from", str(newer))
     _install(DEBIAN_12.node, "--bundle", str(made), XDG_CACHE_HOME=str(newer), PIP_NO_INDEX="1")
-    assert _version(DEBIAN_12).endswith("0.1.1")
+    assert _version(DEBIAN_12).endswith(NEWER)
     _install(DEBIAN_12.node, "--roll-back")
     _until_it_works(DEBIAN_12)
 

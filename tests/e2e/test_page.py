@@ -41,7 +41,7 @@ _RED = """
 """
 _WORDS = {"ok": "", "broken": "broken", "unknown": "not known"}
 _REACHABLE = """
-() => [...document.querySelectorAll("a[href], button, input:not([type=hidden]), summary, [tabindex='0']")]
+() => [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, summary, [tabindex='0']")]
   .filter(one => one.checkVisibility()).length
 """
 _REACH = """
@@ -244,3 +244,21 @@ async def test_the_search_field_leads_to_any_path_and_it_can_be_kept(green: None
         download = await kept.value
         assert download.suggested_filename == f"{TRAEFIK}.mmd"
         assert (await download.path()).read_text().startswith("flowchart LR\n")
+
+
+async def test_what_a_frozen_collector_said_is_not_taken_for_current(green: None, browser: Browser) -> None:
+    """Within seconds, in words and in the title; when it goes on, the page does by itself."""
+    async with visiting(browser, witness.page()) as visit:
+        await visit.open("/")
+        await visit.page.wait_for_selector("#live.on", timeout=SECONDS)
+        assert await visit.page.is_hidden("#stale")
+        witness.inside("lxc104", "systemctl", "kill", "-s", "STOP", "certagent-collector")
+        try:
+            await visit.page.wait_for_selector("#stale:not([hidden])", timeout=SECONDS)
+            assert "Not current since" in await visit.page.inner_text("#stale")
+            assert (await visit.page.title()).startswith("Not current")
+            assert await visit.judge() == []
+        finally:
+            witness.inside("lxc104", "systemctl", "kill", "-s", "CONT", "certagent-collector")
+        await visit.page.wait_for_selector("#stale", state="hidden", timeout=SECONDS)
+        assert not (await visit.page.title()).startswith("Not current")

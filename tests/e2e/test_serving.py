@@ -83,7 +83,9 @@ def test_what_others_renew_is_watched_only(observed: None) -> None:
     assert _incident("deploy.drift")["culprit"]["address"] == "10.0.0.153"  # on disk, but not reloaded
     _sh("lxc101", "systemctl reload nginx")
     until(  # the collector, which knows less, may be the first to say so
-        "the agent says who renews it", 90, lambda: "whoever renews it" in _incident("cert.expiring", 90)["explanation"]
+        "the agent says who renews it",
+        90,
+        lambda: "the program that renews it" in _incident("cert.expiring", 90)["explanation"],
     )
     _sh("lxc101", f"faketime -f -20d {made}; systemctl reload nginx")
     assert "expired" in _incident("cert.expired", 90)["explanation"]
@@ -100,7 +102,7 @@ def test_what_is_issued_again_and_again_is_told(observed: None) -> None:
             _sh("lxc101", f"{_MAKE} -keyout {_SSL}/gateway.key -out {_SSL}/gateway.crt 2>&1; systemctl reload nginx")
             until("it is seen", 90, _is_seen)
         incident = _incident("cert.reissue_loop")
-        assert "issued 4 times anew" in incident["explanation"]
+        assert "reissued 4 times within" in incident["explanation"]
         assert {victim["certificate"] for victim in incident["victims"]} == {"gateway"}
     finally:
         _sh("lxc101", f"systemctl stop certagent-agent; rm {_SEEN}")

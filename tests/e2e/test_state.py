@@ -1,4 +1,5 @@
-"""The agent's state on a disk that is full or read-only, and two agents for one certificate: the served pair stays."""
+"""The agent's state on a disk that is full or read-only, and two agents for one certificate: the served pair stays. The
+collector's database under root's commands: it stays the service's."""
 
 import json
 from collections.abc import Iterator
@@ -97,3 +98,19 @@ def test_two_agents_for_one_certificate(green: None) -> None:
     finally:
         _sh("systemctl stop second; rm -rf /root/second*")
     assert witness.certagent("lxc101", "status")[0] == 0
+
+
+def test_what_root_does_to_the_database_is_done_as_the_service(green: None) -> None:
+    """While the collector runs: a token, and a backup into root's own folder."""
+    script = """
+    cd "$(dirname "$(find /var/lib -name collector.db)")"
+    certagent token add lxc199 >/dev/null
+    certagent token revoke lxc199 >/dev/null
+    certagent store backup /root/kept.db >/dev/null
+    stat -c '%U %a %n' /root/kept.db
+    rm /root/kept.db
+    stat -c %U collector.db* | sort -u
+    """
+    told = witness.inside("lxc104", "sh", "-euc", script).stdout.splitlines()
+    assert told[0] == "root 600 /root/kept.db"
+    assert told[1:] == ["certagent-collector"]

@@ -21,3 +21,7 @@ class FakePreflight(Preflight):
     async def judge(self, identifiers: Sequence[str]) -> list[Judgement]:
         """Whatever is asked for."""
         return list(self._judgements)
+
+    def forget(self, identifiers: Sequence[str]) -> list[str]:
+        """Nothing is remembered."""
+        return []

@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 
 from aiohttp import web
 
-from tests.collector.process import eventually
+from tests.collector.process import PATIENCE, eventually
 from tests.ports import free_port
 
 _Kept = TypeVar("_Kept")
@@ -36,13 +36,13 @@ class _HttpReceiver(Generic[_Kept]):
         finally:
             await runner.cleanup()
 
-    async def has(self, count: int) -> list[_Kept]:
-        """So many, at last."""
+    async def has(self, count: int, *, within: float = PATIENCE) -> list[_Kept]:
+        """So many, at last, within so many seconds."""
 
         async def enough() -> bool:
             return len(self.taken) >= count
 
-        await eventually(enough)
+        await eventually(enough, within=within)
         return self.taken
 
 

@@ -88,7 +88,7 @@ def test_a_resolv_conf_without_a_mark_is_dhclients_if_its_lease_says_so(
 def test_what_ansible_writes_is_left_to_ansible(tmp_path: Path, case: str) -> None:
     tree = _tree(tmp_path, (CASES / case / "files/hosts").read_text())
     reason = _refused(tree, "/etc/hosts")
-    assert reason == "Ansible rewrites it: change it in the playbook or template that makes it, and run that again."
+    assert reason == "Ansible rewrites it: change it in the playbook or template that generates it, and run that again."
 
 
 def test_of_a_file_with_a_block_the_rest_is_a_persons(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_one_renewal_of_certbots_is_empty(tmp_path: Path) -> None:
     assert [certificate[0] for certificate in _certificates(tree, document)] == ["a.home.test", "b.home.test"]
     (skipped,) = _not_imported(document)
     file = "/etc/letsencrypt/renewal/old.home.test.conf"
-    assert skipped == f"not imported: {file}: it is no renewal of certbot's: it has no fullchain"
+    assert skipped == f"not imported: {file}: it is not a certbot renewal: it has no fullchain"
 
 
 def test_certbots_hooks_are_shown(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_acme_sh_in_all_its_forms(tmp_path: Path) -> None:
     )
     (skipped,) = _not_imported(document)
     assert skipped == (
-        "not imported: /opt/acme.sh/b.home.test_ecc/b.home.test.conf: it is no domain of acme.sh's: it has no Le_Domain"
+        "not imported: /opt/acme.sh/b.home.test_ecc/b.home.test.conf: it is not an acme.sh domain: it has no Le_Domain"
     )
 
 

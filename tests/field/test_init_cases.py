@@ -40,7 +40,7 @@ def test_32_what_is_no_identifier_is_refused_with_its_key(tmp_path: Path, identi
         return
     with pytest.raises(ConfigurationError) as refused:
         load_agent(tmp_path / "agent.toml")
-    assert str(refused.value).startswith(f"{tmp_path}/agent.toml: certificate[0].identifiers: {identifier!r} ")
+    assert str(refused.value).startswith(f"{tmp_path}/agent.toml:8: certificate[0].identifiers: {identifier!r} ")
 
 
 def test_32_the_last_four_are_the_good_ones() -> None:
@@ -133,7 +133,7 @@ def test_05_08_certbots_pair_is_watched_and_what_answers_first_is_named(case: st
     live = "/etc/letsencrypt/live"
     assert f"certbot renews {live}/www.home.test/fullchain.pem (see {live})" in document["found"]
     assert "manage = false                                 # certbot renews it" in document["configuration"]
-    assert any("end certbot's own renewals" in step for step in document["by_hand"])
+    assert any("stop certbot's own renewals" in step for step in document["by_hand"])
     steps = [step for step in document["by_hand"] if "answers before any location" in step]
     places = [step.partition(": ")[0] for step in steps]
     assert places == [f"/etc/nginx/sites-enabled/www:{line}" for line in (11, 14, last)]

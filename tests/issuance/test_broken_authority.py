@@ -212,7 +212,7 @@ async def test_something_else_than_the_certificate_loses_the_order(
     failed = await OrderProcedure(through, listener, orders, SystemClock()).obtain(WANTED)
     assert isinstance(failed, Failed)
     assert (failed.code, failed.can_retry, orders.order) == ("acme.failed", False, None)
-    assert "what it gave as the certificate is none" in failed.problems[0].detail
+    assert "it did not return a valid certificate" in failed.problems[0].detail
     front.answer = None
     assert isinstance(await OrderProcedure(through, listener, orders, SystemClock()).obtain(WANTED), Issued)
 

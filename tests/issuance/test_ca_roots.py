@@ -61,5 +61,5 @@ def test_a_ca_that_does_not_answer_is_said(tmp_path: Path) -> None:
         directory="https://127.0.0.1:1/acme/acme/directory", root=tmp_path / "r", configuration=tmp_path / "agent.toml"
     )
     document = command.init(wish, _nobody, write=True)
-    assert "does not give its roots" in document["by_hand"][0]
+    assert "does not send its roots" in document["by_hand"][0]
     assert (tmp_path / "agent.toml").exists()

@@ -339,6 +339,7 @@ async def test_a_challenge_that_is_not_offered_is_named(
     assert failed.problems[0].detail == "the CA does not offer http-01 but tls-alpn-01"
 
 
+@pytest.mark.slow
 async def test_many_orders_at_once_share_one_account(
     authority: AcmeClient, listener: Http01Responder, step_ca: StepCa
 ) -> None:

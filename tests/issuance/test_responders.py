@@ -204,7 +204,7 @@ async def test_other_paths_and_others_tokens_get_the_same_answer(listener: Http0
 
 
 async def test_what_a_rehearsal_plants_is_no_key_authorization(listener: Http01Responder) -> None:
-    """Nothing of what is asked for from outside is ever in it: token and body are made here (DESIGN, rule 8)."""
+    """Nothing of what is asked for from outside is ever in it: token and body are made here (decision 8)."""
     async with planted(listener, "traefik.internal") as request:
         body = (await _get(listener, CHALLENGE_PATH + request.token)).body.decode()
     assert body == request.token + ".certagent-rehearsal"

@@ -112,18 +112,18 @@ async def test_a_rehearsal_is_planted_there_as_well(tmp_path: Path) -> None:
 async def test_a_folder_that_cannot_be_written_is_said_before_any_order(tmp_path: Path) -> None:
     """By path and reason; a rehearsal says it too, and raises nothing."""
     webroot = Webroot(tmp_path / "nowhere", MemoryJournal())
-    with pytest.raises(NotPresentedError, match=r"nowhere cannot be written: there is no such folder"):
+    with pytest.raises(NotPresentedError, match=r"nowhere cannot be written: the folder does not exist"):
         await webroot.present("a", _challenge("token"), "body")
     request = _request("a", "token", "body")
     await webroot.show(request, "body")
     check = await webroot.answers(request)
     assert not check.answered
-    assert "there is no such folder" in check.detail
+    assert "the folder does not exist" in check.detail
 
 
 async def test_a_token_is_never_a_path(tmp_path: Path) -> None:
     """Whoever claims to be the CA does not choose where a file goes."""
-    with pytest.raises(NotPresentedError, match="none that can be a file's name"):
+    with pytest.raises(NotPresentedError, match="cannot be used as a file name"):
         await Webroot(tmp_path, MemoryJournal()).present("a", _challenge("../../evil"), "body")
     assert list(tmp_path.iterdir()) == []
 
@@ -232,7 +232,7 @@ async def test_a_program_presents_the_record_and_cleans_it_up(tmp_path: Path, mo
 async def test_a_program_that_fails_is_a_finding_without_its_output(tmp_path: Path) -> None:
     """What it prints may be a secret."""
     hook = _hook(tmp_path, MemoryJournal(), status=3)
-    with pytest.raises(NotPresentedError, match="hook present ended with status 3") as raised:
+    with pytest.raises(NotPresentedError, match="hook present exited with status 3") as raised:
         await hook.present("app.internal", _challenge("token"), "body")
     assert raised.value.code == "dns01.hook_failed"
     request = _request("app.internal", "other", hook.rehearsed("other"), "dns-01")
@@ -250,7 +250,7 @@ async def test_a_program_runs_as_the_user_that_is_named() -> None:
     await Dns01Program(HookSolver(command=command, user="daemon"), MemoryJournal()).present(
         "app.internal", challenge, "body"
     )
-    with pytest.raises(NotPresentedError, match="sh present ended with status 1"):
+    with pytest.raises(NotPresentedError, match="sh present exited with status 1"):
         await Dns01Program(HookSolver(command=command), MemoryJournal()).present("app.internal", challenge, "body")
     stranger = Dns01Program(HookSolver(command=command, user="nobody-here"), MemoryJournal())
     with pytest.raises(NotPresentedError, match="there is no user 'nobody-here' on this machine"):
@@ -261,7 +261,7 @@ async def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
     """Bounded, with its children."""
     program = _program(tmp_path, body="#!/bin/sh\nsleep 600\n")
     hook = Dns01Program(HookSolver(command=(str(program),), timeout=0.3), MemoryJournal())
-    with pytest.raises(NotPresentedError, match="did not end within"):
+    with pytest.raises(NotPresentedError, match="did not finish within"):
         await hook.present("app.internal", _challenge("token"), "body")
 
 

@@ -196,7 +196,7 @@ async def test_an_order_goes_before_a_rehearsal(step_ca: StepCa) -> None:
     async with TlsAlpn01Responder(f"127.0.0.1:{step_ca.tls_port}", SystemClock()) as responder:
         await responder.present(NAME, challenge, "order.thumbprint")
         async with planted(responder, NAME) as request:
-            assert (await responder.answers(request)).withheld == "an order for that name is under way"
+            assert (await responder.answers(request)).withheld == "an order for that name is already in progress"
             answer = (await _rehearse(step_ca.tls_port, request)).hops[0].alpn
             assert answer is not None
             assert answer.extension == "other"

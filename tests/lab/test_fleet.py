@@ -11,7 +11,8 @@ import pytest
 
 from certagent.config import endpoint_of
 from certagent.config.settings import AgentSettings, CollectorSettings
-from deploy.lab.agents import read_readme
+from deploy.lab import checkout
+from deploy.lab.agents import read_readme, read_recipe_sources
 from deploy.lab.fleet import FLEET, Node, find
 from deploy.lab.places import LAB, TREE
 
@@ -67,9 +68,11 @@ def test_an_agent_is_configured_by_the_contract(node: Node) -> None:
 
 
 def test_the_readme_configures_the_collector_and_one_agent() -> None:
-    """The lab installs exactly what the README prints."""
+    """The lab installs exactly what the README prints, and where the code is as the recipe prints it."""
     assert not (NODES / "lxc102/etc/certagent").exists()
-    collector = _read(read_readme("/etc/certagent/collector.toml"), CollectorSettings)
+    collector = _read(read_readme("/etc/certagent/collector.toml") + read_recipe_sources(), CollectorSettings)
+    assert collector.sources is not None
+    assert str(collector.sources.path) == checkout.COLLECTORS_COPY
     assert [channel.url for channel in collector.channel] == [f"http://{find('client').address}:8080/certagent"]
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.lab.machine import RUN, inside, lab, started_at, until
+from tests.lab.machine import RUN, init_of, inside, lab, until
 
 pytestmark = pytest.mark.lab
 
@@ -17,9 +17,9 @@ def test_a_node_comes_back_with_its_services(bare: None) -> None:
     assert json.loads(lab("status", "--json").stdout)["up"] is False
     lab("start", "lxc102")
     wait_until_it_answers("http://traefik.internal.thinkheads.ai/")
-    before = started_at("lxc101")
+    before = init_of("lxc101")
     lab("exec", "lxc101", "--", "systemctl", "reboot", check=False)
-    until(lambda: started_at("lxc101", check=False) not in ("", before))
+    until(lambda: init_of("lxc101") not in ("", before))
     wait_until_it_answers("http://nginx.internal.thinkheads.ai/")
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 SETUP = Path(__file__).resolve().parents[2] / "deploy" / "setup"
-PROGRAMS = ("bash", "cat", "cut", "dirname", "env", "id", "mktemp", "readlink", "rm", "sed", "sha256sum", "tail")
+PROGRAMS = (
+    *("bash", "cat", "chmod", "comm", "cut", "dirname", "env", "grep", "head", "id", "ln", "mkdir", "mktemp", "mv"),
+    *("readlink", "rm", "sed", "sha256sum", "sort", "tail", "wc"),
+)
 
 
 class Machine:
@@ -17,7 +20,9 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.programs = folder / "bin"
         self.home = folder / "home"
+        self.root = folder / "root"
         self.installed = folder / "installed"
+        (self.root / "usr/sbin").mkdir(parents=True)
         self.programs.mkdir()
         self.home.mkdir()
         for name in PROGRAMS:
@@ -34,7 +39,7 @@ class Machine:
         """Run deploy/setup."""
         return subprocess.run(
             [SETUP, *options],
-            env={"PATH": str(self.programs), "HOME": str(self.home)},
+            env={"PATH": str(self.programs), "HOME": str(self.home), "CERTAGENT_SETUP_ROOT": str(self.root)},
             capture_output=True,
             text=True,
             check=False,

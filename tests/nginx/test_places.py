@@ -113,9 +113,9 @@ def test_includes_are_bounded(tmp_path: Path) -> None:
     (path.parent / "links" / "dead").symlink_to("nowhere")
     reading = read_nginx(path)
     noted = [(Path(one.file).name, one.line, one.reason) for one in reading.unreadable]
-    assert noted[0] == ("nginx.conf", 2, "an include leads back to the file that it stands in")
+    assert noted[0] == ("nginx.conf", 2, "an include leads back to its own file")
     assert noted[-1] == ("empty", None, "it is a folder")
-    assert {one[2] for one in noted[1:-1]} == {"it includes more directives than certagent reads"}
+    assert {one[2] for one in noted[1:-1]} == {"it includes more directives than certagent supports"}
     left = [(one.args, one.place.file, one.place.line) for one in reading.value if one.name == "include"]
     dead = str(path.parent / "links" / "dead")
     assert left == [((str(path.parent / "gone"),), str(path), 4), ((dead,), dead, None)]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.collector.process import Collector, eventually
+from tests.collector.process import Collector, eventually, running
+from tests.collector.test_five_thousand import MANY, connections, crowd_of
 
 pytestmark = pytest.mark.slow
 
@@ -116,21 +117,45 @@ async def _grew_by_less_than(collector: Collector, before: float, most: float) -
     return resident(collector) - before < most
 
 
-async def test_aborted_requests_are_given_back_without_a_search_for_garbage(collector: Collector) -> None:
-    """A thousand at rest, then nine thousand more: memory stays within a twentieth."""
+async def abort(collector: Collector, times: int) -> None:
+    """So many posts that break off half-way, by eight at a time."""
     start = head("/v1/reports", "Content-Length: 100000", token=collector.tokens["lxc102"]) + bytes(50_000)
 
-    async def abort(times: int) -> None:
-        for _ in range(times):
+    async def again_and_again() -> None:
+        for _ in range(times // 8):
             _, writer = await connect(collector)
             writer.write(start)
             await writer.drain()
             writer.transport.abort()
 
-    await asyncio.gather(*(abort(125) for _ in range(8)))
+    await asyncio.gather(*(again_and_again() for _ in range(8)))
+
+
+async def test_aborted_requests_are_given_back_without_a_search_for_garbage(collector: Collector) -> None:
+    """A thousand at rest, then nine thousand more: memory stays within a twentieth."""
+    await abort(collector, 1_000)
     before = resident(collector)
-    await asyncio.gather(*(abort(1_125) for _ in range(8)))
+    await abort(collector, 9_000)
     await eventually(lambda: _grew_by_less_than(collector, before, before / 20), within=20)
+
+
+@pytest.mark.timeout(600)
+async def test_ten_thousand_aborted_requests_beside_five_thousand_agents(tmp_path: Path) -> None:
+    """Memory stays within a twentieth of what the agents' channels take."""
+    async with running(tmp_path) as collector, crowd_of(collector, MANY) as crowd:
+        await crowd.hear()
+        pid = collector.process.pid if collector.process is not None else 0
+
+        async def is_idle() -> bool:
+            return connections(pid) <= MANY + 100
+
+        await eventually(is_idle, within=60)
+        await abort(collector, 1_000)
+        before = resident(collector)
+        await abort(collector, 10_000)
+        await eventually(lambda: _grew_by_less_than(collector, before, before / 20), within=30)
+        print(f"before {before:.0f} MiB, after {resident(collector):.0f} MiB")
+        assert connections(pid) > MANY
 
 
 async def test_who_says_nothing_or_never_ends_its_headers_is_sent_away(collector: Collector) -> None:

@@ -19,8 +19,9 @@ from deploy.story import witness
 from tests.e2e import fleet
 from tests.soak import ground, meter, mishaps, plan
 from tests.soak.injector import Entry
-from tests.soak.judge import Record, judge
+from tests.soak.judge import judge
 from tests.soak.prober import Probe
+from tests.soak.record import Record
 
 _METERED_EVERY = 15.0
 _SETTLED_WITHIN = 240.0

@@ -6,14 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from tests.e2e.campaign.rows import is_named
-from tests.soak import ways
-from tests.soak.injector import Entry
+from tests.soak.incident_judge import judge_incidents
 from tests.soak.meter import Sample
-from tests.soak.mishaps import Mishap
 from tests.soak.prober import EVERY, Probe
+from tests.soak.record import Record, Span, clock, instant, openings, short, spans_of, way_of
 
 BACK_WITHIN = 20.0
 """Seconds after a trouble within which what it kept away answers again: a container's start, on a busy machine."""
@@ -30,33 +27,6 @@ _NEVER = {"deploy.drift", "deploy.pair_mismatch", "deploy.world_readable", "cert
 _NEVER |= {"cert.reissue_loop", "cert.renewal_impossible", "agent.reports_refused"}
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was written down. `numbered`: by agent, the last number that it gave a report before, and at
-    the end; `dead`: how many reports it has had to keep as refused. `trouble`: why the fleet was
-    not as it should be at the end."""
-
-    began_at: float
-    ended_at: float
-    journal: list[Entry]
-    probes: list[Probe]
-    samples: list[Sample]
-    mishaps: list[Mishap]
-    reports: list[dict[str, Any]]
-    incidents: list[dict[str, Any]]
-    numbered: dict[str, tuple[int, int]]
-    dead: dict[str, int]
-    trouble: str | None = None
-
-
-class Span(msgspec.Struct, frozen=True):
-    """A trouble as it really was."""
-
-    way: str
-    begun_at: float
-    ended_at: float
-    was_in: bool
-
-
 def judge(record: Record) -> list[str]:
     """All complaints."""
     spans = list(spans_of(record))
@@ -70,23 +40,11 @@ def judge(record: Record) -> list[str]:
         *_nothing_failed_by_itself(record, spans),
         *_kills_were_seen(record, spans),
         *_nothing_was_made_up(record),
+        *judge_incidents(record, spans),
         *_no_report_was_lost(record),
         *_processes_stay_small(record.samples),
         *([f"at the end: {record.trouble}"] if record.trouble else []),
     ]
-
-
-def spans_of(record: Record) -> Iterator[Span]:
-    """The journal's troubles from begin to end."""
-    open_: dict[str, tuple[float, bool]] = {}
-    for entry in record.journal:
-        if entry.event == "begun":
-            open_[entry.way] = (entry.at, False)
-        elif entry.event == "in":
-            open_[entry.way] = (open_[entry.way][0], True)
-        elif entry.event == "ended" and entry.way in open_:
-            begun_at, was_in = open_.pop(entry.way)
-            yield Span(entry.way, begun_at, entry.at, was_in)
 
 
 def _injector_did_its_work(record: Record) -> Iterator[str]:
@@ -99,25 +57,25 @@ def _injector_did_its_work(record: Record) -> Iterator[str]:
 
 def _every_fault_was_reported(record: Record, spans: Iterable[Span]) -> Iterator[str]:
     for span in spans:
-        way = _way(span.way)
+        way = way_of(span.way)
         if way.expected is None or not span.was_in:
             continue
         seen = list(_concluded(record, span) if way.expected.by_collector else _reported(record, span))
         right = [one for one in seen if _has_code(one["code"], way.expected.codes)]
         if not any(_accuses(one, way.expected.culprits) for one in right):
-            said = Counter((one["code"], _short(one.get("culprit"))) for one in seen)
+            said = Counter((one["code"], short(one.get("culprit"))) for one in seen)
             yield (
-                f"{span.way}, in from {_clock(span.begun_at)} to {_clock(span.ended_at)}, was not reported as"
+                f"{span.way}, in from {clock(span.begun_at)} to {clock(span.ended_at)}, was not reported as"
                 f" {', '.join(way.expected.codes)} of {_any_of(way.expected.culprits)}; what was: {dict(said)}"
             )
 
 
 def _reported(record: Record, span: Span) -> Iterator[dict[str, Any]]:
     """The findings of reports on runs that ended while it was in, by the clock that they are dated by."""
-    way = _way(span.way)
+    way = way_of(span.way)
     for report in record.reports:
         shift = way.shift if report["agent"] == way.nodes[0] else 0.0
-        if span.begun_at <= _instant(report["finished_at"]) - shift <= span.ended_at + 1:
+        if span.begun_at <= instant(report["finished_at"]) - shift <= span.ended_at + 1:
             yield from report["findings"]
 
 
@@ -125,7 +83,7 @@ def _concluded(record: Record, span: Span) -> Iterator[dict[str, Any]]:
     """The incidents that opened while it was in, or right after it: the collector goes its rounds."""
     for incident in record.incidents:
         openings = (one["at"] for one in incident["transitions"] if one["kind"] in ("opened", "reopened"))
-        if any(span.begun_at <= _instant(at) <= span.ended_at + BACK_WITHIN for at in openings):
+        if any(span.begun_at <= instant(at) <= span.ended_at + BACK_WITHIN for at in openings):
             yield incident
 
 
@@ -135,7 +93,7 @@ def _only_good_certificates_were_served(probes: Iterable[Probe], spans: Sequence
     for probe in probes:
         is_starting = _DEFAULT in (probe.subject or "") and _has_cause(probe.node, probe.at, starts)
         if probe.verdict not in (None, "0 (ok)") and not is_starting:
-            yield f"{probe.name} at {_clock(probe.at)}: {probe.verdict} ({probe.fingerprint}, until {probe.ends})"
+            yield f"{probe.name} at {clock(probe.at)}: {probe.verdict} ({probe.fingerprint}, until {probe.ends})"
 
 
 def _none_expired_between_two_looks(probes: Sequence[Probe]) -> Iterator[str]:
@@ -146,7 +104,7 @@ def _none_expired_between_two_looks(probes: Sequence[Probe]) -> Iterator[str]:
                 continue
             ends_at = datetime.strptime(one.ends, "%b %d %H:%M:%S %Y GMT").replace(tzinfo=UTC).timestamp()
             if following.at > ends_at:
-                yield f"{name}: what was served at {_clock(one.at)} ended before {_clock(following.at)}"
+                yield f"{name}: what was served at {clock(one.at)} ended before {clock(following.at)}"
 
 
 def _nothing_was_away_without_a_cause(record: Record, spans: Sequence[Span]) -> Iterator[str]:
@@ -154,11 +112,11 @@ def _nothing_was_away_without_a_cause(record: Record, spans: Sequence[Span]) -> 
         if probe.verdict is not None:
             continue
         if not _has_cause(probe.node, probe.at, spans):
-            yield f"{probe.name} did not answer at {_clock(probe.at)}, and nothing was done to {probe.node} then"
+            yield f"{probe.name} did not answer at {clock(probe.at)}, and nothing was done to {probe.node} then"
 
 
 def _has_cause(node: str, at: float, spans: Sequence[Span]) -> bool:
-    causes = (one for one in spans if node in _way(one.way).nodes)
+    causes = (one for one in spans if node in way_of(one.way).nodes)
     return any(one.begun_at - 1 <= at <= one.ended_at + BACK_WITHIN for one in causes)
 
 
@@ -169,7 +127,7 @@ def _nothing_failed_by_itself(record: Record, spans: Sequence[Span]) -> Iterator
             span for span in spans if span.way in (f"{how}:{one.node}:{one.unit}" for how in ("killed", "starved"))
         ]
         if not (one.killed and _has_cause(one.node, one.at, kills)):
-            yield f"{one.unit} on {one.node} at {_clock(one.at)}: {one.said}"
+            yield f"{one.unit} on {one.node} at {clock(one.at)}: {one.said}"
 
 
 def _kills_were_seen(record: Record, spans: Iterable[Span]) -> Iterator[str]:
@@ -180,7 +138,7 @@ def _kills_were_seen(record: Record, spans: Iterable[Span]) -> Iterator[str]:
             [one.node, one.unit] == victim and span.begun_at - 1 <= one.at <= span.ended_at for one in record.mishaps
         )
         if kind == "killed" and span.was_in and not any(seen):
-            yield f"{span.way} at {_clock(span.begun_at)} is not in the journal of {victim[0]}"
+            yield f"{span.way} at {clock(span.begun_at)} is not in the journal of {victim[0]}"
 
 
 def _probes_were_made(record: Record) -> Iterator[str]:
@@ -194,12 +152,9 @@ def _probes_were_made(record: Record) -> Iterator[str]:
 
 def _nothing_was_made_up(record: Record) -> Iterator[str]:
     """No way to trouble the fleet touches what is deployed, or asks for too much."""
-    for incident in record.incidents:
-        for transition in incident["transitions"]:
-            is_new = transition["kind"] in ("opened", "reopened") and _instant(transition["at"]) >= record.began_at
-            if is_new and incident["code"] in _NEVER:
-                culprit = _short(incident["culprit"])
-                yield f"{incident['code']} of {culprit} at {_clock(_instant(transition['at']))}, and nobody did that"
+    for incident, opened_at in openings(record):
+        if incident["code"] in _NEVER:
+            yield f"{incident['code']} of {short(incident['culprit'])} at {clock(opened_at)}, and nobody did that"
 
 
 def _no_report_was_lost(record: Record) -> Iterator[str]:
@@ -244,10 +199,6 @@ def _lives(samples: Iterable[Sample]) -> Iterator[tuple[tuple[str, str, int], li
             yield (node, unit, pid), list(life)
 
 
-def _way(name: str) -> ways.Way:
-    return ways.big().get(name) or ways.small()[name]
-
-
 def _has_code(code: str, wanted: Iterable[str]) -> bool:
     return any(code == one or (one.endswith(".") and code.startswith(one)) for one in wanted)
 
@@ -257,17 +208,4 @@ def _accuses(finding: Mapping[str, Any], culprits: Iterable[Mapping[str, Any]]) 
 
 
 def _any_of(culprits: Iterable[Mapping[str, Any]]) -> str:
-    return " or ".join(_short(one) for one in culprits)
-
-
-def _short(culprit: Mapping[str, Any] | None) -> str:
-    known = culprit or {}
-    return " ".join(str(known[key]) for key in ("node", "file", "address") if known.get(key)) or "anybody"
-
-
-def _instant(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
-
-
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+    return " or ".join(short(one) for one in culprits)

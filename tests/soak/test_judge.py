@@ -10,9 +10,10 @@ import pytest
 
 from tests.soak import mishaps, plan, ways
 from tests.soak.injector import Entry
-from tests.soak.judge import Record, judge
+from tests.soak.judge import judge
 from tests.soak.meter import Sample
 from tests.soak.prober import ENDPOINTS, Probe
+from tests.soak.record import Record
 
 BEGAN = 1_800_000_000.0
 SHADOW = "fault:hosts-shadow-authority"
@@ -211,10 +212,62 @@ def test_a_journal_without_the_kills_was_not_read() -> None:
 def test_what_nobody_did_may_not_be_told() -> None:
     """An incident of what is deployed, when nothing was done to it; one from before does not count."""
     transitions = [{"kind": "opened", "at": at(-5)}, {"kind": "reopened", "at": at(60)}]
-    incident = {"code": "deploy.drift", "culprit": {"node": "lxc102"}, "transitions": transitions}
+    incident = {"code": "deploy.drift", "culprit": {"node": "lxc103"}, "transitions": transitions}
     (complaint,) = changed(incidents=[incident])
     assert "nobody did that" in complaint
     assert changed(incidents=[{**incident, "transitions": transitions[:1]}]) == []
+
+
+def incident(code: str, opened: float, resolved: float | None = None, **culprit: Any) -> dict[str, Any]:
+    """A confirmed one, as the collector shows it."""
+    transitions = [{"kind": "opened", "at": at(opened)}]
+    transitions += [{"kind": "resolved", "at": at(resolved)}] if resolved is not None else []
+    said = {"code": code, "confirmed": True, "culprit": {"node": "lxc103", "file": None, **culprit}}
+    return {**said, "reporters": ["lxc102"], "victims": [], "transitions": transitions}
+
+
+def test_what_is_accused_is_what_was_troubled() -> None:
+    """Neither a file of certagent's own, nor a node at which nothing was done."""
+    shadow = incident("dns.hosts_shadow.authority", 25, 51, file="/etc/hosts")
+    assert changed(incidents=[shadow]) == []
+    file = "/etc/traefik/dynamic/certagent-traefik.yml"
+    (complaint,) = changed(incidents=[incident("http01.wrong_content", 25, file=file)])
+    assert f"accused {file}" in complaint
+    elsewhere = {**incident("net.timeout", 25, node="lxc101"), "reporters": ["lxc101"]}
+    (complaint,) = changed(incidents=[elsewhere])
+    assert "net.timeout of lxc101" in complaint
+    assert "nothing was done there" in complaint
+
+
+def test_an_incident_lasts_as_long_as_its_line() -> None:
+    """The fault is in from 20 to 50; taking it out may take a moment."""
+    assert changed(incidents=[incident("dns.hosts_shadow.authority", 25, 45, file="/etc/hosts")]) == []
+    (complaint,) = changed(incidents=[incident("dns.hosts_shadow.authority", 25, 35, file="/etc/hosts")])
+    assert f"{SHADOW} was in" in complaint
+
+
+def test_a_cause_is_told_once() -> None:
+    """One fault, one incident; a short soak may have two more."""
+    told = [incident("net.refused", seconds) for seconds in (25, 30, 35, 40)]
+    assert changed(incidents=told[:3]) == []
+    (complaint,) = changed(incidents=told)
+    assert complaint.startswith("1 causes were told 4 times")
+
+
+def test_what_is_said_to_be_served_is_what_openssl_took() -> None:
+    """From an inventory to the next one that says something else."""
+
+    def says(sequence: int, seconds: float, fingerprint: str) -> dict[str, Any]:
+        served = {"10.0.0.12:443": fingerprint}
+        certificates = [{"identifiers": ["traefik.internal.thinkheads.ai"], "served": served}]
+        return {**report(sequence, seconds), "inventory": {"certificates": certificates}}
+
+    numbered = {"lxc102": (0, 4)}
+    reports = [*good().reports, says(3, 5, "ab"), says(4, 60, "cd")]
+    (complaint,) = changed(reports=reports, numbered=numbered)
+    assert "serves cd for traefik.internal.thinkheads.ai; openssl took {'ab'}" in complaint
+    new = [msgspec.structs.replace(one, fingerprint="CD") if one.at > BEGAN + 60 else one for one in good().probes]
+    assert changed(reports=reports, numbered=numbered, probes=new) == []
 
 
 def test_a_stepped_clock_dates_reports() -> None:

@@ -82,7 +82,7 @@ def test_what_cannot_be_whole_is_not_left(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_pipe_in_the_place_of_a_file_is_an_error_at_once(tmp_path: Path) -> None:
     """Nobody writes into it, and nobody waits for that."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="it is no regular file"):
+    with pytest.raises(OSError, match="it is not a regular file"):
         files.read_file(tmp_path / "pipe")
 
 
@@ -104,7 +104,7 @@ def test_a_lock_is_a_regular_file(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"precious")
     (tmp_path / "link").symlink_to("precious")
     os.mkfifo(tmp_path / "pipe")
-    for name, said in (("link", "symbolic links"), ("pipe", "no regular file")):
+    for name, said in (("link", "symbolic links"), ("pipe", "not a regular file")):
         with pytest.raises(OSError, match=said), files.lock_file(tmp_path / name, "us"):
             pass
     assert (tmp_path / "precious").read_bytes() == b"precious"

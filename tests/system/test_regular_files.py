@@ -52,8 +52,8 @@ def test_what_is_not_there_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     for name in ("none", "gone", "loop", "none/below", "a\0b", "n" * 5000):
         assert not is_there(tmp_path / name), name
-    assert read_within(tmp_path, "/a\0b").problem == "its name is no file's name"
-    with pytest.raises(OSError, match="its name is no file's name"):
+    assert read_within(tmp_path, "/a\0b").problem == "its name is not a valid file name"
+    with pytest.raises(OSError, match="its name is not a valid file name"):
         read_bytes(tmp_path / "a\0b")
     assert read_within(tmp_path, "/none").problem is None
 

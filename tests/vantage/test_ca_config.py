@@ -83,7 +83,7 @@ def test_a_file_that_changed_after_the_start_is_not_loaded(tmp_path: Path) -> No
     ("content", "line", "reason"),
     [
         (b"", 1, "Expecting value"),
-        (b"\n[1]", 1, "it is no table"),
+        (b"\n[1]", 1, "it is not a table"),
         (b'{"dnsNames": [],\n"authority": {\n', 3, "Expecting property name enclosed in double quotes"),
         (b"{\n\xff\x00", 2, "it is not UTF-8 text"),
         (b"[" * 100_000, None, "it is nested too deeply"),

@@ -150,6 +150,17 @@ async def test_a_flood_is_refused() -> None:
     assert "too many" not in ((await vantage.rehearse(_request("b.x"))).reason or "")
 
 
+@pytest.mark.slow
+async def test_a_flood_of_one_node_costs_no_other_its_rehearsals() -> None:
+    """Of one identifier, and of many; also of the other's own identifier, which the flood claims."""
+    vantage = AuthorityVantage(_settings(), VantageSection(allow=("*.x",), process="no-such-ca"), SystemClock())
+    names = [f"{number % 40}.x" for number in range(2_000)]
+    answers = await asyncio.gather(*(vantage.rehearse(_request(name), "evil") for name in names))
+    assert sum(answer.is_busy for answer in answers) >= 1_700
+    for name in ("0.x", "a.x"):
+        assert not (await vantage.rehearse(_request(name), "lxc102")).is_busy
+
+
 def test_what_we_may_not_see_is_said(ca: subprocess.Popen[bytes]) -> None:
     """A process of somebody else, seen by somebody without rights."""
     code = (
@@ -163,7 +174,7 @@ def test_what_we_may_not_see_is_said(ca: subprocess.Popen[bytes]) -> None:
         "except BlindError as error: print(error)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "not allowed to look at process" in said.stdout
+    assert "not allowed to read process" in said.stdout
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def _recurse() -> str:
         (_recurse, None, "it is nested too deeply"),
         (lambda: b"a\n\xff".decode(), 2, "it is not UTF-8 text"),
         (lambda: json.loads('{\n"key": "secret"\n"a"'), 3, "Expecting ',' delimiter"),
-        (lambda: {"a": "b"}["secret"], None, "it is not what a reader of such files expects (KeyError)"),
+        (lambda: {"a": "b"}["secret"], None, "it does not have the expected format (KeyError)"),
     ],
 )
 def test_what_a_reader_raises_is_noted(reader: Callable[[], str], line: int | None, reason: str | None) -> None:
@@ -62,7 +62,7 @@ def test_one_part_is_left_out_and_the_rest_is_read() -> None:
     assert reading.value == [1, 3]
     assert reading.unreadable == (
         Unreadable(file=str(FILE), line=7, reason="a list is no name"),
-        Unreadable(file=str(FILE), reason="it is not what a reader of such files expects (ValueError)"),
+        Unreadable(file=str(FILE), reason="it does not have the expected format (ValueError)"),
     )
 
 

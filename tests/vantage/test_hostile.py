@@ -15,7 +15,7 @@ import dns.name
 import dns.rrset
 import pytest
 
-from certagent.config import AgentSection, AgentSettings, AuthoritySection, VantageSection
+from certagent.config import AgentSection, AgentSettings, AuthoritySection, RootPaths, VantageSection
 from certagent.domain.rehearsals import (
     REHEARSAL_MARK,
     DnsAnswer,
@@ -314,7 +314,7 @@ async def test_thousands_of_addresses_are_cut() -> None:
 def _vantage(proc: ProcFs | None = None) -> AuthorityVantage:
     settings = AgentSettings(
         agent=AgentSection(name="lxc103"),
-        authority=AuthoritySection(directory="https://ca.x:9000/acme/acme/directory", root=Path("/nowhere")),
+        authority=AuthoritySection(directory="https://ca.x:9000/acme/acme/directory", root=RootPaths("/nowhere")),
     )
     return AuthorityVantage(settings, VantageSection(allow=("*.x",), process="no-such-ca"), SystemClock(), proc)
 
@@ -336,7 +336,7 @@ async def test_a_key_authorization_can_not_be_rehearsed(thumbprint: str) -> None
     """Its own token, another account's thumbprint: nobody learns whether that is answered anywhere."""
     digest = hashlib.sha256(f"{TOKEN}.{thumbprint}".encode()).hexdigest()
     answer = await _vantage().rehearse(RehearsalRequest(identifier="a.x", token=TOKEN, digest=digest))
-    assert "not that of a rehearsal's body" in (answer.reason or "")
+    assert "does not match a rehearsal's body" in (answer.reason or "")
     assert body_for(TOKEN).partition(".")[2] == "certagent-rehearsal"  # 19 characters: no SHA-256 in base64url
 
 
@@ -352,4 +352,4 @@ async def test_a_rehearsals_own_token_may_be_answered_in_that_form() -> None:
 async def test_another_path_than_the_challenges_cannot_be_asked_for(token: str) -> None:
     """The path is fixed; a token that is none is refused before anything is sent."""
     answer = await _vantage().rehearse(RehearsalRequest(identifier="a.x", token=token, digest=digest_for(token)))
-    assert answer.reason == "the token has not the form of one"
+    assert answer.reason == "the token is malformed"

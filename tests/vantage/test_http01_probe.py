@@ -418,7 +418,7 @@ async def test_a_redirect_that_the_ca_follows_through_its_https_proxy_is_left_op
     assert [hop.error for hop in attempts[0].hops] == ["redirect_proxied"]
     assert judge(attempts) == (
         RehearsalOutcome.UNAVAILABLE,
-        "the CA follows this redirect through its HTTPS_PROXY, where a rehearsal does not go",
+        "the CA follows this redirect through its HTTPS_PROXY, which a rehearsal does not use",
     )
 
 

@@ -52,9 +52,9 @@ def test_a_listen_line_is_split_as_nginx_does(listen: str, endpoint: tuple[str, 
         ("listen 10.0.0.12:8443 ssl; listen 80;", ("10.0.0.12:8443",), None),
         ("listen 443; ssl on;", ("*:443",), None),
         ("listen 443 ssl; listen 443 quic;", ("*:443",), "is UDP, so it is not proven"),
-        ("listen 8443 ssl proxy_protocol;", (), "speaks the PROXY protocol, so it is not proven"),
-        ("listen unix:/run/x ssl;", (), "is no address and port, so it is not proven"),
-        ("listen 80;", (), "listens nowhere with TLS"),
+        ("listen 8443 ssl proxy_protocol;", (), "uses the PROXY protocol, so it is not proven"),
+        ("listen unix:/run/x ssl;", (), "is not an address and port, so it is not proven"),
+        ("listen 80;", (), "has no TLS listener"),
     ],
 )
 def test_a_pair_is_proven_where_nginx_speaks_tls_for_it(
@@ -82,23 +82,23 @@ def test_a_socket_speaks_tls_for_all_of_its_servers(tmp_path: Path) -> None:
         (
             '_ "" 10.0.0.5',
             (),
-            ("server_name 10.0.0.5 is an IP address, which is taken over from the certificate there alone",),
+            ("server_name 10.0.0.5 is an IP address, which is only taken from the certificate there",),
         ),
         (
             ".10.0.0.5",
             (),
-            ("server_name .10.0.0.5 is an IP address, which is taken over from the certificate there alone",),
+            ("server_name .10.0.0.5 is an IP address, which is only taken from the certificate there",),
         ),
         (
             "[fd00::5]",
             (),
-            ("server_name [fd00::5] is an IP address, which is taken over from the certificate there alone",),
+            ("server_name [fd00::5] is an IP address, which is only taken from the certificate there",),
         ),
         ("nas", (), ("server_name nas has no domain, so the CA cannot look it up",)),
         ("www.*", (), ("server_name www.* ends with a wildcard, which no certificate can be for",)),
         ("~^(.+)\\.test$", (), ("server_name ~^(.+)\\.test$ is a pattern, which no certificate can be for",)),
-        ("$hostname", (), ("server_name $hostname is a variable, which only nginx knows",)),
-        ("a_b.test", (), ("server_name a_b.test has an underscore, which host names have not: 'a_b'",)),
+        ("$hostname", (), ("server_name $hostname is a variable, whose value only nginx knows",)),
+        ("a_b.test", (), ("server_name a_b.test has an underscore, which host names must not have: 'a_b'",)),
     ],
 )
 def test_names_are_taken_or_left_out_with_the_reason(

@@ -6,7 +6,11 @@ import pytest
 
 from certagent.domain.rehearsals import RehearsalRequest, digest_for
 from certagent.vantage.proxy import proxy_for
-from certagent.vantage.rehearsal_limits import RehearsalLimits, is_on_the_network
+from certagent.vantage.rehearsal_limits import (
+    RehearsalLimits,
+    is_on_the_network,
+    is_this_node_or_on_the_network,
+)
 
 RULES = RehearsalLimits(allow=("*.internal.thinkheads.ai", "exact.example"))
 DIGEST = digest_for("t" * 32)
@@ -84,7 +88,7 @@ def test_addresses_of_a_fleet(address: str) -> None:
         ({"HTTP_PROXY": "http://proxy:1", "NO_PROXY": "a.internal.thinkheads.ai:80"}, None),
         ({"HTTP_PROXY": "http://proxy:1", "NO_PROXY": "a.internal.thinkheads.ai:443"}, "http://proxy:1"),
         ({"HTTP_PROXY": "http://proxy:1", "NO_PROXY": "10.0.0.0/8,nternal.thinkheads.ai"}, "http://proxy:1"),
-        ({"HTTP_PROXY": "http://[::bad"}, "(a proxy that is no URL)"),
+        ({"HTTP_PROXY": "http://[::bad"}, "(a proxy that is not a URL)"),
     ],
 )
 def test_the_proxy_is_go_s_and_has_no_credentials(environment: dict[str, str], expected: str | None) -> None:
@@ -105,3 +109,10 @@ def test_the_proxy_is_go_s_and_has_no_credentials(environment: dict[str, str], e
 def test_https_has_a_proxy_of_its_own(environment: dict[str, str], expected: str | None) -> None:
     """What is left out of the one is left out of the other."""
     assert proxy_for(environment, "a.internal.thinkheads.ai", 443, "https") == expected
+
+
+def test_an_agent_beside_the_ca_may_meet_itself() -> None:
+    """For its own names alone; not the network's special addresses."""
+    assert all(is_this_node_or_on_the_network(address) for address in ("127.0.1.1", "::1", "10.0.0.12"))
+    special = ("169.254.169.254", "fe80::1", "224.0.0.1", "255.255.255.255", "nonsense")
+    assert not any(is_this_node_or_on_the_network(address) for address in special)

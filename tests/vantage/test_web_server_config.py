@@ -1,5 +1,7 @@
 """nginx's and Traefik's configurations read: what takes a challenge, by which line. Small files, real parsers."""
 
+import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -289,3 +291,20 @@ def test_traefiks_own_acme_takes_the_path(tmp_path: Path) -> None:
     own = STATIC + "certificatesResolvers:\n  own:\n    acme:\n      httpChallenge:\n        entryPoint: web\n"
     look = _traefik(tmp_path, ROUTER, own)
     assert [(cause.code, cause.place.line) for cause in look.causes] == [("http01.traefik_acme_router", 9)]
+
+
+def test_a_file_that_is_put_back_with_its_old_time_has_changed_all_the_same(tmp_path: Path) -> None:
+    """As `cp -p` and `mv` leave it; whoever was answered by the broken one was not answered by this one."""
+    path, kept = tmp_path / "nginx.conf", tmp_path / "kept"
+    path.write_text("events {}\nhttp {\nserver { listen 80; return 404; }\n}\n")
+    kept.write_text("events {}\nhttp {\nserver { listen 80; root /var/www; }\n}\n")
+    os.utime(kept, (1, 1))
+    configs = WebServerConfigs(path, ())
+    assert not configs.have_changed_since(datetime.now(UTC) - timedelta(hours=1))  # nothing was read yet
+    assert configs.observe(NAME)[0].action is ServerAction.ANSWERS
+    began_at = datetime.now(UTC)
+    assert not configs.have_changed_since(began_at + timedelta(seconds=1))
+    kept.rename(path)
+    assert path.stat().st_mtime == 1
+    assert configs.observe(NAME)[0].action is ServerAction.SERVES
+    assert configs.have_changed_since(began_at - timedelta(seconds=1))

@@ -12,6 +12,7 @@ from certagent.collector.access import (
     READERS,
     Access,
     Route,
+    author_of,
     check_form_token,
     check_same_origin,
     credential_key,
@@ -20,6 +21,8 @@ from certagent.collector.access import (
 from certagent.collector.bodies import Bodies
 from certagent.collector.credentials import end_session, find_user, is_password, open_session, session_digest_of
 from certagent.collector.dashboard.rendering import Renderer
+from certagent.collector.records import Author
+from certagent.collector.sql.audit_queries import append_failed_login
 from certagent.collector.store import Store
 from certagent.domain.ports import Clock
 from certagent.domain.rate_limiter import RateLimiter
@@ -70,10 +73,11 @@ class Login:
         async with self._hashing:
             is_right = await asyncio.to_thread(is_password, password, user.password if user is not None else None)
         if user is None or not is_right:
-            log.warning("a login from %s failed", request.remote)
-            return self._form(target, "That is not a name and its password.", status=403)
+            if await self._store.write(append_failed_login, user.name if user is not None else None, address):
+                log.warning("a login from %s failed; the audit log counts further ones", address)
+            return self._form(target, "Wrong name or password.", status=403)
         secret, expires_at = secrets.token_urlsafe(32), self._clock.now() + _SESSION_FOR
-        await self._store.write(open_session, user.name, session_digest_of(secret), expires_at)
+        await self._store.write(open_session, Author(user.name, address), session_digest_of(secret), expires_at)
         log.info("%s logged in", user.name)
         return _logged_in(request, secret, target)
 
@@ -81,7 +85,7 @@ class Login:
         """End the session, here and in the browser."""
         check_form_token(request, (await self._bodies.form_of(request)).get("token"))
         credential = request[credential_key]
-        await self._store.write(end_session, credential.digest)
+        await self._store.write(end_session, author_of(request), credential.digest)
         self._access.forget(credential)
         answer = web.HTTPSeeOther("/login")
         answer.del_cookie(session_cookie(request), path="/", secure=request.secure, httponly=True, samesite="Strict")
@@ -90,7 +94,7 @@ class Login:
     def _too_many_tries(self, target: str, wait: float) -> web.Response:
         seconds = math.ceil(wait)
         headers = {"Retry-After": str(seconds)}
-        return self._form(target, f"Too many tries. Wait {seconds} s.", status=429, headers=headers)
+        return self._form(target, f"Too many attempts. Wait {seconds} s.", status=429, headers=headers)
 
     def _form(
         self, target: str, complaint: str = "", *, status: int = 200, headers: dict[str, str] | None = None

@@ -1,6 +1,6 @@
 """The pages: overview, lists, one node, one certificate, one incident, one path. Reads the store, fills templates."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import groupby
 from urllib.parse import quote
@@ -11,27 +11,34 @@ from sqlalchemy import Connection
 
 from certagent.collector.access import (
     READERS,
-    Handler,
     HttpProblem,
     Route,
+    author_of,
     caller_of,
     check_form_token,
-    credential_key,
-    form_token_of,
 )
 from certagent.collector.agent_link import AgentLinks
 from certagent.collector.bodies import Bodies
+from certagent.collector.dashboard.history_text import draw_renewals, history_lines
+from certagent.collector.dashboard.list_pages import show_agents
+from certagent.collector.dashboard.page_frame import PageFrame
 from certagent.collector.dashboard.rendering import Renderer
-from certagent.collector.dashboard.timeline_text import NameAnswer, name_answers, timeline_entry
-from certagent.collector.records import KnownAgent, KnownCertificate, NodeDetail, Page, TokenRole
+from certagent.collector.dashboard.timeline_text import NameAnswer, name_answers
+from certagent.collector.records import Caller, KnownCertificate, NodeDetail, Page, TokenRole
 from certagent.collector.sql import page_queries
 from certagent.collector.sql.api_queries import find_incident, find_path_evidence, list_incidents
-from certagent.collector.sql.incident_writer import acknowledge_incident
+from certagent.collector.sql.audit_queries import acknowledge, list_audit
+from certagent.collector.sql.history_queries import find_history
+from certagent.collector.sql.list_queries import (
+    CertificateFilter,
+    ListPage,
+    NodeFilter,
+    list_certificates_by,
+    list_nodes_by,
+)
 from certagent.collector.store import Store
 from certagent.collector.views import (
-    AgentView,
     EvidenceView,
-    show_agent,
     show_certificate,
     show_evidence,
     trace_path,
@@ -41,10 +48,10 @@ from certagent.domain.mermaid import to_mermaid
 from certagent.domain.path_trace import Path
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import RehearsalOutcome
-from certagent.domain.resolution.files import RESOLVER_FILES
 from certagent.domain.survival import living_of, survive
 
-_MOST_INCIDENTS = 20
+_MOST_INCIDENTS, _MOST_CARDS = 6, 5  # on the overview; more than those are a short list
+_MOST_OF_NODE = 20
 _MOST_RESOLVED = 5
 _FEW_ROWS, _MANY_ROWS = 12, 100
 _MOST_PICTURES = 3
@@ -63,9 +70,18 @@ class PathView(msgspec.Struct, frozen=True):
 class Dashboard:
     """The handlers of the pages, all for users: operators and viewers."""
 
-    def __init__(self, store: Store, links: AgentLinks, bodies: Bodies, renderer: Renderer, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        links: AgentLinks,
+        frame: PageFrame,
+        bodies: Bodies,
+        renderer: Renderer,
+        clock: Clock,
+    ) -> None:
         self._store = store
         self._links = links
+        self._frame = frame
         self._bodies = bodies
         self._renderer = renderer
         self._clock = clock
@@ -74,10 +90,8 @@ class Dashboard:
         """Pages, the one form, and style and script, which are open to everybody."""
         pages = {
             "/": self.show_overview,
-            "/incidents": self.list_incidents,
             "/incidents/{id}": self.show_incident,
-            "/certificates": self.list_certificates,
-            "/nodes": self.list_nodes,
+            "/audit": self.list_audit,
             "/nodes/{node}": self.show_node,
             "/nodes/{node}/certificates/{name}": self.show_certificate,
             "/paths": self.find_path,
@@ -85,67 +99,43 @@ class Dashboard:
             "/paths/{identifier}/mermaid": self.show_mermaid,
         }
         return (
-            *(Route("GET", path, self._with_error_page(handler), READERS) for path, handler in pages.items()),
-            Route("POST", "/incidents/{id}/acknowledge", self._with_error_page(self.acknowledge), READERS),
+            *(Route("GET", path, self._frame.with_error_page(handler), READERS) for path, handler in pages.items()),
+            Route("POST", "/incidents/{id}/acknowledge", self._frame.with_error_page(self.acknowledge), READERS),
             Route("GET", "/assets/{name}", self._renderer.show_asset, None),
         )
 
     async def show_overview(self, request: web.Request) -> web.Response:
         """What is broken, what expires when, what to do."""
-        unresolved = await self._unresolved()
+        urgent = await self._store.read(page_queries.list_urgent, _MOST_INCIDENTS)
         resolved = await self._store.read(list_incidents, None, _MOST_RESOLVED, states=(IncidentState.RESOLVED,))
-        certificates = await self._store.read(page_queries.list_expiring_first, None, _FEW_ROWS)
-        agents = await self._store.read(page_queries.list_silent_first, None, _FEW_ROWS)
-        drawn, others = unresolved.items[:_MOST_PICTURES], unresolved.items[_MOST_PICTURES:]
         lifetimes, now = await self._store.read(page_queries.list_lifetimes), self._clock.now()
-        return self._render(
+        first = await self._store.read(list_certificates_by, CertificateFilter(), now, _FEW_ROWS)
+        connected = self._links.names()
+        silent = await self._store.read(list_nodes_by, NodeFilter(), connected, _FEW_ROWS)
+        drawn = urgent if len(urgent) <= _MOST_CARDS else urgent[:1]
+        pictures = _MOST_PICTURES if len(urgent) <= _MOST_CARDS else 0
+        return await self._frame.render(
             request,
             "overview.html",
             incidents=[
-                *[(incident, await self._paths_of(incident, 1)) for incident in drawn],
-                *((incident, []) for incident in others),
+                (incident, await self._paths_of(incident, 1) if number < pictures else [])
+                for number, incident in enumerate(drawn)
             ],
-            more_incidents=unresolved.next is not None,
+            further=urgent[len(drawn) :],
             resolved=resolved.items,
-            certificates=[show_certificate(certificate) for certificate in certificates.items],
-            agents=self._show_agents(agents.items),
-            connected=len(self._links.names()),
-            totals=await self._store.read(page_queries.fleet_totals),
+            certificates=[show_certificate(certificate) for certificate in first.items],
+            agents=show_agents(silent.items, connected),
+            connected=len(connected),
             survival=survive(lifetimes, now),
             ends=[lifetime.expires_at for lifetime in living_of(lifetimes, now)],
-            endangered=_endangered(unresolved.items),
-            first_victim=_first_victim(unresolved.items),
+            disputes=show_evidence(await self._store.read(page_queries.list_disputes)),
         )
 
-    async def list_incidents(self, request: web.Request) -> web.Response:
-        """All incidents, the latest first."""
-        page = await self._page_of(request, list_incidents)
-        return self._render(request, "incidents.html", incidents=page.items, following=page.next)
-
-    async def list_certificates(self, request: web.Request) -> web.Response:
-        """All certificates, expiring first."""
-        page = await self._page_of(request, page_queries.list_expiring_first)
-        unresolved = await self._unresolved()
-        return self._render(
-            request,
-            "certificates.html",
-            certificates=[show_certificate(certificate) for certificate in page.items],
-            following=page.next,
-            endangered=_endangered(unresolved.items),
-            totals=await self._store.read(page_queries.fleet_totals),
-        )
-
-    async def list_nodes(self, request: web.Request) -> web.Response:
-        """All nodes, the longest silent first."""
-        page = await self._page_of(request, page_queries.list_silent_first)
-        return self._render(
-            request,
-            "nodes.html",
-            agents=self._show_agents(page.items),
-            following=page.next,
-            totals=await self._store.read(page_queries.fleet_totals),
-            connected=len(self._links.names()),
-        )
+    async def list_audit(self, request: web.Request) -> web.Response:
+        """What people and tokens did, the latest first; for operators."""
+        _check_operator(caller_of(request))
+        page = await self._page_of(request, list_audit)
+        return await self._frame.render(request, "audit.html", page=ListPage([*page.items], page.next, None))
 
     async def show_node(self, request: web.Request) -> web.Response:
         """One node: files, resolver, findings, certificates, incidents."""
@@ -154,8 +144,10 @@ class Dashboard:
         if node is None:
             raise HttpProblem(404, "Not Found", f"there is no node {name!r}")
         unresolved = await self._unresolved(name)
-        (agent,) = self._show_agents([node.agent])
-        return self._render(
+        now = self._clock.now()
+        ends = sorted(known.certificate.on_disk.ends_at for known in node.certificates if known.certificate.on_disk)
+        (agent,) = show_agents([node.agent], self._links.names())
+        return await self._frame.render(
             request,
             "node.html",
             agent=agent,
@@ -163,7 +155,9 @@ class Dashboard:
             files=node.files,
             evidence=show_evidence(node.sightings),
             incidents=unresolved.items,
-            endangered=_endangered(unresolved.items),
+            timeline=history_lines(await self._store.read(find_history, name, None, _MOST_RUNS))[:_MOST_RUNS],
+            ends=[end for end in ends if end > now],
+            expired=sum(end <= now for end in ends),
         )
 
     async def show_certificate(self, request: web.Request) -> web.Response:
@@ -175,12 +169,14 @@ class Dashboard:
         certificate = show_certificate(known)
         unresolved = await self._unresolved(node)
         runs = await self._store.read(page_queries.list_timeline, node, name, certificate.identifiers, _MOST_RUNS)
-        return self._render(
+        history = await self._store.read(find_history, node, name, _MOST_RUNS)
+        return await self._frame.render(
             request,
             "certificate.html",
             certificate=certificate,
-            incidents=[incident for incident in unresolved.items if (node, name) in _endangered([incident])],
-            timeline=[timeline_entry(report) for report in runs],
+            incidents=[incident for incident in unresolved.items if _concerns(incident, node, name)],
+            timeline=history_lines(history, runs)[:_MOST_RUNS],
+            strip=draw_renewals(history.renewals, self._clock.now()),
         )
 
     async def show_incident(self, request: web.Request) -> web.Response:
@@ -188,7 +184,7 @@ class Dashboard:
         found = await self._store.read(find_incident, request.match_info["id"])
         if found is None:
             raise HttpProblem(404, "Not Found", f"there is no incident {request.match_info['id']!r}")
-        return self._render(
+        return await self._frame.render(
             request,
             "incident.html",
             incident=found.incident,
@@ -199,12 +195,11 @@ class Dashboard:
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         """The button of the page: a plain form, good without any script."""
-        caller, identity = caller_of(request), request.match_info["id"]
-        if caller.role is not TokenRole.OPERATOR:
-            raise HttpProblem(403, "Forbidden", f"this needs the role operator, not {caller.role}")
+        identity = request.match_info["id"]
+        _check_operator(caller_of(request))
         form = await self._bodies.form_of(request)
         check_form_token(request, form.get("token"))
-        incident = await self._store.write(acknowledge_incident, identity, caller.name)
+        incident = await self._store.write(acknowledge, identity, author_of(request))
         if incident is None:
             raise HttpProblem(404, "Not Found", f"there is no incident {identity!r}")
         raise web.HTTPSeeOther(f"/incidents/{incident.id}")
@@ -217,7 +212,7 @@ class Dashboard:
     async def show_path(self, request: web.Request) -> web.Response:
         """The path of any identifier, as a picture, a table and Mermaid text."""
         view = await self._requested_path(request)
-        return self._render(request, "path.html", view=view, path=view.path, mermaid=to_mermaid(view.path))
+        return await self._frame.render(request, "path.html", view=view, path=view.path, mermaid=to_mermaid(view.path))
 
     async def show_mermaid(self, request: web.Request) -> web.Response:
         """The same as Mermaid text, to be saved."""
@@ -246,8 +241,8 @@ class Dashboard:
         views = [await self._path_to(identifier) for identifier in identifiers[:most]]
         return [view for view in views if view is not None]
 
-    async def _unresolved(self, party: str | None = None) -> Page:
-        return await self._store.read(list_incidents, None, _MOST_INCIDENTS, party=party, states=_UNRESOLVED)
+    async def _unresolved(self, party: str) -> Page:
+        return await self._store.read(list_incidents, None, _MOST_OF_NODE, party=party, states=_UNRESOLVED)
 
     async def _page_of(self, request: web.Request, query: Callable[[Connection, str | None, int], Page]) -> Page:
         try:
@@ -255,34 +250,10 @@ class Dashboard:
         except ValueError as error:
             raise HttpProblem(400, "Bad Request", str(error)) from error
 
-    def _show_agents(self, agents: Sequence[KnownAgent]) -> list[AgentView]:
-        names = self._links.names()
-        return [show_agent(agent, connected=agent.name in names) for agent in agents]
 
-    def _with_error_page(self, handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
-        """The handler, whose problems are pages, too."""
-
-        async def show(request: web.Request) -> web.StreamResponse:
-            try:
-                return await handler(request)
-            except HttpProblem as problem:
-                return self._render(request, "problem.html", status=problem.status, problem=problem.document)
-
-        return show
-
-    def _render(self, request: web.Request, template: str, *, status: int = 200, **values: object) -> web.Response:
-        caller = caller_of(request)
-        return self._renderer.page(
-            template,
-            status=status,
-            caller=caller,
-            is_operator=caller.role is TokenRole.OPERATOR,
-            is_session=request[credential_key].by_browser,
-            form_token=form_token_of(request),
-            here=request.path,
-            resolver_files=RESOLVER_FILES,
-            **values,
-        )
+def _check_operator(caller: Caller) -> None:
+    if caller.role is not TokenRole.OPERATOR:
+        raise HttpProblem(403, "Forbidden", f"this needs the role operator, not {caller.role}")
 
 
 def _certificate_of(node: NodeDetail | None, name: str) -> KnownCertificate | None:
@@ -290,15 +261,8 @@ def _certificate_of(node: NodeDetail | None, name: str) -> KnownCertificate | No
     return next((known for known in certificates if known.certificate.name == name), None)
 
 
-def _endangered(incidents: Sequence[Incident]) -> frozenset[tuple[str, str]]:
-    """(node, certificate) of all victims."""
-    return frozenset((victim.node, victim.certificate) for incident in incidents for victim in incident.victims)
-
-
-def _first_victim(incidents: Sequence[Incident]) -> object:
-    """The victim that expires first, or None."""
-    victims = [victim for incident in incidents for victim in incident.victims if victim.expires_at is not None]
-    return min(victims, key=lambda victim: victim.expires_at or 0, default=None)
+def _concerns(incident: Incident, node: str, certificate: str) -> bool:
+    return any((victim.node, victim.certificate) == (node, certificate) for victim in incident.victims)
 
 
 def _by_vantage(evidence: Sequence[EvidenceView]) -> list[tuple[str, str, list[EvidenceView]]]:

@@ -17,6 +17,7 @@ _SIGNS = {
     HopState.BROKEN: "M-3.5 -3.5 L3.5 3.5 M3.5 -3.5 L-3.5 3.5",
     HopState.UNKNOWN: "M-4 0 H4",
 }
+_PLANNED = "M-1 0 H1"
 _WORDS = {HopState.OK: "", HopState.BROKEN: "broken", HopState.UNKNOWN: "not known"}
 _KINDS = {"hosts": "hosts file", "dns": "DNS", "server": "box", "authority": "CA", "responder": "responder"}
 _HEADING = 42  # from a lane's top to its cards
@@ -102,11 +103,12 @@ def _verdict(path: Path) -> str:
         first = next(number for number, hop in enumerate(path.actual, 1) if hop.state is HopState.BROKEN)
         return f"Actual: breaks at step {first} of {len(path.actual)}"
     unknown = any(hop.state is HopState.UNKNOWN for hop in path.actual)
-    return "Actual: nobody has looked yet" if unknown else "Actual: as intended, proven by rehearsal"
+    return "Actual: not checked yet" if unknown else "Actual: as intended, proven by rehearsal"
 
 
 def _lane(kind: str, heading: str, hops: tuple[PathHop, ...], form: _Form, top: int) -> Markup:
-    cards = Markup("").join(_card(hop, form, *form.place(number)) for number, hop in enumerate(hops))
+    planned = kind == "intended"
+    cards = Markup("").join(_card(hop, form, *form.place(number), planned) for number, hop in enumerate(hops))
     arrows = Markup("").join(_arrow(*pair, form, number) for number, pair in enumerate(pairwise(hops)))
     broken = " broken" if any(hop.state is HopState.BROKEN for hop in hops) else ""
     return Markup(
@@ -115,7 +117,8 @@ def _lane(kind: str, heading: str, hops: tuple[PathHop, ...], form: _Form, top: 
     ).format(kind=kind, broken=broken, top=top, heading=heading, below=_HEADING, arrows=arrows, cards=cards)
 
 
-def _card(hop: PathHop, form: _Form, x: int, y: int) -> Markup:
+def _card(hop: PathHop, form: _Form, x: int, y: int, planned: bool) -> Markup:
+    """One hop. What is planned was not seen, so it has neither the sign nor the colour of what was."""
     place = " · ".join(dict.fromkeys(part for part in (hop.node, hop.role) if part)) or _KINDS.get(hop.kind, hop.kind)
     word = "culprit" if hop.culprit else _WORDS[hop.state]
     room = form.letters(8.2) - 3
@@ -134,7 +137,7 @@ def _card(hop: PathHop, form: _Form, x: int, y: int) -> Markup:
         title=_in_words(hop),
         width=form.width,
         height=form.height,
-        sign=_SIGNS[hop.state],
+        sign=_PLANNED if planned else _SIGNS[hop.state],
         label=_cut(hop.label, room),
         word=_tag(word, form.width),
         where=where,

@@ -1,8 +1,12 @@
-"""The survival clock as a picture: how many certificates stay valid, and until when, without the CA. Draws only."""
+"""The survival clock as a picture: how many certificates stay valid, and until when, without the CA. Draws only.
+
+Where they last for days or months the axis is logarithmic: the next hours are as wide as the last months.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
+from math import log1p
 
 from markupsafe import Markup
 
@@ -14,7 +18,10 @@ _STEPS = tuple(
     timedelta(seconds=seconds)
     for seconds in (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 7 * 86400, 30 * 86400, 90 * 86400)
 )
+_MARKS = tuple(timedelta(hours=hours) for hours in (1, 6, 24, 7 * 24, 30 * 24, 90 * 24, 365 * 24))
 _MOST_TICKS = 6
+_LINEAR, _UNIT = timedelta(days=2), timedelta(minutes=15)
+_ROOM = 44  # between two marks
 
 
 def draw_survival(ends: Sequence[datetime], now: datetime) -> Markup:
@@ -55,8 +62,7 @@ def _scale(most: int) -> Markup:
 
 
 def _ticks(longest: timedelta) -> Markup:
-    step = next((step for step in _STEPS if longest / step <= _MOST_TICKS), longest)
-    marks = [(_across(step * number, longest), span(step * number)) for number in range(1, int(longest / step) + 1)]
+    marks = [(_across(after, longest), span(after)) for after in _marked(longest)]
     named = [(_LEFT, "now"), *((x, text.removesuffix(" 0 min").removesuffix(" 0 h")) for x, text in marks)]
     return Markup("").join(
         Markup('<text class="tick" x="{:.0f}" y="{}">{}</text>').format(min(x, _WIDTH - 24), _FOOT + 22, text)
@@ -64,5 +70,22 @@ def _ticks(longest: timedelta) -> Markup:
     )
 
 
+def _marked(longest: timedelta) -> list[timedelta]:
+    """Where the axis has its words."""
+    if longest <= _LINEAR:
+        step = next((step for step in _STEPS if longest / step <= _MOST_TICKS), longest)
+        return [step * number for number in range(1, int(longest / step) + 1)]
+    marks, last = [], float(_LEFT)
+    for mark in _MARKS:
+        place = _across(mark, longest)
+        if mark <= longest and place - last >= _ROOM:
+            marks.append(mark)
+            last = place
+    return marks
+
+
 def _across(after: timedelta, longest: timedelta) -> float:
-    return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * min(1.0, after / longest))
+    share = after / longest
+    if longest > _LINEAR:
+        share = log1p(after / _UNIT) / log1p(longest / _UNIT)
+    return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * min(1.0, share))

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from certagent.domain.catalogue import retell
 from certagent.domain.policy import worst_first
 from certagent.domain.rehearsals import AddressOwner, Rehearsal, ResolvedAddress, addresses_in_dns, describe_owner
 from certagent.domain.reports import Outcome, Report, RunKind, Trigger
@@ -52,7 +53,7 @@ def timeline_entry(report: Report) -> TimelineEntry:
         sign=_SIGNS.get(report.outcome, "bad"),
         what=named,
         why=_TRIGGERS.get(report.trigger, str(report.trigger)),
-        remark=worst.explanation if worst is not None else None,
+        remark=retell(worst, report.agent)[0] if worst is not None else None,
         count=report.count,
     )
 

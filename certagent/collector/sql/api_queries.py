@@ -4,10 +4,11 @@ A cursor is the last item's position, in hexadecimal, and opaque to callers; a w
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, select, tuple_
+from sqlalchemy import Connection, Row, Select, or_, select, tuple_
 
 from certagent.collector.records import (
     IncidentDetail,
@@ -19,6 +20,7 @@ from certagent.collector.records import (
     Transition,
 )
 from certagent.collector.sql import fleet_queries
+from certagent.collector.sql.claim_queries import find_owners
 from certagent.collector.sql.schema import (
     agents,
     certificates,
@@ -29,10 +31,12 @@ from certagent.collector.sql.schema import (
     reports,
     transitions,
 )
+from certagent.collector.sql.source_queries import with_sources
 from certagent.collector.sql.statements import decode_incident
-from certagent.domain.incidents import IncidentState, Sighting, TransitionKind
+from certagent.domain.incidents import Incident, IncidentState, TransitionKind
 from certagent.domain.path_trace import addresses_met
-from certagent.domain.reports import CertificateState, Inventory
+from certagent.domain.reports import CertificateState, Inventory, certificate_scope, served_scope
+from certagent.domain.sightings import latest_rehearsal
 
 _RESOLVED = IncidentState.RESOLVED
 _MOST_EVIDENCE = 500  # findings shown with one incident
@@ -97,26 +101,36 @@ def find_incident(connection: Connection, identity: str) -> IncidentDetail | Non
     if row is None:
         return None
     history = select(transitions).where(transitions.c.incident == identity).order_by(transitions.c.number)
-    resting_on = select(findings).where(findings.c.key == row.key).order_by(findings.c.number).limit(_MOST_EVIDENCE)
+    incident = decode_incident(row.document)
+    of_it = or_(findings.c.key == row.key, findings.c.own_key == row.key)
+    nodes = {victim.node for victim in incident.victims}
+    if incident.target is not None and len(nodes) == 1:  # the steps of a failed deployment, whatever each is kept under
+        of_it |= findings.c.is_grave & (findings.c.scope.in_(_scopes_at_target(incident)) & findings.c.agent.in_(nodes))
+    resting_on = select(findings).where(of_it).order_by(findings.c.number).limit(_MOST_EVIDENCE)
     return IncidentDetail(
-        incident=decode_incident(row.document),
+        incident=with_sources(connection, incident),
         transitions=[
             Transition(kind=TransitionKind(entry.kind), at=entry.at, by=entry.by)
             for entry in connection.execute(history)
         ],
-        sightings=_sightings(connection, resting_on) if row.state != _RESOLVED else [],
+        sightings=fleet_queries.read_sightings(connection.execute(resting_on)) if row.state != _RESOLVED else [],
     )
+
+
+def _scopes_at_target(incident: Incident) -> list[str]:
+    names = {victim.certificate for victim in incident.victims}
+    return sorted(scope for name in names for scope in (certificate_scope(name), served_scope(name)))
 
 
 def find_path_evidence(connection: Connection, identifier: str) -> PathEvidence:
     """What is known about the path to that identifier."""
     sightings = fleet_queries.find_sightings(connection, (), (identifier,))
     fleet = fleet_queries.find_fleet(connection, sightings, (identifier,))
-    rehearsal = fleet.rehearsals.get(identifier)
+    rehearsal = latest_rehearsal(identifier, fleet)
     nodes = {victim.node for victim in fleet.victims.get(identifier, ())}
     met = addresses_met(rehearsal.rehearsal) if rehearsal is not None else set()
     addresses = met | set(fleet.owners) | fleet_queries.find_addresses(connection, nodes)
-    owners = fleet_queries.find_owners(connection, addresses)
+    owners = find_owners(connection, addresses)
     roles = fleet_queries.find_roles(connection, nodes | fleet.authorities | set(fleet.roles))
     fleet = msgspec.structs.replace(fleet, owners=owners, roles=roles)
     return PathEvidence(rehearsal=rehearsal, sightings=sightings, fleet=fleet)
@@ -125,11 +139,16 @@ def find_path_evidence(connection: Connection, identifier: str) -> PathEvidence:
 def find_stale_identifiers(connection: Connection, agent: str) -> frozenset[str]:
     """The agent's identifiers in unresolved incidents: it should judge them again when it connects."""
     of_agent = select(identifiers.c.identifier).where(identifiers.c.agent == agent)
-    query = (
-        select(findings.c.identifier)
-        .join(incidents, incidents.c.key == findings.c.key)
-        .where(findings.c.identifier.in_(of_agent), findings.c.is_grave, incidents.c.state != _RESOLVED)
+    about_them = select(findings.c.identifier).where(findings.c.identifier.in_(of_agent), findings.c.is_grave)
+    of_key = or_(incidents.c.key == findings.c.key, incidents.c.key == findings.c.own_key)
+    itself = about_them.join(incidents, of_key).where(incidents.c.state != _RESOLVED)
+    taken_in = (  # several keys may be one incident: where it is the agent's own, all of them are asked for
+        select(incidents.c.id)
+        .join(parties, parties.c.incident == incidents.c.id)
+        .where(parties.c.agent == agent, incidents.c.state != _RESOLVED, incidents.c.key.startswith("port:"))
+        .exists()
     )
+    query = itself.union(about_them.where(findings.c.key.startswith("port:"), taken_in))
     return frozenset(connection.execute(query).scalars())
 
 
@@ -164,10 +183,18 @@ def page_of(
 def cursor_of(cursor: str, *kinds: type) -> tuple[Any, ...]:
     """The position that a cursor stands for. Raises ValueError."""
     try:
-        return msgspec.json.decode(bytes.fromhex(cursor), type=tuple[kinds])  # type: ignore[valid-type]
-    except msgspec.DecodeError as error:
+        position: tuple[Any, ...] = msgspec.json.decode(bytes.fromhex(cursor), type=tuple[kinds])  # type: ignore[valid-type]
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
+    if not all(map(_is_of_a_row, position)):
+        raise ValueError("the cursor is not from this list")
+    return position
 
 
-def _sightings(connection: Connection, query: Select[Any]) -> list[Sighting]:
-    return [fleet_queries.sighting_of(row) for row in connection.execute(query)]
+def _is_of_a_row(value: object) -> bool:
+    """Whether a column may hold it."""
+    if isinstance(value, datetime):
+        return value.tzinfo is not None
+    if isinstance(value, int):
+        return 0 <= value < 2**63
+    return not isinstance(value, str) or "\0" not in value

@@ -1,50 +1,81 @@
-"""Opening the database, bringing it to the present schema, and sharing it with other collectors. Knows no table.
+"""Opening the database, bringing it to the present schema, and sharing it with other collectors.
 
 Two engines on one database: the writer's, whose transactions take the write lock when they begin, and the readers'.
 """
 
-import hashlib
 import logging
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from certagent.collector.records import StoreFailed
+from certagent.collector.records import AuditAction, StoreFailed
+from certagent.collector.sql.audit_queries import append_entry, local_author
+from certagent.collector.sql.damage import check_head, check_version, damage_named
+from certagent.collector.sql.migration_backups import back_up_before_migration
+from certagent.collector.sql.revisions import SchemaVersion, can_migrate, read_schema_version
+from certagent.config.store_url import file_of, is_postgresql, server_options
 
-REVISION = "0003"
-"""The newest revision in `collector/migrations/versions`."""
+REVISION = "0013"
+"""The newest revision in `collector/migrations/versions`. The installer and the package read it in this file."""
 
 PROBE = text("UPDATE alembic_version SET version_num = version_num")
 """A write that changes nothing: it fails wherever any other would."""
 
 _BUSY_SECONDS = 10
-_POSTGRESQL_OPTIONS = f"-c synchronous_commit=on -c lock_timeout={_BUSY_SECONDS}s -c timezone=UTC"
+_LONGEST_MESSAGE = 300
+_STATEMENT_SECONDS = 60
+_DEAD_SECONDS = 20  # without an answer to what was sent, or to all probes, a connection is over, on both sides
+_SESSION = {
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "lock_timeout": f"{_BUSY_SECONDS}s",
+    "statement_timeout": f"{_STATEMENT_SECONDS}s",
+    "idle_in_transaction_session_timeout": f"{_BUSY_SECONDS}s",  # who is frozen in a write stops nobody else's for long
+    "tcp_user_timeout": f"{_DEAD_SECONDS}s",
+    "tcp_keepalives_idle": 5,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+}
+CLIENT_OPTIONS: dict[str, Any] = {
+    "connect_timeout": _BUSY_SECONDS,
+    "tcp_user_timeout": _DEAD_SECONDS * 1000,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
+}
+"""Of every connection to a PostgreSQL: it ends when either side is gone."""
 _WRITE_LOCK = "SELECT pg_advisory_xact_lock(7233179412046)"  # what BEGIN IMMEDIATE is there: one writer at a time
-_TRY_LOCK = text("SELECT pg_try_advisory_lock(:number)")
-_IS_ALIVE = text("SELECT 1")
+_LONG = (text("SET LOCAL statement_timeout = 0"), text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 
 def open_writer(url: str) -> Engine:
-    """An engine with one connection that may write; the database exists and has the present schema afterwards.
+    """An engine with one connection that may write; the database exists and has a schema that this program can use
+    afterwards: the present one, or a newer one that tolerates it.
 
     Its transactions follow one another, also those of other processes and, on PostgreSQL, of other collectors.
-    Raises `StoreFailed`.
+    Raises `StoreFailed`, of which `StoreUnusable` is one.
     """
     try:
-        _prepare_file(url)
-        engine = _open(url, begin="BEGIN IMMEDIATE", lock=_WRITE_LOCK, pool_size=1)
-        with engine.begin() as connection:
-            if _revision_of(connection) != REVISION:
-                _upgrade(connection)
+        with damage_named(url):
+            check_head(url)
+            _prepare_file(url)
+            engine = _open(url, begin="BEGIN IMMEDIATE", lock=_WRITE_LOCK, pool_size=1)
+            with engine.begin() as connection:
+                version = read_schema_version(connection)
+                check_version(url, version, REVISION)
+                if can_migrate(version, REVISION) and version.revision != REVISION:
+                    _migrate(url, connection, version.revision)
     except (DBAPIError, OSError) as error:
         raise StoreFailed(f"the database cannot be opened: {one_line(error)}") from error
     return engine
@@ -63,7 +94,7 @@ def writing(url: str) -> Iterator[Connection]:
     """One transaction on the database at `url`, beside a collector that runs there. Raises `StoreFailed`."""
     engine = open_writer(url)
     try:
-        with engine.begin() as connection:
+        with damage_named(url), engine.begin() as connection:
             yield connection
     except DBAPIError as error:
         raise StoreFailed(one_line(error)) from error
@@ -71,77 +102,28 @@ def writing(url: str) -> Iterator[Connection]:
         engine.dispose()
 
 
-def is_shared(url: str) -> bool:
-    """Whether other collectors may work on that database, too."""
-    return make_url(url).get_backend_name() == "postgresql"
+def allow_long(connection: Connection) -> None:
+    """Let this transaction take its time: a whole table is read or written, and whoever asked for it looks on."""
+    if connection.dialect.name == "postgresql":
+        for statement in _LONG:
+            connection.execute(statement)
 
 
 def one_line(error: Exception) -> str:
-    """The driver's message as one line without SQLAlchemy's, and never the URL: it may hold a password."""
+    """The driver's message as one line without SQLAlchemy's, and never the URL: it may hold a password. Bounded: it may
+    quote a whole document."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    return " ".join(str(cause).split())
+    return " ".join(str(cause)[:_LONGEST_MESSAGE].split())
 
 
-class Leases:
-    """What only one of several collectors may do, and this one does: a lock in the database that ends with its holder.
-
-    SQLite has one collector; on PostgreSQL it is an advisory lock of a session that stays open. Blocking.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._engine = _open_session(url) if is_shared(url) else None
-        self._connection: Connection | None = None
-        self._held: set[str] = set()
-        self._lock = Lock()
-
-    def hold(self, name: str) -> bool:
-        """Whether the lease of that name is ours now. A broken connection has lost them all."""
-        if self._engine is None:
-            return True
-        with self._lock:
-            try:
-                return self._acquire(self._session(self._engine), name)
-            except DBAPIError:
-                self._lose()
-                return False
-
-    def close(self) -> None:
-        """Give all of them up."""
-        with self._lock:
-            self._lose()
-        if self._engine is not None:
-            self._engine.dispose()
-
-    def _acquire(self, session: Connection, name: str) -> bool:
-        if name in self._held:
-            session.execute(_IS_ALIVE)
-            return True
-        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-        if session.execute(_TRY_LOCK, {"number": number}).scalar():
-            self._held.add(name)
-        return name in self._held
-
-    def _session(self, engine: Engine) -> Connection:
-        if self._connection is None:
-            self._connection = engine.connect()
-        return self._connection
-
-    def _lose(self) -> None:
-        self._held.clear()
-        if self._connection is not None:
-            self._connection.invalidate()
-            self._connection.close()
-            self._connection = None
-
-
-def _open_session(url: str) -> Engine:
-    """An engine of one connection that commits by itself and stays open: its locks end with this process."""
+def open_session(url: str) -> Engine:
+    """An engine of one connection that commits each statement by itself."""
     engine = _open(url, begin="BEGIN", pool_size=1)
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _open(url: str, *, begin: str, pool_size: int, lock: str | None = None) -> Engine:
-    if is_shared(url):
+    if is_postgresql(url):
         return _open_postgresql(url, pool_size, lock)
     engine = create_engine(
         url, pool_size=pool_size, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}
@@ -152,12 +134,13 @@ def _open(url: str, *, begin: str, pool_size: int, lock: str | None = None) -> E
 
 
 def _open_postgresql(url: str, pool_size: int, lock: str | None) -> Engine:
-    """By psycopg, whatever driver the URL names. A connection that broke is replaced when it is used next."""
+    """By psycopg, whatever driver the URL names. A connection that broke is replaced when it is used next: by one to
+    the first of the URL's servers that will do."""
     engine = create_engine(
-        make_url(url).set(drivername="postgresql+psycopg"),
+        "postgresql+psycopg://",
         pool_size=pool_size,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": _BUSY_SECONDS, "options": _POSTGRESQL_OPTIONS},
+        connect_args=server_options(url) | CLIENT_OPTIONS,
     )
     if lock is not None:
         event.listen(engine, "begin", partial(Connection.exec_driver_sql, statement=lock))
@@ -172,10 +155,9 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 def _prepare_file(url: str) -> None:
     """A new SQLite file belongs to its folder's owner and is nobody else's to read, whoever makes it."""
-    database = make_url(url).database
-    if make_url(url).get_backend_name() != "sqlite" or database is None:
+    path = file_of(url)
+    if path is None:
         return
-    path = Path(database)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -187,11 +169,31 @@ def _prepare_file(url: str) -> None:
     os.close(descriptor)
 
 
-def _revision_of(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return revision
+def read_version(url: str) -> SchemaVersion:
+    """Which schema the database has; none if it is not there. Raises `StoreFailed`."""
+    file = file_of(url)
+    if file is not None and not file.is_file():
+        return SchemaVersion()
+    engine = open_readers(url)
+    try:
+        with damage_named(url), engine.begin() as connection:
+            return read_schema_version(connection)
+    except DBAPIError as error:
+        raise StoreFailed(one_line(error)) from error
+    finally:
+        engine.dispose()
+
+
+def _migrate(url: str, connection: Connection, revision: str | None) -> None:
+    """To the present schema, after a backup; a database without any just gets it."""
+    allow_long(connection)
+    if revision is None:
+        _upgrade(connection)
+        return
+    backup = back_up_before_migration(url, revision, REVISION)
+    _upgrade(connection)
+    detail = {"from": revision, "backup": str(backup) if backup is not None else None}
+    append_entry(connection, datetime.now(UTC), local_author(), AuditAction.STORE_MIGRATED, REVISION, **detail)
 
 
 def _upgrade(connection: Connection) -> None:

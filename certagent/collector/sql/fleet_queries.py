@@ -1,20 +1,22 @@
 """What the tables know of the fleet, as the domain needs it. Reads only."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, select, tuple_
 
 from certagent.collector.records import TokenRole
+from certagent.collector.sql.claim_queries import find_claimants, find_owners
 from certagent.collector.sql.schema import addresses, agents, certificates, findings, identifiers, rehearsals
 from certagent.collector.sql.statements import chunks
 from certagent.domain.catalogue import addresses_of
-from certagent.domain.diagnosis.nameserver_files import ANSWERS, FILTERS
+from certagent.domain.diagnosis.nameserver_files import ANSWERS, FILTERS, answers_for
 from certagent.domain.findings import Finding
-from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, Victim, accused_by
-from certagent.domain.path_trace import addresses_met
-from certagent.domain.rehearsals import AddressOwner, Rehearsal, RehearsalOutcome
+from certagent.domain.rehearsals import Rehearsal
+from certagent.domain.sightings import Fleet, KnownRehearsal, Sighting, Victim, accused_by, own_target
+
+_MOST_SHOWN = 8 * 1024 * 1024  # characters of findings on one page
 
 _decode_finding = msgspec.json.Decoder(Finding).decode
 _decode_rehearsal = msgspec.json.Decoder(Rehearsal).decode
@@ -25,16 +27,29 @@ def sighting_of(row: Row[Any]) -> Sighting:
     return Sighting(agent=row.agent, scope=row.scope, at=row.at, finding=_decode_finding(row.document))
 
 
+def read_sightings(rows: Iterable[Row[Any]]) -> list[Sighting]:
+    """Rows of `findings`, as many of the first as a page can show."""
+    found, left = [], _MOST_SHOWN
+    for row in rows:
+        left -= len(row.document)
+        if left < 0:
+            break
+        found.append(sighting_of(row))
+    return found
+
+
 def rehearsal_of(row: Row[Any]) -> KnownRehearsal:
     """A row of `rehearsals`."""
-    return KnownRehearsal(at=row.at, brokered=row.brokered, rehearsal=_decode_rehearsal(row.document))
+    rehearsal = _decode_rehearsal(row.document)
+    return KnownRehearsal(at=row.at, brokered=row.brokered, rehearsal=rehearsal, asker=row.asker)
 
 
 def find_sightings(connection: Connection, keys: Iterable[str], names: Iterable[str]) -> list[Sighting]:
-    """The grave findings of those incidents' keys, and those about those identifiers."""
+    """The grave findings that may belong to incidents of those keys, and those about those identifiers."""
     found = {}
     grave = select(findings).where(findings.c.is_grave)
-    for column, values in ((findings.c.key, keys), (findings.c.identifier, names)):
+    listed = list(keys)
+    for column, values in ((findings.c.key, listed), (findings.c.own_key, listed), (findings.c.identifier, names)):
         for piece in chunks(values):
             for row in connection.execute(grave.where(column.in_(piece))).all():
                 if row.number not in found:
@@ -51,10 +66,15 @@ def find_peer_findings(connection: Connection, identifier: str) -> tuple[Finding
     filters = findings.c.document.contains(f'"{FILTERS}"')
     of_any_name = select(findings).where(findings.c.identifier.is_(None), filters)
     answers = select(findings).where(
-        findings.c.identifier == identifier, findings.c.document.contains(f'"{ANSWERS}"'), ~findings.c.is_grave
+        findings.c.identifier.in_(_name_and_domains(identifier)),
+        findings.c.document.contains(f'"{ANSWERS}"'),
+        ~findings.c.is_grave,
     )
-    facts = [sighting_of(row) for query in (of_any_name, answers) for row in connection.execute(query)]
-    found = (*find_sightings(connection, (), (identifier,)), *facts)
+    facts = [sighting_of(row) for row in connection.execute(of_any_name)]
+    told = [sighting_of(row) for row in connection.execute(answers)]
+    told = [one for one in told if answers_for(one.finding, identifier)]
+    told.sort(key=lambda one: len(one.finding.identifier or ""), reverse=True)  # the nearest domain's first
+    found = (*find_sightings(connection, (), (identifier,)), *facts, *told)
     return tuple(
         sighting.finding
         for sighting in found
@@ -65,22 +85,30 @@ def find_peer_findings(connection: Connection, identifier: str) -> tuple[Finding
     )
 
 
+def _name_and_domains(identifier: str) -> list[str]:
+    labels = identifier.split(".")
+    return [".".join(labels[place:]) for place in range(len(labels))]
+
+
 def find_fleet(connection: Connection, sightings: Iterable[Sighting], names: Iterable[str] = ()) -> Fleet:
     """What is known of the fleet that matters for those findings and identifiers."""
     listed = list(sightings)
     concerned = {sighting.finding.identifier for sighting in listed if sighting.finding.identifier} | set(names)
+    whole = {target[:2] for sighting in listed if (target := own_target(sighting)) is not None}
+    concerned |= find_identifiers(connection, whole)
     known = find_rehearsals(connection, concerned)
+    claimants, holders = find_claimants(connection, concerned)
     mentioned = {address for sighting in listed for address in addresses_of(sighting.finding)}
-    for rehearsed in known.values():
-        if rehearsed.brokered and rehearsed.rehearsal.outcome is RehearsalOutcome.FAILED:
-            mentioned |= addresses_met(rehearsed.rehearsal)
     accused = {accused_by(sighting.agent, sighting.finding) for sighting in listed}
+    victims = find_victims(connection, concerned, holders)
     return Fleet(
         authorities=find_authorities(connection),
         owners=find_owners(connection, mentioned),
-        roles=find_roles(connection, accused),
-        victims=find_victims(connection, concerned),
+        roles=find_roles(connection, accused | {sighting.agent for sighting in listed}),
+        victims=victims,
+        certificates=_by_certificate(victims, whole),
         rehearsals=known,
+        disputed=frozenset(name for name, nodes in claimants.items() if nodes - holders[name]),
     )
 
 
@@ -90,54 +118,60 @@ def find_authorities(connection: Connection) -> frozenset[str]:
     return frozenset(connection.execute(query).scalars())
 
 
-def find_owners(connection: Connection, wanted: Iterable[str]) -> dict[str, AddressOwner]:
-    """Whose addresses those are; of several nodes that claim one, the first by name; unknown ones are left out."""
-    found: dict[str, AddressOwner] = {}
-    joined = select(addresses.c.address, agents.c.name, agents.c.role).join(agents, agents.c.name == addresses.c.agent)
-    printable = (address for address in wanted if address.isprintable())  # an agent's text; PostgreSQL takes no NUL
-    for piece in chunks(printable):
-        for row in connection.execute(joined.where(addresses.c.address.in_(piece)).order_by(agents.c.name)):
-            found.setdefault(row.address, AddressOwner(node=row.name, role=row.role))
-    return found
-
-
-def find_victims(connection: Connection, wanted: Iterable[str]) -> dict[str, tuple[Victim, ...]]:
-    """The certificates that bear those identifiers."""
+def find_victims(
+    connection: Connection, wanted: Iterable[str], holders: Mapping[str, frozenset[str]]
+) -> dict[str, tuple[Victim, ...]]:
+    """The certificates that bear those identifiers, of the nodes whose they are."""
     found: dict[str, list[Victim]] = {}
-    joined = select(identifiers, certificates.c.expires_at).join(
+    columns = identifiers.c.identifier, identifiers.c.agent, identifiers.c.certificate, certificates.c.expires_at
+    joined = select(*columns).join(
         certificates,
         (certificates.c.agent == identifiers.c.agent) & (certificates.c.name == identifiers.c.certificate),
     )
     for piece in chunks(wanted):
         rows = connection.execute(joined.where(identifiers.c.identifier.in_(piece))).all()
         for identifier, node, name, expires_at in rows:
-            victim = Victim(identifier=identifier, node=node, certificate=name, expires_at=expires_at)
-            found.setdefault(identifier, []).append(victim)
+            if node in holders.get(identifier, ()):
+                victim = Victim(identifier=identifier, node=node, certificate=name, expires_at=expires_at)
+                found.setdefault(identifier, []).append(victim)
     return {identifier: tuple(victims) for identifier, victims in found.items()}
 
 
-def find_rehearsals(connection: Connection, wanted: Iterable[str]) -> dict[str, KnownRehearsal]:
-    """The latest rehearsal of each of those identifiers."""
-    found = {}
+def find_identifiers(connection: Connection, wanted: Iterable[tuple[str, str]]) -> set[str]:
+    """All identifiers of those certificates, by node and name."""
+    found: set[str] = set()
+    for piece in chunks(wanted):
+        of_them = tuple_(identifiers.c.agent, identifiers.c.certificate).in_(piece)
+        found |= set(connection.execute(select(identifiers.c.identifier).where(of_them)).scalars())
+    return found
+
+
+def find_siblings(connection: Connection, names: Iterable[str]) -> set[str]:
+    """All identifiers of the certificates that any of those is in."""
+    found: set[str] = set()
+    for piece in chunks(names):
+        query = select(identifiers.c.agent, identifiers.c.certificate).where(identifiers.c.identifier.in_(piece))
+        found |= find_identifiers(connection, {(row.agent, row.certificate) for row in connection.execute(query)})
+    return found
+
+
+def _by_certificate(
+    victims: Mapping[str, tuple[Victim, ...]], wanted: Container[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[Victim, ...]]:
+    found: dict[tuple[str, str], list[Victim]] = {}
+    for victim in (one for group in victims.values() for one in group):
+        if (victim.node, victim.certificate) in wanted:
+            found.setdefault((victim.node, victim.certificate), []).append(victim)
+    return {key: tuple(group) for key, group in found.items()}
+
+
+def find_rehearsals(connection: Connection, wanted: Iterable[str]) -> dict[str, tuple[KnownRehearsal, ...]]:
+    """The latest rehearsals of each of those identifiers, by challenge and by who asked."""
+    found: dict[str, list[KnownRehearsal]] = {}
     for piece in chunks(wanted):
         for row in connection.execute(select(rehearsals).where(rehearsals.c.identifier.in_(piece))).all():
-            found[row.identifier] = rehearsal_of(row)
-    return found
-
-
-def find_agents_with(connection: Connection, wanted: Iterable[str]) -> set[tuple[str, str]]:
-    """(identifier, agent) for every agent that has a certificate for one of those identifiers."""
-    found: set[tuple[str, str]] = set()
-    for piece in chunks(wanted):
-        query = select(identifiers.c.identifier, identifiers.c.agent).where(identifiers.c.identifier.in_(piece))
-        found |= {(row.identifier, row.agent) for row in connection.execute(query)}
-    return found
-
-
-def find_identifiers(connection: Connection, agent: str) -> frozenset[str]:
-    """The identifiers of the agent's certificates, by its inventory."""
-    query = select(identifiers.c.identifier).where(identifiers.c.agent == agent)
-    return frozenset(connection.execute(query).scalars())
+            found.setdefault(row.identifier, []).append(rehearsal_of(row))
+    return {identifier: tuple(known) for identifier, known in found.items()}
 
 
 def find_addresses(connection: Connection, nodes: Iterable[str]) -> set[str]:

@@ -18,54 +18,61 @@ from sqlalchemy import ColumnElement, Row, and_, delete, insert, select, update
 
 from certagent.collector.records import Changes
 from certagent.collector.sql import fleet_queries
-from certagent.collector.sql.schema import changes, findings, incidents, outbox, parties, transitions
+from certagent.collector.sql.affected import find_affected
+from certagent.collector.sql.claim_queries import find_holders
+from certagent.collector.sql.schema import changes, incidents, outbox, parties, transitions
 from certagent.collector.sql.statements import Transaction, chunks, decode_incident, text_of
 from certagent.domain.incidents import (
+    Candidate,
     Incident,
     IncidentState,
     PrecedingChange,
+    Successors,
     TransitionKind,
     group_findings,
-    is_of_a_node,
     transition_incident,
 )
 from certagent.domain.incidents import acknowledge as acknowledged
 from certagent.domain.reports import FileChange
 
 OPENINGS = (TransitionKind.OPENED, TransitionKind.REOPENED)
-_CANCELLED = "taken back before it was due"
+_CANCELLED = "withdrawn before it was due"
 _FILE_CHANGE_COUNTS_FOR = timedelta(days=7)
 _NODE_CHANGE_COUNTS_FOR = timedelta(hours=1)
 _MOST_LINES = 20
+_SUSPICION_WAITS = timedelta(seconds=15)  # whose fault it is may be said in a moment: then one message is enough
 
 _decode_change = msgspec.json.Decoder(FileChange).decode
 
 
 class _Known(msgspec.Struct, frozen=True):
+    key: str
     incident: Incident
     announced: bool
 
 
 def conclude_incidents(transaction: Transaction) -> Changes:
     """Bring the incidents up to the findings; answers all that the transaction changed."""
+    known: Mapping[str, _Known] = {}
     if transaction.dirty.concerns_incidents():
-        keys, names = _affected(transaction)
-        sightings = fleet_queries.find_sightings(transaction.connection, keys, names)
+        affected = find_affected(transaction)
+        sightings = fleet_queries.find_sightings(transaction.connection, affected.keys, affected.names)
         candidates = group_findings(sightings, fleet_queries.find_fleet(transaction.connection, sightings))
-        known = _latest_incidents(transaction, keys)
-        for key in sorted(keys):
+        known = _latest_incidents(transaction, affected.keys)
+        _continue(known, candidates)
+        for key in sorted(affected.keys):
             before = known.get(key)
             incident, transition = transition_incident(
                 key, before.incident if before else None, candidates.get(key), transaction.now
             )
             if incident is not None and transition in OPENINGS:
                 incident = msgspec.structs.replace(incident, change=_preceding_change(transaction, incident))
-            if incident is not None and (before is None or incident != before.incident):
+            if incident is not None and (before is None or (key, incident) != (before.key, before.incident)):
                 _store(transaction, key, before, incident, transition)
     return Changes(
         incidents=tuple(transaction.incidents),
         agents=frozenset(transaction.dirty.agents),
-        judge_again=_judge_again(transaction),
+        judge_again=_judge_again(transaction, known),
         alerts=transaction.alerts,
     )
 
@@ -97,23 +104,30 @@ def record_transition(transaction: Transaction, incident: Incident, kind: Transi
 def enqueue(transaction: Transaction, incident: Incident, number: int, channels: Sequence[str]) -> None:
     """Put the transition of that number into the outbox for those channels."""
     due_at = transaction.alerting.due_at(incident, transaction.now.astimezone())
-    rows = [
-        {"transition": number, "channel": channel, "attempts": 0, "due_at": due_at, "given_up": False}
-        for channel in channels
-    ]
+    about = {"transition": number, "node": node_of(incident), "rank": incident.severity.rank}
+    if incident.suspected is not None and not incident.is_over:
+        due_at = max(due_at, transaction.now + _SUSPICION_WAITS)
+    rows = [about | {"channel": channel, "attempts": 0, "due_at": due_at, "given_up": False} for channel in channels]
     if rows:
         transaction.connection.execute(insert(outbox), rows)
     transaction.alerts = True
 
 
+def node_of(incident: Incident) -> str:
+    """Among whose messages one about the incident counts: the culprit's, or that of who reported it."""
+    return incident.culprit.node or next(iter(incident.reporters), "")
+
+
 def pending_messages(transaction: Transaction, incident: Incident, channel: str) -> Sequence[Any]:
     """The messages about the incident that the channel has not received."""
+    is_wanted = and_(outbox.c.channel == channel, is_pending(outbox.c))
     query = (
-        select(outbox.c.number, outbox.c.attempts, outbox.c.due_at, transitions.c.kind)
+        select(outbox.c.number, outbox.c.due_at, outbox.c.summed_in, transitions.c.kind)
+        .add_columns(is_wanted.label("is_wanted"), is_untouched(outbox.c).label("is_untouched"))
         .join(transitions, transitions.c.number == outbox.c.transition)
-        .where(transitions.c.incident == incident.id, outbox.c.channel == channel, is_pending(outbox.c))
-    )
-    return transaction.connection.execute(query).all()
+        .where(transitions.c.incident == incident.id)
+    )  # by the incident alone: without statistics SQLite would rather go through all that the channel has not received
+    return [row for row in transaction.connection.execute(query) if row.is_wanted]
 
 
 def is_pending(columns: object) -> ColumnElement[bool]:
@@ -121,40 +135,30 @@ def is_pending(columns: object) -> ColumnElement[bool]:
     return and_(columns.sent_at.is_(None), columns.given_up.is_(False))  # type: ignore[attr-defined]
 
 
-def _affected(transaction: Transaction) -> tuple[set[str], set[str]]:
-    """The keys and identifiers to conclude about: findings that share an identifier are concluded from together.
-
-    What is found on a whole node may be a symptom for one of its identifiers and not for another: all belong to it.
-    """
-    connection, dirty = transaction.connection, transaction.dirty
-    if dirty.all:
-        return _everything(transaction)
-    keys = set(dirty.keys)
-    for piece in chunks(dirty.identifiers):
-        query = select(findings.c.key).where(findings.c.is_grave, findings.c.identifier.in_(piece)).distinct()
-        keys |= set(connection.execute(query).scalars())
-    names = set(dirty.identifiers)
-    for piece in chunks(key for key in keys if is_of_a_node(key)):
-        query = select(findings.c.identifier).where(findings.c.is_grave, findings.c.key.in_(piece)).distinct()
-        names |= {name for name in connection.execute(query).scalars() if name}
-    return keys, names
+def is_untouched(columns: object) -> ColumnElement[bool]:
+    """Whether no attempt to send a row of the outbox has begun: what it says has reached nobody."""
+    return and_(columns.attempts == 0, columns.claim.is_(None))  # type: ignore[attr-defined]
 
 
-def _everything(transaction: Transaction) -> tuple[set[str], set[str]]:
-    grave = select(findings.c.key, findings.c.identifier).where(findings.c.is_grave)
-    rows = transaction.connection.execute(grave).all()
-    unresolved = select(incidents.c.key).where(incidents.c.state != IncidentState.RESOLVED)
-    keys = {row.key for row in rows} | set(transaction.connection.execute(unresolved).scalars())
-    return transaction.dirty.keys | keys, {row.identifier for row in rows if row.identifier}
+def _continue(known: dict[str, _Known], candidates: Mapping[str, Candidate]) -> None:
+    """Let what is open under a key that nothing has any more go on under the key that has taken it in."""
+    successors = Successors(candidates)
+    for key, before in sorted(known.items()):
+        if before.incident.is_over or key in candidates:
+            continue
+        other = successors.find(key, before.incident)
+        if other is not None and (other not in known or known[other].incident.is_over):
+            known[other] = known.pop(key)
 
 
 def _latest_incidents(transaction: Transaction, keys: Iterable[str]) -> dict[str, _Known]:
-    """The newest incident of each key."""
+    """The newest incident of each key; one that is not over goes before."""
     found: dict[str, Row[Any]] = {}
     for piece in chunks(keys):
-        query = select(incidents).where(incidents.c.key.in_(piece)).order_by(incidents.c.opened_at)
+        query = select(incidents).where(incidents.c.key.in_(piece))
+        query = query.order_by(incidents.c.state != IncidentState.RESOLVED, incidents.c.opened_at)
         found.update({row.key: row for row in transaction.connection.execute(query)})
-    return {key: _Known(decode_incident(row.document), row.announced) for key, row in found.items()}
+    return {key: _Known(key, decode_incident(row.document), row.announced) for key, row in found.items()}
 
 
 def _preceding_change(transaction: Transaction, incident: Incident) -> PrecedingChange | None:
@@ -188,8 +192,26 @@ def _store(
         number = record_transition(transaction, incident, transition)
     elif is_news:
         number = _confirm_opening(transaction, incident)
-    if is_news:
-        _announce(transaction, incident, transition or TransitionKind.OPENED, number)
+    if transition is TransitionKind.RESOLVED and _was_none(transaction, incident):
+        _forget(transaction, incident)
+    elif is_news:
+        is_new = before is None or before.incident.id != incident.id
+        _announce(transaction, incident, transition or TransitionKind.OPENED, number, is_new=is_new)
+
+
+def _was_none(transaction: Transaction, incident: Incident) -> bool:
+    """Whether it was over before its rule would have alerted anybody: a restart is no incident."""
+    after, lasted = transaction.alerting.rule_for(incident.code).after, transaction.now - incident.opened_at
+    return lasted < after and not incident.flaps and incident.acknowledged_at is None
+
+
+def _forget(transaction: Transaction, incident: Incident) -> None:
+    """As if it had not been."""
+    numbers = select(transitions.c.number).where(transitions.c.incident == incident.id)
+    transaction.connection.execute(delete(outbox).where(outbox.c.transition.in_(numbers)))
+    for table, column in ((transitions, transitions.c.incident), (parties, parties.c.incident)):
+        transaction.connection.execute(delete(table).where(column == incident.id))
+    transaction.connection.execute(delete(incidents).where(incidents.c.id == incident.id))
 
 
 def _is_news(incident: Incident, transition: TransitionKind | None, was_announced: bool) -> bool:
@@ -235,11 +257,12 @@ def _write_parties(transaction: Transaction, incident: Incident, present: frozen
         transaction.connection.execute(insert(parties), rows)
 
 
-def _announce(transaction: Transaction, incident: Incident, kind: TransitionKind, number: int) -> None:
-    """Put the transition into the outbox for every channel of the incident's rule."""
+def _announce(transaction: Transaction, incident: Incident, kind: TransitionKind, number: int, *, is_new: bool) -> None:
+    """Put the transition into the outbox for every channel of the incident's rule. Of a new incident no message can be
+    there yet."""
     alerting = transaction.alerting
     channels = alerting.rule_for(incident.code).channels(alerting.channels)
-    open_channels = [channel for channel in channels if not _cancel(transaction, incident, kind, channel)]
+    open_channels = [c for c in channels if is_new or not _cancel(transaction, incident, kind, c)]
     enqueue(transaction, incident, number, open_channels)
 
 
@@ -252,7 +275,10 @@ def _cancel(transaction: Transaction, incident: Incident, kind: TransitionKind, 
     not_due = [
         row
         for row in pending_messages(transaction, incident, channel)
-        if row.kind in (*contrary, TransitionKind.REMINDED) and row.attempts == 0 and row.due_at > transaction.now
+        if row.kind in (*contrary, TransitionKind.REMINDED)
+        and row.is_untouched
+        and row.due_at > transaction.now
+        and row.summed_in is None
     ]
     if not_due:
         statement = update(outbox).where(outbox.c.number.in_([row.number for row in not_due]))
@@ -260,13 +286,17 @@ def _cancel(transaction: Transaction, incident: Incident, kind: TransitionKind, 
     return any(row.kind in contrary for row in not_due)
 
 
-def _judge_again(transaction: Transaction) -> Mapping[str, frozenset[str]]:
-    """Agent -> its identifiers about which another agent's findings changed."""
+def _judge_again(transaction: Transaction, known: Mapping[str, _Known]) -> Mapping[str, frozenset[str]]:
+    """Agent -> its identifiers about which another agent's findings changed; `known`: the incidents before."""
     reporters: dict[str, set[str]] = defaultdict(set)
     for identifier, reporter in transaction.dirty.judge_again:
         reporters[identifier].add(reporter)
+    for identifier, reporter, key in transaction.dirty.causes_gone:
+        if key in known and known[key].incident.confirmed and not known[key].incident.is_over:
+            reporters[identifier].add(reporter)
     found: dict[str, set[str]] = defaultdict(set)
-    for identifier, agent in fleet_queries.find_agents_with(transaction.connection, reporters):
-        if reporters[identifier] != {agent}:
-            found[agent].add(identifier)
+    for identifier, holders in find_holders(transaction.connection, reporters).items():
+        for agent in holders:
+            if reporters[identifier] != {agent}:
+                found[agent].add(identifier)
     return {agent: frozenset(names) for agent, names in found.items()}

@@ -8,33 +8,26 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import bindparam, insert, select, tuple_, update
 
 from certagent.collector.records import Acceptance, Caller, TokenRole
-from certagent.collector.sql.schema import (
-    addresses,
-    agents,
-    certificates,
-    changes,
-    findings,
-    identifiers,
-    rehearsals,
-    reports,
-    scopes,
-)
+from certagent.collector.sql.audit_queries import append_fixes
+from certagent.collector.sql.claim_queries import note_proof
+from certagent.collector.sql.daily_sums import sum_renewals
+from certagent.collector.sql.inventories import end_files, replace_inventory
+from certagent.collector.sql.schema import agents, changes, findings, rehearsals, reports, scopes
 from certagent.collector.sql.statements import Transaction, chunks, delete_by, text_of, upsert
 from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.findings import Culprit, Finding, Severity
-from certagent.domain.incidents import key_of
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
-from certagent.domain.reports import CertificateState, Inventory, Report, RunKind, scope_of
+from certagent.domain.reports import Report, RunKind, scope_of
+from certagent.domain.sightings import key_of, keys_of, own_key_of
 
 _LONGEST_IN_SPOOL = timedelta(days=30)
 _CLOCKS_AGREE = timedelta(minutes=1)
 _INVENTORY_SCOPE = "inventory"
 
 _decode_finding = msgspec.json.Decoder(Finding).decode
-_decode_inventory = msgspec.json.Decoder(Inventory).decode
 _Scope = tuple[str, str]  # agent, scope
 _Received = tuple[Caller, Report]
 
@@ -58,13 +51,18 @@ def accept_posts(transaction: Transaction, posts: Sequence[Post]) -> list[Accept
                 known.add((report.agent, report.id))
                 new.append((post.caller, report))
         accepted = len(new) - before
-        answers.append(Acceptance(accepted, len(post.reports) - accepted))
+        answers.append((accepted, len(post.reports) - accepted))
     note_agents(transaction, {post.caller.name: post.caller for post in posts})
     if new:
         transaction.connection.execute(insert(reports), [_report_row(transaction, report) for _, report in new])
         _insert_changes(transaction, new)
+        if fixes := [(caller.name, event) for caller, report in new for event in report.fixes]:
+            append_fixes(transaction, fixes)
         _apply(transaction, new)
-    return answers
+        renewals = [report for _, report in new if report.kind is RunKind.RENEWAL]
+        sum_renewals(transaction, [(report, _finished_at(transaction, report)) for report in renewals])
+    work = transaction.work
+    return [Acceptance(*counts, work[post.caller.name]) for post, counts in zip(posts, answers, strict=True)]
 
 
 def note_agents(transaction: Transaction, callers: Mapping[str, Caller]) -> None:
@@ -85,21 +83,35 @@ def note_agents(transaction: Transaction, callers: Mapping[str, Caller]) -> None
     transaction.dirty.all |= bool(changed & known.keys())
 
 
-def store_rehearsals(transaction: Transaction, candidates: Iterable[Rehearsal], *, brokered: bool) -> None:
-    """Store those that are newer than the known ones of their identifiers; none counts as later than now."""
+def store_rehearsals(
+    transaction: Transaction, candidates: Iterable[Rehearsal], *, asker: str, brokered: bool = True
+) -> None:
+    """Store those that are newer than what the same node asked for before; none counts as later than now."""
     now = transaction.now
-    newest = {rehearsal.identifier: rehearsal for rehearsal in sorted(candidates, key=lambda rehearsal: rehearsal.at)}
-    known: dict[str, datetime] = {}
-    for piece in chunks(newest):
-        query = select(rehearsals.c.identifier, rehearsals.c.at).where(rehearsals.c.identifier.in_(piece))
-        known.update((row.identifier, row.at) for row in transaction.connection.execute(query))
+    newest = {(one.identifier, _challenge_of(one)): one for one in sorted(candidates, key=lambda one: one.at)}
+    known: dict[tuple[str, str], datetime] = {}
+    columns = rehearsals.c.identifier, rehearsals.c.challenge, rehearsals.c.at
+    for piece in chunks({name for name, _ in newest}):
+        query = select(*columns).where(rehearsals.c.identifier.in_(piece), rehearsals.c.asker == asker)
+        known.update(((row.identifier, row.challenge), row.at) for row in transaction.connection.execute(query))
     rows = [
-        {"identifier": name, "at": min(rehearsal.at, now), "brokered": brokered, "document": text_of(rehearsal)}
-        for name, rehearsal in newest.items()
-        if name not in known or min(rehearsal.at, now) > known[name]
+        {
+            "identifier": name,
+            "challenge": challenge,
+            "asker": asker,
+            "at": min(rehearsal.at, now),
+            "brokered": brokered,
+            "document": text_of(rehearsal),
+        }
+        for (name, challenge), rehearsal in newest.items()
+        if (name, challenge) not in known or min(rehearsal.at, now) > known[name, challenge]
     ]
     upsert(transaction.connection, rehearsals, rows)
     transaction.dirty.identifiers.update(str(row["identifier"]) for row in rows)
+    for row in rows if brokered else ():
+        rehearsal = newest[str(row["identifier"]), str(row["challenge"])]
+        if rehearsal.outcome is RehearsalOutcome.PASSED:
+            note_proof(transaction, asker, rehearsal)
 
 
 def finding_row(agent: str, scope: str, finding: Finding, at: datetime, *, is_ahead: bool = False) -> dict[str, Any]:
@@ -109,6 +121,7 @@ def finding_row(agent: str, scope: str, finding: Finding, at: datetime, *, is_ah
         "scope": scope,
         "identifier": finding.identifier,
         "key": key_of(agent, finding),
+        "own_key": own_key_of(agent, finding),
         "is_grave": _is_grave(finding) and not (is_ahead and has_trait(finding.code, Trait.LIFETIME)),
         "at": at,
         "document": text_of(finding),
@@ -162,10 +175,13 @@ def _apply(transaction: Transaction, new: Sequence[_Received]) -> None:
     newest = _newest_by_scope(transaction, new)
     for (agent, scope), (_, report) in newest.items():
         if scope == _INVENTORY_SCOPE and report.inventory is not None:
-            _replace_inventory(transaction, agent, report.inventory)
+            replace_inventory(transaction, agent, report.inventory, _finished_at(transaction, report))
+    whole = {report.agent: report for _, report in newest.values() if report.other_files is not None}
+    for agent, report in whole.items():
+        end_files(transaction, agent, report.other_files or (), report.scopes)
     _replace_findings(transaction, newest)
-    if any(report.rehearsals for _, report in new):
-        store_rehearsals(transaction, _authority_rehearsals(new), brokered=False)
+    for agent, seen in _authority_rehearsals(new).items():
+        store_rehearsals(transaction, seen, asker=agent, brokered=False)
 
 
 def _newest_by_scope(transaction: Transaction, new: Sequence[_Received]) -> dict[_Scope, _Received]:
@@ -200,13 +216,21 @@ def _replace_findings(transaction: Transaction, newest: Mapping[_Scope, _Receive
     old = _findings_in(transaction, newest)
     delete_by(transaction.connection, findings, [{"agent": agent, "scope": scope} for agent, scope in old])
     rows: list[dict[str, Any]] = []
+    by_scope = {number: _by_scope(report) for number, report in {id(one): one for _, one in newest.values()}.items()}
     for (agent, scope), (caller, report) in newest.items():
-        new = [finding for finding in report.findings if scope_of(report, finding) == scope]
+        new = by_scope[id(report)].get(scope, [])
         at, is_ahead = _finished_at(transaction, report), report.finished_at > transaction.now + _CLOCKS_AGREE
         rows += [finding_row(agent, scope, finding, at, is_ahead=is_ahead) for finding in new]
         _mark_dirty(transaction, caller, report, old.get((agent, scope), []), new)
     if rows:
         transaction.connection.execute(insert(findings), rows)
+
+
+def _by_scope(report: Report) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for finding in report.findings:
+        found.setdefault(scope_of(report, finding), []).append(finding)
+    return found
 
 
 def _findings_in(transaction: Transaction, wanted: Mapping[_Scope, _Received]) -> dict[_Scope, list[Finding]]:
@@ -225,13 +249,17 @@ def _mark_dirty(
     cause is gone."""
     for finding in (*old, *new):
         if _is_grave(finding):
-            transaction.dirty.keys.add(key_of(caller.name, finding))
+            transaction.dirty.keys |= keys_of(caller.name, finding)
             transaction.dirty.identifiers.update([finding.identifier] if finding.identifier else [])
-    before, after = {_essence(finding) for finding in old}, {_essence(finding) for finding in new}
-    is_authority_watch = caller.role is TokenRole.AUTHORITY and report.kind is RunKind.WATCH
-    gone = {essence for essence in before - after if essence[2]}
-    changed = before ^ after if is_authority_watch else gone
-    transaction.dirty.judge_again |= {(identifier, caller.name) for _, identifier, _, _ in changed if identifier}
+    before, after = {_essence(finding): finding for finding in old}, {_essence(finding): finding for finding in new}
+    transaction.work[caller.name] += sum(is_grave for _, _, is_grave, _ in before.keys() ^ after.keys())
+    if caller.role is TokenRole.AUTHORITY and report.kind is RunKind.WATCH:
+        changed = before.keys() ^ after.keys()
+        transaction.dirty.judge_again |= {(identifier, caller.name) for _, identifier, _, _ in changed if identifier}
+    for essence in before.keys() - after.keys():
+        finding = before[essence]
+        if _is_grave(finding) and (name := finding.identifier) is not None:
+            transaction.dirty.causes_gone |= {(name, caller.name, key) for key in keys_of(caller.name, finding)}
 
 
 def _essence(finding: Finding) -> tuple[str, str | None, bool, Culprit | None]:
@@ -242,63 +270,16 @@ def _is_grave(finding: Finding) -> bool:
     return finding.severity.at_least(Severity.ERROR)
 
 
-def _authority_rehearsals(new: Sequence[_Received]) -> list[Rehearsal]:
+def _authority_rehearsals(new: Sequence[_Received]) -> dict[str, list[Rehearsal]]:
     """The authority's that passed or failed. All others went through the broker, or are not to be believed: an agent
     could claim an identifier and clear its findings."""
-    return [
-        rehearsal
-        for caller, report in new
-        for rehearsal in report.rehearsals
-        if caller.role is TokenRole.AUTHORITY and rehearsal.outcome is not RehearsalOutcome.UNAVAILABLE
-    ]
+    found: dict[str, list[Rehearsal]] = {}
+    for caller, report in new:
+        if caller.role is TokenRole.AUTHORITY:
+            known = (one for one in report.rehearsals if one.outcome is not RehearsalOutcome.UNAVAILABLE)
+            found.setdefault(caller.name, []).extend(known)
+    return found
 
 
-def _replace_inventory(transaction: Transaction, agent: str, inventory: Inventory) -> None:
-    """Let the inventory replace the agent's earlier one; an equal one changes nothing."""
-    connection, document = transaction.connection, text_of(inventory)
-    stored = connection.execute(select(agents.c.inventory).where(agents.c.name == agent)).scalar()
-    if stored == document:
-        return
-    before = _decode_inventory(stored) if stored is not None else Inventory(node=agent, addresses=())
-    connection.execute(update(agents).where(agents.c.name == agent).values(role=inventory.role, inventory=document))
-    transaction.dirty.agents.add(agent)
-    if (before.addresses, before.role) != (inventory.addresses, inventory.role):
-        _replace_addresses(transaction, agent, inventory)
-        transaction.dirty.all = True
-    if before.certificates != inventory.certificates:
-        _replace_certificates(transaction, agent, inventory)
-        both = (*before.certificates, *inventory.certificates)
-        transaction.dirty.identifiers |= {name for certificate in both for name in certificate.identifiers}
-
-
-def _replace_addresses(transaction: Transaction, agent: str, inventory: Inventory) -> None:
-    transaction.connection.execute(delete(addresses).where(addresses.c.agent == agent))
-    rows = [{"address": address, "agent": agent} for address in sorted(set(inventory.addresses))]
-    if rows:
-        transaction.connection.execute(insert(addresses), rows)
-
-
-def _replace_certificates(transaction: Transaction, agent: str, inventory: Inventory) -> None:
-    for table in (certificates, identifiers):
-        transaction.connection.execute(delete(table).where(table.c.agent == agent))
-    by_name = {certificate.name: certificate for certificate in inventory.certificates}
-    if not by_name:
-        return
-    rows = [_certificate_row(agent, certificate) for certificate in by_name.values()]
-    transaction.connection.execute(insert(certificates), rows)
-    names = {
-        (identifier, certificate.name) for certificate in by_name.values() for identifier in certificate.identifiers
-    }
-    if names:
-        rows = [{"identifier": identifier, "agent": agent, "certificate": name} for identifier, name in sorted(names)]
-        transaction.connection.execute(insert(identifiers), rows)
-
-
-def _certificate_row(agent: str, certificate: CertificateState) -> dict[str, Any]:
-    return {
-        "agent": agent,
-        "name": certificate.name,
-        "expires_at": certificate.on_disk.ends_at if certificate.on_disk is not None else None,
-        "document": text_of(certificate),
-        "issued_at": certificate.on_disk.not_before if certificate.on_disk is not None else None,
-    }
+def _challenge_of(rehearsal: Rehearsal) -> str:
+    return rehearsal.challenge[:32]  # as long as the column

@@ -3,8 +3,10 @@
 Nothing here depends on one database's dialect.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,6 +27,8 @@ from sqlalchemy import (
 from certagent.domain.incidents import Incident
 from certagent.domain.policy import Alerting
 
+MOST_PRUNED = 2_000
+"""Rows that one transaction deletes; a longer one would delay those who report."""
 _CHUNK = 4_000  # values in one IN list
 
 Value = TypeVar("Value")
@@ -53,13 +57,15 @@ class DirtySet(msgspec.Struct):
     about an identifier, or `all`.
 
     `agents`: whose inventory changed. `judge_again`: (identifier, the agent whose findings about it changed): the
-    identifier's other agents should judge it again.
+    identifier's other agents should judge it again. `causes_gone`: (identifier, the agent, incident's key): so they
+    should, if the incident was more than that agent's word.
     """
 
     keys: set[str] = msgspec.field(default_factory=set)
     identifiers: set[str] = msgspec.field(default_factory=set)
     agents: set[str] = msgspec.field(default_factory=set)
     judge_again: set[tuple[str, str]] = msgspec.field(default_factory=set)
+    causes_gone: set[tuple[str, str, str]] = msgspec.field(default_factory=set)
     all: bool = False
 
     def concerns_incidents(self) -> bool:
@@ -70,7 +76,8 @@ class DirtySet(msgspec.Struct):
 class Transaction(msgspec.Struct):
     """One write transaction. `now`: its instant; `alerting`: which channels are alerted of an incident.
 
-    `incidents` and `alerts`: which incidents changed, and whether there are new messages about them.
+    `incidents` and `alerts`: which incidents changed, and whether there are new messages about them. `work`: how much
+    each agent gave the incidents to follow, in findings that came or went, and names of certificates that changed.
     """
 
     connection: Connection
@@ -79,6 +86,7 @@ class Transaction(msgspec.Struct):
     dirty: DirtySet = msgspec.field(default_factory=DirtySet)
     incidents: list[Incident] = msgspec.field(default_factory=list)
     alerts: bool = False
+    work: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 decode_incident = msgspec.json.Decoder(Incident).decode
@@ -95,6 +103,13 @@ def chunks(values: Iterable[Value]) -> Iterator[list[Value]]:
     listed = list(values)
     for start in range(0, len(listed), _CHUNK):
         yield listed[start : start + _CHUNK]
+
+
+def batched(values: Iterable[Value], size: int) -> Iterator[tuple[Value, ...]]:
+    """The values, so many at a time."""
+    rest = iter(values)
+    while piece := tuple(islice(rest, size)):
+        yield piece
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

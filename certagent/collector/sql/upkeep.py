@@ -1,6 +1,6 @@
 """What is done to the tables by the clock: the collector's own findings, reminders, and deleting what is old.
 
-Concludes nothing itself. Done by several collectors, it comes to the same.
+Concludes nothing itself.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from certagent.collector.sql import fleet_queries
+from certagent.collector.sql.claim_queries import find_disputes, find_owners
+from certagent.collector.sql.deliveries import list_failing
 from certagent.collector.sql.incident_writer import OPENINGS, enqueue, pending_messages, record_transition
 from certagent.collector.sql.ingest import finding_row
 from certagent.collector.sql.schema import (
@@ -26,29 +28,32 @@ from certagent.collector.sql.schema import (
     rehearsals,
     reports,
     scopes,
+    speakers,
     tokens,
     transitions,
 )
-from certagent.collector.sql.statements import Transaction, chunks, decode_incident
+from certagent.collector.sql.source_queries import SOURCE_CODES
+from certagent.collector.sql.statements import MOST_PRUNED, Transaction, chunks, decode_incident
 from certagent.domain.findings import Finding
-from certagent.domain.fleet import DISAGREED, SILENT, FleetCertificate, FleetSnapshot, LastSeen, heard_since
-from certagent.domain.incidents import COLLECTOR, Incident, IncidentState, KnownRehearsal, TransitionKind
+from certagent.domain.fleet import DISAGREED, DISPUTED, SILENT, FleetCertificate, FleetSnapshot, LastSeen, heard_since
+from certagent.domain.incidents import Incident, IncidentState, TransitionKind
 from certagent.domain.path_trace import addresses_met
+from certagent.domain.sightings import COLLECTOR, KnownRehearsal
 
 _SCOPE = "fleet"
 _MOST_PASSED = 200  # rehearsals
-MOST_PRUNED = 2_000
-"""Rows that one transaction deletes; a longer one would delay those who report."""
 
 _decode_finding = msgspec.json.Decoder(Finding).decode
 
 
-def read_snapshot(connection: Connection, since: datetime) -> FleetSnapshot:
+def read_snapshot(connection: Connection, since: datetime, channels: Collection[str]) -> FleetSnapshot:
     """The whole fleet as it is known. A collector that runs only `since` then counts no silence before that."""
-    query = select(agents.c.name, agents.c.last_seen)
+    query = select(agents.c.name, agents.c.last_seen).where(agents.c.name.not_in(_retired()))
     last_seen = [LastSeen(row.name, row.last_seen) for row in connection.execute(query)]
-    telling = findings.c.is_grave & findings.c.key.startswith("code:") | findings.c.key.contains(f":{DISAGREED}:")
+    names_own_file = findings.c.key.startswith("file:") & findings.c.own_key.is_(None)
+    telling = findings.c.is_grave & ~names_own_file | findings.c.key.contains(f":{DISAGREED}:")
     of_agents = select(findings).where(telling & (findings.c.agent != COLLECTOR))
+    on_node = select(agents.c.name).where(agents.c.role == "collector").order_by(agents.c.name).limit(1)
     known = _rehearsals(connection)
     met = {address for rehearsed in known for address in addresses_met(rehearsed.rehearsal)}
     return FleetSnapshot(
@@ -56,7 +61,10 @@ def read_snapshot(connection: Connection, since: datetime) -> FleetSnapshot:
         certificates=tuple(_certificates(connection)),
         sightings=tuple(fleet_queries.sighting_of(row) for row in connection.execute(of_agents)),
         rehearsals=tuple(known),
-        owners=fleet_queries.find_owners(connection, met),
+        channels=tuple(list_failing(connection, channels)),
+        collector=connection.execute(on_node).scalar(),
+        owners=find_owners(connection, met),
+        disputes=find_disputes(connection),
     )
 
 
@@ -67,15 +75,26 @@ def update_agents(transaction: Transaction, connected: Collection[str], silent_a
 
 
 def replace_findings(transaction: Transaction, found: Iterable[Finding]) -> None:
-    """Let the collector's new findings replace its old ones. Only what differs is written: the rest keeps its time."""
+    """Let the collector's new findings replace its old ones. Only what differs is written: the rest keeps its time.
+    What is said of provisioning code is left alone: another collector may have the checkout."""
+    _replace_findings(transaction, found, of_sources=False)
+
+
+def replace_source_findings(transaction: Transaction, found: Iterable[Finding]) -> None:
+    """The same for what is said of provisioning code, and that alone."""
+    _replace_findings(transaction, found, of_sources=True)
+
+
+def _replace_findings(transaction: Transaction, found: Iterable[Finding], *, of_sources: bool) -> None:
     new: dict[str, dict[str, Any]] = {}
     for finding in found:
         row = finding_row(COLLECTOR, _SCOPE, finding, transaction.now)
-        new[row["document"]] = row
-    query = select(findings).where(findings.c.agent == COLLECTOR, findings.c.is_grave)
+        if row["is_grave"] or finding.code == DISPUTED:  # which is shown, however it is graded
+            new[row["document"]] = row
+    query = select(findings).where(findings.c.agent == COLLECTOR)
     old = {row.document: row for row in transaction.connection.execute(query)}
-    ended = [row for document, row in old.items() if document not in new]
-    begun = [row for document, row in new.items() if document not in old and row["is_grave"]]
+    ended = [row for document, row in old.items() if document not in new and (SOURCE_CODES in document) is of_sources]
+    begun = [row for document, row in new.items() if document not in old]
     for piece in chunks(row.number for row in ended):
         transaction.connection.execute(delete(findings).where(findings.c.number.in_(piece)))
     if begun:
@@ -141,18 +160,23 @@ def _note_connected(transaction: Transaction, connected: Collection[str], silent
 
 def _forget_revoked(transaction: Transaction, silent_after: timedelta) -> None:
     """Delete all that agents reported whose tokens have been revoked for that long."""
-    valid = select(tokens.c.name).where(tokens.c.revoked_at.is_(None))
     recent = select(tokens.c.name).where(tokens.c.revoked_at >= transaction.now - silent_after)
-    known = select(tokens.c.name)
-    gone = select(agents.c.name).where(
-        agents.c.name.in_(known), agents.c.name.not_in(valid), agents.c.name.not_in(recent)
-    )
+    gone = select(agents.c.name).where(agents.c.name.in_(_retired()), agents.c.name.not_in(recent))
     for name in transaction.connection.execute(gone).scalars().all():
-        for table in (findings, scopes, addresses, certificates, identifiers):
+        names = select(identifiers.c.identifier).where(identifiers.c.agent == name)
+        own = rehearsals.c.identifier.in_(names) & (rehearsals.c.asker == name)
+        transaction.connection.execute(delete(rehearsals).where(own))
+        for table in (findings, scopes, addresses, certificates, identifiers, speakers):
             transaction.connection.execute(delete(table).where(table.c.agent == name))
         transaction.connection.execute(delete(agents).where(agents.c.name == name))
         transaction.dirty.agents.add(name)
         transaction.dirty.all = True
+
+
+def _retired() -> Select[Any]:
+    """The names that had a token, and have none that is valid."""
+    valid = select(tokens.c.name).where(tokens.c.revoked_at.is_(None))
+    return select(tokens.c.name).where(tokens.c.name.not_in(valid))
 
 
 def _remind_of(transaction: Transaction, incident: Incident, announced_at: datetime) -> int:
@@ -193,7 +217,7 @@ def _certificates(connection: Connection) -> Iterator[FleetCertificate]:
         names.setdefault((row.agent, row.certificate), []).append(row.identifier)
     columns = certificates.c.agent, certificates.c.name, certificates.c.issued_at, certificates.c.expires_at
     on_disk = certificates.c.issued_at.is_not(None) & certificates.c.expires_at.is_not(None)
-    for row in connection.execute(select(*columns).where(on_disk)):
+    for row in connection.execute(select(*columns).where(on_disk, certificates.c.agent.not_in(_retired()))):
         yield FleetCertificate(
             node=row.agent,
             name=row.name,

@@ -1,9 +1,10 @@
 """The catalogue of findings: every code with its meaning, its severity, its traits and its sentences. Pure.
 
-One table, and the one constructor of findings. `certagent explain`, the README's table, `policies/default.toml` and
+One table, and the one constructor of findings. `certagent explain`, docs/findings.md, `policies/default.toml` and
 every set of codes in the code follow from it. A new code is one entry here and one conclusion in `domain/diagnosis`.
 """
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -20,7 +21,18 @@ from certagent.domain.catalogue.entry import (
     default_traits,
     layer_of,
 )
-from certagent.domain.catalogue.templates import Fact, addresses_among, bounded, expand, facts_in, with_labels
+from certagent.domain.catalogue.templates import (
+    Fact,
+    addresses_among,
+    bounded,
+    expand,
+    facts_in,
+    may_advise,
+    missing_facts,
+    quote,
+    quoted_facts,
+    with_labels,
+)
 from certagent.domain.findings import Culprit, Finding, Vantage
 
 __all__ = [
@@ -33,15 +45,19 @@ __all__ = [
     "because",
     "codes_with",
     "expand",
-    "explain_addresses",
+    "explain_command",
     "facts_in",
     "finding",
     "has_trait",
     "layer_of",
     "load",
+    "meaning_of",
+    "quote",
     "render",
+    "retell",
 ]
 
+_CODE = re.compile(r"[a-z0-9_.]{1,80}")
 _BECAUSE = "because"
 """The fact that holds another finding, whose sentences follow."""
 
@@ -66,7 +82,7 @@ def finding(
     given = {
         "identifier": identifier,
         "reporter": reporter,
-        **(msgspec.structs.asdict(culprit) if culprit else {}),
+        **_parts_of(culprit),
         **facts,
     }
     kept = {name: bounded(given[name]) for name in _facts_of(code, variant) if given.get(name) is not None}
@@ -106,12 +122,60 @@ def render(code: str, variant: str, facts: Mapping[str, Any]) -> tuple[str, str 
     return f"{explanation} {words}", todo or fix
 
 
-def explain_addresses(finding: Finding, labels: Mapping[str, str]) -> str:
-    """The explanation, every address in it with its label, as far as it follows from facts (an older agent sends
-    none)."""
-    if not _follows_from_facts(finding):
-        return finding.explanation
-    return render(finding.code, finding.variant, with_labels(finding.facts, labels))[0]
+def retell(
+    finding: Finding, agent: str, labels: Mapping[str, str] | None = None, *, situation: str | None = None
+) -> tuple[str, str | None]:
+    """(explanation, fix) in our words of what that agent reported: not one sentence is the report's own.
+
+    Its facts are quoted wherever they could be more than a name, a number or a path, every address has its label.
+    Where they do not suffice (an older agent sends none), it is the code's general meaning. `situation`: one of those
+    that any code may have, in place of the finding's.
+    """
+    facts = {"identifier": finding.identifier, "reporter": finding.reporter}
+    facts |= {name: value for name, value in _parts_of(finding.culprit).items() if value is not None}
+    facts = quoted_facts({"node": agent, **facts, **finding.facts})
+    accused = (finding.culprit.node if finding.culprit is not None else None) or agent
+    if facts["node"] not in (agent, accused):  # it speaks of a third node
+        facts["node"] = accused
+    if situation is not None:
+        facts |= {"reporter": agent, "node": accused}
+    variant = finding.variant if situation is None else situation
+    explanation, fix = _retold(finding.code, variant, with_labels(facts, labels or {}), agent)
+    cause = finding.facts.get(_BECAUSE)
+    if situation is not None or not isinstance(cause, Mapping):
+        return explanation, fix
+    words, todo = _retold_cause(cause, agent, accused, labels or {})
+    return f"{explanation} {words}".rstrip(), todo or fix
+
+
+def _retold(code: str, variant: str, facts: Mapping[str, Any], agent: str) -> tuple[str, str | None]:
+    entry = _catalogue().get(code)
+    if entry is None:
+        return f"{code if _CODE.fullmatch(code) else quote(code)}, reported by {agent}.", None
+    situation = entry.situations.get(variant, SHARED.get(variant))
+    general = f"{entry.meaning.rstrip('.')}{expand('[file? ({spot} on {node})]', facts)}."
+    if situation is None:
+        return general, entry.action
+    has_facts = not missing_facts(situation.explanation, facts)
+    explanation, fix = expand(situation.explanation, facts) if has_facts else general, situation.fix
+    if fix is not None:
+        fix = entry.action if missing_facts(fix, facts) or not may_advise(fix, facts) else expand(fix, facts)
+    return explanation, fix
+
+
+def _retold_cause(
+    cause: Mapping[str, Any], agent: str, accused: str, labels: Mapping[str, str]
+) -> tuple[str, str | None]:
+    """What a finding names as its cause; nothing if the cause accuses another node than the finding does."""
+    code, variant, facts = cause.get("code"), cause.get("variant", ""), cause.get("facts", {})
+    is_whole = isinstance(code, str) and isinstance(variant, str) and isinstance(facts, Mapping)
+    if not is_whole or facts.get("node", accused) != accused:
+        return "", None
+    return _retold(str(code), str(variant), with_labels(quoted_facts({"node": accused, **facts}), labels), agent)
+
+
+def _parts_of(culprit: Culprit | None) -> dict[str, Any]:
+    return msgspec.structs.asdict(culprit) if culprit is not None else {}
 
 
 def addresses_of(finding: Finding) -> set[str]:
@@ -129,6 +193,20 @@ def has_trait(code: str, trait: Trait) -> bool:
     """Whether a code has the trait; one of a newer agent by its layer."""
     entry = _catalogue().get(code)
     return trait in (default_traits(code) if entry is None else entry.traits)
+
+
+def meaning_of(code: str) -> str:
+    """What the code means, as part of a sentence; the code itself, where no release knows it."""
+    entry = _catalogue().get(code)
+    if entry is None:
+        return code if _CODE.fullmatch(code) else quote(code)
+    text = entry.meaning.rstrip(".")
+    return text if text[1:2].isupper() else text[0].lower() + text[1:]
+
+
+def explain_command(code: str) -> str | None:
+    """The command that explains the code; None for one that this release does not know."""
+    return f"certagent explain {code}" if code in _catalogue() else None
 
 
 def load() -> None:

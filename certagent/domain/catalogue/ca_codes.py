@@ -5,9 +5,18 @@ from certagent.domain.findings import Severity
 
 FATAL, ERROR, WARN, INFO = Severity
 
+_TRUSTS_ONLY = (
+    "{node} trusts only {roots_trusted} ({file}), and the CA also has {roots_missing}: once certificates are issued"
+    " under that,"
+)
+_ADD_ROOT = (
+    "Compare the fingerprint on the CA's node. Only if it is the same, put that root into a file of its own, add it to"
+    " {} beside {{file}}, and restart the agent."
+)
 _UNUSABLE = Trait.NODE_WIDE | Trait.CA_UNUSABLE | Trait.OWN_INABILITY | Trait.BLOCKS_RENEWAL
 _REFUSES = Trait.NODE_WIDE | Trait.BLOCKS_ORDER
 _CANNOT_USE = "{reporter} cannot use the CA at {url}, which leads to {place}: {error}."
+_LAST_WORDS = "[said? The CA's journal ends with: {said}][reason? The CA's journal has no error to quote: {reason}.]"
 _START = "Start the CA, or fix the route to it; every order waits for this."
 _CHANGE = "Change line {line} of {file} on {node}, and restart the CA."
 
@@ -20,7 +29,7 @@ ENTRIES = (
         cause="The CA is stopped, its name does not resolve here, or a packet filter is in the way.",
         action="Start the CA, or fix the route to it.",
         traits=_UNUSABLE,
-        explanation=_CANNOT_USE,
+        explanation=_CANNOT_USE + _LAST_WORDS,
         fix=_START,
     ),
     entry(
@@ -31,7 +40,7 @@ ENTRIES = (
         action="Check who answers there.",
         traits=_UNUSABLE,
         explanation=_CANNOT_USE,
-        fix="Check which server answers at {place}; do not trust it unseen.",
+        fix="Check which server answers at {place}; do not trust it unchecked.",
     ),
     entry(
         "ca.name_mismatch",
@@ -48,11 +57,42 @@ ENTRIES = (
         FATAL,
         meaning="The CA has another root certificate than the pinned one.",
         cause="The CA was initialized again, or another CA answers.",
-        action="Find out why; never accept a new root unseen.",
+        action="Find out why; never accept a new root unchecked.",
         traits=_UNUSABLE,
         explanation=_CANNOT_USE,
         fix="Find out why the root changed. Only if it is intended: install the new root on this node"
         " (authority.root).",
+    ),
+    entry(
+        "ca.root_missing",
+        WARN,
+        meaning="The CA has a root that is not trusted everywhere on this node.",
+        cause="The root is being changed, and this place still has only the old one.",
+        action="Compare the fingerprint, and add the new root beside the old one before the CA issues under it.",
+        traits=Trait.NONE,
+        variants={
+            "authority": (
+                f"For the CA (authority.root), {_TRUSTS_ONLY} [names?orders and proofs of {{names}} fail]"
+                "[!names?the CA is not trusted] here.",
+                _ADD_ROOT.format("authority.root"),
+            ),
+            "collector": (
+                f"For the collector (collector.root), {_TRUSTS_ONLY} the collector is not trusted here, and nothing is"
+                " reported.",
+                _ADD_ROOT.format("collector.root"),
+            ),
+            "nodes": (
+                "The CA has {roots_missing}, which {names} do not trust: once certificates are issued under that, "
+                "those nodes can neither order nor prove.",
+                "Add that root to authority.root on {names}; on each of them, certagent check says more.",
+            ),
+            "certificate": (
+                f"For the certificate {{certificate}} (its `root`), {_TRUSTS_ONLY} its proof fails here.",
+                "Compare the fingerprint on the CA's node. Only if it is the same, add that root to {file}; it may "
+                "contain both.",
+            ),
+        },
+        sample={"roots_trusted": ["9f2c41"], "roots_missing": ["41d07e"]},
     ),
     entry(
         "ca.leaf_expired",
@@ -82,8 +122,8 @@ ENTRIES = (
         cause="The provisioner was renamed or removed in ca.json.",
         action="Add it to ca.json, and restart the CA.",
         traits=_REFUSES,
-        explanation="The CA on {node} has no ACME provisioner of the name that the directory's URL ends in"
-        " (line {line} of {file}): it refuses every such order.",
+        explanation="The CA on {node} has no ACME provisioner with the name at the end of the directory's URL (line "
+        "{line} of {file}): it refuses every such order.",
         fix=_CHANGE,
         sample={"file": "/etc/step-ca/ca.json"},
     ),
@@ -94,7 +134,7 @@ ENTRIES = (
         cause="Its database or its key is unavailable.",
         action="Check the CA's journal and its database.",
         traits=_UNUSABLE,
-        explanation=_CANNOT_USE,
+        explanation=_CANNOT_USE + _LAST_WORDS,
         fix="Check the CA's journal and its database; every order waits for this.",
     ),
     entry(
@@ -116,8 +156,8 @@ ENTRIES = (
     entry(
         "ca.port_override",
         ERROR,
-        meaning="The CA validates challenges on another port than 80 or 443.",
-        cause="A flag on the CA's command line.",
+        meaning="The CA validates challenges on a port other than 80 and 443.",
+        cause="A flag is set on the CA's command line.",
         action="Remove the flag from the CA's unit.",
         traits=Trait.NODE_WIDE | Trait.PATH,
         explanation="The CA was started with {flag}.",
@@ -128,7 +168,7 @@ ENTRIES = (
         "ca.strict_fqdn",
         INFO,
         meaning="The CA appends a final dot to names before it resolves them.",
-        cause="A flag on the CA's command line.",
+        cause="A flag is set on the CA's command line.",
         action="Nothing, if it is intended.",
         explanation="The CA was started with {flag}.",
         fix="Remove {flag} from the CA's command line, unless it is intended.",
@@ -176,8 +216,8 @@ ENTRIES = (
     entry(
         "ca.lifetime_denied",
         FATAL,
-        meaning="The CA does not issue certificates of that lifetime.",
-        cause="The certificate's `lifetime` lies outside the provisioner's claims.",
+        meaning="The CA does not issue certificates with that lifetime.",
+        cause="The certificate's `lifetime` is outside the provisioner's claims.",
         action="Change `lifetime`, or the provisioner's claims.",
     ),
     entry(
@@ -228,5 +268,18 @@ ENTRIES = (
         " is unverified whether the challenge reaches this node.",
         fix="Run an agent with a token of the role `authority` next to the CA, and a collector that both reach.",
         sample={"reason": "no agent is connected that has the role authority"},
+    ),
+    entry(
+        "ca.not_step_ca",
+        INFO,
+        meaning="The CA is not Step-CA: orders work, but some other features of certagent do not.",
+        cause="The directory belongs to another ACME CA, or a proxy passes on only its ACME paths.",
+        action="Nothing; but a certificate whose challenge is blocked cannot be kept valid by mTLS renewal.",
+        explanation="The CA at {url} does not answer as Step-CA does. Orders work as with any ACME CA (RFC 8555). Only"
+        " with Step-CA: renewal by mTLS while a challenge's path is blocked, the replay of the CA's resolver and"
+        " journal, its ca.json, and new roots.",
+        fix="Nothing has to be changed. If it is Step-CA behind a proxy, have the proxy pass on /roots.pem and /1.0/ as"
+        " well.",
+        sample={"url": "https://acme.example/directory"},
     ),
 )

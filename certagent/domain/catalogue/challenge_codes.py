@@ -5,8 +5,10 @@ from certagent.domain.findings import Severity
 
 FATAL, ERROR, WARN, INFO = Severity
 
-_PASSTHROUGH = "Make it pass connections for {identifier} through to the responder unopened (TLS passthrough)."
-_OTHER_RESPONDER = "Correct the responder there, or send the connection to certagent's."
+_PASSTHROUGH = (
+    "Make it pass connections for {identifier} through to the responder without terminating TLS (TLS passthrough)."
+)
+_OTHER_RESPONDER = "Correct the responder there, or send the connection to certagent's responder."
 _SPEAKS = "{place} port {port} speaks acme-tls/1 for {identifier}, but "
 _UNWRITTEN = "{reporter} cannot write the record {record} for {identifier}: "
 _NOT_FOUND = "The CA does not find the record {record}: {place}, which it asks, "
@@ -18,7 +20,7 @@ ENTRIES = (
         meaning="The agent's own responder does not present the challenge certificate.",
         cause="Its port is taken.",
         action="Check its port and the agent's journal.",
-        traits=Trait.OWN_INABILITY,
+        traits=Trait.OWN_INABILITY | Trait.DEAD_PORT | Trait.EXPLAINS_ANSWER,
         explanation="The responder on {listen} did not present the challenge certificate on {node} itself: "
         "[said?{said}][!said?it gave no reason].",
         fix="Check who listens on {listen}, and the agent's journal.",
@@ -28,13 +30,13 @@ ENTRIES = (
         "alpn.port_not_443",
         FATAL,
         meaning="The responder does not listen on port 443, and nothing forwards the connection to it.",
-        cause="`solver.listen` has another port.",
+        cause="`solver.listen` names another port.",
         action="Listen on port 443, or forward the connection.",
         explanation="The CA connects to port {port} of {place} for {identifier}, but nothing listens there: the"
         " responder"
         " listens on {listen}, and nothing forwards the connection to it.",
-        fix="Make the responder listen on port {port}, or forward TLS connections for {identifier} to {listen}"
-        " unopened.",
+        fix="Make the responder listen on port {port}, or forward TLS connections for {identifier} to {listen} "
+        "without terminating them.",
         sample={"port": 443, "listen": "127.0.0.1:8443"},
     ),
     entry(
@@ -43,6 +45,7 @@ ENTRIES = (
         meaning="The CA cannot complete a TLS handshake.",
         cause="The service is stopped, or a packet filter is in the way.",
         action="Check the service and the packet filters.",
+        traits=Trait.PATH | Trait.DEAD_PORT,
         explanation="The CA cannot complete a TLS handshake with {place} port {port} for {identifier}: {error}"
         "[errno? ({errno})].",
         fix="Check from the CA's node why {address} port {port} does not answer: the service, its packet filter, the"
@@ -54,12 +57,15 @@ ENTRIES = (
         "alpn.no_protocol",
         FATAL,
         meaning="A proxy terminates TLS.",
-        cause="The web server opens the connection instead of passing it through.",
+        cause="The web server terminates the connection instead of passing it through.",
         action="Use TLS passthrough, or http-01.",
         explanation="{place} port {port}[process? ({process})] terminates TLS for {identifier} itself, with a"
         " certificate for "
         "[names?{names}][!names?no name], and does not speak acme-tls/1.",
-        fix="Make it pass connections for {identifier} through unopened (TLS passthrough), or use http-01.",
+        fix=(
+            "Make it pass connections for {identifier} through without terminating TLS (TLS passthrough), or use "
+            "http-01."
+        ),
         sample={"port": 443},
     ),
     entry(
@@ -87,8 +93,7 @@ ENTRIES = (
         cause="Another responder answers.",
         action="Check the responder there.",
         explanation=_SPEAKS
-        + "presents a challenge certificate for [names?{names}][!names?no name], where it must be for"
-        " this name alone.",
+        + "presents a challenge certificate for [names?{names}][!names?no name]; it must cover this name only.",
         fix=_OTHER_RESPONDER,
         sample={"port": 443},
     ),
@@ -116,7 +121,7 @@ ENTRIES = (
         "dns01.zone_not_found",
         FATAL,
         meaning="The server does not have the zone.",
-        cause="`solver.server` names another server than the zone's primary.",
+        cause="`solver.server` does not name the zone's primary.",
         action="Correct `solver.server`.",
         traits=Trait.OWN_INABILITY,
         explanation=_UNWRITTEN + "{place} has no zone for it ({said}).",
@@ -187,12 +192,12 @@ ENTRIES = (
         "dns01.hook_failed",
         FATAL,
         meaning="The program that publishes the record failed, or did not finish.",
-        cause="The program, or the DNS provider behind it, has a problem.",
+        cause="The program or its DNS provider has a problem.",
         action="Run it by hand.",
         traits=Trait.OWN_INABILITY,
         explanation=_UNWRITTEN + "{said}.",
         fix="Run it by hand as root: {server} ... present {record} TEXT.",
-        sample={"said": "/usr/local/bin/publish ended with status 7", "server": "/usr/local/bin/publish"},
+        sample={"said": "/usr/local/bin/publish exited with status 7", "server": "/usr/local/bin/publish"},
     ),
     entry(
         "dns01.not_on_all_servers",
@@ -229,7 +234,7 @@ ENTRIES = (
         FATAL,
         meaning="The CA's nameserver has cached that the record does not exist.",
         cause="It was asked before the record was published.",
-        action="Wait as long as the finding says.",
+        action="Wait for the time that the finding gives.",
         explanation=_NOT_FOUND + "has cached that the record does not exist, for another {seconds} s.",
         fix="Wait {seconds} s (certagent tries again), or flush its cache; a smaller negative TTL in the zone's SOA"
         " shortens it.",
@@ -240,8 +245,8 @@ ENTRIES = (
         meaning="There were other records at the name.",
         cause="An earlier run was killed, or another client writes there.",
         action="Nothing.",
-        explanation="There were other records at {record}[removed?; an earlier run of this agent left {removed}, which"
-        " are removed now][strangers?; {strangers} do not belong to this agent].",
+        explanation="There were other records at {record}[removed?; an earlier run of this agent left {removed}, now "
+        "removed][strangers?; {strangers} do not belong to this agent].",
         fix="Nothing to do for this agent's own; find out who else writes there, and remove what is not needed.",
         sample={"strangers": 0},
     ),

@@ -5,18 +5,13 @@ from certagent.domain.findings import Severity
 
 FATAL, ERROR, WARN, INFO = Severity
 
-_BLOCKS = Trait.OWN_INABILITY | Trait.BLOCKS_RENEWAL
 _WHY = "[trouble? ({trouble}: {said})]"
 _LISTENER = "[process? {process} listens there.]"
-_STATE = (
-    "The agent's state cannot be written ({said}), so {certificate} was left unchanged.",
-    "Free space on its file system, or make it writable; certagent tries again by itself.",
-)
 _SPOT = "({spot} on {node})."
 _DEFINE = "Define it, or remove it from {spot} on {node}."
-_COMMAND = "{command} [status?ended with {status}][!status?did not finish within {seconds} s]: {said}"
+_COMMAND = "{command} [status?exited with status {status}][!status?did not finish within {seconds} s]: {said}"
 _NO_START = "{command} cannot be started ({said})."
-_AGAIN = "certagent tries again by itself."
+_AGAIN = "certagent retries automatically."
 
 
 def _endpoint(clause: str, fix: str) -> dict[str, tuple[str, str | None]]:
@@ -34,21 +29,25 @@ ENTRIES = (
     entry(
         "config.unreadable",
         WARN,
-        meaning="A configuration file that the agent reads cannot be read, wholly or in part.",
-        cause="It was saved half, has a mistake in it, or something else is in its place.",
+        meaning="A configuration file cannot be read, or only partly.",
+        cause="It was only half saved, contains a mistake, or is not a configuration file.",
         action="Correct the line.",
-        explanation="{file} on {node} cannot be read[line?, at line {line}]: {reason}[count?; other places in it"
-        " that cannot be read: {count}]. What it says there is left out of everything that certagent concludes.",
-        fix="Correct {spot} on {node}; the program that it belongs to may refuse it as well.",
+        explanation="{file} on {node} cannot be read[line?, at line {line}]: {reason}[count?; other places in it that "
+        "cannot be read: {count}]. certagent ignores what is written there.",
+        fix="Correct {spot} on {node}; the program that uses it may reject it as well.",
         variants={
             "pattern": (
-                "The pattern in {file}, line {line}, on {node} cannot be followed: {reason}. Which server or location"
-                " takes a challenge is not known for that reason.",
+                "The pattern in {file}, line {line}, on {node} cannot be evaluated: {reason}. So it is unknown which "
+                "server or location receives a challenge.",
                 "Simplify the pattern in {file}, line {line}, on {node}: nested repetitions, such as (a+)+, make nginx"
                 " itself give up.",
-            )
+            ),
+            "source": (
+                "{file}[line?, line {line},] cannot be evaluated: {reason}. What else it would write is unknown.",
+                "Correct {file}, or exclude it from the tree that is checked.",
+            ),
         },
-        sample={"file": "/etc/traefik/dynamic/apps.yml", "reason": "a router is no table", "count": None},
+        sample={"file": "/etc/traefik/dynamic/apps.yml", "reason": "a router is not a table", "count": None},
     ),
     entry(
         "deploy.dangling_reference",
@@ -56,6 +55,7 @@ ENTRIES = (
         meaning="The web server's configuration names something that does not exist.",
         cause="A file was moved, or a part of the configuration was removed.",
         action="Define it, or remove the reference.",
+        traits=Trait.EXPLAINS_ANSWER,
         variants={
             "router": (f"The router {{router}} names the {{part}} {{name}}, which is not defined {_SPOT}", _DEFINE),
             "file": (f"nginx should read {{target}} ({{word}}), which does not exist {_SPOT}", _DEFINE),
@@ -70,10 +70,13 @@ ENTRIES = (
         meaning="The new certificate was not served, so the old one was restored.",
         cause="The service did not load the new pair.",
         action="See the findings next to it.",
-        explanation="{target}: the previous pair was restored, "
-        "[!checked?but nothing could be checked to prove it][proven?and is served again]"
-        "[unproven?but is not seen to be served either].",
-        fix="Fix what the findings next to this one name; certagent deploys the same certificate again by itself.",
+        traits=Trait.CONSEQUENCE,
+        explanation="{target}: the previous pair was restored, [!checked?but no address could be checked to prove "
+        "it][proven?and is served again][unproven?but it is not served either].",
+        fix=(
+            "Fix what the findings next to this one name; certagent then deploys the same certificate again "
+            "automatically."
+        ),
         sample={"checked": True, "proven": True},
     ),
     entry(
@@ -81,17 +84,21 @@ ENTRIES = (
         ERROR,
         meaning="An address still serves the old certificate.",
         cause="The service did not reload, or another one listens there.",
-        action="Reload what listens there.",
+        action="Reload the service that listens there.",
         variants={
             "deployed": (
                 f"{{target}}: {{endpoint}} still serves another certificate for {{server_name}}{_WHY}.{_LISTENER}",
-                "Make what listens on {endpoint} load this pair (its reload command, the files that it names), or"
-                f" correct `prove`; {_AGAIN}",
+                "Make the service that listens on {endpoint} load this pair (check its reload command and the "
+                f"files that it names), or correct `prove`; {_AGAIN}",
             ),
             "rivals": (
                 "{target}: Traefik has loaded the new certificate and {count} more for the same name, and chose one"
                 " of those.",
                 "Remove the other certificate from Traefik's dynamic configuration.",
+            ),
+            "not_named": (
+                "{target}: no `crt` in {file} names this file or its folder, so HAProxy does not load it.",
+                f"In {{file}}, name {{pem}} or its folder as `crt` of the `bind` line; {_AGAIN}",
             ),
         },
     ),
@@ -100,91 +107,11 @@ ENTRIES = (
         ERROR,
         meaning="The service serves its default certificate, which no client trusts.",
         cause="It could not load the pair.",
-        action="Find out why it dropped the pair.",
+        action="Find out why it rejected the pair.",
         variants=_endpoint(
             "serves its default certificate, which no client trusts,",
             "Check the service's log for the pair that it could not load",
         ),
-    ),
-    entry(
-        "deploy.unwritable",
-        FATAL,
-        meaning="The target's files, or the agent's own state, cannot be written.",
-        cause="Owner, mode or mount do not allow it.",
-        action="Check owner, mode and mount.",
-        traits=_BLOCKS,
-        explanation="{target} cannot be written[file? ({file})]: {said}.",
-        fix=f"Give the agent's user write access there (owner, mode, `ReadWritePaths=` of its unit); {_AGAIN}",
-        variants={
-            "read_only": (
-                "{target} cannot be written[file? ({file})]: {said}.",
-                "Mount that file system for writing, or deploy to another folder.",
-            ),
-            "no_folder": (
-                "{target} cannot be written[file? ({file})]: {said}.",
-                "Create the folder, or name another one.",
-            ),
-            "state": _STATE,
-            "record": (
-                "{reporter} cannot write the record {record} for {identifier}: it could not be saved that it has to"
-                " be removed"
-                " again ({said}).",
-                "Free space on the file system of the agent's state, or make it writable; certagent tries again by"
-                " itself.",
-            ),
-        },
-        sample={"said": "Permission denied"},
-    ),
-    entry(
-        "deploy.foreign_folder",
-        ERROR,
-        meaning="The target lies in the live folder of another ACME client.",
-        cause="That client still owns the pair; certagent would break its renewals, or be overwritten by them.",
-        action="Deploy to a folder of its own, or set `manage = false`.",
-        traits=_BLOCKS,
-        explanation="{target} is not written: {file} belongs to {owner} (see {evidence}).",
-        fix="Set `manage = false` to only watch it. To take it over: end {owner}'s renewal, have the service read the"
-        " pair from a folder of its own, and name that folder in the target.",
-        sample={"owner": "certbot", "evidence": "/etc/letsencrypt/live"},
-    ),
-    entry(
-        "deploy.unmapped_owner",
-        FATAL,
-        meaning="The file's owner lies outside the container's id map.",
-        cause="The file was created on the host, or the configured owner does not exist here.",
-        action="`chown` it on the host.",
-        traits=_BLOCKS,
-        explanation="{target}: {file} belongs to nobody here, because its owner on the host lies outside this"
-        " container's id"
-        " map; not even root may change it.",
-        fix="On the host, give it to the container's root: chown 100000:100000, with the usual map.",
-        variants={
-            "unknown": (
-                "{target}: {said}.",
-                "Create the user or the group, or name another one in `owner`, `group` or `reader`.",
-            ),
-            "outside_map": (
-                "{target}: the configured owner has an id that this container's id map does not contain.",
-                "Name a user and a group whose ids are below 65536.",
-            ),
-        },
-    ),
-    entry(
-        "deploy.disk_full",
-        ERROR,
-        meaning="The disk is full.",
-        cause="Logs or images fill the file system.",
-        action="Free space.",
-        explanation="{target} cannot be written[file? ({file})]: {said}.",
-        fix="Free space on that file system; certagent tries again by itself.",
-        variants={
-            "quota": (
-                "{target} cannot be written[file? ({file})]: {said}.",
-                "Free space within the quota; certagent tries again by itself.",
-            ),
-            "state": _STATE,
-        },
-        sample={"said": "No space left on device"},
     ),
     entry(
         "deploy.reload_failed",
@@ -201,7 +128,16 @@ ENTRIES = (
             ),
             "no_master": (
                 "{target}: nginx was not told to reload: {file} {said}.",
-                "Restart nginx, which writes its number there; certagent tries again by itself.",
+                "Restart nginx, which writes its process ID there; certagent retries automatically.",
+            ),
+            "no_haproxy": (
+                "{target}: no HAProxy in master-worker mode runs with {file}, so none was reloaded.",
+                f"Start HAProxy with that file and -W or -Ws, or correct `configuration`; {_AGAIN}",
+            ),
+            "runtime_api": (
+                "{target}: HAProxy's runtime API at {file} rejected the certificate: {said}",
+                "Give that socket `level admin` in HAProxy's configuration, have HAProxy load {pem} when it"
+                f" starts, or remove `socket`, so that HAProxy is reloaded instead; {_AGAIN}",
             ),
             "unknown_user": ("{target}: {said}.", f"Create that user, or name another `user`; {_AGAIN}"),
         },
@@ -209,11 +145,23 @@ ENTRIES = (
     entry(
         "deploy.unproven",
         WARN,
-        meaning="What an address serves cannot be proven.",
-        cause="It expects the PROXY protocol, and `prove` does not say so.",
-        action="Set `proxy_protocol` for that address in `prove`.",
+        meaning="It cannot be proven what an address serves.",
+        cause="It expects the PROXY protocol, or begins TLS by STARTTLS, and `prove` does not say so.",
+        action="Set `proxy_protocol` or `starttls` for that address in `prove`.",
         explanation="{target}: what {endpoint} serves is unproven: nginx expects the PROXY protocol there ({spot}).",
         fix="In `prove`, write {endpoint} as a table, with `address` and `proxy_protocol = true`.",
+        variants={
+            "haproxy": (
+                "{target}: what {endpoint} serves is unproven: HAProxy expects the PROXY protocol there ({spot}).",
+                "In `prove`, write {endpoint} as a table, with `address` and `proxy_protocol = true`.",
+            ),
+            "starttls": (
+                "{target}: what {endpoint} serves is unproven: connections to that port usually begin without TLS,"
+                " and `prove` does not set the protocol that starts it.",
+                'In `prove`, write {endpoint} as a table, with `address` and `starttls = "{option}"`.',
+            ),
+        },
+        sample={"option": "smtp"},
     ),
     entry(
         "deploy.not_served",
@@ -221,6 +169,7 @@ ENTRIES = (
         meaning="Nothing is served at the configured address.",
         cause="The service is stopped, or a packet filter is in the way.",
         action="Start the service.",
+        traits=Trait.DEAD_PORT,
         variants={
             "deployed": (
                 f"{{target}}: {{endpoint}} does not complete a handshake for {{server_name}}{_WHY}.{_LISTENER}",
@@ -244,7 +193,12 @@ ENTRIES = (
             "not_started": (
                 f"nginx could not check its configuration: {_NO_START}",
                 f"Put nginx's program on the agent's PATH; {_AGAIN}",
-            )
+            ),
+            "haproxy": (f"HAProxy rejects its configuration: {_COMMAND}", f"Fix what HAProxy names; {_AGAIN}"),
+            "haproxy_not_started": (
+                f"HAProxy could not check its configuration: {_NO_START}",
+                f"Put HAProxy's program on the agent's PATH; {_AGAIN}",
+            ),
         },
     ),
     entry(
@@ -253,14 +207,14 @@ ENTRIES = (
         meaning="What is served or on disk is no longer what was proven.",
         cause="Another program writes the pair, or the service was restarted with another one.",
         action="Find out what writes there; `certagent renew NAME --force`.",
-        explanation="{file} [on_disk?contains another certificate than][!on_disk?contains no certificate any more,"
-        " but] the one"
-        " that was proven to be served for {certificate}[changed_at?; it was changed at {changed_at} and belongs to"
-        " {owner}].",
+        explanation="{file} [on_disk?contains a certificate other than][!on_disk?no longer contains a "
+        "certificate, but] "
+        "the one that was proven to be served for {certificate}[changed_at?; it was changed at {changed_at} "
+        "and belongs to {owner}].",
         fix="Find out what else writes {file}; then run `certagent renew {certificate} --force`.",
         variants={
             "served": (
-                f"{{endpoint}} serves another certificate than the one on disk for {{server_name}}{_WHY}.",
+                f"{{endpoint}} serves a certificate other than the one on disk for {{server_name}}{_WHY}.",
                 "Reload the service, and check what else listens there.",
             )
         },
@@ -270,31 +224,40 @@ ENTRIES = (
         WARN,
         meaning="Everybody on the node can read the live key.",
         cause="The file's mode is too permissive.",
-        action="`chmod o=`, and give the service a group of its own.",
+        action="`chmod o=`, and give the service its own group.",
         explanation="Everybody on this node can read the key {file}.",
-        fix="chmod o= {file}, and give the service a group of its own.",
+        fix="chmod o= {file}, and give the service its own group.",
     ),
     entry(
         "deploy.reload_no_effect",
         ERROR,
-        meaning="nginx was told to reload, but kept its old workers.",
-        cause="nginx could not apply the new configuration.",
+        meaning="nginx or HAProxy was told to reload, but kept its old workers.",
+        cause="It could not apply the new configuration.",
         action="Read its error log.",
         explanation="{target}: nginx was told to reload, but [workers?kept its old workers (processes {workers})]"
-        "[!workers?is no longer running]: what is on disk was not loaded.[said? Its error log says: {said}]",
-        fix="Fix what the error log names, or restart nginx; certagent tries the deployment again by itself.",
+        "[!workers?is no longer running]: the files on disk were not loaded.[said? Its error log says: {said}]",
+        fix="Fix what the error log names, or restart nginx; certagent then retries the deployment automatically.",
+        variants={
+            "haproxy": (
+                "{target}: HAProxy was told to reload, but kept its old worker[workers? (process {workers})]: the"
+                " files on disk were not loaded.",
+                "Check HAProxy's log (journalctl -u haproxy), or restart HAProxy; certagent then retries the deployment"
+                " automatically.",
+            )
+        },
     ),
     entry(
         "deploy.traefik_not_loaded",
         ERROR,
         meaning="Traefik's API does not know the new certificate.",
-        cause="Traefik watches another folder, or does not watch at all.",
-        action="Check the folder that it watches.",
+        cause="Traefik watches another folder, or does not watch at all; it watches a folder that was deleted and "
+        "recreated only after a restart.",
+        action="Check the folder that it watches; if that was recreated, restart Traefik.",
         explanation="{target}: Traefik has not loaded the certificate that this file names; its API lists {count}"
         " others. It"
         " watches another folder, does not watch, or cannot read the pair.",
-        fix="In Traefik's static configuration: providers.file.directory = {folder}, watch = true; else check"
-        " Traefik's log.",
+        fix="In Traefik's static configuration: providers.file.directory = {folder}, watch = true. If the folder "
+        "was recreated since Traefik started, restart Traefik; otherwise check Traefik's log.",
     ),
     entry(
         "deploy.unreadable_by_service",

@@ -25,7 +25,7 @@ ENTRIES = (
         "dns.hosts_shadow.authority",
         FATAL,
         meaning="A line in the CA's hosts file overrides DNS, so the CA connects to the wrong address.",
-        cause="A static entry was added to the CA's hosts file and the service has moved since, or never was there.",
+        cause="A static entry was added to the CA's hosts file and the service has moved since, or was never there.",
         action="Remove the line.",
         explanation="The CA on {node} connects to {place} for {name}, because line {line} of {file} overrides DNS"
         "[answers?; DNS says {answers}][!answers?; DNS has no address for it].",
@@ -50,16 +50,15 @@ ENTRIES = (
         action="Remove the line, then send dnsmasq SIGHUP.",
         traits=Trait.PATH | Trait.NAMESERVER_FILES,
         explanation="The nameserver on {node} answers {address} for {identifier}, because line {line} of {file}"
-        " overrides"
-        " its own zone, which says {answers}.",
-        fix="Remove line {line} of {file} on {node}, then make dnsmasq read it again (SIGHUP): {text}"
+        " overrides its own zone, which says {answers}.",
+        fix="Remove line {line} of {file} on {node}, then make dnsmasq reread it (SIGHUP): {text}"
         f"{_WRITTEN_BY}",
         variants={
             "hostsdir": (
                 "The nameserver on {node} answers {address} for {identifier}, because line {line} of {file}"
                 " overrides its own zone, which says {answers}.",
-                "Remove line {line} of {file} on {node} (dnsmasq reads that folder again by itself, but for what is"
-                f" removed only since 2.87: before that, send it SIGHUP): {{text}}{_WRITTEN_BY}",
+                "Remove line {line} of {file} on {node} (dnsmasq rereads that folder automatically, but notices "
+                f"removals only since version 2.87: send older versions SIGHUP): {{text}}{_WRITTEN_BY}",
             ),
             "waiting": (
                 "The nameserver on {node} will answer {address} for {identifier} as soon as it is restarted, because"
@@ -109,20 +108,11 @@ ENTRIES = (
         fix="On {node}: touch {file}, or restart the CA.",
     ),
     entry(
-        "dns.file_unreadable",
-        FATAL,
-        meaning="The CA's user cannot read the hosts file or resolv.conf, so the CA ignores it.",
-        cause="The file was written with a restrictive umask.",
-        action="`chmod a+r` the file.",
-        explanation="The user that the CA on {node} runs as cannot read {file}, so the CA ignores it.",
-        fix="On {node}: chmod a+r {file}[is_hosts?, then touch {file}: the CA does not read it again otherwise].",
-    ),
-    entry(
         "dns.loopback",
         {AUTHORITY: FATAL, STATIC: ERROR},
-        meaning="The name resolves to a loopback address at the CA, so the CA connects to itself.",
-        cause="Debian's 127.0.1.1 line, or a line that was copied from another node.",
-        action="Remove the name from the 127.x line.",
+        meaning="The name resolves to a loopback address, `0.0.0.0` or `::` at the CA, so the CA connects to itself.",
+        cause="Debian's 127.0.1.1 line, a line copied from another node, or a record that was meant to block the name.",
+        action="Remove the name from the line, or give it its right address.",
         explanation="The CA on {node} connects to itself, at {place}, for {name}, because line {line} of {file} says so"
         "[answers?; DNS says {answers}][!answers?; DNS has no address for it].",
         fix=_REMOVE_HOSTS_LINE,
@@ -130,14 +120,19 @@ ENTRIES = (
             "static": (
                 "{name} resolves to this node itself ({address}), because line {line} of {file} on {node} says so.",
                 f"Remove {{name}} from line {{line}} of {{file}} on {{node}}{_MANAGED}",
-            )
+            ),
+            "dns": (
+                "The CA on {looker} connects to itself for {identifier}, because DNS says {place}[asked? (asked:"
+                " {asked})].",
+                "Give {identifier} its right address[node? at the nameserver on {node}][!node? in DNS].",
+            ),
         },
     ),
     entry(
         "dns.nxdomain",
         {AUTHORITY: FATAL, WIRE: ERROR},
         meaning="The name does not exist in DNS.",
-        cause="The record was removed, or never added; or the nameserver asked is not the one that has the zone.",
+        cause="The record was removed, or never added; or the nameserver that was asked does not have the zone.",
         action="Add the record.",
         traits=Trait.PATH | Trait.NAME_VANISHED,
         explanation=f"{_ASKER} cannot resolve {{identifier}}: the name does not exist in DNS{_ASKED}",
@@ -145,8 +140,7 @@ ENTRIES = (
         variants={
             "no_dns": (
                 "[by_ca?The CA on ]{asker} cannot resolve {identifier}: the name is in no hosts file, and"
-                " nsswitch.conf does not"
-                " allow DNS.",
+                " nsswitch.conf does not allow DNS.",
                 NO_ADDRESS_FIX,
             )
         },
@@ -167,6 +161,7 @@ ENTRIES = (
         meaning="The nameserver fails to answer for the name (SERVFAIL).",
         cause="The server it forwards to is down, or its zone is broken.",
         action="Check the nameserver and the servers it forwards to.",
+        traits=Trait.PATH | Trait.DEAD_PORT,
         explanation=_unresolved("the nameserver failed (SERVFAIL)")[0],
         fix=NO_ADDRESS_FIX,
     ),
@@ -176,6 +171,7 @@ ENTRIES = (
         meaning="The nameserver refuses to answer for the name (REFUSED).",
         cause="It has no such zone and does not forward, or its access list excludes the client.",
         action="Check the nameserver's zones and access list.",
+        traits=Trait.PATH | Trait.DEAD_PORT,
         explanation=_unresolved("the nameserver refuses to answer (REFUSED)")[0],
         fix=NO_ADDRESS_FIX,
     ),
@@ -185,6 +181,7 @@ ENTRIES = (
         meaning="No nameserver answers in time.",
         cause="The nameserver is down, or a packet filter drops port 53.",
         action="Check the nameserver and the packet filters.",
+        traits=Trait.PATH | Trait.DEAD_PORT,
         explanation=_unresolved("no nameserver answered in time")[0],
         fix=NO_ADDRESS_FIX,
     ),
@@ -194,13 +191,13 @@ ENTRIES = (
         meaning="The answer is too long for UDP, and the nameserver does not answer over TCP.",
         cause="A packet filter allows port 53 for UDP only.",
         action="Allow TCP to port 53.",
+        traits=Trait.PATH | Trait.DEAD_PORT,
         explanation=_unresolved("the answer is too long for UDP, and the nameserver does not answer over TCP")[0],
         fix=NO_ADDRESS_FIX,
         variants={
             "one_of_several": (
                 "The nameserver {place} of [by_ca?the CA on ]{asker} truncates its answer and does not answer over"
-                " TCP; another nameserver"
-                " answers.",
+                " TCP; another nameserver answers.",
                 "Allow TCP to port 53 of {address}, not only UDP.",
             )
         },
@@ -241,20 +238,19 @@ ENTRIES = (
     entry(
         "dns.flapping",
         WARN,
-        meaning="DNS alternates between addresses within a minute. An order waits for it to settle, three minutes at"
-        " most.",
+        meaning="DNS alternates between addresses within a minute. An order waits up to three minutes for it to "
+        "settle.",
         cause="Two programs update the record, or two servers with different data share an address.",
         action="Find out what changes the record.",
         explanation="DNS alternates between {places} for {identifier}: {count} times within {seconds} s. Orders wait"
-        " until"
-        " the answer has been stable for a minute, within a limit.",
+        " until the answer has been stable for a minute, within a limit.",
         fix="Find out what changes the record, and whether several servers answer at that address.",
     ),
     entry(
         "dns.aaaa_nxdomain",
         INFO,
         meaning="The A record exists, but the nameserver answers NXDOMAIN for AAAA.",
-        cause="dnsmasq's `address=` does that for the type that is not set.",
+        cause="dnsmasq's `address=` does that for the record type that is not set.",
         action="Nothing; `host-record=` avoids it.",
         explanation="{place} has an A record for {identifier}, but answers NXDOMAIN for AAAA.",
         fix="Use host-record= instead of address= (dnsmasq); the CA works either way.",
@@ -262,12 +258,12 @@ ENTRIES = (
     entry(
         "dns.address_not_ours",
         FATAL,
-        meaning="DNS leads the CA to another node than the one that answers the challenge.",
+        meaning="DNS leads the CA to a node that does not answer the challenge.",
         cause="The record still points to the old node, or to a gateway that does not forward the challenge.",
         action="Correct the record.",
+        traits=Trait.PATH | Trait.EXPLAINS_ANSWER,
         explanation="DNS leads the CA to {place}[is_stranger?, which belongs to no node of the fleet,] for"
-        " {identifier}, but"
-        " {client} must answer the challenge.",
+        " {identifier}, but {client} must answer the challenge.",
         fix="Point the record of {identifier} to [own_addresses?{own_addresses}][!own_addresses?{client}].",
     ),
     entry(
@@ -297,8 +293,7 @@ ENTRIES = (
         cause="An old address was left in the record.",
         action="Remove the address from the record.",
         explanation="{identifier} has {count} addresses, and {place} does not belong to this node ({client}): the CA"
-        " may use"
-        " either.",
+        " may use either.",
         fix="Remove {address} from the record of {identifier}.",
     ),
     entry(
@@ -335,14 +330,12 @@ ENTRIES = (
         cause="nsswitch.conf names a source that Go does not have, such as mDNS or LDAP.",
         action="Add the name to DNS.",
         explanation="libc on {node} resolves {identifier} to {addresses}, using a source that Go, and so the CA, does"
-        " not"
-        " have.",
+        " not have.",
         fix="Add {identifier} to DNS.",
         variants={
             "static": (
                 "Line {line} of {file} on {node} names {sources}, which Go does not have: names that only these"
-                " sources know"
-                " do not exist for the CA.",
+                " sources know do not exist for the CA.",
                 f"Add such names to DNS (line {{line}} of {{file}} on {{node}}){_MANAGED}",
             )
         },

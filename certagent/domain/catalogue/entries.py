@@ -12,6 +12,8 @@ from certagent.domain.catalogue import (
     pair_codes,
     path_codes,
     resolver_file_codes,
+    source_codes,
+    target_codes,
 )
 from certagent.domain.catalogue.entry import Entry
 
@@ -25,8 +27,10 @@ CATALOGUE: Mapping[str, Entry] = {
         challenge_codes,
         order_codes,
         deploy_codes,
+        target_codes,
         pair_codes,
         agent_codes,
+        source_codes,
     )
     for entry in module.ENTRIES
 }

@@ -29,6 +29,9 @@ class Layer(enum.StrEnum):
     TRAEFIK = "traefik"
     AGENT = "agent"
     CHANNEL = "channel"
+    COLLECTOR = "collector"
+    FLEET = "fleet"
+    SOURCE = "source"
 
 
 class Trait(enum.Flag):
@@ -61,6 +64,12 @@ class Trait(enum.Flag):
     """The name has no address any more."""
     NAMESERVER_FILES = enum.auto()
     """Only the agent next to a nameserver finds it, in that nameserver's own files."""
+    DEAD_PORT = enum.auto()
+    """Nobody answers there: one incident per address and port, whatever the identifier."""
+    EXPLAINS_ANSWER = enum.auto()
+    """Why the CA met another answer than ours: that answer makes no incident of its own."""
+    CONSEQUENCE = enum.auto()
+    """What was done because of another finding: it is never what an incident is called by."""
 
 
 LAYER_TRAITS: Mapping[Layer, Trait] = {
@@ -71,6 +80,8 @@ LAYER_TRAITS: Mapping[Layer, Trait] = {
     Layer.DNS01: Trait.PATH,
     Layer.CA: Trait.NODE_WIDE,
     Layer.AGENT: Trait.NODE_WIDE,
+    Layer.COLLECTOR: Trait.NODE_WIDE,
+    Layer.FLEET: Trait.NODE_WIDE,
 }
 """What a code of that layer has unless its entry says otherwise; also for codes of newer agents."""
 
@@ -156,5 +167,10 @@ SHARED = {
     "order_unvalidated": Situation("The CA could not validate {identifier}:"),
     "renewal_refused": Situation("{certificate} could not be renewed without a challenge: {said}."),
     "fleet": Situation("{count} of {total} agents report the same."),
+    "suspected": Situation(
+        "The rehearsal of {identifier} that {reporter} asked for failed. {reporter} suspects [file?{spot} on ]{node}"
+        "[address? ({address})]; neither {node} nor the agent next to the CA confirms it.",
+        "Check [file?{spot} on ]{node}, and the path from the CA to {reporter}.",
+    ),
 }
 """Situations that any code may have."""

@@ -5,7 +5,7 @@ from certagent.domain.findings import Severity
 
 FATAL, ERROR, WARN, INFO = Severity
 
-_FIX_PATH = "Fix the challenge's path; the renewal then follows by itself."
+_FIX_PATH = "Fix the challenge's path; the renewal then follows automatically."
 
 ENTRIES = (
     entry(
@@ -20,7 +20,7 @@ ENTRIES = (
     entry(
         "acme.mismatch_final",
         ERROR,
-        meaning="The CA got another answer than the token: the order is lost.",
+        meaning="The CA got an answer other than the token: the order has failed.",
         cause="Another machine, or a catch-all page, answers the challenge.",
         action="See what was observed next to the CA.",
         traits=Trait.SEEN_BY_CA,
@@ -29,7 +29,7 @@ ENTRIES = (
         "acme.reason_hidden",
         WARN,
         meaning="The CA gives no reason, and a check right after the order finds nothing wrong.",
-        cause="The fault was gone by then, or lies where certagent does not look.",
+        cause="The fault was already gone, or is where certagent does not check.",
         action="Read the CA's journal.",
         traits=Trait.SEEN_BY_CA,
         explanation="The CA gives no reason, and a rehearsal right after the order does not show one either"

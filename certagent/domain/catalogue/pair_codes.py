@@ -1,11 +1,11 @@
-"""The catalogue: a pair that is not good in itself, wherever it is deployed. Data only."""
+"""The catalogue: pairs that are not good in themselves, that stand beside others, or that were lost. Data only."""
 
-from certagent.domain.catalogue.entry import entry
+from certagent.domain.catalogue.entry import Trait, entry
 from certagent.domain.findings import Severity
 
 FATAL, ERROR, WARN, INFO = Severity
 
-_AGAIN = "certagent tries again by itself."
+_AGAIN = "certagent retries automatically."
 _REORDER = "then run `certagent renew {certificate} --force`, which orders a new one."
 
 
@@ -14,6 +14,47 @@ def _rejected(clause: str) -> str:
 
 
 ENTRIES = (
+    entry(
+        "deploy.rival_pair",
+        FATAL,
+        meaning="Traefik has another pair for the same name, and uses one of the two at random.",
+        cause="An entry of `tls.certificates` in one of its dynamic files that certagent did not write.",
+        action="Remove that entry, or set `manage = false`.",
+        traits=Trait.OWN_INABILITY,
+        explanation="{target}: {spot} on {node} gives Traefik another pair for {names}[evidence? ({evidence})]; "
+        "each time"
+        " it loads its files, it picks one of the two pairs at random.",
+        fix="Remove that entry from {spot} on {node}, so that only certagent's is left; or set `manage = false`, "
+        "and leave the certificate to whoever added that entry.",
+        sample={
+            "target": "traefik /etc/traefik/dynamic",
+            "file": "/etc/traefik/dynamic/tls.yml",
+            "evidence": "/etc/ssl/traefik.crt",
+            "node": "lxc102",
+        },
+    ),
+    entry(
+        "deploy.put_back",
+        WARN,
+        meaning="Files of certagent were missing, and it has restored them.",
+        cause=(
+            "The folder was cleaned or recreated (`git clean`, a role), or a release link was switched to another"
+            " release."
+        ),
+        action="Nothing; stop the program that cleans that folder from deleting them.",
+        explanation="{file} was missing: certagent has restored the pair that was proven to be served for "
+        "{certificate}.",
+        fix="Stop the program that cleans or recreates that folder from deleting {file}, or name another folder "
+        "in the target.",
+        variants={
+            "older": (
+                "{file} pointed to an older certificate of certagent, as after switching back to an earlier release: "
+                "certagent has restored the pair that was proven to be served for {certificate}.",
+                "Stop the program that switches or copies that folder from restoring the old {file}.",
+            )
+        },
+        sample={"file": "/etc/traefik/dynamic/certagent-traefik.yml", "certificate": "traefik"},
+    ),
     entry(
         "deploy.pair_mismatch",
         ERROR,
@@ -72,7 +113,7 @@ ENTRIES = (
         meaning="The certificate is not valid yet.",
         cause="A clock is wrong.",
         action="Check the clocks.",
-        explanation=_rejected("it is valid from {since}, and now it is {now}"),
+        explanation=_rejected("it is valid from {since}, and it is now {now}"),
         fix=f"Correct the clock of this node or of the CA; {_AGAIN}",
     ),
 )

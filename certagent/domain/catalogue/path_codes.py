@@ -11,7 +11,7 @@ _REACH = (
     " back."
 )
 _LOCAL = (
-    "The CA cannot connect to {place} port {port} for {identifier}: {looker} itself lets no packets out to it.",
+    "The CA cannot connect to {place} port {port} for {identifier}: {looker} itself blocks packets to it.",
     "On {looker}, check the routes and the packet filter for packets to {address} port {port}.",
 )
 _NOT_OURS = "The CA asked {place} for {identifier} and did not get the token: {hops}."
@@ -20,7 +20,7 @@ _ROUTE = "Check which route of the web server takes the challenge's path, and se
 _SPOT = "({spot} on {node})."
 _ENTRY_POINT = (
     "The CA asked {place} for {identifier} and did not get the token: {hops}. Traefik's entry point {entry_point}"
-    f" redirects every request before any router can take it {_SPOT}",
+    f" redirects every request before any router can handle it {_SPOT}",
     "In entryPoints.{entry_point}.http.redirections.entryPoint set `priority: 1`, so that the challenge's router comes"
     " first, and restart Traefik.",
 )
@@ -33,6 +33,7 @@ ENTRIES = (
         meaning="Nothing listens where the CA connects.",
         cause="The web server or the responder is stopped, or listens on another address.",
         action="Start the service.",
+        traits=Trait.PATH | Trait.DEAD_PORT,
         explanation=_NOT_REACHED,
         fix=_REACH,
         variants={"local": _LOCAL},
@@ -44,6 +45,7 @@ ENTRIES = (
         meaning="The CA's packets get no answer.",
         cause="A packet filter drops them, on the way there or back.",
         action="Check the packet filters, in both directions.",
+        traits=Trait.PATH | Trait.DEAD_PORT,
         explanation=_NOT_REACHED,
         fix=_REACH,
         variants={"local": _LOCAL},
@@ -55,6 +57,7 @@ ENTRIES = (
         meaning="The CA has no route to the address.",
         cause="The address belongs to another network, or a route is missing.",
         action="Check the route and the address.",
+        traits=Trait.PATH | Trait.DEAD_PORT,
         explanation=_NOT_REACHED,
         fix=_REACH,
         variants={"local": _LOCAL},
@@ -65,7 +68,8 @@ ENTRIES = (
         FATAL,
         meaning="The connection is reset.",
         cause="Something between the CA and the node, or the service itself, resets the connection.",
-        action="Check what stands in between.",
+        action="Check what is in between.",
+        traits=Trait.PATH | Trait.DEAD_PORT,
         explanation=_NOT_REACHED,
         fix=_REACH,
         variants={"local": _LOCAL},
@@ -75,18 +79,16 @@ ENTRIES = (
         "net.asymmetric",
         FATAL,
         meaning="This node reaches the CA, but the CA does not reach this node.",
-        cause="A packet filter or a route passes one direction only.",
+        cause="A packet filter or a route allows one direction only.",
         action="Check the packet filters and routes of both.",
         traits=Trait.PATH | Trait.NODE_WIDE | Trait.EXPLAINS,
-        explanation="{client} reaches the CA, but the CA does not reach {place} port {port}: something between them"
-        " lets one"
-        " direction pass only.",
+        explanation="{client} reaches the CA, but the CA does not reach {place} port {port}: something between them "
+        "allows one direction only.",
         fix="Check the packet filters of {client} and of {looker}, and the routes of both.",
         variants={
             "fleet": (
-                "{client} reaches the CA, and the CA on {looker} reaches {others}, but not {client} at {address}:"
-                " something"
-                " between the two lets one direction pass only.",
+                "{client} reaches the CA, and the CA on {looker} reaches {others}, but not {client} at {address}: "
+                "something between the two allows one direction only.",
                 "Check the packet filters of {client} and of {looker}, and the routes of both.",
             )
         },
@@ -95,9 +97,9 @@ ENTRIES = (
         "http01.responder_absent",
         FATAL,
         meaning="The agent's own responder does not answer.",
-        cause="Its port is taken, or what answers in its place does not.",
+        cause="Its port is taken, or the web server that answers for it does not work.",
         action="Check its port and the agent's journal.",
-        traits=Trait.OWN_INABILITY,
+        traits=Trait.OWN_INABILITY | Trait.DEAD_PORT | Trait.EXPLAINS_ANSWER,
         explanation="The responder on {listen} did not answer the planted token on {node} itself: "
         "[said?{said}][!said?it gave no reason].",
         fix="Check who listens on {listen}, and the agent's journal.",
@@ -105,14 +107,20 @@ ENTRIES = (
             "file": (
                 "{file} on {node} does not answer the challenge: {said}.",
                 "Check {file}: it must serve the challenge.",
-            )
+            ),
+            "unsafe_path": (
+                "{file} on {node} is not used for the challenge: it is a link or was replaced, and users other than "
+                "root can change {folder} (owner {owner}, mode {mode}).",
+                "Name the folder that {file} leads to as `path` of the solver, or make that folder writable by root "
+                "only: chown root {folder}; chmod go-w {folder}.",
+            ),
         },
     ),
     entry(
         "http01.wrong_host",
         FATAL,
         meaning="Another machine answers the CA.",
-        cause="A hosts line at the CA leads it there.",
+        cause="A hosts line at the CA leads there.",
         action="Correct the name first.",
         explanation=_NOT_OURS,
         fix="Correct the name first: the machine that answered does not hold the token.",
@@ -147,7 +155,7 @@ ENTRIES = (
     entry(
         "http01.catchall",
         FATAL,
-        meaning="200 with another page: the order would be lost for good.",
+        meaning="200 with another page: the order would fail for good.",
         cause="A catch-all page answers the challenge's path.",
         action="Add a route that takes precedence over the catch-all.",
         explanation=_NOT_OURS,
@@ -175,7 +183,7 @@ ENTRIES = (
         "http01.redirect_offsite",
         ERROR,
         meaning="The challenge is redirected to a name that a rehearsal must not follow.",
-        cause="The redirect leads out of the allow-list.",
+        cause="The redirect leads to a name outside the allow-list.",
         action="Exclude the challenge's path from the redirect.",
         explanation=_NOT_OURS,
         fix=_NO_REDIRECT,
@@ -228,6 +236,7 @@ ENTRIES = (
         meaning="Port 80 speaks TLS.",
         cause="The listener on port 80 is configured for TLS.",
         action="Correct the listener on port 80.",
+        traits=Trait.PATH | Trait.DEAD_PORT,
         explanation="The service at {place} port {port} does not speak plain HTTP ({said}).",
         fix="Port 80 must speak plain HTTP: check the listener's TLS configuration.",
         variants={"configured": (f"Port {{port}} is configured for TLS {_SPOT}", _SNIPPET)},
@@ -235,9 +244,10 @@ ENTRIES = (
     entry(
         "http01.wrong_entrypoint",
         FATAL,
-        meaning="Traefik's router for the challenge is on another entry point than port 80's.",
+        meaning="Traefik's router for the challenge is not on the entry point of port 80.",
         cause="The router names the wrong entry point.",
         action="`entryPoints: [web]`.",
+        traits=Trait.PATH | Trait.EXPLAINS_ANSWER,
         explanation=f"The router {{router}} is on the entry point {{entry_point}}, but the CA connects to port"
         f" {{port}} {_SPOT}",
         fix=_SNIPPET,
@@ -246,10 +256,12 @@ ENTRIES = (
     entry(
         "http01.webroot_mismatch",
         FATAL,
-        meaning="The web server serves challenges from a folder that nobody fills.",
+        meaning="The web server serves challenges from a folder that no client writes to.",
         cause="A configuration of another ACME client was left over.",
         action="Forward the path to the responder.",
-        explanation=f"{{server}} serves challenges from the folder {{target}}, which certagent does not fill {_SPOT}",
+        traits=Trait.PATH | Trait.EXPLAINS_ANSWER,
+        explanation=f"{{server}} serves challenges from the folder {{target}}, which certagent does not write "
+        f"to {_SPOT}",
         fix=_SNIPPET,
         sample={"target": "/var/www/html"},
     ),
@@ -259,7 +271,8 @@ ENTRIES = (
         meaning="The web server changes the Host header.",
         cause="`proxy_set_header Host` is set to another name.",
         action="`proxy_set_header Host $host`.",
-        explanation=f"{{server}} forwards challenges to {{target}} with another Host than {{identifier}} {_SPOT}",
+        traits=Trait.PATH | Trait.EXPLAINS_ANSWER,
+        explanation=f"{{server}} forwards challenges to {{target}} with a Host other than {{identifier}} {_SPOT}",
         fix=_SNIPPET,
     ),
     entry(
@@ -268,7 +281,8 @@ ENTRIES = (
         meaning="The web server speaks https to the responder.",
         cause="The upstream's URL begins with https.",
         action="Use `http://`.",
-        explanation=f"{{server}} forwards challenges to the responder by https ({{target}}), but the responder speaks"
+        traits=Trait.PATH | Trait.EXPLAINS_ANSWER,
+        explanation=f"{{server}} forwards challenges to the responder over https ({{target}}), but the responder speaks"
         f" plain HTTP"
         f" {_SPOT}",
         fix=_SNIPPET,
@@ -279,6 +293,7 @@ ENTRIES = (
         meaning="Traefik's own ACME client takes the challenge's path.",
         cause="A certificate resolver of Traefik uses http-01 on the same entry point.",
         action="Change its resolver or its entry point.",
+        traits=Trait.PATH | Trait.EXPLAINS_ANSWER,
         explanation=f"Traefik's own ACME client takes every challenge on the entry point {{entry_point}} {_SPOT}",
         fix=_SNIPPET,
         sample={"server": "traefik"},
@@ -289,6 +304,7 @@ ENTRIES = (
         meaning="Another program uses the responder's port.",
         cause="Another ACME client or web server listens there.",
         action="Stop it, or choose another port.",
+        traits=Trait.PATH | Trait.DEAD_PORT,
         explanation="Port {port} of {node}, where the responder should listen ({listen}), belongs to "
         "[process?the process {process}][!process?a process that this agent cannot see].",
         fix="Stop [process?{process}][!process?it], or give the responder another port (solver.listen, and whatever"

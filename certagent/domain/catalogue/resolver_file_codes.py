@@ -22,13 +22,24 @@ def _lines(clauses: Mapping[str, str], fix: str) -> dict[str, tuple[str, str | N
 
 ENTRIES = (
     entry(
+        "dns.file_unreadable",
+        FATAL,
+        meaning="The CA's user cannot read the hosts file or resolv.conf, so the CA ignores it.",
+        cause="The file was written with a restrictive umask.",
+        action="`chmod a+r` the file.",
+        explanation="The user that the CA on {node} runs as cannot read {file}, so the CA ignores it.",
+        fix="On {node}: chmod a+r {file}[is_hosts?, then touch {file}: otherwise the CA does not reread it].",
+    ),
+    entry(
         "dns.hosts_overruled",
         INFO,
-        meaning="nsswitch.conf asks DNS before the hosts file, so hosts lines decide only what DNS does not know.",
+        meaning=(
+            "nsswitch.conf asks DNS before the hosts file, so hosts lines decide only names that DNS does not know."
+        ),
         cause="The order of sources in nsswitch.conf was changed.",
         action="Nothing, if it is intended; else `hosts: files dns`.",
         explanation=f"{_LINE} asks DNS first: the hosts file [never_read?is never read]"
-        "[!never_read?decides only what DNS does not know].",
+        "[!never_read?decides only names that DNS does not know].",
         fix=f"Write `files dns` in {_PLACE}{_MANAGED}",
         sample={"file": "/etc/nsswitch.conf"},
     ),
@@ -42,36 +53,38 @@ ENTRIES = (
             {
                 "no_address": "has no effect: it does not begin with an address",
                 "no_name": "has no effect: it has an address but no name",
-                "comment_mark": "has no effect: {word} begins no comment in a hosts file, only # does",
+                "comment_mark": "has no effect: {word} does not begin a comment in a hosts file, only # does",
                 "name_first": "has no effect: it begins with {word}, but the address comes first and then the names",
                 "mask": "has no effect: {word} is a network, not an address",
-                "brackets": "has no effect: it begins with {word}, but an address stands without brackets here",
-                "leading_zero": "has no effect: {word} has leading zeros, so it is no address",
-                "out_of_range": "has no effect: {word} looks like an address, but is none",
-                "address_url": "has no effect: it begins with {word}, but an address stands alone here, not in a URL",
+                "brackets": "has no effect: it begins with {word}, but an address has no brackets here",
+                "leading_zero": "has no effect: {word} has leading zeros, so it is not an address",
+                "out_of_range": "has no effect: {word} looks like an address, but is not one",
+                "address_url": "has no effect: it begins with {word}, but only an address belongs here, not a URL",
                 "address_port": "has no effect: it begins with {word}, but a hosts file has no ports",
-                "address_quotes": "has no effect: it begins with {word}, but an address stands without quotes here",
-                "address_punctuation": "has no effect: it begins with {word}, whose punctuation spoils the address",
-                "address_not_ascii": "has no effect: it begins with {word}, whose digits are not those of ASCII",
-                "invisible": "contains {word}, which has no effect: it has a character that cannot be seen, and only"
-                " blanks and tabs separate fields",
+                "address_quotes": "has no effect: it begins with {word}, but an address has no quotes here",
+                "address_punctuation": "has no effect: it begins with {word}, whose punctuation makes the "
+                "address invalid",
+                "address_not_ascii": "has no effect: it begins with {word}, whose digits are not ASCII",
+                "invisible": "contains {word}, which has no effect: it has an invisible character, and only "
+                "spaces and tabs "
+                "separate fields",
                 "scheme": "names {word}, which has no effect: a hosts file takes names, not URLs",
                 "port": "names {word}, which has no effect: a hosts file has no ports",
-                "path": "names {word}, which has no effect: a name has no slash in it",
+                "path": "names {word}, which has no effect: a name has no slash",
                 "wildcard": "names {word}, which has no effect: a hosts file has no wildcards",
-                "comma": "names {word}, which has no effect: names are separated by blanks, and a comma belongs to the"
-                " name",
-                "quotes": "names {word}, which has no effect: quotes belong to the name",
-                "punctuation": "names {word}, which has no effect: the character at its end belongs to the name",
-                "not_ascii": "names {word}, which has no effect: programs ask for a name in ASCII (punycode)",
-                "not_a_name": "names {word}, which has no effect: it is no host name, so nobody asks for it",
+                "comma": "names {word}, which has no effect: names are separated by spaces, and a comma is part "
+                "of the name",
+                "quotes": "names {word}, which has no effect: quotes are part of the name",
+                "punctuation": "names {word}, which has no effect: the character at its end is part of the name",
+                "not_ascii": "names {word}, which has no effect: programs look up names in ASCII (punycode)",
+                "not_a_name": "names {word}, which has no effect: it is not a host name, so no program looks it up",
                 "second_address": "names {word}, which has no effect: a line has one address, and names after it",
-                "ends_early": "names only {word}: # begins a comment, in the middle of a word as well",
+                "ends_early": "names only {word}: # begins a comment, even in the middle of a word",
             },
             f"Correct or remove {_PLACE}{_MANAGED}",
         )
         | _lines(
-            {"byte_order_mark": "has no effect: it begins with a byte order mark, which spoils its address"},
+            {"byte_order_mark": "has no effect: it begins with a byte order mark, which makes its address invalid"},
             f"Save the file without a byte order mark ({_PLACE}){_MANAGED}",
         )
         | _lines(
@@ -107,7 +120,7 @@ ENTRIES = (
         "dns.resolver_public",
         {AUTHORITY: ERROR, WIRE: ERROR, STATIC: WARN},
         meaning="A public nameserver is asked for the fleet's names, first or as a fallback.",
-        cause="A public server was added to resolv.conf as a spare.",
+        cause="A public server was added to resolv.conf as a fallback.",
         action="Name only the fleet's nameservers in resolv.conf.",
         explanation="The nameserver {place} of [by_ca?the CA on ]{asker} is public and knows nothing about this fleet.",
         fix="Name the fleet's own nameserver in line {line} of {file} on {node}.",
@@ -133,6 +146,7 @@ ENTRIES = (
         meaning="A nameserver of resolv.conf does not answer.",
         cause="It is down, or it was replaced and resolv.conf still names it.",
         action="Start it, or remove the line.",
+        traits=Trait.PATH | Trait.DEAD_PORT,
         explanation="The nameserver {place} of [by_ca?the CA on ]{asker} does not answer; others do.",
         fix="Start it[line?, or remove line {line} of {file} on {node}].",
         variants={
@@ -156,7 +170,7 @@ ENTRIES = (
     entry(
         "dns.resolv_conf_ignored",
         WARN,
-        meaning="A line of resolv.conf has no effect, or (`no-reload`) keeps later edits from having one.",
+        meaning="A line of resolv.conf has no effect, or (`no-reload`) prevents later edits from taking effect.",
         cause="A typing error, or an option of another resolver.",
         action="Correct or remove the line.",
         variants=_lines(
@@ -172,7 +186,7 @@ ENTRIES = (
                 "not_a_domain": "contains {word}, which is not a domain name",
                 "several_domains": "names several domains, but `domain` takes only one; use `search`",
                 "comment_in_options": "turns {word} and what follows into options; a comment needs a line of its own",
-                "no_reload": "sets {word}: later edits of this file have no effect on the CA before it is restarted",
+                "no_reload": "sets {word}: later edits of this file have no effect until the CA is restarted",
                 "unknown_option": "contains the unknown option {word}",
                 "not_a_number": "sets {option} to {word}, which is not a number",
                 "out_of_range": "sets {option} to {word}, which is read as {limit}",
@@ -190,7 +204,7 @@ ENTRIES = (
         action="Nothing, if it is intended.",
         variants=_lines(
             {
-                "indented": "is indented: Go reads it all the same, libc does not",
+                "indented": "is indented: Go reads it anyway, libc does not",
                 "sortlist": "sorts addresses for libc only; Go has no sortlist",
                 "libc_option": "sets {word}, which Go does not know",
             },
@@ -235,10 +249,10 @@ ENTRIES = (
                 f"Move it below the section ({_PLACE}){_MANAGED}",
             ),
             "torn_section": (
-                f"{_LINE} is one mark of Proxmox's section, but the other one ({{mark}}) is missing: Proxmox does not"
+                f"{_LINE} is one marker of Proxmox's section, but the other one ({{mark}}) is missing: Proxmox does not"
                 f" find"
                 " the section and writes another one at the next start.",
-                "Restore the mark in {file} on {node}.",
+                "Restore the marker in {file} on {node}.",
             ),
         },
         sample={"manager": "proxmox"},
@@ -246,12 +260,20 @@ ENTRIES = (
     entry(
         "dns.local_answer",
         INFO,
-        meaning="A DNS server answers for a name of the fleet from a line of a file of its own.",
-        cause="Somebody wrote it there: a hosts file that dnsmasq serves, a record of unbound's or AdGuard Home's.",
+        meaning="A DNS server answers for a name of the fleet from a line in one of its own files.",
+        cause="It was added by hand: in a hosts file that dnsmasq serves, or as a record of unbound or AdGuard Home.",
         action="Nothing, if the address is right.",
         traits=Trait.PATH | Trait.NAMESERVER_FILES,
         explanation="{server} on {node} answers {address} for {identifier}, because line {line} of {file} says so.",
         fix=f"Give {{identifier}} its right address in line {{line}} of {{file}} on {{node}}: {{text}}{_WRITTEN_BY}",
+        variants={
+            "below": (
+                "{server} on {node} answers {address} for {identifier} and every name below it, because line {line} "
+                "of {file} says so.",
+                "Give {identifier} its right address in line {line} of {file} on {node}, or give those names their "
+                "own lines: {text}",
+            )
+        },
         sample={"server": "dnsmasq", "file": "/etc/dnsmasq.hosts/fleet"},
     ),
 )

@@ -63,14 +63,15 @@ KINDS: Mapping[str, Kind] = {
         NAME,
         "asker certificate challenge client entry_point errno file_name found identifier key_name looker manager"
         " name names node offered option other_zone outcomes owner part predicted rcode record reporter"
-        " resolver"
-        " router server server_name sources user wanted_zone zone zones",
+        " resolver channels"
+        " roots_missing roots_trusted router server server_name sources user wanted_zone zone zones",
     ),
     **_kinds(ADDRESS, "address addresses asked endpoint listen own_addresses"),
     **_kinds(PLACE, "answers others place places primary"),
-    **_kinds(PATH, "evidence file folder staged"),
+    **_kinds(PATH, "evidence file folder origin pem staged"),
     **_kinds(
-        NUMBER, "count failed http_status limit line lines most port removed seconds status strangers total workers"
+        NUMBER,
+        "count failed http_status limit line lines mode most port removed seconds status strangers total workers",
     ),
     **_kinds(MOMENT, "changed_at left lifetime needed now silent_since since span until"),
     **_kinds(
@@ -88,7 +89,7 @@ KINDS: Mapping[str, Kind] = {
     "edit_at": Kind(phrases=EDIT_AT),
     "extension": Kind(
         phrases={
-            "obsolete": "it is the one of an old draft",
+            "obsolete": "it is from an old draft",
             "not_critical": "it is not marked critical",
             "malformed": "it is not an octet string of 32 octets",
         }
@@ -122,11 +123,96 @@ KINDS: Mapping[str, Kind] = {
 }
 """Every fact that a template may use."""
 
+_PLAIN_WORD = re.compile(r"[\w.:@*+/=-]+")
+_PLAIN_PATH = re.compile(r"/[\w./@+:,~%-]*")
+_PLAIN_LINE = re.compile(r"[\w.:%*@+,= \t-]+")
+_LONGEST_QUOTATION = 200
+
+
+class Quotation(str):
+    """What a node wrote, in quotation marks already; it is shown as it is."""
+
+    __slots__ = ()
+
+
+def quote(text: str) -> Quotation:
+    """The text so that it can be taken for nothing but a quotation: bounded, on one line, and no link."""
+    cut = text if len(text) <= _LONGEST_QUOTATION else f"{text[:_LONGEST_QUOTATION]}…"
+    line = without_links(" ".join(cut.split())).replace("'", "\\'")
+    return Quotation(f"'{''.join(_escaped(line))}'")
+
+
+def without_links(text: str) -> str:
+    """The text with every URL in it written so that no program makes a link of it."""
+    return text.replace("://", "[:]//")
+
+
+def is_plain_path(text: str) -> bool:
+    """Whether a path can be shown as it is: one word, and no URL."""
+    return _PLAIN_PATH.fullmatch(text) is not None and "//" not in text
+
+
+def path_words(path: str) -> str:
+    """A path, quoted if it could be more than one."""
+    return path if is_plain_path(path) else quote(path)
+
+
+def name_words(name: str) -> str:
+    """A certificate's name, quoted if it could be more than one."""
+    is_plain = _PLAIN_WORD.fullmatch(name) is not None and "//" not in name and len(name) <= _LONGEST_QUOTATION
+    return name if is_plain else quote(name)
+
+
+def quoted_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts, with quotation marks around each that may be more than a name, a number or a path."""
+    return {name: _quoted(KINDS[name], value) for name, value in facts.items() if name in KINDS}
+
+
+def _quoted(kind: Kind, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_quoted(kind, one) for one in value[:_MOST_KEPT]]
+    if isinstance(value, Mapping):
+        return quoted_facts(value) if kind.item else quote(str(value))
+    if not isinstance(value, str) or value in kind.phrases or _is_plain(kind, value):
+        return value
+    return quote(value)
+
+
+def _is_plain(kind: Kind, text: str) -> bool:
+    if kind is PATH or (kind is PLACE and text.startswith("/")):
+        return is_plain_path(text)
+    if kind in (NAME, WORD, TEXT) or kind.phrases:
+        return _PLAIN_WORD.fullmatch(text) is not None and "//" not in text
+    return kind.pattern is not None and re.fullmatch(kind.pattern, text) is not None and len(text) <= kind.longest
+
+
+def missing_facts(template: str, facts: Mapping[str, Any]) -> set[str]:
+    """The facts that the template needs and that are not known."""
+    optional = {"line"} if "{line}" not in template else set()
+    return {name for name in _names_in(_choose(template, facts)) - optional if facts.get(name) is None}
+
+
+def may_advise(template: str, facts: Mapping[str, Any]) -> bool:
+    """Whether no fact of a fix could be read as a command."""
+    shown = (facts.get(name) for name in _names_in(_choose(template, facts)))
+    quoted = (one for value in shown for one in (value if isinstance(value, list) else [value]))
+    return all(_PLAIN_LINE.fullmatch(one[1:-1]) for one in quoted if isinstance(one, Quotation))
+
+
+def _names_in(text: str) -> set[str]:
+    """The facts in it; a spot is a file, and a line if that is known."""
+    names = set(_FACT.findall(text))
+    return names - {"spot"} | {"file", "line"} if "spot" in names else names
+
 
 def expand(template: str, facts: Mapping[str, Any]) -> str:
     """The template's text with these facts."""
-    chosen = _CLAUSE.sub(lambda clause: clause[3] if bool(facts.get(clause[2])) != bool(clause[1]) else "", template)
-    return _FACT.sub(lambda fact: _shown(fact[1], facts), chosen)
+    return _FACT.sub(lambda fact: _shown(fact[1], facts), _choose(template, facts))
+
+
+def _choose(template: str, facts: Mapping[str, Any]) -> str:
+    """The template with the clauses that these facts call for."""
+    return _CLAUSE.sub(lambda clause: clause[3] if bool(facts.get(clause[2])) != bool(clause[1]) else "", template)
 
 
 def with_labels(facts: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
@@ -181,7 +267,9 @@ def _shown(name: str, facts: Mapping[str, Any]) -> str:
     kind = KINDS[name]
     if isinstance(value, list | tuple):
         return _listed(kind, value)
-    return _phrase(kind, str(value), facts) if kind.phrases else _one(kind, value)
+    if kind.phrases:
+        return _phrase(kind, value if isinstance(value, str) else str(value), facts)
+    return _one(kind, value)
 
 
 def _phrase(kind: Kind, value: str, facts: Mapping[str, Any]) -> str:
@@ -201,6 +289,8 @@ def _listed(kind: Kind, values: Sequence[Any]) -> str:
 
 
 def _one(kind: Kind, value: object) -> str:
+    if isinstance(value, Quotation):
+        return str(value)
     text = str(value)
     is_odd = kind.pattern is not None and re.fullmatch(kind.pattern, text) is None
     bounded = text if len(text) <= kind.longest else f"{text[: kind.longest]}…"

@@ -54,10 +54,10 @@ def misled(findings: list[Finding], evidence: Evidence) -> list[Finding]:
 
 def _is_misled(finding: Finding, line: Culprit) -> bool:
     culprit = finding.culprit
-    return finding.code == _MISLED and culprit is not None and _explains(line, culprit)
+    return finding.code in _MISLED and culprit is not None and _explains(line, culprit)
 
 
-_MISLED = "dns.address_not_ours"
+_MISLED = ("dns.address_not_ours", name_resolution.LOOPBACK)
 
 
 def _blames(finding: Finding, address: str | None) -> bool:

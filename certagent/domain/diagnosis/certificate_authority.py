@@ -62,6 +62,7 @@ def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
     if any(name_is_not_the_cas(evidence)) and not any(check.by_address for check in evidence.directory):
         return  # the CA itself was not observed
     check = _telling(evidence.directory)
+    words = evidence.rehearsal.last_words if evidence.rehearsal is not None else None
     yield evidence.finding(
         _CODES.get(check.error or "", "ca.unreachable"),
         _unusable(evidence, check),
@@ -70,6 +71,8 @@ def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
         url=check.url,
         place=evidence.place(check.address),
         error=check.error,
+        said=words.said if words is not None else None,
+        reason=words.missing if words is not None else None,
     )
 
 
@@ -155,8 +158,8 @@ def orders_are_impossible(evidence: Evidence) -> Iterator[Finding]:
         yield _configured(
             evidence, ca, "ca.challenge_not_offered", "challenges", offered=list(ca.challenges), challenge=challenge
         )
-    if not _is_allowed(evidence.identifier, ca):
-        which = "deny" if _matches(evidence.identifier, ca.denied) else "allow"
+    if not ca.allows(evidence.identifier):
+        which = "deny" if ca.denies(evidence.identifier) else "allow"
         yield _configured(evidence, ca, "ca.policy_denies", which)
 
 
@@ -207,19 +210,6 @@ def _started(evidence: Evidence, *words: str) -> Culprit:
 def _configured(evidence: Evidence, ca: Provisioner, code: str, key: str, **facts: Fact) -> Finding:
     line = ca.lines.get(key) or ca.lines.get("provisioner") or ca.lines.get("provisioners")
     return evidence.finding(code, Culprit(node=evidence.looker, file=ca.file, line=line, role="authority"), **facts)
-
-
-def _is_allowed(identifier: str, ca: Provisioner) -> bool:
-    if _matches(identifier, ca.denied):
-        return False
-    return not ca.allowed or _matches(identifier, ca.allowed)
-
-
-def _matches(identifier: str, patterns: tuple[str, ...]) -> bool:
-    """Return whether a pattern of Step-CA's policy matches: an exact name, or `*.zone` for one more label."""
-    name = identifier.lower().removeprefix("*.")
-    _, _, zone = name.partition(".")
-    return any(pattern.lower() in (name, f"*.{zone}") for pattern in patterns)
 
 
 def _telling(checks: tuple[DirectoryCheck, ...]) -> DirectoryCheck:

@@ -44,6 +44,17 @@ def conclude_contact(node: str, contact: CollectorContact) -> Iterator[Finding]:
         yield _clocks_differ(node, contact.url, contact.ahead_seconds)
 
 
+def works_alone(node: str, *, is_beside_ca: bool) -> Finding:
+    """agent.alone: there is no collector; what this agent sees, and what it does not see."""
+    return catalogue.finding(
+        "agent.alone",
+        vantage=Vantage.CLIENT,
+        reporter=node,
+        culprit=None,
+        variant="beside_ca" if is_beside_ca else "",
+    )
+
+
 def _gone(node: str, url: str, silence: Silence) -> Finding:
     return _finding(
         "agent.collector_gone",

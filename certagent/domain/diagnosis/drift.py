@@ -12,10 +12,9 @@ from certagent.domain.catalogue import Fact
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, LivePair, ServedAs
 from certagent.domain.diagnosis.issued_chain import chain_ends_first
-from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.findings import Culprit, Finding, TargetState, Vantage
 
-_LOOP_COUNT = 4
-_LOOP_SHARE = 0.25
+_LOOP_COUNT, _LOOP_SHARE = 4, 0.25
 """A certificate is issued in a loop if each of its last few successors came within this share of its lifetime."""
 _LOOP_ENDED = timedelta(hours=1)
 """The loop is over when no certificate was issued for twice its longest interval, and for this long."""
@@ -53,6 +52,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     seen: tuple[CertificateFacts, ...] = ()
     expiring_below: float = 0.2
     issuer: Culprit = Culprit(role="authority")
+    targets: Mapping[str, str] = {}  # endpoint -> name of the target that it belongs to
 
     def finding(
         self,
@@ -61,10 +61,11 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
         *,
         variant: str = "",
         detail: Mapping[str, object] | None = None,
+        state: TargetState | None = None,
         **facts: Fact,
     ) -> Finding:
-        """Return a finding about this certificate."""
-        return catalogue.finding(
+        """Return a finding about this certificate, or about its state at a target."""
+        finding = catalogue.finding(
             code,
             vantage=Vantage.CLIENT,
             reporter=self.node,
@@ -75,6 +76,13 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
             certificate=self.name,
             **facts,
         )
+        return msgspec.structs.replace(finding, target=state)
+
+    def target_at(self, seen: EndpointProof) -> TargetState | None:
+        """The target that the endpoint belongs to, with what is served there."""
+        name, until = self.targets.get(seen.endpoint), seen.leaf.ends_at if seen.leaf is not None else None
+        found = TargetState(certificate=self.name, name=name or "", is_served=until is not None, served_until=until)
+        return found if name is not None else None
 
 
 def conclude_serving(serving: Serving) -> list[Finding]:
@@ -92,12 +100,9 @@ def disk_is_not_what_was_proven(serving: Serving) -> Iterator[Finding]:
         yield serving.finding(
             "deploy.drift",
             Culprit(file=pair.file),
-            detail={
-                "on_disk": pair.fingerprint,
-                "proven": serving.proven.fingerprint,
-                "changed_at": changed_at,
-                "changed_by": pair.changed_by,
-            },
+            detail={"on_disk": pair.fingerprint, "proven": serving.proven.fingerprint}
+            | {"changed_at": changed_at, "changed_by": pair.changed_by},
+            state=TargetState(certificate=serving.name, name=target.target),
             on_disk=pair.fingerprint is not None,
             changed_at=pair.changed_at.isoformat(timespec="seconds") if pair.changed_at else None,
             owner=pair.changed_by,
@@ -109,7 +114,8 @@ def key_does_not_fit(serving: Serving) -> Iterator[Finding]:
     for target in serving.live:
         if not target.pair.key_fits:
             culprit = Culprit(file=target.pair.key_file)
-            yield serving.finding("deploy.pair_mismatch", culprit, variant="live", target=target.pair.file)
+            state, file = TargetState(certificate=serving.name, name=target.target), target.pair.file
+            yield serving.finding("deploy.pair_mismatch", culprit, variant="live", state=state, target=file)
 
 
 def key_is_open(serving: Serving) -> Iterator[Finding]:
@@ -142,9 +148,9 @@ def a_client_refuses_the_chain(serving: Serving) -> Iterator[Finding]:
     for seen in serving.served:
         is_wanted = seen.served_as is ServedAs.REFUSED
         is_wanted |= is_unknown and seen.served_as is ServedAs.OTHER and seen.distrust != "untrusted"
-        is_refused = is_wanted and seen.distrust is not None
+        is_new = serving.proven is not None and not serving.proven.covers((seen.server_name,))  # added, and due now
         is_over = seen.leaf is not None and seen.leaf.ends_at <= serving.at
-        if seen.endpoint in told or not is_refused or is_over:
+        if seen.endpoint in told or not is_wanted or seen.distrust is None or is_over or is_new:
             continue
         told.add(seen.endpoint)
         yield serving.finding(
@@ -152,6 +158,7 @@ def a_client_refuses_the_chain(serving: Serving) -> Iterator[Finding]:
             Culprit(address=_host(seen.endpoint)),
             variant=seen.distrust or "",
             detail={"endpoint": seen.endpoint, "served": seen.fingerprint},
+            state=serving.target_at(seen),
             endpoint=seen.endpoint,
             server_name=seen.server_name,
             said=seen.detail,
@@ -173,6 +180,7 @@ def _not_served(serving: Serving, seen: EndpointProof, wanted: str | None) -> Fi
         Culprit(address=_host(seen.endpoint)),
         variant=variant,
         detail={"endpoint": seen.endpoint, "served": seen.fingerprint, "wanted": wanted},
+        state=serving.target_at(seen),
         endpoint=seen.endpoint,
         server_name=seen.server_name,
         trouble=seen.error,

@@ -22,6 +22,7 @@ from certagent.domain.rehearsals import (
     ResolvedAddress,
     deciding,
 )
+from certagent.domain.resolution.file_formats import leads_to_itself
 
 
 class DirectoryCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +47,7 @@ class ResponderCheck(msgspec.Struct, frozen=True, kw_only=True):
 
     `file`: the file that is served in its place, where no responder of certagent listens. For dns-01, `listen` is the
     zone's server (or the program that presents the record), and `publication` the result of writing the record there.
+    `changeable`: the folder, owner and mode of where others can lead `file` elsewhere, so that it is not used.
     `withheld`: why the agent next to the CA need not be asked now.
     """
 
@@ -54,6 +56,7 @@ class ResponderCheck(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     challenge: str = ChallengeType.HTTP01
     file: str | None = None
+    changeable: Mapping[str, str] = {}
     publication: Publication | None = None
     withheld: str = ""
 
@@ -203,6 +206,15 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
             **facts,
         )
 
+    def sends_ca_to_itself(self) -> bool:
+        """Whether the name of another node than the CA's leads the CA to itself, and nothing shows that to be right."""
+        resolution = self.resolution
+        if self.rehearsal is None or self.has_passed or resolution is None or self.looker == self.node:
+            return False
+        used = next(iter(resolution.addresses), None)
+        met = self.first_address()
+        return used is not None and leads_to_itself(used.address) and (met is None or leads_to_itself(met))
+
     def deciding_line(self) -> ResolvedAddress | None:
         """Return the hosts line that sent the CA elsewhere than DNS says, if there is one; where DNS returns
         nothing, one that sent it to another node's address, where it failed."""
@@ -210,11 +222,14 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     def _line_to_another_node(self) -> ResolvedAddress | None:
         resolution = self.resolution
-        used = next(iter(resolution.addresses), None) if resolution is not None and self.has_failed else None
+        used = next(iter(resolution.addresses), None) if resolution is not None else None
         if resolution is None or used is None or used.origin.source != "hosts":
             return None
+        if self.sends_ca_to_itself():
+            return used
         is_told = any(reply.addresses for reply in resolution.dns)
-        return None if is_told or self.owner(used.address)[0] in (None, self.node) else used
+        is_elsewhere = self.has_failed and self.owner(used.address)[0] not in (None, self.node)
+        return used if is_elsewhere and not is_told else None
 
     def path_culprit(self, address: str | None) -> Culprit:
         """Return the culprit for what happened at `address`: the line that led there, or else the line of its web

@@ -5,7 +5,7 @@ One repair, or one new fault, is a change; only a result that alternates is flap
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import msgspec
 
@@ -89,17 +89,17 @@ def settled_later(rehearsal: Rehearsal, past: Sequence[PastRehearsal]) -> Rehear
 
 
 def flapping(past: Sequence[PastRehearsal]) -> tuple[PastRehearsal, ...]:
-    """Return the observations at which the name changed its addresses, if the last of them alternate; else none."""
-    turns: list[PastRehearsal] = []
-    for look in past:
-        if not turns or turns[-1].addresses != look.addresses:
-            turns.append(look)
-    last = tuple(turns[-_TURNS:])
-    if len(last) < _TURNS or not all(look.addresses for look in last):
+    """Return the observations between which the name changed its addresses, if the last of them alternate; else none.
+
+    The first is the last one before the first change, however long the name had been steady until then.
+    """
+    runs = [list(run) for _, run in groupby(past, key=lambda look: look.addresses)][-_TURNS:]
+    if len(runs) < _TURNS:
         return ()
-    is_to_and_fro = len({look.addresses for look in last}) == 2 and last[0].addresses == last[2].addresses
-    is_quick = last[-1].at - last[0].at <= FLAPPING_WITHIN and past[-1].at - last[-1].at <= FLAPPING_WITHIN
-    return last if is_to_and_fro and is_quick else ()
+    turns = (runs[0][-1], *(run[0] for run in runs[1:]))
+    is_to_and_fro = len({look.addresses for look in turns}) == 2 and all(look.addresses for look in turns)
+    is_quick = turns[-1].at - turns[0].at <= FLAPPING_WITHIN and past[-1].at - turns[-1].at <= FLAPPING_WITHIN
+    return turns if is_to_and_fro and is_quick else ()
 
 
 def _flaky(past: Sequence[PastRehearsal]) -> tuple[PastRehearsal, ...]:

@@ -37,9 +37,10 @@ def responder_is_absent(evidence: Evidence) -> Iterator[Finding]:
         return
     detail, said = {"said": check.detail}, check.detail
     if check.file is not None:
-        culprit = Culprit(node=evidence.node, file=check.file)
+        culprit, variant = Culprit(node=evidence.node, file=check.file), "unsafe_path" if check.changeable else "file"
+        facts = {"said": said, **check.changeable}
         yield evidence.finding(
-            "http01.responder_absent", culprit, vantage=Vantage.CLIENT, variant="file", detail=detail, said=said
+            "http01.responder_absent", culprit, vantage=Vantage.CLIENT, variant=variant, detail=detail, **facts
         )
         return
     culprit = Culprit(node=evidence.node, address=check.listen)
@@ -74,6 +75,8 @@ def nobody_answers(evidence: Evidence) -> Iterator[Finding]:
     if not evidence.has_failed or attempt is None or not attempt.hops or attempt.hops[0].error is None:
         return
     hop = attempt.hops[0]
+    if hop.status is not None:
+        return  # it did, and leads to where a rehearsal does not follow
     if hop.error not in _NET:
         yield from _no_http(evidence, hop)
         return

@@ -13,24 +13,28 @@ from certagent.domain.rehearsals import (
     Resolution,
     ResolvedAddress,
     addresses_in_dns,
-    is_loopback,
 )
 from certagent.domain.resolution.dnsmasq import is_below
-from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, ResolvConf
+from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE, ResolvConf, leads_to_itself
 from certagent.domain.resolution.files import NSSWITCH_FILE
 
+LOOPBACK = "dns.loopback"
 _CODES: dict[str, str] = {DnsStatus.UNREACHABLE: "dns.resolver_dead", DnsStatus.NO_NAMESERVER: "dns.resolv_conf_broken"}
 
 
 def name_leads_elsewhere(evidence: Evidence) -> Iterator[Finding]:
-    """dns.hosts_shadow.authority, dns.loopback: a hosts line at the CA contradicts DNS. dns.address_not_ours: DNS
-    itself resolves to another node, and the rehearsal failed there."""
+    """dns.hosts_shadow.authority, dns.loopback: a hosts line at the CA contradicts DNS, or DNS itself leads the CA to
+    itself. dns.address_not_ours: DNS itself resolves to another node, and the rehearsal failed there."""
     resolution = evidence.resolution
     if resolution is None or not resolution.addresses:
         return
     line = evidence.deciding_line()
+    if line is not None and evidence.has_passed and evidence.looker == evidence.node and leads_to_itself(line.address):
+        return  # the CA and this agent are in one container, and the CA has met it there
     if line is not None:
         yield shadowing(resolution, line, evidence)
+    elif evidence.sends_ca_to_itself():
+        yield _loopback_in_dns(evidence, resolution.addresses[0])
     elif evidence.has_failed and resolution.addresses[0].origin.source == "dns":
         yield from _address_not_ours(evidence, resolution.addresses[0])
 
@@ -154,7 +158,7 @@ def _line_of(origin: Origin, evidence: Evidence, asker: str) -> Culprit:
 
 def shadowing(resolution: Resolution, line: ResolvedAddress, evidence: Evidence) -> Finding:
     """Return the finding that a hosts line on the CA's node (`evidence.looker`) decides."""
-    code = "dns.loopback" if is_loopback(line.address) else "dns.hosts_shadow.authority"
+    code = LOOPBACK if leads_to_itself(line.address) else "dns.hosts_shadow.authority"
     return _shadow(code, Vantage.AUTHORITY, resolution, line, evidence)
 
 
@@ -200,7 +204,7 @@ def _shadows(
         evidence = Evidence(identifier=resolution.name, node=node, addresses=own_addresses, looked_up=resolution)
         line = evidence.deciding_line()
         is_own = bool(addresses_in_dns(resolution) & set(own_addresses))
-        if line is not None and not (is_own and is_loopback(line.address)):
+        if line is not None and not (is_own and leads_to_itself(line.address)):
             yield resolution, line, evidence
 
 
@@ -214,6 +218,21 @@ def resolver_is_missing(node: str, configuration: ResolvConf) -> Finding | None:
         reporter=node,
         culprit=Culprit(node=node, file=RESOLV_CONF_FILE),
         missing=not configuration.exists,
+    )
+
+
+def _loopback_in_dns(evidence: Evidence, used: ResolvedAddress) -> Finding:
+    """The nameserver's own agent knows the line (`misled`)."""
+    asked = used.origin.nameserver
+    server = evidence.looker if asked is not None and leads_to_itself(asked) else evidence.owner(asked)[0]
+    return evidence.finding(
+        LOOPBACK,
+        Culprit(node=server, address=used.address),
+        variant="dns",
+        detail={"nameserver": asked},
+        looker=evidence.looker,
+        place=used.address,
+        asked=[evidence.place(asked)],
     )
 
 

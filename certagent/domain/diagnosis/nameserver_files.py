@@ -9,11 +9,13 @@ from itertools import islice
 from certagent.domain import catalogue
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.resolution.dnsmasq import Dnsmasq, HostsSource, ServedHosts, is_below
-from certagent.domain.resolution.file_formats import HostsEntry
+from certagent.domain.resolution.file_formats import HostsEntry, leads_to_itself
 from certagent.domain.resolution.local_records import LocalRecord
 
 FILTERS = "dns.rebind_filtered"
 ANSWERS = "dns.local_answer"
+BELOW = "below"
+"""The variant of such a fact for a domain: it is one of every name in it."""
 FACTS = frozenset({FILTERS, ANSWERS})
 """What is no trouble by itself: it explains one that somebody else has."""
 
@@ -68,7 +70,7 @@ def names_stand_in_files(
 ) -> Iterator[Finding]:
     """dns.local_answer, as a mere fact: which line of which file a name of the fleet is answered from. Where dnsmasq
     has a record of its own as well, the two agree or one is a shadow: then nothing is said here, nor of the node's
-    own name."""
+    own name. Of those records themselves: the ones that lead whoever asks to itself."""
     yield from islice(_answers(configuration, hosts, records, zones, node), _MOST_ANSWERS)
 
 
@@ -83,16 +85,36 @@ def _answers(
         is_own = name.partition(".")[0] == node.lower()
         if not (served.waits or is_own or configuration.zone_says(name)):
             yield _answer(node, name, "dnsmasq", _culprit(node, served.file, entry))
+    yield from _records_that_lead_home(configuration, zones, node)
     for record in records:
         if any(is_below(record.name, zone) for zone in zones):
             culprit = Culprit(node=node, file=record.file, line=record.line, text=record.text, address=record.address)
             yield _answer(node, record.name, record.server, culprit)
 
 
-def _answer(node: str, name: str, server: str, culprit: Culprit) -> Finding:
+def _records_that_lead_home(configuration: Dnsmasq, zones: Sequence[str], node: str) -> Iterator[Finding]:
+    for record in configuration.records():
+        setting = record.setting
+        if setting.file is None or not leads_to_itself(record.address):
+            continue
+        culprit = Culprit(node=node, file=setting.file, line=setting.line, text=setting.text, address=record.address)
+        names = [record.name] if any(is_below(record.name, zone) for zone in zones) else []
+        if record.is_domain:
+            names += [zone for zone in zones if is_below(zone, record.name) and zone not in names]
+        for name in names:
+            yield _answer(node, name, "dnsmasq", culprit, BELOW if record.is_domain else "")
+
+
+def _answer(node: str, name: str, server: str, culprit: Culprit, variant: str = "") -> Finding:
     return catalogue.finding(
-        ANSWERS, vantage=Vantage.STATIC, reporter=node, identifier=name, culprit=culprit, server=server
+        ANSWERS, vantage=Vantage.STATIC, reporter=node, identifier=name, culprit=culprit, variant=variant, server=server
     )
+
+
+def answers_for(finding: Finding, identifier: str) -> bool:
+    """Whether such a fact is about that name: its own, or everything below a domain that the name lies in."""
+    domain = finding.identifier or ""
+    return identifier == domain or (finding.variant == BELOW and bool(domain) and is_below(identifier, domain))
 
 
 def _lines_of(hosts: Iterable[ServedHosts], zones: Sequence[str]) -> Iterator[tuple[ServedHosts, str, HostsEntry]]:

@@ -13,8 +13,8 @@ import msgspec
 from certagent.domain import catalogue
 from certagent.domain.catalogue import Fact, Trait, has_trait
 from certagent.domain.certificates import CertificateFacts
-from certagent.domain.deployments import Deployment, Fault
-from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.deployments import Deployment, Fault, Proof
+from certagent.domain.findings import Culprit, Finding, TargetState, Vantage
 from certagent.domain.orders import Failed, OrderOutcome, Problem, Resource
 from certagent.domain.policy import Judgement, Policy
 from certagent.domain.rehearsals import RehearsalOutcome
@@ -94,19 +94,42 @@ def agreement(node: str, judgements: Sequence[Judgement], outcome: OrderOutcome)
     return [finding]
 
 
-def deployment_failed(node: str, name: str, deployment: Deployment) -> Iterator[Finding]:
-    """deploy.*: the faults on the way of the certificate called `name`, in the order of their appearance."""
+def deployment_failed(
+    node: str,
+    name: str,
+    deployment: Deployment,
+    *,
+    identifier: str | None = None,
+    previous: CertificateFacts | None = None,
+    retry_at: datetime | None = None,
+) -> Iterator[Finding]:
+    """deploy.*: the faults on the way of the certificate called `name`, in the order of their appearance.
+
+    `previous`: what was proven before; it is served on, where nobody has looked. `retry_at`: when it is tried again."""
+    looks = (deployment.restored or deployment.proof or Proof(fingerprint="", endpoints=())).endpoints
+    leaves = [look.leaf for look in looks if look.leaf is not None]
+    left = leaves or ([previous] if previous is not None and not looks else [])
+    target = TargetState(
+        certificate=name,
+        name=deployment.target,
+        is_served=len(leaves) == len(looks) if looks else None,
+        served_until=min((leaf.ends_at for leaf in left), default=None),
+        retry_at=None if deployment.is_good else retry_at,
+    )
     for fault in deployment.faults:
-        yield fault_found(node, fault, certificate=name)
+        yield fault_found(node, fault, identifier, certificate=name, target=target)
 
 
-def state_refused(node: str, name: str, file: str | None, words: str, *, is_full: bool) -> Finding:
+def state_refused(
+    node: str, name: str, file: str | None, words: str, *, is_full: bool, identifier: str | None = None
+) -> Finding:
     """deploy.disk_full, deploy.unwritable: for the agent's own state folder, without which nothing is ordered or
     deployed."""
     return catalogue.finding(
         "deploy.disk_full" if is_full else "deploy.unwritable",
         vantage=Vantage.CLIENT,
         reporter=node,
+        identifier=identifier,
         culprit=Culprit(node=node, file=file),
         variant="state",
         said=words,
@@ -114,9 +137,16 @@ def state_refused(node: str, name: str, file: str | None, words: str, *, is_full
     )
 
 
-def fault_found(node: str, fault: Fault, identifier: str | None = None, *, certificate: str | None = None) -> Finding:
+def fault_found(
+    node: str,
+    fault: Fault,
+    identifier: str | None = None,
+    *,
+    certificate: str | None = None,
+    target: TargetState | None = None,
+) -> Finding:
     """A deployer's fault as a finding."""
-    return catalogue.finding(
+    finding = catalogue.finding(
         fault.code,
         vantage=Vantage.CLIENT,
         reporter=node,
@@ -127,6 +157,7 @@ def fault_found(node: str, fault: Fault, identifier: str | None = None, *, certi
         certificate=certificate,
         **fault.facts,
     )
+    return msgspec.structs.replace(finding, target=target)
 
 
 def is_pointless(identifiers: Sequence[str], facts: CertificateFacts, judgements: Sequence[Judgement]) -> bool:
@@ -236,7 +267,8 @@ def renewal_is_impossible(node: str, name: str, facts: CertificateFacts, policy:
 
 def _needed(policy: Policy) -> timedelta:
     proof = policy.proof
-    return 2 * policy.renewal.retry_first + _CACHED_FOR + max(proof.nginx_for, proof.traefik_for, proof.command_for)
+    longest = max(proof.nginx_for, proof.traefik_for, proof.haproxy_for, proof.command_for)
+    return 2 * policy.renewal.retry_first + _CACHED_FOR + longest
 
 
 def _rounded(span: timedelta) -> timedelta:

@@ -1,7 +1,7 @@
 """What conclusions from files alone are drawn from; and those about hosts files and about lines where a program
 rewrites them. Pure.
 
-What such a program writes by itself is known for hosts files (this node's own names, loopback: FACTS, "Containers");
+What such a program writes by itself is known for hosts files (this node's own names, loopback: docs/facts.md);
 in Proxmox's section of resolv.conf it is nameservers and a search list.
 """
 
@@ -20,6 +20,7 @@ from certagent.domain.resolution.file_formats import (
     RESOLV_CONF_FILE,
     HostsEntry,
     HostsProblem,
+    leads_to_itself,
     lower,
     read_lines,
     split_fields,
@@ -131,12 +132,6 @@ def is_local(name: str) -> bool:
     return name.startswith(_LOCAL)
 
 
-def leads_home(address: str) -> bool:
-    """Whether a connection there ends at the machine that makes it."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    return parsed.is_loopback or parsed.is_unspecified
-
-
 def is_public(address: str) -> bool:
     """Whether it is an address of the Internet's."""
     return ipaddress.ip_address(address.partition("%")[0]).is_global
@@ -158,7 +153,7 @@ def lines_contradict(observation: StaticObservation) -> Iterator[Finding]:
 def names_loop_back(observation: StaticObservation) -> Iterator[Finding]:
     """dns.loopback: a name of the fleet's zones that is another's leads to this node itself (Debian's 127.0.1.1)."""
     for entry in observation.files.hosts.entries:
-        if not leads_home(entry.address):
+        if not leads_to_itself(entry.address):
             continue
         for name in dict.fromkeys(map(_plain, entry.names)):
             if observation.is_of_fleet(name) and not observation.is_own(name):
@@ -206,7 +201,7 @@ def _counted(observation: StaticObservation, name: str, entries: Sequence[HostsE
     """Each line once; of a name that may be on loopback here, only the lines that lead elsewhere."""
     lines = list({entry.line: entry for entry in entries}.values())
     if is_local(name) or (len(lines) > 1 and observation.is_own(name)):
-        return [entry for entry in lines if not leads_home(entry.address)]
+        return [entry for entry in lines if not leads_to_itself(entry.address)]
     return lines
 
 
@@ -251,7 +246,7 @@ def _shown(observation: StaticObservation, entries: list[HostsEntry]) -> list[di
 
 
 def _leads(entry: HostsEntry) -> str:
-    return _HOME if leads_home(entry.address) else entry.address
+    return _HOME if leads_to_itself(entry.address) else entry.address
 
 
 def _is_v6(entry: HostsEntry) -> bool:

@@ -27,6 +27,15 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     line: int | None = None
 
 
+class ConfiguredRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An address by a line of the configuration. `is_domain`: it is for every name in that domain as well."""
+
+    name: str
+    address: str
+    setting: Setting
+    is_domain: bool = False
+
+
 class Dnsmasq(msgspec.Struct, frozen=True, kw_only=True):
     """What it was told: by its command line and by all the files that it reads. `files`: those files."""
 
@@ -51,6 +60,23 @@ class Dnsmasq(msgspec.Struct, frozen=True, kw_only=True):
                 return told
             name = target
         return ()
+
+    def records(self) -> Iterator["ConfiguredRecord"]:
+        """Each address that a line of a file gives to a name (host-record=) or to a whole domain (address=)."""
+        for one in self.all("host-record"):
+            parts = one.value.split(",")
+            found = [address for part in parts if (address := parse_address(part.strip())) is not None]
+            names = [
+                _plain(part) for part in parts if parse_address(part.strip()) is None and not part.strip().isdigit()
+            ]
+            for name in names:
+                for address in found:
+                    yield ConfiguredRecord(name=name, address=address, setting=one)
+        for one in self.all("address"):
+            *domains, text = one.value.removeprefix("/").split("/")
+            for domain in map(_plain, domains):
+                for address in _NOWHERE if text == "#" else filter(None, (parse_address(text),)):
+                    yield ConfiguredRecord(name=domain, address=address, setting=one, is_domain=True)
 
     def exempt_from_filter(self) -> tuple[str, ...]:
         """The domains whose private addresses pass in spite of stop-dns-rebind, and those answered from here."""

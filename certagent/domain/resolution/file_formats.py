@@ -79,6 +79,17 @@ def without_scope(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address
     return ipaddress.ip_address(address.partition("%")[0])
 
 
+def leads_to_itself(address: str) -> bool:
+    """Whether a connection there ends at the machine that makes it: loopback, or the unspecified address (`0.0.0.0`,
+    `::`), which Linux takes for loopback. No for what is no address."""
+    try:
+        number = without_scope(address)
+    except ValueError:
+        return False
+    mapped = number.ipv4_mapped if isinstance(number, ipaddress.IPv6Address) else None
+    return (mapped or number).is_loopback or (mapped or number).is_unspecified
+
+
 def parse_address(text: str) -> str | None:
     """An address in its normal form, or None. An IPv4 address in IPv6 clothes is IPv4, as it is to Go's dialer."""
     host, has_scope, scope = text.partition("%")

@@ -86,7 +86,7 @@ def _check_criteria(criteria: bytes) -> None:
     for field in criteria.strip(_SWITCH_SPACES).split(b" "):
         criterion = field.strip(_SWITCH_SPACES).removeprefix(b"!")
         if field.strip(_SWITCH_SPACES) and (len(criterion) < 3 or b"=" not in criterion):
-            raise _BrokenError("a criterion that is none")
+            raise _BrokenError("an invalid criterion")
 
 
 def _order(sources: list[str]) -> tuple[str, ...]:

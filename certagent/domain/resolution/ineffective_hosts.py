@@ -6,7 +6,6 @@ rules of inet_pton(3): no mask, no brackets, no leading zeros (Go, net/hosts.go;
 A name in capitals, with underscores or a final dot is asked for, and so nothing is said of it.
 """
 
-import ipaddress
 import re
 import unicodedata
 
@@ -15,6 +14,7 @@ import msgspec
 from certagent.domain.resolution.file_formats import (
     HostsEntry,
     HostsProblem,
+    leads_to_itself,
     parse_address,
     show,
     show_invisible,
@@ -65,7 +65,7 @@ def why_no_address(content: bytes) -> Ineffective:
 
 def _problem_of_name(name: str, address: str) -> HostsProblem | None:
     if parse_address(name) is not None:  # `0.0.0.0 0.0.0.0` stands in every block list
-        return None if _leads_nowhere(address) else HostsProblem.SECOND_ADDRESS
+        return None if leads_to_itself(address) else HostsProblem.SECOND_ADDRESS
     for problem, is_met in (
         (HostsProblem.INVISIBLE, show_invisible(name) != name or "<U+" in name),
         (HostsProblem.SCHEME, "://" in name),
@@ -110,11 +110,6 @@ def _is_address_before(text: str, separator: str) -> bool:
 def _is_written_address(text: str) -> bool:
     """Whether it would be one in ordinary digits."""
     return parse_address(unicodedata.normalize("NFKC", text)) is not None
-
-
-def _leads_nowhere(address: str) -> bool:
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    return parsed.is_loopback or parsed.is_unspecified
 
 
 def _visible(word: str) -> str:

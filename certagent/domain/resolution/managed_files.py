@@ -3,7 +3,7 @@
 One table of recognisers. Where each mark comes from:
 
 - Proxmox VE: `PVE::LXC::Setup::Base` writes between its two marks at every start of the container, unless
-  `/etc/.pve-ignore.FILE` exists (FACTS, "Containers"); what stands outside of them is a person's.
+  `/etc/.pve-ignore.FILE` exists; what stands outside of them is a person's.
 - Ansible: `blockinfile`'s default marker is `# {mark} ANSIBLE MANAGED BLOCK`, `{mark}` being BEGIN and END, and
   people give it words of their own; Kubespray's is `# Ansible inventory hosts {mark}`; `ansible_managed`, which
   templates print in their first lines, says "Ansible managed".
@@ -69,13 +69,14 @@ class Manager(StrEnum):
     NIXOS = "NixOS"
     VAGRANT = "vagrant-hostmanager"
     PIHOLE = "Pi-hole"
-    MARKED = "a program with block marks"
+    MARKED = "a program that marks its block"
     OTHER = "another program"
 
 
 EDIT_AT: Mapping[str, str] = {
-    Manager.PROXMOX: "on the Proxmox VE host, in the container's own settings (its DNS and Network tabs, or `pct set`);"
-    " or leave the file to yourself with `touch /etc/.pve-ignore.{file_name}`",
+    Manager.PROXMOX: "on the Proxmox VE host, in the container's own settings (its DNS and Network tabs, or "
+    "`pct set`); or"
+    " keep Proxmox from changing the file with `touch /etc/.pve-ignore.{file_name}`",
     Manager.CLOUD_INIT: "in /etc/cloud/templates/{file_name}.debian.tmpl, or set manage_etc_hosts: false for"
     " cloud-init",
     Manager.DOCKER: "where the container is started: --add-host and --dns, or extra_hosts and dns of its compose file",
@@ -92,23 +93,24 @@ EDIT_AT: Mapping[str, str] = {
     Manager.NETCONFIG: "in the NETCONFIG_DNS_STATIC_SERVERS of /etc/sysconfig/network/config, then `netconfig update`",
     Manager.CONNMAN: "with `connmanctl config SERVICE --nameservers ADDRESS`",
     Manager.PPP: "in the connection's options of pppd (`usepeerdns`)",
-    Manager.TAILSCALE: "in the DNS page of the tailnet's admin console, or stop it with `tailscale set"
-    " --accept-dns=false`",
-    Manager.NETBIRD: "in NetBird's management console, under DNS, or stop it with `netbird up --disable-dns`",
+    Manager.TAILSCALE: "in the DNS page of the tailnet's admin console, or disable that with `tailscale set "
+    "--accept-dns=false`",
+    Manager.NETBIRD: "in NetBird's management console, under DNS, or disable that with `netbird up --disable-dns`",
     Manager.WG_QUICK: "in the DNS= of the tunnel's file in /etc/wireguard",
     Manager.OPENVPN: "at the OpenVPN server (`push dhcp-option DNS`), or in the script that the client's `up` names",
-    Manager.WSL: "in Windows, or leave the file to yourself with generateHosts and generateResolvConf = false in the"
-    " network section of /etc/wsl.conf",
-    Manager.ANSIBLE: "in the playbook or template that makes it, and run that again",
-    Manager.SALT: "in the Salt state that makes it",
-    Manager.CHEF: "in the Chef cookbook that makes it",
-    Manager.PUPPET: "in the Puppet manifest that makes it",
+    Manager.WSL: "in Windows, or keep WSL from changing the file with generateHosts and generateResolvConf = false in "
+    "the network section of /etc/wsl.conf",
+    Manager.ANSIBLE: "in the playbook or template that generates it, and run that again",
+    Manager.SALT: "in the Salt state that generates it",
+    Manager.CHEF: "in the Chef cookbook that generates it",
+    Manager.PUPPET: "in the Puppet manifest that generates it",
     Manager.NIXOS: "in the NixOS configuration (networking.hosts, networking.nameservers), then `nixos-rebuild switch`",
-    Manager.VAGRANT: "in the Vagrantfile that makes it",
+    Manager.VAGRANT: "in the Vagrantfile that generates it",
     Manager.PIHOLE: "in Pi-hole itself: its page of local DNS records, or `pihole-FTL --config dns.hosts`",
-    Manager.MARKED: "where that block is made (Ansible's blockinfile writes such marks), or take the marks away if it"
-    " is your own",
-    Manager.OTHER: "where it is made: the file's first lines say by what",
+    Manager.MARKED: "where that block is generated (Ansible's blockinfile writes such markers), or remove the "
+    "markers if "
+    "it is your own",
+    Manager.OTHER: "where it is generated: the file's first lines say by which program",
 }
 """Who rewrites a line -> where to change it instead; `{file_name}` is the last part of the file's path."""
 

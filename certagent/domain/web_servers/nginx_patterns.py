@@ -28,7 +28,7 @@ def search(pattern: str, text: str, *, ignore_case: bool = False) -> Match | Non
     try:
         found = compiled.search(text.encode(errors="surrogateescape"))
     except pcre2.LibraryError as error:
-        raise UndecidedError("a regular expression takes too long") from error
+        raise UndecidedError("a regular expression takes too long to evaluate") from error
     if found is None:
         return None
     named = {name: _text(found[number]) for name, number in compiled.groupindex.items()}
@@ -40,11 +40,11 @@ def _compile(pattern: str, ignore_case: bool) -> Any:
     import pcre2  # only where a configuration has such patterns
 
     if len(pattern) > _LONGEST:
-        raise UndecidedError("a regular expression is longer than certagent reads")
+        raise UndecidedError("a regular expression is longer than certagent supports")
     try:
         return pcre2.compile(_BOUNDS + pattern.encode(errors="surrogateescape"), pcre2.I if ignore_case else 0)
     except pcre2.LibraryError as error:
-        raise UndecidedError("a regular expression is none of PCRE's") from error
+        raise UndecidedError("a regular expression is not valid in PCRE") from error
 
 
 def _text(group: bytes | None) -> str:

@@ -86,7 +86,7 @@ class _Reader:
             elif kind in ("word", "single", "double"):
                 self._word(_unescaped(match.group(kind)), match.start())
             elif kind in ("open", "rest"):
-                self._fault(match.start(), "a quote is not closed" if kind == "open" else "it breaks off")
+                self._fault(match.start(), "a quote is not closed" if kind == "open" else "it is cut off")
                 self._words = []
                 return
         self._end()
@@ -101,7 +101,7 @@ class _Reader:
         words, self._words = self._words, []
         if mark == "}":
             if words:
-                self._fault(start, 'a "}" stands where ";" should')
+                self._fault(start, 'a "}" is where ";" should be')
             if len(self._open) > 1:
                 self._open.pop()
             else:

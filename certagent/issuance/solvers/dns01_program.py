@@ -108,7 +108,7 @@ class Dns01Program:
             try:
                 await self._keep(self._presented)
             except OSError as error:
-                log.warning("it cannot be noted down that %s is cleaned up: %s", record.name, error.strerror or error)
+                log.warning("the cleanup of %s could not be recorded: %s", record.name, error.strerror or error)
 
     async def _clear(self) -> None:
         """Clean up what earlier runs left."""
@@ -131,5 +131,5 @@ class Dns01Program:
         except OSError as error:
             return f"{self._command[0]} cannot be started: {error.strerror}"
         if finished.status is None:
-            return f"{program} {what} did not end within {self._seconds:g} s"
-        return "" if finished.is_good else f"{program} {what} ended with status {finished.status}"
+            return f"{program} {what} did not finish within {self._seconds:g} s"
+        return "" if finished.is_good else f"{program} {what} exited with status {finished.status}"

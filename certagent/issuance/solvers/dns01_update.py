@@ -167,13 +167,13 @@ class Dns01Updater:
         answer = await self._update(record, add=False)
         async with self._lock:
             if answer.error is not None:
-                log.warning("%s could not be taken away (%s)", record.name, answer.rcode or answer.detail)
+                log.warning("%s could not be removed (%s)", record.name, answer.rcode or answer.detail)
                 self._left_over = (*(self._left_over or ()), record)
             self._written = {name: record for name, record in self._written.items() if name != token}
             try:
                 await self._keep(self._written)
             except OSError as error:
-                log.warning("it cannot be noted down that %s is taken away: %s", record.name, error.strerror or error)
+                log.warning("the removal of %s could not be recorded: %s", record.name, error.strerror or error)
 
     async def _clear(self, zone: str) -> int:
         """Remove the records that earlier runs left in that zone, and return how many there were."""

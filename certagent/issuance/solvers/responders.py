@@ -272,7 +272,7 @@ class TlsAlpn01Responder(ResponderServer):
         check = ResponderCheck(listen=self.listen, answered=True, challenge=self.challenge_type)
         presented = self._presented(server_name(request.identifier))
         if presented is not None and presented.rank == 0:
-            return msgspec.structs.replace(check, withheld="an order for that name is under way")
+            return msgspec.structs.replace(check, withheld="an order for that name is already in progress")
         trouble = await self._ensure_listening() or await self._look(request)
         return check if trouble is None else msgspec.structs.replace(check, answered=False, detail=trouble)
 
@@ -285,7 +285,7 @@ class TlsAlpn01Responder(ResponderServer):
         except (OSError, NoProtocolError) as error:
             return str(error) or "no handshake in time"
         answer = judge_certificate(protocol, der, request.identifier, bytes.fromhex(request.digest))
-        return None if answer.is_good else "another certificate than the planted one is presented"
+        return None if answer.is_good else "a certificate other than the planted one is presented"
 
     def _plant(self, token: str, identifier: str, body: str, *, rank: int, seconds: float) -> None:
         certificate = challenge_certificate(identifier, hashlib.sha256(body.encode()).digest(), self._key)

@@ -93,7 +93,7 @@ STATE = Culprit(node="lxc102")
         ("tsig", "BADKEY", "dns01.tsig", "certagent (BADKEY): it has no key of that name", KEY_FILE),
         ("tsig", "BADSIG", "dns01.tsig", "(BADSIG): its secret for that key differs", KEY_FILE),
         ("tsig", "BADTIME", "dns01.tsig", "(BADTIME): its clock and this node's differ too much", SERVER),
-        ("journal", None, "deploy.unwritable", "could not be saved that it has to be removed again", STATE),
+        ("journal", None, "deploy.unwritable", "could not save a note to remove it later", STATE),
     ],
 )
 def test_what_cannot_be_written_blocks_by_itself(
@@ -166,7 +166,7 @@ def test_leftovers_are_told_and_hurt_nobody() -> None:
     judgement = _judge(msgspec.structs.replace(PUBLISHED, removed=2, strangers=1))
     [finding] = judgement.findings
     assert (finding.code, finding.severity, judgement.verdict) == ("dns01.leftover", Severity.INFO, Verdict.PROCEED)
-    assert "left 2, which are removed now; 1 do not belong to this agent" in finding.explanation
+    assert "left 2, now removed; 1 do not belong to this agent" in finding.explanation
 
 
 def test_the_record_of_a_wildcard_is_below_its_base() -> None:

@@ -17,7 +17,7 @@ from certagent.domain.diagnosis.drift import (
     nobody_owns,
     renews_too_late,
 )
-from certagent.domain.findings import Culprit
+from certagent.domain.findings import Culprit, TargetState
 from tests.certificates import make_facts
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -219,7 +219,7 @@ def test_a_chain_that_ends_first_is_told_at_the_ca_s_file() -> None:
     (finding,) = conclude_serving(serving)
     assert (finding.code, finding.culprit) == ("cert.chain_ends_first", CA_FILE)
     assert finding.detail["chain_ends_at"] == (NOW + 2 * HOUR).isoformat()
-    assert "CN=Intermediate in its chain ends" in finding.explanation
+    assert "CN=Intermediate in its chain expires" in finding.explanation
     assert finding.fix is not None
     assert "(/etc/step-ca/certs/intermediate_ca.crt on lxc103)" in finding.fix
     later = conclude_serving(msgspec.structs.replace(serving, at=NOW + 3 * HOUR))
@@ -257,3 +257,26 @@ def test_a_watched_certificate_that_nobody_here_trusts_is_no_finding() -> None:
     """Said in the proof, and no failure."""
     untrusted = msgspec.structs.replace(_seen(OURS, ServedAs.PROVEN), distrust="untrusted")
     assert _codes(manage=False, proven=None, live=(_live(OURS),), served=(untrusted,)) == []
+
+
+def test_a_name_that_was_just_added_is_no_fault_of_what_is_served() -> None:
+    """The certificate that is for it is due now; of a name that the proven one is for, it is one."""
+    refused = msgspec.structs.replace(
+        _seen(OURS, ServedAs.REFUSED), distrust="name_mismatch", server_name="new.internal"
+    )
+    names = (NAME, "new.internal")
+    assert _codes(identifiers=names, served=(refused,)) == []
+    served = msgspec.structs.replace(refused, server_name=NAME)
+    assert _codes(identifiers=names, served=(served,)) == ["cert.chain_refused"]
+
+
+def test_what_is_wrong_at_an_endpoint_is_told_of_its_target() -> None:
+    """With what is served there, and until when."""
+    nothing = msgspec.structs.replace(_seen(None, ServedAs.NOTHING), error="refused")
+    serving = msgspec.structs.replace(GOOD, served=(nothing,), targets={"10.0.0.153:443": "nginx"})
+    (finding,) = conclude_serving(serving)
+    assert finding.target == TargetState(certificate="gateway", name="nginx", is_served=False)
+    other = msgspec.structs.replace(serving, served=(_seen(THEIRS, ServedAs.OTHER),))
+    (finding,) = conclude_serving(other)
+    until = THEIRS.not_after
+    assert finding.target == TargetState(certificate="gateway", name="nginx", is_served=True, served_until=until)

@@ -90,7 +90,7 @@ def _ca_at(address: str, *dns: str) -> NodeObservation:
 BY_ADDRESS = msgspec.structs.replace(GOOD_CA, by_address=True)
 LOST = ResponderCheck(listen="0.0.0.0:443", answered=False, challenge="tls-alpn-01")
 ELSEWHERE = ResponderCheck(listen="127.0.0.1:8443", answered=True, challenge="tls-alpn-01")
-OFFSITE = make_hop(OWN, 301, location="http://elsewhere.test/"), make_hop(OWN, error="redirect_offsite")
+OFFSITE = (make_hop(OWN, 301, location="http://elsewhere.test/", error="redirect_offsite"),)
 UP_AND_DOWN = (OWN, None), (OWN, "timeout"), (OWN, None), (OWN, "timeout"), (OWN, None), (OWN, "timeout")
 TO_AND_FRO = (OWN, None), (OTHER, "404"), (OWN, None), (OTHER, "404")
 
@@ -579,6 +579,14 @@ def test_flapping_is_quick_and_goes_to_and_fro() -> None:
     )
     at_work = past_rehearsals((OWN, None), (OTHER, "404"), (NOBODY, "no_route"), (OWN, None))
     assert "dns.flapping" not in _codes(conclude(make_evidence(past=at_work)))
+
+
+def test_flapping_counts_from_the_first_change() -> None:
+    """How long the name had been steady before it does not matter."""
+    quick = past_rehearsals(*TO_AND_FRO)
+    long_before = msgspec.structs.replace(quick[0], at=quick[0].at - timedelta(minutes=2))
+    (found,) = (one for one in conclude(make_evidence(past=(long_before, *quick))) if one.code == "dns.flapping")
+    assert [look["at"] for look in found.detail["seen"]] == [look.at.isoformat() for look in quick]
 
 
 def test_a_nameserver_beside_one_that_helps_out_is_named_by_its_line() -> None:

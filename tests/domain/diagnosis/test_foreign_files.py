@@ -9,15 +9,15 @@ def test_a_file_is_one_finding_with_all_its_places() -> None:
     first, second = files_are_unreadable(
         "lxc102",
         [
-            Unreadable(file="/etc/a.yml", line=9, reason="a router is no table"),
+            Unreadable(file="/etc/a.yml", line=9, reason="a router is not a table"),
             Unreadable(file="/etc/b.conf", reason="it is a folder"),
             Unreadable(file="/etc/a.yml", line=4, reason="a list stands where a name belongs"),
-            Unreadable(file="/etc/a.yml", line=9, reason="a router is no table"),
+            Unreadable(file="/etc/a.yml", line=9, reason="a router is not a table"),
         ],
     )
     assert first.culprit is not None
     assert (first.code, first.culprit.file, first.culprit.line) == ("config.unreadable", "/etc/a.yml", 4)
-    assert first.detail["lines"] == [{"line": 9, "text": "a router is no table"}]
+    assert first.detail["lines"] == [{"line": 9, "text": "a router is not a table"}]
     assert first.explanation.startswith(
         "/etc/a.yml on lxc102 cannot be read, at line 4: a list stands where a name belongs;"
         " other places in it that cannot be read: 1. "

@@ -68,6 +68,12 @@ def test_the_founding_failure_is_named_to_the_line() -> None:
         ([make_hop(OWN, 200)], "http01.catchall", "lxc102"),
         ([make_hop(OWN, 301), make_hop(OWN, 404)], "http01.redirect_broken", "lxc102"),
         ([make_hop(OWN, 301), make_hop(OWN, error="redirect_loop")], "http01.redirect_loop", "lxc102"),
+        ([make_hop(OWN, 301, error="redirect_loop")], "http01.redirect_loop", "lxc102"),
+        (
+            [make_hop(OWN, 301, error="redirect_offsite"), make_hop("", error="unresolved")],
+            "http01.redirect_offsite",
+            "lxc102",
+        ),
         ([make_hop(OWN, error="refused", errno="ECONNREFUSED")], "net.refused", "lxc102"),
         ([make_hop(OWN, error="timeout")], "net.timeout", "lxc102"),
         ([make_hop(OWN, error="protocol")], "http01.tls_on_80", "lxc102"),

@@ -6,7 +6,7 @@ import pytest
 from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, ResponderCheck
 from certagent.domain.findings import Culprit, Verdict
 from certagent.domain.observations import Misconfiguration, NodeObservation, Place, ServerAction, WebServerObservation
-from certagent.domain.rehearsals import LibcAnswer, Origin, Resolution
+from certagent.domain.rehearsals import DnsAnswer, LibcAnswer, Origin, RehearsalOutcome, Resolution
 from tests.evidence import (
     CA,
     CONFIGURED,
@@ -268,3 +268,38 @@ def test_a_slow_token_is_a_warning() -> None:
     """It came, and the CA would have waited."""
     hop = make_hop(OWN, status=200, took_ms=12_000)
     assert set(conclude_by_code(_evidence(attempts=attempts_of(hop, matched=True)))) == {"http01.slow"}
+
+
+NOWHERE = "0.0.0.0"  # noqa: S104 - read, not bound
+NOTHING = dns_says(status="nxdomain")
+
+
+@pytest.mark.parametrize("answer", [dns_says(OWN), dns_says(NOWHERE), NOTHING])
+@pytest.mark.parametrize("address", [NOWHERE, "::", "127.0.1.1", "::1"])
+def test_a_hosts_line_that_leads_the_ca_to_itself_is_named(address: str, answer: DnsAnswer) -> None:
+    """Whatever DNS says beside it, and whether or not something listens there (then nobody may connect)."""
+    resolution = make_resolution(addresses=(by_hosts(address),), dns=(answer,))
+    for error, outcome in (("refused", RehearsalOutcome.FAILED), ("forbidden", RehearsalOutcome.UNAVAILABLE)):
+        evidence = make_evidence(resolution, make_hop(address, error=error), outcome=outcome)
+        found = conclude_by_code(evidence)["dns.loopback"]
+        assert found.culprit == Culprit(
+            node="lxc103", file="/etc/hosts", line=9, text=f"{address} {NAME}", address=address
+        )
+    blocked = judge(make_evidence(resolution, make_hop(address, error="refused")))
+    assert (blocked.verdict, blocked.findings[0].code) == (Verdict.BLOCK, "dns.loopback")
+
+
+def test_what_leads_the_ca_to_itself_and_does_not_matter_is_silent() -> None:
+    """A second address that worked; another address that answered; a name of the CA's own node."""
+    unspecified = make_resolution(addresses=(by_dns("::"), by_dns(OWN)), dns=(dns_says(OWN),))
+    tried = attempts_of(make_hop("::", error="refused"))
+    passed = make_evidence(unspecified, passed=True, attempts=(*tried, *attempts_of(make_hop(OWN, 200), matched=True)))
+    answered = make_evidence(unspecified, passed=False, attempts=(*tried, *attempts_of(make_hop(OTHER, 404))))
+    by_file = make_evidence(make_resolution(addresses=(by_hosts("127.0.1.1"),), dns=(NOTHING,)), passed=False)
+    by_server = make_evidence(make_resolution(addresses=(by_dns(NOWHERE),)), passed=False)
+    at_home = [msgspec.structs.replace(evidence, node="lxc103") for evidence in (by_file, by_server)]
+    met = make_resolution(addresses=(by_hosts("127.0.1.1"),), dns=(dns_says(CA),))
+    one_container = make_evidence(met, make_hop("127.0.1.1", 200), passed=True)
+    at_home.append(msgspec.structs.replace(one_container, node="lxc103"))
+    for evidence in (passed, answered, *at_home):
+        assert "dns.loopback" not in conclude_by_code(evidence)

@@ -33,7 +33,7 @@ def test_a_life_too_short_for_a_retry_is_said_once_it_is_issued() -> None:
     """With the numbers, and where to change them."""
     (finding,) = renewal_is_impossible("lxc102", "traefik", _facts(timedelta(minutes=1)), POLICY)
     assert finding.code == "cert.renewal_impossible"
-    assert "lives 0:01:00, of which 0:00:20 are left when it is due" in finding.explanation
+    assert "is valid for 0:01:00, of which 0:00:20 remain when its renewal is due" in finding.explanation
     assert finding.fix is not None
     assert "renewal.due_after" in finding.fix
 

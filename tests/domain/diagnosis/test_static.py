@@ -166,7 +166,7 @@ def test_a_resolv_conf_that_go_never_reads_again_is_warned_of() -> None:
     """`no-reload` is an option that Go has, too: after an edit the CA has to be restarted."""
     finding = only(look(resolv_conf=b"nameserver 10.0.0.1\noptions no-reload\n"))
     assert (finding.code, finding.severity) == ("dns.resolv_conf_ignored", Severity.WARN)
-    assert "before it is restarted" in finding.explanation
+    assert "until the CA is restarted" in finding.explanation
 
 
 def test_a_public_nameserver_is_nothing_where_no_zone_is_known() -> None:

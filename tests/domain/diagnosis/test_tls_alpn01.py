@@ -95,7 +95,7 @@ def test_a_good_handshake_says_nothing() -> None:
         (
             make_handshake(alpn=_answer(is_alone=False), certificate_names=(NAME, "b")),
             "alpn.san_mismatch",
-            f"for {NAME} and b, where",
+            f"for {NAME} and b; it must cover this name only",
         ),
         (make_handshake(alpn=_answer(extension="obsolete")), "alpn.bad_extension", "an old draft"),
         (make_handshake(alpn=_answer(extension="not_critical")), "alpn.bad_extension", "not marked critical"),

@@ -6,10 +6,11 @@ from certagent.config import load_policy
 from certagent.domain.diagnosis import conclude
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage, Verdict
-from certagent.domain.incidents import Fleet, KnownRehearsal, Sighting, group_findings, key_of
+from certagent.domain.incidents import group_findings
 from certagent.domain.observations import NodeObservation
 from certagent.domain.policy import judged
 from certagent.domain.rehearsals import RehearsalOutcome, Resolution
+from certagent.domain.sightings import Fleet, KnownRehearsal, Sighting, Victim, key_of
 from tests.domain.diagnosis.test_every_code import filtering
 from tests.evidence import (
     DNS,
@@ -129,5 +130,7 @@ def test_one_incident_whoever_asked() -> None:
     assert not alone.confirmed, "one node's word about another accuses nobody"
     passed = make_evidence().rehearsal
     assert passed is not None
-    later = KnownRehearsal(at=NOW.replace(hour=4), brokered=True, rehearsal=passed)
-    assert group_findings(sightings, Fleet(rehearsals={NAME: later})) == {}
+    later = KnownRehearsal(at=NOW.replace(hour=4), brokered=True, rehearsal=passed, asker=NODE)
+    holders = {NAME: (Victim(identifier=NAME, node=NODE, certificate="traefik"),)}
+    assert group_findings(sightings, Fleet(rehearsals={NAME: (later,)}, victims=holders)) == {}
+    assert group_findings(sightings[1:], Fleet(rehearsals={NAME: (later,)})).keys() == {key_of("lxc103", at_ca)}

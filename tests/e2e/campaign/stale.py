@@ -1,7 +1,7 @@
 """Stale connections, in a block of their own: the CA's process lives on, and so do the connections that it holds.
 
 The CA is led astray, asked, and led right again: it then still asks the wrong box, over the connection that it holds
-(FACTS: for as long as it is asked again). A fresh look cannot show that; the CA's open connections do.
+(docs/facts.md: for as long as it is asked again). A fresh look cannot show that; the CA's open connections do.
 """
 
 import contextlib

@@ -55,10 +55,11 @@ class Points:
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Python's own news of what it is about to do."""
         if event == "os.rename":
-            self.meet("rename", str(arguments[0]))
-            self._is_reported |= self._is_our_report(Path(arguments[0]))
+            renamed = path_of(arguments[0], arguments[2])
+            self.meet("rename", renamed)
+            self._is_reported |= self._is_our_report(Path(renamed))
         elif event == "os.remove":
-            self.end(str(arguments[0]))
+            self.end(path_of(*arguments))
         elif event == "subprocess.Popen":
             self.meet("run", " ".join(map(str, arguments[1])))
         elif event == "socket.connect" and arguments[1][1:] == (PROVEN_AT,):
@@ -90,6 +91,11 @@ class Points:
             (self._folder / "killed").write_text(f"{self._run()} {report}" if self._run() else "")
             wanted.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def path_of(name: Any, folder: int) -> str:
+    """The whole path of a name in an open folder, or of one that is a path itself."""
+    return os.path.join(os.readlink(f"/proc/self/fd/{folder}") if folder >= 0 else "", str(name))
 
 
 def before(real: Callable[..., Any], tell: Callable[..., None]) -> Callable[..., Any]:

@@ -1,1 +1,1 @@
-"""The README's pictures of the page, taken from the running lab."""
+"""The documentation's pictures of the page, taken from the running lab."""

@@ -11,13 +11,13 @@ from tests.e2e import fleet
 from tests.e2e.chromium import chromium, visiting
 from tests.e2e.fleet import SEED, TRAEFIK
 
-FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "screenshots"
-_SHARPNESS, _QUALITY = 1.5, 82
+FOLDER = Path(__file__).resolve().parents[3] / "docs" / "screenshots"
+_SHARPNESS, _QUALITY = 1.5, 68
 _WIDTH = 1280
 
 
 async def main() -> None:
-    """Overview, incident and path; the lab is green before and after."""
+    """Overview, incident, path, a node and the renewals by zone; the lab is green before and after."""
     if not fleet.is_up():
         witness.lab("up", show=True)
     fleet.wait_until_green(120)
@@ -29,6 +29,8 @@ async def main() -> None:
             await _take(browser, "overview", "/", below="article.incident")
             await _take(browser, "incident", f"/incidents/{incident['id']}", below=".sides")
             await _take(browser, "path", f"/paths/{TRAEFIK}", below=".compared + p")
+            await _take(browser, "node", "/nodes/lxc102", below="table.rows >> nth=1")
+            await _take(browser, "history", "/history", below="table.rows")
     finally:
         fleet.heal(SEED)
     fleet.wait_until_green(120)

@@ -1,0 +1,149 @@
+"""A node's inventory into tables; what it no longer names takes along what was said of it."""
+
+import re
+from collections.abc import Collection, Container, Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, delete, insert, select, update
+
+from certagent.collector.sql.daily_sums import sum_replacements
+from certagent.collector.sql.schema import addresses, agents, certificates, findings, identifiers, incidents
+from certagent.collector.sql.statements import Transaction, chunks, decode_incident, text_of
+from certagent.domain.incidents import Incident, IncidentState
+from certagent.domain.reports import (
+    CertificateState,
+    Inventory,
+    certificate_scope,
+    file_scope,
+    identifier_scope,
+    served_scope,
+)
+
+_PERHAPS_AN_ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,}")
+
+_decode_inventory = msgspec.json.Decoder(Inventory).decode
+
+
+def replace_inventory(transaction: Transaction, agent: str, inventory: Inventory, at: datetime) -> None:
+    """Let the inventory, made `at` that time, replace the agent's earlier one; an equal one changes nothing."""
+    connection, document = transaction.connection, text_of(inventory)
+    stored = connection.execute(select(agents.c.inventory).where(agents.c.name == agent)).scalar()
+    if stored == document:
+        return
+    before = _decode_inventory(stored) if stored is not None else Inventory(node=agent, addresses=())
+    connection.execute(update(agents).where(agents.c.name == agent).values(role=inventory.role, inventory=document))
+    transaction.dirty.agents.add(agent)
+    if (before.addresses, before.role) != (inventory.addresses, inventory.role):
+        _replace_addresses(transaction, agent, inventory)
+        _mark_named(transaction, agent, {*before.addresses, *inventory.addresses})
+    if before.certificates != inventory.certificates:
+        _replace_certificates(transaction, agent, inventory)
+        sum_replacements(transaction, agent, before.certificates, inventory.certificates, at)
+        changed = _changed(before, inventory)
+        transaction.dirty.identifiers |= changed
+        transaction.work[agent] += len(changed)
+        _end_evidence(transaction, agent, inventory)
+
+
+def _mark_named(transaction: Transaction, agent: str, places: Collection[str]) -> None:
+    """The unresolved incidents that blame the agent, or speak of one of the addresses, have to say whose they are
+    now."""
+    unresolved = select(incidents.c.key, incidents.c.document).where(incidents.c.state != IncidentState.RESOLVED)
+    rows = transaction.connection.execute(unresolved).all()
+    keys = {row.key for row in rows if _speaks_of(decode_incident(row.document), agent, places)}
+    transaction.dirty.keys |= keys
+    transaction.work[agent] += len(keys)
+    for piece in chunks(keys):
+        names = select(findings.c.identifier).where(findings.c.is_grave, findings.c.key.in_(piece)).distinct()
+        transaction.dirty.identifiers |= {name for name in transaction.connection.execute(names).scalars() if name}
+
+
+def _speaks_of(incident: Incident, agent: str, places: Collection[str]) -> bool:
+    culprits = [culprit for culprit in (incident.culprit, incident.suspected) if culprit is not None]
+    named = {culprit.address for culprit in culprits} | incident.owners.keys()
+    named |= {word.strip(".:") for word in _PERHAPS_AN_ADDRESS.findall(f"{incident.explanation} {incident.fix}")}
+    return any(culprit.node == agent for culprit in culprits) or not named.isdisjoint(places)
+
+
+def _changed(before: Inventory, after: Inventory) -> set[str]:
+    """The identifiers of the certificates that are not as they were."""
+    one, other = ({certificate.name: certificate for certificate in found.certificates} for found in (before, after))
+    differing = [name for name in one.keys() | other.keys() if one.get(name) != other.get(name)]
+    found = (known[name] for name in differing for known in (one, other) if name in known)
+    return {identifier for certificate in found for identifier in certificate.identifiers}
+
+
+def _end_evidence(transaction: Transaction, agent: str, inventory: Inventory) -> None:
+    """What was said of an identifier or a certificate that the node no longer has is over, whether anybody was there to
+    say so or not. What names none ("identifier:None", "served:") is said of the node."""
+    kept = {identifier_scope(None), served_scope(None)}
+    for certificate in inventory.certificates:
+        kept |= {certificate_scope(certificate.name), served_scope(certificate.name)}
+        kept |= {identifier_scope(identifier) for identifier in certificate.identifiers}
+    _keep_only(transaction, agent, kept, ~findings.c.scope.startswith(file_scope("")))
+
+
+def end_files(transaction: Transaction, agent: str, files: Iterable[str], scopes: Iterable[str]) -> None:
+    """What the agent said of files that are neither among those nor in those scopes is over."""
+    kept = {*scopes, *map(file_scope, files)}
+    _keep_only(transaction, agent, kept, findings.c.scope.startswith(file_scope("")))
+
+
+def _keep_only(transaction: Transaction, agent: str, kept: Container[str], kind: ColumnElement[bool]) -> None:
+    columns = findings.c.number, findings.c.scope, findings.c.key, findings.c.own_key, findings.c.identifier
+    rows = transaction.connection.execute(select(*columns).where(findings.c.agent == agent, kind))
+    ended = [row for row in rows if row.scope not in kept]
+    for piece in chunks(row.number for row in ended):
+        transaction.connection.execute(delete(findings).where(findings.c.number.in_(piece)))
+    transaction.dirty.keys |= {key for row in ended for key in (row.key, row.own_key) if key}
+    transaction.dirty.identifiers |= {row.identifier for row in ended if row.identifier}
+
+
+def _replace_addresses(transaction: Transaction, agent: str, inventory: Inventory) -> None:
+    own = addresses.c.agent == agent
+    query = select(addresses.c.address, addresses.c.since).where(own)
+    since = {row.address: row.since for row in transaction.connection.execute(query)}
+    transaction.connection.execute(delete(addresses).where(own))
+    rows = [
+        {"address": address, "agent": agent, "since": since.get(address, transaction.now)}
+        for address in sorted(set(inventory.addresses))
+    ]
+    if rows:
+        transaction.connection.execute(insert(addresses), rows)
+
+
+def _replace_certificates(transaction: Transaction, agent: str, inventory: Inventory) -> None:
+    query = select(identifiers.c.identifier, identifiers.c.since, identifiers.c.proven_at)
+    known = {
+        row.identifier: {"since": row.since, "proven_at": row.proven_at}
+        for row in transaction.connection.execute(query.where(identifiers.c.agent == agent))
+    }
+    for table in (certificates, identifiers):
+        transaction.connection.execute(delete(table).where(table.c.agent == agent))
+    by_name = {certificate.name: certificate for certificate in inventory.certificates}
+    if not by_name:
+        return
+    rows = [_certificate_row(agent, certificate) for certificate in by_name.values()]
+    transaction.connection.execute(insert(certificates), rows)
+    names = {
+        (identifier, certificate.name) for certificate in by_name.values() for identifier in certificate.identifiers
+    }
+    if names:
+        claimed = {"since": transaction.now, "proven_at": None}
+        rows = [
+            {"identifier": identifier, "agent": agent, "certificate": name, **known.get(identifier, claimed)}
+            for identifier, name in sorted(names)
+        ]
+        transaction.connection.execute(insert(identifiers), rows)
+
+
+def _certificate_row(agent: str, certificate: CertificateState) -> dict[str, Any]:
+    return {
+        "agent": agent,
+        "name": certificate.name,
+        "expires_at": certificate.on_disk.ends_at if certificate.on_disk is not None else None,
+        "document": text_of(certificate),
+        "issued_at": certificate.on_disk.not_before if certificate.on_disk is not None else None,
+    }

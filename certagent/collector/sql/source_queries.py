@@ -1,0 +1,49 @@
+"""Queries that tie incidents to the provisioning code: the lines of incidents, and the code that wrote them."""
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from certagent.collector.sql.schema import findings, incidents
+from certagent.collector.sql.statements import decode_incident
+from certagent.domain.diagnosis.written_lines import LiveLine, lines_met, source_line_of
+from certagent.domain.findings import Finding
+from certagent.domain.incidents import Incident, IncidentState
+from certagent.domain.resolution.file_formats import HOSTS_FILE
+from certagent.domain.sightings import COLLECTOR
+
+_MOST_INCIDENTS = 1_000
+SOURCE_CODES = '"code":"source.'
+"""What the document of a finding about provisioning code contains, and no other."""
+
+_decode_finding = msgspec.json.Decoder(Finding).decode
+
+
+def read_live_lines(connection: Connection) -> list[LiveLine]:
+    """The lines of hosts files that unresolved incidents are about, and those that were: what the code was found to
+    write stays so until the code is mended."""
+    of_hosts = incidents.c.key.startswith("file:") & incidents.c.key.endswith(f":{HOSTS_FILE}")
+    unresolved = incidents.c.state != IncidentState.RESOLVED
+    query = select(incidents.c.document).where(unresolved, of_hosts).limit(_MOST_INCIDENTS)
+    live = [
+        LiveLine(incident.culprit.node or "", HOSTS_FILE, line.text, incident.code)
+        for incident in map(decode_incident, connection.execute(query).scalars())
+        for line in incident.lines
+        if line.text
+    ]
+    return [*live, *(line for finding in _about_sources(connection) for line in lines_met(finding))]
+
+
+def with_sources(connection: Connection, incident: Incident) -> Incident:
+    """The incident with the lines of the provisioning code that wrote its own."""
+    if incident.culprit.file != HOSTS_FILE:
+        return incident
+    texts = {tuple(line.text.split()) for line in incident.lines if line.text}
+    lines = map(source_line_of, _about_sources(connection))
+    found = tuple(line for line in lines if line is not None and tuple(line.text.split()) in texts)
+    return msgspec.structs.replace(incident, written_by=found) if found else incident
+
+
+def _about_sources(connection: Connection) -> list[Finding]:
+    told = findings.c.document.contains(SOURCE_CODES, autoescape=True)
+    query = select(findings.c.document).where(findings.c.agent == COLLECTOR, told)
+    return [_decode_finding(document) for document in connection.execute(query).scalars()]

@@ -1,0 +1,169 @@
+"""The walk from / to a folder or a file. Which links it follows says `certagent.system.folders`."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from certagent.system.file_content import FileContent, Owner
+from certagent.system.folders import Folder, look_at
+from certagent.system.regular_files import what_is_no_file
+from certagent.system.unsafe_paths import ROOTS_ALONE, Danger, UnsafePathError, is_roots_alone
+
+LARGEST_LINKED = 4 * 1024 * 1024
+
+_MOST_LINKS = 40  # as the kernel's own bound
+
+
+def open_folder(path: Path) -> Folder:
+    """The folder at `path`, to be closed by the caller. Raises OSError, `UnsafePathError` for a link that others can
+    have put there."""
+    with _Walk() as walk:
+        walk.follow(path)
+        folder = walk.take()
+    folder.path = path  # as people know it
+    return folder
+
+
+def make_folders(path: Path, mode: int) -> None:
+    """A folder with all those above it that are missing, as `open_folder` comes to them; what is there stays as it
+    is. Raises FileExistsError for what is no folder."""
+    try:
+        open_folder(path).close()
+    except NotADirectoryError as error:
+        if error.filename == str(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        raise
+    except FileNotFoundError:
+        make_folders(path.parent, mode)
+        with open_folder(path.parent) as above:
+            above.make(path.name, mode)
+
+
+def read_linked(path: Path) -> FileContent:
+    """The regular file at `path` or behind the links there, with its owner and mode; 4 MiB at most.
+
+    A link that others can have put there is followed to what is theirs already: to a file of the very user who owns
+    the folder, if nobody but that user can write it. Raises OSError as `Folder.open_file` does.
+    """
+    with _Walk(to_file=True) as walk:
+        name = walk.follow(path)
+        folder = walk.folder()
+        problem = what_is_no_file(folder.status(name))
+        if problem is not None:  # opening a device may already do something
+            raise OSError(errno.EINVAL, problem, str(path))
+        descriptor = folder.open_file(name)
+        with open(descriptor, "rb", buffering=0) as file:
+            status = os.fstat(descriptor)
+            walk.require_maker(status.st_uid)
+            content = file.read(LARGEST_LINKED + 1)
+    if len(content) > LARGEST_LINKED:
+        raise OSError(errno.EFBIG, f"it is larger than {LARGEST_LINKED // 1024} KiB", str(path))
+    return FileContent(content=content, mode=status.st_mode & 0o777, owner=Owner(status.st_uid, status.st_gid))
+
+
+class _Walk:
+    """The folders from / to where it is, all of them open. `to_file`: what it comes to is no folder, and only read."""
+
+    def __init__(self, *, to_file: bool = False) -> None:
+        self._names = [""]
+        self._descriptors = [os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
+        self._trusts = [ROOTS_ALONE]  # whoever can change / has all of it
+        self._to_file = to_file
+        self._maker: int | None = None  # whose links were followed
+        self._refusal: UnsafePathError | None = None  # in case that they lead to what is not theirs
+        self._links = 0
+
+    def __enter__(self) -> "_Walk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
+    def folder(self) -> Folder:
+        """Where it is; closed with the walk."""
+        return Folder(Path("/".join(self._names) or "/"), self._descriptors[-1], self._trusts[-1])
+
+    def take(self) -> Folder:
+        """Where it is, no longer to be closed with the walk."""
+        folder = self.folder()
+        self._descriptors.pop()
+        return folder
+
+    def follow(self, path: Path) -> str:
+        """Go there; answers the name in the last folder that is to be read, "" without `to_file`."""
+        rest = _parts(str(path if path.is_absolute() else path.absolute()))
+        while rest:
+            name = rest.pop()
+            if name == "..":
+                self._leave(to=max(1, len(self._names) - 1))
+                continue
+            descriptor, status = self._look_at(name)
+            if stat.S_ISDIR(status.st_mode):
+                self._enter(name, descriptor, status)
+                continue
+            try:
+                target = os.readlink("", dir_fd=descriptor) if stat.S_ISLNK(status.st_mode) else None
+            finally:
+                os.close(descriptor)
+            if target is not None:
+                self._check_link(name)
+                self._leave(to=1 if target.startswith("/") else len(self._names))
+                rest += _parts(target)
+            elif self._to_file and not rest:
+                return name
+            else:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self._path_of(name))
+        if self._to_file:
+            raise OSError(errno.EINVAL, "it is a folder", str(path))
+        return ""
+
+    def require_maker(self, uid: int) -> None:
+        """Raise `UnsafePathError` if another user's link has led to a file that is not that user's."""
+        if self._refusal is not None and self._maker != uid:
+            raise self._refusal
+
+    def _look_at(self, name: str) -> tuple[int, os.stat_result]:
+        try:
+            return look_at(self._descriptors[-1], name)
+        except OSError as error:
+            error.filename = self._path_of(name)
+            raise
+
+    def _path_of(self, name: str) -> str:
+        return "/".join((*self._names, name))
+
+    def _enter(self, name: str, descriptor: int, status: os.stat_result) -> None:
+        self._names.append(name)
+        self._descriptors.append(descriptor)
+        trust = self._trusts[-1]
+        if trust is not ROOTS_ALONE or not is_roots_alone(status):
+            trust = trust.of_folder(Path("/".join(self._names)), status)
+        self._trusts.append(trust)
+
+    def _leave(self, *, to: int) -> None:
+        """Be so many folders deep."""
+        while len(self._names) > to:
+            self._names.pop()
+            self._trusts.pop()
+            os.close(self._descriptors.pop())
+
+    def _check_link(self, name: str) -> None:
+        """May it be followed? Raises OSError if not."""
+        self._links += 1
+        if self._links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self._path_of(name))
+        changeable, folder = self._trusts[-1].changeable, self.folder()
+        if changeable is None:
+            return
+        is_alone = changeable.is_owners_alone and folder.uid == changeable.uid and not folder.mode & 0o022
+        self._refusal = self._refusal or folder.refusal_of(name, Danger.LINK)
+        if not self._to_file or not is_alone or self._maker not in (None, changeable.uid):
+            raise self._refusal
+        self._maker = changeable.uid
+
+
+def _parts(path: str) -> list[str]:
+    """The last one first, without the root."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]

@@ -1,0 +1,1 @@
+"""One hostile agent and somebody without any credential, beside the fleet."""
