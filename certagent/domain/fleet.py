@@ -200,7 +200,8 @@ def _may_be_common(sighting: Sighting) -> bool:
 
 
 def _both_ways_are_open(snapshot: FleetSnapshot, silent: dict[str, datetime]) -> Iterator[Finding]:
-    """net.asymmetric: a node reaches CA and collector, the CA reaches others, but not that node."""
+    """net.asymmetric: a node reaches CA and collector, the CA reaches others, but not that node; unless the CA's own
+    node keeps its packets back."""
     reached = sorted({node for known in snapshot.rehearsals for node in _nodes_met(snapshot, known, answered=True)})
     cut_off = {
         sighting.agent for sighting in snapshot.sightings if layer_of(sighting.finding.code) is Layer.CA
@@ -287,7 +288,7 @@ def _nodes_met(snapshot: FleetSnapshot, known: KnownRehearsal, *, answered: bool
 
 
 def _was(hop: Hop, answered: bool) -> bool:
-    return hop.is_answered if answered else hop.error in UNHEARD
+    return hop.is_answered if answered else hop.error in UNHEARD and not hop.is_local
 
 
 def _finding(

@@ -250,7 +250,11 @@ def _is_outlived(sighting: Sighting, fleet: Fleet) -> bool:
     if sighting.agent not in holders:
         allowed |= holders
     known = [one for one in _rehearsals_about(sighting, fleet) if one.asker in allowed]
-    failed = [one for one in known if one.has_failed and one.at >= sighting.at]
+    failed = [
+        one
+        for one in known
+        if one.has_failed and one.at >= sighting.at and not _is_answered_there(one.rehearsal, sighting.finding)
+    ]
     return any(
         one.has_passed
         and one.at > sighting.at
@@ -259,6 +263,13 @@ def _is_outlived(sighting: Sighting, fleet: Fleet) -> bool:
         for one in known
         if one.brokered or one.asker in fleet.authorities
     )
+
+
+def _is_answered_there(rehearsal: Rehearsal, finding: Finding) -> bool:
+    """Whether the CA was answered where it is said that nobody answers: it failed for another reason."""
+    address = finding.culprit.address if finding.culprit is not None else None
+    hops = [hop for attempt in rehearsal.attempts for hop in attempt.hops]
+    return layer_of(finding.code) is Layer.NET and any(hop.is_answered for hop in hops if hop.address == address)
 
 
 def _outweighs(failed: KnownRehearsal, passed: KnownRehearsal) -> bool:

@@ -48,10 +48,10 @@ def says(code: str, number: int, culprit: Culprit, *, of: int | None = None) -> 
     return Sighting(agent=f"n{number}", scope=f"identifier:{name}", at=AT, finding=finding)
 
 
-def rehearsed(number: int, *, error: str | None) -> KnownRehearsal:
+def rehearsed(number: int, *, error: str | None, is_local: bool = False) -> KnownRehearsal:
     """The CA went to n<number>'s address for its name."""
     outcome = RehearsalOutcome.FAILED if error else RehearsalOutcome.PASSED
-    hop = make_hop(f"10.0.0.{number}", None if error else 200, error=error)
+    hop = make_hop(f"10.0.0.{number}", None if error else 200, error=error, is_local=is_local)
     seen = make_rehearsal(None, hop, identifier=f"n{number}.{ZONE}", outcome=outcome, at=AT, node="ca", owners={})
     return KnownRehearsal(at=AT, brokered=True, rehearsal=seen)
 
@@ -136,6 +136,8 @@ def test_one_way_only_needs_both_ways_looked_at() -> None:
     ]
     assert found(**facts, rehearsals=(reached, rehearsed(2, error="refused"))) == []
     assert found(**facts, rehearsals=(rehearsed(2, error="timeout"),)) == []
+    kept_in = rehearsed(2, error="timeout", is_local=True)  # by the CA's own node: nothing lies between the two
+    assert found(**facts, rehearsals=(reached, kept_in)) == []
     cut_off = (says("ca.unreachable", 2, Culprit(node="ca")),)
     assert found(**facts, rehearsals=(reached, rehearsed(2, error="timeout")), sightings=cut_off) == []
 

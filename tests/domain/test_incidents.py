@@ -28,7 +28,7 @@ from certagent.domain.sightings import (
     key_of,
 )
 from tests.collector.cast import HOSTS, now
-from tests.evidence import NGINX, TRAEFIK, make_finding, refused, rehearse_traefik, shadow
+from tests.evidence import NGINX, TRAEFIK, make_finding, make_hop, make_rehearsal, refused, rehearse_traefik, shadow
 
 AT = now()
 OWNERS = {
@@ -148,6 +148,19 @@ def test_a_later_rehearsal_that_passed_caps_what_concerns_the_path() -> None:
     assert group_findings([seen()], with_rehearsal(RehearsalOutcome.PASSED, after=1)) == {}
     assert group_findings([seen()], with_rehearsal(RehearsalOutcome.PASSED, after=-1)) != {}
     assert group_findings([seen()], with_rehearsal(RehearsalOutcome.FAILED, after=1)) != {}
+
+
+def test_a_failure_where_somebody_answers_brings_back_nothing_that_says_nobody_does() -> None:
+    """What was mended stays mended, although its end is noted later, and something else breaks before that."""
+    closed = make_rehearsal(None, make_hop("10.0.0.12", error="timeout"))
+    wrong = make_rehearsal(None, make_hop("10.0.0.12", 404))
+    at = {seconds: AT + timedelta(seconds=seconds) for seconds in (1, 2)}
+    passed = with_rehearsal(RehearsalOutcome.PASSED, after=1).rehearsals[TRAEFIK][0]
+    said = msgspec.structs.replace(refused(), culprit=Culprit(node="lxc102", address="10.0.0.12"))
+    for later, expected in ((wrong, Severity.WARN), (closed, said.severity)):
+        failed = msgspec.structs.replace(passed, at=at[2], rehearsal=later)
+        fleet = msgspec.structs.replace(FLEET, rehearsals={TRAEFIK: (passed, failed)})
+        assert effective_severity(seen(said, agent="lxc102"), fleet) is expected
 
 
 def test_a_passed_rehearsal_says_nothing_about_a_deployment() -> None:
