@@ -17,7 +17,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from certagent.commands import config_template
+from certagent.commands import UnableError, config_template
 from certagent.commands.certificate_drafts import drafts_of
 from certagent.commands.challenge_by_hand import challenge_steps
 from certagent.commands.config_template import Draft, NodeFacts
@@ -68,7 +68,8 @@ def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, An
     why, and `next` are the commands to run then.
 
     Raises `ExistsError` when the configuration is to be written and is there already, ValueError for an import that
-    cannot be read and for a directory that is no URL, OSError for a file that cannot be read or written.
+    cannot be read and for a directory that is no URL, `UnableError` when the CA has not the root that is expected,
+    OSError for a file that cannot be read or written.
     """
     nginx, traefik = find_nginx(), find_traefik()
     imported = [read_renewals(path) for path in request.imports]
@@ -167,7 +168,10 @@ def _comments(left_out: Sequence[str]) -> list[str]:
 
 
 def find_root(request: InitRequest, confirm: Confirm) -> tuple[bytes | None, list[str]]:
-    """(the CA's root, what to tell): the file that is there, or what the CA gives once its fingerprint is confirmed."""
+    """(the CA's root, what to tell): the file that is there, or what the CA gives once its fingerprint is confirmed.
+
+    Raises `UnableError` when the fingerprint is known, and the CA gives no such root.
+    """
     if request.root_pem is not None and not request.root.exists():
         return request.root_pem, []
     if request.root.exists():
@@ -181,12 +185,13 @@ def find_root(request: InitRequest, confirm: Confirm) -> tuple[bytes | None, lis
         wanted = request.fingerprint.replace(":", "").lower() if request.fingerprint else None
         if fingerprint == wanted or (wanted is None and confirm(fingerprint)):
             return pem, []
-    shown = ", ".join(fingerprint_of(pem) for pem in roots)
-    compare = (
-        "compare on the CA's node, then give it by --fingerprint"
-        if request.fingerprint is None
-        else "not the expected one"
-    )
+    shown = ", ".join(map(fingerprint_of, roots))
+    if request.fingerprint is not None:
+        raise UnableError(
+            f"the CA at {request.directory} sends the root {shown}, not {request.fingerprint}: compare on the CA's"
+            f" node; nothing was written"
+        )
+    compare = "compare on the CA's node, then give it by --fingerprint"
     return None, [f"the CA's root was not accepted: the CA sends {shown} ({compare})"]
 
 

@@ -8,6 +8,7 @@ that came are the line's.
 import asyncio
 import os
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +67,35 @@ def render(document: dict[str, Any]) -> str:
 
 
 def _check_place(request: JoinRequest, line: EnrolmentLine) -> None:
-    """Before the line is used up: whether what it brings can be kept here."""
+    """Before the line is used up: whether what it brings can be kept here, and is for the agent that is set up here."""
+    here = _name_in(request.configuration)
+    if here not in (None, line.name):
+        raise ValueError(
+            f"the line is for {line.name}, and {request.configuration} names this agent {here}: certagent enrol {here},"
+            f" or change the name there first"
+        )
     if os.path.lexists(request.token):
         raise ValueError(f"{request.token} exists: this node already has a token; certagent join overwrites nothing")
     if not os.path.lexists(request.root):
         make_public_folder(request.token.parent)
         return
     try:
-        here = {_sha256(one) for one in x509.load_pem_x509_certificates(read_bytes(request.root))}
+        present = {_sha256(one) for one in x509.load_pem_x509_certificates(read_bytes(request.root))}
     except ValueError:
-        here = set()
-    if not here & set(line.roots):
+        present = set()
+    if not present & set(line.roots):
         raise ValueError(f"{request.root} contains none of the roots in the line; certagent join overwrites nothing")
     make_public_folder(request.token.parent)
+
+
+def _name_in(configuration: Path) -> object:
+    """The agent's name in it; None where there is none. Whether the agent takes the rest is not asked here."""
+    if not os.path.lexists(configuration):
+        return None
+    try:
+        return tomllib.loads(read_bytes(configuration).decode()).get("agent", {}).get("name")
+    except (ValueError, AttributeError):
+        return None
 
 
 async def _exchange(line: EnrolmentLine) -> Enrolment:

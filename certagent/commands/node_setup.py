@@ -22,7 +22,6 @@ _OF_ROLE = {
     "imports": {"agent"},
     "zones": {"authority", "collector"},
     "ca_addresses": {"collector"},
-    "start": {"agent", "collector"},
 }
 """Which options go with which role; the others with all."""
 
@@ -77,7 +76,8 @@ def _check_options(role: str, said: dict[str, Any]) -> None:
     for name, roles in _OF_ROLE.items():
         if said[name] and role not in roles:
             option = next(one.opts[0] for one in init.params if one.name == name)
-            raise click.UsageError(f"{option} goes with {' or '.join(f'--{one}' for one in sorted(roles))}")
+            given = [f"--{one}" for one in sorted(roles) if one != "agent"]
+            raise click.UsageError(f"{option} goes with {' or '.join(given) or 'neither --authority nor --collector'}")
 
 
 def _init_agent(path: Path, said: dict[str, Any], write: bool) -> Answer:
@@ -104,7 +104,7 @@ def _init_authority(path: Path, said: dict[str, Any], write: bool) -> Answer:
         provisioner=said["provisioner"],
         zones=said["zones"],
     )
-    return _answer(command.init(request, _confirm, write=write))
+    return _answer(command.init(request, _confirm, write=write), "agent" if said["start"] else None)
 
 
 def _init_collector(path: Path, said: dict[str, Any], write: bool) -> Answer:

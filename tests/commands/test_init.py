@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from certagent.commands import UnableError
 from certagent.commands import init as command
 from certagent.config import CommandTarget, HaproxyTarget, ListenerSolver, NginxTarget, ProofEndpoint, load_agent
 from certagent.vantage import nginx_pairs, service_pairs, traefik_config
@@ -87,6 +89,23 @@ def test_what_it_writes_is_a_configuration_and_overwrites_nothing(house: Path) -
     assert [one["done"] for one in document["changes"]] == [True, False, True]
     with pytest.raises(command.ExistsError):
         command.init(_wish(house), _nobody, write=True)
+
+
+def test_another_root_than_the_expected_one_ends_it(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written, so that the same command works once the fingerprint is right."""
+    sent, before = (house / "root.crt").read_bytes(), _files(house)
+
+    async def fetch(_: str) -> list[bytes]:
+        return [sent]
+
+    monkeypatch.setattr(command, "fetch_roots", fetch)
+    request = msgspec.structs.replace(_wish(house, fingerprint="ab" * 32), root=house / "etc" / "root.crt")
+    with pytest.raises(UnableError, match=f"sends the root {command.fingerprint_of(sent)}, not abab.*nothing was wr"):
+        command.init(request, _nobody, write=True)
+    assert _files(house) == before
+    right = msgspec.structs.replace(request, fingerprint=command.fingerprint_of(sent))
+    command.init(right, _nobody, write=True)
+    assert right.root.read_bytes() == sent
 
 
 def test_traefiks_own_acme_is_watched_and_its_folder_left_alone(house: Path) -> None:

@@ -52,11 +52,11 @@ def test_without_systemd_that_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     ("words", "complaint"),
     [
         (["init", "--start"], "--start requires --write"),
-        (["init", "--authority", "--write", "--start"], "--start goes with --agent or --collector"),
+        (["init", "--authority", "--import", "/etc"], "--import goes with neither --authority nor --collector"),
     ],
 )
-def test_it_starts_only_what_was_written(words: list[str], complaint: str) -> None:
-    """And not the agent beside the CA: its collector has to know it first."""
+def test_what_does_not_go_together_is_refused(words: list[str], complaint: str) -> None:
+    """And an option that means nothing there is refused by the options that there are."""
     done = CliRunner().invoke(commands, words)
     assert done.exit_code == 2
     assert complaint in done.output

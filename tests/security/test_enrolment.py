@@ -298,6 +298,18 @@ async def test_other_roots_than_the_lines_are_not_kept(collector: Collector, tmp
     assert [path for path in (tmp_path / "etc").rglob("*") if path.is_file()] == []
 
 
+async def test_a_line_for_another_name_is_refused_before_it_is_used(collector: Collector, tmp_path: Path) -> None:
+    """The collector would refuse the reports of an agent that has another name than its token."""
+    place, line = container(tmp_path), enrol(collector)
+    place.configuration.parent.mkdir()
+    place.configuration.write_text('[agent]\nname = "another"\n')
+    with pytest.raises(ValueError, match=f"the line is for {NODE}, and .* names this agent another: certagent enrol"):
+        await join(place, line)
+    assert not place.token.exists()
+    place.configuration.write_text(f'[agent]\nname = "{NODE}"\n')
+    assert (await join(place, line))["name"] == NODE
+
+
 @pytest.mark.parametrize("there", ["token", "root.crt"])
 async def test_nothing_is_overwritten_and_the_line_stays_good(collector: Collector, tmp_path: Path, there: str) -> None:
     """A token that is there, a link in its place, another root: refused before anything is sent."""
