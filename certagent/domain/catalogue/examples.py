@@ -35,7 +35,7 @@ SAMPLES: Mapping[str, object] = {
     "failed": 3,
     "fate": "issued",
     "file": "/etc/hosts",
-    "folder": "/var/lib/certagent/dead",
+    "folder": "/var/lib/certagent/spool/dead",
     "found": f"{_NAME}.corp",
     "holder": "the agent lxc102, process 812",
     "hops": [{"server": "nginx", "address": "10.0.0.153", "http_status": 404}],
