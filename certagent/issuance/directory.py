@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.domain.certificates import UNREADABLE
 from certagent.domain.diagnosis.evidence import DirectoryCheck
+from certagent.system.libc import addresses_of
 from certagent.system.tls import RootFiles, describe, distrust_kind, error_kind, read_root_files, trust_for_looks
 
 CHECK_SECONDS = 2.5
@@ -31,9 +32,7 @@ async def check_directory(
 
     The checks run concurrently, each for `timeout` seconds at most; those by name come first in the result.
     """
-    parts = urlsplit(directory)
-    host, port = parts.hostname or "", parts.port or 443
-    found = await _resolve(host, port, timeout)
+    found = await _resolve(urlsplit(directory).hostname or "", timeout)
     named = [] if isinstance(found, DirectoryCheck) else found
     checks = [DirectoryCheck(url=directory, address=address) for address in named]
     checks += [
@@ -45,16 +44,15 @@ async def check_directory(
     return unresolved + [task.result() for task in tasks]
 
 
-async def _resolve(host: str, port: int, timeout: float) -> list[str] | DirectoryCheck:
+async def _resolve(host: str, timeout: float) -> list[str] | DirectoryCheck:
     """Return the name's addresses as this node's libc resolves them, or the check that failed because it cannot."""
     try:
         async with asyncio.timeout(timeout):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return await addresses_of(host)
     except TimeoutError:
         return DirectoryCheck(url="", error="unresolved", detail="the resolver did not answer in time")
     except socket.gaierror as error:
         return DirectoryCheck(url="", error="unresolved", detail=str(error.strerror))
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 async def _check(check: DirectoryCheck, root: RootFiles, timeout: float) -> DirectoryCheck:

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
 from certagent.domain.probe_errors import PROBE_PHRASES
 from certagent.domain.server_address import split_address
+from certagent.system.libc import addresses_of
 from certagent.system.tls import RootFiles, distrust_kind, error_kind, trust_only
 
 CONNECT_SECONDS = 5.0
@@ -84,7 +84,7 @@ class PinnedClient:
         self._routes: list[_Route] = []
 
     async def __aenter__(self) -> "PinnedClient":
-        resolvers = (ThreadedResolver(), *(_FixedResolver(*split_address(address)) for address in self._addresses))
+        resolvers = (_LibcResolver(), *(_FixedResolver(*split_address(address)) for address in self._addresses))
         self._routes = [_Route(self._session(resolver)) for resolver in resolvers]
         return self
 
@@ -182,6 +182,24 @@ class _Route:
         """0.0 for one that is tried in its turn; of the others, who timed out first comes first."""
         timed_out_at = self.timed_out_at
         return timed_out_at if timed_out_at is not None and now - timed_out_at < _LAST_FOR_SECONDS else 0.0
+
+
+class _LibcResolver(AbstractResolver):
+    """As libc resolves names, without the event loop's own threads."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await addresses_of(host)
+        kinds = {address: socket.AF_INET6 if ":" in address else socket.AF_INET for address in found}
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST)
+            for address, kind in kinds.items()
+            if family in (socket.AF_UNSPEC, kind)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 class _FixedResolver(AbstractResolver):

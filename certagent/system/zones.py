@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import socket
 from datetime import timedelta
 
 import dns.flags
@@ -12,6 +11,7 @@ import dns.rrset
 import msgspec
 
 from certagent.system import dns as wire
+from certagent.system.libc import addresses_of
 
 
 class ZoneAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +80,9 @@ async def _addresses_of(server: str, name: str, timeout: timedelta, port: int) -
         return list(answer.addresses)
     try:
         async with asyncio.timeout(timeout.total_seconds()):
-            found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+            return await addresses_of(name)
     except (OSError, UnicodeError):
         return []
-    return [str(entry[4][0]) for entry in found]
 
 
 def _is_loopback(address: str) -> bool:

@@ -1,13 +1,13 @@
 """The CA's root certificates, fetched from the CA without trusting it: the caller must compare a fingerprint first."""
 
 import asyncio
-import socket
 from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.system.http import FetchError, connect, fetch
+from certagent.system.libc import addresses_of
 
 ANSWER_SECONDS = 10.0
 
@@ -21,8 +21,7 @@ async def fetch_roots(directory: str) -> list[bytes]:
     host, port = parts.hostname or "", parts.port or 443
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            connection = await connect(str(found[0][4][0]), port)
+            connection = await connect((await addresses_of(host))[0], port)
             reply = await fetch(connection, parts.netloc, "/roots.pem", "certagent", tls_name=host)
     except (OSError, FetchError, TimeoutError) as error:
         raise ConnectionError(f"the CA at {host}:{port} does not send its roots: {error or 'no answer'}") from error

@@ -14,6 +14,7 @@ import msgspec
 from certagent.domain.observations import ListeningSocket, NodeObservation
 from certagent.domain.rehearsals import LibcAnswer, Resolution
 from certagent.domain.reports import Resolver
+from certagent.system import libc
 from certagent.system.clock import SystemClock
 from certagent.system.processes import ReloadCoordinator
 from certagent.system.procfs import Process, ProcFs
@@ -96,12 +97,12 @@ class NodeVantage:
         async with ResolverSession(files, self._nameservers) as session, asyncio.TaskGroup() as group:
             resolution = group.create_task(session.resolve(identifier), name=f"resolve {identifier} here")
             authority_resolution = group.create_task(session.resolve(authority), name=f"resolve {authority} here")
-            libc = group.create_task(ask_libc(identifier), name=f"ask libc for {identifier}")
+            here = group.create_task(ask_libc(identifier), name=f"ask libc for {identifier}")
             authority_libc = group.create_task(ask_libc(authority), name=f"ask libc for {authority}")
         return NodeObservation(
             files=files,
             resolution=resolution.result(),
-            libc=libc.result(),
+            libc=here.result(),
             authority=authority_resolution.result(),
             authority_libc=authority_libc.result(),
             listeners=await self._once_for_all("listeners", self.listeners),
@@ -137,15 +138,14 @@ class NodeVantage:
 
 
 async def ask_libc(name: str) -> LibcAnswer:
-    """Call getaddrinfo in a thread, with a timeout; the thread itself ends when libc gives up."""
+    """Return what libc says within `LIBC_FOR`. Never raises."""
     try:
         async with asyncio.timeout(LIBC_FOR.total_seconds()):
-            found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+            return LibcAnswer(name, tuple(await libc.addresses_of(name)))
     except TimeoutError:
         return LibcAnswer(name, error="timeout")
     except (OSError, UnicodeError) as error:
         return LibcAnswer(name, error=str(error))
-    return LibcAnswer(name, tuple(dict.fromkeys(str(entry[4][0]) for entry in found)))
 
 
 class _Socket(msgspec.Struct, frozen=True):
