@@ -44,7 +44,8 @@ def test_no_damage_ends_the_reading(seed: int, damage: int, tmp_path_factory: An
     (folder / "dynamic").mkdir()
     for name, content in make_configuration(seed).items():
         path = folder / Path(name).parts[0] / Path(name).name if "/" in name else folder / name
-        path.write_bytes(_damaged(content.replace("DYNAMIC", str(folder / "dynamic")), name, chance, damage))
+        damaged = _damaged(content, name, chance, damage)  # before the path is known: a part of it is another folder
+        path.write_bytes(damaged.replace(b"DYNAMIC", str(folder / "dynamic").encode()))
     static = next(path for path in folder.iterdir() if path.name.startswith("traefik."))
     reading = read_traefik(static)
     assert all(one.file.startswith(str(folder)) and one.reason for one in reading.unreadable)
