@@ -62,6 +62,8 @@ def directory_cannot_be_used(evidence: Evidence) -> Iterator[Finding]:
     if any(name_is_not_the_cas(evidence)) and not any(check.by_address for check in evidence.directory):
         return  # the CA itself was not observed
     check = _telling(evidence.directory)
+    if check.error in UNHEARD and _is_kept_from_here(evidence):
+        return  # its answers do not leave its node either: that is said of the way to here
     words = evidence.rehearsal.last_words if evidence.rehearsal is not None else None
     yield evidence.finding(
         _CODES.get(check.error or "", "ca.unreachable"),
@@ -222,6 +224,11 @@ def _telling(checks: tuple[DirectoryCheck, ...]) -> DirectoryCheck:
     return next((check for check in reached if check.by_address), next(iter(reached), checks[-1]))
 
 
+def _is_kept_from_here(evidence: Evidence) -> bool:
+    """Return whether the CA's node itself, by a route or a filter, sends this node nothing."""
+    return evidence.has_failed and evidence.has_no_way_out() and evidence.reaches_this_node()
+
+
 def _ended_chain(evidence: Evidence, check: DirectoryCheck) -> dict[str, str]:
     """When the CA's intermediate ended, where that is why its certificate is refused."""
     rehearsal = evidence.rehearsal
@@ -243,8 +250,6 @@ def _unusable(evidence: Evidence, check: DirectoryCheck) -> Culprit:
             node=evidence.looker, file=ca.file, line=ca.lines["names"], address=check.address, role="authority"
         )
     hop = evidence.first_hop()
-    if hop is not None and evidence.has_no_way_out() and hop.address in evidence.addresses:
-        return Culprit(node=evidence.looker, address=hop.address)
     if hop is not None and hop.error in UNHEARD and check.error in UNHEARD and hop.address in evidence.addresses:
         return Culprit(node=evidence.node, address=hop.address)
     if check.error == ProbeError.NO_ROUTE and check.detail.startswith(_OWN_ROUTES):

@@ -48,6 +48,15 @@ def test_the_ca_s_own_node_is_to_blame_for_what_never_leaves_it() -> None:
         assert (finding.fix or "").startswith(f"On {node}") is is_local
 
 
+def test_a_ca_whose_answers_do_not_leave_its_node_is_not_called_unreachable_as_well() -> None:
+    """One cause: the route of the CA's node. Where the packets do leave it, both are said."""
+    silent = (DirectoryCheck(url="https://ca:9000/acme/acme/directory", address=CA, error="timeout"),)
+    for is_local, expected in ((True, {"net.no_route"}), (False, {"net.no_route", "ca.unreachable"})):
+        hop = make_hop(OWN, error="no_route", errno="EHOSTUNREACH", is_local=is_local)
+        evidence = _evidence(passed=False, attempts=attempts_of(hop), directory=silent)
+        assert set(conclude_by_code(evidence)) & {"net.no_route", "ca.unreachable"} == expected
+
+
 def test_silence_decides_before_an_address_without_a_route() -> None:
     """The CA's 30 s run out over the first address; that the second one leads nowhere is beside the point."""
     silent = make_hop(OWN, error="timeout")
