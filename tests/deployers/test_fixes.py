@@ -13,14 +13,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from certagent.config import CommandTarget, DeployTarget, NginxTarget, TraefikTarget
+from certagent.config import CommandTarget, DeployTarget, HaproxyTarget, NginxTarget, TraefikTarget
 from certagent.deployers.deploy import Deployer, make_target
 from certagent.deployers.generation_store import GenerationStore
 from certagent.deployers.pair_inspection import KEY
+from certagent.deployers.target import Target
 from certagent.deployers.traefik import Loaded
 from certagent.domain.catalogue.entries import CATALOGUE
 from certagent.domain.certificates import read_roots
-from certagent.domain.deployments import Deployment, Proof, WantedCertificate
+from certagent.domain.deployments import Deployment, Generation, Proof, RollbackResult, WantedCertificate
 from certagent.domain.diagnosis.order_result import deployment_failed
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority
@@ -378,22 +379,57 @@ def _traefik(folder: Path) -> DeployTarget:
     return TraefikTarget(dynamic=folder / "dynamic")
 
 
-@pytest.mark.parametrize("settings_in", [_command, _nginx, _traefik])
+def _haproxy(folder: Path) -> DeployTarget:
+    return HaproxyTarget(certificate=folder / "web.pem")
+
+
+KINDS = pytest.mark.parametrize("settings_in", [_command, _nginx, _traefik, _haproxy])
+CHANGES: tuple[dict[str, Any], ...] = ({}, {"group": "33"}, {"owner": "1"}, {"mode": 0o400}, {"group": "33"}, {})
+AS_CONFIGURED = [(0, 0, 0o600), (0, 33, 0o640), (1, 0, 0o600), (0, 0, 0o400), (0, 33, 0o640), (0, 0, 0o600)]
+
+
+def _promoted(settings: DeployTarget, generation: Generation) -> tuple[Target, tuple[int, int, int]]:
+    """The target, and owner, group and mode of the file with the key that is then live."""
+    target = make_target("web", settings, RELOADS)
+    folder = target.stage(generation)
+    target.promote(generation)
+    key = Path(target.live().key_file)
+    assert key.resolve().parent == folder.resolve()
+    assert generation.key_pem in key.read_bytes()
+    found = key.stat()
+    return target, (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
+
+
+@KINDS
 def test_what_is_staged_is_as_configured_each_time(tmp_path: Path, settings_in: Callable[[Path], DeployTarget]) -> None:
     """For every deployer: another owner, group or mode is another folder, and the one before is left as it was."""
     (tmp_path / "dynamic").mkdir()
     settings, generation = settings_in(tmp_path), Authority().issue(NAME).generation()
     seen = []
-    for change in ({}, {"group": "33"}, {"owner": "1"}, {"mode": 0o400}, {"group": "33"}, {}):
-        target = make_target("web", msgspec.structs.replace(settings, **change), RELOADS)
-        folder = target.stage(generation)
-        target.promote(generation)
-        key = Path(target.live().key_file)
-        found = key.stat()
-        assert key.resolve() == folder.resolve() / KEY
-        seen.append((found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)))
+    for change in CHANGES:
+        target, found = _promoted(msgspec.structs.replace(settings, **change), generation)
+        seen.append(found)
         target.settle(generation)
-    assert seen == [(0, 0, 0o600), (0, 33, 0o640), (1, 0, 0o600), (0, 0, 0o400), (0, 33, 0o640), (0, 0, 0o600)]
+    assert seen == AS_CONFIGURED
+
+
+@KINDS
+def test_what_changed_after_a_failure_is_applied_by_the_next_try(
+    tmp_path: Path, settings_in: Callable[[Path], DeployTarget]
+) -> None:
+    """For every deployer: the same generation again, after it was rolled back; the pair from before stays as it is."""
+    (tmp_path / "dynamic").mkdir()
+    settings = settings_in(tmp_path)
+    before, renewed = Authority().issue_generations(2, NAME)
+    target, _ = _promoted(settings, before)
+    target.settle(before)
+    seen = []
+    for change in CHANGES:
+        target, found = _promoted(msgspec.structs.replace(settings, **change), renewed)
+        seen.append(found)
+        assert target.roll_back() == RollbackResult(before.facts.fingerprint)
+        assert stat.S_IMODE(Path(target.live().key_file).stat().st_mode) == 0o600
+    assert seen == AS_CONFIGURED
 
 
 async def test_nginx_takes_the_pair_once_it_is_as_the_fix_says(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
