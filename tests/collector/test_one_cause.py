@@ -174,7 +174,11 @@ SERVED_UNTIL = datetime(2030, 5, 6, 7, 8, tzinfo=UTC)
         ({"is_served": True, "served_until": SERVED_UNTIL}, -1, "the served certificate expires 2030-05-06 07:08 UTC"),
         ({"served_until": SERVED_UNTIL}, -1, "the served certificate expires 2030-05-06 07:08 UTC"),
         ({"is_served": True, "served_until": SERVED_UNTIL}, 0, "the served certificate expired 2030-05-06 07:08 UTC"),
-        ({"is_served": False, "served_until": SERVED_UNTIL}, -1, "served at some addresses, until 2030-05-06 07:08 UTC"),
+        (
+            {"is_served": False, "served_until": SERVED_UNTIL},
+            -1,
+            "served at some addresses, until 2030-05-06 07:08 UTC",
+        ),
         ({"is_served": False, "served_until": SERVED_UNTIL}, 1, "the served certificate expired 2030-05-06 07:08 UTC"),
         ({"is_served": False}, 0, "nothing is served"),
         (
