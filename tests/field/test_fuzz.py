@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +128,7 @@ def _parsed(content: bytes) -> tuple[Any, Callable[[Any], str]]:
         with suppress(ValueError):
             return json.loads(content), json.dumps
     with warnings.catch_warnings(action="ignore"):
-        return yaml.safe_load(content), partial(yaml.safe_dump, sort_keys=False)
+        return yaml.safe_load(content), lambda document: str(yaml.safe_dump(document, sort_keys=False))
 
 
 def _places(document: Any) -> Iterator[tuple[Any, Any]]:
