@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -163,6 +163,43 @@ async def test_a_failed_deployment_is_one_incident_with_its_steps_inside(store: 
         "deploy.not_served",
         "deploy.rolled_back",
     ]
+
+
+SERVED_UNTIL = datetime(2030, 5, 6, 7, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("state", "hours", "words"),
+    [
+        ({"is_served": True, "served_until": SERVED_UNTIL}, -1, "the served certificate expires 2030-05-06 07:08 UTC"),
+        ({"served_until": SERVED_UNTIL}, -1, "the served certificate expires 2030-05-06 07:08 UTC"),
+        ({"is_served": True, "served_until": SERVED_UNTIL}, 0, "the served certificate expired 2030-05-06 07:08 UTC"),
+        (
+            {"is_served": False, "served_until": SERVED_UNTIL},
+            -1,
+            "served at some addresses, until 2030-05-06 07:08 UTC",
+        ),
+        ({"is_served": False, "served_until": SERVED_UNTIL}, 1, "the served certificate expired 2030-05-06 07:08 UTC"),
+        ({"is_served": False}, 0, "nothing is served"),
+        (
+            {"is_served": True, "served_until": SERVED_UNTIL, "retry_at": SERVED_UNTIL},
+            -1,
+            "the served certificate expires 2030-05-06 07:08 UTC; next attempt by 07:08:00 UTC",
+        ),
+    ],
+)
+async def test_the_title_says_what_is_served_until_when(
+    store: Store, state: dict[str, Any], hours: int, words: str
+) -> None:
+    """So many hours after that end."""
+    agent = await gateway(store)
+    await take(store, agent, deployment(agent, "shopfront", failed("deploy.not_served", address="10.0.0.153")))
+    (one,) = await known(store)
+    told = msgspec.structs.replace(one, target=TargetState(certificate="shopfront", name="nginx", **state))
+    at = SERVED_UNTIL + timedelta(hours=hours)
+    assert compose_message(told, TransitionKind.OPENED, "https://collector", at).title == (
+        f"certificate shopfront on lxc101: nothing is served at the configured address; {words}"
+    )
 
 
 async def test_it_ends_when_the_next_try_is_proven(store: Store) -> None:

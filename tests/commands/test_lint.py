@@ -1,6 +1,7 @@
 """`certagent lint` as a process, on files that are given: no network, no agent, no configuration."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ GOOD = {
     "resolv-conf": "search internal.test\nnameserver 10.0.0.153\n",
     "nsswitch": "hosts: files dns\n",
 }
+HUGE_SECONDS = 8.0
+"""Some three times what it takes."""
 WITHOUT_NETWORK = ("unshare", "--net")
 
 
@@ -124,3 +127,17 @@ def test_a_person_reads_the_line_the_manager_and_the_fix(tmp_path: Path) -> None
     assert "(managed by proxmox)" in text
     assert "on the Proxmox VE host" in text
     assert exit_status(document) == 4
+
+
+def test_a_hosts_file_of_twelve_megabytes_is_linted_within_a_bound(tmp_path: Path) -> None:
+    """A blocklist as people have them, below a line that is wrong: time of the processor, all in all."""
+    line = "0.0.0.0 advertisement-{:06}.tracker.example.net\n"
+    wrong = "10.0.0.9:80 wiki.internal.test\n"
+    hosts = "".join([GOOD["hosts"], wrong, *(line.format(number) for number in range(260_000))])
+    assert len(hosts) > 12_000_000
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    _, document, trouble = _lint(tmp_path, hosts=hosts)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert (_codes(document), document["findings"][0]["culprit"]["line"], trouble) == (["dns.hosts_ignored"], 3, "")
+    assert took <= HUGE_SECONDS

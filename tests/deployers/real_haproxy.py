@@ -1,15 +1,22 @@
-"""A real HAProxy, Debian's, in master-worker mode on a folder and a port of its own."""
+"""A real HAProxy, Debian's, in master-worker mode on a folder and a port of its own; and a small one in its place."""
 
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from certagent.config import HaproxyTarget
 from certagent.deployers.haproxy import HaproxyProcesses, find_processes
 from deploy.lab.parts import proxies
+from tests.certificates import Authority, Pair
+from tests.deployers import small_haproxy as small_haproxy_program
+from tests.deployers.dies_at import HaproxyJob
+from tests.deployers.place import NAME
 
 _PATIENCE = 30.0
 _CONFIGURATION = """\
@@ -30,9 +37,10 @@ backend nobody
 
 
 class RealHaproxy:
-    """HAProxy that serves what `crt` names: a file, or a folder."""
+    """HAProxy that serves what `crt` names: a file, or a folder. `programs`: where the program is, else as fetched."""
 
-    def __init__(self, folder: Path, crt: Path) -> None:
+    def __init__(self, folder: Path, crt: Path, programs: Path | None = None) -> None:
+        self._programs = programs
         with socket.create_server(("127.0.0.1", 0)) as reserved:
             self.port = reserved.getsockname()[1]
         self.folder = folder
@@ -55,7 +63,7 @@ class RealHaproxy:
     @contextmanager
     def run(self, *more: Path) -> Iterator[None]:
         """Up within the block, with more files of configuration where given."""
-        command = [str(programs() / "haproxy"), "-W", "-f", str(self.configuration)]
+        command = [str((self._programs or programs()) / "haproxy"), "-W", "-f", str(self.configuration)]
         command += [word for file in more for word in ("-f", str(file))]
         with (
             (self.folder / "haproxy.log").open("wb") as log,
@@ -87,6 +95,38 @@ class RealHaproxy:
             raise ConnectionRefusedError
 
 
+class HaproxyScene:
+    """A HAProxy with its old certificate."""
+
+    def __init__(self, folder: Path, *, is_folder: bool = False, programs: Path | None = None) -> None:
+        self.private = Authority()
+        self.root = self.private.write_root(folder / "root.crt")
+        self.old: Pair = self.private.issue(NAME)
+        self.certificate = folder / "certs" / "web.pem"
+        self.certificate.parent.mkdir()
+        self.certificate.write_bytes(self.old.chain_pem + self.old.key_pem)  # HAProxy takes either order
+        self.certificate.chmod(0o600)
+        self.haproxy = RealHaproxy(folder, self.certificate.parent if is_folder else self.certificate, programs)
+
+    def job(self, number: int = 1, *, within: float = 10.0, **settings: Any) -> HaproxyJob:
+        """A new certificate for it."""
+        given: dict[str, Any] = {"configuration": self.haproxy.configuration, "prove": (self.haproxy.endpoint,)}
+        target = HaproxyTarget(certificate=self.certificate, **given | settings)
+        return HaproxyJob(
+            generation=self.private.issue(NAME).generation(number), settings=target, root=self.root, within=within
+        )
+
+
 def programs() -> Path:
     """The folder for PATH."""
     return proxies.ensure("haproxy")
+
+
+def small_haproxy(folder: Path) -> Path:
+    """A folder for PATH whose `haproxy` is small_haproxy.py."""
+    program = folder / "bin" / "haproxy"
+    program.parent.mkdir()
+    source = Path(small_haproxy_program.__file__).read_text(encoding="utf-8")
+    program.write_text(f"#!{sys.executable}\n{source}", encoding="utf-8")
+    program.chmod(0o755)
+    return program.parent

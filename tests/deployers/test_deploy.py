@@ -6,7 +6,7 @@ import os
 import signal
 import ssl
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from certagent.config import CommandTarget
+from certagent.config import CommandTarget, DeployTarget, HaproxyTarget, NginxTarget, TraefikTarget
 from certagent.deployers.command import CommandService
-from certagent.deployers.deploy import Deployer
+from certagent.deployers.deploy import Deployer, make_target
 from certagent.deployers.generation_store import GenerationStore
 from certagent.domain.certificates import read_roots
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Fault, Proof, WantedCertificate
@@ -410,3 +410,53 @@ async def test_another_clients_live_folder_is_never_written(place: Place, tmp_pa
     assert sorted(path.name for path in live.iterdir()) == ["fullchain.pem", "privkey.pem"]
     assert files[0].is_symlink() == is_linked
     assert (await deploy(job)).outcome == DeploymentOutcome.PROVEN
+
+
+def _nginx_in(live: Path, _: Path) -> DeployTarget:
+    return NginxTarget(certificate=live / "fullchain.pem", key=live / "privkey.pem")
+
+
+def _haproxy_in(live: Path, _: Path) -> DeployTarget:
+    return HaproxyTarget(certificate=live / "web.pem")
+
+
+def _traefik_in(live: Path, folder: Path) -> DeployTarget:
+    return TraefikTarget(dynamic=folder, certificates=live)
+
+
+@pytest.mark.parametrize("settings_in", [_nginx_in, _haproxy_in, _traefik_in])
+@pytest.mark.parametrize(
+    ("live", "owner"),
+    [
+        ("srv/.lego/certificates", "lego"),
+        ("root/.acme.sh/web.internal_ecc", "acme.sh"),
+        ("data/custom_ssl/npm-1", "Nginx Proxy Manager"),
+        ("etc/letsencrypt/live/npm-1", "Nginx Proxy Manager"),
+        ("data/caddy/certificates/local/web.internal", "Caddy"),
+        ("etc/letsencrypt/live/web", "certbot"),
+    ],
+)
+async def test_no_deployer_writes_in_another_clients_live_folder(
+    tmp_path: Path, settings_in: Callable[[Path, Path], DeployTarget], live: str, owner: str
+) -> None:
+    """Before an order and after it: nothing is added, nothing changed. A folder beside it is written."""
+    private, folder, dynamic = Authority(), tmp_path / live, tmp_path / "dynamic"
+    own = tmp_path / "own"
+    for path in (folder, dynamic, own):
+        path.mkdir(parents=True)
+    (folder / "theirs.pem").write_text("theirs")
+    generation = private.issue(NAME).generation()
+    deployer = Deployer((NAME,), read_roots(private.root_pem), SystemClock())
+    target = make_target("web", settings_in(folder, dynamic), RELOADS)
+    (fault,) = await deployer.prepare(target)
+    assert (fault.code, fault.facts["owner"]) == ("deploy.foreign_folder", owner)
+    proven = Proof(fingerprint=generation.facts.fingerprint, endpoints=())
+
+    async def prove(_: WantedCertificate) -> Proof:
+        return proven
+
+    deployment = await deployer.deploy(target, generation, prove)
+    assert (deployment.outcome, _codes(deployment)) == (DeploymentOutcome.FAILED, ["deploy.foreign_folder"])
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("theirs.pem", "theirs")]
+    assert list(dynamic.iterdir()) == []
+    assert await deployer.prepare(make_target("web", settings_in(own, dynamic), RELOADS)) == []

@@ -13,14 +13,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from certagent.config import CommandTarget, DeployTarget, NginxTarget, TraefikTarget
+from certagent.config import CommandTarget, DeployTarget, HaproxyTarget, NginxTarget, TraefikTarget
 from certagent.deployers.deploy import Deployer, make_target
 from certagent.deployers.generation_store import GenerationStore
 from certagent.deployers.pair_inspection import KEY
+from certagent.deployers.target import Target
 from certagent.deployers.traefik import Loaded
 from certagent.domain.catalogue.entries import CATALOGUE
 from certagent.domain.certificates import read_roots
-from certagent.domain.deployments import Deployment, Proof, WantedCertificate
+from certagent.domain.deployments import Deployment, Generation, Proof, RollbackResult, WantedCertificate
 from certagent.domain.diagnosis.order_result import deployment_failed
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority
@@ -258,8 +259,9 @@ _ANEW = ("tests/agent/test_renewal.py", "test_a_pair_that_is_not_good_is_ordered
 _NGINX = ("tests/deployers/test_fixes.py", "test_nginx_takes_the_pair_once_it_is_as_the_fix_says")
 _LAB = "tests/e2e/test_deployments.py"
 _DRIFT = ("tests/domain/diagnosis/test_drift.py", "test_what_its_fix_says_ends_a_finding")
-_HAPROXY = "tests/deployers/test_haproxy.py"
-_DANGLING = ("tests/vantage/test_static_observation.py", "test_nothing_dangles_in_a_good_configuration")
+_HAPROXY = "tests/deployers/test_haproxy_fixes.py"
+_STATIC = "tests/vantage/test_static_observation.py"
+_DANGLING = (_STATIC, "test_what_nginx_names_is_there_once_it_is_as_the_fix_says")
 _STATE = ("tests/agent/test_renewal.py", "test_a_run_that_could_not_write_its_end_is_over_when_it_can")
 ELSEWHERE = {  # by tests of their own
     ("deploy.pair_mismatch", ""): _ANEW,
@@ -273,7 +275,7 @@ ELSEWHERE = {  # by tests of their own
     ("deploy.reload_failed", "no_master"): ("tests/deployers/test_nginx.py", "test_a_pid_file_that_names_no_master"),
     ("deploy.unreadable_by_service", "logged"): (
         "tests/deployers/test_nginx.py",
-        "test_what_the_workers_say_of_the_pair_is_quoted",
+        "test_the_workers_read_the_key_once_its_group_is_theirs",
     ),
     ("deploy.unproven", ""): ("tests/agent/test_nginx_reader.py", "test_a_port_behind_the_proxy_protocol_is_unproven"),
     ("deploy.foreign_folder", ""): (
@@ -282,7 +284,7 @@ ELSEWHERE = {  # by tests of their own
     ),
     ("deploy.unsafe_path", "exchanged"): (
         "tests/security/test_followed_links.py",
-        "test_a_folder_that_is_exchanged_as_it_is_made_keeps_its_mode",
+        "test_where_root_alone_can_write_nothing_is_exchanged",
     ),
     ("deploy.put_back", "older"): ("tests/agent/test_live_files.py", "test_a_release_that_is_swung_back_to"),
     ("deploy.put_back", ""): ("tests/agent/test_live_files.py", "test_what_was_lost_is_put_back_told_and_proven"),
@@ -293,18 +295,21 @@ ELSEWHERE = {  # by tests of their own
     ("deploy.pair_mismatch", "live"): _DRIFT,
     ("deploy.world_readable", ""): _DRIFT,
     ("deploy.drift", ""): _DRIFT,
-    ("deploy.served_old", "not_named"): (_HAPROXY, "test_a_file_that_no_listener_names_is_rolled_back"),
-    ("deploy.reload_failed", "no_haproxy"): (_HAPROXY, "test_without_a_master_nobody_is_told"),
-    ("deploy.reload_failed", "runtime_api"): (_HAPROXY, "test_what_the_runtime_api_refuses_is_told"),
-    ("deploy.reload_no_effect", "haproxy"): (_HAPROXY, "test_a_reload_that_it_does_not_take_is_told"),
-    ("deploy.validate_failed", "haproxy"): (_HAPROXY, "test_a_configuration_that_haproxy_rejects_is_rolled_back"),
-    ("deploy.validate_failed", "haproxy_not_started"): (_HAPROXY, "test_a_haproxy_that_is_not_installed_is_told"),
-    ("deploy.unproven", "haproxy"): (_HAPROXY, "test_a_bind_that_expects_the_proxy_protocol_is_not_looked_at_without"),
+    ("deploy.served_old", "not_named"): (_HAPROXY, "test_a_file_that_no_listener_named_is_served_once_crt_names_it"),
+    ("deploy.reload_failed", "no_haproxy"): (_HAPROXY, "test_a_haproxy_that_is_started_takes_it"),
+    ("deploy.reload_failed", "runtime_api"): (_HAPROXY, "test_what_the_runtime_api_refused_is_taken"),
+    ("deploy.reload_no_effect", "haproxy"): (_HAPROXY, "test_a_reload_is_taken_once_what_its_log_says_is_corrected"),
+    ("deploy.validate_failed", "haproxy"): (_HAPROXY, "test_a_line_that_haproxy_rejected_is_corrected"),
+    ("deploy.validate_failed", "haproxy_not_started"): (_HAPROXY, "test_a_haproxy_that_is_on_the_path_is_asked"),
+    ("deploy.unproven", "haproxy"): (
+        "tests/deployers/test_haproxy.py",
+        "test_a_bind_that_expects_the_proxy_protocol_is_not_looked_at_without",
+    ),
     ("deploy.unproven", "starttls"): ("tests/system/test_starttls.py", "test_a_port_that_begins_without_tls_is_told"),
     ("deploy.drift", "served"): _DRIFT,
     ("deploy.not_served", "drift"): _DRIFT,
     ("deploy.default_certificate", "drift"): _DRIFT,
-    ("deploy.dangling_reference", "router"): _DANGLING,
+    ("deploy.dangling_reference", "router"): (_STATIC, "test_a_router_is_right_once_it_is_as_the_fix_says"),
     ("deploy.dangling_reference", "file"): _DANGLING,
     ("deploy.dangling_reference", "include"): _DANGLING,
     ("deploy.dangling_reference", "link"): _DANGLING,
@@ -312,7 +317,7 @@ ELSEWHERE = {  # by tests of their own
     ("deploy.disk_full", "state"): _STATE,
     ("deploy.unwritable", "record"): (
         "tests/issuance/test_solvers.py",
-        "test_a_record_that_cannot_be_noted_down_is_not_written",
+        "test_a_record_is_written_once_the_note_about_it_can_be_saved",
     ),
 }
 
@@ -374,22 +379,57 @@ def _traefik(folder: Path) -> DeployTarget:
     return TraefikTarget(dynamic=folder / "dynamic")
 
 
-@pytest.mark.parametrize("settings_in", [_command, _nginx, _traefik])
+def _haproxy(folder: Path) -> DeployTarget:
+    return HaproxyTarget(certificate=folder / "web.pem")
+
+
+KINDS = pytest.mark.parametrize("settings_in", [_command, _nginx, _traefik, _haproxy])
+CHANGES: tuple[dict[str, Any], ...] = ({}, {"group": "33"}, {"owner": "1"}, {"mode": 0o400}, {"group": "33"}, {})
+AS_CONFIGURED = [(0, 0, 0o600), (0, 33, 0o640), (1, 0, 0o600), (0, 0, 0o400), (0, 33, 0o640), (0, 0, 0o600)]
+
+
+def _promoted(settings: DeployTarget, generation: Generation) -> tuple[Target, tuple[int, int, int]]:
+    """The target, and owner, group and mode of the file with the key that is then live."""
+    target = make_target("web", settings, RELOADS)
+    folder = target.stage(generation)
+    target.promote(generation)
+    key = Path(target.live().key_file)
+    assert key.resolve().parent == folder.resolve()
+    assert generation.key_pem in key.read_bytes()
+    found = key.stat()
+    return target, (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
+
+
+@KINDS
 def test_what_is_staged_is_as_configured_each_time(tmp_path: Path, settings_in: Callable[[Path], DeployTarget]) -> None:
     """For every deployer: another owner, group or mode is another folder, and the one before is left as it was."""
     (tmp_path / "dynamic").mkdir()
     settings, generation = settings_in(tmp_path), Authority().issue(NAME).generation()
     seen = []
-    for change in ({}, {"group": "33"}, {"owner": "1"}, {"mode": 0o400}, {"group": "33"}, {}):
-        target = make_target("web", msgspec.structs.replace(settings, **change), RELOADS)
-        folder = target.stage(generation)
-        target.promote(generation)
-        key = Path(target.live().key_file)
-        found = key.stat()
-        assert key.resolve() == folder.resolve() / KEY
-        seen.append((found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)))
+    for change in CHANGES:
+        target, found = _promoted(msgspec.structs.replace(settings, **change), generation)
+        seen.append(found)
         target.settle(generation)
-    assert seen == [(0, 0, 0o600), (0, 33, 0o640), (1, 0, 0o600), (0, 0, 0o400), (0, 33, 0o640), (0, 0, 0o600)]
+    assert seen == AS_CONFIGURED
+
+
+@KINDS
+def test_what_changed_after_a_failure_is_applied_by_the_next_try(
+    tmp_path: Path, settings_in: Callable[[Path], DeployTarget]
+) -> None:
+    """For every deployer: the same generation again, after it was rolled back; the pair from before stays as it is."""
+    (tmp_path / "dynamic").mkdir()
+    settings = settings_in(tmp_path)
+    before, renewed = Authority().issue_generations(2, NAME)
+    target, _ = _promoted(settings, before)
+    target.settle(before)
+    seen = []
+    for change in CHANGES:
+        target, found = _promoted(msgspec.structs.replace(settings, **change), renewed)
+        seen.append(found)
+        assert target.roll_back() == RollbackResult(before.facts.fingerprint)
+        assert stat.S_IMODE(Path(target.live().key_file).stat().st_mode) == 0o600
+    assert seen == AS_CONFIGURED
 
 
 async def test_nginx_takes_the_pair_once_it_is_as_the_fix_says(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,36 +18,13 @@ from certagent.domain.findings import Finding
 from certagent.system.clock import SystemClock
 from certagent.system.files import lock_file
 from certagent.system.processes import ReloadCoordinator
-from tests.certificates import Authority, Pair
-from tests.deployers.dies_at import HaproxyJob, deploy
+from tests.deployers.dies_at import deploy
 from tests.deployers.place import NAME, open_folder
-from tests.deployers.real_haproxy import RealHaproxy, programs
+from tests.deployers.real_haproxy import HaproxyScene, programs
 from tests.deployers.reloads import RELOADS
 from tests.fakes.clock import FakeClock
 
 SHORT = 0.5
-
-
-class _Scene:
-    """A HAProxy with its old certificate."""
-
-    def __init__(self, folder: Path, *, is_folder: bool = False) -> None:
-        self.private = Authority()
-        self.root = self.private.write_root(folder / "root.crt")
-        self.old: Pair = self.private.issue(NAME)
-        self.certificate = folder / "certs" / "web.pem"
-        self.certificate.parent.mkdir()
-        self.certificate.write_bytes(self.old.chain_pem + self.old.key_pem)  # HAProxy takes either order
-        self.certificate.chmod(0o600)
-        self.haproxy = RealHaproxy(folder, self.certificate.parent if is_folder else self.certificate)
-
-    def job(self, number: int = 1, *, within: float = 10.0, **settings: Any) -> HaproxyJob:
-        """A new certificate for it."""
-        given: dict[str, Any] = {"configuration": self.haproxy.configuration, "prove": (self.haproxy.endpoint,)}
-        target = HaproxyTarget(certificate=self.certificate, **given | settings)
-        return HaproxyJob(
-            generation=self.private.issue(NAME).generation(number), settings=target, root=self.root, within=within
-        )
 
 
 @pytest.fixture
@@ -58,12 +35,12 @@ def tmp_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> _Scene:
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> HaproxyScene:
     """With the real program on the PATH where it is needed, and no systemd."""
     if request.node.get_closest_marker("servers"):
         monkeypatch.setenv("PATH", f"{programs()}:{os.environ['PATH']}")
     monkeypatch.setattr("certagent.deployers.haproxy._BOOTED_BY_SYSTEMD", tmp_path / "none")
-    return _Scene(tmp_path)
+    return HaproxyScene(tmp_path)
 
 
 def _findings(deployment: Deployment) -> list[Finding]:
@@ -72,7 +49,7 @@ def _findings(deployment: Deployment) -> list[Finding]:
 
 @pytest.mark.servers
 @pytest.mark.parametrize("by", ["reload", "runtime API"])
-async def test_a_renewal_is_served(scene: _Scene, by: str) -> None:
+async def test_a_renewal_is_served(scene: HaproxyScene, by: str) -> None:
     """The file that was there is taken over; HAProxy gets a new worker by a reload, and keeps its own by its API."""
     settings: dict[str, Any] = {} if by == "reload" else {"socket": scene.haproxy.socket}
     with scene.haproxy.run():
@@ -98,7 +75,7 @@ async def test_a_folder_of_certificates_holds_nothing_that_haproxy_stumbles_over
     """`crt FOLDER` loads every file in it; the generations and the lock are there as well."""
     monkeypatch.setenv("PATH", f"{programs()}:{os.environ['PATH']}")
     monkeypatch.setattr("certagent.deployers.haproxy._BOOTED_BY_SYSTEMD", tmp_path / "none")
-    scene = _Scene(tmp_path, is_folder=True)
+    scene = HaproxyScene(tmp_path, is_folder=True)
     job = scene.job()
     target = make_target("web", job.settings, RELOADS)
     with lock_file(target.lock_file(), "this test"), scene.haproxy.run():
@@ -108,7 +85,7 @@ async def test_a_folder_of_certificates_holds_nothing_that_haproxy_stumbles_over
 
 
 @pytest.mark.servers
-async def test_a_configuration_that_haproxy_rejects_is_rolled_back(scene: _Scene) -> None:
+async def test_a_configuration_that_haproxy_rejects_is_rolled_back(scene: HaproxyScene) -> None:
     """Nothing is reloaded; the culprit is the line that HAProxy names, and the old certificate goes on."""
     with scene.haproxy.run():
         configuration = scene.haproxy.configuration
@@ -128,7 +105,7 @@ async def test_a_configuration_that_haproxy_rejects_is_rolled_back(scene: _Scene
 
 
 @pytest.mark.servers
-async def test_a_file_that_no_listener_names_is_rolled_back(scene: _Scene) -> None:
+async def test_a_file_that_no_listener_names_is_rolled_back(scene: HaproxyScene) -> None:
     """HAProxy reloads well, and serves what its `crt` names."""
     other = scene.haproxy.folder / "other.pem"
     other.write_bytes(scene.certificate.read_bytes())
@@ -147,7 +124,7 @@ async def test_a_file_that_no_listener_names_is_rolled_back(scene: _Scene) -> No
 
 
 @pytest.mark.servers
-async def test_what_the_runtime_api_refuses_is_told(scene: _Scene) -> None:
+async def test_what_the_runtime_api_refuses_is_told(scene: HaproxyScene) -> None:
     """A certificate that HAProxy has not loaded cannot be replaced; nor can any without `level admin`."""
     configuration = scene.haproxy.configuration
     configuration.write_text(configuration.read_text().replace("level admin", "level operator"))
@@ -161,7 +138,7 @@ async def test_what_the_runtime_api_refuses_is_told(scene: _Scene) -> None:
     assert "level admin" in first.fix
 
 
-async def test_a_socket_that_nobody_listens_at(scene: _Scene) -> None:
+async def test_a_socket_that_nobody_listens_at(scene: HaproxyScene) -> None:
     """In the kernel's words."""
     target = make_target("web", scene.job(socket=scene.haproxy.socket).settings, RELOADS)
     fault = await target.reload()
@@ -170,7 +147,7 @@ async def test_a_socket_that_nobody_listens_at(scene: _Scene) -> None:
     assert fault_found("lxc101", fault).explanation.endswith("No such file or directory")
 
 
-async def test_without_a_master_nobody_is_told(scene: _Scene) -> None:
+async def test_without_a_master_nobody_is_told(scene: HaproxyScene) -> None:
     """HAProxy is stopped, or runs with another configuration."""
     fault = await make_target("web", scene.job().settings, RELOADS).reload()
     assert fault is not None
@@ -181,7 +158,7 @@ async def test_without_a_master_nobody_is_told(scene: _Scene) -> None:
     )
 
 
-async def test_a_haproxy_that_is_not_installed_is_told(scene: _Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_haproxy_that_is_not_installed_is_told(scene: HaproxyScene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The program is not on the PATH."""
     monkeypatch.setenv("PATH", str(scene.haproxy.folder))
     fault = await make_target("web", scene.job().settings, RELOADS).validate()
@@ -211,7 +188,7 @@ async def test_many_deployments_share_a_test_and_a_reload(tmp_path: Path, monkey
 
 
 @pytest.mark.servers
-async def test_a_reload_that_it_does_not_take_is_told(scene: _Scene, tmp_path: Path) -> None:
+async def test_a_reload_that_it_does_not_take_is_told(scene: HaproxyScene, tmp_path: Path) -> None:
     """HAProxy was told, its old worker stayed: the service's own reload command did nothing."""
     with scene.haproxy.run():
         target = Haproxy("web", scene.job().settings, ReloadCoordinator(SystemClock()))
@@ -223,7 +200,7 @@ async def test_a_reload_that_it_does_not_take_is_told(scene: _Scene, tmp_path: P
 
 
 @pytest.mark.servers
-async def test_who_reads_the_file_is_who_runs_the_master(scene: _Scene) -> None:
+async def test_who_reads_the_file_is_who_runs_the_master(scene: HaproxyScene) -> None:
     """Its workers have given up root; they never read it."""
     settings = scene.job().settings
     assert make_target("web", settings, RELOADS).reader() == "root"
@@ -232,7 +209,7 @@ async def test_who_reads_the_file_is_who_runs_the_master(scene: _Scene) -> None:
 
 
 @pytest.mark.servers
-async def test_a_bind_that_expects_the_proxy_protocol_is_not_looked_at_without(scene: _Scene) -> None:
+async def test_a_bind_that_expects_the_proxy_protocol_is_not_looked_at_without(scene: HaproxyScene) -> None:
     """It would be taken for dead; the line is named. With the protocol it is proven."""
     configuration, endpoint = scene.haproxy.configuration, scene.haproxy.endpoint
     configuration.write_text(configuration.read_text().replace(" ssl crt", " accept-proxy ssl crt"))
@@ -251,7 +228,7 @@ async def test_a_bind_that_expects_the_proxy_protocol_is_not_looked_at_without(s
 
 
 @pytest.mark.servers
-async def test_all_files_that_haproxy_is_started_with_are_tested(scene: _Scene, tmp_path: Path) -> None:
+async def test_all_files_that_haproxy_is_started_with_are_tested(scene: HaproxyScene, tmp_path: Path) -> None:
     """The one that is named needs another one, and the listener is in that."""
     configuration, more = scene.haproxy.configuration, tmp_path / "more"
     head, tail = configuration.read_text().split("frontend", 1)

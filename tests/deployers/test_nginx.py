@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from certagent.system.clock import SystemClock
 from certagent.system.processes import ReloadCoordinator
 from certagent.system.procfs import ProcFs
 from tests.certificates import Authority
+from tests.deployers.place import open_folder
 from tests.deployers.reloads import RELOADS
 from tests.fakes.clock import FakeClock
 
@@ -181,6 +183,19 @@ class _Told:
     def find_workers(self) -> NginxProcesses:
         return NginxProcesses(self.workers, {str(self.log): self.log.stat().st_size}, frozenset({MASTER}))
 
+    def shake_hands(self, key: Path, user: int = 65534) -> None:
+        """A worker that runs as `user` loads the key, and logs that as nginx does."""
+        opened = subprocess.run(
+            ["cat", str(key)], user=user, group=user, extra_groups=[], capture_output=True, check=False
+        )
+        if opened.returncode:
+            with self.log.open("a") as log:
+                log.write(
+                    f'2026/01/01 00:00:00 [error] 60#60: *7 cannot load certificate key "{key}": BIO_new_file() failed'
+                    f" (SSL: error:8000000D:system library::{opened.stderr.decode().strip().rpartition(': ')[2]})"
+                    " while SSL handshaking, client: 10.0.0.50, server: 0.0.0.0:443\n"
+                )
+
     async def explain(self) -> list[Finding]:
         """After a proof that came to nothing."""
         generation = Authority().issue("a.internal").generation()
@@ -234,6 +249,26 @@ async def test_what_the_workers_say_of_the_pair_is_quoted(told: _Told) -> None:
     await told.target.reload()
     told.workers = frozenset({61})
     assert await told.explain() == []
+
+
+async def test_the_workers_read_the_key_once_its_group_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of nginx's user really opens the file, and its error log says what came of that. With `group`, as the
+    fix says, the next deployment is read."""
+    with open_folder() as folder:
+        told = _Told(folder, monkeypatch)
+        told.pid_file.write_text(f"{MASTER}\n")
+        generation = Authority().issue("a.internal").generation()
+        found = []
+        for group in ("root", "nogroup"):
+            settings = NginxTarget(certificate=folder / "gateway.crt", key=folder / "gateway.key", group=group)
+            told.target = make_target("gateway", settings, ReloadCoordinator(SystemClock()))
+            told.target.stage(generation)
+            told.target.promote(generation)
+            await told.target.reload()
+            told.workers = frozenset({max(told.workers) + 1})
+            told.shake_hands(settings.key)
+            found.append([(one.code, one.variant, one.culprit and one.culprit.file) for one in await told.explain()])
+    assert found == [[("deploy.unreadable_by_service", "logged", str(folder / "gateway.key"))], []]
 
 
 def test_the_pid_file_is_where_the_configuration_has_it(tmp_path: Path) -> None:

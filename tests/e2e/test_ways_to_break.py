@@ -69,9 +69,6 @@ TOLD = frozenset(
 node says so that they are in."""
 SEEN_BY_OTHERS = frozenset({"ca-filtered"})
 """What the CA's own node cannot see. Who else says so only accuses it, until half of the nodes do (decision 11)."""
-TWICE: dict[str, str] = {}
-"""What takes two messages, and why."""
-MOST_PER_CAUSE = 1.2
 _LATE = 8.0  # seconds: when whose fault it is was said only after the first message was put by
 
 _NODE_OF = {identifier: node for node, identifiers in fleet.IDENTIFIERS.items() for identifier in identifiers}
@@ -156,12 +153,5 @@ def _judge(told: int, fault: str) -> None:
         if node in fleet.IDENTIFIERS:
             assert witness.certagent(node, "check")[0] == 0
     titles = _opened(fault, told)
-    assert len(titles) <= (2 if fault in TWICE else 1), titles
+    assert len(titles) <= 1, titles
     assert bool(titles) == _is_told(fault), titles
-
-
-def test_a_cause_is_told_once() -> None:
-    """Over all of them, by what each test holds it to."""
-    causes = [fault for fault in faults.names() if _is_told(fault)]
-    most = sum(2 if fault in TWICE else 1 for fault in causes)
-    assert most <= MOST_PER_CAUSE * len(causes)

@@ -1,9 +1,12 @@
 """Files of real trees, broken in every way: the readers return, in bounded time, and what was not touched is found."""
 
+import json
 import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +15,28 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from certagent.system.procfs import Process, ProcFs
+from certagent.vantage.ca_config import read_provisioner
+from certagent.vantage.ca_process import read_unit
 from certagent.vantage.configured_certificates import ConfiguredCertificates
 from certagent.vantage.imported_renewals import read_renewals
 from certagent.vantage.nameserver_config import NameserverObserver
+from certagent.vantage.service_pairs import find_services
 from certagent.vantage.static_observation import find_dangling
 from certagent.vantage.web_server_config import WebServerConfigs
 from tests.certificates import Authority
 from tests.fakes.processes import Running
 from tests.field.tree import CASES, Tree
+from tests.field.tree import TREES as TREES_OF_PEOPLE
 from tests.tiers import Tiers
 
 pytestmark = pytest.mark.slow
 
+SERVICES = Path(__file__).with_name("fuzzed") / "services"
+"""A made node with each service and client that is in none of the others."""
 LAB = Path(__file__).parents[2] / "deploy/lab/nodes"
+IMPORTED = ("etc/letsencrypt", "etc/lego", "opt/acme.sh", "etc/traefik/acme.json", "opt/lego/domains.json")
+"""What `init --import` is given."""
 SECONDS = 5.0
 """Of the processor, for all readers of one tree: a file of these has a few KiB."""
 HOSTILE = (
@@ -95,8 +107,7 @@ def _node(share: float, value: Any) -> Mutation:
 
     def change(content: bytes) -> bytes:
         try:
-            with warnings.catch_warnings(action="ignore"):
-                document = yaml.safe_load(content)
+            document, write = _parsed(content)
         except (yaml.YAMLError, ValueError, RecursionError):
             return content
         places = list(_places(document))
@@ -106,9 +117,18 @@ def _node(share: float, value: Any) -> Mutation:
                 del table[key]
             else:
                 table[key] = value
-        return yaml.safe_dump(document, sort_keys=False).encode()
+        return write(document).encode()
 
     return change
+
+
+def _parsed(content: bytes) -> tuple[Any, Callable[[Any], str]]:
+    """The document, and how it is written again: JSON as JSON, all else as YAML. Raises what YAML raises."""
+    if content.lstrip()[:1] in (b"{", b"["):
+        with suppress(ValueError):
+            return json.loads(content), json.dumps
+    with warnings.catch_warnings(action="ignore"):
+        return yaml.safe_load(content), lambda document: str(yaml.safe_dump(document, sort_keys=False))
 
 
 def _places(document: Any) -> Iterator[tuple[Any, Any]]:
@@ -140,20 +160,22 @@ LOOPING: st.SearchStrategy[Mutation] = st.builds(_inserted_line, SHARES, st.samp
 
 def _trees() -> dict[str, Path]:
     """Those with a web server, a nameserver or another client's renewals."""
-    roots = {path.parent.name: path for path in sorted(CASES.glob("*/root"))} | {
-        path.parent.name: path for path in sorted(LAB.glob("*/etc"))
+    found = [path.parent for folder in (CASES, TREES_OF_PEOPLE, SERVICES.parent) for path in folder.glob("*/root/etc")]
+    roots = {path.parent.name: path for path in sorted(found)} | {
+        path.parent.name: path.parent for path in sorted(LAB.glob("*/etc"))
     }
-    below = {name: (path if path.name == "etc" else path / "etc") for name, path in roots.items()}
-    kinds = ("nginx", "traefik", "letsencrypt", "dnsmasq.conf")
-    return {name: path for name, path in below.items() if any((path / kind).exists() for kind in kinds)}
+    kinds = ("nginx", "traefik", "letsencrypt", "dnsmasq.conf", "haproxy", "step-ca")
+    return {name: path for name, path in roots.items() if any((path / "etc" / kind).exists() for kind in kinds)}
 
 
 TREES = _trees()
 
 
-def copy_tree(etc: Path, folder: Path) -> list[Path]:
-    """The tree below `folder`, its paths leading there; its files that are text."""
-    shutil.copytree(etc, folder / "etc", symlinks=True)
+def copy_tree(root: Path, folder: Path) -> list[Path]:
+    """The tree's /etc and /opt below `folder`, their paths leading there; their files that are text."""
+    for name in ("etc", "opt"):
+        if (root / name).is_dir():
+            shutil.copytree(root / name, folder / name, symlinks=True)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".pem"]
     for file in files:
         file.write_bytes(file.read_bytes().replace(b"/etc/", f"{folder}/etc/".encode()))
@@ -174,8 +196,35 @@ def _read_all(root: Path) -> None:
     observer = NameserverObserver(Running("dnsmasq -C /etc/dnsmasq.conf"), root)
     observer.observe()
     observer.files()
-    if (root / "etc/letsencrypt").is_dir():
-        read_renewals(root / "etc/letsencrypt")
+    find_services(root)
+    for place in IMPORTED:
+        if (root / place).exists():
+            with suppress(ValueError, OSError):  # of what is named: `init` says it and ends
+                read_renewals(root / place)
+    _read_authority(root)
+
+
+class _Authority(ProcFs):
+    """A CA that runs with that root as a service of systemd."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self._seen = root
+
+    def root_of(self, pid: int) -> Path:
+        """Where its files are."""
+        return self._seen
+
+    def unit_of(self, pid: int) -> str | None:
+        """Its service."""
+        return "step-ca.service"
+
+
+def _read_authority(root: Path) -> None:
+    process = Process(7, "step-ca", ("step-ca", "/etc/step-ca/ca.json"), datetime.now(UTC))
+    proc = _Authority(root)
+    read_provisioner(proc, process, "acme")
+    read_unit(proc, process, ("--resolver", "HTTP_PROXY="))
 
 
 def _examples(tiers: Tiers) -> int:
@@ -203,6 +252,20 @@ def test_readers_return_whatever_a_file_holds(tmp_path: Path, name: str, tiers: 
         assert time.process_time() - begun < SECONDS
 
     break_and_read()
+
+
+def test_what_is_broken_there_is_read_while_it_is_whole(tmp_path: Path) -> None:
+    """Each service, each client's certificates and the CA: the readers that are fuzzed have something to read."""
+    copy_tree(SERVICES / "root", tmp_path / "services")
+    found = find_services(tmp_path / "services")
+    assert found.unreadable == ()
+    assert {pair.service for pair in found.value.pairs} == {"haproxy", "caddy", "postgresql", "postfix"}
+    for place in IMPORTED[1:]:
+        assert read_renewals(tmp_path / "services" / place).value, place
+    copy_tree(TREES["lxc103"], tmp_path / "ca")
+    process = Process(7, "step-ca", ("step-ca", "/etc/step-ca/ca.json"), datetime.now(UTC))
+    assert read_provisioner(_Authority(tmp_path / "ca"), process, "acme").value is not None
+    assert read_unit(_Authority(tmp_path / "ca"), process, ("ExecStart=",)).value
 
 
 def _nginx_tree(etc: Path, name: str, pair: Path) -> None:

@@ -22,6 +22,8 @@ AGENT = f"from pathlib import Path; from certagent.agent.app import main; main(P
 LOAD = f"from pathlib import Path; from certagent.config import load_agent; load_agent(Path({CONFIGURATION!r}))"
 DIRECTORY = "https://ca.home.test:9000/acme/acme/directory"
 PATIENCE, SETTLED = 60.0, 4.0
+UNKNOWN = ("acme.failed", "acme.reason_hidden")
+"""What says that an order failed, and not why."""
 CHECKS = [(name, number) for name, expected in EXPECTED.items() for number in range(len(expected.check))]
 
 
@@ -196,6 +198,15 @@ def test_the_diagnosis_blames_the_line_that_explains_what_was_seen(
         assert expected.code in [one["code"] for one in findings]
     if expected.fix is not None:
         assert any(expected.fix in (one["fix"] or "") for one in findings)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_no_tree_ends_in_unknown_alone(name: str, diagnoses: dict[str, list[list[dict[str, Any]]]]) -> None:
+    """Whatever a CA saw there, something is found out about it."""
+    assert diagnoses[name]
+    for findings in diagnoses[name]:
+        known = [one for one in findings if one["code"] not in UNKNOWN]
+        assert [one for one in known if one["fix"] and any((one["culprit"] or {}).values())], findings
 
 
 def _names_a_file(finding: dict[str, Any]) -> bool:

@@ -369,3 +369,28 @@ async def test_a_record_that_cannot_be_noted_down_is_not_written(
     await writer.clean_up("app.internal", _challenge("before"))
     await writer.clean_up("app.internal", _challenge("before"))
     assert len(primary.changes) == 2
+
+
+async def test_a_record_is_written_once_the_note_about_it_can_be_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Space is free again, as the fix says: what was withheld is shown, and what was refused is presented."""
+    primary, journal = Primary(monkeypatch), MemoryJournal()
+    (tmp_path / "tsig").write_text("c2VjcmV0")
+    settings = Rfc2136Solver(server="127.0.0.1", key_name="certagent", key_file=tmp_path / "tsig")
+    writer = Dns01Updater(settings, journal, SystemClock())
+    journal.is_full = True
+    await _withheld(writer)
+    with pytest.raises(NotPresentedError):
+        await writer.present("app.internal", _challenge("token"), "body")
+    assert primary.changes == []
+    journal.is_full = False
+    request = _request("app.internal", "other", writer.rehearsed("other"), "dns-01")
+    await writer.show(request, writer.rehearsed("other"))
+    check = await writer.answers(request)
+    assert not check.withheld
+    assert check.publication is not None
+    assert check.publication.trouble is None
+    await writer.withdraw(request)
+    await writer.present("app.internal", _challenge("token"), "body")
+    assert len(primary.changes) == 3

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from certagent.domain.observations import ServerAction
+from certagent.vantage.configured_certificates import ConfiguredCertificates
+from certagent.vantage.static_observation import find_dangling
 from certagent.vantage.web_server_config import WebServerConfigs
 from tests.nginx.real_nginx import write
 
@@ -30,10 +32,7 @@ _SNIPPET = "location ^~ /.well-known/acme-challenge/ {\n    proxy_pass http://12
 
 def test_a_thousand_servers_take_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of them in files of their own; no expression is tried where none could decide."""
-    files = {f"sites/{number}.conf": _SERVERS.format(number=number) for number in range(250)}
-    rest = "".join(_SERVERS.format(number=number) for number in range(250, 500))
-    files["nginx.conf"] = f"events {{}}\nhttp {{\ninclude sites/*.conf;\n{rest}}}\n"
-    path = write(tmp_path / "nginx", {**files, "snippet.conf": _SNIPPET})
+    path = _write_thousand(tmp_path)
     monkeypatch.setitem(sys.modules, "pcre2", None)
     begun = time.process_time()
     (seen,) = WebServerConfigs(path, ()).observe("www.host499.home.test", "10.0.0.12")
@@ -41,3 +40,25 @@ def test_a_thousand_servers_take_a_second(tmp_path: Path, monkeypatch: pytest.Mo
     assert (seen.action, seen.target) == (ServerAction.PASSES, "http://127.0.0.1:5002")
     assert seen.place is not None
     assert (Path(seen.place.file).name, seen.place.line) == ("snippet.conf", 2)
+
+
+def test_the_whole_reading_of_a_thousand_servers_takes_a_second(tmp_path: Path) -> None:
+    """Which pairs they have, what they name that is not there, and who answers for a name: each by itself, as `init`,
+    `lint` and the diagnosis read it, and all of them together."""
+    path = _write_thousand(tmp_path)
+    begun = time.process_time()
+    servers = WebServerConfigs(path, ())
+    unreadable, seen = servers.unreadable(), servers.observe("host499.home.test", "10.0.0.12")
+    dangling = find_dangling(path, ())
+    pairs = ConfiguredCertificates(path, ()).pairs()
+    took = time.process_time() - begun
+    assert (unreadable, len(seen), len(dangling.value), len(pairs.value)) == ((), 1, 1000, 500)
+    assert took <= 1
+
+
+def _write_thousand(folder: Path) -> Path:
+    """Half of them in files of their own."""
+    files = {f"sites/{number}.conf": _SERVERS.format(number=number) for number in range(250)}
+    rest = "".join(_SERVERS.format(number=number) for number in range(250, 500))
+    files["nginx.conf"] = f"events {{}}\nhttp {{\ninclude sites/*.conf;\n{rest}}}\n"
+    return write(folder / "nginx", {**files, "snippet.conf": _SNIPPET})

@@ -193,6 +193,44 @@ def test_a_folder_that_is_exchanged_as_it_is_made_keeps_its_mode(
     assert [path.name for path in kept.iterdir()] == ["secret"] if not kept.is_symlink() else True
 
 
+def test_where_root_alone_can_write_nothing_is_exchanged(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the fix says, done: `chown root FOLDER; chmod go-w FOLDER`. The other user tries the same again, as that
+    user; the kernel refuses it, and the deployment is in place."""
+    private, settings, real = scene.owned / "private", _command(scene.owned), os.mkdir
+    _give(private.parent).chmod(0o777)
+    private.mkdir(mode=0o700)
+    (private / "secret").write_bytes(SECRET)
+    tried: list[OSError | None] = []
+
+    def make(name: Any, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        real(name, mode, dir_fd=dir_fd)
+        if name == ".certagent-web":
+            tried.append(_exchange_as(OWNER, scene.owned / name, private))
+
+    monkeypatch.setattr(os, "mkdir", make)
+    _assert_refused(_fault(settings), "exchanged", scene.owned / ".certagent-web", scene.owned, "www-data", "0777")
+    (scene.owned / ".certagent-web").rename(private)
+    os.chown(scene.owned, 0, 0)
+    scene.owned.chmod(0o755)
+    assert asyncio.run(Deployer((NAME,), (), SystemClock()).prepare(make_target("web", settings, RELOADS))) == []
+    _deploy(settings)
+    assert _is_live(settings, 1)
+    assert [type(error) for error in tried] == [type(None), PermissionError]
+
+
+def _exchange_as(uid: int, made: Path, other: Path) -> OSError | None:
+    """What that user gets for putting `other` in the place of what was just made."""
+    os.seteuid(uid)
+    try:
+        made.rename(made.with_name("aside"))
+        other.rename(made)
+    except OSError as error:
+        return error
+    finally:
+        os.seteuid(0)
+    return None
+
+
 @KINDS
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_a_link_on_the_way_to_a_target_is_refused(
