@@ -39,7 +39,6 @@ from certagent.domain.rehearsals import (
     Rehearsal,
     RehearsalOutcome,
     RehearsalRequest,
-    digest_for,
 )
 from certagent.issuance.directory import check_directory
 from certagent.system.pinned_http import PinnedClient, failure_words
@@ -204,8 +203,9 @@ class Responder(Protocol):
 
     challenge_type: str
 
-    def rehearsed(self, token: str) -> str:
-        """The answer that is expected for that token: as a rule the body that is planted for it."""
+    def rehearsed(self, token: str, secret: str) -> str:
+        """The answer that is expected for that token: as a rule the body that is planted for it, which nobody can know
+        who does not know the secret."""
         ...
 
     async def show(self, request: RehearsalRequest, body: str) -> None:
@@ -223,9 +223,10 @@ class Responder(Protocol):
 
 @asynccontextmanager
 async def planted(responder: Responder, identifier: str) -> AsyncIterator[RehearsalRequest]:
-    """Plant a fresh token in the responder, and withdraw it at the end; yields what to request."""
+    """Plant a fresh token in the responder, and withdraw it at the end; yields what to request: the token and the
+    digest. The body, with its secret, goes nowhere but into the responder."""
     token = REHEARSAL_MARK + secrets.token_urlsafe(32)
-    body = responder.rehearsed(token)
+    body = responder.rehearsed(token, secrets.token_urlsafe(32))
     digest = hashlib.sha256(body.encode()).hexdigest()
     request = RehearsalRequest(identifier=identifier, challenge=responder.challenge_type, token=token, digest=digest)
     try:
@@ -236,9 +237,9 @@ async def planted(responder: Responder, identifier: str) -> AsyncIterator[Rehear
 
 
 def unplanted(identifier: str, challenge: str) -> RehearsalRequest:
-    """What to request where somebody else answers the challenges: how far the path leads. Nothing is planted."""
-    token = secrets.token_urlsafe(32)
-    digest = digest_for(token)
+    """What to request where somebody else answers the challenges: how far the path leads. Nothing is planted, and the
+    digest is of nothing."""
+    token, digest = REHEARSAL_MARK + secrets.token_urlsafe(32), secrets.token_hex(32)
     return RehearsalRequest(identifier=identifier, challenge=challenge, token=token, digest=digest, planted=False)
 
 

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -20,13 +20,14 @@ from certagent.collector.agent_link import AgentLinks
 from certagent.collector.api import Api
 from certagent.collector.bodies import LARGEST_BODY, Bodies
 from certagent.collector.broken_requests import BrokenRequests
-from certagent.collector.connections import HANDSHAKE_SECONDS, Connections
+from certagent.collector.connections import Connections
 from certagent.collector.dashboard import CodePages, Dashboard, HistoryPages, ListPages, Login, PageFrame, Renderer
 from certagent.collector.dispatch import AlertSender, ChangeDispatcher, EventStream
 from certagent.collector.enrolments import Enrolments
 from certagent.collector.host_names import HostNames
 from certagent.collector.housekeeping import Heartbeat, Housekeeping
 from certagent.collector.intake import Intake
+from certagent.collector.listener import Introductions, Listener
 from certagent.collector.metrics import Metrics
 from certagent.collector.notifiers import NOTIFIERS
 from certagent.collector.peers import Peers
@@ -44,9 +45,6 @@ from certagent.domain import catalogue
 from certagent.domain.policy import Alerting, Policy, policy_differences
 from certagent.domain.ports import Clock
 from certagent.system.systemd import feed_watchdog, notify
-
-if TYPE_CHECKING:
-    from certagent.collector.proxy_protocol import ProxyListener
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +214,7 @@ class Server:
         await runner.setup()
         accept = cast("web.Server", runner.server)
         self.broken.guard(accept)
-        listener: asyncio.Server | ProxyListener | None = None
+        listener: Listener | None = None
         try:
             listener = await self._start(accept)
             async with asyncio.TaskGroup() as tasks:
@@ -232,32 +230,22 @@ class Server:
             await links.close()
             await runner.cleanup()
 
-    async def _start(self, accept: web.Server) -> "asyncio.Server | ProxyListener":
+    async def _start(self, accept: web.Server) -> Listener:
+        listener = Listener(accept, self._context, self._introductions(), lambda: self.connections.bound(accept))
         try:
-            listener = await (self._listen_behind_balancers(accept) if self._balancers else self._listen_to_all(accept))
+            await listener.listen(*split_endpoint(self._listen), _BACKLOG)
         except OSError as error:
             reason = f"the collector cannot listen on {self._listen}: {error.strerror or error}"
             raise ListenFailed(reason) from error
         log.info("listening on %s", self._listen)
         return listener
 
-    async def _listen_to_all(self, accept: web.Server) -> asyncio.Server:
-        host, port = split_endpoint(self._listen)
-        return await asyncio.get_running_loop().create_server(
-            accept,
-            host,
-            port,
-            ssl=self._context,
-            backlog=_BACKLOG,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS if self._context is not None else None,
-        )
+    def _introductions(self) -> Introductions | None:
+        if not self._balancers:
+            return None
+        from certagent.collector.proxy_protocol import Balancers  # for whoever has a balancer
 
-    async def _listen_behind_balancers(self, accept: web.Server) -> "ProxyListener":
-        from certagent.collector.proxy_protocol import ProxyListener  # for whoever has a balancer
-
-        listener = ProxyListener(accept, self._balancers, self.broken, self._context)
-        await listener.listen(*split_endpoint(self._listen), _BACKLOG)
-        return listener
+        return Balancers(self._balancers, self.broken)
 
     @property
     def _context(self) -> ssl.SSLContext | None:

@@ -6,10 +6,11 @@ The server leaves them packed (`auto_decompress=False`): a body is unpacked here
 import asyncio
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import parse_qsl
 
+import msgspec
 from aiohttp import web
 
 from certagent.collector.access import HttpProblem
@@ -17,22 +18,28 @@ from certagent.collector.access import HttpProblem
 LARGEST_BODY = 8 * 1024 * 1024  # bytes, once unpacked
 LARGEST_DOCUMENT = 64 * 1024  # of what is one question, not many reports
 _LARGEST_FORM = 8_192
-_MOST_BYTES = 256 * 1024 * 1024  # of all bodies that are read or wait to be written
 _MOST_POSTS = 8  # of one caller at once
 _MOST_FORMS = 32  # of all browsers and strangers at once
 _MOST_FIELDS = 16
-_UNPACKED_RATIO = 20  # a packed body usually comes to no more than so many times its size
+_PIECE = 512 * 1024  # bytes that are unpacked at a time
 _PACKED = frozenset({"gzip", "deflate"})
-_LONGEST_READING = 30.0  # seconds
-_LONGEST_FORM_READING = 5.0
 _GZIP_OR_ZLIB = 47  # zlib's wbits: tell them apart by the header
+
+
+class BodyBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """`bytes`: of all bodies together that are read or wait to be written. `seconds`, `form_seconds`: to arrive."""
+
+    bytes: int = 256 * 1024 * 1024
+    seconds: float = 30.0
+    form_seconds: float = 5.0
 
 
 class Bodies:
     """Room for bodies: of all callers together by size, of one caller by number; for forms, which need no credential,
     by number. Without room, try again later."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: BodyBounds | None = None) -> None:
+        self._bounds = bounds or BodyBounds()
         self._taken = 0
         self._posts: Counter[str] = Counter()
         self._forms = 0
@@ -43,17 +50,33 @@ class Bodies:
         size = _expected_size(request, largest)
         if self._posts[caller] >= _MOST_POSTS:
             raise try_later(f"{caller} has {_MOST_POSTS} posts in progress already")
-        if self._taken + size > _MOST_BYTES:
-            raise try_later("too many request bodies are being read")
-        self._taken += size
         self._posts[caller] += 1
         try:
-            yield unpack(await _read(request, largest, _LONGEST_READING), _encoding(request), largest)
+            with self._room() as take:
+                take(size)
+                packed = await _read(request, largest, self._bounds.seconds)
+                yield unpack(packed, _encoding(request), largest, take)
         finally:
-            self._taken -= size
             self._posts[caller] -= 1
             if not self._posts[caller]:
                 del self._posts[caller]
+
+    @contextmanager
+    def _room(self) -> Iterator[Callable[[int], None]]:
+        """Room for one body; what is given out takes more of it. Raises `HttpProblem` 429 where there is no more."""
+        own = 0
+
+        def take(size: int) -> None:
+            nonlocal own
+            if self._taken + size > self._bounds.bytes:
+                raise try_later("too many request bodies are being read")
+            own += size
+            self._taken += size
+
+        try:
+            yield take
+        finally:
+            self._taken -= own
 
     async def form_of(self, request: web.Request) -> Mapping[str, str]:
         """The fields of a form that one of our own pages sends. Raises `HttpProblem` 400, 408, 413, 415, 429."""
@@ -63,7 +86,7 @@ class Bodies:
             )
         _expected_size(request, _LARGEST_FORM)
         with self._place_for_a_form():
-            body = await _read(request, _LARGEST_FORM, _LONGEST_FORM_READING)
+            body = await _read(request, _LARGEST_FORM, self._bounds.form_seconds)
         try:
             fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
         except (ValueError, UnicodeDecodeError) as error:
@@ -83,20 +106,27 @@ class Bodies:
             self._forms -= 1
 
 
-def unpack(body: bytes, encoding: str, largest: int) -> bytes:
-    """The body as it was before it was packed. Raises `HttpProblem` 400 and 413."""
+def unpack(body: bytes, encoding: str, largest: int, take: Callable[[int], None]) -> bytes:
+    """The body as it was before it was packed. Its room is taken as it grows, since a packed body may come to a
+    thousand times its size. Raises `HttpProblem` 400, 413, and whatever `take` raises."""
     if encoding == "identity":
         return body
     unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+    pieces: list[bytes] = []
+    left = largest
     try:
-        unpacked = unpacker.decompress(body, largest + 1)
+        while piece := unpacker.decompress(body, _PIECE):
+            left -= len(piece)
+            if left < 0:
+                raise _too_large(largest)
+            take(len(piece))
+            pieces.append(piece)
+            body = unpacker.unconsumed_tail
     except zlib.error as error:
         raise HttpProblem(400, "Bad Request", f"the body cannot be decompressed: {error}") from error
-    if len(unpacked) > largest:
-        raise _too_large(largest)
     if not unpacker.eof or unpacker.unused_data:
         raise HttpProblem(400, "Bad Request", "the body cannot be decompressed: it is cut off, or data follows its end")
-    return unpacked
+    return b"".join(pieces)
 
 
 def try_later(reason: str, seconds: int = 1) -> HttpProblem:
@@ -121,7 +151,7 @@ async def _read(request: web.Request, largest: int, seconds: float) -> bytes:
                 if left < 0:
                     break
     except TimeoutError:
-        detail = f"the body did not arrive within {seconds:.0f} s"
+        detail = f"the body did not arrive within {seconds:g} s"
         raise HttpProblem(408, "Request Timeout", detail, headers=_CLOSE) from None
     except web.RequestPayloadError as error:
         error.__traceback__ = None
@@ -139,7 +169,7 @@ def _encoding(request: web.Request) -> str:
 
 
 def _expected_size(request: web.Request, largest: int) -> int:
-    """What the body may come to, as far as it can be known before it is read."""
+    """What is read at most, as it is sent: what was announced, if anything."""
     encoding = _encoding(request)
     if encoding != "identity" and encoding not in _PACKED:
         detail = f"a body may be compressed with gzip, not with {encoding[:40]!r}"
@@ -147,9 +177,7 @@ def _expected_size(request: web.Request, largest: int) -> int:
     announced = request.content_length
     if announced is not None and announced > largest:
         raise _too_large(largest)
-    if announced is None:
-        return largest
-    return min(announced * _UNPACKED_RATIO, largest) if encoding != "identity" else announced
+    return largest if announced is None else announced
 
 
 def _too_large(largest: int) -> HttpProblem:

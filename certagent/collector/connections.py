@@ -6,14 +6,15 @@ from collections import Counter
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from certagent.collector.listener import CLOSING_SECONDS
 from certagent.domain.ports import Clock
 
 SILENT_SECONDS = 10.0
 """How long a connection may be open, or after an answer, before its next request is complete."""
 MOST_SILENT = 1_024
 """Of all connections without a request under way; beyond it those end first that are silent for longest."""
-HANDSHAKE_SECONDS = 10.0
 _SWEEP_SECONDS = 1.0
+_SLACK = 128  # new ones before the next look, at most
 
 
 class Connections:
@@ -23,6 +24,7 @@ class Connections:
         self._clock = clock
         self._busy: Counter[object] = Counter()
         self._silent_since: dict[object, float] = {}
+        self._ending: dict[object, asyncio.Transport] = {}
 
     def middleware(self) -> Middleware:
         """Notes the request as under way."""
@@ -47,6 +49,11 @@ class Connections:
             await asyncio.sleep(_SWEEP_SECONDS)
             self.sweep(server)
 
+    def bound(self, server: web.Server) -> None:
+        """Look at once, if there are too many."""
+        if len(server.connections) - len(self._busy) > MOST_SILENT + _SLACK:
+            self.sweep(server)
+
     def sweep(self, server: web.Server) -> None:
         """One look at all connections."""
         now = self._clock.monotonic()
@@ -54,6 +61,16 @@ class Connections:
         self._silent_since = {protocol: self._silent_since.get(protocol, now) for protocol in silent}
         silent.sort(key=lambda protocol: self._silent_since[protocol])
         surplus = len(silent) - MOST_SILENT
+        self._ending = {protocol: self._ending[protocol] for protocol in silent if protocol in self._ending}
         for number, protocol in enumerate(silent):
-            if number < surplus or now - self._silent_since[protocol] > SILENT_SECONDS:
-                protocol.force_close()
+            silent_for = now - self._silent_since[protocol]
+            if number < surplus or silent_for > SILENT_SECONDS:
+                self._end(protocol, is_late=number < surplus or silent_for > SILENT_SECONDS + CLOSING_SECONDS)
+
+    def _end(self, protocol: web.RequestHandler, *, is_late: bool) -> None:
+        """Close it, as TLS has it: the other side is to agree. What it does not agree to in time ends all the same."""
+        if protocol.transport is not None:
+            self._ending[protocol] = protocol.transport
+        protocol.force_close()
+        if is_late and protocol in self._ending:
+            self._ending[protocol].abort()

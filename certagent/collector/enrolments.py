@@ -25,7 +25,7 @@ from certagent.collector.sql.statements import Transaction, text_of
 from certagent.collector.store import Store
 from certagent.domain.enrolment import VALID_FOR, Enrolment, Reuse
 from certagent.domain.ports import Clock
-from certagent.domain.rate_limiter import RateLimiter
+from certagent.domain.rate_limiter import RateLimiter, network_of
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class Enrolments:
     async def enrol(self, request: web.Request) -> web.Response:
         """A token for `name` and `secret`. Raises `HttpProblem` 403, 429, and what forms raise."""
         address = request.remote or ""
-        if (wait := self._by_address.take(address)) > 0:  # before anything is read
+        if (wait := self._by_address.take(network_of(address))) > 0:  # before anything is read
             headers = {"Retry-After": str(math.ceil(wait)), "Connection": "close"}
             raise HttpProblem(429, "Too Many Requests", f"too many attempts: wait {math.ceil(wait)} s", headers=headers)
         form = await self._bodies.form_of(request)

@@ -5,121 +5,51 @@ connections nothing is expected; one that begins with a header all the same is n
 """
 
 import asyncio
-import errno
 import ipaddress
-import logging
 import socket
-import ssl
 from collections.abc import Iterable
-from contextlib import suppress
 from struct import error as StructError  # noqa: N812 an exception
 from typing import Any, cast
 
-from aiohttp import web
 from proxyprotocol import ProxyProtocolChecksumError, ProxyProtocolIncompleteError
 from proxyprotocol.result import ProxyResult, is_ipv4, is_ipv6
 from proxyprotocol.v2 import ProxyProtocolV2
 
 from certagent.collector.broken_requests import GONE, NO_HEADER, BrokenRequests
-from certagent.collector.connections import HANDSHAKE_SECONDS
-
-log = logging.getLogger(__name__)
+from certagent.collector.listener import Peer
 
 HEADER_SECONDS = 5.0
 _LONGEST_HEADER = 4_096  # bytes
-_FULL_SECONDS = 1.0
-_FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PEER = "peername"
-
-Peer = tuple[Any, ...]
 
 
 class HeaderMissing(Exception):
     """The connection does not begin as a balancer's has to."""
 
 
-class ProxyListener:
-    """Accepts connections for `server`. `balancers` are the addresses of those that are believed."""
+class Balancers:
+    """Those that are believed, by the addresses that they connect from."""
 
-    def __init__(
-        self,
-        server: web.Server,
-        balancers: Iterable[str],
-        broken: BrokenRequests,
-        context: ssl.SSLContext | None,
-    ) -> None:
-        self._server = server
-        self._balancers = frozenset(map(_plain_address, balancers))
+    def __init__(self, addresses: Iterable[str], broken: BrokenRequests) -> None:
+        self._addresses = frozenset(map(_plain_address, addresses))
         self._broken = broken
-        self._context = context
-        self._sockets: list[socket.socket] = []
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def listen(self, host: str, port: int, backlog: int) -> None:
-        """Begin. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    async def introduce(
+        self, connection: socket.socket, peer: Peer, protocol: asyncio.Protocol
+    ) -> asyncio.Protocol | None:
+        """The protocol, told whose the connection is by the header; None where a balancer sends none."""
+        if _plain_address(peer[0]) not in self._addresses:
+            return protocol
         try:
-            for family, _, _, _, address in dict.fromkeys(found):
-                self._sockets.append(_listening(family, address, backlog))
-        except OSError:
-            self.close()
-            raise
-        for listening in self._sockets:
-            self._start(self._accept(listening), "accept connections")
-
-    def close(self) -> None:
-        """Take no more connections, and give up those that are no connections yet."""
-        for task in self._tasks:
-            task.cancel()
-        for listening in self._sockets:
-            listening.close()
-
-    def _start(self, work: Any, name: str) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, peer = await loop.sock_accept(listening)
-            except OSError as error:  # whoever connected has gone again, or there are too many
-                if error.errno in _FULL:
-                    log.warning("no connection can be accepted: %s", error.strerror)
-                    await asyncio.sleep(_FULL_SECONDS)
-                continue
-            self._start(self._take(connection, peer), "begin a connection")
-
-    async def _take(self, connection: socket.socket, peer: Peer) -> None:
-        """Hand the connection over to the server, once it is clear whose it is."""
-        connection.setblocking(False)
-        is_known, client = False, None
-        try:
-            if _plain_address(peer[0]) in self._balancers:
-                async with asyncio.timeout(HEADER_SECONDS):
-                    client = await read_client(connection)
-            is_known = True
+            async with asyncio.timeout(HEADER_SECONDS):
+                client = await read_client(connection)
         except (HeaderMissing, TimeoutError):
             self._broken.note(NO_HEADER)
         except OSError:
             self._broken.note(GONE)
-        finally:
-            if not is_known:
-                connection.close()
-        if is_known:
-            await self._hand_over(connection, client)
-
-    async def _hand_over(self, connection: socket.socket, client: Peer | None) -> None:
-        protocol = cast("asyncio.Protocol", self._server())
-        with suppress(OSError, TimeoutError):  # a handshake that fails is counted where it does
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: protocol if client is None else _ClientsProtocol(protocol, client),
-                connection,
-                ssl=self._context,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._context is not None else None,
-            )
+        else:
+            return protocol if client is None else _ClientsProtocol(protocol, client)
+        return None
 
 
 async def read_client(connection: socket.socket) -> Peer | None:
@@ -153,21 +83,6 @@ def _plain_address(text: str) -> str:
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)
-
-
-def _listening(family: int, address: Any, backlog: int) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.setblocking(False)
-        made.bind(address)
-        made.listen(backlog)
-    except OSError:
-        made.close()
-        raise
-    return made
 
 
 class _ClientsTransport:

@@ -1,5 +1,6 @@
 """How often something may be done: some times at once, then slowly. Pure, but for the clock that is passed in."""
 
+import ipaddress
 from collections import OrderedDict
 from datetime import timedelta
 
@@ -52,3 +53,17 @@ class RateLimiter:
                 return full_at - now
             del self._full_at[key]
         return 0.0
+
+
+def network_of(address: str) -> str:
+    """What counts as one address where rates are bounded: an IPv4 address, also within IPv6; of IPv6 the /64, since
+    whoever has one address of it has all of them."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(known, ipaddress.IPv4Address):
+        return str(known)
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(ipaddress.ip_network((known, 64), strict=False))

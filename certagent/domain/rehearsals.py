@@ -287,14 +287,18 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome is RehearsalOutcome.UNAVAILABLE and (self.reason or "").startswith(BUSY)
 
 
-def body_for(token: str) -> str:
-    """What is planted: a form that no key authorization has (those are `token.thumbprint`, RFC 8555 section 8.1)."""
-    return token + BODY_SUFFIX
+def body_for(token: str, secret: str) -> str:
+    """What is planted: a form that no key authorization has (those are `token.thumbprint`, RFC 8555 section 8.1).
+
+    `secret` is random and known to the node that plants the body alone: whoever is led to by a wrong line knows the
+    token, and cannot answer it."""
+    return f"{token}{BODY_SUFFIX}.{secret}"
 
 
 def digest_for(token: str) -> str:
-    """What a request for that token says of the body: SHA-256, in hexadecimal."""
-    return hashlib.sha256(body_for(token).encode()).hexdigest()
+    """The only digest with which a token without the mark may be asked for, as agents before 0.2.0 do where nothing is
+    planted: of no body that is planted, and of no key authorization."""
+    return hashlib.sha256((token + BODY_SUFFIX).encode()).hexdigest()
 
 
 def deciding(attempts: Sequence[Attempt]) -> Attempt | None:

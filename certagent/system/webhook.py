@@ -3,8 +3,10 @@ receiver's answer means: taken over, worth another try, or never."""
 
 import hashlib
 import hmac
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from email.header import Header
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 
@@ -13,7 +15,8 @@ from certagent.system.pinned_http import failure_words
 SECONDS = 10.0
 _FINAL = frozenset({400, 413, 422})
 """What says that the message itself is refused. Everything else may be a receiver that is being set up anew."""
-_LONGEST_RETRY_AFTER = 3600.0
+_LONGEST_RETRY_AFTER = 300.0
+"""A page must not be late because the receiver was cautious."""
 
 
 class TransientFailure(Exception):
@@ -34,7 +37,7 @@ async def post(session: aiohttp.ClientSession, url: str, body: bytes, headers: d
         async with session.post(
             url, data=body, headers=headers, timeout=aiohttp.ClientTimeout(total=SECONDS), allow_redirects=False
         ) as response:
-            status, retry_after = response.status, _seconds(response.headers.get("Retry-After", ""))
+            status, retry_after = response.status, _pause_of(response.headers)
     except aiohttp.InvalidURL as error:
         raise PermanentFailure(f"not a usable URL: {error}") from error
     except (aiohttp.ClientError, TimeoutError) as error:
@@ -45,9 +48,24 @@ async def post(session: aiohttp.ClientSession, url: str, body: bytes, headers: d
         raise TransientFailure(f"HTTP {status}", retry_after)
 
 
-def _seconds(retry_after: str) -> float:
-    """Of the header's form in seconds; its other form, a date, is not waited for."""
-    return min(float(retry_after), _LONGEST_RETRY_AFTER) if retry_after.isdecimal() else 0.0
+def _pause_of(headers: Mapping[str, str]) -> float:
+    """Retry-After in seconds, bounded (RFC 9110 section 10.2.3). A date counts from the answer's own, if it has one."""
+    retry_after = headers.get("Retry-After", "").strip()
+    if retry_after.isdecimal():
+        return min(float(retry_after), _LONGEST_RETRY_AFTER)
+    until = _date_of(retry_after)
+    if until is None:
+        return 0.0
+    since = _date_of(headers.get("Date", "")) or datetime.now(UTC)
+    return min(max((until - since).total_seconds(), 0.0), _LONGEST_RETRY_AFTER)
+
+
+def _date_of(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def plain_text(title: str, priority: int, tags: tuple[str, ...]) -> dict[str, str]:

@@ -61,8 +61,8 @@ class RehearsalLimits(msgspec.Struct, frozen=True, kw_only=True):
             return "the token is malformed"
         if not _DIGEST.fullmatch(request.digest):
             return "the digest is malformed"
-        # This keeps the location of key authorizations secret. A stateless responder can only answer in their form, so
-        # its rehearsal uses a token that no CA issues.
+        # This keeps the location of key authorizations secret: a rehearsal's token is one that no CA issues, with any
+        # digest, since only the node that planted the body knows it, and a stateless responder answers in their form.
         is_marked = request.token.startswith(REHEARSAL_MARK)
         if request.digest != digest_for(request.token) and not is_marked:
             return "the digest does not match a rehearsal's body for this token"

@@ -10,7 +10,7 @@ import msgspec
 
 from certagent.config import AgentSettings
 from certagent.domain.dns01_record import TxtLookup
-from certagent.domain.rehearsals import Attempt, RehearsalRequest, Resolution, digest_for
+from certagent.domain.rehearsals import Attempt, RehearsalRequest, Resolution
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.domain.resolution.go import Lookup
 from certagent.vantage import proxy
@@ -58,10 +58,8 @@ class UnplantedProbe:
     async def run(self, name: str, challenge: str) -> UnplantedResult:
         """Resolve the name, and do what the CA does for a challenge of that type. Bounded; never raises because of a
         name."""
-        token = secrets.token_urlsafe(32)
-        request = RehearsalRequest(
-            identifier=name, challenge=challenge, token=token, digest=digest_for(token), planted=False
-        )
+        token, digest = secrets.token_urlsafe(32), secrets.token_hex(32)  # the digest is of nothing
+        request = RehearsalRequest(identifier=name, challenge=challenge, token=token, digest=digest, planted=False)
         async with ResolverSession(self._files, self._nameservers) as session:
             lookup = await session.look_up(name + "." * (self._options.strict_fqdn and not name.endswith(".")))
             return UnplantedResult(

@@ -83,6 +83,13 @@ async def test_the_client_that_the_balancer_names_is_whose_the_request_is(behind
     assert await fail_login(behind, BALANCER, header("10.9.8.8")) == b"HTTP/1.1 403 Forbidden"
 
 
+async def test_who_changes_address_within_a_network_of_ipv6_stays_one_client(behind: Collector) -> None:
+    """Each try from another address of a /64; the network beside it has its own tries."""
+    answers = [await fail_login(behind, BALANCER, header(f"2001:db8::1:{at:x}")) for at in range(1, 10)]
+    assert answers[-1] == b"HTTP/1.1 429 Too Many Requests"
+    assert await fail_login(behind, BALANCER, header("2001:db8:0:1::1")) == b"HTTP/1.1 403 Forbidden"
+
+
 async def test_a_check_of_the_balancers_own_is_answered(behind: Collector) -> None:
     """Its header says LOCAL; what else a header has (an id, a checksum) does no harm."""
     assert await ask(behind, BALANCER, LOCAL) == b"HTTP/1.1 200 OK"

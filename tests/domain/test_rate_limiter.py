@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from certagent.domain.rate_limiter import RateLimiter
+from certagent.domain.rate_limiter import RateLimiter, network_of
 from tests.fakes.clock import FakeClock
 
 SECOND = timedelta(seconds=1)
@@ -69,3 +69,21 @@ def test_several_at_once_count_as_many() -> None:
     assert limiter.take("b", 10) == 0.0
     clock.move(4 * SECOND)
     assert limiter.take("a", 4) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("address", "counts_as"),
+    [
+        ("10.0.0.7", "10.0.0.7"),
+        ("::ffff:10.0.0.7", "10.0.0.7"),
+        ("2001:db8:0:1::7", "2001:db8:0:1::/64"),
+        ("2001:db8:0:1:ffff:ffff:ffff:ffff", "2001:db8:0:1::/64"),
+        ("2001:db8:0:2::7", "2001:db8:0:2::/64"),
+        ("fe80::7%eth0", "fe80::/64"),
+        ("", ""),
+        ("unix", "unix"),
+    ],
+)
+def test_a_network_of_ipv6_is_one_address(address: str, counts_as: str) -> None:
+    """Whoever has one of its addresses has 2**64."""
+    assert network_of(address) == counts_as

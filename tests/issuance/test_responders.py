@@ -62,7 +62,7 @@ async def test_what_is_planted_does_not_outlive_its_time(listener: Http01Respond
 
 async def test_it_checks_itself_over_the_network(listener: Http01Responder) -> None:
     """By what is planted, not by being there."""
-    body = body_for("token")
+    body = body_for("token", "secret")
     request = RehearsalRequest(
         identifier="traefik.internal", token="token", digest=hashlib.sha256(body.encode()).hexdigest()
     )
@@ -74,7 +74,7 @@ async def test_it_checks_itself_over_the_network(listener: Http01Responder) -> N
 
 async def test_a_taken_port_is_one_clear_sentence_and_is_tried_again(listener: Http01Responder) -> None:
     """The finding says who cannot listen where; once the port is free, the next check is good."""
-    body = body_for("token")
+    body = body_for("token", "secret")
     request = RehearsalRequest(
         identifier="traefik.internal", token="token", digest=hashlib.sha256(body.encode()).hexdigest()
     )
@@ -204,10 +204,13 @@ async def test_other_paths_and_others_tokens_get_the_same_answer(listener: Http0
 
 
 async def test_what_a_rehearsal_plants_is_no_key_authorization(listener: Http01Responder) -> None:
-    """Nothing of what is asked for from outside is ever in it: token and body are made here (decision 8)."""
+    """Nothing of what is asked for from outside is ever in it: token and body are made here (decision 8), and the
+    body's last part, which is never the same, is told to nobody."""
     async with planted(listener, "traefik.internal") as request:
         body = (await _get(listener, CHALLENGE_PATH + request.token)).body.decode()
-    assert body == request.token + ".certagent-rehearsal"
+    secret = body.removeprefix(request.token + ".certagent-rehearsal.")
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", secret)
+    assert secret not in repr(request)
     assert hashlib.sha256(body.encode()).hexdigest() == request.digest
     assert not re.fullmatch(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}", body)  # token.thumbprint, RFC 8555 section 8.1
     assert (await _get(listener, CHALLENGE_PATH + request.token)).status == 404

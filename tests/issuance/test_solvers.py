@@ -102,8 +102,8 @@ async def test_what_a_killed_agent_left_is_removed_and_nothing_else(tmp_path: Pa
 async def test_a_rehearsal_is_planted_there_as_well(tmp_path: Path) -> None:
     """And withdrawn."""
     webroot = Webroot(tmp_path, MemoryJournal())
-    request = _request("a", "token", webroot.rehearsed("token"))
-    await webroot.show(request, webroot.rehearsed("token"))
+    request = _request("a", "token", webroot.rehearsed("token", "secret"))
+    await webroot.show(request, webroot.rehearsed("token", "secret"))
     assert (await webroot.answers(request)).answered
     await webroot.withdraw(request)
     assert not (await webroot.answers(request)).answered
@@ -172,7 +172,7 @@ async def test_a_snippet_of_another_account_is_seen_on_the_node(tmp_path: Path) 
     mark = thumbprint(ensure_account(MemoryAccounts()))
     file = tmp_path / "certagent.conf"
     stateless = Stateless(file, mark)
-    request = _request("a", "token", stateless.rehearsed("token"))
+    request = _request("a", "token", stateless.rehearsed("token", "secret"))
     assert (await stateless.answers(request)).detail == "it does not exist; `certagent account` prints it"
     file.write_text(snippet("another"))
     assert mark in (await stateless.answers(request)).detail
@@ -235,8 +235,8 @@ async def test_a_program_that_fails_is_a_finding_without_its_output(tmp_path: Pa
     with pytest.raises(NotPresentedError, match="hook present exited with status 3") as raised:
         await hook.present("app.internal", _challenge("token"), "body")
     assert raised.value.code == "dns01.hook_failed"
-    request = _request("app.internal", "other", hook.rehearsed("other"), "dns-01")
-    await hook.show(request, hook.rehearsed("other"))
+    request = _request("app.internal", "other", hook.rehearsed("other", "secret"), "dns-01")
+    await hook.show(request, hook.rehearsed("other", "secret"))
     check = await hook.answers(request)
     assert check.withheld
     assert check.publication is not None
@@ -311,8 +311,8 @@ async def test_what_was_presented_is_cleaned_up_on_a_full_disk(tmp_path: Path) -
 
 
 async def _withheld(solver: Dns01Program | Dns01Updater) -> None:
-    request = _request("app.internal", "other", solver.rehearsed("other"), "dns-01")
-    await solver.show(request, solver.rehearsed("other"))
+    request = _request("app.internal", "other", solver.rehearsed("other", "secret"), "dns-01")
+    await solver.show(request, solver.rehearsed("other", "secret"))
     check = await solver.answers(request)
     await solver.withdraw(request)
     assert check.withheld

@@ -31,7 +31,7 @@ from tests.ports import free_port
 
 NAME = "localhost"
 TOKEN = "t" * 43
-DIGEST = hashlib.sha256(body_for(TOKEN).encode()).digest()
+DIGEST = hashlib.sha256(body_for(TOKEN, "secret").encode()).digest()
 REQUEST = RehearsalRequest(identifier=NAME, challenge="tls-alpn-01", token=TOKEN, digest=DIGEST.hex())
 WANTED = CertificateRequest(identifiers=(NAME,), key_type="ecdsa-p256")
 
@@ -208,7 +208,7 @@ async def test_what_was_planted_is_forgotten_in_time(step_ca: StepCa) -> None:
     """A rehearsal's certificate lives for a minute at most, whoever forgets to withdraw it."""
     clock = FakeClock()
     async with TlsAlpn01Responder(f"127.0.0.1:{step_ca.tls_port}", clock) as responder:
-        await responder.show(REQUEST, body_for(TOKEN))
+        await responder.show(REQUEST, body_for(TOKEN, "secret"))
         assert (await _rehearse(step_ca.tls_port)).matched
         clock.move(timedelta(seconds=61))
         assert (await _rehearse(step_ca.tls_port)).hops[0].error == "reset"
@@ -218,7 +218,7 @@ async def test_a_port_that_is_taken_is_said_and_tried_again(step_ca: StepCa) -> 
     """The agent works on; the check says why, and finds the port free later."""
     taken = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", step_ca.tls_port)
     async with TlsAlpn01Responder(f"127.0.0.1:{step_ca.tls_port}", SystemClock()) as responder:
-        await responder.show(REQUEST, body_for(TOKEN))
+        await responder.show(REQUEST, body_for(TOKEN, "secret"))
         check = await responder.answers(REQUEST)
         assert (check.answered, "address already in use" in check.detail.lower()) == (False, True)
         taken.close()

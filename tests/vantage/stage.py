@@ -24,7 +24,7 @@ import dns.rdatatype
 import msgspec
 
 from certagent.config import AgentSection, AgentSettings, AuthoritySection, DnsSection, VantageSection
-from certagent.domain.rehearsals import Rehearsal, RehearsalRequest, body_for
+from certagent.domain.rehearsals import REHEARSAL_MARK, Rehearsal, RehearsalRequest, body_for
 from certagent.system.clock import SystemClock
 from certagent.vantage.authority_vantage import AuthorityVantage
 from certagent.vantage.node_vantage import NodeVantage
@@ -32,7 +32,7 @@ from tests.fakes.nameserver import nameserver, reply
 
 NAME = "traefik.internal.thinkheads.ai"
 CA_NAME = "ca.internal.thinkheads.ai"
-TOKEN = "t" * 43
+TOKEN, SECRET = REHEARSAL_MARK + "t" * 43, "s" * 43
 RECORDS = {NAME + ".": "10.0.0.12", CA_NAME + ".": "10.0.0.10"}
 HOSTS = f"127.0.0.1 localhost\n127.0.0.1 {CA_NAME}\n"
 POISON = f"10.0.0.153\t{NAME}\n"
@@ -94,7 +94,7 @@ def _write(text: str) -> None:
 
 
 async def _rehearse(vantage: AuthorityVantage) -> Rehearsal:
-    digest = hashlib.sha256(body_for(TOKEN).encode()).hexdigest()
+    digest = hashlib.sha256(body_for(TOKEN, SECRET).encode()).hexdigest()
     return await vantage.rehearse(RehearsalRequest(identifier=NAME, token=TOKEN, digest=digest))
 
 
@@ -115,7 +115,7 @@ async def _measure(vantage: AuthorityVantage) -> float:
 
 
 def _good(_request: bytes) -> bytes:
-    body = body_for(TOKEN)
+    body = body_for(TOKEN, SECRET)
     return f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
 

@@ -24,7 +24,7 @@ from tests.certificates import Authority
 
 NAME, OTHER = "traefik.internal.thinkheads.ai", "other.internal.thinkheads.ai"
 TOKEN = "t" * 43
-BODY = body_for(TOKEN)
+BODY = body_for(TOKEN, "secret")
 REQUEST = RehearsalRequest(identifier=NAME, token=TOKEN, digest=hashlib.sha256(BODY.encode()).hexdigest())
 
 Handler = Callable[[str], bytes | Awaitable[bytes]]

@@ -25,7 +25,7 @@ from certagent.collector.records import Author
 from certagent.collector.sql.audit_queries import append_failed_login
 from certagent.collector.store import Store
 from certagent.domain.ports import Clock
-from certagent.domain.rate_limiter import RateLimiter
+from certagent.domain.rate_limiter import RateLimiter, network_of
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +63,12 @@ class Login:
     async def log_in(self, request: web.Request) -> web.Response:
         """A session for whoever has the password; does not tell whether the name or the password was wrong."""
         check_same_origin(request)
-        if (wait := self._by_address.take(address := request.remote or "")) > 0:  # before anything is read
+        address = request.remote or ""
+        if (wait := self._by_address.take(network := network_of(address))) > 0:  # before anything is read
             return self._too_many_tries("/", wait)
         form = await self._bodies.form_of(request)
         name, password, target = form.get("name", ""), form.get("password", ""), _local_path(form.get("next", "/"))
-        if (wait := self._by_name.take(f"{name[:128]} {address}")) > 0:
+        if (wait := self._by_name.take(f"{name[:128]} {network}")) > 0:
             return self._too_many_tries(target, wait)
         user = await self._store.read(find_user, name)
         async with self._hashing:
