@@ -7,10 +7,11 @@ Whoever wrote the tree may mean harm: links, pipes, files without an end and fol
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 
-from certagent.domain.sources.writes import CodePlace, Note
+from certagent.domain.sources.writes import CodePlace, Note, code_lines
 from certagent.domain.sources.yaml_positions import LARGEST_YAML
 
 MOST_FILES = 50_000
@@ -28,12 +29,15 @@ class MissingLibraryError(Exception):
 
 
 class CheckoutFiles(Mapping[str, str]):
-    """Path (relative to the root) -> text, read when it is asked for. `notes`: what was left out, and why."""
+    """Path (relative to the root) -> text, read when it is asked for. `notes`: what was left out, and why, one for each
+    reason; `unread`: each file of these; `is_whole`: every file is known by its path, read or not."""
 
     def __init__(self, root: Path, *, seconds: float = MOST_SECONDS) -> None:
         self._root = root
         self._ends_at = time.monotonic() + seconds
         self.notes: list[Note] = []
+        self.unread: set[str] = set()
+        self.is_whole = True
         self._paths = dict.fromkeys(sorted(self._walk()))
 
     def __iter__(self) -> Iterator[str]:
@@ -50,17 +54,37 @@ class CheckoutFiles(Mapping[str, str]):
         if path not in self._paths:
             raise KeyError(path)
         if time.monotonic() > self._ends_at:
-            self._note(path, "the time limit for this tree was reached")
-            raise KeyError(path)
+            raise self._unread(path, "the time limit for this tree was reached")
         content = _read(self._root / path)
-        if content is None or b"\0" in content[:_BINARY]:
+        if content is None:
+            raise self._unread(path, "it cannot be read")
+        if b"\0" in content[:_BINARY]:
             raise KeyError(path)
         return content.decode("utf-8", "replace")
 
-    def line(self, place: CodePlace) -> str | None:
-        """A line of the code."""
-        lines = (self.get(place.source) or "").split("\n")
-        return lines[place.line - 1].strip()[:200] if 0 < place.line <= len(lines) else None
+    def whole_text(self, path: str) -> str | None:
+        """A file's text; None where not all of it can be read, empty where there is no such file."""
+        if path not in self._paths:
+            return "" if self.is_whole else None
+        text = self.get(path)
+        return text if text is not None and len(text.encode()) < _LARGEST else None
+
+    def lines(self, places: Iterable[CodePlace]) -> dict[CodePlace, str]:
+        """Lines of the code, each file read once; what cannot be read is left out."""
+        found: dict[CodePlace, str] = {}
+        for source, of_source in groupby(sorted(set(places)), key=lambda place: place.source):
+            lines = code_lines(self.get(source) or "")
+            found |= {place: lines[place.line - 1] for place in of_source if 0 < place.line <= len(lines)}
+        return found
+
+    def _unread(self, path: str, reason: str) -> KeyError:
+        self.unread.add(path)
+        self._note(path, reason)
+        return KeyError(path)
+
+    def _cut(self, path: str, reason: str) -> None:
+        self.is_whole = False
+        self._note(path, reason)
 
     def _note(self, path: str, reason: str) -> None:
         if not any(note.reason == reason for note in self.notes):
@@ -72,11 +96,11 @@ class CheckoutFiles(Mapping[str, str]):
         while pending:
             folder, ignored = pending.pop()
             ignored = ignored.within(folder, _read(self._root / folder / ".gitignore"))
-            for entry in _entries(self._root / folder):
+            for entry in self._entries(folder):
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 count += 1
                 if count > MOST_FILES:
-                    self._note(path, f"the tree has more than {MOST_FILES} files")
+                    self._cut(path, f"the tree has more than {MOST_FILES} files")
                     return
                 if entry.is_dir(follow_symlinks=False):
                     is_left_out = entry.name in _NEVER or path.count("/") > _DEEPEST
@@ -84,6 +108,14 @@ class CheckoutFiles(Mapping[str, str]):
                         pending.append((path, ignored))
                 elif entry.is_file(follow_symlinks=False) and not ignored.has(path):
                     yield path
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self._root / folder) as entries:
+                return sorted((entry for entry in entries if entry.name.isprintable()), key=lambda entry: entry.name)
+        except OSError:
+            self._cut(folder or ".", "the folder cannot be read")
+            return []
 
 
 class _Ignored:
@@ -116,14 +148,6 @@ class _Ignored:
             if found is not None:
                 return bool(found)
         return False
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if entry.name.isprintable()), key=lambda entry: entry.name)
-    except OSError:
-        return []
 
 
 def _read(path: Path) -> bytes | None:
