@@ -1,11 +1,13 @@
-"""The checkout of the provisioning code on the collector's node: what it would write, read again when its HEAD moves.
+"""The checkout of the provisioning code on the collector's node: what its HEAD would write, read again when it moves.
 
-Read only; what it says is only ever compared with lines that incidents have.
+A file that differs from HEAD says nothing of the commit, and is not read. Read only; what it says is only ever compared
+with lines that incidents have.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import Gauge
@@ -22,7 +24,7 @@ from certagent.domain.ports import Clock
 from certagent.domain.sources.shell_syntax import MissingParserError
 from certagent.domain.sources.survey import survey
 from certagent.domain.sources.writes import Note
-from certagent.vantage.git_checkout import Commit, NotGitError, read_head
+from certagent.vantage.git_checkout import Commit, NotGitError, read_head, read_tree
 from certagent.vantage.source_tree import CheckoutFiles, MissingLibraryError
 
 log = logging.getLogger(__name__)
@@ -101,7 +103,7 @@ class ProvisioningSources:
         has_moved, complaint = False, None
         try:
             head = read_head(self._root)
-            has_moved = self._code is None or head.id != self._code.commit
+            has_moved = self._code is None or head.id != self._code.commit or self._has_changed()
             if has_moved:
                 self._read(head)
         except (NotGitError, MissingLibraryError, MissingParserError) as error:
@@ -113,8 +115,12 @@ class ProvisioningSources:
         self.metric.set(is_read)
         return has_moved
 
+    def _has_changed(self) -> bool:
+        """Whether what was edited, and so was not read, may be as the commit has it by now."""
+        return self._files is not None and self._files.has_changed()
+
     def _read(self, head: Commit) -> None:
-        files = CheckoutFiles(self._root)
+        files = CheckoutFiles(self._root, committed=read_tree(self._root, head))
         found = survey(files)
         lines = files.lines(write.place for write in found.writes)
         notes = (*files.notes, *found.notes)
@@ -127,7 +133,7 @@ class ProvisioningSources:
             has_gaps=bool(notes),
         )
         log.info("provisioning code at %s: %d lines for resolver files", head.id[:12], len(found.writes))
-        self._tell_gaps(_gaps_text(notes) if notes else None)
+        self._tell_gaps(_gaps_text(notes, files.unread) if notes else None)
 
     def _tell_gaps(self, gaps: str | None) -> None:
         if gaps is not None and gaps != self._gaps:
@@ -135,8 +141,13 @@ class ProvisioningSources:
         self._gaps = gaps
 
 
-def _gaps_text(notes: Sequence[Note]) -> str:
-    told = [f"{note.place.source}:{note.place.line}: {note.reason}" for note in notes[:_MOST_SAID]]
+def _gaps_text(notes: Sequence[Note], unread: Mapping[str, str]) -> str:
+    files = Counter(unread.values())
+    told = [
+        f"{note.place.source}:{note.place.line}: {note.reason}"
+        + (f" (so it is with {files[note.reason]} files)" if files[note.reason] > 1 else "")
+        for note in notes[:_MOST_SAID]
+    ]
     more = [f"and {len(notes) - _MOST_SAID} more"] if len(notes) > _MOST_SAID else []
     return "; ".join([*told, *more])
 

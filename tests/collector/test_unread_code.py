@@ -6,7 +6,7 @@ import pytest
 
 from certagent.collector.provisioning_sources import ProvisioningSources
 from certagent.collector.sql.api_queries import list_incidents
-from certagent.vantage import source_tree
+from certagent.vantage import git_checkout
 from tests.collector.test_housekeeping import POLICY, World, world
 from tests.collector.test_provisioning_sources import CODE, SCRIPT, Checkout, checkout
 from tests.collector.test_store import introduce
@@ -98,9 +98,58 @@ async def test_a_tree_of_too_many_files_resolves_nothing_that_it_has_not_shown(
     """The script is behind the bound."""
     checkout.commit(CODE)
     sources = await _watched(world, checkout)
-    monkeypatch.setattr(source_tree, "MOST_FILES", 1)
+    monkeypatch.setattr(git_checkout, "MOST_FILES", 1)
     checkout.commit("first", "a.txt")
     with caplog.at_level(logging.WARNING):
         await sources.compare()
     assert await _state(world) == "open"
-    assert "the tree has more than 1 files" in _said(caplog)[0]
+    assert "the commit has more than" in _said(caplog)[0]
+
+
+async def test_an_edit_before_the_read_is_not_taken_for_the_commit_s(
+    world: World, checkout: Checkout, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At a collector's start; taken back, the file is read at once, though HEAD has not moved."""
+    checkout.commit(MENDED)
+    (checkout.root / SCRIPT).write_text(CODE, encoding="utf-8")
+    await introduce(world.store, world.cast)
+    await world.watch(shadow())
+    sources = ProvisioningSources(checkout.root, world.store, POLICY, world.clock)
+    for _ in range(2):
+        await sources.compare()
+    assert await world.found() == {"dns.hosts_shadow.authority": "open"}
+    (said,) = _said(caplog)
+    assert said.endswith(f"{SCRIPT}:1: it differs from the commit")
+    (checkout.root / SCRIPT).write_text(MENDED, encoding="utf-8")
+    await sources.compare()
+    assert (_whole(sources), len(_said(caplog))) == (1, 1)
+
+
+async def test_a_mend_that_is_not_committed_resolves_nothing(world: World, checkout: Checkout) -> None:
+    """HEAD has moved by another file meanwhile; the mend counts once it is committed."""
+    checkout.commit(CODE)
+    sources = await _watched(world, checkout)
+    (checkout.root / SCRIPT).write_text(MENDED, encoding="utf-8")
+    checkout.commit("anything", "README.md")
+    await sources.compare()
+    assert await _state(world) == "open"
+    checkout.commit(MENDED)
+    await sources.compare()
+    assert await _state(world) == "resolved"
+
+
+async def test_a_file_that_git_does_not_know_is_none_of_the_commit_s(world: World, checkout: Checkout) -> None:
+    """Whatever it writes."""
+    checkout.commit(MENDED)
+    (checkout.root / "new.sh").write_text(CODE, encoding="utf-8")
+    await introduce(world.store, world.cast)
+    await world.watch(shadow())
+    await ProvisioningSources(checkout.root, world.store, POLICY, world.clock).compare()
+    assert set(await world.found()) == {"dns.hosts_shadow.authority"}
+
+
+async def test_a_file_of_the_commit_counts_though_git_ignores_it(world: World, checkout: Checkout) -> None:
+    """It was added before."""
+    checkout.commit(CODE)
+    checkout.commit("*.sh\n", ".gitignore")
+    await _watched(world, checkout)
