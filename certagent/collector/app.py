@@ -131,7 +131,7 @@ async def _running(
         ProvisioningSources(settings.sources.path, store, policy, clock, duty) if settings.sources is not None else None
     )
     metrics = Metrics(store, links, clock)
-    for metric in (server.broken.metric, duty.metric):
+    for metric in (server.broken.metric, duty.metric, *([sources.metric] if sources is not None else [])):
         metrics.registry.register(metric)
     bodies = Bodies()
     intake = Intake(store, bodies, admission, metrics.registry, clock)

@@ -5,7 +5,7 @@ Nothing of the tree is run. Without `--nameserver` nothing is asked on the netwo
 
 import asyncio
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def lint_sources(settings: AgentSettings | None, request: SourcesRequest) -> dic
         survey=found,
         zone=zone,
         authorities=(*request.authorities, *_addresses_of_ca(settings, zone)),
-        source_lines={place: line for place in _places(found.writes) if (line := checkout.line(place)) is not None},
+        source_lines=checkout.lines(write.place for write in found.writes),
     )
     policy = load_policy(settings.agent.policy if settings is not None else None)
     findings = worst_first([policy.grade(finding) for finding in conclude_from_sources(observation)])
@@ -149,10 +149,6 @@ def _write(write: Write) -> dict[str, Any]:
         "mode": write.mode,
         "guarded": write.guarded,
     }
-
-
-def _places(writes: Iterable[Write]) -> list[Any]:
-    return sorted({write.place for write in writes})
 
 
 # --- the zone ---

@@ -39,10 +39,10 @@ class Checkout:
         folder.mkdir()
         porcelain.init(folder)
 
-    def commit(self, code: str) -> str:
-        """The script as it is from now on; answers the commit."""
-        (self.root / SCRIPT).write_text(code, encoding="utf-8")
-        porcelain.add(str(self.root), [str(self.root / SCRIPT)])
+    def commit(self, code: str, path: str = SCRIPT) -> str:
+        """The script, or another file, as it is from now on; answers the commit."""
+        (self.root / path).write_text(code, encoding="utf-8")
+        porcelain.add(str(self.root), [str(self.root / path)])
         author = b"A Person <person@example.org>"
         return porcelain.commit(str(self.root), b"a change", author=author, committer=author).decode()
 

@@ -30,7 +30,7 @@ def read_live_lines(connection: Connection) -> list[LiveLine]:
         for line in incident.lines
         if line.text
     ]
-    return [*live, *(line for finding in _about_sources(connection) for line in lines_met(finding))]
+    return [*live, *(line for finding in find_about_sources(connection) for line in lines_met(finding))]
 
 
 def with_sources(connection: Connection, incident: Incident) -> Incident:
@@ -38,12 +38,13 @@ def with_sources(connection: Connection, incident: Incident) -> Incident:
     if incident.culprit.file != HOSTS_FILE:
         return incident
     texts = {tuple(line.text.split()) for line in incident.lines if line.text}
-    lines = map(source_line_of, _about_sources(connection))
+    lines = map(source_line_of, find_about_sources(connection))
     found = tuple(line for line in lines if line is not None and tuple(line.text.split()) in texts)
     return msgspec.structs.replace(incident, written_by=found) if found else incident
 
 
-def _about_sources(connection: Connection) -> list[Finding]:
+def find_about_sources(connection: Connection) -> list[Finding]:
+    """What is said of the provisioning code now."""
     told = findings.c.document.contains(SOURCE_CODES, autoescape=True)
     query = select(findings.c.document).where(findings.c.agent == COLLECTOR, told)
     return [_decode_finding(document) for document in connection.execute(query).scalars()]

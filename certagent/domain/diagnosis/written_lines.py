@@ -1,16 +1,16 @@
 """Conclusions from live lines and provisioning code together: which line of the code wrote a line that led the CA or a
 client astray. Matched by content; pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
 from certagent.domain import catalogue
-from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.findings import Culprit, Finding, Vantage, redact
 from certagent.domain.incidents import SourceLine
 from certagent.domain.resolution.file_formats import HOSTS_FILE, parse_address
-from certagent.domain.sources.writes import SHOWN_UNKNOWN, Write
+from certagent.domain.sources.writes import SHOWN_UNKNOWN, CodePlace, Write, code_lines
 
 PROVISIONING = "provisioning"
 """The node under which the provisioning code's own incidents stand: it is on none of the fleet's."""
@@ -26,6 +26,17 @@ class LiveLine(msgspec.Struct, frozen=True):
     code: str
 
 
+class ProvisioningCode(msgspec.Struct, frozen=True, kw_only=True):
+    """What the code of a commit writes. `lines`: the code itself; `has_gaps`: not all of it could be read, so that it
+    may write more."""
+
+    commit: str
+    committed_at: datetime
+    writes: tuple[Write, ...]
+    lines: Mapping[CodePlace, str] = {}
+    has_gaps: bool = False
+
+
 def is_written_by(write: Write, file: str, text: str) -> bool:
     """Whether the code writes that line: the same fields, whatever is between them; what the code does not tell fits
     anything, as long as it tells a name."""
@@ -37,11 +48,9 @@ def is_written_by(write: Write, file: str, text: str) -> bool:
     return fits and any(field in live[1:] for field in known)
 
 
-def lines_come_back(
-    writes: Iterable[Write], live: Iterable[LiveLine], commit: str, committed_at: datetime
-) -> Iterator[Finding]:
+def lines_come_back(code: ProvisioningCode, live: Iterable[LiveLine]) -> Iterator[Finding]:
     """source.hosts_pinned.*: a line of the code wrote what is, or was, an incident; the next run writes it again."""
-    kept = [write for write in writes if write.file == HOSTS_FILE]
+    kept = [write for write in code.writes if write.file == HOSTS_FILE]
     met: dict[Write, list[LiveLine]] = {}
     for line in live:
         for write in kept:
@@ -51,10 +60,10 @@ def lines_come_back(
     for write, lines in met.items():
         if (write.place, write.text) not in seen:
             seen.add((write.place, write.text))
-            yield _finding(write, lines, commit, committed_at)
+            yield _finding(write, lines, code)
 
 
-def _finding(write: Write, lines: list[LiveLine], commit: str, committed_at: datetime) -> Finding:
+def _finding(write: Write, lines: list[LiveLine], code: ProvisioningCode) -> Finding:
     by_ca = any(line.code == _OF_AUTHORITY for line in lines)
     place, nodes = write.place, sorted({line.node for line in lines})
     return catalogue.finding(
@@ -64,8 +73,9 @@ def _finding(write: Write, lines: list[LiveLine], commit: str, committed_at: dat
         culprit=Culprit(node=PROVISIONING, file=place.source, line=place.line, text=write.text),
         variant="live",
         detail={
-            "commit": commit,
-            "committed_at": committed_at.isoformat(),
+            "commit": code.commit,
+            "committed_at": code.committed_at.isoformat(),
+            "code": code.lines.get(place),
             "written_to": write.file,
             "nodes": nodes,
             "met": _OF_AUTHORITY if by_ca else "",
@@ -73,8 +83,8 @@ def _finding(write: Write, lines: list[LiveLine], commit: str, committed_at: dat
         target=write.file,
         address=next(filter(None, map(_address_of, lines)), None),
         others=nodes,
-        word=commit[:12],
-        changed_at=f"{committed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        word=code.commit[:12],
+        changed_at=f"{code.committed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         origin=f"{write.caller.source}:{write.caller.line}" if write.caller is not None else None,
     )
 
@@ -83,6 +93,22 @@ def _address_of(line: LiveLine) -> str | None:
     """The address that the live line gives its names."""
     words = line.text.split()
     return words[0] if words and parse_address(words[0]) is not None else None
+
+
+def is_undecided(finding: Finding, code: ProvisioningCode, text: str | None) -> bool:
+    """Whether such a finding, not met again, may still hold. `text`: its file's, None where that could not be read
+    whole. Its line is gone, or now writes something else: then it is over. It is there, and nobody knows what it writes
+    (a template whose playbook could not be read): then it stays."""
+    if text is None:
+        return True
+    quoted, file = finding.detail.get("code"), finding.culprit.file if finding.culprit is not None else None
+    if not code.has_gaps or not text:
+        return False
+    if not isinstance(quoted, str):  # found by a certagent that kept no such line
+        return True
+    lines = {number: redact(line) for number, line in enumerate(code_lines(text), 1)}
+    written = {write.place.line for write in code.writes if write.place.source == file}
+    return quoted in lines.values() and not any(lines.get(number) == quoted for number in written)
 
 
 def source_line_of(finding: Finding) -> SourceLine | None:

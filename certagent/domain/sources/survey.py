@@ -17,13 +17,14 @@ from certagent.domain.sources.terraform import Terraform
 from certagent.domain.sources.user_data import follow_user_data, is_user_data
 from certagent.domain.sources.virtual_files import VirtualFiles, lines_of_guest
 from certagent.domain.sources.writes import NOBODY_KNOWS, CodePlace, Note, SourceTree, Value, Write, folder_of, lines_at
-from certagent.domain.sources.yaml_positions import NotYamlError, YamlFile
+from certagent.domain.sources.yaml_positions import LARGEST_YAML, NotYamlError, YamlFile
 
 _OF_INTEREST = re.compile(
     r"hosts|resolv|nsswitch|dnsmasq|nameserver|searchdomain|add-host|\bdns|^\s*(?:source|\.)\s|^\s*import_|^\s*roles:"
     r"|^\s*- hosts:|hookscript|\.sh\b",
     re.MULTILINE,
 )
+_PLAY = re.compile(r"^- hosts:", re.MULTILINE)
 _SHELL_MARK = re.compile(r"#!\s*\S*(?:/|env\s+(?:-\S+\s+)?)(?:ba|da|a|k|z)?sh\b")
 _GUEST_CONF = re.compile(r"(?:.*/)?(?P<node>\d+)\.conf")
 _GUEST_KEYS = re.compile(r"^(?:arch|ostype|rootfs|scsihw|net0|bootdisk|cores):\s", re.MULTILINE)
@@ -127,13 +128,13 @@ class _Surveyor:
         elif is_user_data(text):
             self._user_data.append(path)
         elif path.endswith((".yml", ".yaml")):
-            if _OF_INTEREST.search(text) or "manage_" in text:
+            if len(text) > LARGEST_YAML or _OF_INTEREST.search(text) or "manage_" in text:
                 self._read_yaml(path, text)
         elif _GUEST_CONF.fullmatch(path) and len(_GUEST_KEYS.findall(text)) >= 2:
             self._guest(path, text)
         elif _DNSMASQ.fullmatch(path):
             self._dnsmasq.append(path)
-        elif self._is_script(path, text) and _OF_INTEREST.search(text):
+        elif self._is_script(path, text) and (len(text) > LARGEST_SCRIPT or _OF_INTEREST.search(text)):
             self._scripts.append(path)
 
     def _is_script(self, path: str, text: str) -> bool:
@@ -145,7 +146,7 @@ class _Surveyor:
             file = YamlFile.parse(text, path)
             (self._plays if is_playbook(file) else self._other_yaml).append(file)
         except NotYamlError as error:
-            if not is_template(text):
+            if not is_template(text) or len(text) > LARGEST_YAML or _PLAY.search(text):
                 self._notes.append(Note(CodePlace(path, error.line), str(error)))
 
     def _follow_yaml(self, file: YamlFile, follow: Callable[[YamlFile], None]) -> None:

@@ -14,6 +14,7 @@ UNKNOWN = "\ufffc"
 """Stands in a text for what the code does not tell."""
 SHOWN_UNKNOWN = "<?>"
 MOST_TEXT = 256 * 1024
+_LONGEST_LINE = 200
 DNSMASQ_FILE = "/etc/dnsmasq.conf"
 
 _DNSMASQ_FOLDER = re.compile(r"/etc/dnsmasq\.d/[^/]+")
@@ -153,6 +154,11 @@ def lines_at(text: str, source: str, first: int = 1, *, resolved: bool = False) 
         TextLine(line + "\n", CodePlace(source, number), resolved)
         for number, line in enumerate(text.removesuffix("\n").split("\n"), first)
     )
+
+
+def code_lines(text: str) -> list[str]:
+    """The lines of a file of the code as they are quoted."""
+    return [line.strip()[:_LONGEST_LINE] for line in text.split("\n")]
 
 
 class Note(NamedTuple):
