@@ -57,6 +57,7 @@ def fleet_totals(connection: Connection, now: datetime) -> FleetTotals:
     concerns = [concern for concern in unresolved if concern.confirmed]
     at_risk = _victims_of(concerns)
     has_expired, by_end = certificates.c.expires_at <= now, certificates.c.expires_at
+    expired = list(_lives(connection, select(certificates).where(has_expired).order_by(by_end)))
     living = _lives(connection, select(certificates).where(by_end > now).order_by(by_end))
     next_to_expire = next(living, None)
     those_left = () if next_to_expire is None or not at_risk else chain((next_to_expire,), living)
@@ -67,8 +68,9 @@ def fleet_totals(connection: Connection, now: datetime) -> FleetTotals:
         incidents=len(concerns),
         unconfirmed=len(unresolved) - len(concerns),
         at_risk=at_risk,
-        expired=connection.execute(count.select_from(certificates).where(has_expired)).scalar_one(),
-        first_expired=next(_lives(connection, select(certificates).where(has_expired).order_by(by_end).limit(1)), None),
+        expired=len(expired),
+        expired_alone=sum((life.node, life.certificate) not in at_risk for life in expired),
+        first_expired=next(iter(expired), None),
         next_at_risk=next((life for life in those_left if (life.node, life.certificate) in at_risk), None),
         next_to_expire=next_to_expire,
     )
