@@ -108,7 +108,8 @@ class Dashboard:
         """What is broken, what expires when, what to do."""
         urgent = await self._store.read(page_queries.list_urgent, _MOST_INCIDENTS)
         resolved = await self._store.read(list_incidents, None, _MOST_RESOLVED, states=(IncidentState.RESOLVED,))
-        lifetimes, now = await self._store.read(page_queries.list_lifetimes), self._clock.now()
+        (managed, others), now = await self._store.read(page_queries.list_managed), self._clock.now()
+        lifetimes = [one.life for one in managed]
         first = await self._store.read(list_certificates_by, CertificateFilter(), now, _FEW_ROWS)
         connected = self._links.names()
         silent = await self._store.read(list_nodes_by, NodeFilter(), connected, _FEW_ROWS)
@@ -127,6 +128,7 @@ class Dashboard:
             agents=show_agents(silent.items, connected),
             connected=len(connected),
             survival=survive(lifetimes, now),
+            renewed_elsewhere=others,
             ends=[lifetime.expires_at for lifetime in living_of(lifetimes, now)],
             disputes=show_evidence(await self._store.read(page_queries.list_disputes)),
         )

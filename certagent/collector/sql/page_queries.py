@@ -20,7 +20,7 @@ from certagent.domain.fleet import DISPUTED
 from certagent.domain.incidents import Incident, IncidentState
 from certagent.domain.reports import FileChange, Report, RunKind
 from certagent.domain.sightings import COLLECTOR, KINDS, Sighting
-from certagent.domain.survival import CertificateLife
+from certagent.domain.survival import CertificateLife, ManagedLife
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _FILE = "file:"
@@ -47,6 +47,14 @@ class _Concern(msgspec.Struct, frozen=True):
     victims: tuple[_Victim, ...] = ()
 
 
+class _Upkeep(msgspec.Struct, frozen=True):
+    """What of a certificate's document says who renews it, and when."""
+
+    manage: bool = True
+    due_at: datetime | None = None
+
+
+_decode_upkeep = msgspec.json.Decoder(_Upkeep).decode
 _decode_concern = msgspec.json.Decoder(_Concern).decode
 
 
@@ -109,6 +117,21 @@ def find_ends(connection: Connection, wanted: Collection[tuple[str, str]]) -> di
 def list_lifetimes(connection: Connection) -> list[CertificateLife]:
     """Of every certificate on disk, when it expires; one that has expired stays."""
     return list(_lives(connection, select(certificates).where(certificates.c.expires_at.is_not(None))))
+
+
+def list_managed(connection: Connection) -> tuple[list[ManagedLife], int]:
+    """Every certificate on disk that certagent renews, and how many there are that do not need this CA, because other
+    clients renew them."""
+    columns = certificates.c.agent, certificates.c.name, certificates.c.expires_at, certificates.c.document
+    found, others = [], 0
+    for node, name, expires_at, document in connection.execute(select(*columns).where(columns[2].is_not(None))):
+        upkeep = _decode_upkeep(document)
+        if upkeep.manage:
+            life = CertificateLife(expires_at=expires_at, node=node, certificate=name)
+            found.append(ManagedLife(life=life, due_at=upkeep.due_at))
+        else:
+            others += 1
+    return found, others
 
 
 def count_for_metrics(connection: Connection) -> Counts:
