@@ -138,7 +138,7 @@ async def test_an_empty_fleet_is_a_beginning(collector: Collector) -> None:
     page = await _read(collector)
     assert "No agent has reported yet" in page
     assert "Nothing is in the way" not in page
-    for words in ("certagent token add NAME", "certagent init --write", "no agent yet", "no certificate yet"):
+    for words in ("certagent enrol NAME", "certagent join", "no agent yet", "no certificate yet"):
         assert words in page
     await collector.report(collector.cast.traefik.inventory("10.0.0.12", "traefik"))
     page = await _read(collector)

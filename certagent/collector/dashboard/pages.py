@@ -19,6 +19,7 @@ from certagent.collector.access import (
 )
 from certagent.collector.agent_link import AgentLinks
 from certagent.collector.bodies import Bodies
+from certagent.collector.dashboard.beginning import FirstCommands
 from certagent.collector.dashboard.history_text import draw_renewals, history_lines
 from certagent.collector.dashboard.list_pages import show_agents
 from certagent.collector.dashboard.page_frame import PageFrame
@@ -78,6 +79,7 @@ class Dashboard:
         bodies: Bodies,
         renderer: Renderer,
         clock: Clock,
+        first_commands: FirstCommands,
     ) -> None:
         self._store = store
         self._links = links
@@ -85,6 +87,7 @@ class Dashboard:
         self._bodies = bodies
         self._renderer = renderer
         self._clock = clock
+        self._first_commands = first_commands
 
     def routes(self) -> tuple[Route, ...]:
         """Pages, the one form, and style and script, which are open to everybody."""
@@ -130,6 +133,8 @@ class Dashboard:
             survival=survive(lifetimes, now),
             renewed_elsewhere=others,
             ends=[lifetime.expires_at for lifetime in living_of(lifetimes, now)],
+            first_commands=self._first_commands,
+            host=request.host,
             disputes=show_evidence(await self._store.read(page_queries.list_disputes)),
         )
 
