@@ -40,7 +40,7 @@ from certagent.collector.sql import api_queries
 from certagent.collector.sql.audit_queries import acknowledge, list_audit
 from certagent.collector.sql.claim_queries import is_holder
 from certagent.collector.sql.ingest import note_agents
-from certagent.collector.sql.page_queries import list_lifetimes
+from certagent.collector.sql.page_queries import list_managed
 from certagent.collector.store import Store
 from certagent.collector.views import (
     AgentView,
@@ -196,8 +196,9 @@ class Api:
         return json_response(trace_path(identifier, known))
 
     async def show_survival(self, request: web.Request) -> web.Response:
-        """When which certificate expires if none can be renewed from now on."""
-        return json_response(survive(await self._store.read(list_lifetimes), self._clock.now()))
+        """When which certificate expires if none can be renewed from now on, of those that certagent renews."""
+        managed, _ = await self._store.read(list_managed)
+        return json_response(survive((one.life for one in managed), self._clock.now()))
 
     async def rehearse(self, request: web.Request) -> web.Response:
         """Have a token fetched by the agent beside the CA; `?timeout=` bounds the wait in seconds. It ends when the

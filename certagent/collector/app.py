@@ -20,8 +20,22 @@ from certagent.collector.agent_link import AgentLinks
 from certagent.collector.api import Api
 from certagent.collector.bodies import LARGEST_BODY, Bodies
 from certagent.collector.broken_requests import BrokenRequests
+<<<<<<< HEAD
 from certagent.collector.connections import Connections
 from certagent.collector.dashboard import CodePages, Dashboard, HistoryPages, ListPages, Login, PageFrame, Renderer
+=======
+from certagent.collector.connections import HANDSHAKE_SECONDS, Connections
+from certagent.collector.dashboard import (
+    CodePages,
+    Dashboard,
+    FirstCommands,
+    HistoryPages,
+    ListPages,
+    Login,
+    PageFrame,
+    Renderer,
+)
+>>>>>>> w-page
 from certagent.collector.dispatch import AlertSender, ChangeDispatcher, EventStream
 from certagent.collector.enrolments import Enrolments
 from certagent.collector.host_names import HostNames
@@ -138,7 +152,7 @@ async def _running(
     api = Api(store, access, intake, RehearsalBroker(store, links, peers, clock), events, metrics, clock)
     renderer = Renderer(clock)
     frame = PageFrame(store, events, renderer, clock)
-    pages = Dashboard(store, links, frame, bodies, renderer, clock)
+    pages = Dashboard(store, links, frame, bodies, renderer, clock, _first_commands(settings))
     login = Login(store, access, bodies, renderer, clock)
     enrolments = Enrolments(store, bodies, clock)
     middlewares = [server.connections.middleware(), answer_problems, access.middleware(), frame.middleware()]
@@ -260,6 +274,11 @@ def _url_of(settings: CollectorSettings) -> str:
 def _name_of(settings: CollectorSettings) -> str:
     """This collector's name among several."""
     return (settings.server.name or socket.gethostname())[:128]
+
+
+def _first_commands(settings: CollectorSettings) -> FirstCommands:
+    can_enrol = settings.server.certificate is not None
+    return FirstCommands(node=socket.gethostname(), has_url=settings.url is not None, can_enrol=can_enrol)
 
 
 def _names_of(settings: CollectorSettings) -> frozenset[str]:

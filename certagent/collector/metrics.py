@@ -6,7 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 
 from certagent.collector.agent_link import AgentLinks
 from certagent.collector.records import Counts
-from certagent.collector.sql.page_queries import count_for_metrics, list_lifetimes
+from certagent.collector.sql.page_queries import count_for_metrics, list_lifetimes, list_managed
 from certagent.collector.store import Store
 from certagent.domain.ports import Clock
 from certagent.domain.survival import CertificateLife, survive
@@ -32,7 +32,8 @@ class Metrics:
         self._living = self._gauge("certificates", "Certificates on disk.", "state")
         self._survival = self._gauge(
             "survival_timestamp_seconds",
-            "When this share of certificates has expired if none is renewed; absent if none is valid.",
+            "When this share of the certificates that certagent renews has expired if none is renewed; absent if none"
+            " is valid.",
             "dead",
         )
 
@@ -41,6 +42,8 @@ class Metrics:
         self._connected.set(len(self._links.names()))
         self._show_counts(await self._store.read(count_for_metrics))
         self._show_lifetimes(await self._store.read(list_lifetimes))
+        managed, _ = await self._store.read(list_managed)
+        self._show_survival([one.life for one in managed])
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
     def _show_counts(self, counts: Counts) -> None:
@@ -56,12 +59,15 @@ class Metrics:
 
     def _show_lifetimes(self, lifetimes: Sequence[CertificateLife]) -> None:
         self._expiry.clear()
-        self._survival.clear()
         for lifetime in lifetimes:
             self._expiry.labels(lifetime.node, lifetime.certificate).set(lifetime.expires_at.timestamp())
+        all_of_them = survive(lifetimes, self._clock.now())
+        self._living.labels("living").set(all_of_them.living)
+        self._living.labels("expired").set(all_of_them.expired)
+
+    def _show_survival(self, lifetimes: Sequence[CertificateLife]) -> None:
+        self._survival.clear()
         survival = survive(lifetimes, self._clock.now())
-        self._living.labels("living").set(survival.living)
-        self._living.labels("expired").set(survival.expired)
         first_at = survival.first.expires_at if survival.first is not None else None
         for dead, at in (("first", first_at), ("half", survival.half_at), ("all", survival.last_at)):
             if at is not None:

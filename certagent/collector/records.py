@@ -116,8 +116,9 @@ class KnownCertificate(msgspec.Struct, frozen=True, kw_only=True):
 class FleetTotals(msgspec.Struct, frozen=True, kw_only=True):
     """The whole fleet in numbers, counted in the database. `certificates`: with or without a file on disk; `incidents`:
     the unresolved ones that are confirmed; `at_risk`: (node, certificate) of all their victims; `unconfirmed`: those
-    that nothing but an accusation supports. `first_expired` expired before all others,
-    `next_at_risk` is the next of those at risk to expire, `next_to_expire` the next of all."""
+    that nothing but an accusation supports. `expired_alone`: the expired ones that none of these incidents names.
+    `first_expired` expired before all others, `next_at_risk` is the next of those at risk to expire, `next_to_expire`
+    the next of all."""
 
     nodes: int
     has_authority: bool
@@ -126,9 +127,15 @@ class FleetTotals(msgspec.Struct, frozen=True, kw_only=True):
     unconfirmed: int
     at_risk: frozenset[tuple[str, str]]
     expired: int
+    expired_alone: int
     first_expired: CertificateLife | None = None
     next_at_risk: CertificateLife | None = None
     next_to_expire: CertificateLife | None = None
+
+    @property
+    def alarms(self) -> int:
+        """What somebody has to act on, each thing once: an expired certificate counts with its incident."""
+        return self.incidents + self.expired_alone
 
 
 class WatchedFile(msgspec.Struct, frozen=True, kw_only=True):

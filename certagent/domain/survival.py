@@ -14,6 +14,13 @@ class CertificateLife(msgspec.Struct, frozen=True, kw_only=True, order=True):
     certificate: str
 
 
+class ManagedLife(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate that certagent renews, so that it needs the CA; `due_at`: of its renewal, null: at once."""
+
+    life: CertificateLife
+    due_at: datetime | None
+
+
 class Survival(msgspec.Struct, frozen=True, kw_only=True):
     """What is left. `first` dies next, at `half_at` half of those that live now are dead, at `last_at` all.
 

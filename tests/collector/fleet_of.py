@@ -26,13 +26,15 @@ ODD_NAME, LONG_NAME = "xn--bcher-kva.zone1.test", f"{'a' * 60}.{'b' * 60}.zone1.
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """What SQL counts of a store, by other means than the pages."""
+    """What SQL counts of a store, by other means than the pages. `expired_alone`: the expired ones that no incident
+    names."""
 
     nodes: int
     certificates: int
     incidents: int
     at_risk: frozenset[tuple[str, str]]
     expired: int
+    expired_alone: int
 
 
 @asynccontextmanager
@@ -84,12 +86,15 @@ def count_by_sql(connection: Connection) -> Counted:
     documents = connection.execute(text("SELECT document FROM incidents WHERE state <> 'resolved'")).scalars().all()
     confirmed = [incident for incident in map(json.loads, documents) if incident["confirmed"]]
     victims = (victim for incident in confirmed for victim in incident["victims"])
+    at_risk = frozenset((victim["node"], victim["certificate"]) for victim in victims)
     at = int(now().timestamp() * 1e6)
-    expired = connection.execute(text("SELECT count(*) FROM certificates WHERE expires_at <= :at"), {"at": at})
+    ended = connection.execute(text("SELECT agent, name FROM certificates WHERE expires_at <= :at"), {"at": at})
+    expired = {tuple(row) for row in ended}
     return Counted(
         nodes=connection.execute(text("SELECT count(*) FROM agents")).scalar_one(),
         certificates=connection.execute(text("SELECT count(*) FROM certificates")).scalar_one(),
         incidents=len(confirmed),
-        at_risk=frozenset((victim["node"], victim["certificate"]) for victim in victims),
-        expired=expired.scalar_one(),
+        at_risk=at_risk,
+        expired=len(expired),
+        expired_alone=len(expired - at_risk),
     )

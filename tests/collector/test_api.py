@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import re
 import time
 from datetime import timedelta
 
@@ -240,6 +241,32 @@ async def test_the_survival_clock_and_an_expiry_that_stays(collector: Collector)
     died = f"{dead.on_disk.not_after.timestamp()!r}" if dead.on_disk else ""
     lines = [line for line in (await metrics_of(collector)).splitlines() if 'certificate="gateway"' in line]
     assert [float(line.rpartition(" ")[2]) for line in lines] == [float(died)]
+
+
+async def test_the_survival_clock_counts_what_needs_the_ca(collector: Collector) -> None:
+    """What another client renews stays in lists and totals, not in the clock: by API, metric, page."""
+    ours = certificate("traefik", TRAEFIK, left=timedelta(hours=20))
+    others = [
+        msgspec.structs.replace(certificate(name, f"{name}.test", left=timedelta(hours=hours)), manage=False)
+        for name, hours in (("sooner", 2), ("dead", -2))
+    ]
+    await collector.report(collector.cast.traefik.inventory("10.0.0.12", "traefik", ours, *others))
+    _, clock = await collector.get("/v1/survival")
+    assert (clock["living"], clock["expired"], clock["first"]["certificate"]) == (1, 0, "traefik")
+    text = await metrics_of(collector)
+    (first,) = re.findall(r'certagent_survival_timestamp_seconds\{dead="first"\} (\S+)', text)
+    assert ours.on_disk is not None
+    assert float(first) == ours.on_disk.not_after.timestamp()
+    assert 'certagent_certificates{state="living"} 2.0' in text
+    assert 'certagent_certificates{state="expired"} 1.0' in text
+    async with collector.session("ops") as session, session.get("/") as response:
+        page = " ".join(re.sub(r"<[^>]+>", "", await response.text()).split())
+    assert "the first certificate expires in 19 h 59 min (traefik on lxc102)" in page
+    assert (
+        "1 certificate that certagent renews from the CA. 2 that other clients renew are in all other figures" in page
+    )
+    assert "expired already" not in page.partition("If the CA stays down")[2]
+    assert "sooner.test" in page
 
 
 async def test_unknown_things_are_problems(collector: Collector) -> None:

@@ -82,7 +82,7 @@ async def _tell_the_totals(visit: Visit, collector: Collector, fleet: Counted) -
         "Certificates at risk": f"{len(at_risk)} of {len(certificates)}",
         "Nodes connected": f"0 of {fleet.nodes}",
     }
-    alarms = fleet.incidents + fleet.expired
+    alarms = fleet.incidents + fleet.expired_alone
     for path in ("/", "/incidents", "/certificates", "/nodes"):
         await visit.open(path)
         assert (await visit.page.title()).startswith(f"({alarms}) ") == (alarms > 0), path

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from certagent.collector.credentials import add_token
-from certagent.collector.records import TokenRole
+from certagent.collector.dashboard.rendering import Renderer
+from certagent.collector.records import Caller, TokenRole
 from certagent.collector.sql.page_queries import fleet_totals, list_urgent
 from certagent.collector.store import Store, open_store
 from certagent.domain.policy import Alerting
@@ -65,6 +66,7 @@ async def test_the_totals_are_those_of_the_database(store: Store, nodes: int, in
     assert (totals.incidents, totals.at_risk, totals.expired) == (unresolved, at_risk, expired)
     assert totals.at_risk == {(f"n{number}", "web") for number in range(incidents)}
     assert totals.expired == min(nodes, 2)
+    assert totals.expired_alone == max(0, min(nodes, 2) - incidents)
     if incidents > 2:
         assert totals.first_expired is not None
         assert totals.next_at_risk is not None
@@ -109,10 +111,26 @@ async def test_every_page_says_how_it_stands(collector: Collector) -> None:
     assert "Change first: n0. " in words
     for path in ("/", "/incidents", "/certificates", "/nodes", "/nodes/n3", "/nodes/n3/certificates/web"):
         page = await _read(collector, path)
-        assert "<title>(33) " in page, path
+        assert "<title>(31) " in page, path
         assert "fill='%23b3231b'" in page
     for path in ("/incidents", "/nodes/n3"):
         assert "31 open incidents · 25 certificates at risk · 2 expired" in await _read(collector, path)
+
+
+async def test_the_title_counts_what_nothing_else_says(store: Store) -> None:
+    """An expired certificate counts with its incident; one that no incident names counts by itself, and each page says
+    which those are."""
+    await fill(store, 2, 1)
+    totals = await store.read(fleet_totals, now())
+    assert (totals.incidents, totals.expired, totals.expired_alone, totals.alarms) == (1, 2, 1, 2)
+    templates = Renderer(SystemClock())
+    request = {"caller": Caller("ops", TokenRole.OPERATOR), "is_operator": True, "is_session": False, "here": "/nodes"}
+    page = templates.page(
+        "problem.html", totals=totals, round_at=now(), version="1", problem={"title": "None", "detail": ""}, **request
+    ).text
+    assert page is not None
+    assert "<title>(2) " in page
+    assert "1 open incident · 1 certificate at risk · 2 expired, 1 without an incident" in page
 
 
 async def test_an_empty_fleet_is_a_beginning(collector: Collector) -> None:
@@ -120,7 +138,7 @@ async def test_an_empty_fleet_is_a_beginning(collector: Collector) -> None:
     page = await _read(collector)
     assert "No agent has reported yet" in page
     assert "Nothing is in the way" not in page
-    for words in ("certagent token add NAME", "certagent init --write", "no agent yet", "no certificate yet"):
+    for words in ("certagent enrol NAME", "certagent join", "no agent yet", "no certificate yet"):
         assert words in page
     await collector.report(collector.cast.traefik.inventory("10.0.0.12", "traefik"))
     page = await _read(collector)

@@ -19,6 +19,7 @@ from certagent.collector.access import (
 )
 from certagent.collector.agent_link import AgentLinks
 from certagent.collector.bodies import Bodies
+from certagent.collector.dashboard.beginning import FirstCommands
 from certagent.collector.dashboard.history_text import draw_renewals, history_lines
 from certagent.collector.dashboard.list_pages import show_agents
 from certagent.collector.dashboard.page_frame import PageFrame
@@ -78,6 +79,7 @@ class Dashboard:
         bodies: Bodies,
         renderer: Renderer,
         clock: Clock,
+        first_commands: FirstCommands,
     ) -> None:
         self._store = store
         self._links = links
@@ -85,6 +87,7 @@ class Dashboard:
         self._bodies = bodies
         self._renderer = renderer
         self._clock = clock
+        self._first_commands = first_commands
 
     def routes(self) -> tuple[Route, ...]:
         """Pages, the one form, and style and script, which are open to everybody."""
@@ -108,7 +111,8 @@ class Dashboard:
         """What is broken, what expires when, what to do."""
         urgent = await self._store.read(page_queries.list_urgent, _MOST_INCIDENTS)
         resolved = await self._store.read(list_incidents, None, _MOST_RESOLVED, states=(IncidentState.RESOLVED,))
-        lifetimes, now = await self._store.read(page_queries.list_lifetimes), self._clock.now()
+        (managed, others), now = await self._store.read(page_queries.list_managed), self._clock.now()
+        lifetimes = [one.life for one in managed]
         first = await self._store.read(list_certificates_by, CertificateFilter(), now, _FEW_ROWS)
         connected = self._links.names()
         silent = await self._store.read(list_nodes_by, NodeFilter(), connected, _FEW_ROWS)
@@ -127,7 +131,10 @@ class Dashboard:
             agents=show_agents(silent.items, connected),
             connected=len(connected),
             survival=survive(lifetimes, now),
+            renewed_elsewhere=others,
             ends=[lifetime.expires_at for lifetime in living_of(lifetimes, now)],
+            first_commands=self._first_commands,
+            host=request.host,
             disputes=show_evidence(await self._store.read(page_queries.list_disputes)),
         )
 

@@ -20,7 +20,7 @@ from certagent.domain.fleet import DISPUTED
 from certagent.domain.incidents import Incident, IncidentState
 from certagent.domain.reports import FileChange, Report, RunKind
 from certagent.domain.sightings import COLLECTOR, KINDS, Sighting
-from certagent.domain.survival import CertificateLife
+from certagent.domain.survival import CertificateLife, ManagedLife
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _FILE = "file:"
@@ -47,6 +47,14 @@ class _Concern(msgspec.Struct, frozen=True):
     victims: tuple[_Victim, ...] = ()
 
 
+class _Upkeep(msgspec.Struct, frozen=True):
+    """What of a certificate's document says who renews it, and when."""
+
+    manage: bool = True
+    due_at: datetime | None = None
+
+
+_decode_upkeep = msgspec.json.Decoder(_Upkeep).decode
 _decode_concern = msgspec.json.Decoder(_Concern).decode
 
 
@@ -57,6 +65,7 @@ def fleet_totals(connection: Connection, now: datetime) -> FleetTotals:
     concerns = [concern for concern in unresolved if concern.confirmed]
     at_risk = _victims_of(concerns)
     has_expired, by_end = certificates.c.expires_at <= now, certificates.c.expires_at
+    expired = list(_lives(connection, select(certificates).where(has_expired).order_by(by_end)))
     living = _lives(connection, select(certificates).where(by_end > now).order_by(by_end))
     next_to_expire = next(living, None)
     those_left = () if next_to_expire is None or not at_risk else chain((next_to_expire,), living)
@@ -67,8 +76,9 @@ def fleet_totals(connection: Connection, now: datetime) -> FleetTotals:
         incidents=len(concerns),
         unconfirmed=len(unresolved) - len(concerns),
         at_risk=at_risk,
-        expired=connection.execute(count.select_from(certificates).where(has_expired)).scalar_one(),
-        first_expired=next(_lives(connection, select(certificates).where(has_expired).order_by(by_end).limit(1)), None),
+        expired=len(expired),
+        expired_alone=sum((life.node, life.certificate) not in at_risk for life in expired),
+        first_expired=next(iter(expired), None),
         next_at_risk=next((life for life in those_left if (life.node, life.certificate) in at_risk), None),
         next_to_expire=next_to_expire,
     )
@@ -107,6 +117,21 @@ def find_ends(connection: Connection, wanted: Collection[tuple[str, str]]) -> di
 def list_lifetimes(connection: Connection) -> list[CertificateLife]:
     """Of every certificate on disk, when it expires; one that has expired stays."""
     return list(_lives(connection, select(certificates).where(certificates.c.expires_at.is_not(None))))
+
+
+def list_managed(connection: Connection) -> tuple[list[ManagedLife], int]:
+    """Every certificate on disk that certagent renews, and how many there are that do not need this CA, because other
+    clients renew them."""
+    columns = certificates.c.agent, certificates.c.name, certificates.c.expires_at, certificates.c.document
+    found, others = [], 0
+    for node, name, expires_at, document in connection.execute(select(*columns).where(columns[2].is_not(None))):
+        upkeep = _decode_upkeep(document)
+        if upkeep.manage:
+            life = CertificateLife(expires_at=expires_at, node=node, certificate=name)
+            found.append(ManagedLife(life=life, due_at=upkeep.due_at))
+        else:
+            others += 1
+    return found, others
 
 
 def count_for_metrics(connection: Connection) -> Counts:
