@@ -20,11 +20,7 @@ from certagent.collector.agent_link import AgentLinks
 from certagent.collector.api import Api
 from certagent.collector.bodies import LARGEST_BODY, Bodies
 from certagent.collector.broken_requests import BrokenRequests
-<<<<<<< HEAD
 from certagent.collector.connections import Connections
-from certagent.collector.dashboard import CodePages, Dashboard, HistoryPages, ListPages, Login, PageFrame, Renderer
-=======
-from certagent.collector.connections import HANDSHAKE_SECONDS, Connections
 from certagent.collector.dashboard import (
     CodePages,
     Dashboard,
@@ -35,7 +31,6 @@ from certagent.collector.dashboard import (
     PageFrame,
     Renderer,
 )
->>>>>>> w-page
 from certagent.collector.dispatch import AlertSender, ChangeDispatcher, EventStream
 from certagent.collector.enrolments import Enrolments
 from certagent.collector.host_names import HostNames

@@ -385,8 +385,8 @@ async def test_a_record_is_written_once_the_note_about_it_can_be_saved(
         await writer.present("app.internal", _challenge("token"), "body")
     assert primary.changes == []
     journal.is_full = False
-    request = _request("app.internal", "other", writer.rehearsed("other"), "dns-01")
-    await writer.show(request, writer.rehearsed("other"))
+    request = _request("app.internal", "other", writer.rehearsed("other", "secret"), "dns-01")
+    await writer.show(request, writer.rehearsed("other", "secret"))
     check = await writer.answers(request)
     assert not check.withheld
     assert check.publication is not None
