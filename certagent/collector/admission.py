@@ -84,7 +84,7 @@ class Admission:
         async with slots, self._turn_of(link.caller.name):
             with suppress(StoreFailed, Overloaded):  # the next round does it
                 if await link.responds(_ANSWER_SECONDS):
-                    await self._hear(link.caller.name, link.voice)
+                    await self._hear(link.caller.name, link.voice, has_answered=True)
 
     async def _is_speaker(self, name: str, voice: Voice, *, address: str | None = None) -> bool:
         """Whether it is known to be, at that address. An agent that never said which process it is needs no place in
@@ -111,12 +111,15 @@ class Admission:
         if speaker is not None and speaker.instance != voice.instance:
             raise _refusal(name, speaker)
 
-    async def _hear(self, name: str, voice: Voice) -> Speaker | None:
-        """Note the word, and let the links follow; answers who speaks."""
+    async def _hear(self, name: str, voice: Voice, *, has_answered: bool = False) -> Speaker | None:
+        """Note the word, and let the links follow; answers who speaks. `has_answered`: it is an answer to a question
+        that was asked just now."""
         link = self.links.find(name)
         if link is not None and name not in (self._speakers or {}) and link.voice != voice:
             await self._note(name, link.voice, alive=None)
-        alive = await self._living(link, voice) if link is not None else None
+        alive = voice.instance if has_answered else None
+        if link is not None and not has_answered:
+            alive = await self._living(link, voice)
         speaker = await self._note(name, voice, alive=alive)
         if link is not None and speaker is not None and link.voice.instance != speaker.instance:
             await self.links.replace(link)

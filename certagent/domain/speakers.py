@@ -75,7 +75,9 @@ def hear(
     is_alive = speaker.instance == alive
     last = now if is_alive else max(speaker.heard_at, heard_at or speaker.heard_at)
     speaker = msgspec.structs.replace(speaker, heard_at=last)
-    if not _may_speak(known, speaker, before, voice, is_alive=is_alive, now=now):
+    has_answered = voice.instance == alive  # so it is no word that comes late
+    is_back = has_answered and before is not None and before.standing is Standing.FORMER
+    if not is_back and not _may_speak(known, speaker, before, voice, is_alive=is_alive, now=now):
         return _refuse(_with(known, speaker), before, voice, now)
     lives_on = is_alive or (before is not None and before.standing is Standing.FORMER)
     displaced = msgspec.structs.replace(speaker, standing=Standing.CLONE if lives_on else Standing.FORMER, since=now)

@@ -22,6 +22,7 @@ from certagent.domain.link_messages import (
 from certagent.domain.rehearsals import RehearsalOutcome, RehearsalRequest
 from certagent.domain.reports import Report
 from tests.collector.cast import Agent
+from tests.collector.postgresql import Server
 from tests.collector.process import Collector, eventually, running
 from tests.evidence import TRAEFIK, rehearse_traefik, shadow
 
@@ -271,10 +272,10 @@ async def test_a_judge_again_goes_to_the_one_that_counts(collector: Collector) -
         assert ask == JudgeAgain(id=ask.id, identifiers=(TRAEFIK,))
 
 
-@pytest.mark.slow
-async def test_two_on_two_collectors_are_clones_as_well(tmp_path: Path) -> None:
+@pytest.mark.servers
+async def test_two_on_two_collectors_are_clones_as_well(tmp_path: Path, postgresql: Server) -> None:
     """Each has its link at a collector of its own: the first one goes on, the other one's link is closed."""
-    store = f"sqlite:///{tmp_path}/shared.db"
+    store = postgresql.new_database()
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
     async with running(tmp_path / "one", store=store) as one, running(tmp_path / "other", store=store) as other:

@@ -50,6 +50,16 @@ def test_a_connection_through_another_address_is_the_same_process() -> None:
     assert (name.clones(), len(name.known)) == ([], 1)
 
 
+def test_what_answers_a_question_is_not_late() -> None:
+    """Two at two collectors: the first one is asked over its link a second after the other took its place."""
+    name = Name()
+    assert name.hears(A)
+    assert name.hears(B)
+    assert name.hears(A, after=1, alive="a")
+    assert not name.hears(B)
+    assert name.clones() == [(ELSEWHERE, HOME)]
+
+
 def test_what_arrives_late_is_no_second_life() -> None:
     """The last request of a process may be read after the first one of its successor; and it changes nothing."""
     name = Name()
