@@ -125,7 +125,6 @@ class Access:
         table = list(routes)
         add = {"GET": web.get, "POST": web.post}
         self._open_paths = frozenset(route.path for route in table if route.roles is None)
-        application.on_response_prepare.append(_keep_to_itself)
         application.add_routes([add[route.method](route.path, route.handle) for route in table])
 
     def forget(self, credential: Credential) -> None:
@@ -236,12 +235,6 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return HttpProblem(500, "Internal Server Error", "internal error; see the collector's log").response()
-
-
-async def _keep_to_itself(_request: web.Request, response: web.StreamResponse) -> None:
-    """No cache keeps an answer that does not say so itself, and no browser guesses what it is."""
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
 
 
 def json_response(value: object, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -4,6 +4,7 @@ minute says how many; nothing of what they sent is kept or logged: it may hold a
 import logging
 import ssl
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -19,6 +20,16 @@ NO_HEADER = "a balancer's connection without a PROXY protocol header"
 _NOBODY = "["  # no host has that name
 _TELL_EVERY = 60.0  # seconds
 _GOING_ON = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class _Request(web.Request):
+    """No cache keeps its answer unless that says otherwise, and no browser guesses what it is; not even where aiohttp
+    answers by itself."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        await super()._prepare_hook(response)
 
 
 class BrokenRequests:
@@ -82,8 +93,9 @@ class BrokenRequests:
 
     def guard(self, server: web.Server) -> None:
         """Let the server answer also a request whose address cannot be read: aiohttp would leave its connection open,
-        without an answer, and log a traceback. It becomes one for a host that nobody has."""
-        make_request: Any = server.request_factory
+        without an answer, and log a traceback. It becomes one for a host that nobody has. aiohttp's own answer to what
+        is no HTTP comes past the application; it gets the headers of all others here."""
+        make_request: Any = partial(server.request_factory, _cls=_Request)  # type: ignore[call-arg]
 
         def make(message: Any, *rest: Any) -> Any:
             try:

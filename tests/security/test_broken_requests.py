@@ -138,15 +138,15 @@ WITH_A_TOKEN = [
 
 
 async def _send(collector: Collector, data: bytes, tls: bool = True) -> bytes:
-    """The status line of what comes back; empty if the connection is ended."""
+    """The head of what comes back; empty if the connection is ended."""
     context = collector.trust() if tls else None
     reader, writer = await asyncio.open_connection("127.0.0.1", collector.port, ssl=context)
     try:
         writer.write(data)
         async with asyncio.timeout(5):
             try:
-                return await reader.readline()
-            except (ConnectionError, ssl.SSLError):
+                return await reader.readuntil(b"\r\n\r\n")
+            except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
                 return b""
     finally:
         writer.transport.abort()
@@ -154,8 +154,11 @@ async def _send(collector: Collector, data: bytes, tls: bool = True) -> bytes:
 
 async def _answers(collector: Collector, requests: list[bytes]) -> None:
     for request in requests:
-        line = await _send(collector, request)
-        assert re.match(rb"HTTP/1\.[01] [234]\d\d ", line) or line == b"", (request[:200], line)
+        head = await _send(collector, request)
+        assert re.match(rb"HTTP/1\.[01] [1234]\d\d ", head) or head == b"", (request[:200], head)
+        kept = b"public, max-age=31536000, immutable" if b"/assets/" in request and b" 200 " in head else b"no-store"
+        for header in (b"X-Content-Type-Options: nosniff", b"Cache-Control: " + kept):
+            assert header in head or head == b"", (request[:200], head)
 
 
 async def _are_answered(folder: Path, store: str | None = None) -> None:
