@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
@@ -124,7 +125,12 @@ async def test_the_title_counts_what_nothing_else_says(store: Store) -> None:
     totals = await store.read(fleet_totals, now())
     assert (totals.incidents, totals.expired, totals.expired_alone, totals.alarms) == (1, 2, 1, 2)
     templates = Renderer(SystemClock())
-    request = {"caller": Caller("ops", TokenRole.OPERATOR), "is_operator": True, "is_session": False, "here": "/nodes"}
+    request: dict[str, Any] = {
+        "caller": Caller("ops", TokenRole.OPERATOR),
+        "is_operator": True,
+        "is_session": False,
+        "here": "/nodes",
+    }
     page = templates.page(
         "problem.html", totals=totals, round_at=now(), version="1", problem={"title": "None", "detail": ""}, **request
     ).text
