@@ -6,6 +6,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from certagent.commands import UnableError
 from certagent.commands import init as command
 from tests.issuance.conftest import StepCa
 
@@ -35,10 +36,10 @@ def test_a_fingerprint_from_elsewhere_is_enough(step_ca: StepCa, tmp_path: Path,
 
 
 def test_another_fingerprint_is_refused_without_asking(step_ca: StepCa, tmp_path: Path, fingerprint: str) -> None:
-    """What the CA gave is said, and not kept."""
-    document = command.init(_wish(step_ca, tmp_path, "ab" * 32), _nobody, write=True)
-    assert not (tmp_path / "root.crt").exists()
-    assert fingerprint in document["by_hand"][0]
+    """What the CA gave is said, and nothing is kept."""
+    with pytest.raises(UnableError, match=f"sends the root {fingerprint}, not {'ab' * 32}"):
+        command.init(_wish(step_ca, tmp_path, "ab" * 32), _nobody, write=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("answer", [True, False])
