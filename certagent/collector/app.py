@@ -36,7 +36,7 @@ from certagent.collector.enrolments import Enrolments
 from certagent.collector.host_names import HostNames
 from certagent.collector.housekeeping import Heartbeat, Housekeeping
 from certagent.collector.intake import Intake
-from certagent.collector.listener import Introductions, Listener
+from certagent.collector.listener import ConnectionListener, Introductions
 from certagent.collector.metrics import Metrics
 from certagent.collector.notifiers import NOTIFIERS
 from certagent.collector.peers import Peers
@@ -223,7 +223,7 @@ class Server:
         await runner.setup()
         accept = cast("web.Server", runner.server)
         self.broken.guard(accept)
-        listener: Listener | None = None
+        listener: ConnectionListener | None = None
         try:
             listener = await self._start(accept)
             async with asyncio.TaskGroup() as tasks:
@@ -239,12 +239,14 @@ class Server:
             await links.close()
             await runner.cleanup()
 
-    async def _start(self, accept: web.Server) -> Listener:
-        listener = Listener(accept, self._context, self._introductions(), lambda: self.connections.bound(accept))
+    async def _start(self, accept: web.Server) -> ConnectionListener:
+        listener = ConnectionListener(
+            accept, self._context, self._introductions(), lambda: self.connections.bound(accept)
+        )
         try:
             await listener.listen(*split_endpoint(self._listen), _BACKLOG)
         except OSError as error:
-            reason = f"the collector cannot listen on {self._listen}: {error.strerror or error}"
+            reason = f"the collector cannot listen on {self._listen}: {(error.strerror or str(error)).lower()}"
             raise ListenFailed(reason) from error
         log.info("listening on %s", self._listen)
         return listener

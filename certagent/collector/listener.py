@@ -39,7 +39,7 @@ class Introductions(Protocol):
         ...
 
 
-class Listener:
+class ConnectionListener:
     """Accepts connections for `server`. `on_connected` is called after each one that the server has."""
 
     def __init__(
