@@ -34,6 +34,8 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Change = Callable[[Transaction], object]
 
+_THREADS = 12
+"""For reading and for leases; fewer than the connections that the readers' engine opens at once."""
 _LONGEST_QUEUE = 20_000
 _LARGEST_GROUP = 1_000
 _PROBE_EVERY = 1.0  # seconds between two tries to write while the database fails
@@ -58,10 +60,19 @@ class Store:
     """Made by `open_store`. Every method may raise `StoreFailed`; those that change something return when it is on
     disk."""
 
-    def __init__(self, writer: Engine, readers: Engine, leases: Leases, alerting: Alerting, clock: Clock) -> None:
+    def __init__(
+        self,
+        writer: Engine,
+        readers: Engine,
+        leases: Leases,
+        threads: ThreadPoolExecutor,
+        alerting: Alerting,
+        clock: Clock,
+    ) -> None:
         self._writer = writer
         self._readers = readers
         self._leases = leases
+        self._threads = threads
         self._alerting = alerting
         self._clock = clock
         self._listeners: list[Callable[[Changes], None]] = []
@@ -92,7 +103,7 @@ class Store:
         **options: Arguments.kwargs,
     ) -> Result:
         """What the query answers; all that it reads is of one moment."""
-        return await asyncio.to_thread(self._read, lambda connection: query(connection, *arguments, **options))
+        return await self._in_thread(self._read, lambda connection: query(connection, *arguments, **options))
 
     async def write(
         self,
@@ -111,17 +122,17 @@ class Store:
 
     async def holds_lease(self, name: str) -> bool:
         """Whether it is this collector that does what only one may do; another does once this one is gone."""
-        return await asyncio.to_thread(self._leases.hold, name)
+        return await self._in_thread(self._leases.hold, name)
 
     async def give_up_lease(self, name: str) -> None:
         """Let another collector do it at once."""
-        await asyncio.to_thread(self._leases.give_up, name)
+        await self._in_thread(self._leases.give_up, name)
 
     async def renew_leases(self) -> None:
         """Keep what this collector holds, and its clock by the database's, for ever."""
         while True:
             try:
-                await asyncio.to_thread(self._leases.renew)
+                await self._in_thread(self._leases.renew)
             except DBAPIError as error:
                 log.warning("the leases were not renewed: %s", one_line(error))
             await asyncio.sleep(RENEW_EVERY.total_seconds())
@@ -144,6 +155,10 @@ class Store:
                 if not self._queue and not self._stopping.is_set():
                     self._wanted.clear()
                 await self._rest(await self._write(thread, group))
+
+    async def _in_thread(self, ask: Callable[..., Result], *arguments: object) -> Result:
+        """One of this store's own: whoever closes it waits for them, also for what nobody waits for any more."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, ask, *arguments)
 
     async def _submit(self, change: Post | Change) -> object:
         if len(self._queue) >= _LONGEST_QUEUE or self._stopping.is_set():
@@ -255,9 +270,10 @@ async def open_store(url: str, alerting: Alerting, clock: Clock) -> AsyncIterato
     await asyncio.to_thread(check_whole, url)
     writer, readers = await asyncio.to_thread(open_writer, url), open_readers(url)
     leases = Leases(url, clock if isinstance(clock, DatabaseClock) else None)
+    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store-reader")
     try:
         await asyncio.to_thread(_begin, writer, leases)
-        store = Store(writer, readers, leases, alerting, clock)
+        store = Store(writer, readers, leases, threads, alerting, clock)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(store.run(), name="store-writer")
             renewing = tasks.create_task(store.renew_leases(), name="leases")
@@ -267,6 +283,7 @@ async def open_store(url: str, alerting: Alerting, clock: Clock) -> AsyncIterato
                 renewing.cancel()
                 store.stop()
     finally:
+        await asyncio.to_thread(threads.shutdown)
         leases.close()
         readers.dispose()
         writer.dispose()

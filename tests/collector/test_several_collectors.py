@@ -33,6 +33,7 @@ pytestmark = pytest.mark.servers
 AUTHORITY = Caller("lxc103", TokenRole.AUTHORITY)
 MICROSECOND = timedelta(microseconds=1)
 LEFT = "SELECT until - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM leases"
+OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 SESSION = {
     "synchronous_commit": "on",
     "lock_timeout": "10s",
@@ -131,6 +132,29 @@ async def test_a_lease_is_renewed_as_long_as_its_holder_lives(url: str) -> None:
     assert other.hold("kept")
     for leases in (one, other):
         leases.close()
+
+
+async def test_nothing_of_a_closed_store_stays_connected(url: str) -> None:
+    """Neither what was read for somebody who has gone, nor a lease's session; a database that is refused neither."""
+    async with open_store(url, Alerting(), SystemClock()) as store:
+        reads = [asyncio.create_task(store.read(read_slowly)) for _ in range(4)]
+        await asyncio.sleep(0.2)
+        for read in reads:
+            read.cancel()
+        asking = asyncio.create_task(store.holds_lease("heartbeat"))
+        await asyncio.sleep(0)
+        asking.cancel()
+    with administrator(url) as connection:
+        assert connection.execute(text(OTHERS)).scalar() == 0
+        connection.execute(text("UPDATE alembic_version SET version_num = 'of nobody'"))
+        with pytest.raises(StoreFailed):
+            open_writer(url)
+        assert connection.execute(text(OTHERS)).scalar() == 0
+
+
+def read_slowly(connection: Connection) -> None:
+    """A second and a half."""
+    connection.execute(text("SELECT pg_sleep(1.5)"))
 
 
 @pytest.mark.parametrize("open_engine", [open_writer, open_readers, open_session])

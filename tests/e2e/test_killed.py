@@ -25,19 +25,21 @@ FEWEST = 40
 TRIES = 3
 
 
-def _die_at(victim: Victim, point: str) -> Killed:
-    """Some points only the first renewal after a start comes to; others happen to be missed once."""
+def _die_at(victim: Victim, point: str) -> tuple[Killed, int, str]:
+    """The killed run; the newest generation and what was served before it. Some points only the first renewal after a
+    start comes to; others happen to be missed once, and that renewal ends well."""
     for _ in range(TRIES):
+        newest, before = victim.newest(), victim.served()
         if (run := victim.die_at(point)) is not None:
-            return run
+            return run, newest, before
+        assert victim.newest() == newest + 1, point
         victim.restart()
     pytest.fail(f"no renewal came to {point}")
 
 
 def _killed_and_recovered(victim: Victim, point: str) -> Killed:
     """Served before, in between and after; nothing lost, nothing too much."""
-    newest, before = victim.newest(), victim.served()
-    run = _die_at(victim, point)
+    run, newest, before = _die_at(victim, point)
     in_between = victim.served()  # a handshake that verifies, whatever is on disk
     recovered = victim.renew(force=False)
     assert recovered["outcome"] == "not_due", (point, recovered)

@@ -26,6 +26,17 @@ def held(collector: Collector) -> int:
     return connections(collector.process.pid)
 
 
+async def at_rest(collector: Collector) -> int:
+    """How many those are once nobody's connection is about to end: that of the first look is."""
+    count, unchanged = held(collector), 0
+    async with asyncio.timeout(10):
+        while unchanged < 50:
+            await asyncio.sleep(0.02)
+            count, before = held(collector), count
+            unchanged = unchanged + 1 if count == before else 0
+    return count
+
+
 @pytest.fixture
 async def stack() -> AsyncIterator[AsyncExitStack]:
     """What ends with the test."""
@@ -35,7 +46,7 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 async def test_handshakes_that_never_end_are_bounded_in_number(collector: Collector, stack: AsyncExitStack) -> None:
     """More than may begin at once: others are served, and who is connected stays so."""
-    before = held(collector)
+    before = await at_rest(collector)
     session = await stack.enter_async_context(collector.session("lxc101"))
     channel = await stack.enter_async_context(session.ws_connect("/v1/channel"))
     for _ in range(MOST_BEGINNING + 300):
@@ -54,7 +65,7 @@ async def test_handshakes_that_never_end_are_bounded_in_number(collector: Collec
 
 async def test_who_never_agrees_to_an_end_is_not_waited_for(collector: Collector, stack: AsyncExitStack) -> None:
     """TLS has both sides say that a connection ends. One that has asked, and one that has not; neither says it."""
-    before = held(collector)
+    before = await at_rest(collector)
 
     def begin(request: bytes) -> None:
         raw = socket.create_connection(("127.0.0.1", collector.port))
@@ -75,7 +86,7 @@ async def test_who_never_agrees_to_an_end_is_not_waited_for(collector: Collector
 
 async def test_silent_connections_are_bounded_at_any_time(collector: Collector, stack: AsyncExitStack) -> None:
     """Not only at the next look."""
-    before, most = held(collector), 0
+    before, most = await at_rest(collector), 0
     for number in range(MOST_SILENT + 300):
         with suppress(ConnectionError, ssl.SSLError):
             _, writer = await connect(collector)

@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -66,18 +66,21 @@ def open_writer(url: str) -> Engine:
     Its transactions follow one another, also those of other processes and, on PostgreSQL, of other collectors.
     Raises `StoreFailed`, of which `StoreUnusable` is one.
     """
-    try:
-        with damage_named(url):
-            check_head(url)
-            _prepare_file(url)
-            engine = _open(url, begin="BEGIN IMMEDIATE", lock=_WRITE_LOCK, pool_size=1)
-            with engine.begin() as connection:
-                version = read_schema_version(connection)
-                check_version(url, version, REVISION)
-                if can_migrate(version, REVISION) and version.revision != REVISION:
-                    _migrate(url, connection, version.revision)
-    except (DBAPIError, OSError) as error:
-        raise StoreFailed(f"the database cannot be opened: {one_line(error)}") from error
+    with ExitStack() as opened:
+        try:
+            with damage_named(url):
+                check_head(url)
+                _prepare_file(url)
+                engine = _open(url, begin="BEGIN IMMEDIATE", lock=_WRITE_LOCK, pool_size=1)
+                opened.callback(engine.dispose)
+                with engine.begin() as connection:
+                    version = read_schema_version(connection)
+                    check_version(url, version, REVISION)
+                    if can_migrate(version, REVISION) and version.revision != REVISION:
+                        _migrate(url, connection, version.revision)
+        except (DBAPIError, OSError) as error:
+            raise StoreFailed(f"the database cannot be opened: {one_line(error)}") from error
+        opened.pop_all()
     return engine
 
 
