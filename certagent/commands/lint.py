@@ -11,7 +11,7 @@ from certagent.commands.finding_output import hint_for, status_of
 from certagent.config import AgentSettings, load_policy
 from certagent.domain.diagnosis.static import StaticObservation, conclude_statically
 from certagent.domain.policy import worst_first
-from certagent.system.files import read_given
+from certagent.system.files import read_beginning
 from certagent.vantage.static_observation import find_configurations, look_at_files
 
 MOST_FINDINGS = 200
@@ -24,7 +24,7 @@ def lint(settings: AgentSettings | None, given: Mapping[str, Path]) -> dict[str,
     "managed_by": [str]}`. `left_out`: findings beyond the bound, at least. Raises `UnableError`: a file cannot be read.
     """
     try:
-        observation = look_at_files(settings, {live: (path, read_given(path)) for live, path in given.items()})
+        observation = look_at_files(settings, {live: read_beginning(path) for live, path in given.items()})
     except OSError as error:
         raise UnableError(f"{error.filename or 'a file'} cannot be read: {error.strerror or error}") from error
     policy = load_policy(settings.agent.policy if settings is not None else None)

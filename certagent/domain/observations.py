@@ -55,11 +55,12 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
     """A file of others' that could not be read, wholly or from `line` on (None: not known). `reason` shows nothing of
-    its content."""
+    its content. `is_long`: what is within the bound was read, and nothing is known of the rest."""
 
     file: str
     reason: str
     line: int | None = None
+    is_long: bool = False
 
 
 class ServerAction(StrEnum):

@@ -4,6 +4,7 @@ no link of somebody else's (see `certagent.system.folders`).
 Everything blocks (and waits for the disk): call it from a thread where that matters. All functions raise OSError.
 """
 
+import errno
 import fcntl
 import grp
 import os
@@ -13,6 +14,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from certagent.system.file_content import PRIVATE_FOLDER
@@ -26,6 +28,15 @@ GIVEN_SECONDS = 5.0
 _LONGEST_HOLDER = 200
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS, linux/fs.h
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
+
+
+@dataclass(frozen=True)
+class Given:
+    """A file that a person pointed at, or its beginning."""
+
+    file: Path
+    content: bytes
+    is_whole: bool = True
 
 
 class LockedError(Exception):
@@ -199,20 +210,28 @@ def read_file(path: Path) -> bytes | None:
         return None
 
 
-def read_given(path: Path, *, most: int = LARGEST_GIVEN) -> bytes:
+def read_beginning(path: Path, *, most: int = LARGEST_GIVEN) -> Given:
     """What a person pointed at: a file, a link to one, or a pipe (`<(...)` in a shell). At most `most` bytes; raises
     TimeoutError when a pipe's writer keeps silent."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     content = b""
     with open(descriptor, "rb", buffering=0) as file:
-        while len(content) < most:
+        while len(content) <= most:
             if not select.select([file], [], [], GIVEN_SECONDS)[0]:
                 raise TimeoutError(f"no answer within {GIVEN_SECONDS:g} s")
-            piece = file.read(most - len(content))
+            piece = file.read(most + 1 - len(content))
             if not piece:
                 break
             content += piece
-    return content
+    return Given(path, content[:most], is_whole=len(content) <= most)
+
+
+def read_given(path: Path) -> bytes:
+    """The whole of it. Raises OSError also for what is longer than `LARGEST_GIVEN`."""
+    given = read_beginning(path)
+    if not given.is_whole:
+        raise OSError(errno.EFBIG, f"it is larger than {LARGEST_GIVEN // 2**20} MiB", str(path))
+    return given.content
 
 
 def remove_file(path: Path) -> None:

@@ -38,6 +38,7 @@ from certagent.domain.resolution.managed_files import Manager, Surroundings, fin
 from certagent.system import dns
 from certagent.system.procfs import ProcFs, source_address
 from certagent.system.regular_files import FileState, read_bytes, read_within
+from certagent.vantage.foreign_files import beginning_of
 
 ASKING_FOR = timedelta(seconds=2)  # the CA waits 5 s for each; a nameserver of the fleet that needs 2 s is useless
 MOST_AT_ONCE = 64  # concurrent questions, each with its own socket
@@ -309,10 +310,9 @@ def _leased_nameservers(root: Path) -> frozenset[str]:
 
 
 def unreadable_in(states: Snapshot) -> tuple[Unreadable, ...]:
-    """Return the files that exist but cannot be read."""
-    return tuple(
-        Unreadable(file=path, reason=state.problem) for path, state in states.items() if state.problem is not None
-    )
+    """Return the files that exist but cannot be read, or only their beginning."""
+    found = [Unreadable(file=path, reason=state.problem) for path, state in states.items() if state.problem is not None]
+    return (*found, *(beginning_of(path) for path, state in states.items() if not state.is_whole))
 
 
 def is_left_alone(root: Path, path: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from certagent.domain.observations import Unreadable
+from certagent.system.regular_files import LARGEST_FILE
 
 T = TypeVar("T")
 
@@ -21,6 +22,12 @@ _WITHIN = re.compile(r"^/proc/\d+/root/")  # how we come to a file that another 
 
 MOST_NOTES = 200
 """Of one reading: nobody mends more at once, and a hostile file must not cost us dearly."""
+
+
+def beginning_of(file: str, most: int = LARGEST_FILE) -> Unreadable:
+    """Say that only the first `most` bytes of a file were read."""
+    reason = f"it is larger than {most // 2**20} MiB, and only that part of it was read"
+    return Unreadable(file=file, reason=reason, is_long=True)
 
 
 class Reading(msgspec.Struct, Generic[T], frozen=True):
@@ -38,13 +45,13 @@ class Notes:
 
     def add(self, file: Path | str, line: int | None, reason: str) -> None:
         """`line` counts from 1; `reason` ends the sentence "FILE cannot be read: ", without anything of the file."""
-        if len(self._noted) < MOST_NOTES:
-            self._noted[Unreadable(file=str(file), line=line, reason=reason)] = None
+        self.extend((Unreadable(file=str(file), line=line, reason=reason),))
 
     def extend(self, unreadable: Iterable[Unreadable]) -> None:
         """Everything that another reading noted."""
         for one in unreadable:
-            self.add(one.file, one.line, one.reason)
+            if len(self._noted) < MOST_NOTES:
+                self._noted[one] = None
 
     def add_error(self, file: Path | str, error: Exception) -> None:
         """What a reader of `file` raised; nothing for a file that is not there."""

@@ -26,7 +26,7 @@ from certagent.domain.resolution.local_records import LocalRecord, included_by_u
 from certagent.domain.resolution.managed_files import Manager, find_managers
 from certagent.system.procfs import Process, ProcFs
 from certagent.system.regular_files import FileState, read_within
-from certagent.vantage.foreign_files import Notes, read_foreign, read_part
+from certagent.vantage.foreign_files import Notes, beginning_of, read_foreign, read_part
 
 _CONFIGURATIONS = {
     "dnsmasq": ("/etc/dnsmasq.conf",),
@@ -170,7 +170,7 @@ class _Files:
         if state.problem is not None:
             self._notes.add(path, None, state.problem)
         elif not state.is_whole:
-            self._notes.add(path, None, "it is longer than 4 MiB, and only that part is read")
+            self._notes.extend((beginning_of(path),))
         if state.changed_at is not None:
             self.changed_at[path] = state.changed_at
         return state.content or b""

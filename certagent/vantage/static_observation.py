@@ -19,10 +19,11 @@ from certagent.domain.resolution.go import is_domain_name
 from certagent.domain.resolution.managed_files import Manager, find_managers
 from certagent.domain.web_servers import nginx, traefik
 from certagent.domain.web_servers.nginx_syntax import Directive, walk
+from certagent.system.files import LARGEST_GIVEN, Given
 from certagent.system.procfs import ProcFs
 from certagent.system.regular_files import is_there
 from certagent.vantage.ca_resolver import is_left_alone, read_files, unreadable_in
-from certagent.vantage.foreign_files import Notes, Reading, read_foreign
+from certagent.vantage.foreign_files import Notes, Reading, beginning_of, read_foreign
 from certagent.vantage.nginx_config import INCLUDE, NGINX, read_nginx
 from certagent.vantage.traefik_config import read_traefik
 from certagent.vantage.traefik_files import TRAEFIK, find_static
@@ -95,38 +96,39 @@ def _may_exist(file: Path) -> bool:
 
 
 def look_at_files(
-    settings: AgentSettings | None, given: Mapping[str, tuple[Path, bytes]], root: Path = Path("/")
+    settings: AgentSettings | None, given: Mapping[str, Given], root: Path = Path("/")
 ) -> StaticObservation:
-    """Observe this node's resolver files, with the `given` files (live path -> file and its content) in place of the
-    live ones. Raises OSError.
+    """Observe this node's resolver files, with the `given` files (by the live path) in place of the live ones. Raises
+    OSError.
 
     Without configured zones, the search list determines the zones of this node.
     """
     proc = ProcFs()
     live, states = read_files(root, proc)
-    contents = {path: given[path][1] if path in given else states[path].content for path in RESOLVER_FILES}
+    contents = {path: given[path].content if path in given else states[path].content for path in RESOLVER_FILES}
     files = parse_files(contents[HOSTS_FILE], contents[RESOLV_CONF_FILE], contents[NSSWITCH_FILE], live.hostname)
     managers: dict[str, Mapping[int, Manager]] = {
         HOSTS_FILE: live.managers,
         RESOLV_CONF_FILE: live.resolv_conf_managers,
     }
-    managers |= {path: find_managers(content) for path, (_, content) in given.items()}
+    managers |= {path: find_managers(one.content) for path, one in given.items()}
     zones = settings.dns.zones if settings is not None else ()
     web_servers = find_dangling()
     problems = unreadable_in({path: state for path, state in states.items() if path not in given})
+    cut = [beginning_of(str(one.file), LARGEST_GIVEN) for one in given.values() if not one.is_whole]
     return StaticObservation(
         node=settings.agent.name if settings is not None else live.hostname,
         files=files,
         contents=contents,
         links={path: None if path in given else states[path].target for path in RESOLVER_FILES},
         managers=managers,
-        shown={path: str(file) for path, (file, _) in given.items()},
+        shown={path: str(one.file) for path, one in given.items()},
         left_alone=tuple(path for path in RESOLVER_FILES if path not in given and is_left_alone(root, path)),
         zones=zones or tuple(suffix for suffix in files.resolv_conf.search if is_domain_name(suffix)),
         own_names=_own_names(settings),
         own_addresses=proc.addresses(),
         gateways=web_servers.value,
-        unreadable=(*problems, *web_servers.unreadable),
+        unreadable=(*problems, *cut, *web_servers.unreadable),
     )
 
 

@@ -139,5 +139,9 @@ def test_a_hosts_file_of_twelve_megabytes_is_linted_within_a_bound(tmp_path: Pat
     _, document, trouble = _lint(tmp_path, hosts=hosts)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert (_codes(document), document["findings"][0]["culprit"]["line"], trouble) == (["dns.hosts_ignored"], 3, "")
+    assert (_codes(document), trouble) == (["config.unreadable", "dns.hosts_ignored"], "")
+    cut, wrong_line = (one["culprit"] for one in document["findings"])
+    assert (cut["file"], wrong_line["line"]) == (str(tmp_path / "hosts"), 3)
+    said = "it is larger than 4 MiB, and only that part of it was read. What follows was not checked."
+    assert document["findings"][0]["explanation"].endswith(said)
     assert took <= HUGE_SECONDS

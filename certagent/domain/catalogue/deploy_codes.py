@@ -42,6 +42,10 @@ ENTRIES = (
                 "Simplify the pattern in {file}, line {line}, on {node}: nested repetitions, such as (a+)+, make nginx"
                 " itself give up.",
             ),
+            "long": (
+                "{file} on {node}: {reason}. What follows was not checked.",
+                "Check the rest yourself, or move a long list of names out of {file} on {node}, to the nameserver.",
+            ),
             "source": (
                 "{file}[line?, line {line},] cannot be evaluated: {reason}. What else it would write is unknown.",
                 "Correct {file}, or exclude it from the tree that is checked.",

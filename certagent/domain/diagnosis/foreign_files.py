@@ -21,6 +21,7 @@ def _found(node: str, places: list[Unreadable]) -> Finding:
     first, others = places[0], places[1 : _MOST_PLACES + 1]
     return catalogue.finding(
         "config.unreadable",
+        variant="long" if first.is_long else "",
         vantage=Vantage.STATIC,
         reporter=node,
         culprit=Culprit(node=node, file=first.file, line=first.line),
