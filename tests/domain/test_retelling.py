@@ -9,6 +9,7 @@ import pytest
 from certagent.domain import catalogue
 from certagent.domain.catalogue import retell
 from certagent.domain.catalogue.entries import CATALOGUE
+from certagent.domain.catalogue.templates import name_words
 from certagent.domain.findings import Culprit
 from tests.evidence import make_finding, shadow
 
@@ -50,6 +51,21 @@ def test_no_fact_speaks_and_no_fix_holds_a_command(code: str) -> None:
                 assert "http://evil" not in told
                 assert "curl" not in (fix or "")
                 assert "curl" not in outside_quotes(explanation)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("www.evil.example/x", "'www[.]evil.example/x'"),
+        ("WWW.evil.example/", "'WWW[.]evil.example/'"),
+        ("mailto:you@evil.example", "'mailto[:]you@evil.example'"),
+        ("ftp://evil.example", "'ftp[:]//evil.example'"),
+        ("www.shop.example", "www.shop.example"),
+    ],
+)
+def test_no_name_becomes_a_link(said: str, shown: str) -> None:
+    """Readers of mail and chat make links of more than URLs; the name of a service stays as it is."""
+    assert name_words(said) == shown
 
 
 def outside_quotes(text: str) -> str:

@@ -126,6 +126,8 @@ KINDS: Mapping[str, Kind] = {
 _PLAIN_WORD = re.compile(r"[\w.:@*+/=-]+")
 _PLAIN_PATH = re.compile(r"/[\w./@+:,~%-]*")
 _PLAIN_LINE = re.compile(r"[\w.:%*@+,= \t-]+")
+_LINK = re.compile(r"://|\bmailto:|\bwww\.(?=[^\s/]*/)", re.IGNORECASE)
+"""What programs make a link of, beside a bare name: that may be an identifier's, and leads to no page of anybody's."""
 _LONGEST_QUOTATION = 200
 
 
@@ -144,12 +146,16 @@ def quote(text: str) -> Quotation:
 
 def without_links(text: str) -> str:
     """The text with every URL in it written so that no program makes a link of it."""
-    return text.replace("://", "[:]//")
+    return _LINK.sub(lambda link: re.sub(r"[:.]", r"[\g<0>]", link[0]), text)
+
+
+def _may_be_link(text: str) -> bool:
+    return "//" in text or _LINK.search(text) is not None
 
 
 def is_plain_path(text: str) -> bool:
     """Whether a path can be shown as it is: one word, and no URL."""
-    return _PLAIN_PATH.fullmatch(text) is not None and "//" not in text
+    return _PLAIN_PATH.fullmatch(text) is not None and not _may_be_link(text)
 
 
 def path_words(path: str) -> str:
@@ -159,7 +165,7 @@ def path_words(path: str) -> str:
 
 def name_words(name: str) -> str:
     """A certificate's name, quoted if it could be more than one."""
-    is_plain = _PLAIN_WORD.fullmatch(name) is not None and "//" not in name and len(name) <= _LONGEST_QUOTATION
+    is_plain = _PLAIN_WORD.fullmatch(name) is not None and not _may_be_link(name) and len(name) <= _LONGEST_QUOTATION
     return name if is_plain else quote(name)
 
 
@@ -182,7 +188,7 @@ def _is_plain(kind: Kind, text: str) -> bool:
     if kind is PATH or (kind is PLACE and text.startswith("/")):
         return is_plain_path(text)
     if kind in (NAME, WORD, TEXT) or kind.phrases:
-        return _PLAIN_WORD.fullmatch(text) is not None and "//" not in text
+        return _PLAIN_WORD.fullmatch(text) is not None and not _may_be_link(text)
     return kind.pattern is not None and re.fullmatch(kind.pattern, text) is not None and len(text) <= kind.longest
 
 
