@@ -150,6 +150,8 @@ def _title(incident: Incident, kind: TransitionKind, now: datetime) -> str:
 def _source_title(incident: Incident) -> str:
     """`The next run of lxc103.sh (line 16) makes the CA look for a.example.org at 10.0.0.153`: what it does to whom."""
     culprit = incident.culprit
+    if incident.code == "source.line_returns":
+        return f"Line {culprit.line} of {name_words(culprit.file or '')} in the provisioning code brings the fault back"
     address, *names = (culprit.text or "").partition("#")[0].split() or [""]
     code = f"The next run of {name_words(culprit.file or '')} (line {culprit.line})"
     first = name_words(names[0]) if names else "a name of the fleet"

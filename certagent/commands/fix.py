@@ -248,7 +248,10 @@ def _read_incident(settings: AgentSettings, incident: str) -> dict[str, Any]:
 def _source_note(line: Mapping[str, Any]) -> str:
     """The edit of the provisioning code, for a person to make."""
     place = f"{line['file']}:{line['line']} (commit {str(line['commit'])[:12]}, {str(line['committed_at'])[:10]})"
-    return f"written by {place}, so it will come back: change it there as well: {line['text']}"
+    code, text = str(line.get("code") or "").strip(), line["text"]
+    is_other = code not in ("", text)
+    edit = f"change that line there as well: {code} (it writes {text})" if is_other else f"change it there: {text}"
+    return f"written by {place}, so it will come back: {edit}"
 
 
 def _read_text(root: Path, file: str) -> Text:

@@ -48,7 +48,7 @@ class SourcesRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 def lint_sources(settings: AgentSettings | None, request: SourcesRequest) -> dict[str, Any]:
     """The document of `lint`: `{"node", "files": {}, "gateways": [], "findings": [Finding], "left_out": int}`, with
-    `"sources": {"path", "files": int, "zone": str|null, "zones", "writes": [Write]}`.
+    `"sources": {"path", "files": int, "skipped": {kind: int}, "zone": str|null, "zones", "writes": [Write]}`.
 
     Write: `{"node", "file", "text", "source", "line", "sureness", "mode", "guarded"}`. Raises `UnableError`.
     """
@@ -77,6 +77,7 @@ def lint_sources(settings: AgentSettings | None, request: SourcesRequest) -> dic
         "sources": {
             "path": str(request.root),
             "files": len(checkout),
+            "skipped": checkout.skipped(),
             "zone": zone.source,
             "zones": zone.zones,
             "writes": [_write(write) for write in found.writes],
@@ -99,9 +100,12 @@ def render(document: Mapping[str, Any]) -> str:
     zone = f"against {sources['zone']}" if sources["zone"] else "without a zone to compare with"
     writes = sources["writes"]
     unknown = sum(write["sureness"] == "unknown part" for write in writes)
+    skipped = ", ".join(f"{kind} {count}" for kind, count in sources["skipped"].items() if count)
+    left_out = f" (left out: {skipped})" if skipped else ""
     lines.append(
-        f"looked at {sources['files']} files in {sources['path']}, {zone}: {len(writes)} lines would be written to"
-        f" resolver files, {unknown} of them with unknown parts; {len(document['findings']) or 'nothing'} to say"
+        f"looked at {sources['files']} files in {sources['path']}{left_out}, {zone}: {len(writes)} lines would be"
+        f" written to resolver files, {unknown} of them with unknown parts; {len(document['findings']) or 'nothing'} to"
+        " say"
     )
     return "\n".join([*lines, *hint_for(document["findings"])])
 

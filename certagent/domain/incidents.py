@@ -71,13 +71,15 @@ class PrecedingChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceLine(msgspec.Struct, frozen=True, kw_only=True):
-    """The line of the provisioning code that writes a line of a node, as of a commit of the code."""
+    """The line of the provisioning code that writes a line of a node, as of a commit of the code. `text`: what it
+    writes; `code`: the line itself, secrets left out."""
 
     file: str
     line: int
     text: str
     commit: str
     committed_at: datetime
+    code: str | None = None
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):

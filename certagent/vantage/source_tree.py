@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -61,6 +62,8 @@ class CheckoutFiles(Mapping[str, str]):
         self.unread: dict[str, str] = {}
         self.is_whole = True
         self._edited: dict[str, _Version] = {}
+        self._binary: set[str] = set()
+        self._others: Counter[str] = Counter(committed.skipped if committed is not None else {})
         self._folders: dict[str, bool] = {}
         self._paths: dict[str, str | None] = dict(committed.files) if committed is not None else {}
         if committed is None:
@@ -92,8 +95,16 @@ class CheckoutFiles(Mapping[str, str]):
         if content is None:
             raise self._unread(path, "it cannot be read")
         if b"\0" in content[:_BINARY]:
+            self._binary.add(path)
+            if content.startswith(b"#!"):
+                raise self._unread(path, "it is a script with NUL bytes in it")
             raise KeyError(path)
         return content.decode("utf-8", "replace")
+
+    def skipped(self) -> dict[str, int]:
+        """What is no text, by kind: binary files (those that were asked for), links, pipes and the like."""
+        found = self._others + Counter({"binary files": len(self._binary)})
+        return dict(sorted(found.items()))
 
     def has_changed(self) -> bool:
         """Whether one of the files that differed from the commit was touched since."""
@@ -148,16 +159,25 @@ class CheckoutFiles(Mapping[str, str]):
                     self._cut(path, f"the tree has more than {MOST_FILES} files")
                     return
                 if entry.is_dir(follow_symlinks=False):
-                    is_left_out = entry.name in _NEVER or path.count("/") > _DEEPEST
-                    if not is_left_out and not ignored.has(f"{path}/"):
+                    if entry.name in _NEVER or ignored.has(f"{path}/"):
+                        continue
+                    if path.count("/") > _DEEPEST:
+                        self._cut(path, f"folders more than {_DEEPEST} deep are not entered")
+                    else:
                         pending.append((path, ignored))
-                elif entry.is_file(follow_symlinks=False) and not ignored.has(path):
-                    yield path
+                elif not ignored.has(path):
+                    if entry.is_file(follow_symlinks=False):
+                        yield path
+                    else:
+                        self._others["links" if entry.is_symlink() else "special files"] += 1
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(self._root / folder) as entries:
-                return sorted((entry for entry in entries if entry.name.isprintable()), key=lambda entry: entry.name)
+                found = list(entries)
+            printable = [entry for entry in found if entry.name.isprintable()]
+            self._others["unprintable names"] += len(found) - len(printable)
+            return sorted(printable, key=lambda entry: entry.name)
         except OSError:
             self._cut(folder or ".", "the folder cannot be read")
             return []

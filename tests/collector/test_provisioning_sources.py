@@ -2,6 +2,7 @@
 The checkout is a real one, made by the library that reads it."""
 
 import asyncio
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ from certagent.collector.provisioning_sources import ProvisioningSources
 from certagent.collector.sql.api_queries import find_incident, list_incidents
 from certagent.collector.sql.deliveries import next_delivery
 from certagent.collector.sql.incident_writer import acknowledge_incident
+from certagent.collector.sql.source_queries import find_about_sources
 from certagent.commands.fix import _source_note
+from certagent.domain.findings import Culprit
 from certagent.domain.incidents import Incident, TransitionKind
 from certagent.system.clock import SystemClock
 from tests.collector.process import eventually, running
 from tests.collector.test_housekeeping import POLICY, World, world
-from tests.collector.test_store import introduce
-from tests.evidence import LINE, shadow
+from tests.collector.test_store import introduce, take
+from tests.evidence import LINE, NAME, make_finding, shadow
 
 __all__ = ["world"]
 
@@ -144,6 +147,52 @@ async def test_its_incident_outlives_the_node_s_and_ends_with_the_code(world: Wo
     assert str((await _incidents(world))["source.hosts_pinned.authority"].state) == "resolved"
 
 
+@pytest.mark.parametrize(
+    ("code", "file", "text"),
+    [
+        ("dns.resolver_public", "/etc/resolv.conf", "nameserver 8.8.8.8"),
+        ("dns.nsswitch_no_dns", "/etc/nsswitch.conf", "hosts: files"),
+        ("dns.split_horizon", "/etc/dnsmasq.d/fleet.conf", f"address=/{NAME}/10.0.0.153"),
+    ],
+)
+async def test_a_line_of_any_resolver_file_is_tied_to_the_code(
+    world: World, checkout: Checkout, code: str, file: str, text: str
+) -> None:
+    """As it is with hosts files: named in the incident, with an incident of its own, which ends with the code."""
+    checkout.commit(f"#!/bin/bash\nset -e\n\necho '{text}' >> {file}\n")
+    await introduce(world.store, world.cast)
+    agent, blamed = (
+        world.cast.authority,
+        make_finding(code, culprit=Culprit(node="lxc103", file=file, line=9, text=text)),
+    )
+    await take(world.store, agent, agent.watch(blamed, scope=f"file:{file}"))
+    sources = _sources(world, checkout)
+    await sources.compare()
+    found = await _incidents(world)
+    assert set(found) == {code, "source.line_returns"}
+    mine = found["source.line_returns"]
+    assert (mine.culprit.file, mine.culprit.line) == (SCRIPT, 4)
+    shown = f"'{text}'" if " " in text else text
+    assert mine.explanation.startswith(
+        f"At its next run, line 4 of '{SCRIPT}' in the provisioning code writes {shown} into {file} on lxc103 again."
+        f" {code} comes back with it."
+    )
+    detail = await world.store.read(find_incident, found[code].id)
+    assert detail is not None
+    assert [(line.file, line.line) for line in detail.incident.written_by] == [(SCRIPT, 4)]
+    message = compose_message(mine, TransitionKind.OPENED, "https://c", world.clock.now())
+    assert message.title == f"Line 4 of {SCRIPT} in the provisioning code brings the fault back"
+    await take(world.store, agent, agent.watch(scope=f"file:{file}"))
+    await sources.compare()
+    assert {code: str(one.state) for code, one in (await _incidents(world)).items()} == {
+        code: "resolved",
+        "source.line_returns": "open",
+    }
+    checkout.commit("#!/bin/bash\nset -e\n")
+    await sources.compare()
+    assert str((await _incidents(world))["source.line_returns"].state) == "resolved"
+
+
 async def test_an_incident_and_a_commit_are_reasons_to_look(world: World, checkout: Checkout) -> None:
     """Nobody waits for the next of the looks that come anyway."""
     checkout.commit(CODE)
@@ -193,6 +242,53 @@ async def test_a_folder_that_is_no_checkout_says_so_once(
     assert await _incidents(world) == {}
 
 
+async def test_a_repository_whose_configuration_is_code_runs_nothing(
+    world: World, checkout: Checkout, tmp_path: Path
+) -> None:
+    """Every setting of git's that names a program; git itself would run one of them at a mere `status`."""
+    checkout.commit(CODE)
+    ran = tmp_path / "ran"
+    trap = tmp_path / "trap"
+    trap.write_text(f"#!/bin/sh\ntouch {ran}\n", encoding="utf-8")
+    trap.chmod(0o755)
+    (checkout.root / ".gitattributes").write_text("* filter=trap diff=trap\n", encoding="utf-8")
+    with (checkout.root / ".git" / "config").open("a", encoding="utf-8") as config:
+        config.write(
+            f"[core]\n\tfsmonitor = {trap}\n\tsshCommand = {trap}\n\tpager = {trap}\n\teditor = {trap}\n"
+            f'\thooksPath = {tmp_path}\n[filter "trap"]\n\tclean = {trap}\n\tsmudge = {trap}\n\tprocess = {trap}\n'
+            f'[diff "trap"]\n\ttextconv = {trap}\n\tcommand = {trap}\n[include]\n\tpath = {trap}.config\n'
+        )
+    for hook in ("post-checkout", "post-index-change", "reference-transaction"):
+        (tmp_path / hook).symlink_to(trap)
+    await introduce(world.store, world.cast)
+    await world.watch(shadow())
+    sources = _sources(world, checkout)
+    for _ in range(2):
+        await sources.compare()
+    assert "source.hosts_pinned.authority" in await _incidents(world)
+    assert not ran.exists()
+    await asyncio.to_thread(subprocess.run, ["git", "status"], cwd=checkout.root, capture_output=True, check=False)
+    assert ran.exists(), "the trap does not work"
+
+
+async def test_a_secret_beside_the_line_is_told_to_nobody(world: World, checkout: Checkout) -> None:
+    """Neither in what is kept, nor in a message, nor in what `fix` is told."""
+    checkout.commit(f"#!/bin/bash\nexport DB_PASSWORD=hunter2hunter2; echo '{LINE}' >> /etc/hosts\n")
+    await introduce(world.store, world.cast)
+    await world.watch(shadow())
+    await _sources(world, checkout).compare()
+    found = await _incidents(world)
+    detail = await world.store.read(find_incident, found["dns.hosts_shadow.authority"].id)
+    assert detail is not None
+    (line,) = detail.incident.written_by
+    assert line.code is not None
+    assert line.code.startswith("export DB_PASSWORD=")
+    kept = await world.store.read(find_about_sources)
+    messages = [compose_message(one, TransitionKind.OPENED, "https://c", world.clock.now()) for one in found.values()]
+    for told in (detail, kept, messages, found):
+        assert b"hunter2" not in msgspec.json.encode(told)
+
+
 @pytest.mark.slow
 async def test_the_page_and_the_api_of_a_running_collector_say_so(tmp_path: Path, checkout: Checkout) -> None:
     """By `[sources]` in its configuration: within a round of its own."""
@@ -220,4 +316,9 @@ def test_fix_prints_the_edit_of_the_code_as_well() -> None:
     """And never makes it."""
     line = {"file": SCRIPT, "line": 5, "text": LINE, "commit": "3f2a91c0b7d4aa", "committed_at": "2026-11-24T03:00:00Z"}
     place = f"{SCRIPT}:5 (commit 3f2a91c0b7d4, 2026-11-24)"
-    assert _source_note(line) == f"written by {place}, so it will come back: change it there as well: {LINE}"
+    note = f"written by {place}, so it will come back: "
+    assert _source_note(line) == f"{note}change it there: {LINE}"
+    code = f"  echo {LINE} >> /etc/hosts"
+    assert _source_note(line | {"code": code}) == (
+        f"{note}change that line there as well: {code.strip()} (it writes {LINE})"
+    )

@@ -1,6 +1,7 @@
 """`certagent lint --sources`: each code for real and beside it what must not be found; the zone; the formats."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,10 @@ host-record=traefik.internal.example,10.0.0.12
 host-record=ca.internal.example,10.0.0.10
 """
 PIN = "10.0.0.153 traefik.internal.example"
+
+
+OF_LIVE_LINES = {"source.line_returns"}
+"""The collector's alone: see `tests/collector/test_provisioning_sources.py`."""
 
 
 class Tree:
@@ -251,7 +256,50 @@ def test_a_nameserver_is_asked_for_the_names_that_the_tree_pins(tree: Tree, monk
         lint_sources.lint_sources(None, silent)
 
 
-@pytest.mark.parametrize("code", sorted(code for code in CATALOGUE if code.startswith("source.")))
+def test_the_recipe_s_hook_refuses_the_commit(tree: Tree, tmp_path: Path) -> None:
+    """As git runs it: an error is no commit, a warning is one."""
+    recipe = Path("docs/recipes.md").read_text(encoding="utf-8").partition("```sh\n#!/bin/sh\n")[2].partition("```")[0]
+    program = tmp_path / "bin" / "certagent"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m certagent.cli "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+    more = {"PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(Path.cwd())}
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        command, environment = ["git", *words], os.environ | who | more
+        return subprocess.run(command, cwd=tree.root, env=environment, capture_output=True, text=True, check=False)
+
+    tree.write("dnsmasq.conf", ZONE)
+    git("init", "-q")
+    hook = tree.root / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n{recipe}", encoding="utf-8")
+    hook.chmod(0o755)
+    tree.write("setup.sh", f"#!/bin/sh\necho '{PIN}' >> /etc/hosts\n")
+    git("add", ".")
+    refused = git("commit", "-q", "-m", "a pin")
+    assert refused.returncode != 0
+    assert "source.hosts_pinned.client" in refused.stdout + refused.stderr
+    tree.write("setup.sh", "#!/bin/sh\necho '10.0.0.12 traefik.internal.example' >> /etc/hosts\n")
+    git("add", ".")
+    taken = git("commit", "-q", "-m", "an append")
+    assert "source.hosts_unguarded" in taken.stdout + taken.stderr
+    assert (taken.returncode, len(git("log", "--oneline").stdout.splitlines())) == (0, 1)
+
+
+def test_what_is_no_text_is_counted(tree: Tree) -> None:
+    """And a script that only looks like one is said."""
+    tree.write("a.sh", "true\n")
+    tree.write("logo.png", "\0\0")
+    tree.write("b.sh", "#!/bin/sh\n\0")
+    (tree.root / "link").symlink_to("a.sh")
+    said = tree.run("--dnsmasq", str(tree.zone)).stdout
+    assert "(left out: binary files 2, links 1)" in said
+    assert "it is a script with NUL bytes in it" in said
+
+
+@pytest.mark.parametrize("code", sorted({code for code in CATALOGUE if code.startswith("source.")} - OF_LIVE_LINES))
 def test_no_code_about_sources_is_without_a_test_here(code: str) -> None:
     """Each is produced above by the command itself."""
     assert f'"{code}"' in Path(__file__).read_text(encoding="utf-8")

@@ -1,5 +1,7 @@
 """Queries that tie incidents to the provisioning code: the lines of incidents, and the code that wrote them."""
 
+from collections.abc import Iterable
+
 import msgspec
 from sqlalchemy import Connection, select
 
@@ -8,7 +10,6 @@ from certagent.collector.sql.statements import decode_incident
 from certagent.domain.diagnosis.written_lines import LiveLine, lines_met, source_line_of
 from certagent.domain.findings import Finding
 from certagent.domain.incidents import Incident, IncidentState
-from certagent.domain.resolution.file_formats import HOSTS_FILE
 from certagent.domain.sightings import COLLECTOR
 
 _MOST_INCIDENTS = 1_000
@@ -18,27 +19,27 @@ SOURCE_CODES = '"code":"source.'
 _decode_finding = msgspec.json.Decoder(Finding).decode
 
 
-def read_live_lines(connection: Connection) -> list[LiveLine]:
-    """The lines of hosts files that unresolved incidents are about, and those that were: what the code was found to
+def read_live_lines(connection: Connection, files: Iterable[str]) -> list[LiveLine]:
+    """The lines of those files that unresolved incidents are about, and those that were: what the code was found to
     write stays so until the code is mended."""
-    of_hosts = incidents.c.key.startswith("file:") & incidents.c.key.endswith(f":{HOSTS_FILE}")
     unresolved = incidents.c.state != IncidentState.RESOLVED
-    query = select(incidents.c.document).where(unresolved, of_hosts).limit(_MOST_INCIDENTS)
-    live = [
-        LiveLine(incident.culprit.node or "", HOSTS_FILE, line.text, incident.code)
-        for incident in map(decode_incident, connection.execute(query).scalars())
-        for line in incident.lines
-        if line.text
-    ]
+    live: list[LiveLine] = []
+    for file in files:
+        of_file = incidents.c.key.startswith("file:") & incidents.c.key.endswith(f":{file}", autoescape=True)
+        query = select(incidents.c.document).where(unresolved, of_file).limit(_MOST_INCIDENTS)
+        for incident in map(decode_incident, connection.execute(query).scalars()):
+            lines = (line.text for line in incident.lines)
+            live += [LiveLine(incident.culprit.node or "", file, text, incident.code) for text in lines if text]
     return [*live, *(line for finding in find_about_sources(connection) for line in lines_met(finding))]
 
 
 def with_sources(connection: Connection, incident: Incident) -> Incident:
     """The incident with the lines of the provisioning code that wrote its own."""
-    if incident.culprit.file != HOSTS_FILE:
-        return incident
     texts = {tuple(line.text.split()) for line in incident.lines if line.text}
-    lines = map(source_line_of, find_about_sources(connection))
+    if incident.culprit.file is None or not texts:
+        return incident
+    told = find_about_sources(connection)
+    lines = map(source_line_of, (one for one in told if one.detail.get("written_to") == incident.culprit.file))
     found = tuple(line for line in lines if line is not None and tuple(line.text.split()) in texts)
     return msgspec.structs.replace(incident, written_by=found) if found else incident
 

@@ -137,6 +137,16 @@ ENTRIES = (
         sample={**_RESOLV, "text": "nameserver 192.168.1.1", "address": "192.168.1.1"},
     ),
     entry(
+        "source.line_returns",
+        ERROR,
+        meaning="Provisioning code writes a line that an incident is, or was, about.",
+        cause="The line was removed from the node only, not from the code.",
+        action="Remove the line from the code, and from the node.",
+        explanation=_AGAIN.removesuffix(" With that line, ") + " {found} comes back with it." + _OF_COMMIT,
+        fix=_STOP,
+        sample={**_RESOLV, "found": "dns.resolver_public", "others": ["lxc101"], "changed_at": "2026-11-20 09:12 UTC"},
+    ),
+    entry(
         "source.name_without_record",
         WARN,
         meaning="Provisioning code pins a name of the fleet that has no DNS record.",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from certagent.domain import catalogue
+from certagent.domain.catalogue import Fact
 from certagent.domain.findings import Culprit, Finding, Vantage, redact
 from certagent.domain.incidents import SourceLine
 from certagent.domain.resolution.file_formats import HOSTS_FILE, parse_address
@@ -39,49 +40,80 @@ class ProvisioningCode(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_written_by(write: Write, file: str, text: str) -> bool:
     """Whether the code writes that line: the same fields, whatever is between them; what the code does not tell fits
-    anything, as long as it tells a name."""
+    anything, as long as it tells a name; outside of hosts files the code has to tell all of it."""
     told, live = write.text.partition("#")[0].split(), text.partition("#")[0].split()
-    if write.file != file or len(told) != len(live) or len(told) < 2:
+    if write.file != file or len(told) != len(live):
         return False
+    if file != HOSTS_FILE:
+        return bool(told) and told == live and SHOWN_UNKNOWN not in write.text
     known = [field for field in told if SHOWN_UNKNOWN not in field]
     fits = all(SHOWN_UNKNOWN in field or field == other for field, other in zip(told, live, strict=True))
     return fits and any(field in live[1:] for field in known)
 
 
 def lines_come_back(code: ProvisioningCode, live: Iterable[LiveLine]) -> Iterator[Finding]:
-    """source.hosts_pinned.*: a line of the code wrote what is, or was, an incident; the next run writes it again."""
-    kept = [write for write in code.writes if write.file == HOSTS_FILE]
+    """source.hosts_pinned.*, and source.line_returns for a line of another file: a line of the code wrote what is, or
+    was, an incident; the next run writes it again."""
+    kept: dict[str, list[Write]] = {}
+    for write in code.writes:
+        kept.setdefault(write.file, []).append(write)
     met: dict[Write, list[LiveLine]] = {}
     for line in live:
-        for write in kept:
+        for write in kept.get(line.file, ()):
             if is_written_by(write, line.file, line.text):
                 met.setdefault(write, []).append(line)
     seen = set()
     for write, lines in met.items():
         if (write.place, write.text) not in seen:
             seen.add((write.place, write.text))
-            yield _finding(write, lines, code)
+            yield _pinned(write, lines, code) if write.file == HOSTS_FILE else _returning(write, lines, code)
 
 
-def _finding(write: Write, lines: list[LiveLine], code: ProvisioningCode) -> Finding:
+def _pinned(write: Write, lines: list[LiveLine], code: ProvisioningCode) -> Finding:
     by_ca = any(line.code == _OF_AUTHORITY for line in lines)
+    return _finding(
+        "source.hosts_pinned.authority" if by_ca else "source.hosts_pinned.client",
+        write,
+        lines,
+        code,
+        met=_OF_AUTHORITY if by_ca else "",
+        variant="live",
+        address=next(filter(None, map(_address_of, lines)), None),
+    )
+
+
+def _returning(write: Write, lines: list[LiveLine], code: ProvisioningCode) -> Finding:
+    met = min(line.code for line in lines)
+    return _finding("source.line_returns", write, lines, code, met=met, found=met)
+
+
+def _finding(
+    told: str,
+    write: Write,
+    lines: list[LiveLine],
+    code: ProvisioningCode,
+    *,
+    met: str,
+    variant: str = "",
+    **facts: Fact,
+) -> Finding:
     place, nodes = write.place, sorted({line.node for line in lines})
     return catalogue.finding(
-        "source.hosts_pinned.authority" if by_ca else "source.hosts_pinned.client",
+        told,
         vantage=Vantage.STATIC,
         reporter=PROVISIONING,
         culprit=Culprit(node=PROVISIONING, file=place.source, line=place.line, text=write.text),
-        variant="live",
+        variant=variant,
         detail={
             "commit": code.commit,
             "committed_at": code.committed_at.isoformat(),
             "code": code.lines.get(place),
             "written_to": write.file,
             "nodes": nodes,
-            "met": _OF_AUTHORITY if by_ca else "",
+            "met": met,
         },
+        **facts,
         target=write.file,
-        address=next(filter(None, map(_address_of, lines)), None),
         others=nodes,
         word=code.commit[:12],
         changed_at=f"{code.committed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
@@ -122,6 +154,7 @@ def source_line_of(finding: Finding) -> SourceLine | None:
         text=culprit.text or "",
         commit=commit,
         committed_at=datetime.fromisoformat(str(finding.detail.get("committed_at"))),
+        code=str(finding.detail["code"]) if finding.detail.get("code") else None,
     )
 
 
