@@ -31,12 +31,28 @@ SEEN = "M-4.5 0.5 L-1.5 3.5 L4.5 -3.5"
 def test_the_axis_shows_hours_and_months(left: tuple[timedelta, ...], words: tuple[str, ...]) -> None:
     """In one picture, with room between the words, the first hours as wide as the last months."""
     at = now()
-    picture = str(draw_survival([at + length for length in left], at))
+    picture = str(draw_survival([at + length for length in left], [], at))
     ticks = re.findall(r'<text class="tick" x="(\d+)" y="\d+">([^<]+)<', picture)
     assert set(words) <= {text for _, text in ticks}, ticks
     places = [int(x) for x, _ in ticks]
     assert places == sorted(places)
     assert all(after - before >= 30 for before, after in pairwise(places)), ticks
+
+
+def test_each_renewal_that_is_due_is_marked_at_its_time() -> None:
+    """Halfway on the axis if it is due halfway; what is due already at the beginning; two at one time are one mark."""
+    at = now()
+    dues = [at - HOUR, at + 6 * HOUR, at + 6 * HOUR]
+    picture = str(draw_survival([at + 12 * HOUR] * 3, dues, at))
+    marks = re.search(r'class="due" d="([^"]*)"', picture)
+    assert marks is not None
+    begin, halfway = (int(x) for x in re.findall(r"M(\d+) ", marks[1]))
+    end = int(re.findall(r"H(\d+) V", picture)[-1])
+    assert abs((halfway - begin) - (end - begin) / 2) <= 1
+    assert "the next renewal is due now" in picture
+    later = str(draw_survival([at + 12 * HOUR], [at + 6 * HOUR], at))
+    assert "the next renewal is due in 6 h" in later
+    assert 'class="due"' not in str(draw_survival([at + 12 * HOUR], [], at))
 
 
 async def test_green_is_only_what_was_seen(collector: Collector) -> None:

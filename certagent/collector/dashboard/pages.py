@@ -133,6 +133,7 @@ class Dashboard:
             survival=survive(lifetimes, now),
             renewed_elsewhere=others,
             ends=[lifetime.expires_at for lifetime in living_of(lifetimes, now)],
+            dues=sorted(one.due_at or now for one in managed if one.life.expires_at > now),
             first_commands=self._first_commands,
             host=request.host,
             disputes=show_evidence(await self._store.read(page_queries.list_disputes)),

@@ -24,13 +24,14 @@ _LINEAR, _UNIT = timedelta(days=2), timedelta(minutes=15)
 _ROOM = 44  # between two marks
 
 
-def draw_survival(ends: Sequence[datetime], now: datetime) -> Markup:
-    """Steps down from all to none; `ends`: when they expire, soonest first."""
+def draw_survival(ends: Sequence[datetime], dues: Sequence[datetime], now: datetime) -> Markup:
+    """Steps down from all to none; `ends`: when they expire, soonest first. `dues`: when renewals are due, each marked
+    below the axis; what is due already at its beginning."""
     longest = 1.04 * max(ends[-1] - now, timedelta(minutes=1)) if ends else timedelta(hours=1)
     return Markup(
         '<svg class="curve" viewBox="0 0 {width} {height}" role="img" aria-label="{text}">'
         '<path class="grid" d="M{left} {top} H{end} M{left} {middle} H{end} M{left} {foot} H{end}"/>{scale}'
-        '<path class="area" d="{line} L{left} {foot} Z"/><path class="line" d="{line}"/>{ticks}</svg>'
+        '<path class="area" d="{line} L{left} {foot} Z"/><path class="line" d="{line}"/>{due}{ticks}</svg>'
     ).format(
         width=_WIDTH,
         height=_HEIGHT,
@@ -39,7 +40,9 @@ def draw_survival(ends: Sequence[datetime], now: datetime) -> Markup:
         middle=(_TOP + _FOOT) // 2,
         foot=_FOOT,
         end=_WIDTH - _RIGHT,
-        text=f"Of {len(ends)} certificates, how many stay valid if no renewal succeeds, from now to {span(longest)}",
+        text=f"Of {len(ends)} certificates, how many stay valid if no renewal succeeds, from now to {span(longest)}"
+        f"{_due_words(dues, now)}",
+        due=_due_marks(dues, now, longest),
         scale=_scale(len(ends)),
         line=f"{_line(ends, now, longest)} H{_WIDTH - _RIGHT}",
         ticks=_ticks(longest),
@@ -52,6 +55,19 @@ def _line(ends: Sequence[datetime], now: datetime, longest: timedelta) -> str:
         dead += sum(1 for _ in group)
         steps.append(f"H{x:.0f} V{_TOP + (_FOOT - _TOP) * dead / len(ends):.1f}")
     return " ".join(steps)
+
+
+def _due_marks(dues: Sequence[datetime], now: datetime, longest: timedelta) -> Markup:
+    places = sorted({_across(max(due - now, timedelta(0)), longest) for due in dues})
+    marks = " ".join(f"M{place:.0f} {_FOOT + 1} v7" for place in places)
+    return Markup('<path class="due" d="{}"/>').format(marks) if marks else Markup("")
+
+
+def _due_words(dues: Sequence[datetime], now: datetime) -> str:
+    if not dues:
+        return ""
+    first = min(dues) - now
+    return f"; the next renewal is due {f'in {span(first)}' if first > timedelta(0) else 'now'}"
 
 
 def _scale(most: int) -> Markup:
