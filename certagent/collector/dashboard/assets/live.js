@@ -34,9 +34,10 @@ function dress(root) {
 async function copy(button) {
   const command = button.previousElementSibling;
   getSelection().selectAllChildren(command);
-  await navigator.clipboard?.writeText(command.textContent).catch(() => document.execCommand("copy"));
-  spoken.textContent = `Copied: ${command.textContent}`;
-  button.textContent = "Copied";
+  const byHand = () => document.execCommand("copy");  // what is selected; without TLS there is no clipboard
+  const isCopied = await (navigator.clipboard?.writeText(command.textContent).then(() => true, byHand) ?? byHand());
+  spoken.textContent = isCopied ? `Copied: ${command.textContent}` : "Not copied: the command is selected";
+  button.textContent = isCopied ? "Copied" : "Selected";
 }
 async function refresh() {
   waiting = null;
