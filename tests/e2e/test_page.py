@@ -23,7 +23,8 @@ _READ_PICTURE = """
 () => Object.fromEntries(["intended", "actual"].map(lane => [lane,
   [...document.querySelectorAll(`.path.wide .lane.${lane} .hop`)].map(hop => ({
     kind: hop.dataset.kind, state: hop.dataset.state, culprit: hop.classList.contains("culprit"),
-    label: hop.querySelector(".label").textContent, address: hop.querySelector(".address").textContent || null,
+    label: hop.querySelector(".label").textContent,
+    address: [...hop.querySelectorAll(".address")].map(line => line.textContent).join("") || null,
     node: hop.querySelector(".place").textContent.split(" · ")[0],
     word: hop.querySelector(".word")?.textContent ?? "",
     edge: getComputedStyle(hop.querySelector(".card")).stroke,

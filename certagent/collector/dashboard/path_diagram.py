@@ -1,15 +1,15 @@
 """A path as a picture: intended and actual way, hop by hop, as SVG. Draws only; colours come from the page's style.
 
-Nothing is said by colour alone: each hop carries a sign and, where it matters, a word.
+Nothing is said by colour alone: each hop carries a sign and, where it matters, a word. No text is wider than its card:
+it is wrapped or cut, and the whole of it is the card's title.
 """
 
-import re
-from collections.abc import Iterator
 from itertools import pairwise
 
 import msgspec
 from markupsafe import Markup
 
+from certagent.collector.dashboard.text_fit import Typeface
 from certagent.domain.path_trace import HopState, Path, PathHop
 
 _SIGNS = {
@@ -22,10 +22,10 @@ _WORDS = {HopState.OK: "", HopState.BROKEN: "broken", HopState.UNKNOWN: "not kno
 _KINDS = {"hosts": "hosts file", "dns": "DNS", "server": "box", "authority": "CA", "responder": "responder"}
 _HEADING = 42  # from a lane's top to its cards
 _APART = 36  # between the lanes
-_LETTER = 6.7  # width of an average letter of 13 px; one of the fixed width has 7.4 at 12 px
-_FIXED = 7.3
-_INSET = 16
-_PIECES = re.compile(r"/?\.?[^./]+[./]?|[./]+")
+_INSET, _LABEL_AT = 16, 42
+_FIRST_LINE, _LINE, _SPACE = 56, 17, 7  # below the label; between the lines; above what happens
+_ADDRESS_LINES = 2
+_LABEL, _TEXT, _LITERAL = Typeface(15, is_bold=True), Typeface(13), Typeface(12, is_fixed=True)  # as in style.css
 
 
 class _Form(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class _Form(msgspec.Struct, frozen=True):
     width: int  # of a card
     height: int
     gap: int
-    rows: int  # lines of detail
+    rows: int  # lines below the label
     across: bool
 
     def place(self, number: int) -> tuple[int, int]:
@@ -47,14 +47,15 @@ class _Form(msgspec.Struct, frozen=True):
         x, y = self.place(max(hops, 1) - 1)
         return x + self.width, y + self.height
 
-    def letters(self, width: float) -> int:
-        """How many letters of that width fit a line of a card."""
-        return int((self.width - 2 * _INSET) / width)
+    @property
+    def room(self) -> int:
+        """For a line of a card."""
+        return self.width - 2 * _INSET
 
 
 _WIDE, _NARROWEST, _WIDEST = 1104, 190, 262
 _GAP = 26
-_TALL = _Form("tall", 340, 116, 28, 2, False)
+_TALL = _Form("tall", 340, 132, 28, 4, False)
 
 
 def draw(path: Path, mark: str) -> Markup:
@@ -74,7 +75,7 @@ def describe(path: Path) -> str:
 def _wide(hops: int) -> _Form:
     """Cards as wide as the page lets them be."""
     width = (_WIDE - _GAP * (hops - 1)) // hops
-    return _Form("wide", min(_WIDEST, max(_NARROWEST, width)), 158, _GAP, 4, True)
+    return _Form("wide", min(_WIDEST, max(_NARROWEST, width)), 158, _GAP, 6, True)
 
 
 def _figure(path: Path, form: _Form, mark: str) -> Markup:
@@ -121,13 +122,11 @@ def _card(hop: PathHop, form: _Form, x: int, y: int, planned: bool) -> Markup:
     """One hop. What is planned was not seen, so it has neither the sign nor the colour of what was."""
     place = " · ".join(dict.fromkeys(part for part in (hop.node, hop.role) if part)) or _KINDS.get(hop.kind, hop.kind)
     word = "culprit" if hop.culprit else _WORDS[hop.state]
-    room = form.letters(8.2) - 3
-    where = _where(hop, form, place)
     return Markup(
         '<g class="hop {state}" data-kind="{kind}" data-state="{is_now}" transform="translate({x} {y})">'
         '<title>{title}</title><rect class="card" width="{width}" height="{height}" rx="12"/>'
         '<g class="sign" transform="translate(25 27)"><circle r="9"/><path d="{sign}"/></g>'
-        '<text class="label" x="42" y="32">{label}</text>{where}{detail}{word}</g>'
+        '<text class="label" x="{inset}" y="32">{label}</text>{lines}{word}</g>'
     ).format(
         state="culprit" if hop.culprit else str(hop.state),
         kind=hop.kind,
@@ -138,20 +137,29 @@ def _card(hop: PathHop, form: _Form, x: int, y: int, planned: bool) -> Markup:
         width=form.width,
         height=form.height,
         sign=_PLANNED if planned else _SIGNS[hop.state],
-        label=_cut(hop.label, room),
+        inset=_LABEL_AT,
+        label=_LABEL.cut(hop.label, form.width - _LABEL_AT - _INSET),
         word=_tag(word, form.width),
-        where=where,
-        detail=_detail(hop, form),
+        lines=_lines(hop, form, place),
     )
 
 
-def _where(hop: PathHop, form: _Form, place: str) -> Markup:
-    """Node and address: on two lines of a narrow card, on one of a wide one."""
-    address = hop.address or ""
-    x, y = (_INSET, 74) if form.across else (form.width - _INSET, 56)
-    node = Markup('<text class="place" x="{}" y="56">{}</text>').format(_INSET, _cut(place, form.letters(_LETTER)))
-    end = "" if form.across else " end"
-    return node + Markup('<text class="address{}" x="{}" y="{}">{}</text>').format(end, x, y, address)
+def _lines(hop: PathHop, form: _Form, place: str) -> Markup:
+    """Node, address and what happens, below each other."""
+    literal = hop.kind == "hosts"
+    address = _LITERAL.wrap(hop.address or "", form.room, _ADDRESS_LINES)
+    told = (_LITERAL if literal else _TEXT).wrap(hop.detail, form.room, form.rows - 1 - len(address))
+    lines = [
+        ("place", _TEXT.cut(place, form.room), 0),
+        *(("address", line, 0) for line in address),
+        *(("literal" if literal else "detail", line, _SPACE) for line in told),
+    ]
+    return Markup("").join(
+        Markup('<text class="{}" x="{}" y="{}">{}</text>').format(
+            kind, _INSET, _FIRST_LINE + _LINE * number + space, line
+        )
+        for number, (kind, line, space) in enumerate(lines)
+    )
 
 
 def _tag(word: str, width: int) -> Markup:
@@ -165,18 +173,6 @@ def _tag(word: str, width: int) -> Markup:
     ).format(x=width - 12 - length, length=length, middle=width - 12 - length / 2, word=word)
 
 
-def _detail(hop: PathHop, form: _Form) -> Markup:
-    literal = hop.kind == "hosts"
-    top = 80 if not form.across or hop.address is None else 98
-    lines = list(_wrap(hop.detail, form.letters(_FIXED if literal else _LETTER)))
-    lines = [*lines[: form.rows - 1], f"{lines[form.rows - 1]} …"] if len(lines) > form.rows else lines
-    kind = "literal" if literal else "detail"
-    return Markup("").join(
-        Markup('<text class="{}" x="{}" y="{}">{}</text>').format(kind, _INSET, top + 17 * number, line)
-        for number, line in enumerate(lines)
-    )
-
-
 def _arrow(before: PathHop, after: PathHop, form: _Form, number: int) -> Markup:
     x, y = form.place(number)
     state = "ok" if HopState.OK is before.state is after.state else "lost"
@@ -188,30 +184,6 @@ def _arrow(before: PathHop, after: PathHop, form: _Form, number: int) -> Markup:
         x, y = x + 25, y + form.height + 4
         line = f"M{x} {y} V{y + form.gap - 9} m-5 -5 l5 5 l5 -5"
     return Markup('<path class="arrow {}" d="{}"/>').format(state, line)
-
-
-def _wrap(text: str, columns: int) -> Iterator[str]:
-    """The text in lines, broken at spaces, and behind dots and slashes where a word is too long."""
-    line = ""
-    for piece in (part for word in re.findall(r"\S+\s*", text) for part in _chop(word, columns)):
-        if line and len((line + piece).rstrip()) > columns:
-            yield line.rstrip()
-            line = ""
-        line += piece
-    if line.rstrip():
-        yield line.rstrip()
-
-
-def _chop(word: str, columns: int) -> Iterator[str]:
-    if len(word.rstrip()) <= columns:
-        yield word
-        return
-    for piece in _PIECES.findall(word):
-        yield from (piece[start : start + columns] for start in range(0, len(piece), columns))
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _in_words(hop: PathHop) -> str:
