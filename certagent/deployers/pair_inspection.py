@@ -117,7 +117,7 @@ def _is_open(key: Path) -> bool:
         return bool(real.stat().st_mode & stat.S_IROTH) and all(
             folder.stat().st_mode & stat.S_IXOTH for folder in real.parents
         )
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):  # the last: a NUL in the name
         return False
 
 

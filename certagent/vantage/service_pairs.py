@@ -65,8 +65,11 @@ def find_services(root: Path = Path("/")) -> Reading[FoundServices]:
     for find, place in _FINDERS:
         for file in sorted(root.glob(place)):
             found = read_part(file, lambda find=find, file=file: find(file), FoundServices(), notes)  # type: ignore[misc]
-            pairs += [_with_rights(pair) for pair in found.pairs if pair.certificate.name != _SNAKEOIL]
-            left_out += [_shipped(pair, file) for pair in found.pairs if pair.certificate.name == _SNAKEOIL]
+            named = [pair for pair in found.pairs if "\0" not in f"{pair.certificate}{pair.key}"]
+            if len(named) < len(found.pairs):
+                notes.add(file, None, "it names a file by what is not a valid file name")
+            pairs += [_with_rights(pair) for pair in named if pair.certificate.name != _SNAKEOIL]
+            left_out += [_shipped(pair, file) for pair in named if pair.certificate.name == _SNAKEOIL]
             seen += found.seen
             left_out += found.left_out
     return Reading(FoundServices(tuple(pairs), tuple(seen), tuple(left_out)), notes.all())

@@ -9,12 +9,23 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deploy.release import checksums, debian_package, elf_files, offline_bundle, pinned_wheels, revision, sbom
+from deploy.release import (
+    checksums,
+    container_image,
+    debian_package,
+    elf_files,
+    offline_bundle,
+    pinned_wheels,
+    revision,
+    sbom,
+)
 from deploy.release.debian_package import Package
 from deploy.release.pinned_wheels import Wheel
 from deploy.release.revision import Failed, Revision
 from deploy.release.targets import TARGETS, Target
 
+IMAGE = TARGETS["debian-13-amd64"]
+"""Whose package is in the image for container hosts."""
 TREE = Path(__file__).resolve().parents[2]
 
 
@@ -31,7 +42,7 @@ def main() -> int:
         if found.commit and revision.has_changes(TREE):
             _say("changes that are not committed are not in it")
         targets = [TARGETS[name] for name in arguments.only or TARGETS]
-        for file in build(found, TREE, targets, arguments.into):
+        for file in build(found, TREE, targets, arguments.into, with_image=arguments.image):
             print(f"{checksums.sha256_of(file)}  {file}")
         _finish(arguments.into, arguments.sign_key)
     except Failed as failed:
@@ -41,9 +52,16 @@ def main() -> int:
 
 
 def build(
-    found: Revision, tree: Path, targets: Sequence[Target], into: Path, *, bundles: bool = True
+    found: Revision,
+    tree: Path,
+    targets: Sequence[Target],
+    into: Path,
+    *,
+    bundles: bool = True,
+    with_image: bool = False,
 ) -> Iterator[Path]:
-    """Each file, as soon as it is there; `bundles`: the offline bundles, too. Raises `Failed`."""
+    """Each file, as soon as it is there; `bundles`: the offline bundles, too; `with_image`: the image for container
+    hosts. Raises `Failed`."""
     _empty(into)
     into = into.resolve()
     with tempfile.TemporaryDirectory(prefix="certagent-release-") as folder:
@@ -56,6 +74,11 @@ def build(
         wheels = {target: pinned_wheels.fetch(target.lock(source), target, _cache()) for target in targets}
         for target, parts in wheels.items():
             yield from _build_target(found, target, [certagent, *parts], work, into)
+        if with_image:
+            package = next(into.glob(f"*~deb{IMAGE.debian}u1_{IMAGE.architecture}.deb"), None)
+            if package is None:
+                raise Failed(f"the image is made of the package {IMAGE.name}, which is not built")
+            yield container_image.build(found, IMAGE, package, work, into)
         if bundles:
             yield from _build_bundles(found, certagent, wheels, work, into)
 
@@ -127,6 +150,9 @@ def _read_arguments() -> argparse.Namespace:
         help="left out: dist; an earlier release there is replaced",
     )
     parser.add_argument("--only", action="append", choices=list(TARGETS), help="not all targets; may be repeated")
+    parser.add_argument(
+        "--image", action="store_true", help=f"an image for container hosts, too: root, and {IMAGE.name}"
+    )
     parser.add_argument("--sign-key", type=Path, metavar="FILE", help="an SSH private key, to sign SHA256SUMS with")
     parser.add_argument("--update-locks", action="store_true", help="pin the newest fitting wheels, and build nothing")
     return parser.parse_args()

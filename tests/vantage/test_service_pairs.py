@@ -173,6 +173,27 @@ def test_what_is_no_configuration_is_no_service(tmp_path: Path, file: str, text:
     assert find_services(tmp_path).value.pairs == ()
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("haproxy/haproxy.cfg", "frontend f\n bind 10.0.0.1:443 ssl crt /a\0b.pem\n"),
+        ("postfix/main.cf", "smtpd_tls_cert_file = /a\0b.pem\nsmtpd_tls_key_file = /c.key\n"),
+        ("postgresql/15/main/postgresql.conf", "ssl = on\nssl_cert_file = '/a.pem'\nssl_key_file = '/a\0b.key'\n"),
+    ],
+)
+def test_a_name_with_a_nul_names_no_file(tmp_path: Path, file: str, text: str) -> None:
+    """That is said, and the other services are found."""
+    _etc(tmp_path, "caddy/Caddyfile", "a.test {\n  tls /a.crt /a.key\n}\n")
+    _etc(tmp_path, file, text)
+    reading = find_services(tmp_path)
+    assert [pair.service for pair in reading.value.pairs] == ["caddy"]
+    (unreadable,) = reading.unreadable
+    assert (unreadable.file, unreadable.reason) == (
+        str(tmp_path / "etc" / file),
+        "it names a file by what is not a valid file name",
+    )
+
+
 def test_the_keys_rights_stay_as_they_are(tmp_path: Path) -> None:
     """As far as it is there."""
     key = tmp_path / "a.key"
