@@ -13,6 +13,7 @@ from certagent.collector.credentials import add_token, revoke_tokens
 from certagent.collector.incident_text import compose_message
 from certagent.collector.records import Caller, TokenRole
 from certagent.collector.sql.api_queries import find_incident, find_stale_identifiers, list_incidents
+from certagent.collector.sql.deliveries import next_delivery, record_attempt
 from certagent.collector.sql.schema import outbox, transitions
 from certagent.collector.sql.statements import decode_incident
 from certagent.collector.sql.upkeep import read_snapshot
@@ -330,6 +331,38 @@ async def test_the_file_that_is_found_later_takes_the_incident_of_its_address_al
     assert len(await titles(store)) == 1
     await take(store, agent, agent.preflight(shadow(SHOP), identifier=SHOP))
     assert incident.id not in {one.id for one in await unresolved(store)}
+
+
+@pytest.mark.parametrize("lasts", [5, 20])
+async def test_a_server_that_has_yet_to_read_its_mended_file_is_told_if_it_lasts(url: str, lasts: int) -> None:
+    """The line is gone, and for a moment the server answers as before. What stays so is told, a little later."""
+    clock = FakeClock()
+    async with open_store(url, Alerting(channels=("hook",)), clock) as store:
+        agent = await gateway(store)
+        missing = msgspec.structs.replace(dead(SHOP), code="http01.not_found")
+        assert missing.culprit is not None
+        culprit = msgspec.structs.replace(missing.culprit, file=CONFIGURATION, line=3)
+        await take(store, agent, agent.preflight(msgspec.structs.replace(missing, culprit=culprit), identifier=SHOP))
+        assert len(await sent(store, clock.now())) == 1
+        clock.move(timedelta(seconds=60))
+        await take(store, agent, agent.preflight(missing, identifier=SHOP))
+        assert [one.culprit.file for one in await unresolved(store)] == [None]
+        assert await sent(store, clock.now()) == [f"Resolved: lxc101:{CONFIGURATION}:3"]
+        clock.move(timedelta(seconds=lasts))
+        assert len(await sent(store, clock.now())) == (lasts > 15)
+        await take(store, agent, agent.preflight(identifier=SHOP))
+        assert await unresolved(store) == []
+        clock.move(timedelta(seconds=60))
+        assert len(await sent(store, clock.now())) == (lasts > 15)
+
+
+async def sent(store: Store, at: datetime) -> list[str]:
+    """The titles of all messages that are due by then, taken off one by one."""
+    found = []
+    while (delivery := await store.read(next_delivery, "hook", at)) is not None and delivery.due_at <= at:
+        found.append(compose_message(delivery.incident, delivery.kind, "https://collector", now()).title)
+        await store.write(record_attempt, delivery.number, failure=None, retry_at=None)
+    return found
 
 
 async def test_what_is_removed_from_the_configuration_ends_with_the_inventory(store: Store) -> None:

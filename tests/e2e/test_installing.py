@@ -13,6 +13,9 @@ import pytest
 
 from certagent import __version__
 from deploy.lab.places import CONTAINERS, TREE
+from deploy.release.__main__ import build
+from deploy.release.revision import Revision
+from deploy.release.targets import TARGETS
 from deploy.story import witness
 from tests.e2e import guest as visitor
 from tests.e2e.fleet import TRAEFIK, until, wait_until_green
@@ -180,6 +183,18 @@ def test_an_offline_bundle_upgrades_too(green: None, newer: Path) -> None:
     assert _version(DEBIAN_12).endswith(NEWER)
     _install(DEBIAN_12.node, "--roll-back")
     _until_it_works(DEBIAN_12)
+
+
+def test_the_bundle_of_a_release_upgrades_too(shop: list[str], tmp_path: Path) -> None:
+    """Debian 13, from what deploy/release/build makes for a machine without an index; and the way back."""
+    for_both = [TARGETS["debian-12-amd64"], TARGETS["debian-13-amd64"]]
+    files = list(build(Revision(NEWER, 1790000000, None, None), TREE, for_both, tmp_path / "dist"))
+    (bundle,) = (file for file in files if file.name.endswith("-offline-amd64.tar.gz"))
+    _install(DEBIAN_13.node, "--bundle", str(bundle), XDG_CACHE_HOME=str(tmp_path), PIP_NO_INDEX="1")
+    assert _version(DEBIAN_13).endswith(NEWER)
+    _until_it_works(DEBIAN_13)
+    _install(DEBIAN_13.node, "--roll-back")
+    _until_it_works(DEBIAN_13)
 
 
 def test_the_end_leaves_every_certificate_in_place(place: Place, again: Callable[[], None]) -> None:

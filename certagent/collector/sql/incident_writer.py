@@ -41,8 +41,13 @@ _FILE_CHANGE_COUNTS_FOR = timedelta(days=7)
 _NODE_CHANGE_COUNTS_FOR = timedelta(hours=1)
 _MOST_LINES = 20
 _SUSPICION_WAITS = timedelta(seconds=15)  # whose fault it is may be said in a moment: then one message is enough
+_RELOAD_WAITS = timedelta(seconds=15)  # a file is right before its program has read it
 
 _decode_change = msgspec.json.Decoder(FileChange).decode
+
+
+_Served = tuple[str | None, str, str]
+"""The culprit's node, and a victim's node and certificate."""
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -60,6 +65,7 @@ def conclude_incidents(transaction: Transaction) -> Changes:
         candidates = group_findings(sightings, fleet_queries.find_fleet(transaction.connection, sightings))
         known = _latest_incidents(transaction, affected.keys)
         _continue(known, candidates)
+        mended = _mended(known, candidates)
         for key in sorted(affected.keys):
             before = known.get(key)
             incident, transition = transition_incident(
@@ -68,7 +74,7 @@ def conclude_incidents(transaction: Transaction) -> Changes:
             if incident is not None and transition in OPENINGS:
                 incident = msgspec.structs.replace(incident, change=_preceding_change(transaction, incident))
             if incident is not None and (before is None or (key, incident) != (before.key, before.incident)):
-                _store(transaction, key, before, incident, transition)
+                _store(transaction, key, before, incident, transition, mended)
     return Changes(
         incidents=tuple(transaction.incidents),
         agents=frozenset(transaction.dirty.agents),
@@ -101,9 +107,11 @@ def record_transition(transaction: Transaction, incident: Incident, kind: Transi
     return number
 
 
-def enqueue(transaction: Transaction, incident: Incident, number: int, channels: Sequence[str]) -> None:
-    """Put the transition of that number into the outbox for those channels."""
-    due_at = transaction.alerting.due_at(incident, transaction.now.astimezone())
+def enqueue(
+    transaction: Transaction, incident: Incident, number: int, channels: Sequence[str], wait: timedelta = timedelta(0)
+) -> None:
+    """Put the transition of that number into the outbox for those channels; it is sent after `wait` at the earliest."""
+    due_at = max(transaction.alerting.due_at(incident, transaction.now.astimezone()), transaction.now + wait)
     about = {"transition": number, "node": node_of(incident), "rank": incident.severity.rank}
     if incident.suspected is not None and not incident.is_over:
         due_at = max(due_at, transaction.now + _SUSPICION_WAITS)
@@ -151,6 +159,16 @@ def _continue(known: dict[str, _Known], candidates: Mapping[str, Candidate]) -> 
             known[other] = known.pop(key)
 
 
+def _mended(known: Mapping[str, _Known], candidates: Mapping[str, Candidate]) -> frozenset[_Served]:
+    """Of what a line in a file was in the way until now: on which node, and of whose certificate."""
+    over = (one.incident for key, one in known.items() if key.startswith("file:") and key not in candidates)
+    return frozenset(served for incident in over if not incident.is_over for served in _served(incident))
+
+
+def _served(incident: Incident) -> set[_Served]:
+    return {(incident.culprit.node, victim.node, victim.certificate) for victim in incident.victims}
+
+
 def _latest_incidents(transaction: Transaction, keys: Iterable[str]) -> dict[str, _Known]:
     """The newest incident of each key; one that is not over goes before."""
     found: dict[str, Row[Any]] = {}
@@ -181,9 +199,15 @@ def _preceding_change(transaction: Transaction, incident: Incident) -> Preceding
 
 
 def _store(
-    transaction: Transaction, key: str, before: _Known | None, incident: Incident, transition: TransitionKind | None
+    transaction: Transaction,
+    key: str,
+    before: _Known | None,
+    incident: Incident,
+    transition: TransitionKind | None,
+    mended: frozenset[_Served],
 ) -> None:
-    """Write the incident, its transition and the messages."""
+    """Write the incident, its transition and the messages. What goes wrong at a server whose file was mended just now
+    is told if it lasts: the server may still have to read it."""
     transaction.incidents.append(incident)
     was_announced = before is not None and before.announced and transition not in OPENINGS
     is_news = _is_news(incident, transition, was_announced)
@@ -196,7 +220,11 @@ def _store(
         _forget(transaction, incident)
     elif is_news:
         is_new = before is None or before.incident.id != incident.id
-        _announce(transaction, incident, transition or TransitionKind.OPENED, number, is_new=is_new)
+        is_passing = (
+            transition in OPENINGS and incident.culprit.file is None and not mended.isdisjoint(_served(incident))
+        )
+        wait = _RELOAD_WAITS if is_passing else timedelta(0)
+        _announce(transaction, incident, transition or TransitionKind.OPENED, number, wait, is_new=is_new)
 
 
 def _was_none(transaction: Transaction, incident: Incident) -> bool:
@@ -257,13 +285,15 @@ def _write_parties(transaction: Transaction, incident: Incident, present: frozen
         transaction.connection.execute(insert(parties), rows)
 
 
-def _announce(transaction: Transaction, incident: Incident, kind: TransitionKind, number: int, *, is_new: bool) -> None:
+def _announce(
+    transaction: Transaction, incident: Incident, kind: TransitionKind, number: int, wait: timedelta, *, is_new: bool
+) -> None:
     """Put the transition into the outbox for every channel of the incident's rule. Of a new incident no message can be
     there yet."""
     alerting = transaction.alerting
     channels = alerting.rule_for(incident.code).channels(alerting.channels)
     open_channels = [c for c in channels if is_new or not _cancel(transaction, incident, kind, c)]
-    enqueue(transaction, incident, number, open_channels)
+    enqueue(transaction, incident, number, open_channels, wait)
 
 
 def _cancel(transaction: Transaction, incident: Incident, kind: TransitionKind, channel: str) -> bool:
