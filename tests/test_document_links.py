@@ -102,6 +102,7 @@ def test_an_issue_form_is_well_formed(path: Path) -> None:
 # --- the site ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_site_builds_strictly(tmp_path: Path) -> None:
     """No warning: each page is in the navigation, and each link and anchor of it leads somewhere."""
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]

@@ -12,6 +12,8 @@ from aiohttp.test_utils import TestServer
 from certagent.collector.access import answer_problems
 from certagent.collector.bodies import Bodies, BodyBounds
 
+pytestmark = pytest.mark.slow
+
 POOL = 16 * 1024 * 1024
 MEBIBYTE = 1024 * 1024
 BOMB = gzip.compress(bytes(8 * MEBIBYTE))  # 8 KiB

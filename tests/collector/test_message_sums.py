@@ -20,6 +20,8 @@ from tests.collector.test_store import take
 from tests.evidence import shadow
 from tests.fakes.clock import FakeClock
 
+pytestmark = pytest.mark.slow
+
 MOST = 20
 HOUR = timedelta(hours=1)
 

@@ -23,6 +23,8 @@ from tests.fakes.receivers import Receiver, Sink
 from tests.ports import free_port
 from tests.warm import warm_certagent
 
+pytestmark = pytest.mark.slow
+
 QUICK = '[collector]\nlook_every = "100ms"\nheartbeat_every = "150ms"\n'
 
 

@@ -28,6 +28,8 @@ from tests.collector.cast import Agent, certificate, now
 from tests.evidence import NGINX, shadow
 from tests.fakes.clock import FakeClock
 
+pytestmark = pytest.mark.slow
+
 SHOP, PORTAINER = "shop.internal.thinkheads.ai", "portainer.phoenix.thinkheads.ai"
 CONFIGURATION = "/etc/nginx/conf.d/zz-typo.conf"
 RETRY_AT = now() + timedelta(seconds=20)

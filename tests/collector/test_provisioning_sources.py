@@ -26,6 +26,8 @@ from tests.collector.test_housekeeping import POLICY, World, world
 from tests.collector.test_store import introduce, take
 from tests.evidence import LINE, NAME, make_finding, shadow
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["world"]
 
 SCRIPT = "lxc103.sh"

@@ -17,6 +17,8 @@ from certagent.config import ConfigurationError, load_collector
 from tests.collector.process import Collector, running
 from tests.security.test_broken_databases import chance_of
 
+pytestmark = pytest.mark.slow
+
 BALANCER, STRANGER = "127.0.0.2", "127.0.0.1"
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 LOCAL = SIGNATURE + b"\x20\x00\x00\x00"

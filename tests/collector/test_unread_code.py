@@ -12,6 +12,8 @@ from tests.collector.test_provisioning_sources import CODE, SCRIPT, Checkout, ch
 from tests.collector.test_store import introduce
 from tests.evidence import LINE, shadow
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["checkout", "world"]
 
 MENDED = "#!/bin/bash\nset -e\n"

@@ -129,6 +129,7 @@ def test_a_person_reads_the_line_the_manager_and_the_fix(tmp_path: Path) -> None
     assert exit_status(document) == 4
 
 
+@pytest.mark.slow
 def test_a_hosts_file_of_twelve_megabytes_is_linted_within_a_bound(tmp_path: Path) -> None:
     """A blocklist as people have them, below a line that is wrong: time of the processor, all in all."""
     line = "0.0.0.0 advertisement-{:06}.tracker.example.net\n"

@@ -14,6 +14,8 @@ from certagent.commands import UnableError, lint_sources
 from certagent.domain.catalogue.entries import CATALOGUE
 from certagent.domain.rehearsals import DnsAnswer
 
+pytestmark = pytest.mark.slow
+
 ZONE = """local=/internal.example/
 host-record=traefik.internal.example,10.0.0.12
 host-record=ca.internal.example,10.0.0.10

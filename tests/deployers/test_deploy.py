@@ -30,6 +30,8 @@ from tests.deployers.place import NAME, RELOAD, Place, open_folder, open_place
 from tests.deployers.reloads import RELOADS
 from tests.warm import warm_certagent
 
+pytestmark = pytest.mark.slow
+
 SHORT = 0.0  # one look, for as long as a look may take
 
 

@@ -106,6 +106,7 @@ def test_a_report_full_of_beginnings_costs_little() -> None:
         redact('["' + '","'.join(["-----BEGIN PRIVATE KEY-----"] * 40_000))
 
 
+@pytest.mark.slow
 @settings(max_examples=2000)
 @given(st.lists(st.sampled_from(_PIECES), max_size=12).map("".join))
 def test_what_is_only_looked_for_quickly_is_found_all_the_same(text: str) -> None:

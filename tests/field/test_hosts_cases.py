@@ -17,6 +17,8 @@ from tests.certificates import Authority
 from tests.fakes.processes import Running
 from tests.field.tree import CASES, Tree
 
+pytestmark = pytest.mark.slow
+
 NAME, GATEWAY, RIGHT = "traefik.home.test", "10.0.0.153", "10.0.0.12"
 STRAY = f"{GATEWAY} {NAME}"
 _AGENT = """[agent]

@@ -11,6 +11,8 @@ from certagent.config import load_agent
 from tests.certificates import Authority
 from tests.field.tree import CASES, Tree
 
+pytestmark = pytest.mark.slow
+
 
 def _init(tree: Tree, path: str) -> dict[str, Any]:
     document: dict[str, Any] = tree.document("init", "--import", path)

@@ -20,6 +20,8 @@ from certagent.vantage.traefik_files import load_static, provider_files
 from tests.evidence import NODE, OWN, make_evidence, make_hop, make_resolution
 from tests.field.tree import CASES, Tree
 
+pytestmark = pytest.mark.slow
+
 NAME = "app.lan.test"
 STATIC = """\
 entryPoints:

@@ -149,6 +149,7 @@ async def test_who_keeps_silent_keeps_nobody_out(listener: Http01Responder) -> N
         writer.transport.abort()
 
 
+@pytest.mark.slow
 async def test_10_000_connections_cost_a_bounded_number_of_descriptors(listener: Http01Responder) -> None:
     """From a program of its own, in rounds; afterwards the responder answers as before."""
     listener.plant("one", "body of one", 60)

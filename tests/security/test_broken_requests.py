@@ -180,6 +180,7 @@ async def _are_answered(folder: Path, store: str | None = None) -> None:
         assert "Traceback" not in collector.log()
 
 
+@pytest.mark.slow
 async def test_no_request_of_a_stranger_is_a_500_or_a_traceback(tmp_path: Path) -> None:
     """Neither of one with a token: 400, 401, 403, 404, 421, or the end of the connection."""
     await _are_answered(tmp_path)

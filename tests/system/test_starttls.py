@@ -24,6 +24,8 @@ from tests.deployers.place import open_folder
 from tests.deployers.reloads import RELOADS
 from tests.fakes.starttls_servers import SCRIPTS, Script, starttls_server
 
+pytestmark = pytest.mark.slow
+
 NAME = "mail.internal"
 
 

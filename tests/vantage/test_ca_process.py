@@ -142,6 +142,7 @@ async def test_without_a_ca_the_rehearsal_says_so() -> None:
     assert (await vantage.inspect_files()).reason == rehearsal.reason
 
 
+@pytest.mark.slow
 async def test_a_flood_is_refused() -> None:
     """Of one identifier first; the others still get their turn."""
     vantage = AuthorityVantage(_settings(), VantageSection(allow=("*.x",), process="no-such-ca"), SystemClock())

@@ -9,6 +9,8 @@ import pytest
 from certagent.domain.sources.survey import SourceSurvey, survey
 from certagent.vantage.source_tree import CheckoutFiles
 
+pytestmark = pytest.mark.slow
+
 WRITES = "echo 10.0.0.1 a.b.example > /etc/hosts\n"
 ALIASES = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))])
 

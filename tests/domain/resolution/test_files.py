@@ -84,6 +84,7 @@ def test_comments_and_blank_lines_are_not_complained_of() -> None:
     assert parse_hosts(None).entries == ()
 
 
+@pytest.mark.slow
 def test_a_megabyte_is_read_to_its_end() -> None:
     """The last line counts as the first."""
     raw = b"10.0.0.1 filler.example\n" * 45_000 + b"10.0.0.2 last.example"
