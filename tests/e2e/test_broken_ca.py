@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from certagent.agent.ca_health import LOOK_AGAIN_EVERY
 from deploy.lab.containers import run_inside
 from deploy.lab.fleet import find
 from deploy.story import witness
@@ -116,7 +117,7 @@ def test_a_ca_whose_database_is_lost_gets_a_new_account(renewing: None) -> None:
     with _fault("ca-database-lost"):
         until("it is renewed by itself", 60, _is_another_than(_served()))
     until("it is renewed by itself", 60, _is_another_than(_served()))
-    assert not witness.open_incidents()
+    until("no incident is open", LOOK_AGAIN_EVERY.total_seconds() + 3, lambda: not witness.open_incidents())
 
 
 def _incident(code: str) -> dict[str, list[dict[str, str]]] | None:

@@ -251,6 +251,21 @@ def test_a_postgresql_that_does_not_load_the_pair_is_rolled_back(services: Path)
     until("all three serve the newest one", 90, lambda: _serve(_on_disk()))
 
 
+def test_a_postfix_that_goes_on_with_another_pair_is_rolled_back(services: Path) -> None:
+    """Its configuration names a copy that somebody made: the reload is good, and mail is served as before."""
+    _configure(_TARGETS, services)
+    until("all three serve the newest one", 90, lambda: _serve(_on_disk()) and _has_ended())
+    before, folder = _on_disk(), "/etc/postfix/ssl"
+    name = "postconf -e smtpd_tls_cert_file={0}/{1}.crt smtpd_tls_key_file={0}/{1}.key"
+    guest.sh(f"cd {folder}; cp -L mail.crt pinned.crt; cp -L mail.key pinned.key; {name.format(folder, 'pinned')}")
+    outcome, findings = _renew()
+    assert outcome == "failed"
+    assert {"deploy.served_old", "deploy.rolled_back"} <= {one["code"] for one in findings}
+    assert _served("postfix") == before
+    guest.sh(name.format(folder, "mail"))
+    until("all three serve the newest one", 90, lambda: _serve(_on_disk()))
+
+
 def test_caddy_in_place_of_haproxy(services: Path) -> None:
     """By the recipe: a command, and nothing else. A Caddyfile that it rejects is told with its line."""
     guest.sh("systemctl stop haproxy; systemctl start caddy")

@@ -21,7 +21,7 @@ from tests.nested import handed, traces
 
 NAME = "bare"
 GIT = ("git", "-c", "safe.directory=*", "-C", str(places.TREE))
-DEBOOTSTRAP = ("debootstrap", "--variant=minbase", rootfs.BOOKWORM.name)
+DEBOOTSTRAP = ("debootstrap", "--variant=minbase")
 TREE = "/root/certagent"
 """Where the repository's files lie inside."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -81,13 +81,13 @@ class Bare:
 
 
 @contextmanager
-def bare_debian() -> Iterator[Bare]:
+def bare_debian(release: rootfs.Release = rootfs.BOOKWORM) -> Iterator[Bare]:
     """A fresh machine with the repository's files in it; however this ends, nothing of it stays."""
     folder = Path(tempfile.mkdtemp(prefix="certagent-nested-", dir="/var/tmp"))  # on disk
     machine = Bare(folder)
     try:
-        _fill(machine.root)
-        handed.put_into(machine.root)
+        _fill(machine.root, release)
+        handed.put_into(machine.root, release)
         _put_tree(machine.root / TREE.lstrip("/"))
         with _running(machine):
             yield machine
@@ -95,20 +95,20 @@ def bare_debian() -> Iterator[Bare]:
         traces.remove(folder)
 
 
-def _fill(root: Path) -> None:
+def _fill(root: Path, release: rootfs.Release) -> None:
     """A minimal Debian: from the cache, else made (half a minute) and put there."""
     root.mkdir()
-    recipe = hashlib.sha256(" ".join(DEBOOTSTRAP).encode()).hexdigest()[:16]
+    what = (*DEBOOTSTRAP, release.name)
+    recipe = hashlib.sha256(" ".join(what).encode()).hexdigest()[:16]
     packed = places.cache() / "nested" / f"debian-{recipe}.tar"
     if packed.exists():
         _do("tar", "-x", "-p", "--numeric-owner", "-C", root, "-f", packed)
         return
     alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
-    _do(*alone, *DEBOOTSTRAP, root, rootfs.mirror(), **rootfs.proxy())
+    _do(*alone, *what, root, rootfs.mirror(), **rootfs.proxy())
     partial = root.parent / packed.name
     _do("tar", "-c", "--numeric-owner", "--exclude=./var/cache/apt/archives/*.deb", "-C", root, "-f", partial, ".")
-    shutil.rmtree(packed.parent, ignore_errors=True)
-    packed.parent.mkdir(parents=True)
+    packed.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(partial, packed)
 
 

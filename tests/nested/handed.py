@@ -41,7 +41,7 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if _VARIABLE.fullmatch(name)}
 
 
-def put_into(root: Path) -> None:
+def put_into(root: Path, release: rootfs.Release) -> None:
     """Write the settings into the root file system of a fresh Debian that has not started yet."""
     for folder in (BUNDLE, OWN_ROOTS):
         if folder.is_dir():
@@ -52,7 +52,7 @@ def put_into(root: Path) -> None:
         target.unlink(missing_ok=True)
         shutil.copyfile(file, target)
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
-    (root / "etc/apt/sources.list").write_text(f"deb {rootfs.mirror()} {rootfs.BOOKWORM.name} main\n")
+    (root / "etc/apt/sources.list").write_text(f"deb {rootfs.mirror()} {release.name} main\n")
     (root / "etc/apt/apt.conf.d/99reach").write_text("".join(_apt_settings()))
 
 
