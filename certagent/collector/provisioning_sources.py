@@ -29,7 +29,7 @@ from certagent.vantage.source_tree import CheckoutFiles, MissingLibraryError
 
 log = logging.getLogger(__name__)
 
-_HEAD_EVERY = 1.0  # seconds: who has committed the mend waits for it
+_HEAD_EVERY = 0.5  # seconds: who has committed the mend waits for it
 _MOST_FILES = 100  # that the code writes
 _MOST_SAID = 5  # parts that could not be read
 
