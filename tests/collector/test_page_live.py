@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, Route
 
 from tests.collector.browsing import browsing
 from tests.collector.process import Collector, running
@@ -32,6 +32,15 @@ async def browser() -> AsyncIterator[Browser]:
         yield one
 
 
+async def _keep(page: Page) -> None:
+    """The page does not read itself again, which would put other buttons in the place of these."""
+
+    async def answer(route: Route) -> None:
+        await (route.abort() if route.request.resource_type == "fetch" else route.continue_())
+
+    await page.route("**/", answer)
+
+
 async def _pasted(page: Page) -> str:
     """What a person gets who pastes, in the page's own field."""
     await page.fill("#find", "")
@@ -46,6 +55,7 @@ async def test_a_command_is_copied_as_it_stands(collector: Collector, browser: B
     async with browsing(browser, collector, permissions=["clipboard-read", "clipboard-write"]) as visit:
         page = visit.page
         await page.add_init_script(script)
+        await _keep(page)
         await visit.open("/")
         commands = [text.strip() for text in await page.locator(".command > code").all_inner_texts()]
         assert len(commands) >= 2
@@ -62,6 +72,7 @@ async def test_what_cannot_be_copied_is_selected_and_not_called_copied(collector
     """A browser that lets no page copy."""
     async with browsing(browser, collector) as visit:
         await visit.page.add_init_script(_NO_CLIPBOARD + _NOTHING_COPIES)
+        await _keep(visit.page)
         await visit.open("/")
         button = visit.page.locator("button.copy").first
         await button.click()

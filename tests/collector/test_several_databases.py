@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -56,9 +56,8 @@ async def test_every_connection_is_to_the_one_that_takes_writes(servers: tuple[S
         assert await asyncio.to_thread(ports_of, url) == {primary.port}
     standby.stop()
     assert await asyncio.to_thread(ports_of, url_of(standby, primary)) == {primary.port}
-    async for notice in hear_notices(url_of(standby, primary)):
-        assert notice == LISTENING
-        break
+    async with aclosing(hear_notices(url_of(standby, primary))) as notices:
+        assert await anext(notices) == LISTENING
 
 
 async def test_no_server_that_takes_writes_is_one_sentence(servers: tuple[Server, Server]) -> None:

@@ -8,19 +8,23 @@ from pathlib import Path
 
 from certagent.vantage.foreign_files import Notes
 from certagent.vantage.traefik_files import load_dynamic, load_static, other_providers, provider_files
+from tests.e2e.fleet import until
 
 ROUTERS = "http:\n  routers:\n    a: {rule: Host(`a.home.test`), service: s}\n"
 
 
 @contextmanager
 def _running(*flags: str, **environment: str) -> Iterator[Path]:
-    """/proc's file of the command line of a process with these flags and this environment; it waits for its end."""
+    """/proc's file of the command line of a process with these flags and this environment; it waits for its end. The
+    kernel shows neither for a moment after the start."""
     with tempfile.NamedTemporaryFile("w") as script:
         script.write("read word\n")
         script.flush()
         command = ["sh", script.name, *flags]
         with subprocess.Popen(command, env={"PATH": "/usr/bin:/bin", **environment}, stdin=subprocess.PIPE) as process:
-            yield Path("/proc") / str(process.pid) / "cmdline"
+            of_process = Path("/proc") / str(process.pid)
+            until("it is shown", 10, lambda: b"PATH=" in (of_process / "environ").read_bytes())
+            yield of_process / "cmdline"
 
 
 def _environment(dynamic: Path) -> dict[str, str]:

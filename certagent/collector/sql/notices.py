@@ -1,6 +1,6 @@
 """LISTEN: what other collectors on the same PostgreSQL say to one another. Ids only, and hints only."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from certagent.collector.records import StoreFailed
 from certagent.collector.sql.database import CLIENT_OPTIONS, one_line
@@ -11,7 +11,7 @@ LISTENING = ""
 """The first notice: what was said before it may have been missed."""
 
 
-async def hear_notices(url: str) -> AsyncIterator[str]:
+async def hear_notices(url: str) -> AsyncGenerator[str, None]:
     """`LISTENING`, then every notice. Raises `StoreFailed` when the connection is lost."""
     import psycopg  # an extra, for PostgreSQL alone
 
