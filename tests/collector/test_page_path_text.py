@@ -30,6 +30,7 @@ _OTHERS = {"…": 1000, "·": 380}
 _FIXED = 602
 _LABELS = {"n": "n" * 63, "W": "W" * 63, "m": "m" * 63, "i": "i" * 63, "0": "0" * 63, "_": "a_b-" * 15 + "xyz"}
 _IPV6 = "2001:0db8:ffff:ffff:ffff:ffff:ffff:ffff"
+_TEXT = Typeface(13)
 _SIZES = {"label": 15, "place": 13, "detail": 13, "address": 12, "literal": 12}
 
 
@@ -97,6 +98,15 @@ def _check_card(card: ElementTree.Element, hop: PathHop) -> None:
     assert address == hop.address
     title = card.findtext("title") or ""
     assert all(part in title for part in (hop.label, hop.node, hop.role, hop.address, hop.detail) if part)
+
+
+def test_what_is_cut_within_a_word_gets_no_space() -> None:
+    """A URL is one word, wherever it is broken and cut."""
+    room = _TEXT.width("https://a.zone1.test/.")
+    assert _TEXT.wrap("https://a.zone1.test/.well-known/acme-challenge/x", room, 2) == [
+        "https://a.zone1.test/",
+        ".well-known/acme-…",
+    ]
 
 
 def test_what_fits_is_whole() -> None:

@@ -45,19 +45,21 @@ class Typeface(msgspec.Struct, frozen=True):
         """No more than so many lines, broken at spaces, and behind dots, slashes and colons where a word is too long;
         the last one is cut where there is more."""
         lines = list(self._lines(text, room))
+        whole = [line.rstrip() for line in lines]
         if len(lines) <= most:
-            return lines
-        return [*lines[: most - 1], self.cut(f"{lines[most - 1]} {lines[most]}", room)] if most else []
+            return whole
+        return [*whole[: most - 1], self.cut((lines[most - 1] + lines[most]).rstrip(), room)] if most else []
 
     def _lines(self, text: str, room: float) -> Iterator[str]:
+        """Each with the spaces that it was broken at."""
         line = ""
         for piece in (part for word in re.findall(r"\S+\s*", text) for part in self._chop(word, room)):
             if line and self.width((line + piece).rstrip()) > room:
-                yield line.rstrip()
+                yield line
                 line = ""
             line += piece
         if line.rstrip():
-            yield line.rstrip()
+            yield line
 
     def _chop(self, word: str, room: float) -> Iterator[str]:
         if self.width(word.rstrip()) <= room:
