@@ -30,7 +30,6 @@ from certagent.vantage.source_tree import CheckoutFiles, MissingLibraryError
 log = logging.getLogger(__name__)
 
 _HEAD_EVERY = 0.5  # seconds: who has committed the mend waits for it
-_MOST_FILES = 100  # that the code writes
 _MOST_SAID = 5  # parts that could not be read
 
 
@@ -82,8 +81,7 @@ class ProvisioningSources:
         await asyncio.to_thread(self._look)
         if self._code is None or (self._duty is not None and self._duty.complaint is not None):
             return
-        files = sorted({write.file for write in self._code.writes})[:_MOST_FILES]
-        live = await self._store.read(read_live_lines, files)
+        live = await self._store.read(read_live_lines, {write.file for write in self._code.writes})
         found = [self._policy.grade(finding) for finding in lines_come_back(self._code, live)]
         before = await self._store.read(find_about_sources)
         kept = await asyncio.to_thread(lambda: list(self._undecided(before, found)))

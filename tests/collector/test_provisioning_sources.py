@@ -161,7 +161,8 @@ async def test_a_line_of_any_resolver_file_is_tied_to_the_code(
     world: World, checkout: Checkout, code: str, file: str, text: str
 ) -> None:
     """As it is with hosts files: named in the incident, with an incident of its own, which ends with the code."""
-    checkout.commit(f"#!/bin/bash\nset -e\n\necho '{text}' >> {file}\n")
+    others = "".join(f"echo x >> /etc/dnsmasq.d/a{number:03}.conf\n" for number in range(120))
+    checkout.commit(f"#!/bin/bash\nset -e\n\necho '{text}' >> {file}\n{others}")
     await introduce(world.store, world.cast)
     agent, blamed = (
         world.cast.authority,

@@ -1,12 +1,12 @@
 """Queries that tie incidents to the provisioning code: the lines of incidents, and the code that wrote them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import msgspec
 from sqlalchemy import Connection, select
 
 from certagent.collector.sql.schema import findings, incidents
-from certagent.collector.sql.statements import decode_incident
+from certagent.collector.sql.statements import chunks, decode_incident
 from certagent.domain.diagnosis.written_lines import LiveLine, lines_met, source_line_of
 from certagent.domain.findings import Finding
 from certagent.domain.incidents import Incident, IncidentState
@@ -19,17 +19,18 @@ SOURCE_CODES = '"code":"source.'
 _decode_finding = msgspec.json.Decoder(Finding).decode
 
 
-def read_live_lines(connection: Connection, files: Iterable[str]) -> list[LiveLine]:
+def read_live_lines(connection: Connection, files: Collection[str]) -> list[LiveLine]:
     """The lines of those files that unresolved incidents are about, and those that were: what the code was found to
     write stays so until the code is mended."""
-    unresolved = incidents.c.state != IncidentState.RESOLVED
+    of_files = incidents.c.key.startswith("file:") & (incidents.c.state != IncidentState.RESOLVED)
+    rows = connection.execute(select(incidents.c.id, incidents.c.key).where(of_files)).all()
+    wanted = [row.id for row in rows if row.key.split(":", 2)[2] in files][:_MOST_INCIDENTS]
     live: list[LiveLine] = []
-    for file in files:
-        of_file = incidents.c.key.startswith("file:") & incidents.c.key.endswith(f":{file}", autoescape=True)
-        query = select(incidents.c.document).where(unresolved, of_file).limit(_MOST_INCIDENTS)
+    for piece in chunks(wanted):
+        query = select(incidents.c.document).where(incidents.c.id.in_(piece))
         for incident in map(decode_incident, connection.execute(query).scalars()):
-            lines = (line.text for line in incident.lines)
-            live += [LiveLine(incident.culprit.node or "", file, text, incident.code) for text in lines if text]
+            node, file = incident.culprit.node or "", incident.culprit.file or ""
+            live += [LiveLine(node, file, line.text, incident.code) for line in incident.lines if line.text]
     return [*live, *(line for finding in find_about_sources(connection) for line in lines_met(finding))]
 
 
