@@ -34,6 +34,7 @@ AUTHORITY = Caller("lxc103", TokenRole.AUTHORITY)
 MICROSECOND = timedelta(microseconds=1)
 LEFT = "SELECT until - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM leases"
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+READING = f"{OTHERS} AND state = 'active' AND query LIKE '%pg_sleep%'"
 SESSION = {
     "synchronous_commit": "on",
     "lock_timeout": "10s",
@@ -140,7 +141,12 @@ async def test_nothing_of_a_closed_store_stays_connected(url: str) -> None:
     """Neither what was read for somebody who has gone, nor a lease's session; a database that is refused neither."""
     async with open_store(url, Alerting(), SystemClock()) as store:
         reads = [asyncio.create_task(store.read(read_slowly)) for _ in range(4)]
-        await asyncio.sleep(0.2)
+        with administrator(url) as connection:
+
+            async def all_read() -> bool:
+                return connection.execute(text(READING)).scalar() == len(reads)
+
+            await eventually(all_read)
         for read in reads:
             read.cancel()
         asking = asyncio.create_task(store.holds_lease("heartbeat"))
