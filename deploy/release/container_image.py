@@ -8,11 +8,11 @@ import json
 import os
 import shutil
 import stat
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from deploy.lab import processes
+from deploy.lab.processes import run
 from deploy.lab.rootfs import mirror, proxy
 from deploy.release.debian_package import LIBRARY
 from deploy.release.revision import Failed, Revision
@@ -47,8 +47,6 @@ def build(found: Revision, target: Target, package: Path, work: Path, into: Path
     file = into / f"certagent-{found.version}-image-{target.architecture}.tar.gz"
     with archive.open("rb") as source, file.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
         shutil.copyfileobj(source, packed, 1 << 20)
-    archive.unlink()
-    shutil.rmtree(root)
     return file
 
 
@@ -84,47 +82,25 @@ def _put_certagent(root: Path, package: Path) -> None:
 def _assemble(root: Path, found: Revision, work: Path, archive: Path) -> None:
     """In Docker's format: OCI's own has no health check."""
     labels = {"title": "certagent", "version": found.version, "revision": found.commit or ""}
-    with _buildah(work) as buildah:
-        container = buildah("from", "scratch").strip()
-        buildah("add", "--quiet", container, root, "/")
-        buildah(
-            *("config", "--user", f"{USER}:{USER}", "--workingdir", "/var/lib/certagent"),
-            *("--entrypoint", json.dumps(["/usr/bin/certagent"]), "--cmd", "collector", "--stop-signal", "SIGTERM"),
-            *("--port", "8843", "--volume", "/var/lib/certagent"),
-            *("--healthcheck", f"CMD /{_HEALTHCHECK}", "--healthcheck-interval", "30s"),
-            *("--healthcheck-timeout", "10s", "--healthcheck-start-period", "60s"),
-            *(word for name, text in labels.items() for word in ("--label", f"org.opencontainers.image.{name}={text}")),
-            container,
-        )
-        to = f"docker-archive:{archive}:{NAME}:{found.version}"
-        buildah("commit", "--quiet", "--format", "docker", "--timestamp", str(found.epoch), container, to)
-
-
-@contextmanager
-def _buildah(work: Path) -> Iterator["_Buildah"]:
-    """With a storage of its own, of which nothing is left."""
-    storage = work / "buildah"
-    try:
-        yield _Buildah(storage)
-    finally:
-        shutil.rmtree(storage, ignore_errors=True)
-
-
-class _Buildah:
-    """Calls it; answers what it printed."""
-
-    def __init__(self, storage: Path) -> None:
-        places = ("--root", storage / "root", "--runroot", storage / "run", "--storage-driver", "vfs")
-        self._command = ("buildah", *places)
-
-    def __call__(self, *words: str | Path) -> str:
-        return _run(*self._command, *words)
+    places = ("--root", work / "buildah" / "root", "--runroot", work / "buildah" / "run", "--storage-driver", "vfs")
+    buildah = partial(_run, "buildah", *places)  # with a storage of its own, which goes with the folder
+    container = buildah("from", "scratch").strip()
+    buildah("add", "--quiet", container, root, "/")
+    buildah(
+        *("config", "--user", f"{USER}:{USER}", "--workingdir", "/var/lib/certagent"),
+        *("--entrypoint", json.dumps(["/usr/bin/certagent"]), "--cmd", "collector", "--stop-signal", "SIGTERM"),
+        *("--port", "8843", "--volume", "/var/lib/certagent"),
+        *("--healthcheck", f"CMD /{_HEALTHCHECK}", "--healthcheck-interval", "30s"),
+        *("--healthcheck-timeout", "10s", "--healthcheck-start-period", "60s"),
+        *(word for name, text in labels.items() for word in ("--label", f"org.opencontainers.image.{name}={text}")),
+        container,
+    )
+    to = f"docker-archive:{archive}:{NAME}:{found.version}"
+    buildah("commit", "--quiet", "--format", "docker", "--timestamp", str(found.epoch), container, to)
 
 
 def _run(*words: str | Path, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        list(words), env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False, timeout=1800
-    )
-    if done.returncode != 0:
-        raise Failed(f"{words[0]}: {(done.stderr or done.stdout).strip()[-2000:]}")
-    return done.stdout
+    try:
+        return run(words, env=env, timeout=1800)
+    except processes.Failed as failed:
+        raise Failed(str(failed)) from failed
