@@ -32,6 +32,7 @@ from certagent.collector.dashboard import (
     Renderer,
 )
 from certagent.collector.dispatch import AlertSender, ChangeDispatcher, EventStream
+from certagent.collector.dispute_review import DisputeReview
 from certagent.collector.enrolments import Enrolments
 from certagent.collector.host_names import HostNames
 from certagent.collector.housekeeping import Heartbeat, Housekeeping
@@ -160,6 +161,7 @@ async def _running(
             tasks.create_task(server.run(application, links, events), name="server"),
             tasks.create_task(dispatcher.run(), name="change dispatcher"),
             tasks.create_task(housekeeping.run(), name="housekeeping"),
+            tasks.create_task(DisputeReview(store, links, clock).run(), name="disputed identifiers"),
             tasks.create_task(feed_watchdog(clock), name="watchdog"),
             *([tasks.create_task(peers.run(), name="other collectors")] if peers is not None else []),
             *([tasks.create_task(sources.run(), name="provisioning code")] if sources is not None else []),

@@ -1,6 +1,7 @@
 """Claims: whose an identifier or an address is, where several nodes say that it is theirs. Pure.
 
-A claim gains nothing by being made. An operator's binding decides; else what is proven; else who claimed it first.
+A claim gains nothing by being made. An operator's binding decides; else what is proven; else who claimed it first, and
+beside that whoever DNS leads to: who claims what nobody has yet keeps nobody out.
 """
 
 import ipaddress
@@ -21,12 +22,14 @@ class ClaimKind(StrEnum):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """One node's. `since` is null for what was there before claims had a date: long ago. `is_proven`: the CA's side
-    was led to that node's own address and met there what the node had planted."""
+    """One node's. `since` is null for what was there before claims had a date: long ago. `is_proven`: of an identifier,
+    the CA's side was led to that node's own address and met there what the node had planted; of an address, the node
+    speaks from there, and no other does. `dns_leads_here`: the CA's nameservers lead to that node's own address."""
 
     node: str
     since: datetime | None = None
     is_proven: bool = False
+    dns_leads_here: bool = False
 
 
 def rightful_nodes(claims: Iterable[Claim], bound: Collection[str] = ()) -> frozenset[str]:
@@ -38,7 +41,16 @@ def rightful_nodes(claims: Iterable[Claim], bound: Collection[str] = ()) -> froz
     if proven or not listed:
         return proven
     first = min(claim.since or _LONG_AGO for claim in listed)
-    return frozenset(claim.node for claim in listed if (claim.since or _LONG_AGO) == first)
+    return frozenset(claim.node for claim in listed if claim.dns_leads_here or (claim.since or _LONG_AGO) == first)
+
+
+def is_routable(address: str) -> bool:
+    """Whether the address is of one node: every node has a loopback, and addresses of its own on its links."""
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return not known.is_loopback and not known.is_link_local
 
 
 class Dispute(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,18 +78,9 @@ def disputes_among(
         nodes.setdefault(subject, set()).add(node)
     found = []
     for subject, listed in sorted(by_subject.items()):
-        if kind is ClaimKind.ADDRESS and not _is_routable(subject):
+        if kind is ClaimKind.ADDRESS and not is_routable(subject):
             continue
         holders = rightful_nodes(listed, nodes.get(subject, ()))
         if any(claim.node not in holders for claim in listed):
             found.append(Dispute(kind=kind, subject=subject, holders=tuple(sorted(holders)), claims=tuple(listed)))
     return tuple(found)
-
-
-def _is_routable(address: str) -> bool:
-    """Every node has a loopback, and its own addresses on its links."""
-    try:
-        known = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return not known.is_loopback and not known.is_link_local

@@ -6,28 +6,52 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import select
 
 from certagent.cli import commands
 from certagent.collector.credentials import add_certificate, add_token, bind_claims
 from certagent.collector.housekeeping import look_at_fleet
 from certagent.collector.records import TokenRole
-from certagent.collector.sql.claim_queries import find_disputes, find_holders, find_owners, is_holder, may_rehearse
+from certagent.collector.sql.api_queries import list_incidents
+from certagent.collector.sql.claim_queries import (
+    find_disputes,
+    find_holders,
+    find_owners,
+    find_undecided,
+    is_holder,
+    may_rehearse,
+    note_lead,
+)
 from certagent.collector.sql.deliveries import next_delivery, record_attempt
 from certagent.collector.sql.ingest import store_rehearsals
 from certagent.collector.sql.page_queries import list_disputes
-from certagent.collector.sql.upkeep import replace_findings
+from certagent.collector.sql.schema import earlier_claims
+from certagent.collector.sql.speaker_queries import hear_voice
+from certagent.collector.sql.upkeep import prune_reports, replace_findings
 from certagent.collector.store import Store, open_store
 from certagent.config import load_policy
 from certagent.domain.claims import ClaimKind
 from certagent.domain.incidents import TransitionKind
 from certagent.domain.policy import Alerting
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
+from certagent.domain.speakers import Voice
 from certagent.system.clock import SystemClock
 from tests.collector.cast import Agent, Cast, certificate, now
 from tests.collector.test_store import introduce, states, take
-from tests.evidence import TRAEFIK, attempts_of, by_dns, by_hosts, make_hop, make_rehearsal, make_resolution, shadow
+from tests.evidence import (
+    TRAEFIK,
+    attempts_of,
+    by_dns,
+    by_hosts,
+    dns_says,
+    make_hop,
+    make_rehearsal,
+    make_resolution,
+    shadow,
+)
 
 SECOND = "10.0.0.13"
+NEW = "new.internal"
 
 
 @pytest.fixture
@@ -130,6 +154,97 @@ async def test_an_operator_binds_to_several_nodes_and_releases(store: Store, url
     assert await holders(store) == {"lxc102"}
     with pytest.raises(ValueError, match="lxc7: no valid token"):
         bind_claims(url, ("lxc102", "lxc7"), [(ClaimKind.IDENTIFIER, TRAEFIK)], now())
+
+
+def shadowed(address: str) -> Rehearsal:
+    """The CA's nameservers lead to the address, and a line of its hosts file to another one."""
+    resolution = make_resolution(addresses=(by_hosts("10.0.0.153"),), dns=(dns_says(address),))
+    attempts = attempts_of(make_hop("10.0.0.153", 404))
+    return make_rehearsal(resolution, attempts=attempts, at=now(), owners={}, identifier=NEW)
+
+
+async def claim_new(store: Store) -> Agent:
+    """A name that nobody has is claimed by lxc199; then comes the node that it is of, with its address."""
+    squatter, newcomer = Agent("lxc199"), Agent("lxc104")
+    await take(store, squatter, squatter.inventory("10.0.0.199", "box", certificate("mine", NEW)))
+    await take(store, newcomer, newcomer.inventory("10.0.0.14", "nginx", certificate("new", NEW)))
+    return newcomer
+
+
+async def test_who_claims_what_nobody_has_yet_keeps_nobody_out(store: Store) -> None:
+    """Where DNS leads decides, though a line of the CA's hosts file leads elsewhere; and the proof, then, alone."""
+    await claim_new(store)
+    assert (await store.read(find_holders, (NEW,)))[NEW] == {"lxc199"}
+    assert await store.read(find_undecided) == [NEW]
+    assert not await store.read(may_rehearse, "lxc104", NEW)
+    await store.write(note_lead, shadowed("10.0.0.14"))
+    assert (await store.read(find_holders, (NEW,)))[NEW] == {"lxc199", "lxc104"}
+    assert await store.read(may_rehearse, "lxc104", NEW)
+    await store.write(
+        store_rehearsals, (msgspec.structs.replace(passed_at("10.0.0.14"), identifier=NEW),), asker="lxc104"
+    )
+    assert (await store.read(find_holders, (NEW,)))[NEW] == {"lxc104"}
+    assert not await store.read(may_rehearse, "lxc199", NEW)
+    assert await store.read(find_undecided) == []
+
+
+async def test_the_incident_of_a_newcomer_is_its_own(store: Store) -> None:
+    """What the agent beside the CA finds of the name: the newcomer is a victim, whoever claimed the name before."""
+    await claim_new(store)
+    authority = Agent("lxc103", sequence=9)
+    await take(store, authority, authority.watch(shadow(NEW)))
+    await store.write(note_lead, shadowed("10.0.0.14"))
+    (incident,) = (await store.read(list_incidents, None, 10)).items
+    assert {victim.node for victim in incident.victims} == {"lxc104", "lxc199"}
+
+
+async def test_dns_that_leads_to_an_accused_address_gains_nothing(store: Store) -> None:
+    """A record that was found to be wrong leads to the box that claims the name."""
+    await claim(store)
+    authority = Agent("lxc103", sequence=9)
+    await take(store, authority, authority.watch(shadow(address=SECOND)))
+    await store.write(note_lead, msgspec.structs.replace(shadowed(SECOND), identifier=TRAEFIK))
+    assert await holders(store) == {"lxc102"}
+
+
+async def test_an_address_is_of_the_node_that_speaks_from_there(store: Store) -> None:
+    """Whoever claimed it before; where several speak from one address, it is a relay's, and they prove nothing."""
+    squatter, node = Agent("lxc199"), Agent("lxc104")
+    await take(store, squatter, squatter.inventory("10.0.0.14", "box"))
+    await take(store, node, node.inventory("10.0.0.14", "nginx"))
+    assert (await store.read(find_owners, ("10.0.0.14",)))["10.0.0.14"].node == "lxc199"
+    await store.write(hear_voice, "lxc104", Voice("a", "10.0.0.14"), alive=None, heard_at=now())
+    assert (await store.read(find_owners, ("10.0.0.14",)))["10.0.0.14"].node == "lxc104"
+    await store.write(hear_voice, "lxc105", Voice("b", "10.0.0.14"), alive=None, heard_at=now())
+    assert (await store.read(find_owners, ("10.0.0.14",)))["10.0.0.14"].node == "lxc199"
+
+
+async def test_a_name_that_was_away_for_a_moment_is_as_old_as_it_was(store: Store) -> None:
+    """And as proven; whoever claims it meanwhile has it only meanwhile. After `keep_reports` it is forgotten."""
+    await store.write(store_rehearsals, (passed_at("10.0.0.12"),), asker="lxc102")
+    node = Agent("lxc102", sequence=9)
+    await take(store, node, node.inventory("10.0.0.12", "traefik"))
+    await claim(store)
+    assert await holders(store) == {"lxc199"}
+    back = certificate("traefik", TRAEFIK)
+    await take(store, node, node.inventory("10.0.0.12", "traefik", back))
+    assert await holders(store) == {"lxc102"}
+    await take(store, node, node.inventory("10.0.0.12", "traefik"))
+    await store.write(prune_reports, now())
+    await take(store, node, node.inventory("10.0.0.12", "traefik", back))
+    assert await holders(store) == {"lxc199"}
+
+
+async def test_what_one_node_no_longer_claims_is_bounded(store: Store) -> None:
+    """The latest thousand names are remembered."""
+    node = Agent("lxc102", sequence=9)
+    names = [f"n{number}.internal" for number in range(1_500)]
+    await take(store, node, node.inventory("10.0.0.12", "traefik", certificate("many", *names)))
+    await take(store, node, node.inventory("10.0.0.12", "traefik", certificate("traefik", TRAEFIK)))
+    await take(store, node, node.inventory("10.0.0.12", "traefik"))
+    kept = await store.read(lambda connection: set(connection.execute(select(earlier_claims.c.identifier)).scalars()))
+    assert len(kept) == 1_000
+    assert TRAEFIK in kept
 
 
 async def test_a_rehearsal_is_kept_for_each_who_asked(store: Store) -> None:

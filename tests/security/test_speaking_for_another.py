@@ -11,7 +11,7 @@ import pytest
 from certagent.collector.credentials import add_token
 from certagent.collector.records import TokenRole
 from certagent.domain.findings import Culprit
-from certagent.domain.link_messages import Rehearsed, encode
+from certagent.domain.link_messages import Rehearse, Rehearsed, decode_ask, encode
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome, RehearsalRequest, digest_for
 from tests.collector.cast import Agent, certificate, now
 from tests.collector.process import Collector, running
@@ -144,6 +144,31 @@ async def test_a_claim_gains_nothing_and_who_had_the_name_keeps_all(collector: C
         group.create_task(answer(authority, rehearse_traefik(RehearsalOutcome.FAILED, poisoned=True)))
         status, document = await collector.post("/v1/rehearsals", REQUEST, "lxc102")
     assert (status, document["owners"]["10.0.0.12"]["node"]) == (200, "lxc102")
+
+
+async def test_a_name_claimed_in_advance_keeps_its_node_out_of_nothing(collector: Collector) -> None:
+    """The collector has it looked up for itself where DNS leads; the node is asked to judge, rehearses and has it."""
+    await collector.introduce()
+    agent, node = hostile_in(collector), collector.cast.traefik
+    name = "new.internal"
+    await collector.report(agent.inventory("10.0.0.199", "box", certificate("mine", name)))
+    await collector.report(node.inventory("10.0.0.12", "traefik", certificate("new", name)))
+    asked = msgspec.structs.replace(REQUEST, identifier=name)
+    assert (await collector.post("/v1/rehearsals", asked, "lxc102"))[0] == 403
+    async with connected(collector, "lxc103") as authority, connected(collector, "lxc102") as link:
+        look = decode_ask(await authority.receive_str(timeout=30))
+        assert isinstance(look, Rehearse)
+        assert (look.caller, look.request.identifier, look.request.planted) == ("@collector", name, False)
+        led = msgspec.structs.replace(rehearse_traefik(RehearsalOutcome.FAILED, poisoned=True), identifier=name)
+        await authority.send_str(encode(Rehearsed(id=look.id, rehearsal=led)).decode())
+        assert name in (await next_ask(link)).identifiers
+        passed = rehearse_traefik(RehearsalOutcome.PASSED, at=now())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(answer(authority, msgspec.structs.replace(passed, identifier=name)))
+            assert (await collector.post("/v1/rehearsals", asked, "lxc102"))[0] == 200
+    assert (await collector.get(f"/v1/paths/{name}", "lxc102"))[0] == 200
+    assert (await collector.get(f"/v1/paths/{name}", HOSTILE))[0] == 404
+    assert (await collector.post("/v1/rehearsals", asked, HOSTILE))[0] == 403
 
 
 async def test_nobody_posts_or_reads_in_anothers_name(collector: Collector) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import Column, Connection, Row, Table, delete, func, insert, select, update
 
-from certagent.collector.sql.schema import addresses, agents, bindings, findings, identifiers, rehearsals
+from certagent.collector.sql.schema import addresses, agents, bindings, findings, identifiers, speakers
 from certagent.collector.sql.statements import Transaction, chunks
-from certagent.domain.claims import Claim, ClaimKind, Dispute, disputes_among, rightful_nodes
+from certagent.domain.claims import Claim, ClaimKind, Dispute, disputes_among, is_routable, rightful_nodes
 from certagent.domain.findings import Finding
-from certagent.domain.rehearsals import AddressOwner, Rehearsal, ResolvedAddress, deciding
+from certagent.domain.rehearsals import AddressOwner, Rehearsal, deciding
+from certagent.domain.sightings import COLLECTOR
+from certagent.domain.speakers import Standing
 
 _COLUMNS: Mapping[ClaimKind, tuple[Table, Column[Any]]] = {
     ClaimKind.IDENTIFIER: (identifiers, identifiers.c.identifier),
@@ -20,7 +22,6 @@ _COLUMNS: Mapping[ClaimKind, tuple[Table, Column[Any]]] = {
 _MOST_DISPUTES = 1_000
 
 _decode_finding = msgspec.json.Decoder(Finding).decode
-_decode_rehearsal = msgspec.json.Decoder(Rehearsal).decode
 
 
 def find_claimants(
@@ -41,16 +42,13 @@ def is_holder(connection: Connection, agent: str, identifier: str) -> bool:
 
 
 def may_rehearse(connection: Connection, agent: str, identifier: str) -> bool:
-    """Whether the agent may have the identifier rehearsed: it is the agent's; or the agent claims it, and the CA was
-    led by DNS to the agent's own address before. What then passes there proves the claim."""
+    """Whether the agent may have the identifier rehearsed: it is the agent's; or the agent claims it, and DNS leads the
+    CA to the agent's own address. What then passes there proves the claim."""
     if is_holder(connection, agent, identifier):
         return True
-    claims = select(identifiers.c.agent).where(identifiers.c.identifier == identifier, identifiers.c.agent == agent)
-    if connection.execute(claims).first() is None or _bound_nodes(connection, ClaimKind.IDENTIFIER, (identifier,)):
-        return False
-    rows = connection.execute(select(rehearsals.c.document).where(rehearsals.c.identifier == identifier)).scalars()
-    led_to = {item.address for document in rows for item in _by_dns(_decode_rehearsal(document))}
-    return any(owner.node == agent for owner in find_owners(connection, led_to).values())
+    claims = _claims(connection, ClaimKind.IDENTIFIER, (identifier,)).get(identifier, ())
+    is_led = any(claim.node == agent and claim.dns_leads_here for claim in claims)
+    return is_led and not _bound_nodes(connection, ClaimKind.IDENTIFIER, (identifier,))
 
 
 def find_owners(connection: Connection, wanted: Iterable[str]) -> dict[str, AddressOwner]:
@@ -69,15 +67,29 @@ def find_owners(connection: Connection, wanted: Iterable[str]) -> dict[str, Addr
 def note_proof(transaction: Transaction, agent: str, rehearsal: Rehearsal) -> None:
     """A rehearsal that the agent asked for passed. It proves the agent's claim if the CA was led by DNS to the agent's
     own address, and nothing that stands against the identifier accuses that address."""
-    connection, attempt = transaction.connection, deciding(rehearsal.attempts)
+    attempt = deciding(rehearsal.attempts)
     met = attempt.hops[0].address if attempt is not None and attempt.matched and attempt.hops else None
-    if met is None or met not in {item.address for item in _by_dns(rehearsal)}:
+    if met is None or met not in _used_by_dns(rehearsal):
         return
-    owner = find_owners(connection, (met,)).get(met)
-    if owner is None or owner.node != agent or _is_accused(connection, rehearsal, met):
+    if _owners_unaccused(transaction.connection, rehearsal.identifier, {met}) == {agent}:
+        claimed = (identifiers.c.identifier == rehearsal.identifier) & (identifiers.c.agent == agent)
+        transaction.connection.execute(update(identifiers).where(claimed).values(proven_at=transaction.now))
+
+
+def note_lead(transaction: Transaction, rehearsal: Rehearsal) -> None:
+    """Where the CA's nameservers lead, whether they are asked or a hosts line keeps them from it: whoever claims the
+    identifier there keeps it beside whoever claimed it first. Where somebody has proven it, that decides."""
+    said = rehearsal.resolution.dns if rehearsal.resolution is not None else ()
+    led_to = {address for answer in said if answer.status == "ok" for address in answer.addresses}
+    led_to |= _used_by_dns(rehearsal)
+    if not led_to:
         return
-    claimed = (identifiers.c.identifier == rehearsal.identifier) & (identifiers.c.agent == agent)
-    connection.execute(update(identifiers).where(claimed).values(proven_at=transaction.now))
+    nodes = _owners_unaccused(transaction.connection, rehearsal.identifier, led_to)
+    claimed = (identifiers.c.identifier == rehearsal.identifier) & identifiers.c.agent.in_(nodes)
+    new = update(identifiers).where(claimed, identifiers.c.led_at.is_(None)).values(led_at=transaction.now)
+    if nodes and transaction.connection.execute(new).rowcount:
+        transaction.dirty.identifiers.add(rehearsal.identifier)
+        transaction.dirty.judge_again.add((rehearsal.identifier, COLLECTOR))
 
 
 def find_disputes(connection: Connection) -> tuple[Dispute, ...]:
@@ -95,6 +107,14 @@ def find_disputes(connection: Connection) -> tuple[Dispute, ...]:
             ((name, node) for name, nodes in _bound_nodes(connection, kind, wanted).items() for node in nodes),
         )
     return tuple(found)
+
+
+def find_undecided(connection: Connection) -> list[str]:
+    """The identifiers in dispute that are neither bound nor proven: nothing but who came first decides."""
+    of_names = (dispute for dispute in find_disputes(connection) if dispute.kind is ClaimKind.IDENTIFIER)
+    listed = [one.subject for one in of_names if not any(claim.is_proven for claim in one.claims)]
+    bound = _bound_nodes(connection, ClaimKind.IDENTIFIER, listed)
+    return [subject for subject in listed if subject not in bound]
 
 
 def bind(connection: Connection, nodes: Collection[str], kind: ClaimKind, subject: str, now: datetime) -> None:
@@ -120,19 +140,37 @@ def _claims(connection: Connection, kind: ClaimKind, wanted: Iterable[str]) -> d
     table, subject = _COLUMNS[kind]
     found: dict[str, dict[str, Claim]] = {}
     for piece in chunks(wanted):
+        speaks_from = _speakers_at(connection, piece) if kind is ClaimKind.ADDRESS else {}
         for row in connection.execute(select(table, subject.label("subject")).where(subject.in_(piece))):
             by_node = found.setdefault(row.subject, {})
-            by_node[row.agent] = _joined(by_node.get(row.agent), row)
+            speaks_here = speaks_from.get(row.subject) == {
+                row.agent
+            }  # a relay's address is of nobody who comes over it
+            by_node[row.agent] = _joined(by_node.get(row.agent), row, speaks_here=speaks_here)
     return {name: list(by_node.values()) for name, by_node in found.items()}
 
 
-def _joined(known: Claim | None, row: Row[Any]) -> Claim:
+def _joined(known: Claim | None, row: Row[Any], *, speaks_here: bool) -> Claim:
     """A node may have an identifier in several certificates."""
-    is_proven = getattr(row, "proven_at", None) is not None
+    is_proven = speaks_here or getattr(row, "proven_at", None) is not None
+    is_led = getattr(row, "led_at", None) is not None
     if known is None:
-        return Claim(node=row.agent, since=row.since, is_proven=is_proven)
-    since = None if known.since is None or row.since is None else min(known.since, row.since)
-    return Claim(node=row.agent, since=since, is_proven=is_proven or known.is_proven)
+        return Claim(node=row.agent, since=row.since, is_proven=is_proven, dns_leads_here=is_led)
+    return Claim(
+        node=row.agent,
+        since=None if known.since is None or row.since is None else min(known.since, row.since),
+        is_proven=is_proven or known.is_proven,
+        dns_leads_here=is_led or known.dns_leads_here,
+    )
+
+
+def _speakers_at(connection: Connection, wanted: Iterable[str]) -> dict[str, set[str]]:
+    """Address -> the agents that speak from there."""
+    found: dict[str, set[str]] = {}
+    query = select(speakers.c.address, speakers.c.agent).where(speakers.c.standing == Standing.SPEAKER)
+    for row in connection.execute(query.where(speakers.c.address.in_([one for one in wanted if is_routable(one)]))):
+        found.setdefault(row.address, set()).add(row.agent)
+    return found
 
 
 def _bound_nodes(connection: Connection, kind: ClaimKind, wanted: Iterable[str]) -> dict[str, set[str]]:
@@ -144,14 +182,15 @@ def _bound_nodes(connection: Connection, kind: ClaimKind, wanted: Iterable[str])
     return found
 
 
-def _by_dns(rehearsal: Rehearsal) -> tuple[ResolvedAddress, ...]:
+def _used_by_dns(rehearsal: Rehearsal) -> set[str]:
     """The addresses that the CA had out of DNS; a line of a hosts file proves nothing."""
     used = rehearsal.resolution.addresses if rehearsal.resolution is not None else ()
-    return tuple(item for item in used if item.origin.source == "dns")
+    return {item.address for item in used if item.origin.source == "dns"}
 
 
-def _is_accused(connection: Connection, rehearsal: Rehearsal, address: str) -> bool:
-    """Whether anything that stands against the identifier accuses that address."""
-    query = select(findings.c.document).where(findings.c.identifier == rehearsal.identifier, findings.c.is_grave)
+def _owners_unaccused(connection: Connection, identifier: str, wanted: Collection[str]) -> set[str]:
+    """The nodes whose those addresses are, without those that something which stands against the identifier accuses."""
+    query = select(findings.c.document).where(findings.c.identifier == identifier, findings.c.is_grave)
     culprits = (_decode_finding(document).culprit for document in connection.execute(query).scalars())
-    return any(culprit is not None and culprit.address == address for culprit in culprits)
+    accused = {culprit.address for culprit in culprits if culprit is not None}
+    return {owner.node for owner in find_owners(connection, set(wanted) - accused).values()}

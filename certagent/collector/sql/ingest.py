@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, insert, select, tuple_, update
 
 from certagent.collector.records import Acceptance, Caller, TokenRole
 from certagent.collector.sql.audit_queries import append_fixes
-from certagent.collector.sql.claim_queries import note_proof
+from certagent.collector.sql.claim_queries import note_lead, note_proof
 from certagent.collector.sql.daily_sums import sum_renewals
 from certagent.collector.sql.inventories import end_files, replace_inventory
 from certagent.collector.sql.schema import agents, changes, findings, rehearsals, reports, scopes
@@ -108,9 +108,10 @@ def store_rehearsals(
     ]
     upsert(transaction.connection, rehearsals, rows)
     transaction.dirty.identifiers.update(str(row["identifier"]) for row in rows)
-    for row in rows if brokered else ():
+    for row in rows:
         rehearsal = newest[str(row["identifier"]), str(row["challenge"])]
-        if rehearsal.outcome is RehearsalOutcome.PASSED:
+        note_lead(transaction, rehearsal)
+        if brokered and rehearsal.outcome is RehearsalOutcome.PASSED:
             note_proof(transaction, asker, rehearsal)
 
 

@@ -9,8 +9,16 @@ import msgspec
 from sqlalchemy import ColumnElement, delete, insert, select, update
 
 from certagent.collector.sql.daily_sums import sum_replacements
-from certagent.collector.sql.schema import addresses, agents, certificates, findings, identifiers, incidents
-from certagent.collector.sql.statements import Transaction, chunks, decode_incident, text_of
+from certagent.collector.sql.schema import (
+    addresses,
+    agents,
+    certificates,
+    earlier_claims,
+    findings,
+    identifiers,
+    incidents,
+)
+from certagent.collector.sql.statements import Transaction, chunks, decode_incident, text_of, upsert
 from certagent.domain.incidents import Incident, IncidentState
 from certagent.domain.reports import (
     CertificateState,
@@ -20,6 +28,8 @@ from certagent.domain.reports import (
     identifier_scope,
     served_scope,
 )
+
+_MOST_EARLIER_CLAIMS = 1_000  # of one agent
 
 _PERHAPS_AN_ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,}")
 
@@ -115,14 +125,10 @@ def _replace_addresses(transaction: Transaction, agent: str, inventory: Inventor
 
 
 def _replace_certificates(transaction: Transaction, agent: str, inventory: Inventory) -> None:
-    query = select(identifiers.c.identifier, identifiers.c.since, identifiers.c.proven_at)
-    known = {
-        row.identifier: {"since": row.since, "proven_at": row.proven_at}
-        for row in transaction.connection.execute(query.where(identifiers.c.agent == agent))
-    }
+    by_name = {certificate.name: certificate for certificate in inventory.certificates}
+    known = _remember_claims(transaction, agent, {one for item in by_name.values() for one in item.identifiers})
     for table in (certificates, identifiers):
         transaction.connection.execute(delete(table).where(table.c.agent == agent))
-    by_name = {certificate.name: certificate for certificate in inventory.certificates}
     if not by_name:
         return
     rows = [_certificate_row(agent, certificate) for certificate in by_name.values()]
@@ -131,12 +137,33 @@ def _replace_certificates(transaction: Transaction, agent: str, inventory: Inven
         (identifier, certificate.name) for certificate in by_name.values() for identifier in certificate.identifiers
     }
     if names:
-        claimed = {"since": transaction.now, "proven_at": None}
+        claimed = {"since": transaction.now, "proven_at": None, "led_at": None}
         rows = [
             {"identifier": identifier, "agent": agent, "certificate": name, **known.get(identifier, claimed)}
             for identifier, name in sorted(names)
         ]
         transaction.connection.execute(insert(identifiers), rows)
+
+
+def _remember_claims(transaction: Transaction, agent: str, claimed: Container[str]) -> dict[str, dict[str, Any]]:
+    """Of each identifier that the agent claims, or claimed not long ago: since when, and what bears it out. What it no
+    longer claims is remembered from now on."""
+    connection, columns = transaction.connection, ("identifier", "since", "proven_at", "led_at")
+    known: dict[str, dict[str, Any]] = {}
+    for table in (earlier_claims, identifiers):
+        query = select(*(table.c[name] for name in columns)).where(table.c.agent == agent)
+        known.update((row["identifier"], dict(row)) for row in connection.execute(query).mappings())
+    listed = select(identifiers.c.identifier).where(identifiers.c.agent == agent).distinct()
+    left = [name for name in connection.execute(listed).scalars() if name not in claimed]
+    rows = [known[name] | {"agent": agent, "left_at": transaction.now} for name in left[:_MOST_EARLIER_CLAIMS]]
+    upsert(connection, earlier_claims, rows)
+    latest = select(earlier_claims.c.identifier).where(earlier_claims.c.agent == agent)
+    latest = latest.order_by(earlier_claims.c.left_at.desc(), earlier_claims.c.identifier)
+    names = connection.execute(latest).scalars().all()
+    for piece in chunks(name for place, name in enumerate(names) if place >= _MOST_EARLIER_CLAIMS or name in claimed):
+        ended = (earlier_claims.c.agent == agent) & earlier_claims.c.identifier.in_(piece)
+        connection.execute(delete(earlier_claims).where(ended))
+    return {name: {column: row[column] for column in columns[1:]} for name, row in known.items()}
 
 
 def _certificate_row(agent: str, certificate: CertificateState) -> dict[str, Any]:

@@ -4,18 +4,7 @@ Documents are JSON text, instants are microseconds since the epoch in UTC; nothi
 `collector/migrations` brings a database to exactly this.
 """
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
 from certagent.collector.sql.statements import Instant
 
@@ -89,6 +78,19 @@ identifiers = Table(
     Column("certificate", String(256), primary_key=True),
     Column("since", Instant),
     Column("proven_at", Instant),
+    Column("led_at", Instant),
+)
+
+# What nodes no longer claim, for as long as it is remembered: what was away for a moment is as old as it was.
+earlier_claims = Table(
+    "earlier_claims",
+    metadata,
+    Column("identifier", String(256), primary_key=True),
+    Column("agent", String(128), primary_key=True, index=True),
+    Column("since", Instant),
+    Column("proven_at", Instant),
+    Column("led_at", Instant),
+    Column("left_at", Instant, nullable=False, index=True),
 )
 
 # The processes that speak under an agent's name, where they say who they are: see `domain.speakers`.

@@ -20,6 +20,7 @@ from certagent.collector.sql.schema import (
     agents,
     certificates,
     changes,
+    earlier_claims,
     findings,
     identifiers,
     incidents,
@@ -126,9 +127,11 @@ def remind(transaction: Transaction) -> int:
 
 
 def prune_reports(transaction: Transaction, before: datetime) -> int:
-    """Delete reports and changes that are older; answers how many reports: less than `MOST_PRUNED` means all."""
+    """Delete reports, changes and what nodes no longer claim, if older; answers how many reports: less than
+    `MOST_PRUNED` means all."""
     old = select(reports.c.number).where(reports.c.received_at < before).limit(MOST_PRUNED)
     transaction.connection.execute(delete(changes).where(changes.c.at < before))
+    transaction.connection.execute(delete(earlier_claims).where(earlier_claims.c.left_at < before))
     return transaction.connection.execute(delete(reports).where(reports.c.number.in_(old))).rowcount
 
 
@@ -166,7 +169,7 @@ def _forget_revoked(transaction: Transaction, silent_after: timedelta) -> None:
         names = select(identifiers.c.identifier).where(identifiers.c.agent == name)
         own = rehearsals.c.identifier.in_(names) & (rehearsals.c.asker == name)
         transaction.connection.execute(delete(rehearsals).where(own))
-        for table in (findings, scopes, addresses, certificates, identifiers, speakers):
+        for table in (findings, scopes, addresses, certificates, identifiers, earlier_claims, speakers):
             transaction.connection.execute(delete(table).where(table.c.agent == name))
         transaction.connection.execute(delete(agents).where(agents.c.name == name))
         transaction.dirty.agents.add(name)
