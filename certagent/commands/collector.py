@@ -17,8 +17,9 @@ from certagent.system.clock import SystemClock
 from certagent.system.journal import write_log
 from certagent.system.malloc import keep_large_apart
 
-_OBJECTS = 100_000
-"""Between two looks for garbage: thousands of connections are a million objects, and each look goes through many."""
+_LOOKS_FOR_GARBAGE = 20_000, 20, 100
+"""The youngest objects are looked through often, or their garbage is what the collector grows by; all of them rarely:
+thousands of connections are a million."""
 _SWITCH_SECONDS = 0.0002
 """The thread that writes computes, too, and the one that answers gives way to it with every byte it sends."""
 
@@ -28,7 +29,7 @@ def run_collector(path: Path) -> None:
     settings = load_collector(path)
     policy = load_collector_policy(path, settings)
     write_log()
-    gc.set_threshold(_OBJECTS, 20, 20)
+    gc.set_threshold(*_LOOKS_FOR_GARBAGE)
     sys.setswitchinterval(_SWITCH_SECONDS)
     keep_large_apart()
     with _port_within_reach(), store_within_reach(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
