@@ -111,7 +111,7 @@ def init(request: InitRequest, confirm: Confirm, *, write: bool) -> dict[str, An
             *_collector_by_hand(request),
         ],
         "skipped": [*left_out, *_remarks(drafts)],
-        "next": next_commands(write=write),
+        "next": [*_first_orders(drafts), *next_commands(write=write)],
     }
 
 
@@ -278,12 +278,22 @@ def _by_hand(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, drafts
     return steps
 
 
+def _first_orders(drafts: Sequence[Draft]) -> list[str]:
+    managed = [draft for draft in drafts if draft.renewer is None and draft.watched_because is None]
+    names = ", ".join(f"{draft.name} ({', '.join(draft.names)})" for draft in managed)
+    return (
+        [f"at its first start, the agent orders a new certificate for {names}, whatever is there now"]
+        if managed
+        else []
+    )
+
+
 def _collector_by_hand(request: InitRequest) -> list[str]:
     if request.node.collector_url is not None:
         return []
     return [
-        f"in {request.configuration}: complete [collector] (url, addresses) before you start the service; "
-        f"without it, nothing is reported and no rehearsal is possible"
+        f"only if there is a collector: complete [collector] (url, addresses) in {request.configuration} before you "
+        f"start the service; without one, nothing is reported and no rehearsal is possible"
     ]
 
 

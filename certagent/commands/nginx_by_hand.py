@@ -24,9 +24,9 @@ def steps_for(
     steps = []
     if names and not servers:
         steps.append(f"nginx does not listen on port 80: add a `server` there for {', '.join(names)}")
-    if lacking:
+    for where, ours in _by_place(servers, lacking).items():
         steps.append(
-            f"in nginx's port-80 `server` of {', '.join(lacking)}: include snippets/{snippet};"
+            f"in nginx's port-80 `server` of {', '.join(ours)}{where}: include snippets/{snippet};"
             " then nginx -t && systemctl reload nginx"
         )
     for server in chosen.values():
@@ -38,6 +38,15 @@ def steps_for(
             " nginx's port-80 `server` of these names; until then, it would answer that client's challenges"
         )
     return steps
+
+
+def _by_place(servers: Sequence[Directive], names: Sequence[str]) -> dict[str, list[str]]:
+    """Where each server is that answers for those names: ` (FILE:LINE)`, or nothing where there is none."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        server = _server_of(servers, name)
+        found.setdefault(f" ({_at(server.place)})" if server is not None else "", []).append(name)
+    return found
 
 
 def _servers(configuration: Sequence[Directive]) -> Iterator[Directive]:

@@ -1,8 +1,11 @@
 """`certagent renew`: renew now, by the running agent."""
 
+from contextlib import suppress
 from typing import Any
 
+from certagent.commands import UnableError
 from certagent.commands.finding_output import hint_for
+from certagent.commands.status import served_lines
 from certagent.config import AgentSettings
 from certagent.system.control_client import ask_agent
 
@@ -10,9 +13,16 @@ _STATUS = {"done": 0, "not_due": 0, "found": 3, "kept": 3, "blocked": 4, "failed
 
 
 def renew(settings: AgentSettings, names: tuple[str, ...], *, force: bool) -> dict[str, Any]:
-    """`{"certificates": [{"name", "outcome", "findings", ...}]}`; `{"error": ...}` for an unknown name, or
-    one that somebody else renews."""
-    return ask_agent(settings.agent.socket, "renew", names=names, force=force)
+    """`{"certificates": [{"name", "outcome", "findings", "state", ...}]}`, `state` as `certagent status` has it once
+    something was renewed; `{"error": ...}` for an unknown name, or one that somebody else renews."""
+    document = ask_agent(settings.agent.socket, "renew", names=names, force=force)
+    certificates = document.get("certificates", ())
+    if any(_is_renewed(certificate) for certificate in certificates):
+        with suppress(UnableError):  # what was renewed is renewed
+            states = {state["name"]: state for state in ask_agent(settings.agent.socket, "status")["certificates"]}
+            for certificate in certificates:
+                certificate["state"] = states.get(certificate["name"])
+    return document
 
 
 def exit_status(document: dict[str, Any]) -> int:
@@ -27,6 +37,10 @@ def _status_of(certificate: dict[str, Any]) -> int:
     return 3 if status == 0 and _has_warning(certificate) else status
 
 
+def _is_renewed(certificate: dict[str, Any]) -> bool:
+    return certificate["outcome"] in ("done", "found", "kept")
+
+
 def _has_warning(certificate: dict[str, Any]) -> bool:
     return any(finding["severity"] != "info" for finding in certificate["findings"])
 
@@ -38,7 +52,10 @@ def render(document: dict[str, Any]) -> str:
     lines = []
     for certificate in document["certificates"]:
         note = f", {certificate['note']}" if certificate.get("note") else ""
-        lines.append(f"{certificate['name']}: {certificate['outcome']}{note}")
+        warned = ", with warnings" if certificate["outcome"] == "done" and _has_warning(certificate) else ""
+        lines.append(f"{certificate['name']}: {certificate['outcome']}{warned}{note}")
+        if _is_renewed(certificate) and certificate.get("state"):
+            lines += served_lines(certificate["state"])
         for finding in certificate["findings"]:
             lines += [f"  {finding['severity']:5} {finding['code']}", f"        {finding['explanation']}"]
             lines += [f"        fix: {finding['fix']}"] if finding.get("fix") else []

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from certagent.commands.finding_output import hint_for, lines_of, status_of
+from certagent.commands.finding_output import hint_for, lines_of, moment, short, status_of
 from certagent.config import AgentSettings
 from certagent.system.control_client import ask_agent
 
@@ -22,21 +22,35 @@ def exit_status(document: dict[str, Any]) -> int:
 
 
 def render(document: dict[str, Any]) -> str:
-    """For a person: one line per certificate."""
+    """For a person: each certificate, who issued it, and what is served at each address."""
     lines = [f"agent {document['agent']}, {document['reports_waiting']} reports waiting"]
     for certificate in document["certificates"]:
         on_disk = certificate["on_disk"]
         life = "EXPIRED" if _is_expired(certificate, document["at"]) else "valid until"
         until = f"{life} {_end_of(on_disk)}{_due(certificate)}" if on_disk else "no certificate yet"
-        outcome = f"last outcome {certificate['last_outcome'] or 'none'}"
-        last = outcome if certificate["manage"] else "not renewed by certagent"
-        lines.append(f"{certificate['name']}: {until}; {last}")
-        for endpoint, fingerprint in certificate["served"].items():
-            same = on_disk is not None and fingerprint == on_disk["fingerprint"]
-            trust = " (trust unverified)" if endpoint in certificate.get("unverified", ()) else ""
-            lines.append(f"  {endpoint} serves {'it' if same else fingerprint or 'nothing'}{trust}")
+        lines.append(f"{certificate['name']} ({', '.join(certificate['identifiers'])}): {until}; {_last(certificate)}")
+        lines += served_lines(certificate)
     lines += [line for finding in document["findings"] for line in lines_of(finding)]
     return "\n".join([*lines, *hint_for(document["findings"])])
+
+
+def served_lines(certificate: dict[str, Any]) -> list[str]:
+    """Who issued what lies on disk, and what each address serves."""
+    on_disk = certificate["on_disk"]
+    lines = [f"  issued by {on_disk['issuer']}; fingerprint {short(on_disk['fingerprint'])}"] if on_disk else []
+    for endpoint, fingerprint in certificate["served"].items():
+        same = on_disk is not None and fingerprint == on_disk["fingerprint"]
+        serves = "this certificate" if same else f"another one: {short(fingerprint)}" if fingerprint else "nothing"
+        trust = " (trust unverified)" if endpoint in certificate.get("unverified", ()) else ""
+        lines.append(f"  {endpoint} serves {serves}{trust}")
+    return lines
+
+
+def _last(certificate: dict[str, Any]) -> str:
+    if not certificate["manage"]:
+        return "only watched, not renewed by certagent"
+    outcome = certificate["last_outcome"]
+    return f"renewed by certagent, last outcome: {outcome}" if outcome else "renewed by certagent, not tried yet"
 
 
 def _status_of(certificate: dict[str, Any], at: str) -> int:
@@ -55,8 +69,8 @@ def _is_expired(certificate: dict[str, Any], at: str) -> bool:
 def _end_of(on_disk: dict[str, Any]) -> str:
     """When the first certificate of the chain ends, and which that is, if it is not the leaf."""
     if not on_disk.get("chain_ends_at"):
-        return str(on_disk["not_after"])
-    return f"{on_disk['chain_ends_at']} (with {on_disk['chain_ends_with']} in its chain)"
+        return moment(on_disk["not_after"])
+    return f"{moment(on_disk['chain_ends_at'])} (with {on_disk['chain_ends_with']} in its chain)"
 
 
 def _is_served(certificate: dict[str, Any]) -> bool:
@@ -65,4 +79,4 @@ def _is_served(certificate: dict[str, Any]) -> bool:
 
 
 def _due(certificate: dict[str, Any]) -> str:
-    return f", due {certificate['due_at']}" if certificate["due_at"] else ""
+    return f", due {moment(certificate['due_at'])}" if certificate["due_at"] else ""

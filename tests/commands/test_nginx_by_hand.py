@@ -37,7 +37,8 @@ def _steps(folder: Path, servers: str, *names: str) -> list[str]:
 def test_what_answers_before_any_location_is_named(tmp_path: Path, lines: str, obstacles: list[str]) -> None:
     """With its line; what spares the challenge, or is in a location, is not."""
     steps = _steps(tmp_path, f"server {{ listen 80; server_name a.test;\n{lines}\n}}")
-    assert steps[0].startswith("in nginx's port-80 `server` of a.test: include snippets/x.conf;")
+    place = f"{tmp_path}/nginx.conf:2"
+    assert steps[0].startswith(f"in nginx's port-80 `server` of a.test ({place}): include snippets/x.conf;")
     assert len(steps) - 1 == len(obstacles)
     for step, obstacle in zip(steps[1:], obstacles, strict=True):
         assert step.startswith(f"{tmp_path}/nginx.conf:{obstacle}")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from certagent.commands import renew as renewal
 from certagent.commands import status as command
 
 AT = "2026-11-24T22:10:00.5Z"
@@ -12,8 +13,9 @@ AT = "2026-11-24T22:10:00.5Z"
 def _document(*severities: str, at: str = AT, **more: Any) -> dict[str, Any]:
     certificate = {
         "name": "traefik",
+        "identifiers": ["traefik.test", "www.test"],
         "manage": True,
-        "on_disk": {"fingerprint": "aa", "not_after": "2026-11-25T22:10:00Z"},
+        "on_disk": {"fingerprint": "aa", "issuer": "CN=Lab Intermediate CA", "not_after": "2026-11-25T22:10:00Z"},
         "served": {"10.0.0.12:443": "aa"},
         "due_at": "2026-11-25T06:10:00Z",
         "last_outcome": "done",
@@ -33,7 +35,7 @@ def _document(*severities: str, at: str = AT, **more: Any) -> dict[str, Any]:
 def _short(ends_at: str) -> dict[str, str]:
     """A certificate that lives for long, in a chain that does not."""
     chain = {"chain_ends_at": ends_at, "chain_ends_with": "CN=Intermediate"}
-    return {"fingerprint": "aa", "not_after": "2026-11-25T22:10:00Z", **chain}
+    return {"fingerprint": "aa", "issuer": "CN=Intermediate", "not_after": "2026-11-25T22:10:00Z", **chain}
 
 
 @pytest.mark.parametrize(
@@ -65,13 +67,42 @@ def test_the_worst_of_all_decides(document: dict[str, Any], status: int) -> None
 
 def test_what_has_expired_is_said_so() -> None:
     """In its line, by the agent's clock."""
-    assert "traefik: valid until 2026-11-25T22:10:00Z, due" in command.render(_document())
-    assert "traefik: EXPIRED 2026-11-25T22:10:00Z, due" in command.render(_document(at="2026-11-26T00:00:00Z"))
+    assert ": valid until 2026-11-25 22:10 UTC, due" in command.render(_document())
+    assert ": EXPIRED 2026-11-25 22:10 UTC, due" in command.render(_document(at="2026-11-26T00:00:00Z"))
     short = command.render(_document(on_disk=_short("2026-11-24T22:00:00Z")))
-    assert "traefik: EXPIRED 2026-11-24T22:00:00Z (with CN=Intermediate in its chain), due" in short
+    assert ": EXPIRED 2026-11-24 22:00 UTC (with CN=Intermediate in its chain), due" in short
 
 
 def test_what_nobody_here_trusts_is_said_beside_its_address() -> None:
     """And is no failure. An older agent does not say it."""
-    assert "  10.0.0.12:443 serves it (trust unverified)" in command.render(_document(unverified=["10.0.0.12:443"]))
-    assert command.render(_document()).endswith("10.0.0.12:443 serves it")
+    told = command.render(_document(unverified=["10.0.0.12:443"]))
+    assert "  10.0.0.12:443 serves this certificate (trust unverified)" in told
+    assert command.render(_document()).endswith("10.0.0.12:443 serves this certificate")
+
+
+def test_a_certificate_is_told_whole() -> None:
+    """Its names, who renews it, when, who issued it, and what every address serves."""
+    served = {"10.0.0.12:443": "aa", "10.0.0.13:443": "b" * 64, "10.0.0.14:443": None}
+    assert command.render(_document(served=served)).splitlines()[1:] == [
+        "traefik (traefik.test, www.test): valid until 2026-11-25 22:10 UTC, due 2026-11-25 06:10 UTC;"
+        " renewed by certagent, last outcome: done",
+        "  issued by CN=Lab Intermediate CA; fingerprint aa…",
+        "  10.0.0.12:443 serves this certificate",
+        "  10.0.0.13:443 serves another one: bbbbbbbbbbbbbbbb…",
+        "  10.0.0.14:443 serves nothing",
+    ]
+    assert "only watched, not renewed by certagent" in command.render(_document(manage=False))
+    assert "renewed by certagent, not tried yet" in command.render(_document(last_outcome=None))
+
+
+@pytest.mark.parametrize(("severities", "first"), [((), "traefik: done"), (("warn",), "traefik: done, with warnings")])
+def test_a_renewal_shows_what_is_served_now(severities: tuple[str, ...], first: str) -> None:
+    """As `certagent status` does; a status that cannot be had, or a renewal that was blocked, shows none."""
+    state = _document(*severities)
+    findings = state["findings"]
+    renewed = {"name": "traefik", "outcome": "done", "findings": findings, "state": state["certificates"][0]}
+    told = renewal.render({"certificates": [renewed]}).splitlines()
+    assert told[0] == first
+    assert told[2] == "  10.0.0.12:443 serves this certificate"
+    for changed in ({"state": None}, {"outcome": "blocked"}):
+        assert "serves" not in renewal.render({"certificates": [renewed | changed]})
