@@ -1,4 +1,4 @@
-"""Five thousand victims over five thousand TLS channels and posts of separate tokens: one incident, one message."""
+"""Thousands of victims over as many TLS channels and posts of separate tokens: one incident, one message."""
 
 import asyncio
 import json
@@ -20,8 +20,8 @@ from tests.collector.crowd import ZONE
 from tests.collector.process import Collector, eventually, running
 from tests.evidence import shadow
 from tests.fakes.receivers import Receiver
+from tests.tiers import Tiers
 
-MANY = 5_000
 PROCESSES = 8
 LARGEST = 330  # MiB, once each has only its channel: 297 to 302 were seen, and 460 when all others stayed open
 
@@ -98,13 +98,13 @@ def connections(pid: int) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_five_thousand_victims_are_one_incident_and_one_message(tmp_path: Path) -> None:
+async def test_thousands_of_victims_are_one_incident_and_one_message(tmp_path: Path, tiers: Tiers) -> None:
     """None is missing from the incident; exactly one message leaves. How soon is measured in `tests/bench`."""
-    receiver = Receiver()
+    receiver, many = Receiver(), int(tiers.amount("tests/collector/test_five_thousand.py"))
     async with (
         receiver.listening(),
         running(tmp_path, receiver.url) as collector,
-        crowd_of(collector, MANY) as crowd,
+        crowd_of(collector, many) as crowd,
     ):
         assert collector.process is not None
         joined = await crowd.hear()
@@ -112,7 +112,7 @@ async def test_five_thousand_victims_are_one_incident_and_one_message(tmp_path: 
         figures = {"joined_s": joined["joined"], "joined_mib": resident_mib(pid)}
 
         async def is_idle() -> bool:
-            return connections(pid) <= MANY + 100
+            return connections(pid) <= many + 100
 
         await eventually(is_idle, within=60)
         await asyncio.sleep(6)  # until the last of the others is closed, too: a post must not meet that
@@ -127,13 +127,13 @@ async def test_five_thousand_victims_are_one_incident_and_one_message(tmp_path: 
 
         async def is_whole() -> bool:
             (incident,) = await collector.incidents()
-            return len({victim["node"] for victim in incident["victims"]}) == MANY
+            return len({victim["node"] for victim in incident["victims"]}) == many
 
         await eventually(is_whole, within=60)
         figures["whole_incident_s"] = time.monotonic() - begun
         crowd.go_on()
         (incident,) = await collector.incidents()
-        assert {victim["identifier"] for victim in incident["victims"]} == {f"n{n}.{ZONE}" for n in range(MANY)}
+        assert {victim["identifier"] for victim in incident["victims"]} == {f"n{n}.{ZONE}" for n in range(many)}
         assert (incident["code"], incident["culprit"]["file"]) == (shadow().code, "/etc/hosts")
         print(json.dumps(figures))
         assert receiver.asked == 1

@@ -25,8 +25,8 @@ from tests.collector.process import Collector, eventually, running
 from tests.collector.test_store import take
 from tests.evidence import shadow
 from tests.fakes.clock import FakeClock
+from tests.tiers import Tiers
 
-SECONDS_OF_SKEW = 75.0
 SEVERE = '[severity]\n"agent.silent" = "fatal"\n[collector]\nlook_every = "1s"\nsilent_after = "8s"\n'
 MILD = '[severity]\n"agent.silent" = "info"\n[collector]\nlook_every = "1s"\nsilent_after = "8s"\n'
 HOLDER = "SELECT collectors.name FROM leases JOIN collectors ON collectors.id = holder WHERE leases.name = 'round'"
@@ -189,7 +189,7 @@ async def readiness(collector: Collector) -> str:
 
 @pytest.mark.slow
 @pytest.mark.servers
-async def test_two_policies_for_75_s_make_no_transition(tmp_path: Path, postgresql: Server) -> None:
+async def test_two_policies_side_by_side_make_no_transition(tmp_path: Path, postgresql: Server, tiers: Tiers) -> None:
     """One would page for silent agents and the other would not: what the one in force says stands, and the other one is
     ready, says that it does no rounds, and hears its agents all the same."""
     url = postgresql.new_database()
@@ -204,7 +204,7 @@ async def test_two_policies_for_75_s_make_no_transition(tmp_path: Path, postgres
 
         await eventually(is_silent, within=30)
         (incident,) = await other.incidents()
-        await asyncio.sleep(SECONDS_OF_SKEW)
+        await asyncio.sleep(tiers.amount("tests/collector/test_rounds.py"))
         assert await name_of_holder(url) == "first"
         _, detail = await one.get(f"/v1/incidents/{incident['id']}")
         assert [transition["kind"] for transition in detail["transitions"]] == ["opened"]

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.collector.process import Collector, eventually, running
-from tests.collector.test_five_thousand import MANY, connections, crowd_of
+from tests.collector.test_five_thousand import connections, crowd_of
 
 pytestmark = pytest.mark.slow
 
 BOMB = gzip.compress(bytes(8 * 1024 * 1024))
 MEGABYTE = 1024.0
+AGENTS = 5_000
 
 
 def resident(collector: Collector) -> float:
@@ -142,12 +143,12 @@ async def test_aborted_requests_are_given_back_without_a_search_for_garbage(coll
 @pytest.mark.timeout(600)
 async def test_ten_thousand_aborted_requests_beside_five_thousand_agents(tmp_path: Path) -> None:
     """Memory stays within a twentieth of what the agents' channels take."""
-    async with running(tmp_path) as collector, crowd_of(collector, MANY) as crowd:
+    async with running(tmp_path) as collector, crowd_of(collector, AGENTS) as crowd:
         await crowd.hear()
         pid = collector.process.pid if collector.process is not None else 0
 
         async def is_idle() -> bool:
-            return connections(pid) <= MANY + 100
+            return connections(pid) <= AGENTS + 100
 
         await eventually(is_idle, within=60)
         await abort(collector, 1_000)
@@ -155,7 +156,7 @@ async def test_ten_thousand_aborted_requests_beside_five_thousand_agents(tmp_pat
         await abort(collector, 10_000)
         await eventually(lambda: _grew_by_less_than(collector, before, before / 20), within=30)
         print(f"before {before:.0f} MiB, after {resident(collector):.0f} MiB")
-        assert connections(pid) > MANY
+        assert connections(pid) > AGENTS
 
 
 async def test_who_says_nothing_or_never_ends_its_headers_is_sent_away(collector: Collector) -> None:

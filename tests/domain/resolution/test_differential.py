@@ -14,7 +14,6 @@ from tests.tiers import Tiers
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
 CASES = sorted((HERE / "cases").glob("*.json"))
-WORLDS = 2_000
 
 pytestmark = pytest.mark.lab
 
@@ -34,8 +33,9 @@ def resolver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_model_resolves_as_go_does(resolver: Path, tiers: Tiers) -> None:
     """No disagreement. Each one that ever was is kept in cases/ and played first; the tiers' seed draws the others."""
     command = ["unshare", "-m", "-n", "-u", sys.executable, "-m", "tests.domain.resolution.play", str(resolver)]
-    arguments = [str(tiers.seed), str(WORLDS), *map(str, CASES)]
+    worlds = int(tiers.amount("tests/domain/resolution/test_differential.py"))
+    arguments = [str(tiers.seed), str(worlds), *map(str, CASES)]
     finished = subprocess.run([*command, *arguments], cwd=REPOSITORY, check=True, stdout=subprocess.PIPE)
     result = json.loads(finished.stdout)
-    assert result["played"] == len(CASES) + WORLDS
+    assert result["played"] == len(CASES) + worlds
     assert result["disagreements"] == []
