@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from certagent.domain.link_messages import INSTANCE_HEADER
 from deploy.story import witness
 from tests.e2e.fleet import bring_up, until, wait_until_green
 
@@ -115,11 +116,16 @@ token = open("/etc/certagent/token").read().strip()
 body = json.dumps([json.loads(sys.argv[1])]).encode()
 context = ssl.create_default_context(cafile="/etc/certagent/root_ca.crt")
 url = "https://collector.internal.thinkheads.ai:8843/v1/reports"
-headers = {"Authorization": "Bearer " + token, "Content-Type": "application/json"}
+headers = {"Authorization": "Bearer " + token, "Content-Type": "application/json", "HEADER": sys.argv[2]}
 request = urllib.request.Request(url, body, headers)
 begun_at = time.time()
 urllib.request.urlopen(request, context=context, timeout=10).read()
 print(begun_at, time.time())
+""".replace("HEADER", INSTANCE_HEADER)
+_SPEAKER = """
+import sqlite3
+query = "SELECT instance FROM speakers WHERE agent = 'lxc101' AND standing = 'speaker'"
+print(sqlite3.connect("file:/var/lib/certagent/collector.db?mode=ro", uri=True).execute(query).fetchone()[0])
 """
 
 
@@ -147,8 +153,10 @@ def _report() -> list[str]:
         "scopes": ["file:/etc/nginx/nginx.conf"],
         "findings": [finding],
     }
+    speaker = witness.inside("lxc104", "python3", "-c", _SPEAKER).stdout.strip()  # as the agent itself, not as a clone
     _follow("lxc104", "collector", COLLECTOR_LEGS)
-    begun_at, ended_at = witness.inside("lxc101", "python3", "-c", _POST, json.dumps(report)).stdout.split()
+    post = ("python3", "-c", _POST, json.dumps(report), speaker)
+    begun_at, ended_at = witness.inside("lxc101", *post).stdout.split()
     return _modules((float(begun_at), float(ended_at)), ("lxc104", "collector"))
 
 
