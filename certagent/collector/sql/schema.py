@@ -99,7 +99,7 @@ speakers = Table(
     metadata,
     Column("agent", String(128), primary_key=True),
     Column("instance", String(64), primary_key=True),
-    Column("address", String(64), nullable=False),
+    Column("address", String(64), nullable=False, index=True),
     Column("standing", String(16), nullable=False),
     Column("since", Instant, nullable=False),
     Column("heard_at", Instant, nullable=False, index=True),

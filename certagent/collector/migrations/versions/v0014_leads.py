@@ -1,5 +1,5 @@
-"""Where DNS leads for what a node claims, and what nodes claimed before. It only adds: a program of before decides by
-who claimed first, and forgets what a node no longer claims."""
+"""Where DNS leads for what a node claims, what nodes claimed before, and who speaks from an address. It only adds: a
+program of before decides by who claimed first, and forgets what a node no longer claims."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,11 +23,13 @@ def upgrade() -> None:
     )
     for column in ("agent", "left_at"):
         op.create_index(f"ix_earlier_claims_{column}", "earlier_claims", [column])
+    op.create_index("ix_speakers_address", "speakers", ["address"])
     op.execute("UPDATE alembic_version SET as_of = '0014'")
 
 
 def downgrade() -> None:
     """Back to 0013."""
+    op.drop_index("ix_speakers_address", "speakers")
     op.drop_table("earlier_claims")
     op.drop_column("identifiers", "led_at")
     op.execute("UPDATE alembic_version SET as_of = '0013'")
