@@ -12,6 +12,7 @@ from tests.nested.bare import bare_debian
 pytestmark = pytest.mark.nested
 
 SECONDS = 1200.0
+NEEDED = "python3 python3-venv git iproute2 openssh-client"
 
 
 @pytest.mark.timeout(1800)
@@ -20,7 +21,7 @@ def test_the_fast_tier_passes_on_this_python(release: Release, tmp_path: Path) -
     """From the repository's files alone: it brings what it needs."""
     log = tmp_path / "fast.log"
     with bare_debian(release) as machine:
-        script = "set -e; apt-get -q update; apt-get -q -y install --no-install-recommends python3 python3-venv git"
+        script = f"set -e; apt-get -q update; apt-get -q -y install --no-install-recommends {NEEDED}"
         assert machine.run("sh", "-c", script, log=log, timeout=300) == 0, log.read_text()[-2000:]
         log.write_text("")
         assert machine.run("tests/run", "--fast", log=log, timeout=SECONDS) == 0, log.read_text()[-6000:]
