@@ -188,6 +188,17 @@ async def test_who_claims_what_nobody_has_yet_keeps_nobody_out(store: Store) -> 
     assert await store.read(find_undecided) == []
 
 
+async def test_what_passed_through_a_gateway_is_kept_when_the_gateway_proves_it_for_itself(store: Store) -> None:
+    """A gateway that was taken over may answer for every name behind it, as it may at the CA: it reads, and hides
+    nothing."""
+    await store.write(store_rehearsals, (passed_at("10.0.0.153"),), asker="lxc102")
+    gateway = Agent("lxc101", sequence=9)
+    await take(store, gateway, gateway.inventory("10.0.0.153", "gateway", certificate("mine", TRAEFIK)))
+    assert await holders(store) == {"lxc102"}
+    await store.write(store_rehearsals, (passed_at("10.0.0.153"),), asker="lxc101")
+    assert await holders(store) == {"lxc101", "lxc102"}
+
+
 async def test_the_incident_of_a_newcomer_is_its_own(store: Store) -> None:
     """What the agent beside the CA finds of the name: the newcomer is a victim, whoever claimed the name before."""
     await claim_new(store)

@@ -65,15 +65,18 @@ def find_owners(connection: Connection, wanted: Iterable[str]) -> dict[str, Addr
 
 
 def note_proof(transaction: Transaction, agent: str, rehearsal: Rehearsal) -> None:
-    """A rehearsal that the agent asked for passed. It proves the agent's claim if the CA was led by DNS to the agent's
-    own address, and nothing that stands against the identifier accuses that address."""
+    """A rehearsal that the agent asked for passed: it proves the agent's claim, if the CA was led by DNS to the agent's
+    own address, or if the identifier is the agent's as yet (then a gateway may stand in between, and prove it for
+    itself later). Nothing that stands against the identifier may accuse that address."""
     attempt = deciding(rehearsal.attempts)
     met = attempt.hops[0].address if attempt is not None and attempt.matched and attempt.hops else None
-    if met is None or met not in _used_by_dns(rehearsal):
+    connection, identifier = transaction.connection, rehearsal.identifier
+    if met is None or met not in _used_by_dns(rehearsal) - _find_accused(connection, identifier):
         return
-    if _owners_unaccused(transaction.connection, rehearsal.identifier, {met}) == {agent}:
-        claimed = (identifiers.c.identifier == rehearsal.identifier) & (identifiers.c.agent == agent)
-        transaction.connection.execute(update(identifiers).where(claimed).values(proven_at=transaction.now))
+    owner = find_owners(connection, (met,)).get(met)
+    if (owner is not None and owner.node == agent) or is_holder(connection, agent, identifier):
+        claimed = (identifiers.c.identifier == identifier) & (identifiers.c.agent == agent)
+        connection.execute(update(identifiers).where(claimed).values(proven_at=transaction.now))
 
 
 def note_lead(transaction: Transaction, rehearsal: Rehearsal) -> None:
@@ -84,10 +87,11 @@ def note_lead(transaction: Transaction, rehearsal: Rehearsal) -> None:
     led_to |= _used_by_dns(rehearsal)
     if not led_to:
         return
-    nodes = _owners_unaccused(transaction.connection, rehearsal.identifier, led_to)
-    claimed = (identifiers.c.identifier == rehearsal.identifier) & identifiers.c.agent.in_(nodes)
+    connection = transaction.connection
+    owners = find_owners(connection, led_to - _find_accused(connection, rehearsal.identifier)).values()
+    claimed = (identifiers.c.identifier == rehearsal.identifier) & identifiers.c.agent.in_({one.node for one in owners})
     new = update(identifiers).where(claimed, identifiers.c.led_at.is_(None)).values(led_at=transaction.now)
-    if nodes and transaction.connection.execute(new).rowcount:
+    if owners and connection.execute(new).rowcount:
         transaction.dirty.identifiers.add(rehearsal.identifier)
         transaction.dirty.judge_again.add((rehearsal.identifier, COLLECTOR))
 
@@ -110,7 +114,7 @@ def find_disputes(connection: Connection) -> tuple[Dispute, ...]:
 
 
 def find_undecided(connection: Connection) -> list[str]:
-    """The identifiers in dispute that are neither bound nor proven: nothing but who came first decides."""
+    """The identifiers in dispute that are neither bound nor proven: only who came first decides."""
     of_names = (dispute for dispute in find_disputes(connection) if dispute.kind is ClaimKind.IDENTIFIER)
     listed = [one.subject for one in of_names if not any(claim.is_proven for claim in one.claims)]
     bound = _bound_nodes(connection, ClaimKind.IDENTIFIER, listed)
@@ -143,9 +147,7 @@ def _claims(connection: Connection, kind: ClaimKind, wanted: Iterable[str]) -> d
         speaks_from = _speakers_at(connection, piece) if kind is ClaimKind.ADDRESS else {}
         for row in connection.execute(select(table, subject.label("subject")).where(subject.in_(piece))):
             by_node = found.setdefault(row.subject, {})
-            speaks_here = speaks_from.get(row.subject) == {
-                row.agent
-            }  # a relay's address is of nobody who comes over it
+            speaks_here = speaks_from.get(row.subject) == {row.agent}  # and nobody else: it is no relay's
             by_node[row.agent] = _joined(by_node.get(row.agent), row, speaks_here=speaks_here)
     return {name: list(by_node.values()) for name, by_node in found.items()}
 
@@ -188,9 +190,8 @@ def _used_by_dns(rehearsal: Rehearsal) -> set[str]:
     return {item.address for item in used if item.origin.source == "dns"}
 
 
-def _owners_unaccused(connection: Connection, identifier: str, wanted: Collection[str]) -> set[str]:
-    """The nodes whose those addresses are, without those that something which stands against the identifier accuses."""
+def _find_accused(connection: Connection, identifier: str) -> set[str]:
+    """The addresses that something which stands against the identifier accuses."""
     query = select(findings.c.document).where(findings.c.identifier == identifier, findings.c.is_grave)
     culprits = (_decode_finding(document).culprit for document in connection.execute(query).scalars())
-    accused = {culprit.address for culprit in culprits if culprit is not None}
-    return {owner.node for owner in find_owners(connection, set(wanted) - accused).values()}
+    return {culprit.address for culprit in culprits if culprit is not None and culprit.address is not None}
