@@ -82,7 +82,9 @@ class AgentApi:
         missing, other_ca = await asyncio.gather(
             find_missing_roots(self._context, self._collector), find_other_ca(self._context)
         )
+        vantage = self._context.settings.vantage
         return {
+            "allow": vantage.allow if vantage is not None else (),
             "verdict": worst_verdict([*(one.verdict for one in judgements), judge(of_ca, None)]),
             "identifiers": judgements,
             "findings": worst_first(

@@ -8,8 +8,8 @@ from certagent.system.control_client import ask_agent
 
 
 def check(settings: AgentSettings, identifiers: tuple[str, ...]) -> dict[str, Any]:
-    """`{"verdict", "identifiers": [...], "findings": [...]}`, these about the agent itself; `{"error": ...}` for an
-    identifier that is not this node's."""
+    """`{"verdict", "identifiers": [...], "findings": [...]}`, these about the agent itself, and beside the CA `allow`:
+    the names that are rehearsed there; `{"error": ...}` for an identifier that is not this node's."""
     return ask_agent(settings.agent.socket, "check", identifiers=identifiers)
 
 
@@ -27,6 +27,8 @@ def render(document: dict[str, Any]) -> str:
     if "error" in document:
         return str(document["error"])
     lines = []
+    if document.get("allow"):
+        lines.append(f"beside the CA: this agent rehearses for other nodes the names {', '.join(document['allow'])}")
     for identifier in document["identifiers"]:
         rehearsal = identifier["rehearsal"]
         seen = f"rehearsal {rehearsal['outcome']}" if rehearsal else "no rehearsal"

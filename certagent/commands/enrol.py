@@ -76,12 +76,14 @@ def render(document: dict[str, Any]) -> str:
     return str(document["line"])
 
 
-def hint(document: dict[str, Any]) -> str:
-    """What to do with it, for standard error."""
+def hint(document: dict[str, Any], *, is_piped: bool) -> str:
+    """What to do with it, for standard error; where it is piped, that is known."""
+    told = f"For {document['name']} only, once, until {document['expires_at']}. Keep it secret."
+    if is_piped:
+        return told
     return (
-        f"For {document['name']} only, once, until {document['expires_at']}. Keep it secret. In the container, run"
-        " `certagent join` and paste it there; or pipe it: pct exec COLLECTOR -- certagent enrol"
-        f" {document['name']} | pct exec NODE -- certagent join"
+        f"{told} In the container, run `certagent join` and paste it there; or pipe it: pct exec COLLECTOR -- certagent"
+        f" enrol {document['name']} | pct exec NODE -- certagent join"
     )
 
 

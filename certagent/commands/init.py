@@ -25,7 +25,7 @@ from certagent.commands.new_files import ExistsError as ExistsError
 from certagent.commands.new_files import plan_file, say_files, write_files
 from certagent.commands.nginx_by_hand import steps_for
 from certagent.commands.service_start import exit_status as exit_status
-from certagent.commands.service_start import say_start
+from certagent.commands.service_start import how_to_start, say_start
 from certagent.config import ConfigurationError, load_agent
 from certagent.domain.identifiers import is_address, is_wildcard
 from certagent.domain.observations import Unreadable
@@ -43,7 +43,6 @@ IS_VERBATIM = True
 SNIPPET = Path("/etc/nginx/snippets/certagent-challenge.conf")
 CHALLENGE_YAML = "certagent-challenge.yml"
 
-START_AGENT = "here: systemctl enable --now certagent-agent (or on the host: deploy/lxc/install NODE --role agent)"
 
 Confirm = Callable[[str], bool]
 """Whether a person takes a root with that fingerprint for the CA's own."""
@@ -207,7 +206,7 @@ def next_commands(*, write: bool) -> list[str]:
     """What a person runs after this one, in this container or on its host."""
     if not write:
         return ["run the same command with --write"]
-    return [f"{START_AGENT}, then certagent check"]
+    return [f"{how_to_start('agent')}; then certagent check"]
 
 
 def node_addresses() -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from certagent.commands import config_template
 from certagent.commands.config_template import Draft, NodeFacts, quoted
 from certagent.commands.init import Confirm, InitRequest, find_root, head_of, node_addresses, refusal
 from certagent.commands.new_files import ExistsError, NewFile, plan_file, write_files
+from certagent.commands.service_start import how_to_start
 from certagent.config import ConfigurationError, load_collector
 from certagent.domain.identifiers import flaw_of, is_wildcard
 
@@ -167,13 +168,8 @@ def _left_to_a_person(request: CollectorRequest) -> list[str]:
 def _next_commands(request: CollectorRequest, *, write: bool) -> list[str]:
     if not write:
         return ["run the same command with --write"]
-    commands = [
-        "on the host: deploy/lxc/install NODE --role collector (or here: systemctl restart certagent-collector)"
-    ]
+    commands = [how_to_start("collector")]
     if request.directory is not None:
         name = socket.gethostname()
-        commands += [
-            f"certagent enrol {name} | certagent join",
-            "on the host: deploy/lxc/install NODE --role agent (or here: systemctl restart certagent-agent)",
-        ]
+        commands += [f"certagent enrol {name} | certagent join", how_to_start("agent")]
     return commands

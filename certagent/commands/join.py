@@ -171,7 +171,7 @@ def _configure(request: JoinRequest, line: EnrolmentLine, enrolment: Enrolment) 
             "found": [],
             "configuration": "",
             "changes": [msgspec.to_builtins(kept)],
-            "by_hand": [f"if {request.configuration} has none yet: {_section(line)}"],
+            "by_hand": [] if _has_collector(request.configuration) else [_add_section(request, line)],
             "skipped": [],
             "next": agent_init.next_commands(write=True),
         }
@@ -202,6 +202,18 @@ def _init(request: JoinRequest, enrolment: Enrolment, node: NodeFacts) -> dict[s
         directory=enrolment.directory, root=request.root, configuration=request.configuration, node=node
     )
     return agent_init.init(wanted, _nobody, write=True)
+
+
+def _has_collector(configuration: Path) -> bool:
+    """One that cannot be read is not known to have it."""
+    try:
+        return "collector" in tomllib.loads(configuration.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+def _add_section(request: JoinRequest, line: EnrolmentLine) -> str:
+    return f"add to {request.configuration}: {_section(line)}"
 
 
 def _section(line: EnrolmentLine) -> str:

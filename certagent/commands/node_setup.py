@@ -162,7 +162,7 @@ def enrol(path: Path, agent_config: Path, **said: Any) -> Answer:
     with usage_errors():
         document = command.enrol(load_collector(path), command.EnrolRequest(agent=agent, **said))
     if not wants_json():
-        click.echo(command.hint(document), err=True)
+        click.echo(command.hint(document, is_piped=not sys.stdout.isatty()), err=True)
     return answer_of(command, document)
 
 

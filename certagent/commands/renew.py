@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 from certagent.commands import UnableError
-from certagent.commands.finding_output import hint_for
+from certagent.commands.finding_output import hint_for, lines_of
 from certagent.commands.status import served_lines
 from certagent.config import AgentSettings
 from certagent.system.control_client import ask_agent
@@ -56,8 +56,6 @@ def render(document: dict[str, Any]) -> str:
         lines.append(f"{certificate['name']}: {certificate['outcome']}{warned}{note}")
         if _is_renewed(certificate) and certificate.get("state"):
             lines += served_lines(certificate["state"])
-        for finding in certificate["findings"]:
-            lines += [f"  {finding['severity']:5} {finding['code']}", f"        {finding['explanation']}"]
-            lines += [f"        fix: {finding['fix']}"] if finding.get("fix") else []
+        lines += [line for finding in certificate["findings"] for line in lines_of(finding)]
     lines += hint_for([finding for certificate in document["certificates"] for finding in certificate["findings"]])
     return "\n".join(lines) or "this node has no certificates to renew"

@@ -2,6 +2,7 @@
 boot."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from certagent.system.processes import run
 UNITS = {"agent": "certagent-agent.service", "collector": "certagent-collector.service"}
 """Role -> its unit."""
 _STARTED_WITHIN = 90.0
+_UNIT_FOLDERS = tuple(map(Path, ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")))
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +34,14 @@ def start_service(role: str) -> Start:
         return Start(unit=unit, done=True)
     said = finished.output.splitlines() or [f"no answer within {_STARTED_WITHIN:g} s"]
     return Start(unit=unit, done=False, said=said[0])
+
+
+def how_to_start(role: str) -> str:
+    """What a person runs to have it started; where the unit is not there yet, the installer brings it."""
+    unit = UNITS[role]
+    if any((folder / unit).exists() for folder in _UNIT_FOLDERS):
+        return f"systemctl enable --now {unit.removesuffix('.service')}"
+    return f"on the host: deploy/lxc/install NODE --role {role}"
 
 
 def add_start(document: dict[str, Any], role: str) -> None:

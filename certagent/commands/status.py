@@ -50,7 +50,7 @@ def _last(certificate: dict[str, Any]) -> str:
     if not certificate["manage"]:
         return "only watched, not renewed by certagent"
     outcome = certificate["last_outcome"]
-    return f"renewed by certagent, last outcome: {outcome}" if outcome else "renewed by certagent, not tried yet"
+    return f"renewed by certagent, last outcome: {outcome}" if outcome else "renewed by certagent, no outcome yet"
 
 
 def _status_of(certificate: dict[str, Any], at: str) -> int:

@@ -81,7 +81,8 @@ class Resolver(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
-    """A node as it knows itself. `role`: what it serves, such as "authority", "gateway", "traefik", "collector"."""
+    """A node as it knows itself. `role`: what it serves, such as "authority", "nginx", "traefik", "collector", or what
+    its configuration says."""
 
     node: str
     addresses: tuple[str, ...]

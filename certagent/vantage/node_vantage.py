@@ -36,7 +36,7 @@ _READS_APART = 0.2
 """Seconds between two reads of the same thing while many callers want one."""
 _Seen = TypeVar("_Seen")
 
-_ROLES = (("step-ca", "authority"), ("traefik", "traefik"), ("nginx", "gateway"))
+_ROLES = (("step-ca", "authority"), ("traefik", "traefik"), ("nginx", "nginx"))
 _COLLECTOR = "collector"
 
 
@@ -71,8 +71,8 @@ class NodeVantage:
         )
 
     def role(self) -> str | None:
-        """Return the role that the listening processes show: "authority", "traefik", "gateway", "collector", or
-        None."""
+        """Return the role that the listening processes show: "authority", "traefik", "nginx", "collector", or
+        None. What else it is, such as a gateway, only its configuration says."""
         owners = [owner for _, owner in self._listening() if owner is not None]
         names = {owner.name for owner in owners}
         known = next((role for name, role in _ROLES if name in names), None)

@@ -92,7 +92,7 @@ def test_a_certificate_is_told_whole() -> None:
         "  10.0.0.14:443 serves nothing",
     ]
     assert "only watched, not renewed by certagent" in command.render(_document(manage=False))
-    assert "renewed by certagent, not tried yet" in command.render(_document(last_outcome=None))
+    assert "renewed by certagent, no outcome yet" in command.render(_document(last_outcome=None))
 
 
 @pytest.mark.parametrize(("severities", "first"), [((), "traefik: done"), (("warn",), "traefik: done, with warnings")])

@@ -21,7 +21,7 @@ def test_listeners_have_owners() -> None:
 @pytest.mark.parametrize(
     ("names", "role"),
     [
-        (("nginx", "dnsmasq"), "gateway"),
+        (("nginx", "dnsmasq"), "nginx"),
         (("traefik",), "traefik"),
         (("nginx", "step-ca"), "authority"),
         (("certagent",), "collector"),
