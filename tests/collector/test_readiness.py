@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ BUSY_SECONDS = 10.0  # a write that waits for the lock notices at the latest the
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
     """Another process's write lock on the SQLite file."""
-    with sqlite3.connect(file, isolation_level=None) as connection:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("ROLLBACK")
