@@ -85,7 +85,10 @@ def renew(names: tuple[str, ...], force: bool, path: Path) -> Answer:
 @commands.command()
 @answers(DEFAULT_AGENT_PATH)
 def status(path: Path) -> Answer:
-    """Show each certificate: on disk, served, due, last outcome."""
+    """Show each certificate: on disk, served, due, last outcome.
+
+    Exit status 4 when one has expired, or when its last outcome is blocked or failed.
+    """
     from certagent.commands import status as command
 
     return answer_of(command, command.status(load_agent(path)))

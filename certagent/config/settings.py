@@ -146,7 +146,8 @@ class StatelessSolver(_Settings, frozen=True, tag="stateless", tag_field="kind")
 
 class HookSolver(_Settings, frozen=True, tag="exec", tag_field="kind"):
     """A program (`command`) presents the record and cleans it up: `command... present|cleanup NAME TEXT`, without a
-    shell, run as `user` (default: the agent's own), for `timeout` seconds at most."""
+    shell, run as `user` (default: the agent's own), for `timeout` seconds at most. It returns when the record is
+    visible, and adds to what is there."""
 
     command: tuple[str, ...]
     user: str | None = None

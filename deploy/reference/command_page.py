@@ -20,8 +20,8 @@ def make() -> str:
         "# Commands",
         *program.text,
         "All but `agent` and `collector` take `--json`: then there is one JSON document on standard output, and"
-        " nothing else. On a terminal, text is wrapped and coloured (not with `NO_COLOR` set), and what takes over a"
-        " second says so on standard error.",
+        ' nothing else; where nothing else can be said, it is `{"error": sentence}`. On a terminal, text is wrapped and'
+        " coloured (not with `NO_COLOR` set), and what takes over a second says so on standard error.",
         overview,
         *(part for one in others for part in _section(one)),
         "## Completion",
