@@ -6,6 +6,7 @@ The heartbeat is sent as long as the work is done and messages leave: whoever mi
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import aiohttp
@@ -99,13 +100,19 @@ class Housekeeping:
 
     async def run(self) -> None:
         """For ever. A store that fails is tried again in the next round; the heartbeat misses a beat for it."""
+        half = self._policy.collector.look_every.total_seconds() / 2
         while True:
             try:
                 await self._look()
             except (StoreFailed, Overloaded) as error:
                 log.error("the round was not finished: %s", error)
                 await self._duty.give_up()
-            await self._clock.sleep(self._policy.collector.look_every.total_seconds())
+            await self._clock.sleep(half)
+            with suppress(StoreFailed, Overloaded):  # the round says so
+                await (
+                    self._admission.review()
+                )  # twice as often: what it finds, another collector's round has to conclude
+            await self._clock.sleep(half)
 
     async def _look(self) -> None:
         await self._admission.review()
