@@ -50,7 +50,7 @@ def render(document: dict[str, Any]) -> str:
     if document["left_out"]:
         lines.append(f"and at least {document['left_out']} more findings")
     looked = [*(file["path"] for file in document["files"].values()), *document["gateways"]]
-    lines.append(f"looked at {', '.join(looked)}: {len(document['findings']) or 'nothing'} to say")
+    lines.append(f"checked {', '.join(looked)}; findings: {len(document['findings'])}")
     return "\n".join([*lines, *hint_for(document["findings"])])
 
 

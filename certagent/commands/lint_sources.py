@@ -103,9 +103,8 @@ def render(document: Mapping[str, Any]) -> str:
     skipped = ", ".join(f"{kind} {count}" for kind, count in sources["skipped"].items() if count)
     left_out = f" (left out: {skipped})" if skipped else ""
     lines.append(
-        f"looked at {sources['files']} files in {sources['path']}{left_out}, {zone}: {len(writes)} lines would be"
-        f" written to resolver files, {unknown} of them with unknown parts; {len(document['findings']) or 'nothing'} to"
-        " say"
+        f"checked {sources['files']} files in {sources['path']}{left_out}, {zone}: {len(writes)} lines would be"
+        f" written to resolver files, {unknown} of them with unknown parts; findings: {len(document['findings'])}"
     )
     return "\n".join([*lines, *hint_for(document["findings"])])
 
