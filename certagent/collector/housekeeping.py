@@ -108,10 +108,9 @@ class Housekeeping:
                 log.error("the round was not finished: %s", error)
                 await self._duty.give_up()
             await self._clock.sleep(half)
+            # Twice as often as the round: what it finds, another collector's round may have to conclude.
             with suppress(StoreFailed, Overloaded):  # the round says so
-                await (
-                    self._admission.review()
-                )  # twice as often: what it finds, another collector's round has to conclude
+                await self._admission.review()
             await self._clock.sleep(half)
 
     async def _look(self) -> None:

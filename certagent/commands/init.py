@@ -279,12 +279,10 @@ def _by_hand(pairs: Sequence[NginxPair], traefik: TraefikProvider | None, drafts
 
 def _first_orders(drafts: Sequence[Draft]) -> list[str]:
     managed = [draft for draft in drafts if draft.renewer is None and draft.watched_because is None]
+    if not managed:
+        return []
     names = ", ".join(f"{draft.name} ({', '.join(draft.names)})" for draft in managed)
-    return (
-        [f"at its first start, the agent orders a new certificate for {names}, whatever is there now"]
-        if managed
-        else []
-    )
+    return [f"at its first start, the agent orders a new certificate for {names}, whatever is there now"]
 
 
 def _collector_by_hand(request: InitRequest) -> list[str]:

@@ -149,21 +149,25 @@ def _remember_claims(transaction: Transaction, agent: str, claimed: Container[st
     """Of each identifier that the agent claims, or claimed not long ago: since when, and what bears it out. What it no
     longer claims is remembered from now on."""
     connection, columns = transaction.connection, ("identifier", "since", "proven_at", "led_at")
-    known: dict[str, dict[str, Any]] = {}
-    for table in (earlier_claims, identifiers):
-        query = select(*(table.c[name] for name in columns)).where(table.c.agent == agent)
-        known.update((row["identifier"], dict(row)) for row in connection.execute(query).mappings())
-    listed = select(identifiers.c.identifier).where(identifiers.c.agent == agent).distinct()
-    left = [name for name in connection.execute(listed).scalars() if name not in claimed]
-    rows = [known[name] | {"agent": agent, "left_at": transaction.now} for name in left[:_MOST_EARLIER_CLAIMS]]
-    upsert(connection, earlier_claims, rows)
+    earlier, current = (
+        {
+            row["identifier"]: dict(row)
+            for row in connection.execute(
+                select(*(table.c[name] for name in columns)).where(table.c.agent == agent)
+            ).mappings()
+        }
+        for table in (earlier_claims, identifiers)
+    )
+    now = {"agent": agent, "left_at": transaction.now}
+    left = [row | now for name, row in current.items() if name not in claimed]
+    upsert(connection, earlier_claims, left[:_MOST_EARLIER_CLAIMS])
     latest = select(earlier_claims.c.identifier).where(earlier_claims.c.agent == agent)
     latest = latest.order_by(earlier_claims.c.left_at.desc(), earlier_claims.c.identifier)
     names = connection.execute(latest).scalars().all()
     for piece in chunks(name for place, name in enumerate(names) if place >= _MOST_EARLIER_CLAIMS or name in claimed):
         ended = (earlier_claims.c.agent == agent) & earlier_claims.c.identifier.in_(piece)
         connection.execute(delete(earlier_claims).where(ended))
-    return {name: {column: row[column] for column in columns[1:]} for name, row in known.items()}
+    return {name: {column: row[column] for column in columns[1:]} for name, row in (earlier | current).items()}
 
 
 def _certificate_row(agent: str, certificate: CertificateState) -> dict[str, Any]:
