@@ -6,7 +6,7 @@ An agent is asked to rehearse (the one beside the CA) and to judge again; nothin
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
@@ -239,11 +239,12 @@ class AgentLinks:
         self.is_draining = True
         await asyncio.sleep(wait_seconds)
         self._is_closing = True
-        open_links = tuple(self._open.values())
-        async with asyncio.TaskGroup() as group:
-            for number, link in enumerate(open_links, 1):
-                close = _close_after(link, spread_seconds * number / len(open_links))
-                group.create_task(close, name=f"close {link.caller.name}")
+        await _close_in_turn(tuple(self._open.values()), spread_seconds, _STOPPING)
+
+    async def send_away(self, names: Collection[str], spread_seconds: float) -> None:
+        """Close those agents' links one after another, so that they connect to another collector."""
+        links = tuple(link for name in names if (link := self._open.get(name)) is not None)
+        await _close_in_turn(links, spread_seconds, b"another collector has fewer agents")
 
     async def close(self) -> None:
         """Close all, because the collector stops."""
@@ -263,9 +264,16 @@ class AgentLinks:
             listener(link.caller.name)
 
 
-async def _close_after(link: AgentLink, seconds: float) -> None:
+async def _close_in_turn(links: Sequence[AgentLink], spread_seconds: float, reason: bytes) -> None:
+    async with asyncio.TaskGroup() as group:
+        for number, link in enumerate(links, 1):
+            close = _close_after(link, spread_seconds * number / len(links), reason)
+            group.create_task(close, name=f"close {link.caller.name}")
+
+
+async def _close_after(link: AgentLink, seconds: float, reason: bytes) -> None:
     await asyncio.sleep(seconds)
-    await link.socket.close(code=WSCloseCode.GOING_AWAY, message=_STOPPING)
+    await link.socket.close(code=WSCloseCode.GOING_AWAY, message=reason)
 
 
 async def ask_to_judge_again(links: AgentLinks, identifiers_of: Mapping[str, frozenset[str]]) -> None:

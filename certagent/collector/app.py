@@ -37,6 +37,7 @@ from certagent.collector.enrolments import Enrolments
 from certagent.collector.host_names import HostNames
 from certagent.collector.housekeeping import Heartbeat, Housekeeping
 from certagent.collector.intake import Intake
+from certagent.collector.link_shares import LinkShares
 from certagent.collector.listener import ConnectionListener, Introductions
 from certagent.collector.metrics import Metrics
 from certagent.collector.notifiers import NOTIFIERS
@@ -164,6 +165,7 @@ async def _running(
             tasks.create_task(DisputeReview(store, links, clock).run(), name="disputed identifiers"),
             tasks.create_task(feed_watchdog(clock), name="watchdog"),
             *([tasks.create_task(peers.run(), name="other collectors")] if peers is not None else []),
+            *([tasks.create_task(LinkShares(store, links, clock).run(), name="shares of links")] if peers else []),
             *([tasks.create_task(sources.run(), name="provisioning code")] if sources is not None else []),
             *(tasks.create_task(sender.run(), name=f"alerts to {sender.channel}") for sender in senders),
         ]

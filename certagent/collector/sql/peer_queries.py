@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, delete, insert, select, text, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, text, update
 
 from certagent.collector.records import Changes, Notice, Peer, RelayedQuestion
 from certagent.collector.sql.schema import collectors, incidents, links, relays
@@ -91,6 +91,18 @@ def list_peers(connection: Connection, now: datetime) -> list[Peer]:
 def list_links(connection: Connection, now: datetime, collector: str) -> Mapping[str, str]:
     """Agent -> the living collector that it is connected to, other than that one."""
     return {row.agent: row.collector for row in connection.execute(_living_links(now, collector))}
+
+
+def count_links(connection: Connection, now: datetime) -> dict[str, int]:
+    """How many agents are connected to each collector that lives."""
+    of_each = links.c.collector == collectors.c.id
+    query = (
+        select(collectors.c.id, func.count(links.c.agent).label("agents"))
+        .join(links, of_each, isouter=True)
+        .where(collectors.c.seen_at > now - ALIVE_FOR)
+        .group_by(collectors.c.id)
+    )
+    return {row.id: row.agents for row in connection.execute(query)}
 
 
 def list_own_links(connection: Connection, collector: str) -> frozenset[str]:
