@@ -1,11 +1,16 @@
 """A PostgreSQL of two servers: one URL names both, and a collector works with the one that takes writes."""
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
+from sqlalchemy import Connection
 
 from certagent.collector.records import StoreFailed
 from certagent.collector.sql.database import open_readers, open_session, open_writer
@@ -98,6 +103,91 @@ async def test_a_collector_goes_on_with_the_standby_that_was_promoted(
         assert await eventually(is_taken, within=40)
         assert await eventually(is_ready, within=40)
         assert len(await collector.incidents()) == 1
+
+
+@pytest.mark.slow
+async def test_with_a_synchronous_standby_a_failover_loses_no_acknowledged_report(
+    servers: tuple[Server, Server], tmp_path: Path
+) -> None:
+    """While the standby hears nothing, nothing is acknowledged; what was acknowledged before, the standby has."""
+    primary, standby = servers
+    await asyncio.to_thread(_wait_for_standby_before_commit, primary)
+    async with on_both(tmp_path, servers) as collector:
+        poster = Poster(collector)
+        posting = asyncio.create_task(poster.go_on(), name="posts")
+        await eventually(lambda: poster.has_acknowledged(50))
+        with _frozen_processes(standby):
+            await asyncio.sleep(0.5)  # what was on its way
+            before = len(poster.acknowledged)
+            await asyncio.sleep(2)
+            assert len(poster.acknowledged) == before
+            primary.stop(signal.SIGQUIT)
+        standby.promote()
+        await eventually(lambda: poster.has_acknowledged(before + 20), within=60)
+        posting.cancel()
+        kept = await asyncio.to_thread(_report_ids, standby)
+    assert poster.acknowledged <= kept
+
+
+class Poster:
+    """An agent that posts one report after the other. `acknowledged`: the ids of those that were taken."""
+
+    def __init__(self, collector: Collector) -> None:
+        self.acknowledged: set[str] = set()
+        self._collector = collector
+
+    async def go_on(self) -> None:
+        """Until cancelled. What is not acknowledged is not posted again."""
+        while True:
+            report = self._collector.cast.gateway.preflight()
+            with suppress(TimeoutError, aiohttp.ClientError):
+                async with asyncio.timeout(1):
+                    status, _ = await self._collector.post("/v1/reports", [report], report.agent)
+                if status == 200:
+                    self.acknowledged.add(report.id)
+
+    async def has_acknowledged(self, count: int) -> bool:
+        """So many."""
+        return len(self.acknowledged) >= count
+
+
+def _wait_for_standby_before_commit(primary: Server) -> None:
+    with _administrator(primary) as connection:
+        connection.exec_driver_sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
+        for _ in range(100):
+            state = "SELECT sync_state FROM pg_stat_replication"
+            if connection.exec_driver_sql(state).scalars().all() == ["sync"]:
+                return
+            time.sleep(0.1)
+    pytest.fail("the standby did not become synchronous")
+
+
+def _report_ids(server: Server) -> set[str]:
+    with _administrator(server) as connection:
+        return set(connection.exec_driver_sql("SELECT id FROM reports").scalars())
+
+
+@contextmanager
+def _administrator(server: Server) -> Iterator[Connection]:
+    engine = open_session(url_of(server, wanted="any"))
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+@contextmanager
+def _frozen_processes(server: Server) -> Iterator[None]:
+    """All of the server's processes, by SIGSTOP within the block."""
+    children = Path(f"/proc/{server.process_id}/task/{server.process_id}/children").read_text().split()
+    processes = [server.process_id, *map(int, children)]
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
 
 
 def _has_caught_up(primary: Server, standby: Server) -> bool:
