@@ -76,7 +76,7 @@ async def _a_crowd() -> tuple[float, ...]:
         async with (
             receiver.listening(),
             running(Path(folder), receiver.url) as collector,
-            crowd_of(collector, MANY) as crowd,
+            crowd_of(collector, admit(collector, MANY)) as crowd,
         ):
             assert collector.process is not None
             joined = await crowd.hear()
@@ -105,7 +105,7 @@ async def _a_bare_crowd() -> tuple[float, float]:
         process = await asyncio.create_subprocess_exec(sys.executable, *words)
         try:
             await eventually(collector.is_up)
-            async with crowd_of(collector, MANY) as crowd:
+            async with crowd_of(collector, admit(collector, MANY)) as crowd:
                 joined = await crowd.hear()
                 await eventually(lambda: _is_idle(process.pid), within=60)
                 crowd.go_on()

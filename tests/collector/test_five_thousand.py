@@ -5,7 +5,7 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from certagent.collector.sql.database import writing
 from certagent.collector.sql.schema import tokens
 from tests.collector.cast import now
 from tests.collector.crowd import ZONE
+from tests.collector.postgresql import Server
 from tests.collector.process import Collector, eventually, running
 from tests.evidence import shadow
 from tests.fakes.receivers import Receiver
@@ -64,9 +65,9 @@ async def _line_of(process: asyncio.subprocess.Process) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def crowd_of(collector: Collector, count: int) -> AsyncIterator[Crowd]:
-    """So many agents, connected."""
-    made = list(admit(collector, count).items())
+async def crowd_of(collector: Collector, secrets_of: Mapping[str, str]) -> AsyncIterator[Crowd]:
+    """The agents that have these tokens, connected."""
+    made = list(secrets_of.items())
     asked = {"url": f"https://127.0.0.1:{collector.port}", "ca": collector.authority.root_pem.decode()}
     pipe = asyncio.subprocess.PIPE
     processes = []
@@ -104,7 +105,7 @@ async def test_thousands_of_victims_are_one_incident_and_one_message(tmp_path: P
     async with (
         receiver.listening(),
         running(tmp_path, receiver.url) as collector,
-        crowd_of(collector, many) as crowd,
+        crowd_of(collector, admit(collector, many)) as crowd,
     ):
         assert collector.process is not None
         joined = await crowd.hear()
@@ -138,3 +139,37 @@ async def test_thousands_of_victims_are_one_incident_and_one_message(tmp_path: P
         print(json.dumps(figures))
         assert receiver.asked == 1
         assert figures["idle_mib"] <= LARGEST
+
+
+@pytest.mark.slow
+@pytest.mark.servers
+@pytest.mark.timeout(200)
+async def test_a_thousand_victims_half_at_each_of_two_collectors_are_one_incident_and_one_message(
+    tmp_path: Path, postgresql: Server
+) -> None:
+    """On one PostgreSQL; all report at once."""
+    receiver, url, many = Receiver(), postgresql.new_database(), 1_000
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    async with (
+        receiver.listening(),
+        running(tmp_path / "one", receiver.url, store=url, is_warm=True, name="one") as one,
+        running(tmp_path / "other", receiver.url, store=url, is_warm=True, name="other") as other,
+    ):
+        made = list(admit(one, many).items())
+        async with crowd_of(one, dict(made[::2])) as half, crowd_of(other, dict(made[1::2])) as other_half:
+            halves = (half, other_half)
+            await asyncio.gather(*(crowd.hear() for crowd in halves))
+            for crowd in halves:
+                crowd.go_on()
+            await asyncio.gather(*(crowd.hear() for crowd in halves))
+
+            async def is_whole() -> bool:
+                (incident,) = await other.incidents()
+                return len({victim["node"] for victim in incident["victims"]}) == many
+
+            await eventually(is_whole, within=60)
+            await receiver.has(1)
+            assert len(await one.incidents()) == 1
+            await asyncio.sleep(3)  # a second message would be on its way
+            assert receiver.asked == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.collector.process import Collector, eventually, running
-from tests.collector.test_five_thousand import connections, crowd_of
+from tests.collector.test_five_thousand import admit, connections, crowd_of
 
 pytestmark = pytest.mark.slow
 
@@ -143,7 +143,7 @@ async def test_aborted_requests_are_given_back_without_a_search_for_garbage(coll
 @pytest.mark.timeout(600)
 async def test_ten_thousand_aborted_requests_beside_five_thousand_agents(tmp_path: Path) -> None:
     """Memory stays within a twentieth of what the agents' channels take."""
-    async with running(tmp_path) as collector, crowd_of(collector, AGENTS) as crowd:
+    async with running(tmp_path) as collector, crowd_of(collector, admit(collector, AGENTS)) as crowd:
         await crowd.hear()
         pid = collector.process.pid if collector.process is not None else 0
 
