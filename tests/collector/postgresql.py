@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -24,36 +24,58 @@ _PATIENCE = 60.0
 class Server:
     """A server on its own folder, which holds its data and its socket."""
 
-    def __init__(self, folder: Path, pair: tuple[Path, Path] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pair: tuple[Path, Path] | None = None,
+        on: tuple[str, Sequence[str]] = ("127.0.0.1", ()),
+    ) -> None:
         self.folder = folder
         self.pair = pair
-        self.port = free_port() if pair is not None else None
+        self.port: int | None = None
+        self._address, self._prefix = on
+        if pair is not None or self._prefix:
+            self.listen()
         self._numbers = count(1)
         self._process: subprocess.Popen[bytes] | None = None
 
     def listen(self) -> None:
-        """Also on a port of loopback, from its next start on."""
+        """Also on a port, from its next start on."""
         self.port = self.port or free_port()
+
+    def admit(self, network: str) -> None:
+        """Whoever asks from there."""
+        with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {network} trust\n")
+        self.process.send_signal(signal.SIGHUP)
 
     def start(self) -> None:
         """Until it answers."""
         programs = _programs()
         options = f"-c unix_socket_directories={self.folder} -c listen_addresses= -c fsync=off -c max_connections=40"
         if self.port is not None:  # the socket is named after the port
-            options += f" -c listen_addresses=127.0.0.1 -c port={self.port}"
+            options += f" -c listen_addresses={self._address} -c port={self.port}"
         if self.pair is not None:
             certificate, key = self.pair
             options += f" -c ssl=on -c ssl_cert_file={certificate} -c ssl_key_file={key}"
         with (self.folder / "log").open("ab") as log:
             command = [str(programs / "postgres"), "-D", str(self.folder / "data"), *options.split()]
-            self._process = subprocess.Popen(command, user=_account(), cwd=self.folder, stdout=log, stderr=log)
+            if self._prefix:  # which needs root's rights, and gives them up
+                command = [*self._prefix, "setpriv", "--reuid", _OWNER, "--regid", _OWNER, "--clear-groups", *command]
+            user = None if self._prefix else _account()
+            self._process = subprocess.Popen(command, user=user, cwd=self.folder, stdout=log, stderr=log)
         _wait_until_it_answers(programs, self.folder, self.port)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The server's first one."""
+        assert self._process is not None
+        return self._process
 
     @property
     def process_id(self) -> int:
         """Whom a signal reaches."""
-        assert self._process is not None
-        return self._process.pid
+        return self.process.pid
 
     def stop(self, number: int = signal.SIGINT) -> None:
         """By its fast shutdown, or at once by SIGQUIT."""
@@ -83,12 +105,15 @@ class Server:
 
 
 @contextmanager
-def running_server(pair: tuple[Path, Path] | None = None) -> Iterator[Server]:
-    """Up within the block; with a certificate and its key also on a port of loopback, by TLS. What is missing is an
-    error: `deploy/setup --tests` installs it."""
+def running_server(
+    pair: tuple[Path, Path] | None = None, on: tuple[str, Sequence[str]] = ("127.0.0.1", ())
+) -> Iterator[Server]:
+    """Up within the block; with a certificate and its key also on a port of loopback, by TLS. `on`: another address,
+    and what a command begins with to be run in its network. What is missing is an error: `deploy/setup --tests`
+    installs it."""
     with _new_folder(*(pair or ())) as folder:
         _run(_programs() / "initdb", "-D", folder / "data", "-U", _OWNER, "-A", "trust", "-E", "UTF8", "--no-sync")
-        server = Server(folder, pair)
+        server = Server(folder, pair, on)
         server.start()
         try:
             yield server

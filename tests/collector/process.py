@@ -62,6 +62,7 @@ class Collector:
         self.is_warm = is_warm
         self.port = free_port()
         self.authority = authority or Authority()
+        self.served_names: tuple[str, ...] = ("collector.test", "127.0.0.1")
         self.certificate, self.key = folder / "tls.crt", folder / "tls.key"
         self.store = store or f"sqlite:///{folder}/state/collector.db"
         self.cast = Cast()
@@ -77,7 +78,7 @@ class Collector:
 
     def promote(self, *names: str) -> str:
         """A new pair on disk, the key first; answers its fingerprint."""
-        pair = self.authority.issue(*(names or ("collector.test", "127.0.0.1")))
+        pair = self.authority.issue(*(names or self.served_names))
         for path, content in ((self.key, pair.key_pem), (self.certificate, pair.chain_pem)):
             path.with_suffix(".new").write_bytes(content)
             path.with_suffix(".new").rename(path)

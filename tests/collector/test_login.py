@@ -35,7 +35,7 @@ async def person(collector: Collector) -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def _log_in(
+async def log_in(
     session: aiohttp.ClientSession, name: str = "ada", password: str = PASSWORD, place: str = "/"
 ) -> tuple[int, str, str]:
     """(status, Location, Set-Cookie)."""
@@ -54,7 +54,7 @@ async def test_a_person_enters_and_leaves(collector: Collector, person: aiohttp.
     async with person.get("/nodes?cursor=ab", headers=PAGE, allow_redirects=False) as response:
         led = URL(response.headers["Location"])
         assert (response.status, led.path, led.query["next"]) == (303, "/login", "/nodes?cursor=ab")
-    status, location, cookie = await _log_in(person, place="/nodes")
+    status, location, cookie = await log_in(person, place="/nodes")
     assert (status, location) == (303, "/nodes")
     assert cookie.startswith("__Host-certagent=")
     assert {"HttpOnly", "Secure", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
@@ -78,9 +78,9 @@ async def test_who_is_wrong_learns_nothing(collector: Collector, person: aiohttp
         async with person.post("/login", data={"name": name, "password": password}, headers=OURS) as response:
             assert response.status == 403
             assert "Wrong name or password." in await response.text()
-    tries = [await _log_in(person, "vic", "wrong") for _ in range(7)]
+    tries = [await log_in(person, "vic", "wrong") for _ in range(7)]
     assert [status for status, _, _ in tries] == [403] * 5 + [429] * 2
-    assert (await _log_in(person))[0] == 303
+    assert (await log_in(person))[0] == 303
     assert PASSWORD not in collector.log()
 
 
@@ -91,20 +91,20 @@ async def test_nobody_is_logged_in_from_elsewhere_or_led_elsewhere(person: aioht
         async with person.post("/login", data=form, headers=headers) as response:
             assert response.status == 403
     for place in ("//evil.test/", "https://evil.test/", "/\\evil.test", "javascript:alert(1)", ""):
-        assert (await _log_in(person, place=place))[1] == "/", place
+        assert (await log_in(person, place=place))[1] == "/", place
 
 
 async def test_a_session_acts_only_for_its_own_page(collector: Collector, person: aiohttp.ClientSession) -> None:
     """The browser's word on where a change comes from, for the API too; and a viewer changes nothing."""
     await collector.report(collector.cast.authority.watch(shadow()))
     identity = (await collector.incidents())[0]["id"]
-    await _log_in(person)
+    await log_in(person)
     for headers, status in (({}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403), (OURS, 200)):
         async with person.post(f"/v1/incidents/{identity}/ack", headers=headers) as response:
             assert response.status == status
     assert (await collector.incidents())[0]["acknowledged_by"] == "ada"
     person.cookie_jar.clear()
-    await _log_in(person, "vic")
+    await log_in(person, "vic")
     async with person.post(f"/v1/incidents/{identity}/ack", headers=OURS) as response:
         assert response.status == 403
     assert await _status(person, "/") == 200
@@ -119,15 +119,15 @@ async def test_another_password_ends_all_sessions_and_so_does_removal(
         return await _status(person) == 401
 
     new = "another good password"
-    await _log_in(person)
+    await log_in(person)
     assert await _status(person) == 200
     assert set_password(collector.store, "ada", new)
     assert await eventually(is_outside)
-    assert [(await _log_in(person, "ada", password))[0] for password in (PASSWORD, new)] == [403, 303]
+    assert [(await log_in(person, "ada", password))[0] for password in (PASSWORD, new)] == [403, 303]
     assert await _status(person) == 200
     assert remove_user(collector.store, "ada")
     assert await eventually(is_outside)
-    assert (await _log_in(person, "ada", new))[0] == 403
+    assert (await log_in(person, "ada", new))[0] == 403
 
 
 def test_people_are_named_and_their_passwords_long_and_hashed(tmp_path: Path) -> None:

@@ -34,14 +34,15 @@ def main() -> int:
     arguments = _arguments()
     if not fleet.is_up():
         fleet.bring_up()
-    with ground.prepared():
-        record = soak(arguments.seed, 60 * arguments.minutes)
+    with ground.prepared(arguments.collectors):
+        record = soak(arguments.seed, 60 * arguments.minutes, arguments.collectors)
         complaints = judge(record)  # and kept, before the fleet is made as it was: it may not get there
         keep(arguments.out, arguments.seed, arguments.minutes, record, complaints)
-    told = summary(arguments.seed, arguments.minutes, record, complaints)
+    told = summary(arguments, record, complaints)
     if arguments.results is not None:
         arguments.results.mkdir(exist_ok=True)
-        path = arguments.results / f"{told['date']}-seed-{arguments.seed}-{arguments.minutes:g}-minutes.json"
+        several = "-two-collectors" if arguments.collectors > 1 else ""
+        path = arguments.results / f"{told['date']}-seed-{arguments.seed}-{arguments.minutes:g}-minutes{several}.json"
         path.write_bytes(msgspec.json.format(msgspec.json.encode(told)) + b"\n")
     print(f"soak: {msgspec.json.encode(told).decode()}")
     for complaint in complaints:
@@ -50,9 +51,9 @@ def main() -> int:
     return 4 if complaints else 0
 
 
-def soak(seed: int, seconds: float) -> Record:
+def soak(seed: int, seconds: float, collectors: int = 1) -> Record:
     """Trouble the fleet, and write down what becomes of it. It is green before, and should be so after."""
-    steps = plan.make(seed, seconds)
+    steps = plan.make(seed, seconds, collectors)
     print(f"soak: seed {seed}, {len(steps)} troubles in {seconds / 60:g} minutes", flush=True)
     before = ground.spools()
     samples = []
@@ -91,13 +92,14 @@ def keep(out: Path, seed: int, minutes: float, record: Record, complaints: list[
     out.write_bytes(msgspec.json.format(msgspec.json.encode(document)))
 
 
-def summary(seed: int, minutes: float, record: Record, complaints: list[str]) -> dict[str, Any]:
+def summary(arguments: argparse.Namespace, record: Record, complaints: list[str]) -> dict[str, Any]:
     """What it came to, for the repository."""
     processes = {(one.node, one.unit, one.pid) for one in record.samples}
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime(record.began_at)),
-        "seed": seed,
-        "minutes": minutes,
+        "seed": arguments.seed,
+        "minutes": arguments.minutes,
+        "collectors": arguments.collectors,
         "troubles": dict(sorted(Counter(one.way for one in record.journal if one.event == "ended").items())),
         "looks_by_openssl": len(record.probes),
         "reports_stored": len(record.reports),
@@ -148,6 +150,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/soak/run", description="The fleet under a random schedule of faults.")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--collectors", type=int, choices=(1, 2), default=1, help="two: on one PostgreSQL")
     parser.add_argument("--results", type=Path, help="a folder for what it came to")
     parser.add_argument("--out", type=Path, default=places.cache() / "soak.json", help="where all of it is kept")
     return parser.parse_args()

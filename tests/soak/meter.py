@@ -7,12 +7,12 @@ import msgspec
 from deploy.lab import containers
 from deploy.lab.fleet import find
 from deploy.lab.processes import Failed
-from tests.soak.ways import AGENTS
+from tests.soak.ways import AGENTS, SECOND
 
-_READ = """
-for unit in certagent-agent certagent-collector; do
+_READ = f"""
+for unit in certagent-agent certagent-collector {SECOND}; do
     pid=$(systemctl show -p MainPID --value $unit)
-    [ "${pid:-0}" != 0 ] || continue
+    [ "${{pid:-0}}" != 0 ] || continue
     pss=$(sed -n 's/^Pss: *\\([0-9]*\\) kB/\\1/p' /proc/$pid/smaps_rollup) || continue
     [ -z "$pss" ] || echo "$unit $pid $pss $(ls /proc/$pid/fd | wc -l)"
 done

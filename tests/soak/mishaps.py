@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import msgspec
 
 from deploy.story import witness
-from tests.soak.ways import AGENTS
+from tests.soak.ways import AGENTS, SECOND
 
 _KILL, _TERM = 9, 15
 _JOURNAL = ("journalctl", "-q", "-o", "json", "--all")
 _FIELDS = "--output-fields=MESSAGE,UNIT,_SYSTEMD_UNIT,EXIT_CODE,EXIT_STATUS"
-_UNITS = ("certagent-agent.service", "certagent-collector.service")
+_UNITS = ("certagent-agent.service", "certagent-collector.service", f"{SECOND}.service")
 
 
 class Mishap(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,15 +31,15 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return self.at + self.lasts
 
 
-def make(seed: int, seconds: float) -> list[Step]:
+def make(seed: int, seconds: float, collectors: int = 1) -> list[Step]:
     """Both tracks, by time. Every kind of fault comes in its turn before one comes again more often than it weighs."""
     chance = random.Random(seed)  # noqa: S311 -- repeatable, not secret
-    large = list(_large(chance, seconds))
-    return sorted([*large, *_small(chance, seconds, large)], key=lambda step: step.at)
+    large = list(_large(chance, seconds, collectors))
+    return sorted([*large, *_small(chance, seconds, large, collectors)], key=lambda step: step.at)
 
 
-def _large(chance: random.Random, seconds: float) -> list[Step]:
-    by_kind = ways.kinds(tuple(ways.big()))
+def _large(chance: random.Random, seconds: float, collectors: int) -> list[Step]:
+    by_kind = ways.kinds(ways.names(ways.big(), collectors))
     steps: list[Step] = []
     at = chance.uniform(*_BREATH)
     bag: list[str] = []
@@ -49,14 +49,16 @@ def _large(chance: random.Random, seconds: float) -> list[Step]:
             chance.shuffle(bag)
         way = ways.big()[chance.choice(by_kind[bag.pop()])]
         lasts = chance.uniform(*way.lasts)
+        if collectors > 1 and way.expected is not None and way.expected.by_collector:
+            lasts += ways.MORE_WITH_TWO
         if at + lasts > seconds:
             return steps
         steps.append(Step(at=at, way=way.name, lasts=lasts))
         at += lasts + chance.uniform(*_BREATH)
 
 
-def _small(chance: random.Random, seconds: float, large: Sequence[Step]) -> list[Step]:
-    names = sorted(ways.small())
+def _small(chance: random.Random, seconds: float, large: Sequence[Step], collectors: int) -> list[Step]:
+    names = ways.names(ways.small(), collectors)
     steps: list[Step] = []
     at = chance.uniform(*_PAUSE)
     while at < seconds:
