@@ -28,7 +28,7 @@ _LAYERS = "/opt/certagent/layers"
 """Where they lie in a container; byte code remembers where its source was."""
 _KEPT_FOR = timedelta(days=14)
 _SOURCES = ("pyproject.toml", "README.md", "LICENSE", "certagent", "policies", "deploy/nginx", "deploy/traefik")
-_SOURCES_EXTRA = "; extra == 'sources'"
+_EXTRAS = ("; extra == 'sources'", "; extra == 'postgres'")
 
 
 class Failed(Exception):
@@ -147,9 +147,15 @@ def _requirements(wheel: Path) -> list[str]:
         for name in archive.namelist():
             if name.endswith(".dist-info/METADATA"):
                 wanted = Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist", [])
-                plain = (one.removesuffix(_SOURCES_EXTRA) for one in wanted)
+                plain = {_without_extra(one) for one in wanted}
                 return sorted(one for one in plain if "extra ==" not in one)
     raise Failed(f"{wheel} is no wheel: it has no METADATA")
+
+
+def _without_extra(requirement: str) -> str:
+    for extra in _EXTRAS:
+        requirement = requirement.removesuffix(extra)
+    return requirement
 
 
 def _pip() -> list[str]:
