@@ -39,10 +39,12 @@ def _no_file_of_ours_was_accused(record: Record, spans: Sequence[Span]) -> Itera
 
 
 def _every_incident_has_a_cause(record: Record, spans: Sequence[Span]) -> Iterator[str]:
-    """Rule 16: what is named is what happened. Some trouble was at the culprit's node, a victim's, or who reports."""
+    """Rule 16: what is named is what happened. Some trouble was at the culprit's node, the suspected one's, a victim's,
+    or who reports."""
     for incident, opened_at in openings(record):
         victims = {one["node"] for one in incident.get("victims", ())}
-        nodes = {incident["culprit"].get("node"), *incident.get("reporters", ()), *victims} - {None}
+        suspected = (incident.get("suspected") or {}).get("node")
+        nodes = {incident["culprit"].get("node"), suspected, *incident.get("reporters", ()), *victims} - {None}
         near = [span for span in spans if span.begun_at - 1 <= opened_at <= span.ended_at + _AROUND]
         troubled: set[object] = {node for span in near for node in way_of(span.way).nodes}
         troubled |= {one.get("node") for span in near for one in culprits_of(span)}

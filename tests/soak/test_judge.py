@@ -237,6 +237,7 @@ def test_what_is_accused_is_what_was_troubled() -> None:
     (complaint,) = changed(incidents=[elsewhere])
     assert "net.timeout of lxc101" in complaint
     assert "nothing was done there" in complaint
+    assert changed(incidents=[{**elsewhere, "suspected": {"node": "lxc103", "file": "/etc/hosts"}}]) == []
 
 
 def test_an_incident_lasts_as_long_as_its_line() -> None:

@@ -28,11 +28,13 @@ chmod --reference=collector.toml {SECOND}.toml
 sed 's|/etc/certagent/collector.toml|/etc/certagent/{SECOND}.toml|' \
     "$(systemctl show -P FragmentPath certagent-collector)" >/etc/systemd/system/{SECOND}.service
 systemctl daemon-reload
+systemctl enable {SECOND}
 systemctl start certagent-collector {SECOND}
 """
 _GIVE_BACK = f"""
 [ -e /root/collector.toml.one ] || exit 0
-systemctl stop {SECOND} certagent-collector || true
+systemctl disable --now {SECOND} || true
+systemctl stop certagent-collector || true
 mv /root/collector.toml.one /etc/certagent/collector.toml
 rm -f /etc/certagent/{SECOND}.toml /etc/systemd/system/{SECOND}.service /root/store.backup
 systemctl daemon-reload
