@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 _KEPT_FOR = timedelta(days=30)  # so that a use after the first one is known for what it is
 _TRIES, _TRY_EVERY = 10, timedelta(seconds=6)  # of one address
 _decode = msgspec.json.Decoder(Enrolment).decode
+_BROUGHT = (tokens.c.name == enrolments.c.name) & (tokens.c.created_at == enrolments.c.used_at)
+_REUSED = (
+    select(enrolments).join(tokens, _BROUGHT & tokens.c.revoked_at.is_(None)).where(enrolments.c.reused_at.is_not(None))
+)
 
 
 class Refusal(StrEnum):
@@ -96,17 +100,10 @@ def redeem(transaction: Transaction, name: str, secret: str, address: str) -> En
 
 def find_reuses(connection: Connection) -> tuple[Reuse, ...]:
     """The lines that were used again, as long as the token that the first use brought is valid."""
-    brought = (tokens.c.name == enrolments.c.name) & (tokens.c.created_at == enrolments.c.used_at)
-    query = select(enrolments).join(tokens, brought & tokens.c.revoked_at.is_(None))
-    query = query.where(enrolments.c.reused_at.is_not(None)).distinct()
+    rows = {row.digest: row for row in connection.execute(_REUSED)}
     return tuple(
-        Reuse(
-            node=row.name,
-            used_from=row.used_from,
-            reused_from=row.reused_from,
-            reused_at=row.reused_at,
-        )
-        for row in connection.execute(query)
+        Reuse(node=row.name, used_from=row.used_from, reused_from=row.reused_from, reused_at=row.reused_at)
+        for row in rows.values()
     )
 
 

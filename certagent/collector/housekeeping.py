@@ -22,6 +22,7 @@ from certagent.collector.sql import upkeep
 from certagent.collector.sql.audit_queries import prune_audit
 from certagent.collector.sql.daily_sums import prune_sums
 from certagent.collector.sql.deliveries import is_any_late
+from certagent.collector.sql.look_queries import read_snapshot
 from certagent.collector.sql.round_queries import end_round, find_last_round, within_turn
 from certagent.collector.sql.speaker_queries import find_clones
 from certagent.collector.sql.statements import MOST_PRUNED, Transaction
@@ -29,7 +30,8 @@ from certagent.collector.store import Store
 from certagent.config import HeartbeatSection
 from certagent.domain.enrolment import conclude_reuses
 from certagent.domain.findings import Finding
-from certagent.domain.fleet import FleetSnapshot, conclude, seen_twice
+from certagent.domain.fleet import conclude, seen_twice
+from certagent.domain.fleet_snapshot import FleetSnapshot
 from certagent.domain.policy import Policy
 from certagent.domain.ports import Clock
 from certagent.domain.speakers import conclude_clones
@@ -151,14 +153,18 @@ async def look_at_fleet(
     `connected` agents count as alive now; before `since` no collector was here to hear anybody.
     """
     await store.write(upkeep.update_agents, connected, policy.collector.silent_after)
-    snapshot = await store.read(upkeep.read_snapshot, since, store.channels)
+    await store.write(upkeep.settle_rows)
+    snapshot = await store.read(read_snapshot, since, store.channels, policy.collector, now)
     clones, reuses = await store.read(find_clones, since, now), await store.read(find_reuses)
     beside = (*conclude_clones(clones), *conclude_reuses(reuses))
     return await asyncio.to_thread(_conclude, snapshot, beside, policy, now)
 
 
 async def prune(store: Store, reports_before: datetime, incidents_before: datetime) -> int:
-    """Delete reports that were received earlier and incidents that were resolved earlier; answers how many."""
+    """Delete reports that were received earlier, with what changed and was claimed then, and incidents that were
+    resolved earlier; answers how many reports and incidents."""
+    for step in (upkeep.prune_changes, upkeep.prune_claims):
+        await prune_in_steps(store, step, reports_before)
     count = await prune_in_steps(store, upkeep.prune_reports, reports_before)
     return count + await prune_in_steps(store, upkeep.prune_incidents, incidents_before)
 

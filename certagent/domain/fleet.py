@@ -11,61 +11,27 @@ import msgspec
 
 from certagent.domain import catalogue
 from certagent.domain.catalogue import Fact, Layer, Trait, has_trait, layer_of
-from certagent.domain.claims import Claim, ClaimKind, Dispute
+from certagent.domain.claims import Claim, ClaimKind
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage
+from certagent.domain.fleet_snapshot import (
+    SILENT,
+    FleetSnapshot,
+    are_most,
+    common_voices,
+    lost_names,
+    silent_among,
+    suspect_before,
+)
 from certagent.domain.policy import CollectorPolicy
 from certagent.domain.probe_errors import UNHEARD
-from certagent.domain.rehearsals import AddressOwner, Hop, RehearsalOutcome
-from certagent.domain.sightings import KnownRehearsal, Sighting, accused_by, concerns_path, key_of
+from certagent.domain.rehearsals import Hop, RehearsalOutcome
+from certagent.domain.sightings import KnownRehearsal, concerns_path
 
 ASYMMETRIC = "net.asymmetric"
 DISAGREED = "preflight.disagreed"
 DISPUTED = "fleet.disputed"
-SILENT = "agent.silent"
 _REPORTER = "collector"
-_SUSPECT_AFTER = 0.7  # of the time after which an agent counts as silent
 _MOST_NAMED = 3
-
-
-class LastSeen(msgspec.Struct, frozen=True):
-    """An agent, and when it was heard last."""
-
-    node: str
-    last_seen: datetime
-
-
-class FleetCertificate(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate as its node's inventory knows it on disk."""
-
-    node: str
-    name: str
-    identifiers: tuple[str, ...]
-    not_before: datetime
-    not_after: datetime
-
-
-class FailingChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel that accepts no messages: none since `since`, and why not the last one. `gave_up`: on at least one."""
-
-    name: str
-    since: datetime
-    failure: str
-    gave_up: bool
-
-
-class FleetSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts of one moment. `sightings`: grave ones of the agents that name no file of their own, and orders that
-    went otherwise than foreseen. `owners`: of addresses that the rehearsals met. `collector`: the node that it runs on,
-    if an agent there says so."""
-
-    last_seen: tuple[LastSeen, ...] = ()
-    certificates: tuple[FleetCertificate, ...] = ()
-    sightings: tuple[Sighting, ...] = ()
-    rehearsals: tuple[KnownRehearsal, ...] = ()  # if one failed, also some that passed
-    owners: dict[str, AddressOwner] = {}
-    channels: tuple[FailingChannel, ...] = ()
-    collector: str | None = None
-    disputes: tuple[Dispute, ...] = ()
 
 
 def seen_twice(found: Iterable[Finding], before: frozenset[str]) -> tuple[list[Finding], frozenset[str]]:
@@ -78,11 +44,9 @@ def seen_twice(found: Iterable[Finding], before: frozenset[str]) -> tuple[list[F
 
 def conclude(snapshot: FleetSnapshot, policy: CollectorPolicy, now: datetime) -> list[Finding]:
     """Everything that the collector itself finds."""
-    silent = {
-        agent.node: agent.last_seen for agent in snapshot.last_seen if now - agent.last_seen > policy.silent_after
-    }
+    silent = silent_among(snapshot.last_seen, policy, now)
     return [
-        *_every_agent_is_heard(snapshot, silent, now - policy.silent_after * _SUSPECT_AFTER),
+        *_every_agent_is_heard(snapshot, silent, suspect_before(policy, now)),
         *_every_certificate_is_renewed(snapshot, silent, policy.expiring_below, now),
         *_names_of_a_zone_exist(snapshot),
         *_many_report_the_same(snapshot),
@@ -94,15 +58,13 @@ def conclude(snapshot: FleetSnapshot, policy: CollectorPolicy, now: datetime) ->
 
 
 def _every_agent_is_heard(
-    snapshot: FleetSnapshot, silent: dict[str, datetime], suspect_before: datetime
+    snapshot: FleetSnapshot, silent: Mapping[str, datetime], suspect_since: datetime
 ) -> Iterator[Finding]:
     """agent.silent: of one node, or once for all if it is most of them."""
-    suspects = sum(agent.last_seen < suspect_before for agent in snapshot.last_seen)
-    if silent and suspects >= 3 and suspects * 2 >= len(snapshot.last_seen):
+    suspects, total = sum(agent.last_seen < suspect_since for agent in snapshot.last_seen), snapshot.count_agents()
+    if silent and are_most(suspects, total):
         since = _clock(max(silent.values()))
-        yield _finding(
-            SILENT, None, Culprit(), variant="most", count=suspects, total=len(snapshot.last_seen), since=since
-        )
+        yield _finding(SILENT, None, Culprit(), variant="most", count=suspects, total=total, since=since)
         return
     names: dict[str, set[str]] = {}
     for certificate in snapshot.certificates:
@@ -114,7 +76,7 @@ def _every_agent_is_heard(
 
 
 def _every_certificate_is_renewed(
-    snapshot: FleetSnapshot, silent: dict[str, datetime], fraction: float, now: datetime
+    snapshot: FleetSnapshot, silent: Mapping[str, datetime], fraction: float, now: datetime
 ) -> Iterator[Finding]:
     """cert.expiring, cert.expired: where no agent is left to say so; one that says so itself knows more."""
     reported = {
@@ -143,15 +105,9 @@ def _every_certificate_is_renewed(
 
 def _names_of_a_zone_exist(snapshot: FleetSnapshot) -> Iterator[Finding]:
     """dns.zone_gone: (nearly) every managed name of a zone vanished."""
-    gone: dict[str, dict[str, Finding]] = {}
-    for finding in (sighting.finding for sighting in snapshot.sightings):
-        if has_trait(finding.code, Trait.NAME_VANISHED) and finding.identifier is not None:
-            gone.setdefault(_zone_of(finding.identifier), {})[finding.identifier] = finding
-    managed = Counter(
-        _zone_of(name) for name in {name for certificate in snapshot.certificates for name in certificate.identifiers}
-    )
-    for zone, lost in sorted(gone.items()):
-        if len(lost) < 2 or len(lost) < 0.8 * managed[zone]:
+    managed = snapshot.count_names()
+    for zone, lost in sorted(lost_names(snapshot.sightings).items()):
+        if len(lost) < 0.8 * managed.get(zone, 0):
             continue
         culprit = _commonest(finding.culprit for finding in lost.values())
         for identifier in lost:
@@ -164,14 +120,10 @@ def _many_report_the_same(snapshot: FleetSnapshot) -> Iterator[Finding]:
 
     One of them alone may be wrong about its own way there (decision 11).
     """
-    nodes = {certificate.node for certificate in snapshot.certificates}
-    said: dict[str, dict[str, list[Finding]]] = {}
-    for sighting in snapshot.sightings:
-        if sighting.agent in nodes and _may_be_common(sighting):
-            key = key_of(sighting.agent, sighting.finding)
-            said.setdefault(key, {}).setdefault(sighting.agent, []).append(sighting.finding)
-    for _, voices in sorted(said.items()):
-        if len(voices) < 2 or 2 * len(voices) < len(nodes):
+    nodes, total = {certificate.node for certificate in snapshot.certificates}, snapshot.count_nodes()
+    for _, said in sorted(common_voices(snapshot.sightings).items()):
+        voices = {agent: found for agent, found in said.items() if agent in nodes}
+        if len(voices) < 2 or 2 * len(voices) < total:
             continue
         first = voices[min(voices)][0]
         names = {one.identifier for found in voices.values() for one in found if concerns_path(one)}
@@ -185,21 +137,11 @@ def _many_report_the_same(snapshot: FleetSnapshot) -> Iterator[Finding]:
                 detail={"agents": _some(voices)},
                 cause=first,
                 count=len(voices),
-                total=len(nodes),
+                total=total,
             )
 
 
-def _may_be_common(sighting: Sighting) -> bool:
-    """Whether it is said of the CA, or of a file or a port of another node that many names go through."""
-    finding = sighting.finding
-    if finding.culprit is None:
-        return False
-    if layer_of(finding.code) is Layer.CA and finding.culprit.file is None:
-        return has_trait(finding.code, Trait.CA_UNUSABLE)
-    return concerns_path(finding) and accused_by(sighting.agent, finding) != sighting.agent
-
-
-def _both_ways_are_open(snapshot: FleetSnapshot, silent: dict[str, datetime]) -> Iterator[Finding]:
+def _both_ways_are_open(snapshot: FleetSnapshot, silent: Mapping[str, datetime]) -> Iterator[Finding]:
     """net.asymmetric: a node reaches CA and collector, the CA reaches others, but not that node; unless the CA's own
     node keeps its packets back."""
     reached = sorted({node for known in snapshot.rehearsals for node in _nodes_met(snapshot, known, answered=True)})
@@ -314,10 +256,6 @@ def _finding(
     )
 
 
-def _zone_of(name: str) -> str:
-    return name.partition(".")[2]
-
-
 def _commonest(culprits: Iterable[Culprit | None]) -> Culprit:
     counted = Counter(
         Culprit(node=culprit.node, address=culprit.address) for culprit in culprits if culprit is not None
@@ -334,17 +272,3 @@ def _some(names: Iterable[str]) -> str:
 
 def _clock(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
-
-
-def heard_since(
-    agents: Iterable[LastSeen], started_at: datetime, found: Iterable[Finding] = ()
-) -> tuple[LastSeen, ...]:
-    """When each agent was last heard, as a collector may count it that has run only since `started_at`.
-
-    What is `found` silent by now was so for somebody who was there: it stays silent until it is heard.
-    """
-    silent = {finding.culprit.node for finding in found if finding.code == SILENT and finding.culprit is not None}
-    return tuple(
-        agent if agent.node in silent or None in silent else LastSeen(agent.node, max(agent.last_seen, started_at))
-        for agent in agents
-    )

@@ -27,7 +27,7 @@ from certagent.collector.sql.ingest import store_rehearsals
 from certagent.collector.sql.page_queries import list_disputes
 from certagent.collector.sql.schema import earlier_claims
 from certagent.collector.sql.speaker_queries import hear_voice
-from certagent.collector.sql.upkeep import prune_reports, replace_findings
+from certagent.collector.sql.upkeep import prune_claims, replace_findings
 from certagent.collector.store import Store, open_store
 from certagent.config import load_policy
 from certagent.domain.claims import ClaimKind
@@ -241,7 +241,7 @@ async def test_a_name_that_was_away_for_a_moment_is_as_old_as_it_was(store: Stor
     await take(store, node, node.inventory("10.0.0.12", "traefik", back))
     assert await holders(store) == {"lxc102"}
     await take(store, node, node.inventory("10.0.0.12", "traefik"))
-    await store.write(prune_reports, now())
+    await store.write(prune_claims, now())
     await take(store, node, node.inventory("10.0.0.12", "traefik", back))
     assert await holders(store) == {"lxc199"}
 

@@ -14,10 +14,11 @@ from certagent.collector.incident_text import compose_message
 from certagent.collector.records import Caller, TokenRole
 from certagent.collector.sql.api_queries import find_incident, find_stale_identifiers, list_incidents
 from certagent.collector.sql.deliveries import next_delivery, record_attempt
+from certagent.collector.sql.look_queries import read_snapshot
 from certagent.collector.sql.schema import outbox, transitions
 from certagent.collector.sql.statements import decode_incident
-from certagent.collector.sql.upkeep import read_snapshot
 from certagent.collector.store import Store, open_store
+from certagent.config import load_policy
 from certagent.domain import catalogue
 from certagent.domain.findings import Culprit, Finding, Severity, TargetState, Vantage
 from certagent.domain.incidents import Incident, IncidentState, TransitionKind
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.slow
 
 SHOP, PORTAINER = "shop.internal.thinkheads.ai", "portainer.phoenix.thinkheads.ai"
 CONFIGURATION = "/etc/nginx/conf.d/zz-typo.conf"
+POLICY = load_policy(None)
 RETRY_AT = now() + timedelta(seconds=20)
 
 
@@ -432,8 +434,9 @@ async def test_a_retired_agent_is_not_missed(store: Store, url: str) -> None:
     """Its token is revoked: it is neither silent nor are its certificates anybody's worry, from that moment on."""
     agent = await gateway(store)
     await asyncio.to_thread(add_token, url, agent.name, TokenRole.AGENT, now())
-    before = await store.read(read_snapshot, now(), ())
+    later = now() + timedelta(days=1)
+    before = await store.read(read_snapshot, now(), (), POLICY.collector, later)
     assert [one.node for one in before.last_seen] == [one.node for one in before.certificates[:1]] == ["lxc101"]
     await asyncio.to_thread(revoke_tokens, url, agent.name, now())
-    after = await store.read(read_snapshot, now(), ())
+    after = await store.read(read_snapshot, now(), (), POLICY.collector, later)
     assert (after.last_seen, after.certificates) == ((), ())

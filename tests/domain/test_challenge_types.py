@@ -10,8 +10,8 @@ from certagent.config import load_policy
 from certagent.domain.diagnosis import conclude
 from certagent.domain.dns01_record import TxtAnswer, TxtLookup
 from certagent.domain.findings import Vantage, Verdict
-from certagent.domain.fleet import FleetSnapshot
 from certagent.domain.fleet import conclude as conclude_fleet
+from certagent.domain.fleet_snapshot import FleetSnapshot
 from certagent.domain.local_path import LocalObservation, is_broken, trace_locally
 from certagent.domain.path_trace import HopState, PathFacts, trace
 from certagent.domain.policy import judged

@@ -9,15 +9,8 @@ import pytest
 from certagent.config import load_policy
 from certagent.domain import catalogue
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.fleet import (
-    FailingChannel,
-    FleetCertificate,
-    FleetSnapshot,
-    LastSeen,
-    conclude,
-    heard_since,
-    seen_twice,
-)
+from certagent.domain.fleet import conclude, seen_twice
+from certagent.domain.fleet_snapshot import FailingChannel, FleetCertificate, FleetSnapshot, LastSeen, heard_since
 from certagent.domain.rehearsals import AddressOwner, RehearsalOutcome
 from certagent.domain.sightings import COLLECTOR, KnownRehearsal, Sighting, key_of
 from tests.collector.cast import now

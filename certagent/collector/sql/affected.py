@@ -8,9 +8,8 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, select, tuple_
 
 from certagent.collector.sql import fleet_queries
-from certagent.collector.sql.schema import findings, incidents
+from certagent.collector.sql.schema import IS_UNRESOLVED, findings, incidents
 from certagent.collector.sql.statements import Transaction, chunks
-from certagent.domain.incidents import IncidentState
 from certagent.domain.reports import certificate_in, certificate_scope, served_scope
 from certagent.domain.sightings import is_at_address, is_shared
 
@@ -57,7 +56,7 @@ def find_affected(transaction: Transaction) -> Affected:
 def _everything(transaction: Transaction) -> Affected:
     grave = select(*_COLUMNS).where(findings.c.is_grave)
     rows = transaction.connection.execute(grave).all()
-    unresolved = select(incidents.c.key).where(incidents.c.state != IncidentState.RESOLVED)
+    unresolved = select(incidents.c.key).where(IS_UNRESOLVED)
     keys = transaction.dirty.keys | _keys_of(rows) | set(transaction.connection.execute(unresolved).scalars())
     return Affected(keys=keys, names={row.identifier for row in rows if row.identifier})
 

@@ -22,6 +22,7 @@ from certagent.collector.records import (
 from certagent.collector.sql import fleet_queries
 from certagent.collector.sql.claim_queries import find_owners
 from certagent.collector.sql.schema import (
+    IS_UNRESOLVED,
     agents,
     certificates,
     findings,
@@ -141,11 +142,11 @@ def find_stale_identifiers(connection: Connection, agent: str) -> frozenset[str]
     of_agent = select(identifiers.c.identifier).where(identifiers.c.agent == agent)
     about_them = select(findings.c.identifier).where(findings.c.identifier.in_(of_agent), findings.c.is_grave)
     of_key = or_(incidents.c.key == findings.c.key, incidents.c.key == findings.c.own_key)
-    itself = about_them.join(incidents, of_key).where(incidents.c.state != _RESOLVED)
+    itself = about_them.join(incidents, of_key).where(IS_UNRESOLVED)
     taken_in = (  # several keys may be one incident: where it is the agent's own, all of them are asked for
         select(incidents.c.id)
         .join(parties, parties.c.incident == incidents.c.id)
-        .where(parties.c.agent == agent, incidents.c.state != _RESOLVED, incidents.c.key.startswith("port:"))
+        .where(parties.c.agent == agent, IS_UNRESOLVED, incidents.c.key.startswith("port:"))
         .exists()
     )
     query = itself.union(about_them.where(findings.c.key.startswith("port:"), taken_in))

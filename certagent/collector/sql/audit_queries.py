@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from certagent.collector.records import AuditAction, AuditEntry, Author, Page
 from certagent.collector.sql.api_queries import cursor_of, page_of
 from certagent.collector.sql.incident_writer import acknowledge_incident
 from certagent.collector.sql.schema import audit, audit_repeats
-from certagent.collector.sql.statements import MOST_PRUNED, Transaction, text_of
+from certagent.collector.sql.statements import MOST_PRUNED, Transaction, delete_by, text_of
 from certagent.domain.incidents import Incident
 from certagent.domain.reports import FixEvent
 from certagent.system.invoker import invoking_user
@@ -141,10 +141,13 @@ def list_audit(
 
 def prune_audit(transaction: Transaction, before: datetime) -> int:
     """Delete entries that are older; answers how many: less than `MOST_PRUNED` means all."""
-    old = select(audit.c.number).where(audit.c.at < before).order_by(audit.c.number).limit(MOST_PRUNED)
+    old = select(audit.c.number).where(audit.c.at < before).order_by(audit.c.at).limit(MOST_PRUNED)
     numbers = list(transaction.connection.execute(old).scalars())
-    transaction.connection.execute(delete(audit_repeats).where(audit_repeats.c.entry.in_(numbers)))
-    return transaction.connection.execute(delete(audit).where(audit.c.number.in_(numbers))).rowcount
+    delete_by(transaction.connection, audit_repeats, [{"entry": number} for number in numbers])
+    if numbers:
+        one = delete(audit).where(audit.c.number == bindparam("old"))
+        transaction.connection.execute(one, [{"old": number} for number in numbers])
+    return len(numbers)
 
 
 def take_entries(connection: Connection) -> list[dict[str, Any]]:

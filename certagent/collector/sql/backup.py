@@ -27,7 +27,8 @@ from certagent.collector.sql.database import (
     read_version,
     writing,
 )
-from certagent.collector.sql.schema import PASSING, agents, metadata, reports, tokens
+from certagent.collector.sql.passing_tables import PASSING
+from certagent.collector.sql.schema import agents, metadata, reports, tokens
 from certagent.config.store_url import file_of, is_postgresql
 
 _AT_ONCE = 1_000  # rows

@@ -5,9 +5,17 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Row, Table, delete, func, insert, select, update
+from sqlalchemy import Column, Connection, Row, Table, bindparam, delete, insert, select, update
 
-from certagent.collector.sql.schema import addresses, agents, bindings, findings, identifiers, speakers
+from certagent.collector.sql.schema import (
+    MAY_BE_CONTESTED,
+    addresses,
+    agents,
+    bindings,
+    findings,
+    identifiers,
+    speakers,
+)
 from certagent.collector.sql.statements import Transaction, chunks
 from certagent.domain.claims import Claim, ClaimKind, Dispute, disputes_among, is_routable, rightful_nodes
 from certagent.domain.findings import Finding
@@ -19,6 +27,10 @@ _COLUMNS: Mapping[ClaimKind, tuple[Table, Column[Any]]] = {
     ClaimKind.IDENTIFIER: (identifiers, identifiers.c.identifier),
     ClaimKind.ADDRESS: (addresses, addresses.c.address),
 }
+_MAY_BE_CONTESTED = {
+    kind: select(subject).where(MAY_BE_CONTESTED[table]).distinct() for kind, (table, subject) in _COLUMNS.items()
+}
+_BOUND = select(bindings.c.subject).where(bindings.c.kind == bindparam("kind"))
 _MOST_DISPUTES = 1_000
 
 _decode_finding = msgspec.json.Decoder(Finding).decode
@@ -98,24 +110,25 @@ def note_lead(transaction: Transaction, rehearsal: Rehearsal) -> None:
 
 def find_disputes(connection: Connection) -> tuple[Dispute, ...]:
     """All that nodes claim without a right to it."""
-    found: list[Dispute] = []
-    for kind, (table, subject) in _COLUMNS.items():
-        several = select(subject).group_by(subject).having(func.count(table.c.agent.distinct()) > 1)
-        several = several.order_by(subject).limit(_MOST_DISPUTES)
-        bound = select(bindings.c.subject).where(bindings.c.kind == kind)
-        wanted = {*connection.execute(several).scalars(), *connection.execute(bound).scalars()}
-        claims = _claims(connection, kind, wanted)
-        found += disputes_among(
-            kind,
-            ((name, claim) for name, listed in claims.items() for claim in listed),
-            ((name, node) for name, nodes in _bound_nodes(connection, kind, wanted).items() for node in nodes),
-        )
-    return tuple(found)
+    return tuple(dispute for kind in ClaimKind for dispute in _find_disputes(connection, kind))
+
+
+def _find_disputes(connection: Connection, kind: ClaimKind) -> tuple[Dispute, ...]:
+    bound = set(connection.execute(_BOUND, {"kind": kind}).scalars())
+    perhaps = {*connection.execute(_MAY_BE_CONTESTED[kind]).scalars(), *bound}
+    known = _claims(connection, kind, filter(is_routable, perhaps) if kind is ClaimKind.ADDRESS else perhaps)
+    several = sorted(name for name, claims in known.items() if len(claims) > 1)[:_MOST_DISPUTES]
+    wanted = bound & known.keys() | set(several)
+    return disputes_among(
+        kind,
+        ((name, claim) for name in wanted for claim in known[name]),
+        ((name, node) for name, nodes in _bound_nodes(connection, kind, wanted).items() for node in nodes),
+    )
 
 
 def find_undecided(connection: Connection) -> list[str]:
     """The identifiers in dispute that are neither bound nor proven: only who came first decides."""
-    of_names = (dispute for dispute in find_disputes(connection) if dispute.kind is ClaimKind.IDENTIFIER)
+    of_names = _find_disputes(connection, ClaimKind.IDENTIFIER)
     listed = [one.subject for one in of_names if not any(claim.is_proven for claim in one.claims)]
     bound = _bound_nodes(connection, ClaimKind.IDENTIFIER, listed)
     return [subject for subject in listed if subject not in bound]

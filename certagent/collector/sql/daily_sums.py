@@ -11,10 +11,10 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, tuple_, update
 
 from certagent.collector.sql.schema import daily_sums, identifiers
-from certagent.collector.sql.statements import MOST_PRUNED, Transaction, chunks
+from certagent.collector.sql.statements import MOST_PRUNED, Transaction, chunks, delete_by
 from certagent.domain.catalogue.entries import CATALOGUE
 from certagent.domain.identifiers import zone_of
 from certagent.domain.reports import CertificateState, Outcome, Report
@@ -127,10 +127,10 @@ def list_years(connection: Connection) -> list[int]:
 
 def prune_sums(transaction: Transaction, before: datetime) -> int:
     """Delete sums of earlier days; answers how many: less than `MOST_PRUNED` means all."""
-    key = tuple_(daily_sums.c.day, daily_sums.c.zone, daily_sums.c.kind, daily_sums.c.cause)
-    columns = daily_sums.c.day, daily_sums.c.zone, daily_sums.c.kind, daily_sums.c.cause
-    old = select(*columns).where(daily_sums.c.day < _day_of(before)).limit(MOST_PRUNED)
-    return transaction.connection.execute(delete(daily_sums).where(key.in_(old))).rowcount
+    old = select(*daily_sums.primary_key).where(daily_sums.c.day < _day_of(before)).limit(MOST_PRUNED)
+    keys = [row._asdict() for row in transaction.connection.execute(old)]
+    delete_by(transaction.connection, daily_sums, keys)
+    return len(keys)
 
 
 def _zone_year(zone: str, counts: Mapping[tuple[str, str], int], nearest: NearestCall | None) -> ZoneYear:

@@ -10,20 +10,19 @@ claim: a collector that was frozen meanwhile, and whose message another has take
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, literal, or_, select, update
+from sqlalchemy import Connection, Row, Select, String, and_, bindparam, case, func, literal, or_, select, update
 
 from certagent.collector.records import Delivery, MessageSum
-from certagent.collector.sql.incident_writer import OPENINGS, is_pending, is_untouched
-from certagent.collector.sql.schema import incidents, outbox, transitions
+from certagent.collector.sql.incident_writer import OPENINGS, is_untouched
+from certagent.collector.sql.schema import IS_UNRESOLVED, incidents, is_pending, outbox, transitions
 from certagent.collector.sql.source_queries import with_sources
 from certagent.collector.sql.statements import Instant, Transaction, chunks, decode_incident
-from certagent.domain.fleet import FailingChannel
-from certagent.domain.incidents import Incident, IncidentState, TransitionKind
+from certagent.domain.fleet_snapshot import FailingChannel
+from certagent.domain.incidents import Incident, TransitionKind
 
 COUNTED_FOR = timedelta(hours=1)
 """For so long a message counts among those of its node."""
@@ -32,19 +31,19 @@ SUM_EVERY = timedelta(minutes=10)
 LATE_AFTER = timedelta(minutes=2)
 """A message that is due is on its way by then, also when the collector that sent it is gone."""
 _MOST_NAMED = 5
-_LONG_AGO = literal(datetime(1970, 1, 1, tzinfo=UTC), Instant)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def next_delivery(connection: Connection, channel: str, now: datetime) -> Delivery | None:
     """The message for that channel that leaves next, or that is due first, of those that nobody is sending."""
-    row = connection.execute(_pending(channel, now).limit(1)).one_or_none()
+    row = connection.execute(_NEXT, _asked(channel, now)).one_or_none()
     return _read_delivery(connection, row) if row is not None else None
 
 
 def claim_delivery(transaction: Transaction, channel: str, lasting: timedelta) -> Delivery | None:
     """The message that leaves next, if it is due: for so long it is the caller's to send. Its `claim` settles it."""
-    due = _pending(channel, transaction.now).where(outbox.c.due_at <= transaction.now).limit(1)
-    row = transaction.connection.execute(due.with_for_update(of=outbox, skip_locked=True)).one_or_none()
+    asked = _asked(channel, transaction.now, due=transaction.now)
+    row = transaction.connection.execute(_NEXT_FOR_US, asked).one_or_none()
     if row is None:
         return None
     claim: dict[str, Any] = {"claim": uuid4().hex, "claimed_until": transaction.now + lasting}
@@ -96,14 +95,12 @@ def _read_delivery(connection: Connection, row: Row[Any]) -> Delivery:
 
 def list_announced(connection: Connection, channel: str) -> list[Incident]:
     """The unresolved incidents whose opening the channel has received, as they are now."""
-    sent = (
-        select(transitions.c.incident)
-        .join(outbox, outbox.c.transition == transitions.c.number)
-        .where(outbox.c.channel == channel, outbox.c.sent_at.is_not(None), transitions.c.kind.in_(OPENINGS))
-    )
-    unresolved = incidents.c.state != IncidentState.RESOLVED
-    query = select(incidents.c.document).where(unresolved, incidents.c.id.in_(sent))
-    return [decode_incident(document) for document in connection.execute(query).scalars()]
+    unresolved: dict[str, str] = {row.id: row.document for row in connection.execute(_UNRESOLVED)}
+    told: set[str] = set()
+    for piece in chunks(unresolved):
+        rows = connection.execute(_OPENINGS_OF, {"channel": channel, "ids": piece})
+        told.update(row.incident for row in rows if row.was_sent)
+    return [decode_incident(document) for identity, document in unresolved.items() if identity in told]
 
 
 def list_failing(connection: Connection, channels: Collection[str]) -> Iterator[FailingChannel]:
@@ -111,30 +108,25 @@ def list_failing(connection: Connection, channels: Collection[str]) -> Iterator[
 
     A message that is refused while later ones are accepted says nothing about the channel, until it is given up.
     """
-    succeeded = select(outbox.c.channel, func.max(outbox.c.sent_at).label("at")).group_by(outbox.c.channel).subquery()
-    last = func.coalesce(succeeded.c.at, _LONG_AGO)
-    query = (
-        select(outbox.c.channel, outbox.c.failure, outbox.c.given_up, transitions.c.at, last.label("last"))
-        .join(transitions, transitions.c.number == outbox.c.transition)
-        .outerjoin(succeeded, succeeded.c.channel == outbox.c.channel)
-        .where(outbox.c.channel.in_(channels), outbox.c.sent_at.is_(None), outbox.c.attempts > 0)
-        .where(case((outbox.c.given_up, outbox.c.due_at), else_=transitions.c.at) > last)
-        .order_by(outbox.c.channel, outbox.c.number)
-    )
-    for channel, group in groupby(connection.execute(query), key=lambda row: row.channel):
-        rows = list(group)
-        yield FailingChannel(
-            name=channel,
-            since=max(rows[0].at, rows[0].last),
-            failure=rows[-1].failure,
-            gave_up=any(row.given_up for row in rows),
-        )
+    for channel in sorted(channels):
+        last = connection.execute(_LAST_SENT, {"channel": channel}).scalar() or _LONG_AGO
+        rows = {row.number: row for query in _REFUSED for row in connection.execute(query, _asked(channel, last))}
+        if rows:
+            first, latest = rows[min(rows)], rows[max(rows)]
+            yield FailingChannel(
+                name=channel,
+                since=max(first.at, last),
+                failure=latest.failure,
+                gave_up=any(row.given_up for row in rows.values()),
+            )
 
 
 def is_any_late(connection: Connection, channels: Collection[str], now: datetime) -> bool:
     """Whether a message is due for so long that nobody seems to send it, or no channel accepts anything."""
-    late = (_pending(channel, now).where(outbox.c.due_at <= now - LATE_AFTER).limit(1) for channel in channels)
-    if any(connection.execute(query).first() is not None for query in late):
+    if any(
+        connection.execute(_NEXT_DUE, _asked(channel, now, due=now - LATE_AFTER)).first() is not None
+        for channel in channels
+    ):
         return True
     failing = [channel for channel in list_failing(connection, channels) if channel.since <= now - LATE_AFTER]
     return bool(failing) and len(failing) == len(channels)
@@ -145,8 +137,10 @@ def is_any_late(connection: Connection, channels: Collection[str], now: datetime
 
 def find_excess(connection: Connection, channel: str, now: datetime, most: int) -> dict[str, int]:
     """Node -> how many messages about it may still leave one by one within the hour, where more than those are due."""
-    due = _count_by_node(connection, channel, _is_due_alone(now))
-    sent = _count_by_node(connection, channel, _is_message(), outbox.c.sent_at > now - COUNTED_FOR)
+    due = _count_by_node(connection, _DUE_BY_NODE, channel, now)
+    if not due:
+        return {}
+    sent = _count_by_node(connection, _SENT_BY_NODE, channel, now)
     allowed = {node: max(0, most - sent[node]) for node in due}
     return {node: allowed[node] for node, count in due.items() if count > allowed[node]}
 
@@ -159,11 +153,7 @@ def sum_up(transaction: Transaction, channel: str, most: int) -> None:
     """
     now = transaction.now
     for node, allowed in find_excess(transaction.connection, channel, now, most).items():
-        query = select(outbox.c.number, is_untouched(outbox.c).label("is_untouched")).where(
-            outbox.c.channel == channel, outbox.c.node == node, _is_due_alone(now)
-        )
-        query = query.order_by("is_untouched", outbox.c.rank, outbox.c.due_at, outbox.c.number)
-        rows = transaction.connection.execute(query).all()
+        rows = transaction.connection.execute(_DUE_OF_NODE, _asked(channel, now, node=node)).all()
         excess = [row.number for row in rows[allowed:] if row.is_untouched]
         if excess:
             _put_into_sum(transaction, channel, node, excess)
@@ -207,49 +197,80 @@ def _read_sum(connection: Connection, lead: Any) -> MessageSum:
     )
 
 
-def _count_by_node(connection: Connection, channel: str, *conditions: ColumnElement[bool]) -> Counter[str]:
-    query = select(outbox.c.node, func.count()).where(outbox.c.channel == channel, *conditions)
-    return Counter({row[0]: row[1] for row in connection.execute(query.group_by(outbox.c.node))})
+def _count_by_node(connection: Connection, query: Select[Any], channel: str, now: datetime) -> Counter[str]:
+    return Counter({row[0]: row[1] for row in connection.execute(query, _asked(channel, now))})
 
 
-def _is_due_alone(now: datetime) -> ColumnElement[bool]:
-    return and_(is_pending(outbox.c), outbox.c.summed_in.is_(None), outbox.c.due_at <= now)
+# --- the statements: made once, as senders ask every other second ----------------------------------------------------
 
 
-def _is_message() -> ColumnElement[bool]:
-    """Whether it leaves itself: it is in no sum, or is the message that says it."""
-    return or_(outbox.c.summed_in.is_(None), outbox.c.summed_in == outbox.c.number)
+def _asked(channel: str, now: datetime, **more: object) -> dict[str, object]:
+    return {"channel": channel, "now": now, "counted_from": now - COUNTED_FOR, **more}
 
 
-def _pending(channel: str, now: datetime) -> Select[tuple[object, ...]]:
+_CHANNEL, _NODE = (bindparam(name, type_=String()) for name in ("channel", "node"))
+_NOW, _DUE, _COUNTED_FROM = (bindparam(name, type_=Instant()) for name in ("now", "due", "counted_from"))
+_OF_CHANNEL = outbox.c.channel == _CHANNEL
+_IS_DUE_ALONE = and_(is_pending(outbox.c), outbox.c.summed_in.is_(None), outbox.c.due_at <= _NOW)
+_IS_MESSAGE = or_(outbox.c.summed_in.is_(None), outbox.c.summed_in == outbox.c.number)
+"""Whether it leaves itself: it is in no sum, or is the message that says it."""
+_BY_NODE = select(outbox.c.node, func.count().label("count")).where(_OF_CHANNEL).group_by(outbox.c.node)
+_DUE_BY_NODE = _BY_NODE.where(_IS_DUE_ALONE)
+_SENT_BY_NODE = _BY_NODE.where(outbox.c.sent_at > _COUNTED_FROM, _IS_MESSAGE)
+_DUE_OF_NODE = (
+    select(outbox.c.number, is_untouched(outbox.c).label("is_untouched"))
+    .where(_OF_CHANNEL, outbox.c.node == _NODE, _IS_DUE_ALONE)
+    .order_by("is_untouched", outbox.c.rank, outbox.c.due_at, outbox.c.number)
+)
+_LAST_SENT = select(func.max(outbox.c.sent_at)).where(_OF_CHANNEL)
+_TRIED = (
+    select(outbox.c.number, outbox.c.failure, outbox.c.given_up, transitions.c.at)
+    .join(transitions, transitions.c.number == outbox.c.transition)
+    .where(_OF_CHANNEL, outbox.c.sent_at.is_(None), outbox.c.attempts > 0)
+)
+_REFUSED = (
+    _TRIED.where(is_pending(outbox.c), transitions.c.at > _NOW),
+    _TRIED.where(outbox.c.given_up, outbox.c.due_at > _NOW),
+)
+"""After the message that was sent last."""
+_UNRESOLVED = select(incidents.c.id, incidents.c.document).where(IS_UNRESOLVED)
+_OPENINGS_OF = (  # by the incidents alone: without statistics SQLite would rather go through all that was ever sent
+    select(transitions.c.incident, and_(_OF_CHANNEL, outbox.c.sent_at.is_not(None)).label("was_sent"))
+    .join(outbox, outbox.c.transition == transitions.c.number)
+    .where(transitions.c.incident.in_(bindparam("ids", expanding=True)), transitions.c.kind.in_(OPENINGS))
+)
+
+
+def _pending() -> Select[Any]:
     """The messages for the channel, the next one on top: of each incident only the first, and every sum."""
     waiting, its_transition = outbox.alias(), transitions.alias()
     first = (  # found for all incidents at once: one look for each message would cost a storm its square
         select(func.min(waiting.c.number))
         .join(its_transition, its_transition.c.number == waiting.c.transition)
-        .where(waiting.c.channel == channel, is_pending(waiting.c))
+        .where(waiting.c.channel == _CHANNEL, is_pending(waiting.c))
         .group_by(its_transition.c.incident)
     )
-    sent = (
-        select(outbox.c.node, func.count().label("count"))
-        .where(outbox.c.channel == channel, outbox.c.sent_at > now - COUNTED_FOR, _is_message())
-        .group_by(outbox.c.node)
-        .subquery()
-    )
+    sent = _SENT_BY_NODE.subquery()
     return (
         select(outbox, transitions.c.kind, transitions.c.at, transitions.c.document)
         .join(transitions, transitions.c.number == outbox.c.transition)
         .outerjoin(sent, sent.c.node == outbox.c.node)
-        .where(outbox.c.channel == channel, is_pending(outbox.c))
-        .where(or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now))
+        .where(_OF_CHANNEL, is_pending(outbox.c))
+        .where(or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= _NOW))
         .where(
             or_(outbox.c.summed_in == outbox.c.number, and_(outbox.c.summed_in.is_(None), outbox.c.number.in_(first)))
         )
         .order_by(
-            case((outbox.c.due_at > now, outbox.c.due_at), else_=_LONG_AGO),
+            case((outbox.c.due_at > _NOW, outbox.c.due_at), else_=literal(_LONG_AGO, Instant)),
             func.coalesce(sent.c.count, 0),
             outbox.c.rank,
             outbox.c.due_at,
             outbox.c.number,
         )
+        .limit(1)
     )
+
+
+_NEXT = _pending()
+_NEXT_DUE = _NEXT.where(outbox.c.due_at <= _DUE)
+_NEXT_FOR_US = _NEXT_DUE.with_for_update(of=outbox, skip_locked=True)

@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, select, tuple_
+from sqlalchemy import Connection, Row, select
 
 from certagent.collector.records import TokenRole
 from certagent.collector.sql.claim_queries import find_claimants, find_owners
@@ -140,9 +140,10 @@ def find_victims(
 def find_identifiers(connection: Connection, wanted: Iterable[tuple[str, str]]) -> set[str]:
     """All identifiers of those certificates, by node and name."""
     found: set[str] = set()
-    for piece in chunks(wanted):
-        of_them = tuple_(identifiers.c.agent, identifiers.c.certificate).in_(piece)
-        found |= set(connection.execute(select(identifiers.c.identifier).where(of_them)).scalars())
+    pairs = set(wanted)
+    for piece in chunks({agent for agent, _ in pairs}):  # by the agent alone: SQLite finds no pair by an index
+        rows = connection.execute(select(identifiers).where(identifiers.c.agent.in_(piece)))
+        found.update(row.identifier for row in rows if (row.agent, row.certificate) in pairs)
     return found
 
 

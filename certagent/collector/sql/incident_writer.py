@@ -20,7 +20,7 @@ from certagent.collector.records import Changes
 from certagent.collector.sql import fleet_queries
 from certagent.collector.sql.affected import find_affected
 from certagent.collector.sql.claim_queries import find_holders
-from certagent.collector.sql.schema import changes, incidents, outbox, parties, transitions
+from certagent.collector.sql.schema import changes, incidents, is_pending, outbox, parties, transitions
 from certagent.collector.sql.statements import Transaction, chunks, decode_incident, text_of
 from certagent.domain.incidents import (
     Candidate,
@@ -136,11 +136,6 @@ def pending_messages(transaction: Transaction, incident: Incident, channel: str)
         .where(transitions.c.incident == incident.id)
     )  # by the incident alone: without statistics SQLite would rather go through all that the channel has not received
     return [row for row in transaction.connection.execute(query) if row.is_wanted]
-
-
-def is_pending(columns: object) -> ColumnElement[bool]:
-    """Whether a row of the outbox has neither been sent nor given up."""
-    return and_(columns.sent_at.is_(None), columns.given_up.is_(False))  # type: ignore[attr-defined]
 
 
 def is_untouched(columns: object) -> ColumnElement[bool]:

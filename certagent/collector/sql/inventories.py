@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, delete, insert, select, update
 
 from certagent.collector.sql.daily_sums import sum_replacements
 from certagent.collector.sql.schema import (
+    IS_UNRESOLVED,
     addresses,
     agents,
     certificates,
@@ -19,7 +20,8 @@ from certagent.collector.sql.schema import (
     incidents,
 )
 from certagent.collector.sql.statements import Transaction, chunks, decode_incident, text_of, upsert
-from certagent.domain.incidents import Incident, IncidentState
+from certagent.domain.fleet_snapshot import class_of_life
+from certagent.domain.incidents import Incident
 from certagent.domain.reports import (
     CertificateState,
     Inventory,
@@ -60,7 +62,7 @@ def replace_inventory(transaction: Transaction, agent: str, inventory: Inventory
 def _mark_named(transaction: Transaction, agent: str, places: Collection[str]) -> None:
     """The unresolved incidents that blame the agent, or speak of one of the addresses, have to say whose they are
     now."""
-    unresolved = select(incidents.c.key, incidents.c.document).where(incidents.c.state != IncidentState.RESOLVED)
+    unresolved = select(incidents.c.key, incidents.c.document).where(IS_UNRESOLVED)
     rows = transaction.connection.execute(unresolved).all()
     keys = {row.key for row in rows if _speaks_of(decode_incident(row.document), agent, places)}
     transaction.dirty.keys |= keys
@@ -177,4 +179,7 @@ def _certificate_row(agent: str, certificate: CertificateState) -> dict[str, Any
         "expires_at": certificate.on_disk.ends_at if certificate.on_disk is not None else None,
         "document": text_of(certificate),
         "issued_at": certificate.on_disk.not_before if certificate.on_disk is not None else None,
+        "life": class_of_life(certificate.on_disk.not_before, certificate.on_disk.ends_at)
+        if certificate.on_disk is not None
+        else None,
     }

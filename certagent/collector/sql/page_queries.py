@@ -12,12 +12,21 @@ from sqlalchemy import Connection, Select, func, or_, select
 from certagent.collector.records import Counts, FleetTotals, NodeDetail, TokenRole, WatchedFile
 from certagent.collector.sql import fleet_queries
 from certagent.collector.sql.api_queries import find_agent, read_certificate
-from certagent.collector.sql.incident_writer import is_pending
-from certagent.collector.sql.schema import agents, certificates, findings, incidents, outbox, reports, scopes
+from certagent.collector.sql.schema import (
+    IS_UNRESOLVED,
+    agents,
+    certificates,
+    findings,
+    incidents,
+    is_pending,
+    outbox,
+    reports,
+    scopes,
+)
 from certagent.collector.sql.statements import chunks, decode_incident
 from certagent.domain.findings import Severity
 from certagent.domain.fleet import DISPUTED
-from certagent.domain.incidents import Incident, IncidentState
+from certagent.domain.incidents import Incident
 from certagent.domain.reports import FileChange, Report, RunKind
 from certagent.domain.sightings import COLLECTOR, KINDS, Sighting
 from certagent.domain.survival import CertificateLife, ManagedLife
@@ -136,7 +145,7 @@ def list_managed(connection: Connection) -> tuple[list[ManagedLife], int]:
 
 def count_for_metrics(connection: Connection) -> Counts:
     """How much there is of what, for the metrics."""
-    unresolved = select(incidents.c.document).where(incidents.c.state != IncidentState.RESOLVED)
+    unresolved = select(incidents.c.document).where(IS_UNRESOLVED)
     known = (decode_incident(document) for document in connection.execute(unresolved).scalars())
     is_message = outbox.c.summed_in.is_(None) | (outbox.c.summed_in == outbox.c.number)
     waiting = is_pending(outbox.c) & is_message
@@ -218,7 +227,7 @@ def _victims_of(concerns: Iterable[_Concern]) -> frozenset[tuple[str, str]]:
 
 def _unresolved(connection: Connection) -> dict[str, _Concern]:
     """By the incidents' ids."""
-    query = select(incidents.c.id, incidents.c.document).where(incidents.c.state != IncidentState.RESOLVED)
+    query = select(incidents.c.id, incidents.c.document).where(IS_UNRESOLVED)
     return {row.id: _decode_concern(row.document) for row in connection.execute(query)}
 
 

@@ -9,7 +9,8 @@ import msgspec
 from sqlalchemy import Connection, Row, and_, delete, func, insert, select, text, update
 
 from certagent.collector.records import Changes, Notice, Peer, RelayedQuestion
-from certagent.collector.sql.schema import collectors, incidents, links, relays
+from certagent.collector.sql.passing_tables import collectors, links, relays
+from certagent.collector.sql.schema import incidents
 from certagent.collector.sql.statements import Transaction, batched, chunks, decode_incident, text_of, upsert
 from certagent.domain.incidents import Incident
 
@@ -90,7 +91,7 @@ def list_peers(connection: Connection, now: datetime) -> list[Peer]:
 
 def list_links(connection: Connection, now: datetime, collector: str) -> Mapping[str, str]:
     """Agent -> the living collector that it is connected to, other than that one."""
-    return {row.agent: row.collector for row in connection.execute(_living_links(now, collector))}
+    return dict(connection.execute(_living_links(now, collector)).all())
 
 
 def count_links(connection: Connection, now: datetime) -> dict[str, int]:
@@ -162,7 +163,7 @@ def find_answer(connection: Connection, question: str) -> str | None:
 
 def _living_links(now: datetime, collector: str) -> Any:
     alive = and_(collectors.c.id == links.c.collector, collectors.c.seen_at > now - ALIVE_FOR)
-    return select(links).join(collectors, alive).where(links.c.collector != collector)
+    return select(links.c.agent, links.c.collector).join(collectors, alive).where(links.c.collector != collector)
 
 
 def _peer_of(row: Row[Any]) -> Peer:

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, and_, exists, select
 
 from certagent.collector.records import PolicyInForce, Turn, TurnLost
 from certagent.collector.sql.leases import is_held
+from certagent.collector.sql.passing_tables import collectors, policies, rounds
 from certagent.collector.sql.peer_queries import ALIVE_FOR
-from certagent.collector.sql.schema import collectors, policies, rounds
 from certagent.collector.sql.statements import Transaction, upsert
 
 ROUND = "round"

@@ -4,13 +4,29 @@ Documents are JSON text, instants are microseconds since the epoch in UTC; nothi
 `collector/migrations` brings a database to exactly this.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from typing import Any
 
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    literal_column,
+)
+
+from certagent.collector.sql.passing_tables import metadata as metadata
 from certagent.collector.sql.statements import Instant
+from certagent.domain.incidents import IncidentState
+from certagent.domain.speakers import Standing
 
 _Serial = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts by itself there
-
-metadata = MetaData()
 
 tokens = Table(
     "tokens",
@@ -49,15 +65,20 @@ agents = Table(
     Column("last_seen", Instant, nullable=False),
     Column("role", String(128)),
     Column("inventory", Text),
+    Index("ix_agents_last_seen", "last_seen"),
+    Index("ix_agents_role_name", "role", "name"),
+    Index("ix_agents_token_role", "token_role"),
 )
 
 # What the inventories say, once more by what is asked for: whose address is it, who has a certificate for that name?
+# `contested`: whether several nodes claim it, and null until a round has looked; `life`: see `class_of_life`.
 addresses = Table(
     "addresses",
     metadata,
     Column("address", String(64), primary_key=True),
     Column("agent", String(128), primary_key=True, index=True),
     Column("since", Instant),
+    Column("contested", Boolean),
 )
 
 certificates = Table(
@@ -68,6 +89,8 @@ certificates = Table(
     Column("expires_at", Instant),
     Column("document", Text, nullable=False),
     Column("issued_at", Instant),
+    Column("life", Integer),
+    Index("ix_certificates_life_expires_at", "life", "expires_at"),
 )
 
 identifiers = Table(
@@ -79,6 +102,7 @@ identifiers = Table(
     Column("since", Instant),
     Column("proven_at", Instant),
     Column("led_at", Instant),
+    Column("contested", Boolean),
 )
 
 # What nodes no longer claim, for as long as it is remembered: what was away for a moment is as old as it was.
@@ -152,6 +176,7 @@ changes = Table(
     Column("at", Instant, nullable=False),
     Column("document", Text, nullable=False),
     Index("ix_changes_agent_at", "agent", "at"),
+    Index("ix_changes_at", "at"),
 )
 
 # What became of renewals, by day (`2026-11-29`) and zone; kept for years. `least_left`: seconds, of a certificate that
@@ -204,6 +229,7 @@ rehearsals = Table(
     Column("at", Instant, nullable=False),
     Column("brokered", Boolean, nullable=False),
     Column("document", Text, nullable=False),
+    Index("ix_rehearsals_at", "at"),
 )
 
 incidents = Table(
@@ -215,6 +241,7 @@ incidents = Table(
     Column("opened_at", Instant, nullable=False),
     Column("announced", Boolean, nullable=False),
     Column("document", Text, nullable=False),
+    Index("ix_incidents_opened_at_id", "opened_at", "id"),
 )
 
 # The nodes that may read an incident: the culprit's and the victims'.
@@ -259,70 +286,6 @@ outbox = Table(
     Index("ix_outbox_channel_sent_at", "channel", "sent_at"),
 )
 
-# What only one of several collectors does: see `leases`.
-leases = Table(
-    "leases",
-    metadata,
-    Column("name", String(160), primary_key=True),
-    Column("holder", String(32), nullable=False),
-    Column("until", Instant, nullable=False),
-)
-
-# The collectors that work on this database; which agent is connected to which of them; what one asks an agent that is
-# connected to another. Part of no backup.
-collectors = Table(
-    "collectors",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("name", String(128), nullable=False),
-    Column("version", String(32), nullable=False),
-    Column("started_at", Instant, nullable=False),
-    Column("seen_at", Instant, nullable=False),
-    Column("policy", String(64), nullable=False, server_default=""),
-)
-
-links = Table(
-    "links",
-    metadata,
-    Column("agent", String(128), primary_key=True),
-    Column("collector", String(32), nullable=False, index=True),
-    Column("role", String(16), nullable=False, index=True),
-    Column("since", Instant, nullable=False),
-)
-
-relays = Table(
-    "relays",
-    metadata,
-    Column("id", String(64), primary_key=True),
-    Column("collector", String(32), nullable=False, index=True),
-    Column("asker", String(32), nullable=False),
-    Column("agent", String(128), nullable=False),
-    Column("at", Instant, nullable=False),
-    Column("question", Text, nullable=False),
-    Column("answer", Text),
-)
-
-# The policy that each collector, by its name, had when it started last; the one that was put in force last is in force.
-policies = Table(
-    "policies",
-    metadata,
-    Column("collector", String(128), primary_key=True),
-    Column("digest", String(64), nullable=False),
-    Column("in_force_since", Instant),
-)
-
-# When the last round over the whole fleet ended, and whose it was.
-rounds = Table(
-    "rounds",
-    metadata,
-    Column("name", String(32), primary_key=True),
-    Column("collector", String(128), nullable=False),
-    Column("ended_at", Instant, nullable=False),
-)
-
-PASSING = frozenset({leases, collectors, links, relays, policies, rounds})
-"""What is true only of the collectors that run now."""
-
 # What people and tokens did. Append-only: an entry is inserted, and deleted by age.
 audit = Table(
     "audit",
@@ -345,3 +308,40 @@ audit_repeats = Table(
     Column("count", BigInteger, nullable=False),
     Column("last_at", Instant, nullable=False),
 )
+
+
+# --- the few rows that are asked for again and again -----------------------------------------------------------------
+# A query finds them by index where it has the same condition, word for word. What a condition reads is always there: an
+# older program writes it as well.
+
+
+def is_pending(columns: object) -> ColumnElement[bool]:
+    """Whether a row of the outbox has neither been sent nor given up."""
+    return and_(columns.sent_at.is_(None), columns.given_up.is_(False))  # type: ignore[attr-defined]
+
+
+IS_UNRESOLVED = incidents.c.state != literal_column(f"'{IncidentState.RESOLVED}'")
+IS_CLONE = speakers.c.standing == literal_column(f"'{Standing.CLONE}'")
+HAS_FAILED = rehearsals.c.document.like(literal_column('\'%"outcome":"failed"%\''))
+HAS_DISAGREED = findings.c.key.like(literal_column("'%:preflight.disagreed:%'"))
+MAY_BE_CONTESTED = {table: table.c.contested.is_not(False) for table in (addresses, identifiers)}
+
+
+def _index_some(name: str, column: Column[Any], condition: ColumnElement[bool]) -> None:
+    Index(name, column, sqlite_where=condition, postgresql_where=condition)
+
+
+_index_some("ix_addresses_contested", addresses.c.address, MAY_BE_CONTESTED[addresses])
+_index_some("ix_enrolments_reused", enrolments.c.reused_at, enrolments.c.reused_at.is_not(None))
+_index_some("ix_findings_disagreed", findings.c.number, HAS_DISAGREED)
+_index_some("ix_findings_grave", findings.c.number, findings.c.is_grave)
+_index_some("ix_incidents_unresolved", incidents.c.opened_at, IS_UNRESOLVED)
+_index_some("ix_identifiers_contested", identifiers.c.identifier, MAY_BE_CONTESTED[identifiers])
+_index_some("ix_rehearsals_failed", rehearsals.c.identifier, HAS_FAILED)
+_index_some("ix_speakers_clones", speakers.c.heard_at, IS_CLONE)
+for _name, _condition in (
+    ("pending", is_pending(outbox.c)),
+    ("given_up", outbox.c.given_up),
+    ("sums", outbox.c.summed_in == outbox.c.number),
+):
+    Index(f"ix_outbox_{_name}", outbox.c.channel, outbox.c.due_at, sqlite_where=_condition, postgresql_where=_condition)

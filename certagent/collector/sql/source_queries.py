@@ -5,11 +5,11 @@ from collections.abc import Collection
 import msgspec
 from sqlalchemy import Connection, select
 
-from certagent.collector.sql.schema import findings, incidents
+from certagent.collector.sql.schema import IS_UNRESOLVED, findings, incidents
 from certagent.collector.sql.statements import chunks, decode_incident
 from certagent.domain.diagnosis.written_lines import LiveLine, lines_met, source_line_of
 from certagent.domain.findings import Finding
-from certagent.domain.incidents import Incident, IncidentState
+from certagent.domain.incidents import Incident
 from certagent.domain.sightings import COLLECTOR
 
 _MOST_INCIDENTS = 1_000
@@ -22,7 +22,7 @@ _decode_finding = msgspec.json.Decoder(Finding).decode
 def read_live_lines(connection: Connection, files: Collection[str]) -> list[LiveLine]:
     """The lines of those files that unresolved incidents are about, and those that were: what the code was found to
     write stays so until the code is mended."""
-    of_files = incidents.c.key.startswith("file:") & (incidents.c.state != IncidentState.RESOLVED)
+    of_files = incidents.c.key.startswith("file:") & IS_UNRESOLVED
     rows = connection.execute(select(incidents.c.id, incidents.c.key).where(of_files)).all()
     wanted = [row.id for row in rows if row.key.split(":", 2)[2] in files][:_MOST_INCIDENTS]
     live: list[LiveLine] = []

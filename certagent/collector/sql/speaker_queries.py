@@ -4,14 +4,18 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select
 
-from certagent.collector.sql.schema import speakers
-from certagent.collector.sql.statements import Transaction, chunks
+from certagent.collector.sql.schema import IS_CLONE, speakers
+from certagent.collector.sql.statements import Instant, Transaction, chunks
 from certagent.domain.speakers import HEARD_WITHIN, Clone, Speaker, Standing, Voice, clones_of, hear
 
 _Known = dict[str, tuple[Speaker, ...]]
 _LONGEST_AWAY = timedelta(days=1)  # of a collector that has just started
+
+_BOUND = bindparam("bound", type_=Instant())
+_CLONES = select(speakers.c.agent).where(IS_CLONE, speakers.c.heard_at >= _BOUND)
+_CONTESTED = (_CLONES, select(speakers.c.agent).where(speakers.c.since >= _BOUND, speakers.c.heard_at >= _BOUND))
 
 
 def hear_voice(
@@ -34,17 +38,15 @@ def find_speakers(connection: Connection) -> dict[str, Speaker]:
 
 def find_contested(connection: Connection, heard_since: datetime) -> _Known:
     """All processes of the names under which several have spoken since, or one that took another's place."""
-    recent = select(speakers.c.agent).where(speakers.c.heard_at >= heard_since)
-    several = recent.where((speakers.c.standing == Standing.CLONE) | (speakers.c.since >= heard_since)).distinct()
-    found = _find(connection, connection.execute(several).scalars().all())
+    several = {name for query in _CONTESTED for name in connection.execute(query, {"bound": heard_since}).scalars()}
+    found = _find(connection, several)
     return {agent: known for agent, known in found.items() if len(known) > 1}
 
 
 def find_clones(connection: Connection, since: datetime, now: datetime) -> tuple[Clone, ...]:
     """Those who speak beside their agent now; a collector that runs only `since` missed nobody before that."""
     bound = now - (HEARD_WITHIN if now - since >= HEARD_WITHIN else _LONGEST_AWAY)
-    query = select(speakers.c.agent).where(speakers.c.standing == Standing.CLONE, speakers.c.heard_at >= bound)
-    found = _find(connection, connection.execute(query.distinct()).scalars().all())
+    found = _find(connection, set(connection.execute(_CLONES, {"bound": bound}).scalars()))
     return tuple(clone for agent in sorted(found) for clone in clones_of(agent, found[agent], since, now))
 
 
