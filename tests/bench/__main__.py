@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from deploy.lab.processes import run
-from tests.bench import campaign, crowds, detection, idle, renewals, sizes
+from tests.bench import campaign, crowds, detection, fleet_rounds, idle, renewals, sizes
 from tests.bench.rows import Part, Row, as_document, as_markdown
 from tests.e2e import fleet
 
@@ -20,12 +20,13 @@ PARTS: dict[str, Part] = {
     "detection": detection.measure,
     "renewals": renewals.measure,
     "crowds": crowds.measure,
+    "rounds": fleet_rounds.measure,
     "sizes": sizes.measure,
     "ups": sizes.measure_ups,
     "cold": sizes.measure_cold_up,
     "campaign": campaign.measure,
 }
-_WITHOUT_LAB = {"crowds", "sizes", "cold", "campaign"}
+_WITHOUT_LAB = {"crowds", "rounds", "sizes", "cold", "campaign"}
 RESULTS = Path(__file__).parent / "results"
 
 
