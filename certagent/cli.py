@@ -276,12 +276,8 @@ def main() -> None:
         status, sentence = 1, "interrupted"
         click.echo(f"certagent: {sentence}", err=True)
     except (ConfigurationError, NoAnswerError, UnableError) as error:
-        status, sentence = 2 if isinstance(error, ConfigurationError) else getattr(error, "status", 1), str(error)
+        status, sentence = error.status, str(error)
         click.echo(f"certagent: {sentence}", err=True)
     if "--json" in words:
         click.echo(as_text({"error": sentence}))
     sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()

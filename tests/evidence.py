@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain.diagnosis import conclude
 from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, ResponderCheck
 from certagent.domain.dns01_record import Publication, TxtAnswer, TxtLookup

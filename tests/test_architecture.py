@@ -23,6 +23,7 @@ FLOORS = {
     "collector": 3,
     "commands": 4,
     "cli": 5,
+    "entry": 6,
 }
 WIRING = {"agent/app.py", "collector/app.py"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}

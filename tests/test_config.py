@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from certagent.config import (
-    ConfigurationError,
-    ProofEndpoint,
-    Rfc2136Solver,
-    load_agent,
-    load_collector,
-    load_policy,
-    read_token,
-)
+from certagent.config import ConfigurationError, ProofEndpoint, Rfc2136Solver, load_agent, load_collector, read_token
+from certagent.config.policy_files import load_policy
 
 GOOD = """
 [agent]

@@ -11,7 +11,8 @@ import click
 import pytest
 
 from certagent.cli import commands
-from certagent.config import AgentSettings, CollectorSettings, ProofEndpoint, load_agent, load_collector, load_policy
+from certagent.config import AgentSettings, CollectorSettings, ProofEndpoint, load_agent, load_collector
+from certagent.config.policy_files import load_policy
 from tests.documents import DOCS, README, TREE, WRITTEN, blocks_of, page_text, rows_of, section_of, without_blocks
 
 INSTALLER = (TREE / "deploy/lxc/install").read_text(encoding="utf-8")

@@ -157,7 +157,7 @@ def test_the_tab_key_completes(words: list[str], beginning: str, completed: list
 def test_completion_is_answered_by_the_program_itself() -> None:
     """As the shell asks it."""
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.argv = ['certagent']; from certagent.cli import main; main()"],
+        [sys.executable, "-c", "import sys; sys.argv = ['certagent']; from certagent.entry import main; main()"],
         env={
             "PYTHONPATH": str(DOCS.parent),
             "_CERTAGENT_COMPLETE": "bash_complete",

@@ -37,10 +37,10 @@ from certagent.config import (
     CollectorSection,
     ConfigurationError,
     load_agent,
-    load_policy,
     read_binding,
     read_credential,
 )
+from certagent.config.policy_files import load_policy
 from certagent.domain import catalogue
 from certagent.domain.certificates import read_roots
 from certagent.domain.chains import Roots

@@ -32,8 +32,8 @@ from certagent.domain.policy import worst_first
 from certagent.domain.reports import Contents, FileChange, Outcome, RunKind, Trigger, compare, file_scope
 from certagent.domain.resolution.file_formats import HOSTS_FILE, RESOLV_CONF_FILE
 from certagent.domain.resolution.files import RESOLVER_FILES
-from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
+from certagent.vantage.resolver_files import FileObservation, Snapshot
 from certagent.watch import ChangeSet, Watch, WatchedPaths, open_watch, read_contents
 
 log = logging.getLogger(__name__)

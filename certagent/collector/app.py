@@ -50,7 +50,8 @@ from certagent.collector.server_certificate import ServerCertificate
 from certagent.collector.sql.audit_queries import append_policy
 from certagent.collector.sql.leases import DatabaseClock
 from certagent.collector.store import Store, open_store
-from certagent.config import CollectorSettings, load_policy, split_endpoint
+from certagent.config import CollectorSettings, split_endpoint
+from certagent.config.policy_files import load_policy
 from certagent.config.store_url import is_postgresql
 from certagent.domain import catalogue
 from certagent.domain.policy import Alerting, Policy, policy_differences

@@ -1,18 +1,23 @@
 """`certagent agent`: run this container's agent until it is told to stop, in as little memory as it takes."""
 
+import gc
 from pathlib import Path
 
 from certagent.commands import UnableError
 from certagent.system.files import LockedError
-from certagent.system.malloc import share_one_arena
+from certagent.system.garbage import nothing_to_collect
+from certagent.system.malloc import give_back, share_one_arena
 from certagent.system.tls import without_system_trust
 
 
 def run_agent(path: Path) -> None:
     """Returns after SIGTERM or SIGINT. Raises `ConfigurationError`, and `UnableError` beside another agent."""
     share_one_arena()
-    with without_system_trust():
+    with without_system_trust(), nothing_to_collect():
         from certagent.agent.app import main
+
+        gc.collect()
+    give_back()
     try:
         main(path)
     except LockedError as error:

@@ -12,7 +12,8 @@ import uvloop
 from certagent.collector.app import ListenFailed, run
 from certagent.commands import UnableError
 from certagent.commands.store_errors import store_within_reach
-from certagent.config import load_collector, load_collector_policy
+from certagent.config import load_collector
+from certagent.config.policy_files import load_collector_policy
 from certagent.system.clock import SystemClock
 from certagent.system.journal import write_log
 from certagent.system.malloc import keep_large_apart

@@ -46,8 +46,8 @@ from certagent.system.files import is_immutable, rewrite_file
 from certagent.system.invoker import invoking_user
 from certagent.system.procfs import ProcFs
 from certagent.system.regular_files import LARGEST_FILE, read_within
-from certagent.vantage.ca_resolver import FileObservation
 from certagent.vantage.node_vantage import NodeVantage
+from certagent.vantage.resolver_files import FileObservation
 
 _ROOT = Path("/")
 

@@ -8,7 +8,8 @@ import msgspec
 
 from certagent.commands import UnableError
 from certagent.commands.finding_output import hint_for, status_of
-from certagent.config import AgentSettings, load_policy
+from certagent.config import AgentSettings
+from certagent.config.policy_files import load_policy
 from certagent.domain.diagnosis.static import StaticObservation, conclude_statically
 from certagent.domain.policy import worst_first
 from certagent.system.files import read_beginning

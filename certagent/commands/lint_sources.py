@@ -15,7 +15,8 @@ import msgspec
 
 from certagent.commands import UnableError
 from certagent.commands.finding_output import hint_for, status_of
-from certagent.config import AgentSettings, load_policy
+from certagent.config import AgentSettings
+from certagent.config.policy_files import load_policy
 from certagent.domain.diagnosis.provisioning_code import SourceObservation, conclude_from_sources
 from certagent.domain.policy import worst_first
 from certagent.domain.sources.fleet_zone import FleetZone, names_pinned, zone_of_dnsmasq, zone_of_writes

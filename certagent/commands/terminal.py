@@ -5,9 +5,7 @@ Only for terminals: what is piped or redirected gets the words alone, one findin
 
 import os
 import re
-import shutil
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -42,7 +40,9 @@ _COLOURS = {
 def show(text: str, *, is_verbatim: bool = False) -> None:
     """Print the text, on a terminal wrapped and coloured; `is_verbatim`: it is to be copied, so it stays as it is."""
     if not is_verbatim and sys.stdout.isatty():
-        text = fit(text, shutil.get_terminal_size().columns)
+        from shutil import get_terminal_size
+
+        text = fit(text, get_terminal_size().columns)
         text = colour(text) if wants_colour() else text
     click.echo(text)
 
@@ -77,6 +77,8 @@ def _with_diffs(text: str) -> Iterator[tuple[str, bool]]:
 def _wrapped(line: str, columns: int) -> list[str]:
     if columns < _NARROWEST or _LINE_OF_A_FILE.match(line):
         return [line]
+    import textwrap
+
     label = _LABEL.match(line)
     indent = " " * (label.end() if label is not None and label.end() < columns // 2 else 0)
     return textwrap.wrap(line, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -15,7 +15,8 @@ import msgspec
 
 from certagent.commands import UnableError
 from certagent.commands.collector_client import ask_collector
-from certagent.config import AgentSettings, ConfigurationError, load_policy
+from certagent.config import AgentSettings, ConfigurationError
+from certagent.config.policy_files import load_policy
 from certagent.domain.findings import Culprit, Vantage
 from certagent.domain.local_path import LocalObservation, trace_locally
 from certagent.domain.mermaid import to_mermaid
@@ -24,9 +25,9 @@ from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
 from certagent.system.clock import SystemClock
 from certagent.system.procfs import ProcFs
 from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess
-from certagent.vantage.ca_resolver import read_files
 from certagent.vantage.node_vantage import NodeVantage
 from certagent.vantage.proxy import proxy_for
+from certagent.vantage.resolver_files import read_files
 from certagent.vantage.unplanted_probe import UnplantedProbe, limits_for
 
 _ROOT = File("/")

@@ -19,9 +19,9 @@ from certagent.domain.resolution.files import NSSWITCH_FILE, ResolverFiles, pars
 from certagent.system.files import read_given
 from certagent.system.libc import name_libc
 from certagent.system.procfs import ProcFs
-from certagent.vantage.ca_resolver import Snapshot, read_files
 from certagent.vantage.node_vantage import ask_libc
 from certagent.vantage.private_namespace import NoNamespaceError, ask_libc_under
+from certagent.vantage.resolver_files import Snapshot, read_files
 from certagent.vantage.unplanted_probe import UnplantedProbe, UnplantedResult, limits_for
 
 _ROOT = Path("/")

@@ -7,7 +7,6 @@ shown to a person as it is, and ends with exit status 2.
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,8 +58,8 @@ from certagent.config.targets import (
     endpoint_of,
 )
 from certagent.domain.identifiers import is_wildcard
-from certagent.domain.policy import Duration, Policy, overlay, read_policy, read_span
 from certagent.domain.server_address import split_endpoint
+from certagent.domain.spans import Duration, read_span
 
 __all__ = [
     "DEFAULT_AGENT_PATH",
@@ -98,8 +97,6 @@ __all__ = [
     "endpoint_of",
     "load_agent",
     "load_collector",
-    "load_collector_policy",
-    "load_policy",
     "read_credential",
     "read_private",
     "read_binding",
@@ -115,8 +112,8 @@ DEFAULT_COLLECTOR_PATH = Path("/etc/certagent/collector.toml")
 def load_agent(path: Path, *, with_secrets: bool = True) -> AgentSettings:
     """The settings of `agent.toml`, with everything checked that can be checked without the network; the files with
     secrets, which not everybody may read, only on demand."""
-    text = _read_text(path, "certagent init --write")
-    with _located(path, text):
+    text = read_text(path, "certagent init --write")
+    with located(path, text):
         settings = _convert(path, text, AgentSettings)
         check_agent(path, settings)
         if with_secrets:
@@ -137,8 +134,8 @@ def _with_watched_wildcards(settings: AgentSettings) -> AgentSettings:
 
 def load_collector(path: Path) -> CollectorSettings:
     """The settings of `collector.toml`, checked likewise."""
-    text = _read_text(path, "certagent init --collector --write")
-    with _located(path, text):
+    text = read_text(path, "certagent init --collector --write")
+    with located(path, text):
         settings = _convert(path, text, CollectorSettings)
         check_collector(path, settings)
     return settings
@@ -148,7 +145,7 @@ _AnySettings = TypeVar("_AnySettings", AgentSettings, CollectorSettings)
 
 
 def _convert(path: Path, text: str, kind: type[_AnySettings]) -> _AnySettings:
-    document = _parse(path, text)
+    document = parse(path, text)
     try:
         return msgspec.convert(document, kind, strict=True, dec_hook=_decode)
     except msgspec.ValidationError as error:
@@ -158,7 +155,7 @@ def _convert(path: Path, text: str, kind: type[_AnySettings]) -> _AnySettings:
 
 
 @contextmanager
-def _located(path: Path, text: str) -> Iterator[None]:
+def located(path: Path, text: str) -> Iterator[None]:
     """A mistake that is raised within gets its line; what finds it is imported for a mistake only."""
     try:
         yield
@@ -169,7 +166,7 @@ def _located(path: Path, text: str) -> Iterator[None]:
         raise ConfigurationError(error.path, error.message, line) from error
 
 
-def _read_text(path: Path, maker: str = "") -> str:
+def read_text(path: Path, maker: str = "") -> str:
     """The file's text; `maker` is the command that would make the file, if there is one."""
     try:
         return path.read_text(encoding="utf-8")
@@ -181,7 +178,7 @@ def _read_text(path: Path, maker: str = "") -> str:
         raise ConfigurationError(path, f"is not TOML: {error}") from error
 
 
-def _parse(path: Path, text: str) -> dict[str, Any]:
+def parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -204,34 +201,3 @@ def _decode_roots(value: Any) -> RootPaths:
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
         raise ValueError(f"expected a path or an array of paths, got {value!r}")
     return RootPaths(paths)
-
-
-def load_collector_policy(path: Path, settings: CollectorSettings) -> Policy:
-    """The collector's policy; its rules may name only channels that `settings`, read from `path`, have."""
-    policy, names = load_policy(settings.policy), [channel.name for channel in settings.channel]
-    for name, rule in policy.alerts.items():
-        for wanted in rule.to:
-            if wanted != "*" and not any(fnmatchcase(channel, wanted) for channel in names):
-                raise ConfigurationError(settings.policy or path, f"alerts.{name}.to: there is no channel {wanted!r}")
-    return policy
-
-
-def load_policy(path: Path | None) -> Policy:
-    """The default policy with the file at `path` laid over it."""
-    packaged = Path(__file__).parents[1] / "policies" / "default.toml"
-    default = packaged if packaged.is_file() else Path(__file__).parents[2] / "policies" / "default.toml"
-    document = tomllib.loads(default.read_text(encoding="utf-8"))
-    if path is None:
-        return _read_policy(default, document)
-    text = _read_text(path)
-    with _located(path, text):
-        return _read_policy(path, overlay(document, _parse(path, text)))
-
-
-def _read_policy(path: Path, document: dict[str, Any]) -> Policy:
-    try:
-        return read_policy(document)
-    except msgspec.ValidationError as error:
-        from certagent.config.mistakes import in_words
-
-        raise ConfigurationError(path, in_words(str(error), Policy, document)) from error

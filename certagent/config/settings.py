@@ -7,11 +7,16 @@ from typing import Literal, Self
 import msgspec
 
 from certagent.config.targets import DeployTarget
-from certagent.domain.policy import Duration
+from certagent.domain.spans import Duration
 
 
 class ConfigurationError(Exception):
-    """A configuration that cannot be used: one clear message, with the file and, where there is one, the line."""
+    """A configuration that cannot be used: one clear message, with the file and, where there is one, the line.
+
+    `status`: the program's exit status.
+    """
+
+    status = 2
 
     def __init__(self, path: Path, message: str, line: int | None = None) -> None:
         super().__init__(f"{path}: {message}" if line is None else f"{path}:{line}: {message}")

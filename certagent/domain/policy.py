@@ -1,9 +1,7 @@
 """Policy: grades findings, turns them into a verdict, says who is told. Pure; its numbers are in `policies/*.toml`."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -13,34 +11,12 @@ from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.findings import Finding, Impact, Severity, Vantage, Verdict, without_secrets
 from certagent.domain.open_enum import OpenEnum
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
+from certagent.domain.spans import DailySpan, Duration, read_span
 
 if TYPE_CHECKING:
     from certagent.domain.incidents import Incident
 
 _FLAPPING_FROM = 3  # reopenings, each within `incidents.REOPEN_WITHIN` of the end before
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-class Duration(timedelta):
-    """A time span that a policy file writes as `"90s"`, `"20m"`, `"6h"`."""
-
-
-@dataclass(frozen=True)
-class DailySpan:
-    """From one time of day until another, over midnight if the second is not later. Written `"22:00-07:00"`."""
-
-    start: time
-    end: time
-
-    def end_after(self, moment: datetime) -> datetime | None:
-        """When the span ends that `moment` (local) lies in; None if it lies in none."""
-        clock = moment.time().replace(tzinfo=None)
-        over_midnight = self.end <= self.start
-        inside = clock >= self.start or clock < self.end if over_midnight else self.start <= clock < self.end
-        if not inside:
-            return None
-        ends = moment.replace(hour=self.end.hour, minute=self.end.minute, second=0, microsecond=0)
-        return ends + timedelta(days=1) if ends <= moment else ends
 
 
 class AlertRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,27 +60,6 @@ class Alerting(msgspec.Struct, frozen=True, kw_only=True):
         due = now + (hold if is_over else max(rule.after, hold))
         calm = rule.quiet.end_after(due) if rule.quiet is not None else None
         return due if calm is None or (not is_over and _dies_before(incident, calm)) else calm
-
-
-def read_span(kind: type, value: Any) -> Any:
-    """A `Duration` or `DailySpan` out of a policy file. Raises ValueError."""
-    if kind is DailySpan:
-        return read_daily_span(value)
-    if kind is not Duration:
-        raise NotImplementedError(kind)
-    matched = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
-    if matched is None:
-        raise ValueError(f'{value!r} is not a duration such as "90s", "20m", "6h"')
-    return Duration(seconds=float(matched[1]) * _UNITS[matched[2]])
-
-
-def read_daily_span(text: object) -> DailySpan:
-    """Raises ValueError."""
-    matched = re.fullmatch(r"(\d\d):(\d\d)-(\d\d):(\d\d)", text) if isinstance(text, str) else None
-    if matched is None:
-        raise ValueError(f'{text!r} is not a time of day such as "22:00-07:00"')
-    hours = [int(part) for part in matched.groups()]
-    return DailySpan(time(hours[0], hours[1]), time(hours[2], hours[3]))
 
 
 _BLOCKING = Trait.OWN_INABILITY, Trait.BLOCKS_ORDER

@@ -9,7 +9,9 @@ LONGEST_ANSWER_SECONDS = 600.0
 
 
 class NoAnswerError(Exception):
-    """Nobody listens on the socket, or who does ended without an answer."""
+    """Nobody listens on the socket, or who does ended without an answer. `status`: the program's exit status."""
+
+    status = 1
 
 
 def ask_agent(path: Path, ask: str, **details: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import dns.rdataclass
 import dns.rdatatype
 
 from certagent.domain.rehearsals import DnsAnswer
-from certagent.system.http import socket_address
+from certagent.system.socket_addresses import socket_address
 
 PORT = 53
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from certagent.system.http import socket_address
 from certagent.system.regular_files import FileState
+from certagent.system.socket_addresses import socket_address
 
 _MAY_READ_ALL = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 _TCP_STATES = {"established": "01", "listen": "0A"}

@@ -34,12 +34,9 @@ from certagent.vantage.ca_journal import CaJournal
 from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess, NoCaError
 from certagent.vantage.ca_resolver import (
     MOST_NAMES,
-    FileObservation,
     ResolverSession,
-    Snapshot,
     names_of_fleet,
     resolve_all,
-    unreadable_in,
 )
 from certagent.vantage.dialer import Dialer
 from certagent.vantage.dns01_probe import look_up_record
@@ -47,6 +44,7 @@ from certagent.vantage.http01_probe import Http01Probe
 from certagent.vantage.node_vantage import ask_libc
 from certagent.vantage.rehearsal_limits import CHALLENGE_PORTS, RehearsalLimits, is_this_node_or_on_the_network
 from certagent.vantage.rehearsal_places import PlacesTaken, RehearsalPlaces
+from certagent.vantage.resolver_files import FileObservation, Snapshot, unreadable_in
 from certagent.vantage.tls_alpn01_probe import TlsAlpn01Probe
 
 _BURST, _EVERY = 1_000, timedelta(seconds=0.01)

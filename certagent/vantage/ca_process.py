@@ -23,9 +23,9 @@ from certagent.system.procfs import Process, ProcFs
 from certagent.system.regular_files import FileState, read_within
 from certagent.vantage import proxy
 from certagent.vantage.ca_config import read_provisioner
-from certagent.vantage.ca_resolver import Snapshot, read_files
 from certagent.vantage.foreign_files import Notes, Reading, read_foreign, read_part
 from certagent.vantage.http01_probe import FetchOptions
+from certagent.vantage.resolver_files import Snapshot, read_files
 
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
 _CREDENTIALS = re.compile(r"(//|_proxy=)[^@/\s]*@", re.IGNORECASE)  # Go also accepts a proxy without a scheme

@@ -20,14 +20,11 @@ from certagent.system.processes import ReloadCoordinator
 from certagent.system.procfs import Process, ProcFs
 from certagent.vantage.ca_resolver import (
     MOST_NAMES,
-    FileObservation,
     ResolverSession,
-    Snapshot,
     names_of_fleet,
-    read_files,
     resolve_all,
-    unreadable_in,
 )
+from certagent.vantage.resolver_files import FileObservation, Snapshot, read_files, unreadable_in
 
 RESPONDING_FOR = timedelta(seconds=2)
 LIBC_FOR = timedelta(seconds=3.3)  # as long as a silent nameserver may take anywhere

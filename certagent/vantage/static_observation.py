@@ -22,9 +22,9 @@ from certagent.domain.web_servers.nginx_syntax import Directive, walk
 from certagent.system.files import LARGEST_GIVEN, Given
 from certagent.system.procfs import ProcFs
 from certagent.system.regular_files import is_there
-from certagent.vantage.ca_resolver import is_left_alone, read_files, unreadable_in
 from certagent.vantage.foreign_files import Notes, Reading, beginning_of, read_foreign
 from certagent.vantage.nginx_config import INCLUDE, NGINX, read_nginx
+from certagent.vantage.resolver_files import is_left_alone, read_files, unreadable_in
 from certagent.vantage.traefik_config import read_traefik
 from certagent.vantage.traefik_files import TRAEFIK, find_static
 

@@ -10,6 +10,6 @@ import sys
 release = os.path.realpath("/opt/certagent/lib")
 sys.path[:0] = [f"{release}/{part}" for part in ("certagent", "dependencies")]
 
-from certagent.cli import main  # noqa: E402 - the path comes first
+from certagent.entry import main  # noqa: E402 - the path comes first
 
 sys.exit(main())

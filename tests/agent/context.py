@@ -12,8 +12,8 @@ from certagent.config import (
     DnsSection,
     RootPaths,
     VantageSection,
-    load_policy,
 )
+from certagent.config.policy_files import load_policy
 from certagent.domain.ports import Clock
 from certagent.reporting import Spool
 from certagent.state import State

@@ -54,7 +54,7 @@ class Agent:
 
     async def ask(self, command: str) -> tuple[int, Any]:
         """(exit status, document) of a command; no document while it does not run."""
-        words = (sys.executable, "-m", "certagent.cli", command, "--config", str(self.configuration), "--json")
+        words = (sys.executable, "-m", "certagent.entry", command, "--config", str(self.configuration), "--json")
         process = await asyncio.create_subprocess_exec(
             *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )

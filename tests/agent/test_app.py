@@ -28,7 +28,7 @@ def _configuration(folder: Path, name: str, state: str, socket: str) -> Path:
 
 
 def _command(configuration: Path) -> list[str]:
-    return [sys.executable, "-m", "certagent.cli", "agent", "--config", str(configuration)]
+    return [sys.executable, "-m", "certagent.entry", "agent", "--config", str(configuration)]
 
 
 def _answers(socket: Path) -> bool:

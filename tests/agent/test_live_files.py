@@ -17,8 +17,8 @@ from certagent.agent.live_files import LiveFiles
 from certagent.agent.orders import OrderPlacer
 from certagent.agent.renewal import RenewalRunner
 from certagent.config import CertificateSection, TraefikTarget
-from certagent.domain.policy import Duration
 from certagent.domain.reports import Outcome, RunKind, Trigger
+from certagent.domain.spans import Duration
 from certagent.proof import Prover
 from certagent.reporting import Spool
 from certagent.state import LastRun

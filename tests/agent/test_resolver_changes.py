@@ -14,9 +14,9 @@ from certagent.domain.reports import Outcome, Report, Trigger
 from certagent.domain.resolution.file_formats import ResolvConf
 from certagent.domain.resolution.files import ResolverFiles
 from certagent.reporting import Spool
-from certagent.vantage.ca_resolver import FileObservation, Snapshot
 from certagent.vantage.nameserver_config import NameserverObservation, NameserverObserver
 from certagent.vantage.node_vantage import NodeVantage
+from certagent.vantage.resolver_files import FileObservation, Snapshot
 from tests.agent.context import make_context
 from tests.fakes.processes import Running
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from certagent.agent.schedule import OUTAGE_RETRY_EVERY, CaOutage, Need, RecheckSchedule, Schedule
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain.certificates import CertificateFacts, Window
 from certagent.domain.findings import Severity, Vantage, Verdict
 from certagent.domain.policy import Judgement

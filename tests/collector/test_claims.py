@@ -29,7 +29,7 @@ from certagent.collector.sql.schema import earlier_claims
 from certagent.collector.sql.speaker_queries import hear_voice
 from certagent.collector.sql.upkeep import prune_claims, replace_findings
 from certagent.collector.store import Store, open_store
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain.claims import ClaimKind
 from certagent.domain.incidents import TransitionKind
 from certagent.domain.policy import Alerting

@@ -19,11 +19,12 @@ from certagent.collector.sql.incident_writer import acknowledge_incident
 from certagent.collector.sql.ingest import store_rehearsals
 from certagent.collector.sql.upkeep import remind, replace_findings
 from certagent.collector.store import Store, open_store
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain.findings import Culprit, Finding, Severity
 from certagent.domain.incidents import IncidentState
-from certagent.domain.policy import Alerting, AlertRule, Duration, Policy
+from certagent.domain.policy import Alerting, AlertRule, Policy
 from certagent.domain.reports import FileChange, RunKind
+from certagent.domain.spans import Duration
 from tests.collector.cast import HOSTS, Agent, Cast, now
 from tests.collector.process import eventually
 from tests.collector.test_store import introduce, states, take

@@ -22,8 +22,9 @@ from certagent.config import load_policy
 from certagent.domain import catalogue
 from certagent.domain.findings import Culprit, Finding, Severity, TargetState, Vantage
 from certagent.domain.incidents import Incident, IncidentState, TransitionKind
-from certagent.domain.policy import Alerting, AlertRule, Duration
+from certagent.domain.policy import Alerting, AlertRule
 from certagent.domain.reports import Report, RunKind
+from certagent.domain.spans import Duration
 from certagent.system.clock import SystemClock
 from tests.collector.cast import Agent, certificate, now
 from tests.evidence import NGINX, shadow

@@ -38,7 +38,7 @@ def upgrade() -> None:
     {change}
     {says}
 """
-MAIN = "from certagent.cli import main; main()"
+MAIN = "from certagent.entry import main; main()"
 ADDS = 'op.add_column("agents", sa.Column("shelf", sa.String(length=16), nullable=False, server_default=""))'
 TAKES_AWAY = 'op.drop_table("audit_repeats")'
 TAKES_PRESENCE = 'op.drop_column("collectors", "policy")'

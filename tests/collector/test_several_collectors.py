@@ -19,7 +19,7 @@ from certagent.collector.sql.deliveries import next_delivery, record_attempt
 from certagent.collector.sql.leases import LASTS_FOR, DatabaseClock, Leases
 from certagent.collector.sql.upkeep import replace_findings
 from certagent.collector.store import Store, open_store
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain.policy import Alerting
 from certagent.domain.reports import Report
 from certagent.system.clock import SystemClock

@@ -122,7 +122,7 @@ async def _mend(folder: Path) -> dict[str, Any]:
 
 
 async def _certagent(*words: str, within: tuple[str, ...] = (), given: str = "") -> Any:
-    program = (*within, sys.executable, "-m", "certagent.cli", *words, "--json")
+    program = (*within, sys.executable, "-m", "certagent.entry", *words, "--json")
     process = await asyncio.create_subprocess_exec(
         *program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -29,7 +29,7 @@ def _lint(folder: Path, *words: str, **files: str | bytes) -> tuple[int, Any, st
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         options += [f"--{name}", str(folder / name)]
     done = subprocess.run(
-        [*WITHOUT_NETWORK, sys.executable, "-m", "certagent.cli", "lint", *options, *words, "--json"],
+        [*WITHOUT_NETWORK, sys.executable, "-m", "certagent.entry", "lint", *options, *words, "--json"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -106,7 +106,7 @@ def test_a_hostile_file_is_no_traceback(tmp_path: Path, hosts: bytes) -> None:
 def test_a_file_that_is_not_there_is_usage(tmp_path: Path) -> None:
     """2, in one sentence."""
     done = subprocess.run(
-        [sys.executable, "-m", "certagent.cli", "lint", "--hosts", str(tmp_path / "none")],
+        [sys.executable, "-m", "certagent.entry", "lint", "--hosts", str(tmp_path / "none")],
         capture_output=True,
         text=True,
         timeout=30,

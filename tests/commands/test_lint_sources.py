@@ -44,7 +44,7 @@ class Tree:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """The command, as a person calls it."""
-        command = [sys.executable, "-m", "certagent.cli", "lint", "--sources", str(self.root), *words]
+        command = [sys.executable, "-m", "certagent.entry", "lint", "--sources", str(self.root), *words]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     def findings(self, *words: str) -> list[dict[str, Any]]:
@@ -213,7 +213,7 @@ def test_what_does_not_go_together_is_refused(tree: Tree, words: tuple[str, ...]
 def test_without_the_parser_its_package_is_named(tree: Tree) -> None:
     """One sentence, exit status 1."""
     tree.write("a.sh", "echo 10.0.0.153 x.internal.example > /etc/hosts\n")
-    program = "import sys; sys.modules['tree_sitter'] = None; from certagent.cli import main; main()"
+    program = "import sys; sys.modules['tree_sitter'] = None; from certagent.entry import main; main()"
     command = [sys.executable, "-c", program, "lint", "--sources", str(tree.root)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert answer.returncode == 1
@@ -263,7 +263,7 @@ def test_the_recipe_s_hook_refuses_the_commit(tree: Tree, tmp_path: Path) -> Non
     recipe = Path("docs/recipes.md").read_text(encoding="utf-8").partition("```sh\n#!/bin/sh\n")[2].partition("```")[0]
     program = tmp_path / "bin" / "certagent"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m certagent.cli "$@"\n', encoding="utf-8")
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m certagent.entry "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
     more = {"PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(Path.cwd())}

@@ -10,7 +10,7 @@ import pytest
 
 from certagent.commands.terminal import Progress, asking, colour, fit
 
-PYTHON = (sys.executable, "-m", "certagent.cli")
+PYTHON = (sys.executable, "-m", "certagent.entry")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 FINDING = """\
 traefik.internal: block (rehearsal failed)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certagent.domain.incidents import Incident, IncidentState, group_findings, transition_incident
-from certagent.domain.policy import Alerting, AlertRule, DailySpan, Duration, read_daily_span
+from certagent.domain.policy import Alerting, AlertRule
 from certagent.domain.sightings import Fleet, Sighting, Victim
+from certagent.domain.spans import DailySpan, Duration, read_daily_span
 from certagent.domain.survival import CertificateLife, Survival, survive
 from tests.collector.cast import HOSTS
 from tests.evidence import TRAEFIK, shadow

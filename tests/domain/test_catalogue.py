@@ -6,7 +6,7 @@ import re
 import msgspec
 import pytest
 
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain import catalogue
 from certagent.domain.catalogue import Trait, codes_with, facts_in, has_trait, layer_of, render
 from certagent.domain.catalogue.entries import CATALOGUE

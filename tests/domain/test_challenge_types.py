@@ -6,7 +6,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain.diagnosis import conclude
 from certagent.domain.dns01_record import TxtAnswer, TxtLookup
 from certagent.domain.findings import Vantage, Verdict

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain import catalogue
 from certagent.domain.findings import Culprit, Finding, Vantage
 from certagent.domain.fleet import conclude, seen_twice

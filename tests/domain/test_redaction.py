@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain import findings
 from certagent.domain.findings import WITHHELD, Culprit, Finding, Vantage, redact, without_secrets
 from certagent.domain.reports import FileChange

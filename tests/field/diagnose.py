@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain.diagnosis import conclude
 from certagent.domain.findings import Finding
 from certagent.domain.rehearsals import Hop, Resolution

@@ -46,7 +46,7 @@ def _tree(folder: Path, hosts: str = "127.0.0.1 localhost\n", resolv_conf: str =
 
 def _fixed(tree: Tree) -> tuple[int, dict[str, Any]]:
     """`certagent fix --apply` where DNS knows the right address: exit status and document."""
-    command = [sys.executable, "-m", "certagent.cli", "fix", "--apply", "--json"]
+    command = [sys.executable, "-m", "certagent.entry", "fix", "--apply", "--json"]
     done = tree.run([sys.executable, "-m", "tests.field.answering", f"{NAME}={RIGHT}", "--", *command])
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
@@ -168,7 +168,7 @@ def test_a_file_that_is_mounted_from_elsewhere_is_left(tmp_path: Path) -> None:
     other = tmp_path / "elsewhere"
     other.write_text(f"{STRAY}\n")
     answering = f"{sys.executable} -m tests.field.answering {NAME}={RIGHT} --"
-    fix = f"{answering} {sys.executable} -m certagent.cli fix --apply --json"
+    fix = f"{answering} {sys.executable} -m certagent.entry fix --apply --json"
 
     def fixed(script: str) -> dict[str, Any]:
         return dict(json.loads(tree.run(["sh", "-ec", script]).stdout))

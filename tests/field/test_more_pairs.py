@@ -127,7 +127,7 @@ def test_there_is_no_proof_by_ipv6_where_it_is_switched_off(tmp_path: Path) -> N
     tree = node(tmp_path, files, [pair_of("a", "a.home.test")])
     off = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"
     words = "init --directory https://ca.home.test:9000/acme/acme/directory --root /etc/certagent/root_ca.crt --write"
-    done = tree.run(["sh", "-ec", f"{off}; {sys.executable} -m certagent.cli {words}"])
+    done = tree.run(["sh", "-ec", f"{off}; {sys.executable} -m certagent.entry {words}"])
     assert done.returncode == 0, done.stderr
     written = tomllib.loads((tmp_path / "etc/certagent/agent.toml").read_text())
     assert written["certificate"][0]["deploy"][0]["prove"] == ["10.0.0.12:443"]

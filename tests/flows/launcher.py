@@ -64,6 +64,6 @@ if sys.argv[1:2] in (["agent"], ["collector"]):
     threading.setprofile(note)
     sys.setprofile(note)
 
-from certagent.cli import main  # noqa: E402 - the path comes first
+from certagent.entry import main  # noqa: E402 - the path comes first
 
 main()

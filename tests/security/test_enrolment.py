@@ -147,7 +147,7 @@ async def test_as_commands_one_is_piped_into_the_other(collector: Collector, tmp
         "/nowhere/agent.toml",
     ]
     options += ["--url", url, "--address", "127.0.0.1", "--config", str(collector.folder / "collector.toml")]
-    program = [sys.executable, "-m", "certagent.cli"]
+    program = [sys.executable, "-m", "certagent.entry"]
     made = await asyncio.to_thread(
         subprocess.run, [*program, "enrol", NODE, *options], capture_output=True, text=True, check=True
     )
@@ -388,7 +388,7 @@ async def test_the_line_is_read_from_standard_input_alone(collector: Collector, 
     """As a command: in no argument, so in no list of processes; neither printed again."""
     line, place = enrol(collector).written(), container(tmp_path)
     files = ("--config", str(place.configuration), "--token", str(place.token), "--root", str(place.root))
-    command = [sys.executable, "-m", "certagent.cli", "join", *files]
+    command = [sys.executable, "-m", "certagent.entry", "join", *files]
     refused = await asyncio.to_thread(subprocess.run, [*command, line], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     done = await asyncio.to_thread(

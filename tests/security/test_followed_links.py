@@ -701,7 +701,7 @@ def _start(folder: Path, state: Path) -> "subprocess.CompletedProcess[str]":
         f'[agent]\nname = "lxc101"\nstate = "{state}"\nsocket = "{folder}/agent.sock"\n'
         f'[authority]\ndirectory = "https://127.0.0.1:1/acme/acme/directory"\nroot = "{folder}/root.crt"\n'
     )
-    command = [sys.executable, "-m", "certagent.cli", "agent", "--config", str(folder / "agent.toml")]
+    command = [sys.executable, "-m", "certagent.entry", "agent", "--config", str(folder / "agent.toml")]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -14,7 +14,7 @@ LINE = "10.0.0.153 traefik.internal.thinkheads.ai"
 
 def _lint(root: Path, *words: str) -> tuple[int, list[tuple[object, ...]]]:
     """(exit status, (code, file, line, node, text) of each finding)."""
-    command = [sys.executable, "-m", "certagent.cli", "lint", "--sources", str(root), "--json", *words]
+    command = [sys.executable, "-m", "certagent.entry", "lint", "--sources", str(root), "--json", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     found = [
         (finding["code"], *(finding["culprit"][part] for part in ("file", "line", "node", "text")))

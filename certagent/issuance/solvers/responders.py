@@ -26,7 +26,8 @@ from certagent.domain.orders import Challenge
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import ACME_TLS, CHALLENGE_PATH, LONGEST_PLANTING_SECONDS, RehearsalRequest, body_for
 from certagent.system import http
-from certagent.system.http import FetchError, connect, fetch, reachable_form
+from certagent.system.http import FetchError, connect, fetch
+from certagent.system.socket_addresses import reachable_form
 from certagent.system.tls import NoProtocolError, served_certificate, serving
 
 log = logging.getLogger(__name__)

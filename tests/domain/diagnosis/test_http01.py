@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain.diagnosis.evidence import DirectoryCheck, ResponderCheck
 from certagent.domain.diagnosis.name_resolution import shadows_at_a_client, shadows_at_the_authority
 from certagent.domain.findings import Severity, Verdict

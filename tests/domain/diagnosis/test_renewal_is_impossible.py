@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.diagnosis.order_result import renewal_is_impossible
 from certagent.domain.policy import Policy

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain.diagnosis.static import (
     MOST_OF_A_KIND,
     TABLE,

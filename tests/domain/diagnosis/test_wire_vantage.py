@@ -2,7 +2,7 @@
 
 import msgspec
 
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain.diagnosis import conclude
 from certagent.domain.diagnosis.evidence import Evidence
 from certagent.domain.findings import Culprit, Finding, Severity, Vantage, Verdict
