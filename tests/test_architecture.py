@@ -91,7 +91,7 @@ def test_acme_and_josepy_are_behind_one_module() -> None:
         for path in _modules()
         if {"acme", "josepy"} & {name.split(".")[0] for name in _imports(path)}
     }
-    assert users == {"issuance/acme_client.py"}
+    assert users == {"issuance/acme_session.py"}
 
 
 def test_certagent_knows_nothing_of_deploy() -> None:

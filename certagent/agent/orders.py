@@ -1,13 +1,13 @@
 """What this node asks of the CA: an order, a renewal by mTLS where an order is withheld, a revocation.
 
-One account, created when it is first needed; importing `acme` costs 10 MiB, so that waits as well.
+One account, created when it is first needed.
 """
 
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cryptography import x509
 
@@ -20,14 +20,13 @@ from certagent.domain.findings import Finding
 from certagent.domain.orders import Binding, Failed, OrderOptions, OrderOutcome, Problem, Resource
 from certagent.domain.policy import Judgement
 from certagent.domain.ports import Clock
+from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.keys import ensure_account, is_of_type, thumbprint
 from certagent.issuance.mtls import MtlsRenewal
 from certagent.issuance.order import AuthorityUnreachableError, CertificateRequest, OrderProcedure, Solver
+from certagent.issuance.responses import ProblemError
 from certagent.issuance.solvers.stateless import snippet
 from certagent.state import CertificateFolder, State
-
-if TYPE_CHECKING:
-    from certagent.issuance.acme_client import AcmeClient
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +103,6 @@ class OrderPlacer:
 
         Step-CA knows over ACME only what ACME issued: a certificate renewed by mTLS is revoked by mTLS.
         """
-        from certagent.issuance.responses import ProblemError
-
         try:
             client = await self._connected()
             await client.revoke(generation.key_pem, generation.chain_pem, reason)
@@ -120,10 +117,8 @@ class OrderPlacer:
         section = self._section
         return MtlsRenewal(section.directory, section.root, section.addresses, self._clock)
 
-    async def _connected(self) -> "AcmeClient":
+    async def _connected(self) -> AcmeClient:
         if self._client is None:
-            from certagent.issuance.acme_client import AcmeClient
-
             section = self._section
             accounts = self._state.account(section.directory)
             client = AcmeClient(

@@ -12,7 +12,7 @@ import asyncio
 import ipaddress
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 from cryptography import x509
@@ -35,12 +35,10 @@ from certagent.domain.orders import (
     code_of,
 )
 from certagent.domain.ports import Clock
+from certagent.issuance.acme_client import AcmeClient
 from certagent.issuance.failures import failed_by, lost, no_certificate, not_offered
 from certagent.issuance.keys import certificate_request, make_key
 from certagent.issuance.responses import LONGEST_RETRY_AFTER, AuthorityUnreachableError, ProblemError, is_passing
-
-if TYPE_CHECKING:  # it costs memory, and is imported with the first order
-    from certagent.issuance.acme_client import AcmeClient
 
 __all__ = ["AuthorityUnreachableError", "NotPresentedError", "OrderProcedure", "Solver", "CertificateRequest"]
 
@@ -109,7 +107,7 @@ class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True):
 class OrderProcedure:
     """Places and follows orders for one certificate, one at a time."""
 
-    def __init__(self, authority: "AcmeClient", solver: Solver, store: OrderStore, clock: Clock) -> None:
+    def __init__(self, authority: AcmeClient, solver: Solver, store: OrderStore, clock: Clock) -> None:
         self._authority = authority
         self._solver = solver
         self._store = store

@@ -1,14 +1,20 @@
 """The CA over ACME: accounts, nonces, ways to reach it."""
 
+import asyncio
+import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from certagent.domain.orders import Identifier, Order, Problem, Status
 from certagent.issuance.acme_client import AcmeClient
-from certagent.issuance.responses import AuthorityUnreachableError, ProblemError, RetryPolicy, seconds_of
+from certagent.issuance.acme_messages import Authority, PlaceOrder
+from certagent.issuance.acme_session import AcmeSession
+from certagent.issuance.keys import ensure_account
+from certagent.issuance.responses import AuthorityUnreachableError, ProblemError, RetryPolicy, is_passing, seconds_of
 from certagent.system.clock import SystemClock
 from tests.certificates import Authority as PrivateAuthority
 from tests.fakes.clock import FakeClock
@@ -61,12 +67,45 @@ async def test_an_account_that_the_ca_forgot_is_registered_again(
     assert accounts.account.url != before.url
 
 
-async def test_a_refused_nonce_is_tried_again(authority: AcmeClient) -> None:
-    """The CA sends a fresh one with its refusal."""
+def test_a_refused_nonce_is_replaced_by_the_refusals(accounts: MemoryAccounts, step_ca: StepCa) -> None:
+    """The CA sends a fresh one with its refusal, which is one that is asked again."""
+    authority = Authority(directory=step_ca.directory, roots=(str(step_ca.root),), addresses=())
+    session, place = AcmeSession(authority, ensure_account(accounts)), PlaceOrder(identifiers=tuple(NAMES))
+    first = session.reply(None, place)
+    assert session._network is not None
+    session._network._nonces = {b"nonsense"}  # type: ignore[arg-type]  # bytes, whatever is annotated
+    refused = session.reply(first.account_url, place)
+    assert refused.problem is not None
+    assert refused.problem.kind == "badNonce"
+    assert is_passing(refused.problem)
+    assert session._network._nonces
+    again = session.reply(first.account_url, place)
+    assert isinstance(msgspec.msgpack.decode(again.answer, type=Order), Order)
+
+
+async def test_a_request_whose_process_is_killed_is_no_answer_and_the_next_has_another(
+    authority: AcmeClient, accounts: MemoryAccounts, step_ca: StepCa
+) -> None:
+    """The account is the same: it was kept before the answer was passed on."""
     await authority.new_order(NAMES)
-    assert authority._network is not None
-    authority._network._nonces = {b"nonsense"}  # type: ignore[arg-type]  # bytes, whatever is annotated
-    assert isinstance(await authority.new_order(NAMES), Order)
+    before, process = accounts.account, authority._process._process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    asked = asyncio.create_task(authority.new_order(NAMES), name="asked")
+    await asyncio.sleep(0.1)
+    process.kill()
+    with pytest.raises(AuthorityUnreachableError, match="acme_session ended"):
+        await asked
+    registered = step_ca.count("new-account")
+    assert (await authority.new_order(NAMES)).status is Status.PENDING
+    assert (accounts.account, step_ca.count("new-account")) == (before, registered)
+
+
+async def test_a_root_that_cannot_be_read_is_this_nodes_matter(accounts: MemoryAccounts, step_ca: StepCa) -> None:
+    """Not the CA's: it is raised as it was."""
+    async with AcmeClient(step_ca.directory, Path("/none"), (), accounts, SystemClock()) as authority:
+        with pytest.raises(FileNotFoundError):
+            await authority.new_order(NAMES)
 
 
 async def test_an_unknown_order_is_a_problem_with_its_resource(authority: AcmeClient, step_ca: StepCa) -> None:
