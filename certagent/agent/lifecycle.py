@@ -197,6 +197,7 @@ class Lifecycle:
         need, run = self._plan.need(certificate.name), self._reporter.begin(RunKind.RENEWAL, trigger)
         if (other_owner := await asyncio.to_thread(self._locks.acquire, certificate)) is not None:
             return self._renewal.give_up(certificate, run, other_owner)
+        await self._renewal.prepare()
         async with self._judging:
             judgements = await self._judge(certificate.identifiers, trigger)
         try:

@@ -6,7 +6,7 @@ One account, created when it is first needed.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from cryptography import x509
@@ -55,6 +55,11 @@ class OrderPlacer:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    async def prepare(self) -> None:
+        """An order is about to come, unless the verdict is against it."""
+        with suppress(OSError):  # told by the order
+            await (await self._connected()).prepare()
 
     async def place(self, certificate: CertificateSection, folder: CertificateFolder) -> OrderOutcome:
         """Resume or place the certificate's order, and see it through. A CA that does not answer is a failure, too."""

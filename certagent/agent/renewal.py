@@ -83,8 +83,6 @@ class RenewalRunner:
         self._preflight = preflight
         self._blocked_since: dict[str, datetime] = {}
 
-    # --- what there is --------------------------------------------------------------------------------------------
-
     def facts(self, name: str) -> CertificateFacts | None:
         """Of the certificate that is proven, or else the newest one that was issued."""
         return self._state.certificate(name).facts()
@@ -121,7 +119,9 @@ class RenewalRunner:
         is_same = any(one is not None and one.facts.chain_ends_at == facts.chain_ends_at for one in before)
         return is_same and self._clock.now() - facts.not_before < self._policy.renewal.probe_every
 
-    # --- one run --------------------------------------------------------------------------------------------------
+    async def prepare(self) -> None:
+        """A preflight begins: what an order takes is loaded meanwhile."""
+        await self._orders.prepare()
 
     async def run(
         self,

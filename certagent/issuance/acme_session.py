@@ -8,7 +8,6 @@ configured addresses are tried; SNI, Host and trust remain those of the name, be
 Host header and accounts are bound to their URL.
 """
 
-import gc
 import socket
 import ssl
 from contextlib import suppress
@@ -70,7 +69,6 @@ ANSWER_SECONDS = 20.0
 
 def main() -> None:
     """Answer until there are no more questions; the connection and the nonces stay from one to the next."""
-    gc.freeze()
     sessions: dict[tuple[Authority, str], AcmeSession] = {}
 
     def answer(content: bytes) -> bytes:

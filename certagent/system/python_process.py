@@ -8,7 +8,10 @@ from asyncio.subprocess import Process
 from collections.abc import Callable
 from typing import BinaryIO
 
-_BEGIN = "import sys; sys.path[:] = sys.argv[2:]; import importlib; importlib.import_module(sys.argv[1]).main()"
+_BEGIN = (
+    "import gc, importlib, sys; gc.disable(); sys.path[:] = sys.argv[2:];"
+    " module = importlib.import_module(sys.argv[1]); gc.freeze(); gc.enable(); module.main()"
+)
 _LENGTH = 4  # bytes, before each message, the most significant first
 _LARGEST_MESSAGE = 16 * 1024 * 1024
 _ENDS_WITHIN = 5.0  # seconds after the end of its input

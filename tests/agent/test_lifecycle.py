@@ -35,6 +35,9 @@ class _Renewal(RenewalRunner):
         self.unproven: set[str] = set()
         self._good = good
 
+    async def prepare(self) -> None:
+        """Nothing is ordered."""
+
     async def run(
         self,
         certificate: CertificateSection,
