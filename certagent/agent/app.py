@@ -55,6 +55,7 @@ from certagent.system.clock import SystemClock
 from certagent.system.file_content import PRIVATE_FOLDER
 from certagent.system.files import LockedError, lock_file, make_own_folder
 from certagent.system.journal import write_log
+from certagent.system.malloc import give_back
 from certagent.system.path_walk import make_folders
 from certagent.system.pinned_http import PinnedClient
 from certagent.system.systemd import feed_watchdog, notify
@@ -67,6 +68,8 @@ from certagent.vantage.web_server_config import WebServerConfigs
 
 if TYPE_CHECKING:
     from certagent.vantage.authority_vantage import AuthorityVantage
+
+_GIVES_BACK_EVERY = 30.0  # seconds
 
 
 def main(path: Path) -> None:
@@ -153,7 +156,15 @@ async def run(settings: AgentSettings, policy: Policy, clock: Clock) -> None:
         async with asyncio.TaskGroup() as group:
             agent.start(group)
             group.create_task(feed_watchdog(clock), name="watchdog")
+            group.create_task(_stay_small(clock), name="give memory back")
             notify("READY=1")
+
+
+async def _stay_small(clock: Clock) -> None:
+    """What starting, checking and renewing took goes back to the system, a millisecond each time; never returns."""
+    while True:
+        await clock.sleep(_GIVES_BACK_EVERY)
+        await asyncio.to_thread(give_back)
 
 
 class _Connection(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from certagent.commands import UnableError
 from certagent.system.files import LockedError
-from certagent.system.garbage import nothing_to_collect
 from certagent.system.malloc import give_back, share_one_arena
 from certagent.system.tls import without_system_trust
 
@@ -13,10 +12,10 @@ from certagent.system.tls import without_system_trust
 def run_agent(path: Path) -> None:
     """Returns after SIGTERM or SIGINT. Raises `ConfigurationError`, and `UnableError` beside another agent."""
     share_one_arena()
-    with without_system_trust(), nothing_to_collect():
+    with without_system_trust():
         from certagent.agent.app import main
-
-        gc.collect()
+    gc.collect()
+    gc.freeze()  # the modules stay
     give_back()
     try:
         main(path)
