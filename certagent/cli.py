@@ -29,6 +29,7 @@ from certagent.config import (
     ConfigurationError,
     load_agent,
 )
+from certagent.system.garbage import nothing_to_collect
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -171,7 +172,8 @@ def lint(hosts: Path | None, resolv_conf: Path | None, nsswitch: Path | None, pa
         return _lint_sources(path, given, **sources)
     if any(value for name, value in sources.items() if name != "form") or sources["form"] != "text":
         raise click.UsageError("--dnsmasq, --nameserver, --zone, --authority, --node and --format require --sources")
-    from certagent.commands import lint as command
+    with nothing_to_collect():
+        from certagent.commands import lint as command
 
     return answer_of(command, command.lint(settings_if_any(path), given))
 

@@ -11,12 +11,15 @@ from pathlib import Path
 import msgspec
 
 from deploy.lab.processes import run
-from tests.bench import campaign, crowds, detection, fleet_rounds, idle, renewals, sizes
+from tests.bench import campaign, commands, crowds, detection, fleet_rounds, idle, memory, renewals, sizes, watched
 from tests.bench.rows import Part, Row, as_document, as_markdown
 from tests.e2e import fleet
 
 PARTS: dict[str, Part] = {
     "idle": idle.measure,
+    "memory": memory.measure,
+    "watched": watched.measure,
+    "commands": commands.measure,
     "detection": detection.measure,
     "renewals": renewals.measure,
     "crowds": crowds.measure,
@@ -26,7 +29,7 @@ PARTS: dict[str, Part] = {
     "cold": sizes.measure_cold_up,
     "campaign": campaign.measure,
 }
-_WITHOUT_LAB = {"crowds", "rounds", "sizes", "cold", "campaign"}
+_WITHOUT_LAB = {"commands", "crowds", "rounds", "sizes", "cold", "campaign"}
 RESULTS = Path(__file__).parent / "results"
 
 

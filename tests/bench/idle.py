@@ -1,14 +1,17 @@
-"""An agent alone on the machine: memory before and after renewals, processor time when nothing is to be done, start."""
+"""An agent alone on the machine: its start, its memory, processor time when nothing is to be done."""
 
 import json
 import os
+import re
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from deploy.lab import containers
 from deploy.lab.fleet import FLEET, find
 from deploy.story import witness
+from tests.bench.daemons import Memory
 from tests.bench.rows import Row, of
 from tests.e2e import fleet
 
@@ -18,7 +21,7 @@ SECONDS = 60.0
 _REST = 15.0
 """Seconds after the others are back, for what that gave the agent to do."""
 _AGENT = "systemctl show -p MainPID --value certagent-agent"
-_PSS = f"sed -n 's/^Pss: *\\([0-9]*\\) kB/\\1/p' /proc/$({_AGENT})/smaps_rollup"
+_ALL = f"main=$({_AGENT}); cat /proc/$main/task/*/children; echo $main"
 _TICKS = f"cut -d' ' -f14,15 /proc/$({_AGENT})/stat; getconf CLK_TCK"
 _LOOK_UP = (
     "end=$(($(date +%s) + {seconds:.0f})); n=0; while [ $(date +%s) -lt $end ]; do for i in 1 2 3 4 5 6 7 8 9 10; do"
@@ -28,32 +31,32 @@ _LOOK_UP = (
 
 
 def measure() -> Iterator[Row]:
-    """Memory with every other part of certagent stopped, for shared pages count by halves; the rest with them."""
-    _others("stop")
-    try:
-        yield of(
-            "ready after its start", "s", [_start() for _ in range(STARTS)], "systemctl start, Type=notify", bar=0.8
-        )
-        time.sleep(5)
-        yield of("agent's memory, before the first renewal", "MiB", [mebibytes()], "PSS, alone on the machine", bar=46)
-        _sh("certagent renew --force >/dev/null || [ $? = 3 ]")
-        time.sleep(3)
-        inside = "PSS, alone on the machine; certbot's peak is 49.5 MiB for every one"
-        yield of("agent's memory, after the first renewal", "MiB", [mebibytes()], inside, bar=56)
-    finally:
-        _others("start")
+    """Its start with every other part of certagent stopped; the rest with them."""
+    with alone():
+        started = [_start() for _ in range(STARTS)]
+    yield of("ready after its start", "s", started, "systemctl start, Type=notify", bar=0.8)
     fleet.wait_until_green(120)
     time.sleep(_REST)
-    idle, _ = _busy("true")
+    idle, _ = busy("true")
     yield of("agent's processor time, idle", "%", [idle], f"of one core, {SECONDS:.0f} s", bar=0.1)
     warm, woken = _woken()
     inside = f"a fixed piece of Python, {1e3 * warm:.2g} ms when it goes on and on: what this machine asks of who rests"
     yield of("the same work after a second's rest", "x", [woken / warm], inside)
-    busy, told = _busy(_LOOK_UP.format(seconds=SECONDS))
+    share, told = busy(_LOOK_UP.format(seconds=SECONDS))
     rate = int(told) / SECONDS
     assert rate >= 50, f"the node looked up only {rate:.0f} names a second"
     inside = f"of one core, {SECONDS:.0f} s, {rate:.0f} a second, the look-ups themselves not counted"
-    yield of("agent's processor time, 50 look-ups a second", "%", [busy], inside, bar=0.1)
+    yield of("agent's processor time, 50 look-ups a second", "%", [share], inside, bar=0.1)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Every other part of certagent is stopped: memory that is shared counts by halves."""
+    _others("stop")
+    try:
+        yield
+    finally:
+        _others("start")
 
 
 def _others(word: str) -> None:
@@ -65,15 +68,19 @@ def _others(word: str) -> None:
 
 
 def _start() -> float:
-    _sh("systemctl stop certagent-agent")
+    sh("systemctl stop certagent-agent")
     began_at = time.perf_counter()
-    _sh("systemctl start certagent-agent")
+    sh("systemctl start certagent-agent")
     return time.perf_counter() - began_at
 
 
-def mebibytes() -> float:
-    """The agent's proportional share of memory."""
-    return int(_sh(_PSS)) / 1024
+def memory_of_agent() -> Memory:
+    """Of all its processes."""
+    found = sh(f"for process in $({_ALL}); do cat /proc/$process/smaps_rollup; done")
+    share, anonymous = (
+        sum(map(int, re.findall(rf"^{name}: +(\d+) kB$", found, re.M))) / 1024 for name in ("Pss", "Anonymous")
+    )
+    return Memory(share, anonymous)
 
 
 def _woken() -> tuple[float, float]:
@@ -93,19 +100,20 @@ def _work_after(rest: float, times: int) -> float:
     return statistics.median(took)
 
 
-def _busy(meanwhile: str) -> tuple[float, str]:
+def busy(meanwhile: str) -> tuple[float, str]:
     """The agent's share of one core in per cent while that runs, and what that said."""
-    began_at, before = time.monotonic(), _ticks()
-    told = _sh(meanwhile)
+    began_at, before = time.monotonic(), seconds_of_agent()
+    told = sh(meanwhile)
     time.sleep(max(0.0, SECONDS - (time.monotonic() - began_at)))
-    return 100 * (_ticks() - before) / (time.monotonic() - began_at), told
+    return 100 * (seconds_of_agent() - before) / (time.monotonic() - began_at), told
 
 
-def _ticks() -> float:
+def seconds_of_agent() -> float:
     """Seconds of processor time so far."""
-    user, system, hertz = map(int, _sh(_TICKS).split())
+    user, system, hertz = map(int, sh(_TICKS).split())
     return (user + system) / hertz
 
 
-def _sh(script: str) -> str:
-    return containers.run_inside(find(NODE), "sh", "-euc", script, timeout=600)
+def sh(script: str, *words: str) -> str:
+    """What a script on the node says."""
+    return containers.run_inside(find(NODE), "sh", "-euc", script, "sh", *words, timeout=600)
