@@ -1,13 +1,14 @@
 """Starts certagent as its launcher does, in a process that is killed (SIGKILL) at one point of a renewal.
 
 `python3 -IS dies_at.py FOLDER WORDS...` in a node; WORDS are certagent's. A point is named by what is about to happen,
-and to what: each request to the CA and each answer, each fsync, each rename, each program, the first handshake of the
-proof; from the first byte of a run's journal until the journal is gone. FOLDER/point is the point to die at (removed in
-dying, so that the next start lives) and FOLDER/killed then the run's id and whether its own report had been put into
-the spool ("kept") or not ("lost"); FOLDER/record, when it is there, takes down the points that are met.
+and to what: each question to the process that asks the CA and each answer of it, each fsync, each rename, each program,
+the first handshake of the proof; from the first byte of a run's journal until the journal is gone. FOLDER/point is the
+point to die at (removed in dying, so that the next start lives) and FOLDER/killed then the run's id and whether its own
+report had been put into the spool ("kept") or not ("lost"); FOLDER/record, when it is there, takes down the points that
+are met.
 """
 
-import http.client
+import asyncio
 import json
 import os
 import re
@@ -21,7 +22,9 @@ from typing import Any
 
 LAUNCHER = "/usr/local/bin/certagent"
 PROVEN_AT = 443
-_REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1.1\r\n")
+_QUESTION = re.compile(rb"\xa4type[\xa0-\xbf](\w+)")  # in msgpack: a key, and a short text
+_URL = re.compile(rb"https://[\w./:-]+")
+_LENGTH = 4
 
 
 class Points:
@@ -64,13 +67,20 @@ class Points:
             self.meet("run", " ".join(map(str, arguments[1])))
         elif event == "socket.connect" and arguments[1][1:] == (PROVEN_AT,):
             self.meet("handshake", "", is_once=True)
-        elif event == "http.client.send" and (request := _REQUEST.match(bytes(arguments[1]))):
-            self._request = f"{request[1].decode()} {request[2].decode()}"
+
+    def asks(self, writer: asyncio.StreamWriter, content: bytes) -> None:
+        """The process that speaks ACME is about to be asked, and with it the CA."""
+        if (question := _QUESTION.search(content)) is not None and _is_pipe(writer.transport):
+            url = _URL.findall(content, question.end())
+            self._request = " ".join(part.decode() for part in (question[1], *url[-1:]))
             self.meet("request", self._request)
 
-    def answered(self) -> None:
-        """The CA has been asked, and is about to be listened to."""
-        self.meet("answer to", self._request)
+    def heard(self, answer: bytes) -> bytes:
+        """The CA has answered, and nothing of it is known yet. Of a message, its length comes first."""
+        if self._request and len(answer) != _LENGTH:
+            request, self._request = self._request, ""
+            self.meet("answer to", request)
+        return answer
 
     def _run(self) -> str:
         """Its id; "": none is on disk."""
@@ -108,13 +118,26 @@ def before(real: Callable[..., Any], tell: Callable[..., None]) -> Callable[...,
     return call
 
 
+def then(real: Callable[..., Any], tell: Callable[[Any], Any]) -> Callable[..., Any]:
+    """`real`, whose answer `tell` is told."""
+
+    async def call(*arguments: Any, **options: Any) -> Any:
+        return tell(await real(*arguments, **options))
+
+    return call
+
+
+def _is_pipe(transport: asyncio.WriteTransport) -> bool:
+    return transport.get_extra_info("pipe") is not None
+
+
 def main() -> None:
     """Be certagent."""
     points = Points(Path(sys.argv[1]))
     sys.addaudithook(points.audit)
+    asyncio.StreamWriter.write = before(asyncio.StreamWriter.write, points.asks)  # type: ignore[method-assign]
+    asyncio.StreamReader.readexactly = then(asyncio.StreamReader.readexactly, points.heard)  # type: ignore[method-assign]
     os.fsync = before(os.fsync, lambda descriptor: points.meet("fsync", os.readlink(f"/proc/self/fd/{descriptor}")))
-    answer = before(http.client.HTTPConnection.getresponse, lambda *_: points.answered())
-    http.client.HTTPConnection.getresponse = answer  # type: ignore[method-assign]
     sys.argv[:2] = [LAUNCHER]
     runpy.run_path(LAUNCHER, run_name="__main__")
 
