@@ -17,16 +17,16 @@ _QUIET = 2.0  # per cent of a core
 _ZONE = "watched.internal.thinkheads.ai"
 _THREADS = "ls /proc/$(systemctl show -p MainPID --value certagent-agent)/task | wc -l"
 _PREPARE = """
+cp -a /etc/certagent/agent.toml /root/agent.toml
 mkdir /etc/nginx/watched
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -subj / \\
-    -addext "subjectAltName=DNS:*.$1" -keyout /root/w.key -out /root/w.crt 2>&1
-cp -a /etc/certagent/agent.toml /root/agent.toml
+    -addext "subjectAltName=DNS:*.$1" -keyout /etc/nginx/watched/all.key -out /etc/nginx/watched/all.crt 2>&1
 cat >/etc/nginx/conf.d/watched.conf <<END
 server { listen 80; server_name *.$1; include snippets/certagent-challenge.conf; }
 END
 for n in $(seq $2); do
-    cp /root/w.crt /etc/nginx/watched/$n.crt
-    cp /root/w.key /etc/nginx/watched/$n.key
+    cp /etc/nginx/watched/all.crt /etc/nginx/watched/$n.crt
+    cp /etc/nginx/watched/all.key /etc/nginx/watched/$n.key
     cat >>/etc/nginx/conf.d/watched.conf <<END
 server {
     listen 443 ssl; server_name n$n.$1;
@@ -38,7 +38,7 @@ END
 name = "n$n"
 identifiers = ["n$n.$1"]
 manage = false
-root = "/root/w.crt"
+root = "/etc/nginx/watched/all.crt"
 [[certificate.deploy]]
 kind = "nginx"
 certificate = "/etc/nginx/watched/$n.crt"
@@ -53,7 +53,7 @@ systemctl restart certagent-agent
 _CLEAN = """
 systemctl stop certagent-agent
 cp -a /root/agent.toml /etc/certagent/agent.toml
-rm -rf /etc/nginx/watched /etc/nginx/conf.d/watched.conf /etc/dnsmasq.d/watched.conf /root/w.*
+rm -rf /etc/nginx/watched /etc/nginx/conf.d/watched.conf /etc/dnsmasq.d/watched.conf
 systemctl restart dnsmasq nginx certagent-agent
 """
 _WRITE = """
@@ -106,8 +106,8 @@ def _written_to() -> Iterator[Row]:
 
 @contextmanager
 def _watching(count: int) -> Iterator[None]:
-    sh(_PREPARE, _ZONE, str(count))
     try:
+        sh(_PREPARE, _ZONE, str(count))
         yield
     finally:
         sh(_CLEAN)
