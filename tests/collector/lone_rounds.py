@@ -15,7 +15,7 @@ from certagent.collector.records import Peer
 from certagent.collector.rounds import RoundDuty, policy_digest
 from certagent.collector.sql.peer_queries import note_presence
 from certagent.collector.store import Store, open_store
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain.policy import Alerting
 from tests.collector.large_fleet import CHANNELS
 from tests.fakes.clock import FakeClock

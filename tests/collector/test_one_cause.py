@@ -18,7 +18,7 @@ from certagent.collector.sql.look_queries import read_snapshot
 from certagent.collector.sql.schema import outbox, transitions
 from certagent.collector.sql.statements import decode_incident
 from certagent.collector.store import Store, open_store
-from certagent.config import load_policy
+from certagent.config.policy_files import load_policy
 from certagent.domain import catalogue
 from certagent.domain.findings import Culprit, Finding, Severity, TargetState, Vantage
 from certagent.domain.incidents import Incident, IncidentState, TransitionKind
