@@ -20,22 +20,18 @@ class CommandService(SymlinkedPair):
     kind = "command"
 
     def __init__(self, name: str, settings: CommandTarget, reloads: ReloadCoordinator) -> None:
-        self._certificate_name = name
-        self.service = (settings.command, settings.user)
-        super().__init__(name, settings, reloads.files_of(self.service))
+        self.service = (settings.command, settings.user) if settings.command else None
+        super().__init__(name, settings, reloads, self.service or settings.certificate)
         self.name = f"command {settings.certificate}"
         self._settings = settings
-        self._reloads = reloads
 
     async def validate(self) -> Fault | None:
         """Nobody to ask."""
         return None
 
     async def reload(self) -> Fault | None:
-        """Run the command, once for all who wait for the same."""
-        if not self._settings.command:
-            return None
-        return await self._reloads.reload(self.service, self._certificate_name, self._run)
+        """Run the command, if there is one."""
+        return await self._run() if self._settings.command else None
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
         """What the service is, nobody knows here; but for ports where TLS begins by other words, if it has any."""

@@ -18,12 +18,14 @@ from certagent.deployers.nginx import Nginx
 from certagent.deployers.pair_inspection import KEY, check_pair, may_read
 from certagent.deployers.target import Target
 from certagent.deployers.traefik import Traefik
+from certagent.deployers.wave import Member
 from certagent.domain.deployments import (
     Deployment,
     DeploymentOutcome,
     Fault,
     Generation,
     Proof,
+    RollbackResult,
     Step,
     WantedCertificate,
 )
@@ -106,23 +108,13 @@ class _Attempt:
             self._faults.append(fault_of(error, self._target))
         if self._faults:
             return self._ended(DeploymentOutcome.FAILED)
-        proof = await self._promote()
+        member = Member(self._target, self._generation, self._deployer.clock)
+        proof = await self._bring_live(member)
         if proof is None or proof.missing:
-            return await self._roll_back(proof)
+            return await self._roll_back(member, proof)
         if not await self._settle():
             return self._ended(DeploymentOutcome.FAILED, proof=proof)
         return self._ended(DeploymentOutcome.PROVEN if proof.is_proven else DeploymentOutcome.UNPROVEN, proof=proof)
-
-    async def _promote(self) -> Proof | None:
-        """Make it live and look; None when it did not get that far."""
-        try:
-            async with self._target.writing():
-                with self._step("promote"):
-                    await asyncio.to_thread(self._target.promote, self._generation)
-        except OSError as error:
-            self._faults.append(fault_of(error, self._target))
-            return None
-        return await self._bring_live()
 
     async def _settle(self) -> bool:
         """Record that this generation is proven. Where that fails it stays in place, and the deployment is tried again:
@@ -136,46 +128,51 @@ class _Attempt:
             return False
         return True
 
-    async def _bring_live(self) -> Proof | None:
-        """Validate, reload, prove; None when the service does not accept what is live, or cannot be told of it."""
-        with self._step("validate"):
-            refused = await self._target.validate()
-        if refused is not None:
-            self._faults.append(refused)
+    async def _bring_live(self, member: Member) -> Proof | None:
+        """With all others of the service, then look; None when the service does not accept it, or cannot be told of it,
+        or when it could not be written at all."""
+        await member.go_live()
+        self._steps += member.steps
+        if member.error is not None:
+            self._faults.append(fault_of(member.error, self._target))
+        if member.refused is not None:
+            self._faults.append(member.refused)
+        if member.error is not None or member.refused is not None:
             return None
-        with self._step("reload"):
-            trouble = await self._target.reload()
         with self._step("prove"):
             facts = self._generation.facts
             proof = await self._prove(WantedCertificate(fingerprint=facts.fingerprint, key=facts.key))
-        if trouble is not None and not proof.endpoints:  # no evidence, but here there is no other
-            self._faults.append(trouble)
+        if member.trouble is not None and not proof.endpoints:  # no evidence, but here there is no other
+            self._faults.append(member.trouble)
             return None
         if proof.missing:
-            self._faults += [trouble] if trouble else []
+            self._faults += [member.trouble] if member.trouble else []
             self._faults += await self._target.explain(self._generation, proof)
             self._faults += [fault_about(missing, self._target) for missing in proof.missing]
         return proof
 
-    async def _roll_back(self, proof: Proof | None) -> Deployment:
+    async def _roll_back(self, member: Member, proof: Proof | None) -> Deployment:
         """The pair from before, loaded and proven; where there is none, the new one stays: it is the better of two."""
-        try:
-            async with self._target.writing():
-                with self._step("roll back"):
-                    restored = await asyncio.to_thread(self._target.roll_back)
-        except OSError as error:
-            self._faults.append(fault_of(error, self._target))
-            restored = None
+        restored = member.restored or await self._go_back()
         if restored is None:
             return self._ended(DeploymentOutcome.FAILED, proof=proof)
         with self._step("reload again"):
-            await self._target.reload()
+            await Member(self._target, None, self._deployer.clock).go_live()
         seen = None
         if restored.fingerprint is not None:
             with self._step("prove again"):
                 seen = await self._prove(WantedCertificate(fingerprint=restored.fingerprint, is_restored=True))
         self._faults.append(rolled_back(self._target, seen))
         return self._ended(DeploymentOutcome.ROLLED_BACK, proof=proof, restored=seen)
+
+    async def _go_back(self) -> RollbackResult | None:
+        try:
+            async with self._target.writing():
+                with self._step("roll back"):
+                    return await asyncio.to_thread(self._target.roll_back)
+        except OSError as error:
+            self._faults.append(fault_of(error, self._target))
+            return None
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:

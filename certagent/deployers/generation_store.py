@@ -21,11 +21,11 @@ links that show the same content, so that at every instant the pair on disk matc
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -44,7 +44,7 @@ from certagent.system.files import (
     write_file,
 )
 from certagent.system.path_walk import open_folder, read_linked
-from certagent.system.processes import ReadersWriters
+from certagent.system.processes import ReloadCoordinator
 from certagent.system.unsafe_paths import ChangeableFolder, Danger, UnsafePathError
 
 BEFORE = 0
@@ -54,6 +54,7 @@ Files = Mapping[str, FileContent]
 """A generation's files by name; `KEY` and `CHAIN` are among them."""
 
 _KEPT = 2
+_Member = TypeVar("_Member")
 _GENERATION = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
@@ -177,14 +178,27 @@ class Link(NamedTuple):
 class SymlinkedPair:
     """The file part of a target with configured paths for certificate and key. See `Target` for the contract."""
 
-    def __init__(self, name: str, settings: NginxTarget | CommandTarget | HaproxyTarget, files: ReadersWriters) -> None:
+    service: Hashable = None
+    reloaded: Any = None
+
+    def __init__(
+        self,
+        name: str,
+        settings: NginxTarget | CommandTarget | HaproxyTarget,
+        reloads: ReloadCoordinator,
+        reads: Hashable,
+    ) -> None:
+        """`reads`: the service that reads the files."""
+        self._certificate_name = name
+        self._reloads = reloads
         self._certificate = certificate = settings.certificate
         self._key = certificate if isinstance(settings, HaproxyTarget) else settings.key
         self._reader = settings.reader
         self._ownership = Ownership(settings.owner, settings.group, settings.mode)
         self._generations = GenerationStore(certificate.parent / f".certagent-{name}")
         self._current = self._generations.root / "current"
-        self.files = files
+        self._reads = reads
+        self.files = reloads.files_of(reads)
 
     def reader(self) -> str | None:
         """See `Target`."""
@@ -230,6 +244,13 @@ class SymlinkedPair:
     def writing(self) -> AbstractAsyncContextManager[None]:
         """See `Target`."""
         return self.files.writing()
+
+    async def in_turn(self, member: _Member, act: Callable[[Sequence[_Member]], Awaitable[None]]) -> None:
+        """See `Target`."""
+        if self.service is not None:
+            await self._reloads.gather(self.service, self._certificate_name, member, act)
+        else:
+            await self._reloads.gather((self._reads, "itself"), "", member, act, apart=0.0, reads=self.files)
 
     def promote(self, generation: Generation) -> None:
         """See `Target`. Finds the paths as links, as somebody's files, or not at all."""

@@ -93,6 +93,13 @@ def _is_master(process: Process) -> bool:
     return any(word in ("-W", "-Ws") for word in process.command)
 
 
+class _Reloaded(msgspec.Struct, frozen=True):
+    """What a reload came to, and HAProxy's processes just before it."""
+
+    fault: Fault | None
+    before: HaproxyProcesses | None
+
+
 class Haproxy(SymlinkedPair):
     """A file that HAProxy loads. Implements `Target`."""
 
@@ -101,15 +108,12 @@ class Haproxy(SymlinkedPair):
     def __init__(self, name: str, settings: HaproxyTarget, reloads: ReloadCoordinator) -> None:
         running = ("haproxy", settings.configuration)
         self.service = running if settings.socket is None else None
-        super().__init__(name, settings, reloads.files_of(running))
+        super().__init__(name, settings, reloads, running)
         self.name = f"haproxy {settings.certificate}"
-        self._certificate_name = name
         self._configuration = settings.configuration
         self._socket = settings.socket
-        self._reloads = reloads
         self._is_booted_by_systemd = _BOOTED_BY_SYSTEMD.is_dir()
-        self._before: HaproxyProcesses | None = None
-        self._reload_fault: Fault | None = None
+        self.reloaded: _Reloaded | None = None
 
     def reader(self) -> str | None:
         """As configured; else whom the master runs as, which reads the file at each reload; else root."""
@@ -126,30 +130,37 @@ class Haproxy(SymlinkedPair):
 
     async def validate(self) -> Fault | None:
         """`haproxy -c` reads the configured paths: what is live, not what is staged."""
-        test = ("haproxy -c", self._configuration)
-        return await self._reloads.run_shared(test, self._validate_once, reads=self.files)
+        running = await asyncio.to_thread(find_processes, self._configuration)
+        files = running.files if running is not None else (str(self._configuration),)
+        command = ("haproxy", "-c", *(word for file in files for word in ("-f", file)))
+        fault = await attempt(command, TEST_SECONDS, "deploy.validate_failed")
+        if fault is None:
+            return None
+        variant = "haproxy_not_started" if fault.variant == "not_started" else "haproxy"
+        return msgspec.structs.replace(fault, variant=variant)
 
     async def reload(self) -> Fault | None:
-        """Once for all who wait for it; by the runtime API, each certificate for itself."""
+        """By the runtime API, each certificate for itself; else told is not read: it is over when a new worker runs."""
         if self._socket is not None:
             return await self._replace(self._socket)
-        service = ("haproxy", self._configuration)
-        self._before, self._reload_fault = await self._reloads.reload(
-            service, self._certificate_name, self._reload_once
-        )
-        return self._reload_fault
+        before = await asyncio.to_thread(find_processes, self._configuration)
+        fault = await self._tell(before)
+        if fault is None and before is not None:
+            await self._until_loaded(before)
+        self.reloaded = _Reloaded(fault, before)
+        return fault
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
         """Whether the configuration names the file at all, and whether HAProxy went on with its old worker."""
         unnamed = await asyncio.to_thread(self._not_named)
         if unnamed is not None:
             return [unnamed]
-        if self._before is None or self._reload_fault is not None:
+        if self.reloaded is None or self.reloaded.before is None or self.reloaded.fault is not None:
             return []  # that is said already
-        now = await asyncio.to_thread(find_processes, self._configuration)
-        if now is not None and not now.workers <= self._before.workers:
+        before, now = self.reloaded.before, await asyncio.to_thread(find_processes, self._configuration)
+        if now is not None and not now.workers <= before.workers:
             return []
-        workers = [str(worker) for worker in sorted(self._before.workers)]
+        workers = [str(worker) for worker in sorted(before.workers)]
         facts: dict[str, Fact] = {"target": self.name, "workers": workers}
         return [Fault(code="deploy.reload_no_effect", variant="haproxy", facts=facts)]
 
@@ -160,24 +171,6 @@ class Haproxy(SymlinkedPair):
         """What was there before holds both, and stays as it is."""
         pair = super()._found()
         return {**pair, COMBINED: pair[KEY]} if pair is not None else None
-
-    async def _validate_once(self) -> Fault | None:
-        running = await asyncio.to_thread(find_processes, self._configuration)
-        files = running.files if running is not None else (str(self._configuration),)
-        command = ("haproxy", "-c", *(word for file in files for word in ("-f", file)))
-        fault = await attempt(command, TEST_SECONDS, "deploy.validate_failed")
-        if fault is None:
-            return None
-        variant = "haproxy_not_started" if fault.variant == "not_started" else "haproxy"
-        return msgspec.structs.replace(fault, variant=variant)
-
-    async def _reload_once(self) -> tuple[HaproxyProcesses | None, Fault | None]:
-        """Told is not read: it is over when a new worker runs."""
-        before = await asyncio.to_thread(find_processes, self._configuration)
-        fault = await self._tell(before)
-        if fault is None and before is not None:
-            await self._until_loaded(before)
-        return before, fault
 
     async def _tell(self, running: HaproxyProcesses | None) -> Fault | None:
         """Through systemd where it runs the machine, else by the master's own signal."""
@@ -199,8 +192,7 @@ class Haproxy(SymlinkedPair):
 
     async def _replace(self, socket: Path) -> Fault | None:
         """A transaction of the runtime API. What is no success is taken back, or the next one could not begin."""
-        async with self.files.reading():
-            found = await asyncio.to_thread(read_linked, self._file_at(self._links()[0]))
+        found = await asyncio.to_thread(read_linked, self._file_at(self._links()[0]))
         payload = "\n".join(line for line in found.content.decode("ascii", "replace").splitlines() if line.strip())
         commands = (f"set ssl cert {self._certificate} <<\n{payload}\n", f"commit ssl cert {self._certificate}")
         try:

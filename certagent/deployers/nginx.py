@@ -117,13 +117,11 @@ class Nginx(SymlinkedPair):
     def __init__(
         self, name: str, settings: NginxTarget, reloads: ReloadCoordinator, worker: WorkerReader | None = None
     ) -> None:
-        self._certificate_name = name
+        super().__init__(name, settings, reloads, self.service)
         self._worker = worker
-        super().__init__(name, settings, reloads.files_of(self.service))
         self.name = f"nginx {settings.certificate}"
         self._reload = _BY_SYSTEMD if _BOOTED_BY_SYSTEMD.is_dir() else _BY_SIGNAL
-        self._reloads = reloads
-        self._reloaded: _Reloaded | None = None
+        self.reloaded: _Reloaded | None = None
 
     def reader(self) -> str | None:
         """As configured; else whom the worker runs as, where it reads the pair; else the master, which is root."""
@@ -140,16 +138,21 @@ class Nginx(SymlinkedPair):
 
     async def validate(self) -> Fault | None:
         """`nginx -t` reads the configured paths: what is live, not what is staged."""
-        return await self._reloads.run_shared(_TEST, _test, reads=self.files)
+        return await attempt(_TEST, TEST_SECONDS, "deploy.validate_failed")
 
     async def reload(self) -> Fault | None:
-        """Through systemd where it runs the machine, else by nginx's own signal; once for all who wait for it."""
-        self._reloaded = await self._reloads.reload(self.service, self._certificate_name, self._reload_once)
-        return self._reloaded.fault
+        """Through systemd where it runs the machine, else by nginx's own signal. Told is not read: it is over when
+        nginx shows that it has."""
+        before = await asyncio.to_thread(find_workers)
+        fault = await attempt(self._reload, RELOAD_SECONDS, "deploy.reload_failed")
+        if fault is None and before is not None:
+            await _until_loaded(before)
+        self.reloaded = _Reloaded(fault, before)
+        return fault
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
         """Whether nginx went on with its old workers, and what its error log has said since the reload."""
-        before = self._reloaded.before if self._reloaded is not None else None
+        before = self.reloaded.before if self.reloaded is not None else None
         if before is None:
             return []
         now = await asyncio.to_thread(find_workers)
@@ -158,22 +161,10 @@ class Nginx(SymlinkedPair):
         not_told = await asyncio.to_thread(_no_master, self.name, now) if now is not None else None
         if not_told is not None:
             return [not_told]
-        if self._reloaded is not None and self._reloaded.fault is not None:
+        if self.reloaded is not None and self.reloaded.fault is not None:
             return []  # it was never told, and that is said already
         log, said = await asyncio.to_thread(before.said_since)
         return [_no_effect(self.name, before, now, log, said)]
-
-    async def _reload_once(self) -> _Reloaded:
-        """Told is not read: it is over when nginx shows that it has."""
-        before = await asyncio.to_thread(find_workers)
-        fault = await attempt(self._reload, RELOAD_SECONDS, "deploy.reload_failed")
-        if fault is None and before is not None:
-            await _until_loaded(before)
-        return _Reloaded(fault, before)
-
-
-async def _test() -> Fault | None:
-    return await attempt(_TEST, TEST_SECONDS, "deploy.validate_failed")
 
 
 async def _until_loaded(before: NginxProcesses) -> None:

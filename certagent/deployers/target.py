@@ -1,11 +1,13 @@
 """What a target must be able to do. The procedure in `deploy` is the only one who calls it."""
 
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from certagent.domain.deployments import Fault, Generation, LivePair, Proof, RollbackResult
+
+_Member = TypeVar("_Member")
 
 
 class Target(Protocol):
@@ -19,10 +21,12 @@ class Target(Protocol):
     name: str
     """For people: "nginx /etc/nginx/ssl/gateway.crt"."""
     kind: str
+    reloaded: Any
+    """What `explain` has to know of the last reload, by whichever target of the service it was."""
 
     @property
     def service(self) -> Hashable:
-        """What is reloaded for it, and for all targets of the same; None where nothing is."""
+        """What is reloaded for it, and for all targets of the same; None where each is told by itself."""
         ...
 
     def reader(self) -> str | None:
@@ -54,7 +58,12 @@ class Target(Protocol):
         ...
 
     def writing(self) -> AbstractAsyncContextManager[None]:
-        """Held around `promote` and `roll_back`: nothing of ours makes the service read its files meanwhile."""
+        """Held around `roll_back`: nothing of ours makes the service read its files meanwhile."""
+        ...
+
+    async def in_turn(self, member: _Member, act: Callable[[Sequence[_Member]], Awaitable[None]]) -> None:
+        """Have `act` done once for this member and all others who wait for the same service by then. Nobody else
+        changes its files, or makes it read them, meanwhile. Raises what `act` raises."""
         ...
 
     def promote(self, generation: Generation) -> None:

@@ -12,10 +12,10 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -35,6 +35,8 @@ READ_AGAIN_SECONDS = 3.0
 """After which Traefik has read what is there: it takes up two changes 2 s apart (`providersThrottleDuration`)."""
 _PAGE = 50  # of about 600 bytes each: a page stays within what is read of an answer
 _MOST_PAGES = 100
+
+_Member = TypeVar("_Member")
 
 
 class Loaded(msgspec.Struct, frozen=True, rename="camel"):
@@ -82,6 +84,7 @@ class Traefik:
 
     kind = "traefik"
     service = None
+    reloaded = None
 
     def __init__(self, name: str, settings: TraefikTarget) -> None:
         self._certificates = settings.certificates or settings.dynamic.parent / "certagent"
@@ -169,6 +172,10 @@ class Traefik:
     def writing(self) -> AbstractAsyncContextManager[None]:
         """Nothing to wait for: a folder that a YAML names never changes."""
         return nullcontext()
+
+    async def in_turn(self, member: _Member, act: Callable[[Sequence[_Member]], Awaitable[None]]) -> None:
+        """See `Target`: nothing is shared."""
+        await act([member])
 
     def promote(self, generation: Generation) -> None:
         """See `Target`. What somebody else wrote in place of our YAML is kept beside the generations."""

@@ -166,6 +166,7 @@ class ReadersWriters:
 
 
 _Result = TypeVar("_Result")
+_Member = TypeVar("_Member")
 
 APART_SECONDS = 1.05
 """Between two reloads of a service. Not 1.0: what systemd takes until it tells the service varies."""
@@ -181,6 +182,7 @@ class ReloadCoordinator:
         self._clock = clock
         self._queues: dict[Hashable, _Queue] = {}
         self._files: defaultdict[Hashable, ReadersWriters] = defaultdict(ReadersWriters)
+        self._waiting: defaultdict[Hashable, list[Any]] = defaultdict(list)
         self._expected: defaultdict[Hashable, set[str]] = defaultdict(set)
 
     def files_of(self, service: Hashable) -> ReadersWriters:
@@ -197,11 +199,36 @@ class ReloadCoordinator:
         finally:
             expected.discard(certificate)
 
-    async def reload(self, service: Hashable, certificate: str, act: Callable[[], Awaitable[_Result]]) -> _Result:
-        """As `run_shared`; of many who come one after the other, the last do not wait because one just missed them."""
-        expected = self._expected[service]
+    async def gather(
+        self,
+        service: Hashable,
+        certificate: str,
+        member: _Member,
+        act: Callable[[Sequence[_Member]], Awaitable[None]],
+        *,
+        apart: float = APART_SECONDS,
+        reads: ReadersWriters | None = None,
+    ) -> None:
+        """As `run_shared`: `act` is given this member and all who came before it begins. Of many who come one after the
+        other, the last do not wait because one just missed them. `reads`: the service's own files, as a rule."""
+        waiting, expected = self._waiting[service], self._expected[service]
+        waiting.append(member)
         expected.discard(certificate)
-        return await self.run_shared(service, act, apart=APART_SECONDS, reads=self.files_of(service), awaits=expected)
+
+        async def turn() -> None:
+            taken = list(waiting)
+            waiting.clear()
+            try:
+                await act(taken)
+            except BaseException:
+                waiting.extend(taken)  # who leads may be cancelled; another one leads then, with the same members
+                raise
+
+        try:
+            await self.run_shared(service, turn, apart=apart, reads=reads or self.files_of(service), awaits=expected)
+        finally:
+            if member in waiting:
+                waiting.remove(member)
 
     async def run_shared(
         self,

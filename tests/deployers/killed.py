@@ -4,6 +4,7 @@
 is made, and a child of this process dies in it (SIGKILL) just before that step. Prints the number of copies.
 """
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -15,16 +16,20 @@ from typing import Any
 import msgspec
 
 from certagent.config import CommandTarget, DeployTarget, HaproxyTarget, TraefikTarget
+from certagent.deployers.command import CommandService
 from certagent.deployers.deploy import make_target
-from certagent.domain.deployments import Generation
+from certagent.deployers.wave import Member
+from certagent.domain.deployments import Fault, Generation
+from certagent.system.processes import ReloadCoordinator
 from tests.deployers.reloads import RELOADS
+from tests.fakes.clock import FakeClock
 
 STEPS = ("rename", "symlink", "mkdir", "unlink", "rmdir", "chmod", "fchmod", "pwrite", "ftruncate")
 
 
 class Scenario(msgspec.Struct):
-    """`folder` holds what was there before; `kind` is "linked", "haproxy" or "traefik"; `generations` go live one by
-    one."""
+    """`folder` holds what was there before; `kind` is "linked", "haproxy", "traefik" or "wave"; `generations` go live
+    one by one, those of a wave by three."""
 
     folder: Path
     copies: Path
@@ -42,12 +47,57 @@ def settings(kind: str, folder: Path) -> DeployTarget:
 
 
 def deploy(scenario: Scenario, folder: Path) -> None:
-    """The file part of a deployment of each generation."""
+    """The file part of a deployment of each generation; of a wave, the next of them for three at once."""
+    if scenario.kind == "wave":
+        asyncio.run(deploy_wave(scenario, folder))
+        return
     target = make_target("web", settings(scenario.kind, folder), RELOADS)
     for generation in scenario.generations:
         target.stage(generation)
         target.promote(generation)
         target.settle(generation)
+
+
+WAVE = ("one", "two", "picked")
+REFUSED = WAVE[-1]
+"""Whose newest generation the service does not accept."""
+
+
+class Picky(CommandService):
+    """Of a service that reads all those files, and refuses one certificate."""
+
+    def __init__(
+        self, name: str, settings: CommandTarget, reloads: ReloadCoordinator, files: list[Path], refused: str
+    ) -> None:
+        super().__init__(name, settings, reloads)
+        self._all = files
+        self._refused = refused
+
+    async def validate(self) -> Fault | None:
+        """As `nginx -t` reads all that is live."""
+        live = "".join(file.read_text() for file in self._all)
+        return Fault(code="deploy.validate_failed") if self._refused in live else None
+
+
+async def deploy_wave(scenario: Scenario, folder: Path) -> None:
+    """One generation after the other, each for all three at once; the very last one is refused."""
+    refused, reloads = scenario.generations[-1].chain_pem.decode(), ReloadCoordinator(FakeClock())
+    paths = {name: folder / "ssl" / name for name in WAVE}
+    live = [path.with_suffix(".crt") for path in paths.values()]
+    for number in (1, 2):
+        members = []
+        for name, generation in zip(WAVE, scenario.generations[3 * number - 3 : 3 * number], strict=True):
+            path = paths[name]
+            command = CommandTarget(
+                certificate=path.with_suffix(".crt"), key=path.with_suffix(".key"), command=("true",)
+            )
+            generation = msgspec.structs.replace(generation, number=number)
+            members.append(Member(Picky(name, command, reloads, live, refused), generation, FakeClock()))
+            members[-1].target.stage(generation)
+        await asyncio.gather(*(member.go_live() for member in members))
+        for member in members:
+            if member.refused is None and member.generation is not None:
+                member.target.settle(member.generation)
 
 
 def die_before(step: int) -> None:

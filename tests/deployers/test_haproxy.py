@@ -11,13 +11,15 @@ import pytest
 
 from certagent.config import HaproxyTarget, ProofEndpoint
 from certagent.deployers.deploy import make_target
-from certagent.deployers.haproxy import Haproxy, split_provable
+from certagent.deployers.haproxy import Haproxy, _Reloaded, split_provable
+from certagent.deployers.wave import Member
 from certagent.domain.deployments import Deployment, DeploymentOutcome, Proof
 from certagent.domain.diagnosis.order_result import fault_found
 from certagent.domain.findings import Finding
 from certagent.system.clock import SystemClock
 from certagent.system.files import lock_file
 from certagent.system.processes import ReloadCoordinator
+from tests.certificates import Authority
 from tests.deployers.dies_at import deploy
 from tests.deployers.place import NAME, open_folder
 from tests.deployers.real_haproxy import HaproxyScene, programs
@@ -180,9 +182,11 @@ async def test_many_deployments_share_a_test_and_a_reload(tmp_path: Path, monkey
     configuration = tmp_path / "haproxy.cfg"
     settings = HaproxyTarget(certificate=tmp_path / "a.pem", configuration=configuration)
     reloads = ReloadCoordinator(FakeClock())
-    targets = [make_target(f"n{number}", settings, reloads) for number in range(20)]
-    await asyncio.gather(*(target.validate() for target in targets))
-    await asyncio.gather(*(target.reload() for target in targets))
+    members = [Member(make_target(f"n{number}", settings, reloads), None, FakeClock()) for number in range(20)]
+    for member in members:
+        member.generation = Authority().issue(NAME).generation()
+        await asyncio.to_thread(member.target.stage, member.generation)
+    await asyncio.gather(*(member.go_live() for member in members))
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked == [f"haproxy -c -f {configuration}", "systemctl reload haproxy"]
 
@@ -192,7 +196,7 @@ async def test_a_reload_that_it_does_not_take_is_told(scene: HaproxyScene, tmp_p
     """HAProxy was told, its old worker stayed: the service's own reload command did nothing."""
     with scene.haproxy.run():
         target = Haproxy("web", scene.job().settings, ReloadCoordinator(SystemClock()))
-        target._before = scene.haproxy.processes
+        target.reloaded = _Reloaded(None, scene.haproxy.processes)
         proof = Proof(fingerprint="", endpoints=())
         (fault,) = await target.explain(scene.private.issue(NAME).generation(), proof)
     assert (fault.code, fault.variant) == ("deploy.reload_no_effect", "haproxy")

@@ -1,5 +1,6 @@
 """Killed anywhere: the pair on disk matches all the same, and done again it ends as it should."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from certagent.deployers.deploy import make_target
 from certagent.domain.certificates import read_facts
 from tests.certificates import Authority
-from tests.deployers.killed import Scenario, deploy, settings, spare_the_disk
+from tests.deployers.killed import REFUSED, WAVE, Scenario, deploy, settings, spare_the_disk
 from tests.deployers.reloads import RELOADS
 
 pytestmark = pytest.mark.slow
@@ -114,6 +115,28 @@ def test_traefik_is_never_told_of_half_a_pair(tmp_path: Path) -> None:
         served = _assert_pair_matches(*_named_by(copy / "dynamic" / "certagent-web.yml"))
         assert served == scenario.generations[1].facts.fingerprint
     print(f"killed at {len(copies)} places")
+
+
+def test_a_wave_leaves_every_pair_whole(tmp_path: Path) -> None:
+    """Three at once, twice; the second time one of them is refused, so that all go back and it is found by halves."""
+    private = Authority()
+    generations = [one for _ in range(2) for one in private.issue_generations(3, "web.internal")]
+    folder = tmp_path / "before"
+    (folder / "ssl").mkdir(parents=True)
+    for name in WAVE:
+        old = private.issue("web.internal")
+        (folder / "ssl" / f"{name}.crt").write_bytes(old.chain_pem)
+        (folder / "ssl" / f"{name}.key").write_bytes(old.key_pem)
+    (tmp_path / "copies").mkdir()
+    scenario = Scenario(folder=folder, copies=tmp_path / "copies", kind="wave", generations=generations)
+    for copy in _die_everywhere(scenario, tmp_path):
+        for name in WAVE:
+            _assert_pair_matches(copy / "ssl" / f"{name}.key", copy / "ssl" / f"{name}.crt")
+        deploy(scenario, copy)
+        for name in WAVE:
+            number = "1" if name == REFUSED else "2"
+            assert os.readlink(copy / "ssl" / f".certagent-{name}" / "current") == number
+            _assert_pair_matches(copy / "ssl" / f"{name}.key", copy / "ssl" / f"{name}.crt")
 
 
 def _named_by(yaml: Path) -> tuple[Path, Path]:

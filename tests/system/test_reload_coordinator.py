@@ -1,6 +1,7 @@
 """Turns: what many want of one service is done once, after all of them asked, and not too often."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 
 import pytest
@@ -20,6 +21,20 @@ class _Service:
         self.done += 1
         await self.go_on.wait()
         return self.done
+
+
+async def _reload(reloads: ReloadCoordinator, who: str, act: Callable[[], Awaitable[int]]) -> int:
+    """Which reload it was that `who` shared."""
+    came: list[int] = []
+
+    async def for_all(members: Sequence[list[int]]) -> None:
+        number = await act()
+        for member in members:
+            member.append(number)
+
+    await reloads.gather("nginx", who, came, for_all)
+    (number,) = came
+    return number
 
 
 async def test_all_who_ask_before_it_begins_share_it() -> None:
@@ -54,18 +69,18 @@ async def test_a_reload_waits_for_who_is_expected() -> None:
     with ExitStack() as stack:
         for who in "abcd":
             stack.enter_context(reloads.expecting("nginx", who))
-        assert await reloads.reload("nginx", "a", service.reload) == 1
+        assert await _reload(reloads, "a", service.reload) == 1
         assert clock.slept == [0.0]
-        second = asyncio.create_task(reloads.reload("nginx", "b", service.reload), name="b")
+        second = asyncio.create_task(_reload(reloads, "b", service.reload), name="b")
         for _ in range(10):
             await asyncio.sleep(0)
         assert not second.done()
         with reloads.expecting("haproxy", "d"):
             pass  # is another service's
-        third = asyncio.create_task(reloads.reload("nginx", "c", service.reload), name="c")
+        third = asyncio.create_task(_reload(reloads, "c", service.reload), name="c")
         await asyncio.sleep(0)
         assert not second.done()
-        fourth = asyncio.create_task(reloads.reload("nginx", "d", service.reload), name="d")
+        fourth = asyncio.create_task(_reload(reloads, "d", service.reload), name="d")
         assert list(await asyncio.gather(second, third, fourth)) == [2, 2, 2]
     assert APART_SECONDS <= sum(clock.slept) < PATIENCE_SECONDS
 
@@ -77,10 +92,10 @@ async def test_a_reload_does_not_wait_for_ever() -> None:
     reloads = ReloadCoordinator(clock)
     with reloads.expecting("nginx", "late"):
         for _ in range(2):
-            await reloads.reload("nginx", "early", service.reload)
+            await _reload(reloads, "early", service.reload)
         assert PATIENCE_SECONDS <= sum(clock.slept) < PATIENCE_SECONDS + 0.1
     before = sum(clock.slept)
-    await reloads.reload("nginx", "early", service.reload)
+    await _reload(reloads, "early", service.reload)
     assert sum(clock.slept) == pytest.approx(before + APART_SECONDS)
 
 
@@ -137,3 +152,14 @@ async def test_trouble_is_shared_as_well() -> None:
 async def _pause() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+async def test_when_who_leads_goes_away_another_one_leads_with_all_others() -> None:
+    """In the middle of it: whoever waited with it is in the next turn, and nobody waits for ever."""
+    service, reloads = _Service(), ReloadCoordinator(FakeClock())
+    who = [asyncio.create_task(_reload(reloads, f"n{number}", service.reload), name=f"{number}") for number in range(4)]
+    while not service.done:
+        await asyncio.sleep(0)
+    who[0].cancel()
+    service.go_on.set()
+    assert await asyncio.gather(*who[1:]) == [2, 2, 2]
