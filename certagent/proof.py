@@ -54,6 +54,7 @@ class _Wanted(msgspec.Struct, frozen=True):
     fingerprint: str
     key: str | None
     trust: Trust
+    steady_seconds: float
 
 
 class Prover:
@@ -74,15 +75,17 @@ class Prover:
         *,
         key: str | None = None,
         trust: Trust = MANAGED,
+        may_flicker: bool = True,
     ) -> Proof:
         """Look until that certificate is served everywhere and stays so for a moment, or `within` is over.
 
-        The moment: nginx's old workers go on accepting for 100 ms beside the new ones, so one good look is no proof.
+        The moment: nginx's old workers go on accepting for 100 ms beside the new ones, so one good look is no proof;
+        it is one where it was seen that they do not any more (not `may_flicker`).
         `key`: what kind its key is, where that is known; a server may have a pair of another kind beside it.
         """
         started = self._clock.monotonic()
         deadline = started + within.total_seconds()
-        wanted = _Wanted(fingerprint, key, trust)
+        wanted = _Wanted(fingerprint, key, trust, STEADY_SECONDS if may_flicker else 0.0)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._prove_one(wanted, place, started, deadline), name=f"prove {place}")
@@ -118,7 +121,7 @@ class Prover:
             judged = _judge(seen, place, wanted)
             is_good = judged.served_as is ServedAs.PROVEN
             good_since = (now if good_since is None else good_since) if is_good else None
-            is_steady = good_since is not None and now - good_since >= STEADY_SECONDS
+            is_steady = good_since is not None and now - good_since >= wanted.steady_seconds
             if is_steady or now + pause > deadline:
                 return msgspec.structs.replace(judged, looks=looks, took=timedelta(seconds=now - started))
             await self._clock.sleep(STEADY_PAUSE_SECONDS if is_good else pause)

@@ -22,6 +22,7 @@ from certagent.config import (
     NginxTarget,
     TraefikTarget,
     endpoint_of,
+    split_endpoint,
 )
 from certagent.deployers import haproxy
 from certagent.deployers.deploy import Deployer, make_target
@@ -187,17 +188,31 @@ class DeploymentService:
         if isinstance(section, NginxTarget):
             worker = await asyncio.to_thread(self._nginx.find_worker, section)
         target = make_target(certificate.name, section, self._reloads, worker)
+        is_here = await asyncio.to_thread(_are_here, endpoints)
         longest = self._policy.for_kind(target.kind)
 
         async def prove(wanted: WantedCertificate) -> Proof:
             trust = Trust(is_needed=not wanted.is_restored)
             return await self._prover.prove(
-                wanted.fingerprint, endpoints, certificate.identifiers, longest, key=wanted.key, trust=trust
+                wanted.fingerprint,
+                endpoints,
+                certificate.identifiers,
+                longest,
+                key=wanted.key,
+                trust=trust,
+                may_flicker=wanted.may_flicker or not is_here,
             )
 
         deployment = await deployer.deploy(target, generation, prove)
         rivals = [] if deployment.is_good else await self._find_rivals(certificate, section)
         return msgspec.structs.replace(deployment, faults=(*rivals, *deployment.faults, *unproven))
+
+
+def _are_here(endpoints: Sequence[Endpoint]) -> bool:
+    """Whether they are this node's own: elsewhere nobody here sees what still serves. Blocks."""
+    own = ProcFs().addresses() if endpoints else ()
+    hosts = [split_endpoint(endpoint_of(endpoint).address)[0] for endpoint in endpoints]
+    return all(host in own or host == "::1" or host.startswith("127.") for host in hosts)
 
 
 def _listed(folder: Path) -> list[Path]:

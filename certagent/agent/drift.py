@@ -5,6 +5,7 @@ Changes nothing: what somebody else put there is reported, not undone.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,7 @@ from certagent.agent.context import AgentContext
 from certagent.agent.deployment import DeploymentService
 from certagent.agent.issuing_chain import issuing_chain
 from certagent.config import CertificateSection, TraefikTarget
-from certagent.domain.certificates import CertificateFacts
+from certagent.domain.certificates import CertificateFacts, fingerprint_of
 from certagent.domain.deployments import EndpointProof, ServedAs
 from certagent.domain.diagnosis.drift import LiveTarget, Serving, conclude_serving, nobody_owns, renews_too_late
 from certagent.domain.diagnosis.foreign_files import files_are_unreadable
@@ -65,11 +66,14 @@ class DriftMonitor:
         self._files = files
         self._unreadable: tuple[Unreadable, ...] = ()
         self._reported: dict[str, list[_Essence]] = {}
+        self._well: dict[str, str] = {}
         self._inspected_at = float("-inf")
         self._is_misconfigured = False
 
-    async def observe(self, certificate: CertificateSection) -> Serving:
-        """The certificate now: on disk, served, proven."""
+    async def observe(
+        self, certificate: CertificateSection, served: tuple[EndpointProof, ...] | None = None
+    ) -> Serving:
+        """The certificate now: on disk, served, proven. `served`: what was just seen, if it was."""
         folder = self._state.certificate(certificate.name)
         after = _ended_at(folder)
         proven = await asyncio.to_thread(folder.proven) if certificate.manage else None
@@ -84,7 +88,7 @@ class DriftMonitor:
             manage=certificate.manage,
             proven=proven.facts if proven is not None else None,
             live=live,
-            served=await self._served(certificate, wanted),
+            served=served if served is not None else await self._served(certificate, wanted),
             issuer=issuing_chain(self._state),
             targets=self._deployment.target_names(certificate),
             seen=self._state.read_record(_record(certificate.name), tuple[CertificateFacts, ...]) or (),
@@ -92,7 +96,7 @@ class DriftMonitor:
         )
 
     async def report(self, observed: Sequence[Serving], trigger: Trigger) -> None:
-        """Conclude, and report what was not reported yet; at a start those that are well in one report.
+        """Conclude, and report what was not reported yet; those that are well in one report, unless that was said.
 
         Nothing of a certificate while a renewal is at work on it, or was since the observation began: half of what was
         seen may be from before, and the renewal has it observed again."""
@@ -102,14 +106,22 @@ class DriftMonitor:
                 continue
             seen = await asyncio.to_thread(self._remember, serving)
             findings = conclude_serving(msgspec.structs.replace(serving, seen=seen))
-            if findings or trigger is not Trigger.START:
+            self._note_well(serving, findings)
+            if findings or (self._reported.get(serving.name) and trigger is not Trigger.START):
                 self._report(serving.name, findings, trigger)
-            else:
+            elif trigger is Trigger.START or serving.name not in self._reported:
                 self._reported[serving.name] = []
                 well.append(served_scope(serving.name))
         for at in range(0, len(well), _MOST_SCOPES):
             run = self._reporter.begin(RunKind.SERVING, trigger)
             self._reporter.end(run, Outcome.DONE, scopes=well[at : at + _MOST_SCOPES])
+
+    def is_well_served(self, name: str, chain_pem: bytes) -> bool:
+        """Whether that chain is what the last observation found on disk, proven and served, with nothing wrong."""
+        fingerprint = self._well.get(name)
+        with suppress(ValueError):
+            return fingerprint is not None and fingerprint_of(chain_pem) == fingerprint
+        return False
 
     def find_troubled(self) -> frozenset[str]:
         """The certificates of which something is reported to be wrong."""
@@ -166,6 +178,12 @@ class DriftMonitor:
         if wanted is None or all(proof.served_as is ServedAs.PROVEN for proof in proofs):
             return proofs
         return (await self._prover.prove(fingerprint, endpoints, names, TAKEOVER_TIME, key=key, trust=trust)).endpoints
+
+    def _note_well(self, serving: Serving, findings: Sequence[Finding]) -> None:
+        if serving.proven is not None and not findings:
+            self._well[serving.name] = serving.proven.fingerprint
+        else:
+            self._well.pop(serving.name, None)
 
     def _is_settled(self, serving: Serving) -> bool:
         """Whether no renewal is at work on it, or was since the observation began."""

@@ -1,7 +1,7 @@
 """The inventory: this node as it knows itself, and its certificates on disk against what is served."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -12,6 +12,7 @@ from certagent.agent.drift import DriftMonitor
 from certagent.agent.schedule import Schedule
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
+from certagent.domain.deployments import EndpointProof
 from certagent.domain.diagnosis.drift import Serving
 from certagent.domain.findings import Finding
 from certagent.domain.reports import (
@@ -40,15 +41,23 @@ class InventoryReporter:
         self._drift = drift
         self._schedule = schedule
         self._coordinator = ReloadCoordinator(context.clock)
-        self._requested: set[str] = set()
+        self._requested: dict[str, tuple[EndpointProof, ...] | None] = {}
         self._states: dict[str, CertificateState] = {}
         self._last: Inventory | None = None
 
-    async def report(self, trigger: Trigger, names: Sequence[str] = ()) -> None:
+    async def report(
+        self, trigger: Trigger, names: Sequence[str] = (), served: tuple[EndpointProof, ...] | None = None
+    ) -> None:
         """Observe those certificates (default: all), and report one inventory; none when the timer finds what was
-        reported last. Whoever asks while one is being taken shares the next."""
-        self._requested.update(names or self._certificates)
+        reported last. Whoever asks while one is being taken shares the next. `served`: what a proof has just shown of
+        them, so that nobody has to look again."""
+        for name in names or self._certificates:
+            self._requested[name] = self._requested.get(name, served) and served
         await self._coordinator.run_shared("inventory", partial(self._report, trigger))
+
+    def is_known(self, name: str, chain_pem: bytes) -> bool:
+        """Whether that is what was last seen to be served as it should be."""
+        return self._drift.is_well_served(name, chain_pem)
 
     def troubles(self) -> frozenset[str]:
         """The certificates that are not served as they should be, as far as that is reported."""
@@ -56,17 +65,17 @@ class InventoryReporter:
 
     async def states(self) -> tuple[list[CertificateState], list[Finding]]:
         """Each certificate: on disk, served on every address, due, last outcome; and what is wrong, graded."""
-        observed = await self._observe(self._certificates)
+        observed = await self._observe(dict.fromkeys(self._certificates))
         states = [self._state_of(serving) for serving in observed]
         return states, await asyncio.to_thread(self._drift.findings, observed)
 
     async def _report(self, trigger: Trigger) -> None:
         run = self._context.reporter.begin(RunKind.INVENTORY, trigger)
-        names, self._requested = self._requested, set()
+        names, self._requested = self._requested, {}
         try:
-            observed = await self._observe(name for name in self._certificates if name in names)
+            observed = await self._observe({name: names[name] for name in self._certificates if name in names})
         except BaseException:
-            self._requested |= names  # whoever shares this turn asked for them as well
+            self._requested |= dict.fromkeys(names)  # whoever shares this turn asked for them as well
             raise
         self._states |= {serving.name: self._state_of(serving) for serving in observed}
         inventory = await self._take()
@@ -87,11 +96,11 @@ class InventoryReporter:
             certificates=tuple(self._states.get(name) or _unobserved(one) for name, one in self._certificates.items()),
         )
 
-    async def _observe(self, names: Iterable[str]) -> list[Serving]:
+    async def _observe(self, names: Mapping[str, tuple[EndpointProof, ...] | None]) -> list[Serving]:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._drift.observe(self._certificates[name]), name=f"observe {name}")
-                for name in names
+                group.create_task(self._drift.observe(self._certificates[name], served), name=f"observe {name}")
+                for name, served in names.items()
             ]
         return [task.result() for task in tasks]
 

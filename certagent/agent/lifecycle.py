@@ -107,6 +107,10 @@ class Lifecycle:
         async with self._work_locks[name]:
             yield
 
+    def is_busy(self, name: str) -> bool:
+        """Whether somebody works on that certificate; who renews it has it observed in the end."""
+        return self._work_locks[name].locked()
+
     def make_due(self, name: str) -> None:
         """From now on the certificate is due, whatever its validity says. Only inside `exclusive`."""
         self._schedule.plan(name, None, self._clock.now())
@@ -189,7 +193,7 @@ class Lifecycle:
                 await self._targets.note(certificate, is_unproven=self._renewal.has_unproven(certificate))
         finally:
             self._woken.set()  # there is a new date
-        await self._inventory.report(trigger, [name])
+        await self._inventory.report(trigger, [name], renewed.served)
         return renewed
 
     async def _judge_and_renew(self, certificate: CertificateSection, trigger: Trigger) -> Renewed:

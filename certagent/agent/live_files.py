@@ -22,8 +22,8 @@ from certagent.domain import catalogue
 from certagent.domain.backoff import Backoff
 from certagent.domain.deployments import Generation
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.reports import Outcome, Trigger
-from certagent.watch import WatchedPaths, open_watch, read_contents
+from certagent.domain.reports import Contents, Outcome, Trigger
+from certagent.watch import ChangeSet, WatchedPaths, open_watch, read_contents
 
 log = logging.getLogger(__name__)
 
@@ -81,18 +81,37 @@ class LiveFiles:
             return
         async with open_watch(paths, policy.quiet_for, policy.reconcile_every, self._watched) as watch:
             async for changes in watch.changes(known):
-                concerned = {name for change in changes for name in self._names[change.file]}
+                concerned = await asyncio.to_thread(self._concerned, changes, watch.contents)
                 names = [name for name in self._sections if name in concerned]
                 if names:
                     await self.put_back(names, Trigger.FILE)
                     await self._inventory.report(Trigger.FILE, names)
+
+    def _concerned(self, changes: ChangeSet, contents: Contents) -> set[str]:
+        """The certificates of which something has changed that was not our own doing. Blocks."""
+        return {
+            name
+            for change in changes
+            for name in self._names[change.file]
+            if not self._is_own(name, contents.get(change.file))
+        }
+
+    def _is_own(self, name: str, chain_pem: bytes | None) -> bool:
+        """Whether that was put there by a renewal that has it observed in the end, or has had."""
+        if not chain_pem:
+            return False
+        if self._inventory.is_known(name, chain_pem):
+            return True
+        newest = self._context.state.certificate(name).newest() if self._lifecycle.is_busy(name) else None
+        return newest is not None and newest.chain_pem == chain_pem
 
     async def put_back(self, names: Sequence[str], trigger: Trigger) -> None:
         """Put back what those certificates have lost. A failure is reported, and tried again later; at once where the
         folder was exchanged meanwhile."""
         for name in names:
             section = self._sections[name]
-            if section.manage and not self._is_waiting(name, trigger) and (await self._find_losses(section))[1]:
+            may_lose = section.manage and any(isinstance(target, TraefikTarget) for target in section.deploy)
+            if may_lose and not self._is_waiting(name, trigger) and (await self._find_losses(section))[1]:
                 async with self._lifecycle.exclusive(name):
                     while await self._put_back(section, trigger):
                         log.info("the folder of %s was replaced meanwhile: trying again", name)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -29,7 +30,6 @@ from certagent.domain.diagnosis.evidence import DirectoryCheck, Evidence, Respon
 from certagent.domain.diagnosis.flapping import settled_later
 from certagent.domain.diagnosis.order_result import fault_found
 from certagent.domain.findings import Finding, Impact, TargetState, without_secrets
-from certagent.domain.observations import WebServerObservation
 from certagent.domain.policy import Judgement, judged, with_impact
 from certagent.domain.ports import Clock
 from certagent.domain.rehearsals import (
@@ -42,12 +42,13 @@ from certagent.domain.rehearsals import (
 )
 from certagent.issuance.directory import check_directory
 from certagent.system.pinned_http import PinnedClient, failure_words
+from certagent.system.processes import ReloadCoordinator
 from certagent.vantage.node_vantage import NodeVantage
 from certagent.vantage.web_server_config import WebServerConfigs
 
 ANSWER_SECONDS = 38.0  # as long as the CA's own fetch may take, and the way there and back
 TURN_SECONDS = 60.0
-_WAY_SECONDS = 2.0  # of the time for an answer, what is left for the way there and back
+_LOOKS_APART, _WAY_SECONDS = 0.2, 2.0  # the latter: of the time for an answer, what is left for the way there and back
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=8)
 
 
@@ -75,6 +76,7 @@ class Preflight:
         self._responders = {name: responders[section.name] for name, section in sections if section.name in responders}
         self._rehearsals = rehearsals
         self._history, self._memory = RehearsalHistory(), PathMemory()
+        self._looks = ReloadCoordinator(context.clock)
         self._turns = asyncio.Semaphore(MOST_PER_CALLER)
         self._turns_of: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._web_servers = web_servers
@@ -86,9 +88,7 @@ class Preflight:
         async with asyncio.TaskGroup() as group:
             directory = group.create_task(self._check_directory(), name="check the directory")
             tasks = [group.create_task(self._collect(name), name=f"collect evidence: {name}") for name in identifiers]
-        return [
-            await self._conclude(msgspec.structs.replace(task.result(), directory=directory.result())) for task in tasks
-        ]
+        return [await self._conclude(await self._complete(task.result(), directory.result())) for task in tasks]
 
     async def rehearse(self, identifier: str) -> Rehearsal:
         """The rehearsal alone."""
@@ -106,13 +106,20 @@ class Preflight:
         return Impact(certificate=certificate.name, due_at=due_at, expires_at=facts.ends_at)
 
     async def _collect(self, identifier: str) -> Evidence:
-        """Everything that can be observed of one identifier; the directory is the same for all and is added later.
-
-        A failure by a configuration that was changed meanwhile cannot be explained by it: then once more."""
+        """Everything but the directory. A failure by a configuration that was changed meanwhile cannot be explained by
+        it: then once more."""
         began_at = self._context.clock.now()
         evidence = await self._observe(identifier)
         if evidence.has_failed and await asyncio.to_thread(self._web_servers.have_changed_since, began_at):
             return await self._observe(identifier)
+        return evidence
+
+    async def _complete(self, evidence: Evidence, directory: tuple[DirectoryCheck, ...]) -> Evidence:
+        """With the directory; and with who listens on this node, where that may explain what is wrong."""
+        evidence = msgspec.structs.replace(evidence, directory=directory)
+        if evidence.here is not None and not evidence.is_well:
+            here = msgspec.structs.replace(evidence.here, listeners=await self._node.listeners_now())
+            evidence = msgspec.structs.replace(evidence, here=here)
         return evidence
 
     async def _observe(self, identifier: str) -> Evidence:
@@ -132,16 +139,14 @@ class Preflight:
         )
         if rehearsal.outcome is not RehearsalOutcome.FAILED:
             return evidence
-        return msgspec.structs.replace(evidence, gateways=await self._read_web_servers(evidence))
+        gateways = await asyncio.to_thread(self._web_servers.observe, identifier, evidence.first_address())
+        return msgspec.structs.replace(evidence, gateways=gateways)
 
     async def _check_directory(self) -> tuple[DirectoryCheck, ...]:
+        """Once for all who ask at the same time; by a look that begins after each of them did."""
         section = self._authority
-        return tuple(await check_directory(section.directory, section.root, section.addresses))
-
-    async def _read_web_servers(self, evidence: Evidence) -> tuple[WebServerObservation, ...]:
-        """What the web servers of this node do with the challenge at the address that the CA connected to: it explains
-        why a rehearsal failed."""
-        return await asyncio.to_thread(self._web_servers.observe, evidence.identifier, evidence.first_address())
+        look = partial(check_directory, section.directory, section.root, section.addresses)
+        return tuple(await self._looks.run_shared("directory", look, apart=_LOOKS_APART))
 
     async def _conclude(self, evidence: Evidence) -> Judgement:
         identifier = evidence.identifier
@@ -160,8 +165,8 @@ class Preflight:
             return []
         faults = await self._deployment.find_faults(certificate)
         states = [TargetState(certificate=certificate.name, name=str(fault.facts.get("target"))) for fault in faults]
-        found = zip(faults, states, strict=True)
-        return [fault_found(self._context.node, fault, identifier, target=state) for fault, state in found]
+        node, found = self._context.node, zip(faults, states, strict=True)
+        return [fault_found(node, fault, identifier, target=state) for fault, state in found]
 
     async def _rehearse(self, identifier: str) -> tuple[ResponderCheck | None, Rehearsal]:
         """In its turn: of one node only a few are under way at once, and one of each identifier."""

@@ -16,7 +16,7 @@ from certagent.agent.schedule import Need, bounded_pause
 from certagent.config import CertificateSection
 from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.certificates import CertificateFacts, fingerprint_of
-from certagent.domain.deployments import Generation
+from certagent.domain.deployments import EndpointProof, Generation, seen_served
 from certagent.domain.diagnosis.issued_chain import chain_ends_first
 from certagent.domain.diagnosis.order_result import agreement, order_failed, renewal_is_impossible
 from certagent.domain.findings import Finding, Severity, Verdict
@@ -41,6 +41,7 @@ class Renewed(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str | None = None
     retry_at: datetime | None = None  # not before, says the CA
     findings: tuple[Finding, ...] = ()
+    served: tuple[EndpointProof, ...] | None = None  # as it was proven, where it was
 
 
 class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,8 +137,7 @@ class RenewalRunner:
         `retry_after`: how long until the next one, should this one fail."""
         with self._deployment.expect_reload(certificate):
             begun = self._begin(certificate, trigger, judgements, need)
-            attempt = msgspec.structs.replace(begun, retry_after=retry_after)
-            renewed = await self._run(attempt)
+            renewed = await self._run(msgspec.structs.replace(begun, retry_after=retry_after))
         seen = [finding for judgement in judgements for finding in judgement.findings]
         warnings = tuple(finding for finding in seen if finding.severity.at_least(Severity.WARN))
         return msgspec.structs.replace(renewed, findings=(*renewed.findings, *warnings))
@@ -209,7 +209,8 @@ class RenewalRunner:
         if is_good and outcome is not Outcome.KEPT:
             self._blocked_since.pop(attempt.certificate.name, None)
         outcome = outcome if is_good else Outcome.FAILED
-        return self._end(attempt, outcome, [*failed, *findings], fingerprint=generation.facts.fingerprint)
+        renewed = self._end(attempt, outcome, [*failed, *findings], fingerprint=generation.facts.fingerprint)
+        return msgspec.structs.replace(renewed, served=seen_served(deployments) if is_good else None)
 
     def _end(
         self,

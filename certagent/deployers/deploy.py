@@ -141,7 +141,9 @@ class _Attempt:
             return None
         with self._step("prove"):
             facts = self._generation.facts
-            proof = await self._prove(WantedCertificate(fingerprint=facts.fingerprint, key=facts.key))
+            may_flicker = not self._target.has_settled()
+            wanted = WantedCertificate(fingerprint=facts.fingerprint, key=facts.key, may_flicker=may_flicker)
+            proof = await self._prove(wanted)
         if member.trouble is not None and not proof.endpoints:  # no evidence, but here there is no other
             self._faults.append(member.trouble)
             return None

@@ -74,6 +74,10 @@ class Ownership(msgspec.Struct, frozen=True):
         """The chain: no secret."""
         return FileContent(content=content, mode=0o644, owner=self.find())
 
+    def has_settled(self) -> bool:
+        """See `Target`: that cannot be seen here."""
+        return False
+
     def files_of(self, generation: Generation) -> dict[str, FileContent]:
         """Key and chain."""
         return {KEY: self.key_file(generation.key_pem), CHAIN: self.chain_file(generation.chain_pem)}
@@ -236,6 +240,10 @@ class SymlinkedPair:
         """See `Target`."""
         self.prepare()
         return self._generations.put(generation.number, self.files_of(generation))
+
+    def has_settled(self) -> bool:
+        """See `Target`: that cannot be seen here."""
+        return False
 
     def files_of(self, generation: Generation) -> Files:
         """What a generation's folder holds."""

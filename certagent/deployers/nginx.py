@@ -102,10 +102,11 @@ _BY_SIGNAL = ("nginx", "-s", "reload")
 
 
 class _Reloaded(msgspec.Struct, frozen=True):
-    """What a reload came to, and nginx's processes just before it."""
+    """What a reload came to, and nginx's processes just before it. `is_settled`: its new workers alone accept."""
 
     fault: Fault | None
     before: NginxProcesses | None
+    is_settled: bool = False
 
 
 class Nginx(SymlinkedPair):
@@ -145,10 +146,13 @@ class Nginx(SymlinkedPair):
         nginx shows that it has."""
         before = await asyncio.to_thread(find_workers)
         fault = await attempt(self._reload, RELOAD_SECONDS, "deploy.reload_failed")
-        if fault is None and before is not None:
-            await _until_loaded(before)
-        self.reloaded = _Reloaded(fault, before)
+        is_settled = fault is None and before is not None and await _until_loaded(before)
+        self.reloaded = _Reloaded(fault, before, is_settled)
         return fault
+
+    def has_settled(self) -> bool:
+        """See `Target`: new workers are there, and of the old ones none accepts any more."""
+        return self.reloaded is not None and self.reloaded.is_settled
 
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
         """Whether nginx went on with its old workers, and what its error log has said since the reload."""
@@ -167,12 +171,16 @@ class Nginx(SymlinkedPair):
         return [_no_effect(self.name, before, now, log, said)]
 
 
-async def _until_loaded(before: NginxProcesses) -> None:
+async def _until_loaded(before: NginxProcesses) -> bool:
+    """Whether new workers were seen to accept, and no old one any more: those go on for 100 ms beside the new ones."""
     for _ in range(int(LOAD_SECONDS / _LOOK_EVERY)):
         now = await asyncio.to_thread(find_workers)
-        if now is None or not before.were_kept(now):
-            return
+        if now is None:
+            return False
+        if now.workers and not now.workers & before.workers:
+            return True
         await asyncio.sleep(_LOOK_EVERY)
+    return False
 
 
 def _not_loaded(name: str, before: NginxProcesses) -> list[Fault]:

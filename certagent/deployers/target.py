@@ -78,6 +78,10 @@ class Target(Protocol):
         """Have the service load what is live now. That this went well is no evidence of anything."""
         ...
 
+    def has_settled(self) -> bool:
+        """Whether it was seen that after the last reload nothing serves any more that was loaded before."""
+        ...
+
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
         """Why the generation is not served everywhere although all went well, as far as the service itself shows it."""
         ...

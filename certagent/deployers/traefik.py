@@ -193,6 +193,10 @@ class Traefik:
         """The rename was the trigger. Where nothing had to be renamed, a new one of the same content is."""
         return None
 
+    def has_settled(self) -> bool:
+        """See `Target`: that cannot be seen here."""
+        return False
+
     async def explain(self, generation: Generation, proof: Proof) -> list[Fault]:
         """Whether Traefik has loaded it at all, by its API; and if so, what else it has for the same names."""
         loaded = await loaded_certificates(self._api) if self._api is not None else None

@@ -1,5 +1,6 @@
 """Deployments and proofs as values: what was put where, and which certificate was then seen to be served. Pure."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -37,11 +38,13 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 class WantedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """What a proof looks for. `key`: the kind of its key, where that is known. `is_restored`: it was there before, and
-    is good enough as it was, whether a client accepts it or not."""
+    is good enough as it was, whether a client accepts it or not. `may_flicker`: what served before may go on for a
+    moment beside it, so that one good look is no proof."""
 
     fingerprint: str
     key: str | None = None
     is_restored: bool = False
+    may_flicker: bool = True
 
 
 class ServedAs(StrEnum):
@@ -149,3 +152,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     def is_good(self) -> bool:
         """Whether the new generation is in place for good."""
         return self.outcome in (DeploymentOutcome.PROVEN, DeploymentOutcome.UNPROVEN)
+
+
+def seen_served(deployments: Sequence[Deployment]) -> tuple[EndpointProof, ...]:
+    """What the proofs of all targets have shown."""
+    return tuple(one for deployment in deployments if deployment.proof for one in deployment.proof.endpoints)

@@ -9,7 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from certagent.domain.catalogue import Fact
-from certagent.domain.rehearsals import LibcAnswer, Resolution
+from certagent.domain.rehearsals import Resolution
 from certagent.domain.resolution.files import ResolverFiles
 
 
@@ -34,14 +34,12 @@ class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
     """One look at this node for one identifier.
 
     `resolution` is the identifier by this node's files and every nameserver it knows (its resolv.conf's and the
-    configured ones), `libc` what programs here get for it; `authority` and `authority_libc` the same for the CA's name.
+    configured ones), `authority` the same of the CA's name. `listeners` are only looked for where something is wrong.
     """
 
     files: ResolverFiles | None = None
     resolution: Resolution | None = None
-    libc: LibcAnswer | None = None
     authority: Resolution | None = None
-    authority_libc: LibcAnswer | None = None
     listeners: tuple[ListeningSocket, ...] = ()
 
 

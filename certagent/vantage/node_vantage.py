@@ -93,17 +93,13 @@ class NodeVantage:
         files, _ = await self._once_for_all("files", partial(read_files, self._root, self._proc))
         async with ResolverSession(files, self._nameservers) as session, asyncio.TaskGroup() as group:
             resolution = group.create_task(session.resolve(identifier), name=f"resolve {identifier} here")
-            authority_resolution = group.create_task(session.resolve(authority), name=f"resolve {authority} here")
-            here = group.create_task(ask_libc(identifier), name=f"ask libc for {identifier}")
-            authority_libc = group.create_task(ask_libc(authority), name=f"ask libc for {authority}")
-        return NodeObservation(
-            files=files,
-            resolution=resolution.result(),
-            libc=here.result(),
-            authority=authority_resolution.result(),
-            authority_libc=authority_libc.result(),
-            listeners=await self._once_for_all("listeners", self.listeners),
-        )
+            resolved = self._reads.run_shared(authority, partial(self.resolve, authority), apart=_READS_APART)
+            authority_resolution = group.create_task(resolved, name=f"resolve {authority} here")
+        return NodeObservation(files=files, resolution=resolution.result(), authority=authority_resolution.result())
+
+    async def listeners_now(self) -> tuple[ListeningSocket, ...]:
+        """Return the listening sockets, looked for once for all who ask at the same time."""
+        return await self._once_for_all("listeners", self.listeners)
 
     async def inspect_files(self, before: Snapshot | None = None) -> FileObservation:
         """Observe what this node's resolver files do to the fleet's names."""

@@ -11,6 +11,7 @@ from certagent.agent.drift import DriftMonitor
 from certagent.agent.inventory import InventoryReporter, report_removed
 from certagent.agent.schedule import Schedule
 from certagent.config import CertificateSection
+from certagent.domain.deployments import EndpointProof
 from certagent.domain.diagnosis.drift import Serving
 from certagent.domain.reports import Resolver, RunKind, Trigger
 from certagent.reporting import Spool
@@ -28,7 +29,9 @@ class _Drift(DriftMonitor):
         self.reported: list[list[str]] = []
         self.go_on = asyncio.Event()
 
-    async def observe(self, certificate: CertificateSection) -> Serving:
+    async def observe(
+        self, certificate: CertificateSection, served: tuple[EndpointProof, ...] | None = None
+    ) -> Serving:
         """Note the name, and wait."""
         self.observed.append(certificate.name)
         await self.go_on.wait()

@@ -14,7 +14,7 @@ from certagent.agent.renewal import RenewalRunner, Renewed
 from certagent.agent.schedule import Need, Schedule
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
-from certagent.domain.deployments import Generation
+from certagent.domain.deployments import EndpointProof, Generation
 from certagent.domain.findings import Verdict
 from certagent.domain.policy import Judgement
 from certagent.domain.reports import FileChange, Outcome, Trigger
@@ -109,7 +109,9 @@ class _Inventory(InventoryReporter):
     def __init__(self) -> None:
         pass
 
-    async def report(self, trigger: Trigger, names: Sequence[str] = ()) -> None:
+    async def report(
+        self, trigger: Trigger, names: Sequence[str] = (), served: tuple[EndpointProof, ...] | None = None
+    ) -> None:
         """Nothing."""
 
 

@@ -17,6 +17,7 @@ from certagent.agent.live_files import LiveFiles
 from certagent.agent.orders import OrderPlacer
 from certagent.agent.renewal import RenewalRunner
 from certagent.config import CertificateSection, TraefikTarget
+from certagent.domain.deployments import EndpointProof
 from certagent.domain.reports import Outcome, RunKind, Trigger
 from certagent.domain.spans import Duration
 from certagent.proof import Prover
@@ -69,7 +70,9 @@ class _Inventory(InventoryReporter):
     def troubles(self) -> frozenset[str]:
         return self.wrong
 
-    async def report(self, trigger: Trigger, names: Sequence[str] = ()) -> None:
+    async def report(
+        self, trigger: Trigger, names: Sequence[str] = (), served: tuple[EndpointProof, ...] | None = None
+    ) -> None:
         self.asked.append((trigger, tuple(names)))
         self.was_asked.set()
 

@@ -306,3 +306,22 @@ def test_the_worker_that_reads_the_pair_is_the_reader(tmp_path: Path, monkeypatc
     assert reader(worker) == "33"
     why = make_target("a", settings, RELOADS, worker).reads_because()
     assert why == "nginx's workers read it at each handshake, by ssl_certificate_key ssl/$n.key; (/etc/nginx/a.conf:4)"
+
+
+async def test_one_look_is_a_proof_once_no_old_worker_accepts(told: _Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old and new ones side by side are waited for; where the old ones stay, nothing is settled."""
+    monkeypatch.setattr("certagent.deployers.nginx.LOAD_SECONDS", 1.0)
+    seen = iter([OLD_WORKERS, OLD_WORKERS, OLD_WORKERS | {60}, frozenset({60})])
+
+    def find() -> NginxProcesses:
+        told.workers = next(seen, told.workers)
+        return NginxProcesses(told.workers, {}, frozenset({MASTER}))
+
+    monkeypatch.setattr("certagent.deployers.nginx.find_workers", find)
+    assert not told.target.has_settled()
+    await told.target.reload()
+    assert told.target.has_settled()
+    assert next(seen, None) is None
+    monkeypatch.setattr("certagent.deployers.nginx.LOAD_SECONDS", 0.05)
+    await told.target.reload()
+    assert not told.target.has_settled()

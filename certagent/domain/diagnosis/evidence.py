@@ -96,6 +96,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return self.rehearsal is not None and self.rehearsal.outcome is RehearsalOutcome.FAILED
 
     @property
+    def is_well(self) -> bool:
+        """Whether the rehearsal passed, the responder answers here, and so does the CA at every address."""
+        answers = self.responder is not None and self.responder.answered
+        return self.has_passed and answers and not any(check.error for check in self.directory)
+
+    @property
     def has_passed(self) -> bool:
         """Whether there was a rehearsal and it passed."""
         return self.rehearsal is not None and self.rehearsal.outcome is RehearsalOutcome.PASSED
