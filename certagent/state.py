@@ -9,6 +9,9 @@ fixes/<id>/{fix.json, <file's name>.before}
 ```
 Files are 0600 and folders 0700 from the first byte; everything changes by write-then-rename, link swap or removal,
 so that a killed process leaves the old or the new. Everything here blocks, and raises OSError when the disk does.
+What an issued certificate needs is on the disk before anything goes on: its key with the order, then the pair. How far
+a run is, and how the last one ended, a power cut may lose: then what is issued and not known to be proven is deployed
+once more, and an order that was not forgotten is found to be done.
 """
 
 import hashlib
@@ -253,7 +256,7 @@ class CertificateFolder:
 
     def set_proven(self, number: int) -> None:
         """That one is proven; drop what is too old to be of use."""
-        swap_link(self._folder / "proven", f"generations/{number}")
+        swap_link(self._folder / "proven", f"generations/{number}", is_durable=False)
         for old in self.numbers()[:-KEPT_GENERATIONS]:
             if old != number:
                 remove_folder(self._generations / str(old))
@@ -268,7 +271,7 @@ class CertificateFolder:
 
     def forget_order(self) -> None:
         """It came to an end."""
-        remove_file(self._folder / "order.json")
+        remove_file(self._folder / "order.json", is_durable=False)
 
     def note_revoked(self, generation: Generation) -> None:
         """The CA was told to revoke that one."""
@@ -300,12 +303,12 @@ class CertificateFolder:
 
     def save_run(self, run: RunRecord) -> None:
         """Say how far it is."""
-        _write(self._folder / "run.json", run)
+        _write(self._folder / "run.json", run, is_durable=False)
 
     def end_run(self, last: LastRun) -> None:
         """It came to an end, and was reported."""
-        _write(self._folder / "last.json", last)
-        remove_file(self._folder / "run.json")
+        _write(self._folder / "last.json", last, is_durable=False)
+        remove_file(self._folder / "run.json", is_durable=False)
 
     def last(self) -> LastRun | None:
         """How the last run ended."""
@@ -340,5 +343,5 @@ def _read(path: Path, kind: type[_Value]) -> _Value | None:
         return None
 
 
-def _write(path: Path, value: object) -> None:
-    write_file(path, FileContent(content=msgspec.json.encode(value)))
+def _write(path: Path, value: object, *, is_durable: bool = True) -> None:
+    write_file(path, FileContent(content=msgspec.json.encode(value)), is_durable=is_durable)

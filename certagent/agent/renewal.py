@@ -1,5 +1,6 @@
 """One renewal: order, deploy, prove, report. What a killed run left is finished by the next start."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from certagent.agent.deployment import DeploymentService, deployments_failed
 from certagent.agent.issuing_chain import issuing_chain, remember_chain
 from certagent.agent.orders import MtlsFallback, OrderPlacer
 from certagent.agent.preflight import Preflight
+from certagent.agent.renewal_attempt import RenewalAttempt
 from certagent.agent.reporter import Run
 from certagent.agent.schedule import Need, bounded_pause
 from certagent.config import CertificateSection
@@ -24,7 +26,7 @@ from certagent.domain.orders import Failed, Issued, OrderOutcome
 from certagent.domain.policy import Judgement, worst_first
 from certagent.domain.rehearsals import Rehearsal
 from certagent.domain.reports import Outcome, RunKind, Trigger, certificate_scope
-from certagent.state import CertificateFolder, LastRun, RunRecord
+from certagent.state import CertificateFolder, LastRun
 
 log = logging.getLogger(__name__)
 
@@ -42,29 +44,6 @@ class Renewed(msgspec.Struct, frozen=True, kw_only=True):
     retry_at: datetime | None = None  # not before, says the CA
     findings: tuple[Finding, ...] = ()
     served: tuple[EndpointProof, ...] | None = None  # as it was proven, where it was
-
-
-class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One run over one certificate. What it is at is on disk, for the start after a kill."""
-
-    certificate: CertificateSection
-    folder: CertificateFolder
-    run: Run
-    judgements: Sequence[Judgement] = ()
-    need: Need = Need.NONE
-    retry_after: timedelta | None = None  # should it fail
-
-    def record_step(self, step: str, generation: Generation | None = None) -> None:
-        """Say in the state folder what comes next. Raises OSError."""
-        record = RunRecord(
-            id=self.run.id,
-            certificate=self.certificate.name,
-            trigger=self.run.trigger,
-            step=step,
-            started_at=self.run.started_at,
-            generation=generation.number if generation is not None else None,
-        )
-        self.folder.save_run(record)
 
 
 class RenewalRunner:
@@ -142,25 +121,23 @@ class RenewalRunner:
         warnings = tuple(finding for finding in seen if finding.severity.at_least(Severity.WARN))
         return msgspec.structs.replace(renewed, findings=(*renewed.findings, *warnings))
 
-    async def _run(self, attempt: _Attempt) -> Renewed:
-        attempt.record_step("preflight")
+    async def _run(self, attempt: RenewalAttempt) -> Renewed:
+        await asyncio.to_thread(attempt.record_step, "preflight")
         unproven = self._unproven(attempt.folder, attempt.certificate)
         if unproven is not None and not await self._is_hopeless(attempt, unproven):
             return await self._deploy_and_prove(attempt, unproven, [])
         if not self._may_order(attempt):
             return await self._fall_back(attempt, [], Outcome.BLOCKED)
         await self._settle(attempt.judgements, attempt.folder.facts())
-        attempt.record_step("order")
+        await asyncio.to_thread(attempt.record_step, "order")
         outcome = await self._order(attempt)
         findings = agreement(self._node, attempt.judgements, outcome)
         if isinstance(outcome, Failed):
             return await self._end_failed_order(attempt, outcome, findings)
-        generation = attempt.folder.add_generation(outcome.key_pem, outcome.chain_pem)
-        attempt.folder.forget_order()
-        attempt.folder.forget_unchallenged()
+        generation = await asyncio.to_thread(attempt.keep, outcome)
         return await self._deploy_and_prove(attempt, generation, findings)
 
-    async def _order(self, attempt: _Attempt) -> OrderOutcome:
+    async def _order(self, attempt: RenewalAttempt) -> OrderOutcome:
         """An order whose pair is already a generation, because a run was killed just then, yields nothing new."""
         outcome = await self._orders.place(attempt.certificate, attempt.folder)
         if isinstance(outcome, Issued) and attempt.folder.holds(fingerprint_of(outcome.chain_pem)):
@@ -168,7 +145,7 @@ class RenewalRunner:
             outcome = await self._orders.place(attempt.certificate, attempt.folder)
         return outcome
 
-    async def _end_failed_order(self, attempt: _Attempt, failed: Failed, findings: list[Finding]) -> Renewed:
+    async def _end_failed_order(self, attempt: RenewalAttempt, failed: Failed, findings: list[Finding]) -> Renewed:
         """Judge again, for the reason that the CA hides; renew by mTLS if that cannot wait."""
         identifiers = attempt.certificate.identifiers
         again = await self._preflight.judge(identifiers)
@@ -179,12 +156,12 @@ class RenewalRunner:
         retry_at = self._clock.now() + failed.retry_after if failed.retry_after is not None else None
         return msgspec.structs.replace(renewed, retry_at=retry_at)
 
-    async def _fall_back(self, attempt: _Attempt, findings: list[Finding], otherwise: Outcome) -> Renewed:
+    async def _fall_back(self, attempt: RenewalAttempt, findings: list[Finding], otherwise: Outcome) -> Renewed:
         """No order, or a failed one: what is due is renewed without a challenge, if that is possible."""
         note = "withheld before any order" if otherwise is Outcome.BLOCKED else None
         if attempt.need is Need.NONE:
             return self._end(attempt, otherwise, findings, note=note)
-        attempt.record_step("keep")
+        await asyncio.to_thread(attempt.record_step, "keep")
         generation, more = await self._mtls_fallback.renew(attempt.certificate, attempt.folder, attempt.judgements)
         findings = [*more, *findings]
         if generation is None:
@@ -192,9 +169,9 @@ class RenewalRunner:
         return await self._deploy_and_prove(attempt, generation, findings, Outcome.KEPT)
 
     async def _deploy_and_prove(
-        self, attempt: _Attempt, generation: Generation, findings: list[Finding], outcome: Outcome = Outcome.DONE
+        self, attempt: RenewalAttempt, generation: Generation, findings: list[Finding], outcome: Outcome = Outcome.DONE
     ) -> Renewed:
-        attempt.record_step("deploy", generation)
+        await asyncio.to_thread(attempt.record_step, "deploy", generation)
         deployments = await self._deployment.deploy(attempt.certificate, generation)
         name, proven = attempt.certificate.name, attempt.folder.proven()
         retry_at = self._clock.now() + attempt.retry_after if attempt.retry_after is not None else None
@@ -205,7 +182,7 @@ class RenewalRunner:
             source = issuing_chain(self._state)
             findings = [chain_ends_first(self._node, name, generation.facts, source), *findings]
         if is_good:
-            attempt.folder.set_proven(generation.number)
+            await asyncio.to_thread(attempt.folder.set_proven, generation.number)
         if is_good and outcome is not Outcome.KEPT:
             self._blocked_since.pop(attempt.certificate.name, None)
         outcome = outcome if is_good else Outcome.FAILED
@@ -214,7 +191,7 @@ class RenewalRunner:
 
     def _end(
         self,
-        attempt: _Attempt,
+        attempt: RenewalAttempt,
         outcome: Outcome,
         findings: list[Finding],
         *,
@@ -284,9 +261,9 @@ class RenewalRunner:
         trigger: Trigger,
         judgements: Sequence[Judgement] = (),
         need: Need = Need.NONE,
-    ) -> _Attempt:
+    ) -> RenewalAttempt:
         folder, run = self._state.certificate(certificate.name), self._reporter.begin(RunKind.RENEWAL, trigger)
-        return _Attempt(certificate=certificate, folder=folder, run=run, judgements=judgements, need=need)
+        return RenewalAttempt(certificate=certificate, folder=folder, run=run, judgements=judgements, need=need)
 
     def _report(
         self, certificate: CertificateSection, run: Run, outcome: Outcome, findings: Sequence[Finding] = ()
@@ -304,7 +281,7 @@ class RenewalRunner:
         due_at = newest.facts.without_chain().due_at(self._policy.renewal.due_after)
         return newest if is_usable and due_at > self._clock.now() else None
 
-    async def _is_hopeless(self, attempt: _Attempt, unproven: Generation) -> bool:
+    async def _is_hopeless(self, attempt: RenewalAttempt, unproven: Generation) -> bool:
         """A pair that no deployment can make good, because it is not good itself: another one is ordered when a person
         asks, and otherwise once per probing interval."""
         is_old = self._clock.now() - unproven.facts.not_before >= self._policy.renewal.probe_every
@@ -312,7 +289,7 @@ class RenewalRunner:
             return False
         return bool(await self._deployment.find_pair_faults(attempt.certificate, unproven))
 
-    def _may_order(self, attempt: _Attempt) -> bool:
+    def _may_order(self, attempt: RenewalAttempt) -> bool:
         """As the verdict says, except for probing: one order per interval, and always near expiry. A request never
         probes."""
         name, blocks = attempt.certificate.name, _blocks(attempt.judgements)

@@ -43,6 +43,7 @@ from certagent.system.files import (
     swap_link,
     write_file,
 )
+from certagent.system.folder_syncs import synced_once
 from certagent.system.path_walk import open_folder, read_linked
 from certagent.system.processes import ReloadCoordinator
 from certagent.system.unsafe_paths import ChangeableFolder, Danger, UnsafePathError
@@ -99,16 +100,16 @@ class GenerationStore:
         self._require_no_strangers()
         require_writable(self.root)
 
-    def put(self, number: int, files: Files) -> Path:
+    def put(self, number: int, files: Files, *, is_durable: bool = True) -> Path:
         """The folder that holds exactly these files, with these modes and owners, under this number; made whole if it
-        is not there yet."""
+        is not there yet. Not `is_durable`: it is on the disk with the link that leads to it."""
         found = self._find(number, files)
         if found is not None:
             return found
         with open_folder(self.root) as store:
             taken = store.names()
             name = next(name for name in _candidates(number) if name not in taken)
-            store.add(name, dict(files), FOLDER_MODE)
+            store.add(name, dict(files), FOLDER_MODE, is_durable=is_durable)
         return self.root / name
 
     def find(self, number: int, files: Files) -> Path:
@@ -134,8 +135,8 @@ class GenerationStore:
         return folder.parent == self.root.absolute() and _GENERATION.fullmatch(folder.name) is not None
 
     def settle(self, folder: Path) -> None:
-        """That one is proven."""
-        swap_link(self.root / "proven", folder.name)
+        """That one is proven. A power cut may lose that: a roll-back then goes to the one before."""
+        swap_link(self.root / "proven", folder.name, is_durable=False)
 
     def prune(self, *live: Path) -> None:
         """Drop what is neither live, proven, among the newest, nor what was there before certagent."""
@@ -239,7 +240,7 @@ class SymlinkedPair:
     def stage(self, generation: Generation) -> Path:
         """See `Target`."""
         self.prepare()
-        return self._generations.put(generation.number, self.files_of(generation))
+        return self._generations.put(generation.number, self.files_of(generation), is_durable=False)
 
     def has_settled(self) -> bool:
         """See `Target`: that cannot be seen here."""
@@ -263,10 +264,11 @@ class SymlinkedPair:
     def promote(self, generation: Generation) -> None:
         """See `Target`. Finds the paths as links, as somebody's files, or not at all."""
         folder = self._generations.find(generation.number, self.files_of(generation))
-        if not self._is_linked():
-            self._take_over()
-        swap_link(self._current, folder.name)
-        self._link()
+        with synced_once():
+            if not self._is_linked():
+                self._take_over()
+            swap_link(self._current, folder.name)
+            self._link()
 
     def roll_back(self) -> RollbackResult | None:
         """See `Target`."""

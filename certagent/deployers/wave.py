@@ -13,6 +13,7 @@ from certagent.deployers.target import Target
 from certagent.domain.deployments import Fault, Generation, RollbackResult, Step
 from certagent.domain.ports import Clock
 from certagent.system.files import UnknownOwnerError
+from certagent.system.folder_syncs import synced_once
 
 
 class Member:
@@ -130,9 +131,14 @@ def _step_of(members: Sequence[Member], name: str) -> Iterator[None]:
 
 
 def _promote(members: Sequence[Member]) -> None:
-    for member in members:
-        member.restored = None
-        member.promote()
+    try:
+        with synced_once():
+            for member in members:
+                member.restored = None
+                member.promote()
+    except OSError as error:  # what is on the disk of it, nobody knows
+        for member in members:
+            member.error = member.error or error
 
 
 def _go_back(members: Sequence[Member]) -> None:

@@ -195,7 +195,7 @@ class OrderProcedure:
             key_pem=key_pem.decode(),
             placed_at=self._clock.now(),
         )
-        self._store.save_order(pending)
+        await asyncio.to_thread(self._store.save_order, pending)
         return pending, order
 
     async def _new_order(self, request: CertificateRequest) -> Order:

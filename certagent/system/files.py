@@ -61,13 +61,13 @@ def find_user(user: str) -> Owner:
         return Owner(uid, uid)
 
 
-def write_file(path: Path, file: FileContent, *, staging: Path | None = None) -> None:
+def write_file(path: Path, file: FileContent, *, staging: Path | None = None, is_durable: bool = True) -> None:
     """Replace `path` by one rename. The new content is first written in `staging` (default: beside `path`), which
     must be on the same file system; nobody who watches the folder of `path` then sees anything but the rename."""
     with ExitStack() as opened:
         folder = opened.enter_context(open_folder(path.parent))
         source = opened.enter_context(open_folder(staging)) if staging is not None else None
-        folder.write(path.name, file, source)
+        folder.write(path.name, file, source, is_durable=is_durable)
 
 
 def create_file(path: Path, content: str) -> None:
@@ -182,10 +182,10 @@ def make_own_folder(path: Path) -> None:
         parent.set_mode(path.name, PRIVATE_FOLDER)
 
 
-def swap_link(link: Path, target: str) -> None:
+def swap_link(link: Path, target: str, *, is_durable: bool = True) -> None:
     """Make `link` point to `target` by one rename, whatever it was before. Does nothing if it points there."""
     with open_folder(link.parent) as folder:
-        folder.swap_link(link.name, target)
+        folder.swap_link(link.name, target, is_durable=is_durable)
 
 
 def read_link(link: Path) -> str | None:
@@ -234,10 +234,12 @@ def read_given(path: Path) -> bytes:
     return given.content
 
 
-def remove_file(path: Path) -> None:
+def remove_file(path: Path, *, is_durable: bool = True) -> None:
     """Remove a file or a link, if it is there."""
-    with suppress(FileNotFoundError), open_folder(path.parent) as folder:
-        folder.remove(path.name)
+    with suppress(FileNotFoundError):
+        path.lstat()  # most that is removed is not there: that is cheap to see
+        with open_folder(path.parent) as folder:
+            folder.remove(path.name, is_durable=is_durable)
 
 
 def remove_folder(path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from certagent.system.file_content import PRIVATE_FILE, PRIVATE_FOLDER, FileContent, Owner
+from certagent.system.folder_syncs import sync
 from certagent.system.unsafe_paths import ChangeableFolder, Danger, PathTrust, UnsafePathError
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -25,6 +26,7 @@ _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
+Files = Mapping[str, FileContent]
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
@@ -151,9 +153,9 @@ class Folder:
             raise
 
     @_with_full_path
-    def create(self, name: str, file: FileContent) -> None:
-        """A new file, with owner and mode from its first byte, on the disk. None is left when it cannot be whole.
-        Raises FileExistsError for whatever is there."""
+    def create(self, name: str, file: FileContent, *, is_durable: bool = True) -> None:
+        """A new file, with owner and mode from its first byte, on the disk if it is to be durable. None is left when it
+        cannot be whole. Raises FileExistsError for whatever is there."""
         descriptor = os.open(name, _CREATE, PRIVATE_FILE, dir_fd=self.descriptor)
         try:
             with open(descriptor, "wb") as opened:
@@ -162,16 +164,18 @@ class Folder:
                 os.fchmod(opened.fileno(), file.mode)
                 opened.write(file.content)
                 opened.flush()
-                os.fsync(opened.fileno())
+                if is_durable:
+                    os.fsync(opened.fileno())
         except OSError:
             with suppress(OSError):
                 self._unlink(name)  # half of it only fills a full disk
             raise
 
     @_with_full_path
-    def write(self, name: str, file: FileContent, staging: "Folder | None" = None) -> None:
-        """Replace a file by one rename, out of `staging` (default: this folder), on the same file system."""
-        (staging or self)._replace(name, file, self)
+    def write(self, name: str, file: FileContent, staging: "Folder | None" = None, *, is_durable: bool = True) -> None:
+        """Replace a file by one rename, out of `staging` (default: this folder), on the same file system. Not
+        `is_durable`: a power cut may lose it, or its content, and a killed process loses nothing."""
+        (staging or self)._replace(name, file, self, is_durable=is_durable)
 
     @_with_full_path
     def rewrite(self, name: str, content: bytes) -> None:
@@ -194,7 +198,7 @@ class Folder:
             os.close(descriptor)
 
     @_with_full_path
-    def swap_link(self, name: str, target: str) -> None:
+    def swap_link(self, name: str, target: str, *, is_durable: bool = True) -> None:
         """Make the link point to `target` by one rename, whatever it was before. Does nothing if it points there."""
         if self.read_link(name) == target:
             return
@@ -202,7 +206,8 @@ class Folder:
         self._unlink(temporary)
         os.symlink(target, temporary, dir_fd=self.descriptor)
         os.rename(temporary, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
-        self.sync()
+        if is_durable:
+            self.sync()
 
     @_with_full_path
     def make(self, name: str, mode: int = PRIVATE_FOLDER) -> bool:
@@ -213,7 +218,6 @@ class Folder:
             return False
         if not self.set_mode(name, mode):
             raise self.refusal_of(name, Danger.EXCHANGED)
-        self.sync()
         return True
 
     @_with_full_path
@@ -230,8 +234,9 @@ class Folder:
         return True
 
     @_with_full_path
-    def add(self, name: str, files: Mapping[str, FileContent], mode: int = PRIVATE_FOLDER) -> None:
-        """A new folder with these files, complete as soon as it exists. Raises FileExistsError if it does already."""
+    def add(self, name: str, files: Files, mode: int = PRIVATE_FOLDER, *, is_durable: bool = True) -> None:
+        """A new folder with these files, complete as soon as it exists; what is in them is on the disk before. Raises
+        FileExistsError if it does already. Not `is_durable`: a later `sync` of this folder makes it so."""
         if name in self.names():
             raise FileExistsError(errno.EEXIST, "it exists", name)
         temporary = f".{name}.new"
@@ -241,15 +246,16 @@ class Folder:
         with self.enter(temporary) as folder:
             for file_name, file in files.items():
                 folder.create(file_name, file)
-            folder.sync()
         os.rename(temporary, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
-        self.sync()
+        if is_durable:
+            self.sync()
 
     @_with_full_path
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, is_durable: bool = True) -> None:
         """Remove a file or a link. Raises FileNotFoundError."""
         os.unlink(name, dir_fd=self.descriptor)
-        self.sync()
+        if is_durable:
+            self.sync()
 
     @_with_full_path
     def remove_tree(self, name: str) -> None:
@@ -282,15 +288,17 @@ class Folder:
             raise OSError(number, os.strerror(number), "")
 
     def sync(self) -> None:
-        """Wait until its own entries are on the disk."""
+        """Wait until its own entries are on the disk; within `synced_once`, at its end."""
         with self._listed() as descriptor:
-            os.fsync(descriptor)
+            sync(descriptor)
 
-    def _replace(self, name: str, file: FileContent, where: "Folder", attributes_of: int | None = None) -> None:
+    def _replace(
+        self, name: str, file: FileContent, where: "Folder", attributes_of: int | None = None, is_durable: bool = True
+    ) -> None:
         """Out of this folder into another one. `attributes_of`: whose extended attributes it gets."""
         temporary = f".{name}.new"
         self._unlink(temporary)  # a killed run's
-        self.create(temporary, file)
+        self.create(temporary, file, is_durable=is_durable)
         try:
             if attributes_of is not None:
                 self._copy_attributes(attributes_of, temporary)
@@ -299,7 +307,8 @@ class Folder:
             with suppress(OSError):
                 self._unlink(temporary)
             raise
-        where.sync()
+        if is_durable:
+            where.sync()
 
     def _copy_attributes(self, source: int, name: str) -> None:
         target = self.open_file(name)

@@ -498,7 +498,7 @@ async def test_a_run_that_could_not_write_its_end_is_over_when_it_can(
     """It was reported as done, and then as a state that is full: nothing is left of that, nor for the next start."""
     folder = house.state.certificate("traefik")
 
-    def full(path: Path, _: object) -> None:
+    def full(path: Path, _: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:

@@ -162,8 +162,8 @@ def _somebody_removes_the_pair(trial: Trial) -> Fix:
     patch = trial.undo.enter_context(trial.patch.context())
     put = GenerationStore.put
 
-    def removed(self: GenerationStore, *pair: Any) -> Path:
-        folder = put(self, *pair)
+    def removed(self: GenerationStore, *pair: Any, **options: Any) -> Path:
+        folder = put(self, *pair, **options)
         (folder / KEY).unlink()
         return folder
 
