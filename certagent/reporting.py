@@ -62,6 +62,7 @@ class Spool:
 
     def append(self, report: Report) -> Report:
         """Store the report, numbered; returns it as stored. A repeat of the newest waiting report is counted there.
+        Whoever stores one sets `arrived`, from the event loop's own thread.
 
         Raises OSError only if the disk is so full that the reserved space did not help either.
         """
@@ -69,7 +70,6 @@ class Spool:
         stored = folded or msgspec.structs.replace(report, sequence=self._last + 1)
         self._write(self._path(stored.sequence), _encode(stored))
         self._last = stored.sequence
-        self.arrived.set()
         self._trim()
         self._restore_reserve()
         return stored

@@ -81,7 +81,7 @@ class InventoryReporter:
         inventory = await self._take()
         if trigger is not Trigger.TIMER or inventory != self._last:
             self._last = inventory
-            self._context.reporter.end(run, Outcome.DONE, inventory=inventory)
+            await self._context.reporter.end_with_others(run, Outcome.DONE, inventory=inventory)
         await self._drift.report(observed, trigger)
         await self._drift.inspect_web_servers(trigger)
 

@@ -173,7 +173,7 @@ class Lifecycle:
         is_new = [self._rechecks.note(judgement, self._clock.now()) for judgement in judgements]
         if any(is_new) or trigger is not Trigger.TIMER:
             scopes = [identifier_scope(judgement.identifier) for judgement in judgements]
-            self._reporter.end(run, _outcome_of(judgements), scopes=scopes, judgements=judgements)
+            await self._reporter.end_with_others(run, _outcome_of(judgements), scopes=scopes, judgements=judgements)
         self._plan.expedite(judgements)
         self._woken.set()  # there are new dates
         return judgements

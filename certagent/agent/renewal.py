@@ -160,12 +160,12 @@ class RenewalRunner:
         """No order, or a failed one: what is due is renewed without a challenge, if that is possible."""
         note = "withheld before any order" if otherwise is Outcome.BLOCKED else None
         if attempt.need is Need.NONE:
-            return self._end(attempt, otherwise, findings, note=note)
+            return await self._end(attempt, otherwise, findings, note=note)
         await asyncio.to_thread(attempt.record_step, "keep")
         generation, more = await self._mtls_fallback.renew(attempt.certificate, attempt.folder, attempt.judgements)
         findings = [*more, *findings]
         if generation is None:
-            return self._end(attempt, otherwise, findings, note=note)
+            return await self._end(attempt, otherwise, findings, note=note)
         return await self._deploy_and_prove(attempt, generation, findings, Outcome.KEPT)
 
     async def _deploy_and_prove(
@@ -186,10 +186,10 @@ class RenewalRunner:
         if is_good and outcome is not Outcome.KEPT:
             self._blocked_since.pop(attempt.certificate.name, None)
         outcome = outcome if is_good else Outcome.FAILED
-        renewed = self._end(attempt, outcome, [*failed, *findings], fingerprint=generation.facts.fingerprint)
+        renewed = await self._end(attempt, outcome, [*failed, *findings], fingerprint=generation.facts.fingerprint)
         return msgspec.structs.replace(renewed, served=seen_served(deployments) if is_good else None)
 
-    def _end(
+    async def _end(
         self,
         attempt: RenewalAttempt,
         outcome: Outcome,
@@ -206,8 +206,9 @@ class RenewalRunner:
         graded = worst_first([self._policy.grade(finding) for finding in findings])
         if outcome is Outcome.DONE and any(finding.severity.at_least(Severity.WARN) for finding in graded):
             outcome = Outcome.FOUND
-        self._report(attempt.certificate, attempt.run, outcome, graded)
-        attempt.folder.end_run(LastRun(outcome=outcome, at=self._clock.now()))
+        scopes = [certificate_scope(name)]
+        await self._reporter.end_with_others(attempt.run, outcome, scopes=scopes, findings=graded, certificate=name)
+        await asyncio.to_thread(attempt.folder.end_run, LastRun(outcome=outcome, at=self._clock.now()))
         return Renewed(name=name, outcome=outcome, note=note, fingerprint=fingerprint, findings=tuple(graded))
 
     # --- around the runs ------------------------------------------------------------------------------------------

@@ -3,11 +3,15 @@
 What `certagent fix` did on the node goes along with the next one: command and agent meet in the state folder alone.
 """
 
+import asyncio
 import logging
+import threading
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
+from typing import TypedDict, Unpack
 
 import msgspec
 
@@ -28,6 +32,9 @@ from certagent.domain.reports import (
 )
 from certagent.reporting import Spool
 from certagent.state import State
+from certagent.system.clock import SystemClock
+from certagent.system.folder_syncs import synced_once
+from certagent.system.processes import ReloadCoordinator
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +53,18 @@ class Run:
         self.kind = kind
         self.trigger = trigger
         self.started_at = started_at
+
+
+class Told(TypedDict, total=False):
+    """What a report says beside how the run ended. Findings of the judgements are the report's, too."""
+
+    scopes: Sequence[str]
+    findings: Sequence[Finding]
+    judgements: Sequence[Judgement]
+    certificate: str | None
+    changes: Sequence[FileChange]
+    inventory: Inventory | None
+    other_files: Sequence[str] | None
 
 
 class _Reported(msgspec.Struct, frozen=True):
@@ -95,6 +114,8 @@ class Reporter:
         self._clock = clock
         self._fixes = fixes
         self._unsaved: deque[Report] = deque(maxlen=_MOST_UNSAVED)
+        self._saving = threading.Lock()
+        self._turns = ReloadCoordinator(SystemClock())
 
     def waiting(self) -> int:
         """How many reports are not delivered yet."""
@@ -104,25 +125,33 @@ class Reporter:
         """A new run."""
         return Run(kind, trigger, self._clock.now())
 
-    def end(
-        self,
-        run: Run,
-        outcome: Outcome,
-        *,
-        scopes: Sequence[str] = (),
-        findings: Sequence[Finding] = (),
-        judgements: Sequence[Judgement] = (),
-        certificate: str | None = None,
-        changes: Sequence[FileChange] = (),
-        inventory: Inventory | None = None,
-        other_files: Sequence[str] | None = None,
-    ) -> Report:
-        """Report what the run came to; on disk when this returns, if the disk takes it. One at a time: where others may
-        report meanwhile, from the event loop's own thread.
+    def end(self, run: Run, outcome: Outcome, **told: Unpack[Told]) -> Report:
+        """Report what the run came to; on disk when this returns, if the disk takes it. Blocks; from the event loop's
+        own thread where others may report meanwhile."""
+        report = self._made(run, outcome, told)
+        if self._spool is None:
+            return report
+        self._unsaved.append(report)
+        saved = self._save_all(self._spool)
+        self._spool.arrived.set()
+        self._note_fixes(report)
+        return saved or report
 
-        Findings of the judgements are the report's, too."""
+    async def end_with_others(self, run: Run, outcome: Outcome, **told: Unpack[Told]) -> None:
+        """The same from a thread, in one go with all others that end at about the same time."""
+        report = self._made(run, outcome, told)
+        if self._spool is None:
+            return
+        self._unsaved.append(report)
+        await self._turns.run_shared("spool", partial(asyncio.to_thread, self._save_all, self._spool))
+        self._spool.arrived.set()
+        self._note_fixes(report)
+
+    def _made(self, run: Run, outcome: Outcome, told: Told) -> Report:
+        judgements = told.get("judgements", ())
         rehearsals = [judgement.rehearsal for judgement in judgements]
         judged = (finding for judgement in judgements for finding in (*judgement.findings, *judgement.standing))
+        other_files = told.get("other_files")
         report = Report(
             id=run.id,
             agent=self.agent,
@@ -132,39 +161,37 @@ class Reporter:
             started_at=run.started_at,
             finished_at=self._clock.now(),
             outcome=outcome,
-            scopes=tuple(scopes),
-            findings=(*findings, *judged),
-            certificate=certificate,
+            scopes=tuple(told.get("scopes", ())),
+            findings=(*told.get("findings", ()), *judged),
+            certificate=told.get("certificate"),
             verdicts={judgement.identifier: judgement.verdict for judgement in judgements},
             rehearsals=tuple(without_secrets(rehearsal) for rehearsal in rehearsals if rehearsal is not None),
-            changes=tuple(without_secrets(change) for change in changes),
-            inventory=inventory,
+            changes=tuple(without_secrets(change) for change in told.get("changes", ())),
+            inventory=told.get("inventory"),
             fixes=self._fixes.unreported() if self._fixes is not None else (),
             other_files=tuple(other_files) if other_files is not None else None,
         )
         _log(report)
-        return report if self._spool is None else self._save(self._spool, report)
+        return report
+
+    def _note_fixes(self, report: Report) -> None:
+        if self._fixes is not None and report.fixes and report not in self._unsaved:
+            self._fixes.note_reported(report.fixes)
 
     def flush(self) -> None:
         """Try again to save what the disk did not take, before the process ends."""
         if self._spool is not None and self._unsaved:
             self._save_all(self._spool)
 
-    def _save(self, spool: Spool, report: Report) -> Report:
-        """On disk; where the disk does not take it, in memory until it does."""
-        self._unsaved.append(report)
-        saved = self._save_all(spool)
-        if saved is not None and self._fixes is not None:
-            self._fixes.note_reported(report.fixes)
-        return saved or report
-
     def _save_all(self, spool: Spool) -> Report | None:
-        """The last of them as the spool has it; None while one is not saved."""
+        """On disk; where the disk does not take it, in memory until it does. The last of them as the spool has it; None
+        while one is not saved."""
         saved = None
         try:
-            while self._unsaved:
-                saved = spool.append(self._unsaved[0])
-                self._unsaved.popleft()
+            with self._saving, synced_once():
+                while self._unsaved:
+                    saved = spool.append(self._unsaved[0])
+                    self._unsaved.popleft()
         except OSError as error:
             log.error("%d reports cannot be kept on disk: %s", len(self._unsaved), error)
             return None
