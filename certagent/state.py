@@ -10,8 +10,7 @@ fixes/<id>/{fix.json, <file's name>.before}
 Files are 0600 and folders 0700 from the first byte; everything changes by write-then-rename, link swap or removal,
 so that a killed process leaves the old or the new. Everything here blocks, and raises OSError when the disk does.
 What an issued certificate needs is on the disk before anything goes on: its key with the order, then the pair. How far
-a run is, and how the last one ended, a power cut may lose: then what is issued and not known to be proven is deployed
-once more, and an order that was not forgotten is found to be done.
+a run is, a power cut may lose: what is issued is then deployed once more, and a finished order found to be finished.
 """
 
 import hashlib
@@ -21,6 +20,7 @@ import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -315,11 +315,14 @@ class CertificateFolder:
         return _read(self._folder / "last.json", LastRun)
 
     def _generation(self, number: int, key_pem: bytes, chain_pem: bytes) -> Generation:
-        facts = read_leaf(chain_pem, self._roots)
+        facts = _read_leaf(chain_pem, self._roots)
         return Generation(number=number, key_pem=key_pem, chain_pem=chain_pem, facts=facts)
 
     def _next_number(self) -> int:
         return max(self.numbers(), default=0) + 1
+
+
+_read_leaf = lru_cache(maxsize=32)(read_leaf)  # again and again while a certificate is worked on; 2 KiB each
 
 
 def _backup_name(file: str) -> str:

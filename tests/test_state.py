@@ -1,5 +1,6 @@
 """The state folder: what is kept, for whom, and what a crash leaves."""
 
+import os
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,3 +177,32 @@ def test_what_a_killed_process_had_not_finished_is_swept(folder: CertificateFold
     folder.sweep()
     assert sorted(path.name for path in here.iterdir()) == ["generations", "last.json"]
     assert list((here / "generations").iterdir()) == []
+
+
+def test_a_renewal_waits_for_the_disk_where_a_key_could_be_lost(
+    folder: CertificateFolder, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order with its key, then the pair: two files and their folders. Nothing else has to be waited for."""
+    synced: list[str] = []
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    for step in ("preflight", "order"):
+        folder.save_run(RunRecord(id="1", certificate="a", trigger=Trigger.TIMER, step=step, started_at=now))
+    assert synced == []
+    folder.save_order(
+        PendingOrder(url="u", directory="d", identifiers=("a",), key_type="ecdsa-p256", key_pem="key", placed_at=now)
+    )
+    assert [name for name in synced if name.startswith(".order")] == [".order.json.new"]
+    assert len(synced) == 2
+    generation = folder.add_generation(pairs[0].key_pem, pairs[0].chain_pem)
+    assert sorted(synced[2:]) == ["fullchain.pem", "generations", "privkey.pem"]
+    folder.forget_order()
+    folder.set_proven(generation.number)
+    folder.end_run(LastRun(outcome=Outcome.DONE, at=now))
+    assert len(synced) == 5

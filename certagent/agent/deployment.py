@@ -36,6 +36,7 @@ from certagent.domain.deployments import Deployment, Fault, Generation, Proof, W
 from certagent.domain.diagnosis.drift import LiveTarget
 from certagent.domain.diagnosis.order_result import deployment_failed
 from certagent.domain.findings import Culprit, Finding, Vantage
+from certagent.domain.web_servers.nginx_tls import WorkerReader
 from certagent.proof import Prover, Trust
 from certagent.system.files import LockedError, UnknownOwnerError, lock_file
 from certagent.system.processes import ReloadCoordinator
@@ -168,11 +169,26 @@ class DeploymentService:
 
     async def split_provable(self, section: DeployTarget) -> tuple[list[Endpoint], list[Fault]]:
         """(the endpoints that a handshake shows, what keeps it from showing the others)."""
-        if isinstance(section, HaproxyTarget):
-            return await asyncio.to_thread(haproxy.split_provable, section)
-        if not isinstance(section, NginxTarget) or not section.prove:
-            return list(section.prove), []
-        return await asyncio.to_thread(self._nginx.split, f"nginx {section.certificate}", section.prove)
+        if isinstance(section, HaproxyTarget | NginxTarget) and section.prove:
+            return await asyncio.to_thread(self._split_provable, section)
+        return list(section.prove), []
+
+    def _split_provable(self, section: DeployTarget) -> tuple[list[Endpoint], list[Fault]]:
+        match section:
+            case HaproxyTarget():
+                return haproxy.split_provable(section)
+            case NginxTarget() if section.prove:
+                return self._nginx.split(f"nginx {section.certificate}", section.prove)
+            case _:
+                return list(section.prove), []
+
+    def _read_surroundings(
+        self, section: DeployTarget
+    ) -> tuple[tuple[list[Endpoint], list[Fault]], WorkerReader | None, bool]:
+        """(as `split_provable`, who reads the pair in place of nginx's master, whether the endpoints are here)."""
+        provable = self._split_provable(section)
+        worker = self._nginx.find_worker(section) if isinstance(section, NginxTarget) else None
+        return provable, worker, _are_here(provable[0])
 
     def _roots(self) -> Roots:
         return read_roots(read_root_files(self._root))
@@ -183,12 +199,8 @@ class DeploymentService:
     async def _deploy_to(
         self, deployer: Deployer, certificate: CertificateSection, section: DeployTarget, generation: Generation
     ) -> Deployment:
-        endpoints, unproven = await self.split_provable(section)
-        worker = None
-        if isinstance(section, NginxTarget):
-            worker = await asyncio.to_thread(self._nginx.find_worker, section)
+        (endpoints, unproven), worker, is_here = await asyncio.to_thread(self._read_surroundings, section)
         target = make_target(certificate.name, section, self._reloads, worker)
-        is_here = await asyncio.to_thread(_are_here, endpoints)
         longest = self._policy.for_kind(target.kind)
 
         async def prove(wanted: WantedCertificate) -> Proof:

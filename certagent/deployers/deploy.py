@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 from cryptography import x509
 
@@ -76,12 +77,14 @@ class Deployer:
 
     async def check(self, target: Target, generation: Generation) -> list[Fault]:
         """Stage, and look at what is on disk then. See `Target` for what is raised."""
-        folder = await asyncio.to_thread(target.stage, generation)
-        faults = await asyncio.to_thread(check_pair, folder, self._identifiers, self._clock.now(), self._roots)
-        reader = await asyncio.to_thread(target.reader)
+        folder, faults, reader = await asyncio.to_thread(self._stage, target, generation)
         if reader is not None and not await may_read(folder / KEY, find_user(reader)):
             faults.append(unreadable(target, target.key_file(folder), reader))
         return faults
+
+    def _stage(self, target: Target, generation: Generation) -> tuple[Path, list[Fault], str | None]:
+        folder = target.stage(generation)
+        return folder, check_pair(folder, self._identifiers, self._clock.now(), self._roots), target.reader()
 
     @property
     def clock(self) -> Clock:

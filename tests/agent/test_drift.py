@@ -238,3 +238,22 @@ async def test_what_is_configured_no_longer_is_cleared_once_and_by_the_loop(
     cleared = [report.scopes for report in house.spool.next_batch(100) if "served:" not in report.scopes]
     assert cleared == [("served:gone", "certificate:gone", "served:went", "certificate:went")]
     assert set(threads) == {threading.current_thread()}
+
+
+async def test_what_a_proof_has_just_shown_is_not_looked_at_again(house: _House) -> None:
+    """It is what is observed; and with nothing wrong, the chain is known from then on, until something is."""
+
+    def look() -> None:
+        pytest.fail("nobody has to look again")
+
+    house.meanwhile = look
+    serving = await house.monitor.observe(CERTIFICATE, ())
+    assert serving.served == ()
+    await house.monitor.report([serving], Trigger.TIMER)
+    assert house.monitor.is_well_served("traefik", house.live.chain_pem)
+    assert not house.monitor.is_well_served("traefik", b"nonsense")
+    assert not house.monitor.is_well_served("another", house.live.chain_pem)
+    well, house.live = house.live, house.renew()
+    house.folder.end_run(LastRun(outcome=Outcome.FAILED, at=house.clock.now()))
+    await house.monitor.report([await house.monitor.observe(CERTIFICATE, ())], Trigger.TIMER)
+    assert not house.monitor.is_well_served("traefik", well.chain_pem)

@@ -18,7 +18,7 @@ from certagent.agent.orders import OrderPlacer
 from certagent.agent.renewal import RenewalRunner
 from certagent.config import CertificateSection, TraefikTarget
 from certagent.domain.deployments import EndpointProof
-from certagent.domain.reports import Outcome, RunKind, Trigger
+from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger
 from certagent.domain.spans import Duration
 from certagent.proof import Prover
 from certagent.reporting import Spool
@@ -49,7 +49,11 @@ class _Lifecycle(Lifecycle):
     def __init__(self, locks: _Locks) -> None:
         self.entered = 0
         self.has_started = True
+        self.busy: set[str] = set()
         self._foreign = locks.foreign
+
+    def is_busy(self, name: str) -> bool:
+        return name in self.busy
 
     @asynccontextmanager
     async def exclusive(self, name: str) -> AsyncIterator[None]:
@@ -66,9 +70,13 @@ class _Inventory(InventoryReporter):
         self.asked: list[tuple[Trigger, tuple[str, ...]]] = []
         self.wrong: frozenset[str] = frozenset()
         self.was_asked = asyncio.Event()
+        self.known: set[bytes] = set()
 
     def troubles(self) -> frozenset[str]:
         return self.wrong
+
+    def is_known(self, name: str, chain_pem: bytes) -> bool:
+        return chain_pem in self.known
 
     async def report(
         self, trigger: Trigger, names: Sequence[str] = (), served: tuple[EndpointProof, ...] | None = None
@@ -396,3 +404,23 @@ async def test_a_loss_is_seen_by_the_watch(house: _House, lose: Callable[[_House
         await asyncio.gather(running, return_exceptions=True)
     assert house.inventory.asked[0] == (Trigger.FILE, ("traefik",))
     assert [outcome for _, outcome, _ in house.told()] == [Outcome.FOUND]
+
+
+async def test_what_a_renewal_has_just_put_there_is_known_as_its_own(house: _House) -> None:
+    """While it is at work, for it has that observed in the end; and afterwards, until something else was seen. What
+    somebody else puts there meanwhile is looked at, and so is a file that is gone."""
+    house.live._watched()
+    file = str(house.yaml)
+    change = (FileChange(file=file, exists=True),)
+    newest = house.folder.newest()
+    assert newest is not None
+    theirs = house.authority.issue(NAME).chain_pem
+    assert house.live._concerned(change, {file: newest.chain_pem}) == {"traefik"}
+    house.lifecycle.busy = {"traefik"}
+    assert house.live._concerned(change, {file: newest.chain_pem}) == set()
+    assert house.live._concerned(change, {file: theirs}) == {"traefik"}
+    assert house.live._concerned(change, {file: None}) == {"traefik"}
+    house.lifecycle.busy = set()
+    house.inventory.known = {newest.chain_pem}
+    assert house.live._concerned(change, {file: newest.chain_pem}) == set()
+    assert house.live._concerned(change, {file: theirs}) == {"traefik"}

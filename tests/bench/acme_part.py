@@ -50,7 +50,8 @@ async def main(path: Path) -> None:
         await asyncio.gather(*map(obtain, settings.certificate))
         all_at_once, cpu = time.perf_counter() - began_at, time.process_time() - busy
     assert len(issued) == 1 + len(warm) + len(settings.certificate), "an order was answered with an old certificate"
-    print(json.dumps({"first": first, "warm": warm, "all": all_at_once, "cpu": cpu, "count": len(settings.certificate)}))
+    count = len(settings.certificate)
+    print(json.dumps({"first": first, "warm": warm, "all": all_at_once, "cpu": cpu, "count": count}))
 
 
 if __name__ == "__main__":

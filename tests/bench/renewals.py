@@ -18,7 +18,7 @@ import msgspec
 from deploy.lab import faults, places
 from deploy.lab.processes import run
 from deploy.story import witness
-from tests.bench import peers
+from tests.bench import peers, waves
 from tests.bench.idle import memory_of_agent
 from tests.bench.rows import Row, against, of
 from tests.e2e.fleet import SEED, TRAEFIK, until
@@ -43,14 +43,15 @@ _OURS = (
 def measure() -> Iterator[Row]:
     """All of it; the hundred names are there only meanwhile, and each time they are new."""
     with _stopped_with_many(COUNT):
-        lego = yield from _acme_part()
-    yield from _a_hundred(lego)
+        lego, ours = yield from _acme_part()
+    yield from _a_hundred(lego, ours["all"])
+    yield from waves.measure(ours["cpu"])
     yield from _due_to_served()
     yield from _mended_to_renewed()
 
 
-def _acme_part() -> Generator[Row, None, float]:
-    """Answers lego's seconds for a hundred."""
+def _acme_part() -> Generator[Row, None, tuple[float, dict[str, Any]]]:
+    """Answers lego's seconds for a hundred, and what was measured of ours."""
     ours = _measure_ours()
     warm = of("one renewal, ACME part, agent warm", "s", ours["warm"], _OURS)
     cold = of("the first renewal of an agent, ACME part", "s", [ours["first"]], _OURS + "; and the import of acme, TLS,"
@@ -64,7 +65,7 @@ def _acme_part() -> Generator[Row, None, float]:
     lego = _measure_peer(known["lego"], count)
     row = of(f"{count} at once, ACME part", "s", [ours["all"]], f"{count} orders, four at a time, as in an agent")
     yield against(row, known["lego"].name, [sum(lego)], f"{count} processes, one after the other", 0.25)
-    return sum(lego)
+    return sum(lego), ours
 
 
 def _measure_ours() -> dict[str, Any]:
@@ -108,7 +109,7 @@ def _stopped_with_many(count: int) -> Iterator[None]:
         yield
 
 
-def _a_hundred(lego: float) -> Iterator[Row]:
+def _a_hundred(lego: float, ours: float) -> Iterator[Row]:
     began_at = datetime.now(UTC).timestamp()
     few, *runs = [_all_due_at_once(count) for count in (COUNT // 10, *[COUNT] * _OF_HUNDRED)]
     inside = (
@@ -117,7 +118,9 @@ def _a_hundred(lego: float) -> Iterator[Row]:
     )
     row = of(f"{COUNT} due at once, deployed and proven", "s", [one.seconds for one in runs], inside, bar=8)
     in_sequence = f"{COUNT} processes, one after the other: the ACME part alone"
-    yield against(row, peers.ensure()["lego"].name, [lego], in_sequence)
+    yield against(row, peers.ensure()["lego"].name, [lego], in_sequence, 0.4)
+    alone = msgspec.structs.replace(row, what=f"{row.what}, against the orders alone", bar=None)
+    yield against(alone, "our own ACME part", [ours], f"{COUNT} orders in a warm agent, four at a time", 2.5)
     apart = [later - earlier for one in runs for earlier, later in pairwise(one.reloads)]
     inside = f"the shortest of {len(apart)}, by systemd's journal"
     yield of("from one reload to the next meanwhile", "s", [min(apart)], inside, bar=1, at_least=True)

@@ -1,6 +1,8 @@
 """What is ready together goes live together: one test, one reload; and who is refused is refused alone."""
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,37 @@ async def test_what_cannot_be_written_keeps_nobody_back(service: Service) -> Non
     await asyncio.gather(*(member.go_live() for member in members))
     assert [member.error is not None for member in members] == [True, *[False] * (COUNT - 1)]
     assert len(service.loaded) == 1
+
+
+async def test_the_folders_of_a_wave_are_synced_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file's content before its name; then each certificate's own folder, and the one with all the links."""
+    synced: list[str] = []
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    members, _ = await _wave(service)
+    await asyncio.gather(*(member.go_live() for member in members))
+    of_folders = [path for path in synced if not path.endswith(".pem")]
+    assert sorted(of_folders) == sorted(
+        [str(service.folder)] + [f"{service.folder}/.certagent-n{n}" for n in range(COUNT)]
+    )
+    assert len(synced) - len(of_folders) == 4 * COUNT  # the new pair, and the one that was there before
+
+
+async def test_a_disk_that_fails_at_the_end_of_a_wave_is_told_of_all(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What of it is on the disk, nobody knows; nothing is loaded."""
+    members, _ = await _wave(service)
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("certagent.system.folder_syncs.os.fsync", fail)
+    await asyncio.gather(*(member.go_live() for member in members))
+    assert all(isinstance(member.error, OSError) for member in members)
+    assert service.loaded == []
