@@ -10,7 +10,7 @@ fixes/<id>/{fix.json, <file's name>.before}
 Files are 0600 and folders 0700 from the first byte; everything changes by write-then-rename, link swap or removal,
 so that a killed process leaves the old or the new. Everything here blocks, and raises OSError when the disk does.
 What an issued certificate needs is on the disk before anything goes on: its key with the order, then the pair. How far
-a run is, a power cut may lose: what is issued is then deployed once more, and a finished order found to be finished.
+a run is, a power cut may lose: what is issued is then deployed again, and a finished order found to be finished.
 """
 
 import hashlib

@@ -1,5 +1,5 @@
-"""The real agent, killed at every request, answer, fsync, rename, program and handshake of a renewal, beside the real
-nginx and the real Traefik, against the real CA.
+"""The real agent, killed at every request, answer, fsync, rename, removal, program and handshake of a renewal, beside
+the real nginx and the real Traefik, against the real CA.
 
 The points are those of a renewal that just went through; each is one renewal more that is killed there, a start that
 ends proven by itself, and a renewal that ends well.

@@ -25,6 +25,8 @@ PROVEN_AT = 443
 _QUESTION = re.compile(rb"\xa4type[\xa0-\xbf](\w+)")  # in msgpack: a key, and a short text
 _URL = re.compile(rb"https://[\w./:-]+")
 _LENGTH = 4
+SPOOL = "/var/lib/certagent/spool/"
+"""What is delivered is removed by the way, whatever the renewal is at."""
 
 
 class Points:
@@ -62,7 +64,11 @@ class Points:
             self.meet("rename", renamed)
             self._is_reported |= self._is_our_report(Path(renamed))
         elif event == "os.remove":
-            self.end(path_of(*arguments))
+            removed = path_of(*arguments)
+            is_passing = removed.startswith(("/tmp/", SPOOL))  # noqa: S108 - a name to compare with
+            if not removed.endswith(".new") and not is_passing:
+                self.meet("remove", removed)
+            self.end(removed)
         elif event == "subprocess.Popen":
             self.meet("run", " ".join(map(str, arguments[1])))
         elif event == "socket.connect" and arguments[1][1:] == (PROVEN_AT,):
