@@ -1,11 +1,11 @@
 """Starts certagent as its launcher does, in a process that is killed (SIGKILL) at one point of a renewal.
 
-`python3 -IS dies_at.py FOLDER WORDS...` in a node; WORDS are certagent's. A point is named by what is about to happen,
-and to what: each question to the process that asks the CA and each answer of it, each fsync, rename and removal, each
-program, the first handshake of the proof; from the first byte of a run's journal until the journal is gone. FOLDER/point is the
-point to die at (removed in dying, so that the next start lives) and FOLDER/killed then the run's id and whether its own
-report had been put into the spool ("kept") or not ("lost"); FOLDER/record, when it is there, takes down the points that
-are met.
+`python3 -IS dies_at.py FOLDER WORDS...` in a node; WORDS are certagent's. A point is named by what is about to
+happen, and to what: each question to the process that asks the CA and each answer of it, each fsync, rename and
+removal, each program, the first handshake of the proof; from the first byte of a run's journal until the journal is
+gone. FOLDER/point is the point to die at (removed in dying, so that the next start lives) and FOLDER/killed then the
+run's id and whether its own report had been put into the spool ("kept") or not ("lost"); FOLDER/record, when it is
+there, takes down the points that are met.
 """
 
 import asyncio
