@@ -19,7 +19,7 @@ from certagent.collector.admission import Admission
 from certagent.collector.bodies import Bodies, try_later
 from certagent.collector.records import Acceptance, Caller, Overloaded
 from certagent.collector.store import Store
-from certagent.domain.findings import Finding, redact
+from certagent.domain.findings import Finding, may_hold_secret, redact
 from certagent.domain.ports import Clock
 from certagent.domain.rate_limiter import RateLimiter
 from certagent.domain.reports import Inventory, Report
@@ -164,9 +164,10 @@ def read_reports(body: bytes, agent: str) -> tuple[list[Report], list[ReportRefu
     """The reports that the agent may make, and those it may not. Raises `HttpProblem` if it is no list of documents."""
     accepted: list[Report] = []
     refused: list[ReportRefusal] = []
+    is_plain = not may_hold_secret(body.decode(errors="replace"))
     for raw in _split(body):
-        try:
-            report = _decode_report(redact(bytes(raw).decode()))  # an older agent may not have redacted it
+        try:  # an older agent may not have redacted it
+            report = _decode_report(raw if is_plain else redact(bytes(raw).decode()))
             complaint = next(_complaints(report, agent), None) or _complaint_of_size(report, raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             refused.append(ReportRefusal(_identity(raw), str(error)))
@@ -207,15 +208,21 @@ def _complaints(report: Report, agent: str) -> Iterator[str]:
         yield "sequence: out of range"
     if max(map(len, (report.findings, report.scopes, report.changes, report.fixes))) > _MOST_ENTRIES:
         yield f"more than {_MOST_ENTRIES} findings, scopes, changes or fixes"
-    if any(_is_deeper(value, _DEEPEST) for finding in report.findings for value in (finding.detail, finding.facts)):
-        yield f"detail, facts: nested more than {_DEEPEST} deep"
+    if report.findings:
+        yield from _complaints_of_findings(report.findings)
     for kind, name in _names(report):
         if not name or len(name) > _LONGEST_NAME[kind] or not name.isprintable():
             yield f"{kind}: empty, too long, or not printable"
-    if any(_CODE.fullmatch(finding.code) is None for finding in report.findings):
+    for moment in _moments(report):
+        if moment is not None and moment.tzinfo is None:
+            yield "a time has no time zone"
+
+
+def _complaints_of_findings(findings: Sequence[Finding]) -> Iterator[str]:
+    if any(_is_deeper(value, _DEEPEST) for finding in findings for value in (finding.detail, finding.facts)):
+        yield f"detail, facts: nested more than {_DEEPEST} deep"
+    if any(_CODE.fullmatch(finding.code) is None for finding in findings):
         yield "code: must be lower-case words separated by dots"
-    if any(moment is not None and moment.tzinfo is None for moment in _moments(report)):
-        yield "a time has no time zone"
 
 
 def _complaints_of_inventory(inventory: Inventory, agent: str) -> Iterator[str]:
@@ -227,7 +234,7 @@ def _complaints_of_inventory(inventory: Inventory, agent: str) -> Iterator[str]:
 
 def _complaint_of_size(report: Report, raw: msgspec.Raw) -> str | None:
     """Whether a finding of the report is too large to be shown; `raw` is the report as it came."""
-    is_small = len(bytes(raw)) <= _LARGEST_FINDING
+    is_small = memoryview(raw).nbytes <= _LARGEST_FINDING
     if is_small or all(len(encode(finding)) <= _LARGEST_FINDING for finding in report.findings):
         return None
     return f"a finding of more than {_LARGEST_FINDING} bytes"
@@ -283,10 +290,13 @@ def _names_in(finding: Finding) -> Iterator[tuple[str, str]]:
 
 
 def _moments(report: Report) -> Iterator[datetime | None]:
-    yield from (report.started_at, report.finished_at)
-    yield from (fix.at for fix in report.fixes)
+    yield report.started_at
+    yield report.finished_at
+    for fix in report.fixes:
+        yield fix.at
     for rehearsal in report.rehearsals:
-        yield from (rehearsal.at, rehearsal.settles_at)
+        yield rehearsal.at
+        yield rehearsal.settles_at
     for finding in report.findings:
         if finding.impact is not None:
             yield from (finding.impact.due_at, finding.impact.expires_at)

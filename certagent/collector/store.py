@@ -17,10 +17,10 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedEr
 
 from certagent.collector.records import Acceptance, Caller, Changes, Overloaded, StoreFailed
 from certagent.collector.sql.damage import check_whole
-from certagent.collector.sql.database import PROBE, one_line, open_readers, open_writer
+from certagent.collector.sql.database import PROBE, beside, one_line, open_readers, open_writer
 from certagent.collector.sql.deliveries import release_claims
 from certagent.collector.sql.incident_writer import conclude_incidents
-from certagent.collector.sql.ingest import Post, accept_posts
+from certagent.collector.sql.ingest import NotQuiet, Post, accept_beside, accept_posts
 from certagent.collector.sql.leases import RENEW_EVERY, DatabaseClock, Leases
 from certagent.collector.sql.peer_queries import notify_changes
 from certagent.collector.sql.statements import Transaction
@@ -70,6 +70,7 @@ class Store:
         clock: Clock,
     ) -> None:
         self._writer = writer
+        self._beside = beside(writer)
         self._readers = readers
         self._leases = leases
         self._threads = threads
@@ -154,7 +155,7 @@ class Store:
                 group, self._queue = self._queue[:_LARGEST_GROUP], self._queue[_LARGEST_GROUP:]
                 if not self._queue and not self._stopping.is_set():
                     self._wanted.clear()
-                await self._rest(await self._write(thread, group))
+                await self._rest(await self._write(thread, await self._write_beside(thread, group)))
 
     async def _in_thread(self, ask: Callable[..., Result], *arguments: object) -> Result:
         """One of this store's own: whoever closes it waits for them, also for what nobody waits for any more."""
@@ -184,6 +185,20 @@ class Store:
             joined = len(self._queue)
             await asyncio.sleep(_QUIET)
 
+    async def _write_beside(self, thread: ThreadPoolExecutor, group: list[_Item]) -> list[_Item]:
+        """Store what can be stored while other collectors write; answers what is left. What fails is left, too."""
+        quiet = [item for item in group if isinstance(item.change, Post) and item.change.may_be_quiet()]
+        if self._beside is None or self._has_failed or not quiet:
+            return group
+        commit = asyncio.get_running_loop().run_in_executor(thread, self._commit_beside, self._beside, quiet)
+        await asyncio.wait([commit])
+        if commit.exception() is not None:
+            return group
+        done = {item: answer for item, answer in zip(quiet, commit.result(), strict=True) if answer is not None}
+        left = [item for item in group if item not in done]
+        self._finish(list(done), list(done.values()), Changes(), is_more=bool(left))
+        return left
+
     async def _write(self, thread: ThreadPoolExecutor, group: list[_Item]) -> float:
         """One transaction; for how many seconds to rest then. A bad item fails alone, by one transaction for each; a
         bad database fails all at once."""
@@ -202,6 +217,12 @@ class Store:
         else:
             self._fail(group, error)
         return 0.0
+
+    def _commit_beside(self, engine: Engine, group: Sequence[_Item]) -> list[Acceptance | None]:
+        with suppress(NotQuiet), engine.begin() as connection:
+            transaction = Transaction(connection, self._clock.now(), self._alerting)
+            return accept_beside(transaction, [cast("Post", item.change) for item in group])
+        return [None] * len(group)
 
     def _commit(self, group: Sequence[_Item]) -> tuple[list[object], Changes, float]:
         """All posts together, then the other changes, then the conclusions from both: each conclusion looks at all that
@@ -224,9 +245,11 @@ class Store:
                 notify_changes(transaction, self.identity, changes)
         return results, changes, min(_REST_FACTOR * took, _LONGEST_REST) if took >= _LONG else 0.0
 
-    def _finish(self, group: list[_Item], results: list[object], changes: Changes) -> None:
+    def _finish(
+        self, group: Sequence[_Item], results: Sequence[object], changes: Changes, *, is_more: bool = False
+    ) -> None:
         self._has_failed = False
-        self._due_since = self._clock.monotonic() if self._queue else None
+        self._due_since = self._clock.monotonic() if self._queue or is_more else None
         for item, result in zip(group, results, strict=True):
             if not item.result.done():
                 item.result.set_result(result)

@@ -140,15 +140,16 @@ _encode = msgspec.json.Encoder().encode
 
 def redact(text: str) -> str:
     """The text with every secret that is recognised by its surroundings replaced."""
-    return _SECRETS.sub(_withhold, text) if _may_hold_one(text) else text
+    return _SECRETS.sub(_withhold, text) if may_hold_secret(text) else text
 
 
-def _may_hold_one(text: str) -> bool:
+def may_hold_secret(text: str) -> bool:
+    """Whether `redact` has to look: never false of a text of which it is true of a part."""
     if not text.isascii():
         return True
     low = text.lower()
     is_named = any(hint in low for hint in _HINTS) or low.count("pass") > low.count("passed")
-    return is_named or ("//" in low and "@" in low)
+    return is_named or ("@" in low and "//" in low)
 
 
 def without_secrets(value: Value) -> Value:

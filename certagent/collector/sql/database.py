@@ -54,7 +54,9 @@ CLIENT_OPTIONS: dict[str, Any] = {
     "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
 }
 """Of every connection to a PostgreSQL: it ends when either side is gone."""
-_WRITE_LOCK = "SELECT pg_advisory_xact_lock(7233179412046)"  # what BEGIN IMMEDIATE is there: one writer at a time
+_ALONE = "SELECT pg_advisory_xact_lock(7233179412046)"  # what BEGIN IMMEDIATE is there: one writer at a time
+_BESIDE = "SELECT pg_advisory_xact_lock_shared(7233179412046)"
+_IS_BESIDE = "certagent_beside"
 _LONG = (text("SET LOCAL statement_timeout = 0"), text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
@@ -71,7 +73,7 @@ def open_writer(url: str) -> Engine:
             with damage_named(url):
                 check_head(url)
                 _prepare_file(url)
-                engine = _open(url, begin="BEGIN IMMEDIATE", lock=_WRITE_LOCK, pool_size=1)
+                engine = _open(url, begin="BEGIN IMMEDIATE", is_writer=True, pool_size=1)
                 opened.callback(engine.dispose)
                 with engine.begin() as connection:
                     version = read_schema_version(connection)
@@ -82,6 +84,12 @@ def open_writer(url: str) -> Engine:
             raise StoreFailed(f"the database cannot be opened: {one_line(error)}") from error
         opened.pop_all()
     return engine
+
+
+def beside(writer: Engine) -> Engine | None:
+    """The writer's connection for transactions that follow those of the writer, but not one another; None where one
+    process writes alone. Who uses it sees to it that they do not wait for each other in a circle."""
+    return writer.execution_options(**{_IS_BESIDE: True}) if writer.dialect.name == "postgresql" else None
 
 
 def open_readers(url: str) -> Engine:
@@ -125,9 +133,9 @@ def open_session(url: str) -> Engine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
-def _open(url: str, *, begin: str, pool_size: int, lock: str | None = None) -> Engine:
+def _open(url: str, *, begin: str, pool_size: int, is_writer: bool = False) -> Engine:
     if is_postgresql(url):
-        return _open_postgresql(url, pool_size, lock)
+        return _open_postgresql(url, pool_size, is_writer=is_writer)
     engine = create_engine(
         url, pool_size=pool_size, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}
     )
@@ -136,7 +144,7 @@ def _open(url: str, *, begin: str, pool_size: int, lock: str | None = None) -> E
     return engine
 
 
-def _open_postgresql(url: str, pool_size: int, lock: str | None) -> Engine:
+def _open_postgresql(url: str, pool_size: int, *, is_writer: bool) -> Engine:
     """By psycopg, whatever driver the URL names. A connection that broke is replaced when it is used next: by one to
     the first of the URL's servers that will do."""
     engine = create_engine(
@@ -145,9 +153,13 @@ def _open_postgresql(url: str, pool_size: int, lock: str | None) -> Engine:
         pool_pre_ping=True,
         connect_args=server_options(url) | CLIENT_OPTIONS,
     )
-    if lock is not None:
-        event.listen(engine, "begin", partial(Connection.exec_driver_sql, statement=lock))
+    if is_writer:
+        event.listen(engine, "begin", _take_turn)
     return engine
+
+
+def _take_turn(connection: Connection) -> None:
+    connection.exec_driver_sql(_BESIDE if connection.get_execution_options().get(_IS_BESIDE) else _ALONE)
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

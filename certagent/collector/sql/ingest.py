@@ -1,6 +1,11 @@
 """Reports into tables, many at a time. Concludes nothing: it marks what has to be concluded again.
 
 An agent's newer report replaces its earlier findings scope by scope; a report that was stored before changes nothing.
+
+Where several collectors write to one database, most reports are stored beside one another's (`accept_beside`): those
+that touch no more than rows of their own agents, which are locked in the order of their names, and that leave nothing
+to conclude. All else is done while nobody else writes. So no conclusion misses what is stored, and nobody waits in a
+circle.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,15 +13,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, insert, select, tuple_, update
+from sqlalchemy import bindparam, insert, select, update
 
 from certagent.collector.records import Acceptance, Caller, TokenRole
 from certagent.collector.sql.audit_queries import append_fixes
+from certagent.collector.sql.bulk import Bulk
 from certagent.collector.sql.claim_queries import note_lead, note_proof
 from certagent.collector.sql.daily_sums import sum_renewals
 from certagent.collector.sql.inventories import end_files, replace_inventory
 from certagent.collector.sql.schema import agents, changes, findings, rehearsals, reports, scopes
-from certagent.collector.sql.statements import Transaction, chunks, delete_by, text_of, upsert
+from certagent.collector.sql.statements import DirtySet, Transaction, chunks, micros, text_of, upsert
 from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.findings import Culprit, Finding, Severity
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome
@@ -27,9 +33,16 @@ _LONGEST_IN_SPOOL = timedelta(days=30)
 _CLOCKS_AGREE = timedelta(minutes=1)
 _INVENTORY_SCOPE = "inventory"
 
+_AGENTS = Bulk(agents, ("name",))
+_REPORTS = Bulk(reports, ("agent", "id", "sequence", "kind", "received_at", "document"))
+_SCOPES = Bulk(scopes, ("agent", "scope", "sequence", "at"))
+_IS_LATE = "excluded.sequence < scopes.sequence AND excluded.at < scopes.at"
+_SCOPES_OF_FINDINGS = Bulk(findings, ("agent", "scope"))
+_FINDINGS = Bulk(findings, ("agent", "scope", "identifier", "key", "own_key", "is_grave", "at", "document"))
+_HAS_GRAVE = "EXISTS (SELECT 1 FROM findings WHERE findings.agent = agents.name AND findings.is_grave)"
+
 _decode_finding = msgspec.json.Decoder(Finding).decode
 _Scope = tuple[str, str]  # agent, scope
-_Received = tuple[Caller, Report]
 
 
 class Post(msgspec.Struct, frozen=True):
@@ -38,49 +51,103 @@ class Post(msgspec.Struct, frozen=True):
     caller: Caller
     reports: Sequence[Report]
 
+    def may_be_quiet(self) -> bool:
+        """Whether it may leave nothing to conclude, and touch nothing but rows of its own agent."""
+        return self.caller.role is TokenRole.AGENT and all(map(_may_be_quiet, self.reports))
+
+
+class _Received(msgspec.Struct, frozen=True):
+    """A new report, whose, and when its run ended as far as we believe it."""
+
+    caller: Caller
+    report: Report
+    at: datetime
+
+
+class NotQuiet(Exception):
+    """There is something to conclude after all: nothing may be kept of the transaction."""
+
 
 def accept_posts(transaction: Transaction, posts: Sequence[Post]) -> list[Acceptance]:
-    """Store the new reports of all posts; one answer for each post."""
-    known = _known_reports(transaction, posts)
+    """Store the new reports of all posts; one answer for each post. Nobody else may write meanwhile."""
+    note_agents(transaction, {post.caller.name: post.caller for post in posts})
+    return _accept(transaction, posts)
+
+
+def accept_beside(transaction: Transaction, posts: Sequence[Post]) -> list[Acceptance | None]:
+    """Likewise while others write as this does; None for each post that has to be taken while nobody does. Only of
+    posts that `may_be_quiet`. Raises `NotQuiet`."""
+    quiet = _hold_quiet_agents(transaction, posts)
+    _see(transaction, sorted(quiet))
+    answers = iter(_accept(transaction, [post for post in posts if post.caller.name in quiet]))
+    if transaction.dirty != DirtySet():
+        raise NotQuiet
+    return [next(answers) if post.caller.name in quiet else None for post in posts]
+
+
+def _may_be_quiet(report: Report) -> bool:
+    return not (report.kind is RunKind.RENEWAL or report.fixes or any(map(_is_grave, report.findings)))
+
+
+def _hold_quiet_agents(transaction: Transaction, posts: Sequence[Post]) -> set[str]:
+    """Lock the rows of those agents, each after those before it by name; answers who is known by that role, has nothing
+    grave that its reports could end, and says of its node what it said before."""
+    connection, callers = transaction.connection, {post.caller.name: post.caller for post in posts}
+    wanted = ("name", "token_role", _HAS_GRAVE)
+    held = _AGENTS.find(connection, [(name,) for name in callers], wanted, " ORDER BY name FOR NO KEY UPDATE")
+    quiet = {name for name, role, has_grave in held if role == callers[name].role and not has_grave}
+    said: dict[str, set[str]] = {}
+    for post in posts:
+        said.setdefault(post.caller.name, set()).update(text_of(one.inventory) for one in post.reports if one.inventory)
+    told = _AGENTS.find(connection, [(name,) for name in quiet if said[name]], ("name", "inventory"))
+    return quiet - {name for name, known in told if said[name] != {known}}
+
+
+def _accept(transaction: Transaction, posts: Sequence[Post]) -> list[Acceptance]:
+    rows = [_report_row(transaction, report) for post in posts for report in post.reports]
+    left = _REPORTS.insert_new(transaction.connection, rows, ("agent", "id"))
     new: list[_Received] = []
     answers = []
     for post in posts:
         before = len(new)
         for report in post.reports:
-            if (report.agent, report.id) not in known:
-                known.add((report.agent, report.id))
-                new.append((post.caller, report))
+            if (report.agent, report.id) in left:
+                left.remove((report.agent, report.id))
+                new.append(_Received(post.caller, report, _finished_at(transaction, report)))
         accepted = len(new) - before
         answers.append((accepted, len(post.reports) - accepted))
-    note_agents(transaction, {post.caller.name: post.caller for post in posts})
     if new:
-        transaction.connection.execute(insert(reports), [_report_row(transaction, report) for _, report in new])
         _insert_changes(transaction, new)
-        if fixes := [(caller.name, event) for caller, report in new for event in report.fixes]:
+        if fixes := [(one.caller.name, event) for one in new for event in one.report.fixes]:
             append_fixes(transaction, fixes)
         _apply(transaction, new)
-        renewals = [report for _, report in new if report.kind is RunKind.RENEWAL]
-        sum_renewals(transaction, [(report, _finished_at(transaction, report)) for report in renewals])
+        if renewals := [(one.report, one.at) for one in new if one.report.kind is RunKind.RENEWAL]:
+            sum_renewals(transaction, renewals)
     work = transaction.work
     return [Acceptance(*counts, work[post.caller.name]) for post, counts in zip(posts, answers, strict=True)]
 
 
 def note_agents(transaction: Transaction, callers: Mapping[str, Caller]) -> None:
     """Those agents are alive now, with those tokens' roles."""
-    known: dict[str, str] = {}
-    for piece in chunks(callers):
-        query = select(agents.c.name, agents.c.token_role).where(agents.c.name.in_(piece))
-        known.update((row.name, row.token_role) for row in transaction.connection.execute(query))
+    connection = transaction.connection
+    found = _AGENTS.find(connection, [(name,) for name in callers], ("name", "token_role"))
+    known: dict[str, str] = dict(found)
     if new := callers.keys() - known.keys():
         rows = [{"name": name, "token_role": callers[name].role, "last_seen": transaction.now} for name in sorted(new)]
-        transaction.connection.execute(insert(agents), rows)
-    if seen := [{"of": name, "as": callers[name].role, "now": transaction.now} for name in known]:
-        statement = update(agents).where(agents.c.name == bindparam("of"))
-        statement = statement.values(token_role=bindparam("as"), last_seen=bindparam("now"))
-        transaction.connection.execute(statement, seen)
-    changed = {caller.name for caller in callers.values() if known.get(caller.name) != caller.role}
-    transaction.dirty.agents |= changed
-    transaction.dirty.all |= bool(changed & known.keys())
+        connection.execute(insert(agents), rows)
+    changed = {name for name, role in known.items() if role != callers[name].role}
+    if changed:
+        statement = update(agents).where(agents.c.name == bindparam("of")).values(token_role=bindparam("as"))
+        connection.execute(statement, [{"of": name, "as": callers[name].role} for name in sorted(changed)])
+    _see(transaction, sorted(known))
+    transaction.dirty.agents |= new | changed
+    transaction.dirty.all |= bool(changed)
+
+
+def _see(transaction: Transaction, names: Sequence[str]) -> None:
+    """Those agents, whose rows are there, are alive now."""
+    if names:
+        _AGENTS.mark(transaction.connection, [(name,) for name in names], "last_seen", micros(transaction.now))
 
 
 def store_rehearsals(
@@ -129,15 +196,6 @@ def finding_row(agent: str, scope: str, finding: Finding, at: datetime, *, is_ah
     }
 
 
-def _known_reports(transaction: Transaction, posts: Sequence[Post]) -> set[tuple[str, str]]:
-    candidates = {(report.agent, report.id) for post in posts for report in post.reports}
-    known = set()
-    for piece in chunks(candidates):
-        query = select(reports.c.agent, reports.c.id).where(tuple_(reports.c.agent, reports.c.id).in_(piece))
-        known |= {(row.agent, row.id) for row in transaction.connection.execute(query)}
-    return known
-
-
 def _finished_at(transaction: Transaction, report: Report) -> datetime:
     """When the run ended, by the agent's clock; now if that clock is wrong: no run ends in the future, and no spool
     holds a report for so long."""
@@ -145,27 +203,16 @@ def _finished_at(transaction: Transaction, report: Report) -> datetime:
     return report.finished_at if now - _LONGEST_IN_SPOOL < report.finished_at <= now else now
 
 
-def _report_row(transaction: Transaction, report: Report) -> dict[str, Any]:
-    return {
-        "agent": report.agent,
-        "id": report.id,
-        "sequence": report.sequence,
-        "kind": str(report.kind)[:16],
-        "received_at": transaction.now,
-        "document": text_of(report),
-    }
+def _report_row(transaction: Transaction, report: Report) -> tuple[object, ...]:
+    kind, received_at = str(report.kind)[:16], micros(transaction.now)
+    return report.agent, report.id, report.sequence, kind, received_at, text_of(report)
 
 
 def _insert_changes(transaction: Transaction, new: Sequence[_Received]) -> None:
     rows = [
-        {
-            "agent": report.agent,
-            "file": change.file,
-            "at": _finished_at(transaction, report),
-            "document": text_of(change),
-        }
-        for _, report in new
-        for change in report.changes
+        {"agent": one.report.agent, "file": change.file, "at": one.at, "document": text_of(change)}
+        for one in new
+        for change in one.report.changes
     ]
     if rows:
         transaction.connection.execute(insert(changes), rows)
@@ -174,10 +221,10 @@ def _insert_changes(transaction: Transaction, new: Sequence[_Received]) -> None:
 def _apply(transaction: Transaction, new: Sequence[_Received]) -> None:
     """Let inventories, findings and rehearsals of new reports replace older ones."""
     newest = _newest_by_scope(transaction, new)
-    for (agent, scope), (_, report) in newest.items():
-        if scope == _INVENTORY_SCOPE and report.inventory is not None:
-            replace_inventory(transaction, agent, report.inventory, _finished_at(transaction, report))
-    whole = {report.agent: report for _, report in newest.values() if report.other_files is not None}
+    for (agent, scope), one in newest.items():
+        if scope == _INVENTORY_SCOPE and one.report.inventory is not None:
+            replace_inventory(transaction, agent, one.report.inventory, one.at)
+    whole = {one.report.agent: one.report for one in newest.values() if one.report.other_files is not None}
     for agent, report in whole.items():
         end_files(transaction, agent, report.other_files or (), report.scopes)
     _replace_findings(transaction, newest)
@@ -186,26 +233,16 @@ def _apply(transaction: Transaction, new: Sequence[_Received]) -> None:
 
 
 def _newest_by_scope(transaction: Transaction, new: Sequence[_Received]) -> dict[_Scope, _Received]:
-    """The newest report on each scope, noted as such in the table."""
-    latest: dict[_Scope, tuple[int, datetime]] = {}
-    for piece in chunks({report.agent for _, report in new}):
-        for row in transaction.connection.execute(select(scopes).where(scopes.c.agent.in_(piece))).all():
-            latest[row.agent, row.scope] = (row.sequence, row.at)
+    """The newest report on each scope, noted as such in the table, unless a newer one was here before."""
     newest: dict[_Scope, _Received] = {}
-    for caller, report in new:
-        at = _finished_at(transaction, report)
-        for scope in _scopes_of(report):
-            known = latest.get((report.agent, scope))
-            if known is not None and report.sequence < known[0] and at < known[1]:
-                continue  # late; an agent that lost its state counts from 1 again, but its clock goes on
-            latest[report.agent, scope] = (report.sequence, at)
-            newest[report.agent, scope] = (caller, report)
-    rows = [
-        {"agent": agent, "scope": scope, "sequence": latest[agent, scope][0], "at": latest[agent, scope][1]}
-        for agent, scope in newest
-    ]
-    upsert(transaction.connection, scopes, rows)
-    return newest
+    for one in new:
+        for scope in _scopes_of(one.report):
+            known = newest.get((one.report.agent, scope))
+            if known is None or one.report.sequence >= known.report.sequence or one.at >= known.at:
+                newest[one.report.agent, scope] = one  # an agent that lost its state counts from 1 again, its clock not
+    rows = [(*scope, one.report.sequence, micros(one.at)) for scope, one in newest.items()]
+    written = _SCOPES.put(transaction.connection, rows, ("agent", "scope"), unless=_IS_LATE)
+    return newest if len(written) == len(newest) else {scope: newest[scope] for scope in newest if scope in written}
 
 
 def _scopes_of(report: Report) -> set[str]:
@@ -214,32 +251,26 @@ def _scopes_of(report: Report) -> set[str]:
 
 
 def _replace_findings(transaction: Transaction, newest: Mapping[_Scope, _Received]) -> None:
-    old = _findings_in(transaction, newest)
-    delete_by(transaction.connection, findings, [{"agent": agent, "scope": scope} for agent, scope in old])
+    old: dict[_Scope, list[Finding]] = {}
+    taken = _SCOPES_OF_FINDINGS.take(transaction.connection, list(newest), ("agent", "scope", "document"))
+    for agent, scope, document in taken:
+        old.setdefault((agent, scope), []).append(_decode_finding(document))
     rows: list[dict[str, Any]] = []
-    by_scope = {number: _by_scope(report) for number, report in {id(one): one for _, one in newest.values()}.items()}
-    for (agent, scope), (caller, report) in newest.items():
-        new = by_scope[id(report)].get(scope, [])
-        at, is_ahead = _finished_at(transaction, report), report.finished_at > transaction.now + _CLOCKS_AGREE
-        rows += [finding_row(agent, scope, finding, at, is_ahead=is_ahead) for finding in new]
-        _mark_dirty(transaction, caller, report, old.get((agent, scope), []), new)
-    if rows:
-        transaction.connection.execute(insert(findings), rows)
+    by_scope = {id(one): _by_scope(one.report) for one in newest.values()}
+    for (agent, scope), one in newest.items():
+        before, after = old.get((agent, scope), []), by_scope[id(one)].get(scope, [])
+        if before or after:
+            is_ahead = one.report.finished_at > transaction.now + _CLOCKS_AGREE
+            rows += [finding_row(agent, scope, finding, one.at, is_ahead=is_ahead) for finding in after]
+            _mark_dirty(transaction, one.caller, one.report, before, after)
+    packed = (row | {"at": micros(row["at"])} for row in rows)
+    _FINDINGS.insert(transaction.connection, [tuple(row[name] for name in _FINDINGS.columns) for row in packed])
 
 
 def _by_scope(report: Report) -> dict[str, list[Finding]]:
     found: dict[str, list[Finding]] = {}
     for finding in report.findings:
         found.setdefault(scope_of(report, finding), []).append(finding)
-    return found
-
-
-def _findings_in(transaction: Transaction, wanted: Mapping[_Scope, _Received]) -> dict[_Scope, list[Finding]]:
-    found: dict[_Scope, list[Finding]] = {}
-    for piece in chunks({agent for agent, _ in wanted}):
-        for row in transaction.connection.execute(select(findings).where(findings.c.agent.in_(piece))).all():
-            if (row.agent, row.scope) in wanted:
-                found.setdefault((row.agent, row.scope), []).append(_decode_finding(row.document))
     return found
 
 
@@ -275,10 +306,10 @@ def _authority_rehearsals(new: Sequence[_Received]) -> dict[str, list[Rehearsal]
     """The authority's that passed or failed. All others went through the broker, or are not to be believed: an agent
     could claim an identifier and clear its findings."""
     found: dict[str, list[Rehearsal]] = {}
-    for caller, report in new:
-        if caller.role is TokenRole.AUTHORITY:
-            known = (one for one in report.rehearsals if one.outcome is not RehearsalOutcome.UNAVAILABLE)
-            found.setdefault(caller.name, []).extend(known)
+    for received in new:
+        if received.caller.role is TokenRole.AUTHORITY:
+            known = (one for one in received.report.rehearsals if one.outcome is not RehearsalOutcome.UNAVAILABLE)
+            found.setdefault(received.caller.name, []).extend(known)
     return found
 
 
