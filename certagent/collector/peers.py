@@ -20,7 +20,9 @@ from certagent.collector.rounds import RoundDuty
 from certagent.collector.sql import peer_queries
 from certagent.collector.sql.database import REVISION
 from certagent.collector.sql.notices import LISTENING, hear_notices
+from certagent.collector.sql.relay_line import RelayLine
 from certagent.collector.sql.revisions import objection_to, read_schema_version
+from certagent.collector.sql.statements import micros
 from certagent.collector.store import Store
 from certagent.domain.link_messages import Answer, Rehearse, decode_answer, decode_ask, encode
 from certagent.domain.ports import Clock
@@ -34,6 +36,7 @@ _LEAVE_SECONDS = 5.0
 _ANSWER_SECONDS = 40.0
 _LOOK_FOR_ANSWER_SECONDS = 1.0
 _LOOKS_BETWEEN_CHECKS = 12
+_ALL = ""  # in place of one question's id
 
 _decode_notice = msgspec.json.Decoder(Notice).decode
 
@@ -55,6 +58,7 @@ class Peers:
         self._store = store
         self._links = links
         self._dispatcher = dispatcher
+        self._line = RelayLine(url)
         self._notices: asyncio.Queue[Notice] = asyncio.Queue()
         self._clock = clock
         self._itself = Peer(
@@ -68,7 +72,9 @@ class Peers:
         self.schema_complaint: str | None = None
         self._written: frozenset[str] = frozenset()
         self._looks = 0
-        self._wanted, self._asked = asyncio.Event(), asyncio.Event()
+        self._authority: tuple[str, str] | None = None
+        self._wanted = asyncio.Event()
+        self._asked: asyncio.Queue[str] = asyncio.Queue()
         self._awaited: dict[str, asyncio.Event] = {}
         self._withdrawn: set[str] = set()
         self._answering: dict[str, asyncio.Task[None]] = {}
@@ -88,6 +94,7 @@ class Peers:
             with suppress(StoreFailed, Overloaded, TimeoutError):
                 async with asyncio.timeout(_LEAVE_SECONDS):
                     await self._store.write(peer_queries.forget_collector, self._itself.id)
+            await self._line.close()
 
     def deaf_for(self) -> float:
         """For how many seconds nothing has been heard of the others, or a look at them has not been answered; else 0.0.
@@ -103,9 +110,13 @@ class Peers:
         return self._others
 
     async def find_authority(self) -> "RelayedLink | None":
-        """The agent beside the CA, where it is connected to another collector."""
-        found = await self._store.read(peer_queries.find_authority, self._clock.now(), self._itself.id)
-        return RelayedLink(self, agent=found[0], collector=found[1]) if found is not None else None
+        """The agent beside the CA, where it is connected to another collector; what a look has shown need not be looked
+        for."""
+        self._authority = self._authority or await self._look_for_authority()
+        return RelayedLink(self, agent=self._authority[0], collector=self._authority[1]) if self._authority else None
+
+    async def _look_for_authority(self) -> tuple[str, str] | None:
+        return await self._store.read(peer_queries.find_authority, self._clock.now(), self._itself.id)
 
     async def ask(self, agent: str, collector: str, question: Rehearse) -> Answer:
         """The answer of that agent. Raises `LinkClosed` when it, or that collector, is gone."""
@@ -113,8 +124,11 @@ class Peers:
         asked = RelayedQuestion(id=question.id, collector=collector, asker=self._itself.id, agent=agent, text=text)
         self._awaited[question.id] = asyncio.Event()
         try:
-            await self._store.write(peer_queries.put_question, asked)
+            await self._line.put_question(asked, micros(self._clock.now()))
             return await self._await_answer(asked)
+        except LinkClosed:
+            self._authority = None
+            raise
         except asyncio.CancelledError:
             self._withdrawn.add(question.id)
             self._wanted.set()
@@ -127,11 +141,10 @@ class Peers:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_FOR_ANSWER_SECONDS):
                     await self._awaited[asked.id].wait()
-            answer = await self._store.read(peer_queries.find_answer, asked.id)
+            answer = await self._line.find_answer(asked.id)
             if answer:
                 return _read(answer, asked.agent)
-            found = await self._store.read(peer_queries.find_authority, self._clock.now(), self._itself.id)
-            if answer == "" or found != (asked.agent, asked.collector):
+            if answer == "" or await self._look_for_authority() != (asked.agent, asked.collector):
                 raise LinkClosed(asked.agent)
 
     async def _keep_presence(self) -> None:
@@ -176,7 +189,8 @@ class Peers:
         self._others = tuple(peer for peer in living if peer.id != self._itself.id)
         elsewhere = await self._store.read(peer_queries.list_links, now, self._itself.id)
         self._links.note_elsewhere(elsewhere)
-        self._asked.set()
+        self._authority = await self._look_for_authority()
+        self._asked.put_nowait(_ALL)
 
     async def _listen(self) -> None:
         while True:
@@ -194,13 +208,14 @@ class Peers:
         collector, _, question = rest.partition(" ")
         is_ours = collector == self._itself.id
         if notice == LISTENING or (kind == "links" and not is_ours):
+            self._authority = None
             self._wanted.set()
         if notice == LISTENING:
             self._notices.put_nowait(Notice())
         if kind == "changed" and not is_ours:
             self._notices.put_nowait(_read_notice(question))
         if notice == LISTENING or (kind == "ask" and is_ours):
-            self._asked.set()
+            self._asked.put_nowait(question)  # an older collector names none
         if kind == "answer" and is_ours and question in self._awaited:
             self._awaited[question].set()
         if kind == "withdraw" and is_ours and question in self._answering:
@@ -216,10 +231,11 @@ class Peers:
 
     async def _answer_questions(self, tasks: asyncio.TaskGroup) -> None:
         while True:
-            await self._asked.wait()
-            self._asked.clear()
+            asked = await self._asked.get()
             try:
-                questions = await self._store.read(peer_queries.list_questions, self._itself.id)
+                questions = await (
+                    self._line.find_question(asked) if asked != _ALL else self._line.list_questions(self._itself.id)
+                )
             except StoreFailed as error:
                 log.warning("the requests of other collectors cannot be read: %s", error)
                 continue
@@ -236,8 +252,8 @@ class Peers:
         self._answering.pop(question)
 
     async def _answer(self, question: RelayedQuestion) -> None:
-        with suppress(StoreFailed, Overloaded):  # the asker's patience ends
-            await self._store.write(peer_queries.put_answer, question, await self._answer_of(question))
+        with suppress(StoreFailed):  # the asker's patience ends
+            await self._line.put_answer(question, await self._answer_of(question))
 
     async def _answer_of(self, question: RelayedQuestion) -> str:
         """What the agent answers over the link that it opened here; empty when there is none any more."""

@@ -1,14 +1,14 @@
-"""The collectors on one database: which of them live, which agents are connected to each, and what one asks an agent
-that is connected to another. Only where there may be several."""
+"""The collectors on one database: which of them live, and which agents are connected to each. Only where there may be
+several; what one asks an agent that is connected to another is in `relay_line`."""
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Row, and_, delete, func, select, text
 
-from certagent.collector.records import Changes, Notice, Peer, RelayedQuestion
+from certagent.collector.records import Changes, Notice, Peer
 from certagent.collector.sql.passing_tables import collectors, links, relays
 from certagent.collector.sql.schema import incidents
 from certagent.collector.sql.statements import Transaction, batched, chunks, decode_incident, text_of, upsert
@@ -118,47 +118,11 @@ def find_authority(connection: Connection, now: datetime, collector: str) -> tup
     return (row.agent, row.collector) if row is not None else None
 
 
-def put_question(transaction: Transaction, question: RelayedQuestion) -> None:
-    """Ask that collector."""
-    row = {
-        "id": question.id,
-        "collector": question.collector,
-        "asker": question.asker,
-        "agent": question.agent,
-        "question": question.text,
-        "at": transaction.now,
-    }
-    transaction.connection.execute(insert(relays).values(row))
-    _notify(transaction, f"ask {question.collector}")
-
-
 def withdraw_questions(transaction: Transaction, questions: Collection[str]) -> None:
     """Nobody waits for their answers any more."""
     for row in transaction.connection.execute(select(relays).where(relays.c.id.in_(questions))).all():
         transaction.connection.execute(delete(relays).where(relays.c.id == row.id))
         _notify(transaction, f"withdraw {row.collector} {row.id}")
-
-
-def list_questions(connection: Connection, collector: str) -> list[RelayedQuestion]:
-    """What that collector is asked and has not answered."""
-    query = select(relays).where(relays.c.collector == collector, relays.c.answer.is_(None))
-    return [
-        RelayedQuestion(id=row.id, collector=row.collector, asker=row.asker, agent=row.agent, text=row.question)
-        for row in connection.execute(query)
-    ]
-
-
-def put_answer(transaction: Transaction, question: RelayedQuestion, answer: str) -> None:
-    """Answer it; one that was withdrawn stays without."""
-    statement = update(relays).where(relays.c.id == question.id).values(answer=answer)
-    if transaction.connection.execute(statement).rowcount:
-        _notify(transaction, f"answer {question.asker} {question.id}")
-
-
-def find_answer(connection: Connection, question: str) -> str | None:
-    """What was answered; empty when the agent's connection was lost."""
-    answer: str | None = connection.execute(select(relays.c.answer).where(relays.c.id == question)).scalar()
-    return answer
 
 
 def _living_links(now: datetime, collector: str) -> Any:
