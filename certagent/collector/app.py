@@ -49,6 +49,7 @@ from certagent.collector.rounds import RoundDuty, policy_digest
 from certagent.collector.server_certificate import ServerCertificate
 from certagent.collector.sql.audit_queries import append_policy
 from certagent.collector.sql.leases import DatabaseClock
+from certagent.collector.sql.line import Line
 from certagent.collector.store import Store, open_store
 from certagent.config import CollectorSettings, split_endpoint
 from certagent.config.policy_files import load_policy
@@ -134,7 +135,8 @@ async def _running(
     dispatcher = ChangeDispatcher(store, links, events, senders)
     url = settings.store.url
     duty = RoundDuty(store, _name_of(settings), policy_digest(policy), clock)
-    peers = Peers(url, store, links, dispatcher, duty, clock) if is_postgresql(url) else None
+    line = Line(url) if is_postgresql(url) else None
+    peers = Peers(url, store, links, dispatcher, duty, clock, line) if line is not None else None
     pulse, every = settings.heartbeat, policy.collector.heartbeat_every
     heartbeat = Heartbeat(pulse, session, every) if pulse is not None else None
     admission = Admission(store, access, links, clock)
@@ -151,7 +153,7 @@ async def _running(
     renderer = Renderer(clock)
     frame = PageFrame(store, events, renderer, clock)
     pages = Dashboard(store, links, frame, bodies, renderer, clock, _first_commands(settings))
-    login = Login(store, access, bodies, renderer, clock)
+    login = Login(store, access, bodies, renderer, clock, line)
     enrolments = Enrolments(store, bodies, clock)
     middlewares = [server.connections.middleware(), answer_problems, access.middleware(), frame.middleware()]
     application = web.Application(middlewares=middlewares, client_max_size=LARGEST_BODY)
@@ -175,6 +177,8 @@ async def _running(
         finally:
             for task in running:
                 task.cancel()
+    if line is not None:
+        await line.close()
 
 
 class Handover:

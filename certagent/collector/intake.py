@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, MutableMapping, Sequence
 from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
@@ -17,7 +18,7 @@ from certagent import __version__
 from certagent.collector.access import HttpProblem, caller_of, encode, json_response
 from certagent.collector.admission import Admission
 from certagent.collector.bodies import Bodies, try_later
-from certagent.collector.records import Acceptance, Caller, Overloaded
+from certagent.collector.records import Acceptance, Caller, Overloaded, StoreFailed
 from certagent.collector.store import Store
 from certagent.domain.findings import Finding, may_hold_secret, redact
 from certagent.domain.ports import Clock
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_BATCH = 1_000
 _KIBIBYTES_AT_ONCE, _KIBIBYTES_PER_HOUR = 256 * 1024, 128 * 1024  # of one agent: nobody fills the disk in a day
+_EVERY_KIBIBYTE = timedelta(hours=1) / _KIBIBYTES_PER_HOUR
 _KIBIBYTES_OF_WORK = 4  # of incidents, transitions and messages for a finding that came or went
 _MOST_AGENTS = 100_000
 _LONGEST_NAME = {  # no longer than the store's columns
@@ -46,6 +48,7 @@ _LONGEST_NAME = {  # no longer than the store's columns
     "root": 64,
 }
 _MOST_ENTRIES = 1_000
+_MICROSECOND = timedelta(microseconds=1)
 _VERSION = {VERSION_HEADER: __version__}  # an agent sends again what an older collector refused
 _LARGEST_FINDING = 256 * 1024  # bytes
 _DEEPEST = 16  # lists and objects within one another in what a finding brings as evidence
@@ -81,8 +84,9 @@ class Intake:
         self, store: Store, bodies: Bodies, admission: Admission, registry: CollectorRegistry, clock: Clock
     ) -> None:
         self._store = store
-        every = timedelta(hours=1) / _KIBIBYTES_PER_HOUR
-        self._kept = RateLimiter(clock, burst=_KIBIBYTES_AT_ONCE, every=every, most_keys=_MOST_AGENTS)
+        self._kept = RateLimiter(clock, burst=_KIBIBYTES_AT_ONCE, every=_EVERY_KIBIBYTE, most_keys=_MOST_AGENTS)
+        self._dues: Counter[str] = Counter()  # KiB of each agent that the other collectors are to count as well
+        self._clock = clock
         self._complaints = RateLimiter(clock, burst=1, every=timedelta(hours=1), most_keys=_MOST_AGENTS)
         self._turns: MutableMapping[str, asyncio.Lock] = WeakValueDictionary()
         self.bodies = bodies
@@ -125,16 +129,33 @@ class Intake:
                     log.warning("%s reports more than %d MiB an hour", caller.name, _KIBIBYTES_PER_HOUR >> 10)
                 raise try_later(f"{caller.name} reports more data than the collector stores per hour", math.ceil(wait))
             try:
-                answer = await self._store.accept(caller, piece)
+                answer = await self._store_piece(caller, piece)
             except Overloaded as error:
                 raise try_later(str(error)) from None
             if answer.accepted:
-                self._kept.charge(caller.name, size + _KIBIBYTES_OF_WORK * answer.work)
+                self._charge(caller.name, size + _KIBIBYTES_OF_WORK * answer.work)
                 size = 0
             self.count(answer, piece)
             accepted += answer.accepted
             duplicates += answer.duplicates
         return Acceptance(accepted, duplicates)
+
+    async def _store_piece(self, caller: Caller, piece: Sequence[Report]) -> Acceptance:
+        """With what the agent owes for the pieces before; learns what it owes for what other collectors stored."""
+        dues = self._dues.pop(caller.name, 0)
+        try:
+            answer = await self._store.accept(caller, piece, dues * (_EVERY_KIBIBYTE // _MICROSECOND))
+        except (Overloaded, StoreFailed):
+            self._dues[caller.name] += dues
+            raise
+        if answer.kept_until is not None:
+            self._kept.learn(caller.name, (answer.kept_until - self._clock.now()).total_seconds())
+        return answer
+
+    def _charge(self, name: str, kibibytes: int) -> None:
+        """Here at once; the other collectors learn of it with the agent's next post."""
+        self._kept.charge(name, kibibytes)
+        self._dues[name] += kibibytes
 
     def count(self, answer: Acceptance, reports: Sequence[Report], refused: int = 0) -> None:
         """Count what was stored at once, and the reports that show whether the verdict before an order was right."""

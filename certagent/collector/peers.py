@@ -17,10 +17,10 @@ from certagent.collector.agent_link import AgentLinks, LinkClosed
 from certagent.collector.dispatch import ChangeDispatcher
 from certagent.collector.records import Caller, Notice, Overloaded, Peer, RelayedQuestion, StoreFailed, TokenRole
 from certagent.collector.rounds import RoundDuty
-from certagent.collector.sql import peer_queries
+from certagent.collector.sql import peer_queries, relayed_questions
 from certagent.collector.sql.database import REVISION
+from certagent.collector.sql.line import Line
 from certagent.collector.sql.notices import LISTENING, hear_notices
-from certagent.collector.sql.relay_line import RelayLine
 from certagent.collector.sql.revisions import objection_to, read_schema_version
 from certagent.collector.sql.statements import micros
 from certagent.collector.store import Store
@@ -42,7 +42,7 @@ _decode_notice = msgspec.json.Decoder(Notice).decode
 
 
 class Peers:
-    """This collector among the others. `url` is that of the database."""
+    """This collector among the others. `url` is that of the database, `line` a connection to it."""
 
     def __init__(
         self,
@@ -52,13 +52,14 @@ class Peers:
         dispatcher: ChangeDispatcher,
         duty: RoundDuty,
         clock: Clock,
+        line: Line,
     ) -> None:
         self.duty = duty
         self._url = url
         self._store = store
         self._links = links
         self._dispatcher = dispatcher
-        self._line = RelayLine(url)
+        self._line = line
         self._notices: asyncio.Queue[Notice] = asyncio.Queue()
         self._clock = clock
         self._itself = Peer(
@@ -94,7 +95,6 @@ class Peers:
             with suppress(StoreFailed, Overloaded, TimeoutError):
                 async with asyncio.timeout(_LEAVE_SECONDS):
                     await self._store.write(peer_queries.forget_collector, self._itself.id)
-            await self._line.close()
 
     def deaf_for(self) -> float:
         """For how many seconds nothing has been heard of the others, or a look at them has not been answered; else 0.0.
@@ -124,7 +124,7 @@ class Peers:
         asked = RelayedQuestion(id=question.id, collector=collector, asker=self._itself.id, agent=agent, text=text)
         self._awaited[question.id] = asyncio.Event()
         try:
-            await self._line.put_question(asked, micros(self._clock.now()))
+            await relayed_questions.put_question(self._line, asked, micros(self._clock.now()))
             return await self._await_answer(asked)
         except LinkClosed:
             self._authority = None
@@ -141,7 +141,7 @@ class Peers:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_FOR_ANSWER_SECONDS):
                     await self._awaited[asked.id].wait()
-            answer = await self._line.find_answer(asked.id)
+            answer = await relayed_questions.find_answer(self._line, asked.id)
             if answer:
                 return _read(answer, asked.agent)
             if answer == "" or await self._look_for_authority() != (asked.agent, asked.collector):
@@ -234,7 +234,9 @@ class Peers:
             asked = await self._asked.get()
             try:
                 questions = await (
-                    self._line.find_question(asked) if asked != _ALL else self._line.list_questions(self._itself.id)
+                    relayed_questions.find_question(self._line, asked)
+                    if asked != _ALL
+                    else relayed_questions.list_questions(self._line, self._itself.id)
                 )
             except StoreFailed as error:
                 log.warning("the requests of other collectors cannot be read: %s", error)
@@ -253,7 +255,7 @@ class Peers:
 
     async def _answer(self, question: RelayedQuestion) -> None:
         with suppress(StoreFailed):  # the asker's patience ends
-            await self._line.put_answer(question, await self._answer_of(question))
+            await relayed_questions.put_answer(self._line, question, await self._answer_of(question))
 
     async def _answer_of(self, question: RelayedQuestion) -> str:
         """What the agent answers over the link that it opened here; empty when there is none any more."""

@@ -80,11 +80,13 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 class Acceptance(msgspec.Struct, frozen=True):
     """How many reports were new, and how many had been here before. `work`: how much the incidents had to follow, in
-    findings that came or went."""
+    findings that came or went. `kept_until`: when the agent may have as much stored at once as ever, over all
+    collectors; None: now."""
 
     accepted: int
     duplicates: int
     work: int = 0
+    kept_until: datetime | None = None
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):

@@ -116,10 +116,10 @@ class Store:
         result = await self._submit(lambda transaction: change(transaction, *arguments, **options))
         return cast("Result", result)
 
-    async def accept(self, caller: Caller, reports: Sequence[Report]) -> Acceptance:
-        """Store the new reports, let their findings replace older ones, and let incidents follow. Raises
-        `Overloaded`."""
-        return cast("Acceptance", await self._submit(Post(caller, reports)))
+    async def accept(self, caller: Caller, reports: Sequence[Report], dues: int = 0) -> Acceptance:
+        """Store the new reports, let their findings replace older ones, and let incidents follow. `dues`: see `Post`.
+        Raises `Overloaded`."""
+        return cast("Acceptance", await self._submit(Post(caller, reports, dues)))
 
     async def holds_lease(self, name: str) -> bool:
         """Whether it is this collector that does what only one may do; another does once this one is gone."""

@@ -37,6 +37,14 @@ class RateLimiter:
         self._full_at[key] = max(self._full_at.get(key, now), now) + count * self._every
         self._full_at.move_to_end(key)
 
+    def learn(self, key: str, seconds: float) -> None:
+        """Others counted, too: it may not be done as often as ever for so long."""
+        now = self._clock.monotonic()
+        known = self._full_at.get(key, now)
+        if seconds > 0 and now + seconds > known and (key in self._full_at or self._make_room(now) == 0.0):
+            self._full_at[key] = now + seconds
+            self._full_at.move_to_end(key)
+
     def wait_for(self, key: str = "", count: int = 1) -> float:
         """The seconds until it may be done so many times at once; 0.0: now. Nothing counts."""
         now = self._clock.monotonic()

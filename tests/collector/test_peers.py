@@ -18,6 +18,7 @@ from certagent.collector.dispatch import ChangeDispatcher, EventStream
 from certagent.collector.peers import Peers
 from certagent.collector.rounds import RoundDuty
 from certagent.collector.sql.database import REVISION
+from certagent.collector.sql.line import Line
 from certagent.collector.store import open_store
 from certagent.domain.link_messages import Cancel, JudgeAgain, Rehearse, Rehearsed, encode
 from certagent.domain.policy import Alerting
@@ -228,7 +229,8 @@ async def test_it_knows_for_how_long_it_has_heard_nothing(tmp_path: Path, url: s
             links = AgentLinks()
             dispatcher = ChangeDispatcher(store, links, EventStream(), ())
             duty = RoundDuty(store, "one", "", SystemClock())
-            peers = Peers(relay.url_of(url), store, links, dispatcher, duty, SystemClock())
+            at = relay.url_of(url)
+            peers = Peers(at, store, links, dispatcher, duty, SystemClock(), Line(at))
             assert peers.deaf_for() > 0
             running_peers = tasks.create_task(peers.run())
             await eventually(lambda: is_deaf(peers, False))
@@ -248,7 +250,8 @@ async def test_it_knows_for_how_long_a_look_has_not_been_answered(tmp_path: Path
             links = AgentLinks()
             dispatcher = ChangeDispatcher(store, links, EventStream(), ())
             duty = RoundDuty(store, "one", "", SystemClock())
-            peers = Peers(relay.url_of(url), store, links, dispatcher, duty, SystemClock())
+            at = relay.url_of(url)
+            peers = Peers(at, store, links, dispatcher, duty, SystemClock(), Line(at))
             running_peers = tasks.create_task(peers.run())
             await eventually(lambda: is_deaf(peers, False))
             with relay.losing_everything():

@@ -22,10 +22,12 @@ from certagent.collector.bodies import Bodies
 from certagent.collector.credentials import end_session, find_user, is_password, open_session, session_digest_of
 from certagent.collector.dashboard.rendering import Renderer
 from certagent.collector.records import Author
+from certagent.collector.shared_limiter import SharedLimiter
 from certagent.collector.sql.audit_queries import append_failed_login
+from certagent.collector.sql.line import Line
 from certagent.collector.store import Store
 from certagent.domain.ports import Clock
-from certagent.domain.rate_limiter import RateLimiter, network_of
+from certagent.domain.rate_limiter import network_of
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +38,18 @@ _HASHING_AT_ONCE = 2  # each takes 32 MiB
 
 
 class Login:
-    """The handlers of /login and /logout."""
+    """The handlers of /login and /logout. `line`: None where one collector is alone."""
 
-    def __init__(self, store: Store, access: Access, bodies: Bodies, renderer: Renderer, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, access: Access, bodies: Bodies, renderer: Renderer, clock: Clock, line: Line | None
+    ) -> None:
         self._store = store
         self._access = access
         self._bodies = bodies
         self._renderer = renderer
         self._clock = clock
-        self._by_name = RateLimiter(clock, burst=_TRIES, every=_TRY_EVERY)
-        self._by_address = RateLimiter(clock, burst=_ADDRESS_TRIES, every=_ADDRESS_TRY_EVERY)
+        self._by_name = SharedLimiter(line, clock, "login of", burst=_TRIES, every=_TRY_EVERY)
+        self._by_address = SharedLimiter(line, clock, "login from", burst=_ADDRESS_TRIES, every=_ADDRESS_TRY_EVERY)
         self._hashing = asyncio.Semaphore(_HASHING_AT_ONCE)
 
     def routes(self) -> tuple[Route, ...]:
@@ -64,11 +68,11 @@ class Login:
         """A session for whoever has the password; does not tell whether the name or the password was wrong."""
         check_same_origin(request)
         address = request.remote or ""
-        if (wait := self._by_address.take(network := network_of(address))) > 0:  # before anything is read
+        if (wait := await self._by_address.take(network := network_of(address))) > 0:  # before anything is read
             return self._too_many_tries("/", wait)
         form = await self._bodies.form_of(request)
         name, password, target = form.get("name", ""), form.get("password", ""), _local_path(form.get("next", "/"))
-        if (wait := self._by_name.take(f"{name[:128]} {network}")) > 0:
+        if (wait := await self._by_name.take(f"{name[:128]} {network}")) > 0:
             return self._too_many_tries(target, wait)
         user = await self._store.read(find_user, name)
         async with self._hashing:

@@ -64,14 +64,6 @@ class Bulk(msgspec.Struct, frozen=True):
         found = connection.exec_driver_sql(text, bound(connection.dialect.name, rows))
         return [tuple(row) for row in found]
 
-    def mark(self, connection: Connection, rows: Rows, column: str, value: int) -> None:
-        """Let that column have that value in what equals one of the rows."""
-        dialect = connection.dialect.name
-        place = "%b::bigint" if dialect == _POSTGRESQL else "?"
-        given = given_rows(dialect, self._types())
-        text = f"UPDATE {self.table.name} SET {column} = {place} WHERE {self._is_one_of(given)}"
-        connection.exec_driver_sql(text, (value, *bound(dialect, rows)))
-
     def put(self, connection: Connection, rows: Rows, key: tuple[str, ...], unless: str = "") -> set[Row]:
         """Insert the rows, or update those whose key is there, but for those of which `unless` is true; answers the
         keys of what was written. No two rows have one key."""

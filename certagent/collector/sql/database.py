@@ -23,7 +23,7 @@ from certagent.collector.sql.migration_backups import back_up_before_migration
 from certagent.collector.sql.revisions import SchemaVersion, can_migrate, read_schema_version
 from certagent.config.store_url import file_of, is_postgresql, server_options
 
-REVISION = "0015"
+REVISION = "0016"
 """The newest revision in `collector/migrations/versions`. The installer and the package read it in this file."""
 
 PROBE = text("UPDATE alembic_version SET version_num = version_num")

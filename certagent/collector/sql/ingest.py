@@ -8,6 +8,7 @@ to conclude. All else is done while nobody else writes. So no conclusion misses 
 circle.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from certagent.collector.sql.claim_queries import note_lead, note_proof
 from certagent.collector.sql.daily_sums import sum_renewals
 from certagent.collector.sql.inventories import end_files, replace_inventory
 from certagent.collector.sql.schema import agents, changes, findings, rehearsals, reports, scopes
+from certagent.collector.sql.seen_agents import Kept, see
 from certagent.collector.sql.statements import DirtySet, Transaction, chunks, micros, text_of, upsert
 from certagent.domain.catalogue import Trait, has_trait
 from certagent.domain.findings import Culprit, Finding, Severity
@@ -39,17 +41,18 @@ _SCOPES = Bulk(scopes, ("agent", "scope", "sequence", "at"))
 _IS_LATE = "excluded.sequence < scopes.sequence AND excluded.at < scopes.at"
 _SCOPES_OF_FINDINGS = Bulk(findings, ("agent", "scope"))
 _FINDINGS = Bulk(findings, ("agent", "scope", "identifier", "key", "own_key", "is_grave", "at", "document"))
-_HAS_GRAVE = "EXISTS (SELECT 1 FROM findings WHERE findings.agent = agents.name AND findings.is_grave)"
 
 _decode_finding = msgspec.json.Decoder(Finding).decode
 _Scope = tuple[str, str]  # agent, scope
 
 
 class Post(msgspec.Struct, frozen=True):
-    """The reports that one agent sent at once."""
+    """The reports that one agent sent at once. `dues`: for so many microseconds more it may not have as much stored at
+    once as ever, for what it had stored before this."""
 
     caller: Caller
     reports: Sequence[Report]
+    dues: int = 0
 
     def may_be_quiet(self) -> bool:
         """Whether it may leave nothing to conclude, and touch nothing but rows of its own agent."""
@@ -70,40 +73,48 @@ class NotQuiet(Exception):
 
 def accept_posts(transaction: Transaction, posts: Sequence[Post]) -> list[Acceptance]:
     """Store the new reports of all posts; one answer for each post. Nobody else may write meanwhile."""
-    note_agents(transaction, {post.caller.name: post.caller for post in posts})
-    return _accept(transaction, posts)
+    kept = note_agents(transaction, {post.caller.name: post.caller for post in posts}, _dues_of(posts))
+    return _accept(transaction, posts, kept)
 
 
 def accept_beside(transaction: Transaction, posts: Sequence[Post]) -> list[Acceptance | None]:
     """Likewise while others write as this does; None for each post that has to be taken while nobody does. Only of
     posts that `may_be_quiet`. Raises `NotQuiet`."""
-    quiet = _hold_quiet_agents(transaction, posts)
-    _see(transaction, sorted(quiet))
-    answers = iter(_accept(transaction, [post for post in posts if post.caller.name in quiet]))
+    dues, changed = _dues_of(posts), _say_what_is_new(transaction, posts)
+    rows = [(name, TokenRole.AGENT, due) for name, due in sorted(dues.items()) if name not in changed]
+    kept = see(transaction, rows, only_quiet=True)
+    answers = iter(_accept(transaction, [post for post in posts if post.caller.name in kept], kept))
     if transaction.dirty != DirtySet():
         raise NotQuiet
-    return [next(answers) if post.caller.name in quiet else None for post in posts]
+    return [next(answers) if post.caller.name in kept else None for post in posts]
+
+
+def _dues_of(posts: Sequence[Post]) -> Mapping[str, int]:
+    dues: Counter[str] = Counter()
+    for post in posts:
+        dues[post.caller.name] += post.dues
+    return dues
 
 
 def _may_be_quiet(report: Report) -> bool:
     return not (report.kind is RunKind.RENEWAL or report.fixes or any(map(_is_grave, report.findings)))
 
 
-def _hold_quiet_agents(transaction: Transaction, posts: Sequence[Post]) -> set[str]:
-    """Lock the rows of those agents, each after those before it by name; answers who is known by that role, has nothing
-    grave that its reports could end, and says of its node what it said before."""
-    connection, callers = transaction.connection, {post.caller.name: post.caller for post in posts}
-    wanted = ("name", "token_role", _HAS_GRAVE)
-    held = _AGENTS.find(connection, [(name,) for name in callers], wanted, " ORDER BY name FOR NO KEY UPDATE")
-    quiet = {name for name, role, has_grave in held if role == callers[name].role and not has_grave}
+def _say_what_is_new(transaction: Transaction, posts: Sequence[Post]) -> set[str]:
+    """The agents that say of their nodes what they did not say before. While others store beside this, nobody's changes
+    what is known."""
     said: dict[str, set[str]] = {}
     for post in posts:
-        said.setdefault(post.caller.name, set()).update(text_of(one.inventory) for one in post.reports if one.inventory)
-    told = _AGENTS.find(connection, [(name,) for name in quiet if said[name]], ("name", "inventory"))
-    return quiet - {name for name, known in told if said[name] != {known}}
+        for report in post.reports:
+            if report.inventory is not None:
+                said.setdefault(post.caller.name, set()).add(text_of(report.inventory))
+    known: dict[str, str] = dict(
+        _AGENTS.find(transaction.connection, [(name,) for name in said], ("name", "inventory"))
+    )
+    return {name for name, texts in said.items() if texts != {known.get(name)}}
 
 
-def _accept(transaction: Transaction, posts: Sequence[Post]) -> list[Acceptance]:
+def _accept(transaction: Transaction, posts: Sequence[Post], kept: Kept) -> list[Acceptance]:
     rows = [_report_row(transaction, report) for post in posts for report in post.reports]
     left = _REPORTS.insert_new(transaction.connection, rows, ("agent", "id"))
     new: list[_Received] = []
@@ -123,15 +134,14 @@ def _accept(transaction: Transaction, posts: Sequence[Post]) -> list[Acceptance]
         _apply(transaction, new)
         if renewals := [(one.report, one.at) for one in new if one.report.kind is RunKind.RENEWAL]:
             sum_renewals(transaction, renewals)
-    work = transaction.work
-    return [Acceptance(*counts, work[post.caller.name]) for post, counts in zip(posts, answers, strict=True)]
+    work, names = transaction.work, [post.caller.name for post in posts]
+    return [Acceptance(*counts, work[name], kept.get(name)) for name, counts in zip(names, answers, strict=True)]
 
 
-def note_agents(transaction: Transaction, callers: Mapping[str, Caller]) -> None:
-    """Those agents are alive now, with those tokens' roles."""
+def note_agents(transaction: Transaction, callers: Mapping[str, Caller], dues: Mapping[str, int] = {}) -> Kept:
+    """Those agents are alive now, with those tokens' roles, and owe that much more."""
     connection = transaction.connection
-    found = _AGENTS.find(connection, [(name,) for name in callers], ("name", "token_role"))
-    known: dict[str, str] = dict(found)
+    known: dict[str, str] = dict(_AGENTS.find(connection, [(name,) for name in callers], ("name", "token_role")))
     if new := callers.keys() - known.keys():
         rows = [{"name": name, "token_role": callers[name].role, "last_seen": transaction.now} for name in sorted(new)]
         connection.execute(insert(agents), rows)
@@ -139,15 +149,9 @@ def note_agents(transaction: Transaction, callers: Mapping[str, Caller]) -> None
     if changed:
         statement = update(agents).where(agents.c.name == bindparam("of")).values(token_role=bindparam("as"))
         connection.execute(statement, [{"of": name, "as": callers[name].role} for name in sorted(changed)])
-    _see(transaction, sorted(known))
     transaction.dirty.agents |= new | changed
     transaction.dirty.all |= bool(changed)
-
-
-def _see(transaction: Transaction, names: Sequence[str]) -> None:
-    """Those agents, whose rows are there, are alive now."""
-    if names:
-        _AGENTS.mark(transaction.connection, [(name,) for name in names], "last_seen", micros(transaction.now))
+    return see(transaction, ((name, caller.role, dues.get(name, 0)) for name, caller in sorted(callers.items())))
 
 
 def store_rehearsals(

@@ -67,5 +67,13 @@ rounds = Table(
     Column("ended_at", Instant, nullable=False),
 )
 
-PASSING = frozenset({leases, collectors, links, relays, policies, rounds})
+# What was done how often lately, over all collectors: see `limit_queries`.
+limits = Table(
+    "limits",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("full_at", Instant, nullable=False),
+)
+
+PASSING = frozenset({leases, collectors, links, relays, policies, rounds, limits})
 """What is true only of the collectors that run now."""

@@ -1,5 +1,5 @@
 """The collectors on one database: which of them live, and which agents are connected to each. Only where there may be
-several; what one asks an agent that is connected to another is in `relay_line`."""
+several; what one asks an agent that is connected to another is in `relayed_questions`."""
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Row, and_, delete, func, select, text
 
 from certagent.collector.records import Changes, Notice, Peer
-from certagent.collector.sql.passing_tables import collectors, links, relays
+from certagent.collector.sql.passing_tables import collectors, limits, links, relays
 from certagent.collector.sql.schema import incidents
 from certagent.collector.sql.statements import Transaction, batched, chunks, decode_incident, text_of, upsert
 from certagent.domain.incidents import Incident
@@ -32,6 +32,7 @@ def note_presence(transaction: Transaction, peer: Peer) -> None:
     connection.execute(delete(links).where(links.c.collector.in_(gone)))
     connection.execute(delete(collectors).where(collectors.c.seen_at < now - _FORGET_AFTER))
     connection.execute(delete(relays).where(relays.c.at < now - _KEPT_FOR))
+    connection.execute(delete(limits).where(limits.c.full_at < now))
 
 
 def note_links(transaction: Transaction, collector: str, opened: Mapping[str, str], closed: Collection[str]) -> None:

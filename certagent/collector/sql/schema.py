@@ -57,6 +57,7 @@ sessions = Table(
     Column("expires_at", Instant, nullable=False),
 )
 
+# `kept_until`: when an agent may have as much stored at once as ever, whatever collectors it reports to.
 agents = Table(
     "agents",
     metadata,

@@ -42,6 +42,11 @@ def micros(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
 
 
+def instant(value: int) -> datetime:
+    """What `micros` answered the number for."""
+    return _EPOCH + value * _MICROSECOND
+
+
 class Instant(TypeDecorator[datetime]):
     """An aware `datetime`, held as microseconds since the epoch."""
 
@@ -54,7 +59,7 @@ class Instant(TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """From microseconds."""
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        return None if value is None else instant(value)
 
 
 class DirtySet(msgspec.Struct):
