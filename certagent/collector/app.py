@@ -49,7 +49,7 @@ from certagent.collector.rounds import RoundDuty, policy_digest
 from certagent.collector.server_certificate import ServerCertificate
 from certagent.collector.sql.audit_queries import append_policy
 from certagent.collector.sql.leases import DatabaseClock
-from certagent.collector.sql.line import Line
+from certagent.collector.sql.ready_connection import ReadyConnection
 from certagent.collector.store import Store, open_store
 from certagent.config import CollectorSettings, split_endpoint
 from certagent.config.policy_files import load_policy
@@ -135,7 +135,7 @@ async def _running(
     dispatcher = ChangeDispatcher(store, links, events, senders)
     url = settings.store.url
     duty = RoundDuty(store, _name_of(settings), policy_digest(policy), clock)
-    line = Line(url) if is_postgresql(url) else None
+    line = ReadyConnection(url) if is_postgresql(url) else None
     peers = Peers(url, store, links, dispatcher, duty, clock, line) if line is not None else None
     pulse, every = settings.heartbeat, policy.collector.heartbeat_every
     heartbeat = Heartbeat(pulse, session, every) if pulse is not None else None

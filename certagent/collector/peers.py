@@ -19,8 +19,8 @@ from certagent.collector.records import Caller, Notice, Overloaded, Peer, Relaye
 from certagent.collector.rounds import RoundDuty
 from certagent.collector.sql import peer_queries, relayed_questions
 from certagent.collector.sql.database import REVISION
-from certagent.collector.sql.line import Line
 from certagent.collector.sql.notices import LISTENING, hear_notices
+from certagent.collector.sql.ready_connection import ReadyConnection
 from certagent.collector.sql.revisions import objection_to, read_schema_version
 from certagent.collector.sql.statements import micros
 from certagent.collector.store import Store
@@ -52,7 +52,7 @@ class Peers:
         dispatcher: ChangeDispatcher,
         duty: RoundDuty,
         clock: Clock,
-        line: Line,
+        line: ReadyConnection,
     ) -> None:
         self.duty = duty
         self._url = url

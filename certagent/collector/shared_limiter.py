@@ -5,7 +5,7 @@ import hashlib
 from datetime import timedelta
 
 from certagent.collector.sql.limit_queries import take_from
-from certagent.collector.sql.line import Line
+from certagent.collector.sql.ready_connection import ReadyConnection
 from certagent.domain.ports import Clock
 from certagent.domain.rate_limiter import RateLimiter
 
@@ -14,7 +14,9 @@ class SharedLimiter:
     """As `RateLimiter`, of which it has one of its own: what that one refuses costs the database nothing. `line`: None
     where one collector is alone; `purpose`: whose keys these are."""
 
-    def __init__(self, line: Line | None, clock: Clock, purpose: str, *, burst: int, every: timedelta) -> None:
+    def __init__(
+        self, line: ReadyConnection | None, clock: Clock, purpose: str, *, burst: int, every: timedelta
+    ) -> None:
         self._line = line
         self._own = RateLimiter(clock, burst=burst, every=every)
         self._purpose = purpose

@@ -11,7 +11,19 @@ from pathlib import Path
 import msgspec
 
 from deploy.lab.processes import run
-from tests.bench import campaign, commands, crowds, detection, fleet_rounds, idle, memory, renewals, sizes, watched
+from tests.bench import (
+    campaign,
+    commands,
+    crowds,
+    detection,
+    fleet_rounds,
+    idle,
+    memory,
+    renewals,
+    several,
+    sizes,
+    watched,
+)
 from tests.bench.rows import Part, Row, as_document, as_markdown
 from tests.e2e import fleet
 
@@ -24,12 +36,13 @@ PARTS: dict[str, Part] = {
     "renewals": renewals.measure,
     "crowds": crowds.measure,
     "rounds": fleet_rounds.measure,
+    "several": several.measure,
     "sizes": sizes.measure,
     "ups": sizes.measure_ups,
     "cold": sizes.measure_cold_up,
     "campaign": campaign.measure,
 }
-_WITHOUT_LAB = {"commands", "crowds", "rounds", "sizes", "cold", "campaign"}
+_WITHOUT_LAB = {"commands", "crowds", "rounds", "several", "sizes", "cold", "campaign"}
 RESULTS = Path(__file__).parent / "results"
 
 

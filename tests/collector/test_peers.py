@@ -18,7 +18,7 @@ from certagent.collector.dispatch import ChangeDispatcher, EventStream
 from certagent.collector.peers import Peers
 from certagent.collector.rounds import RoundDuty
 from certagent.collector.sql.database import REVISION
-from certagent.collector.sql.line import Line
+from certagent.collector.sql.ready_connection import ReadyConnection
 from certagent.collector.store import open_store
 from certagent.domain.link_messages import Cancel, JudgeAgain, Rehearse, Rehearsed, encode
 from certagent.domain.policy import Alerting
@@ -230,7 +230,7 @@ async def test_it_knows_for_how_long_it_has_heard_nothing(tmp_path: Path, url: s
             dispatcher = ChangeDispatcher(store, links, EventStream(), ())
             duty = RoundDuty(store, "one", "", SystemClock())
             at = relay.url_of(url)
-            peers = Peers(at, store, links, dispatcher, duty, SystemClock(), Line(at))
+            peers = Peers(at, store, links, dispatcher, duty, SystemClock(), ReadyConnection(at))
             assert peers.deaf_for() > 0
             running_peers = tasks.create_task(peers.run())
             await eventually(lambda: is_deaf(peers, False))
@@ -251,7 +251,7 @@ async def test_it_knows_for_how_long_a_look_has_not_been_answered(tmp_path: Path
             dispatcher = ChangeDispatcher(store, links, EventStream(), ())
             duty = RoundDuty(store, "one", "", SystemClock())
             at = relay.url_of(url)
-            peers = Peers(at, store, links, dispatcher, duty, SystemClock(), Line(at))
+            peers = Peers(at, store, links, dispatcher, duty, SystemClock(), ReadyConnection(at))
             running_peers = tasks.create_task(peers.run())
             await eventually(lambda: is_deaf(peers, False))
             with relay.losing_everything():

@@ -17,7 +17,7 @@ from certagent.collector.access import HttpProblem
 from certagent.collector.credentials import add_user
 from certagent.collector.records import Caller, TokenRole
 from certagent.collector.shared_limiter import SharedLimiter
-from certagent.collector.sql.line import Line
+from certagent.collector.sql.ready_connection import ReadyConnection
 from certagent.collector.store import Store, open_store
 from certagent.domain.policy import Alerting
 from certagent.domain.reports import Report
@@ -71,7 +71,7 @@ async def test_guesses_at_a_password_count_at_every_collector(tmp_path: Path, ur
 async def limiters(url: str, count: int) -> AsyncIterator[list[SharedLimiter]]:
     """Of so many collectors, three at once."""
     async with open_store(url, Alerting(), SystemClock()):
-        lines = [Line(url) for _ in range(count)]
+        lines = [ReadyConnection(url) for _ in range(count)]
         yield [SharedLimiter(line, SystemClock(), "x", burst=3, every=EVERY) for line in lines]
         for line in lines:
             await line.close()

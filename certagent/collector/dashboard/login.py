@@ -24,7 +24,7 @@ from certagent.collector.dashboard.rendering import Renderer
 from certagent.collector.records import Author
 from certagent.collector.shared_limiter import SharedLimiter
 from certagent.collector.sql.audit_queries import append_failed_login
-from certagent.collector.sql.line import Line
+from certagent.collector.sql.ready_connection import ReadyConnection
 from certagent.collector.store import Store
 from certagent.domain.ports import Clock
 from certagent.domain.rate_limiter import network_of
@@ -41,7 +41,13 @@ class Login:
     """The handlers of /login and /logout. `line`: None where one collector is alone."""
 
     def __init__(
-        self, store: Store, access: Access, bodies: Bodies, renderer: Renderer, clock: Clock, line: Line | None
+        self,
+        store: Store,
+        access: Access,
+        bodies: Bodies,
+        renderer: Renderer,
+        clock: Clock,
+        line: ReadyConnection | None,
     ) -> None:
         self._store = store
         self._access = access

@@ -72,7 +72,7 @@ limits = Table(
     "limits",
     metadata,
     Column("name", String(64), primary_key=True),
-    Column("full_at", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
 )
 
 PASSING = frozenset({leases, collectors, links, relays, policies, rounds, limits})

@@ -32,7 +32,7 @@ def note_presence(transaction: Transaction, peer: Peer) -> None:
     connection.execute(delete(links).where(links.c.collector.in_(gone)))
     connection.execute(delete(collectors).where(collectors.c.seen_at < now - _FORGET_AFTER))
     connection.execute(delete(relays).where(relays.c.at < now - _KEPT_FOR))
-    connection.execute(delete(limits).where(limits.c.full_at < now))
+    connection.execute(delete(limits).where(limits.c.until < now))
 
 
 def note_links(transaction: Transaction, collector: str, opened: Mapping[str, str], closed: Collection[str]) -> None:

@@ -1,8 +1,5 @@
-"""The tables, for any SQL database. Values only: nothing here opens a connection.
-
-Documents are JSON text, instants are microseconds since the epoch in UTC; nothing depends on one database's dialect.
-`collector/migrations` brings a database to exactly this.
-"""
+"""The tables, for any SQL database; `collector/migrations` brings a database to exactly this. Documents are
+JSON text, instants microseconds since the epoch in UTC; nothing depends on one database's dialect."""
 
 from typing import Any
 
@@ -57,7 +54,6 @@ sessions = Table(
     Column("expires_at", Instant, nullable=False),
 )
 
-# `kept_until`: when an agent may have as much stored at once as ever, whatever collectors it reports to.
 agents = Table(
     "agents",
     metadata,
@@ -66,6 +62,7 @@ agents = Table(
     Column("last_seen", Instant, nullable=False),
     Column("role", String(128)),
     Column("inventory", Text),
+    Column("kept_until", Instant),
     Index("ix_agents_last_seen", "last_seen"),
     Index("ix_agents_role_name", "role", "name"),
     Index("ix_agents_token_role", "token_role"),

@@ -14,7 +14,7 @@ def upgrade() -> None:
     op.create_table(
         "limits",
         sa.Column("name", sa.String(length=64), nullable=False),
-        sa.Column("full_at", sa.BigInteger(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
         prefixes=["UNLOGGED"] if op.get_bind().dialect.name == "postgresql" else [],
     )

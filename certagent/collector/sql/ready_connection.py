@@ -12,7 +12,7 @@ from certagent.config.store_url import server_options
 _OPTIONS = CLIENT_OPTIONS | {"options": f"{CLIENT_OPTIONS['options']} -c synchronous_commit=off"}
 
 
-class Line:
+class ReadyConnection:
     """To the database at `url`, opened when it is first needed."""
 
     def __init__(self, url: str) -> None:
