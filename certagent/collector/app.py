@@ -7,7 +7,7 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -160,7 +160,7 @@ async def _running(
     lists, codes = ListPages(store, links, frame, clock), CodePages(frame)
     served = (api, pages, lists, codes, HistoryPages(store, frame, clock), login, enrolments)
     access.serve(application, [route for part in served for route in part.routes()])
-    async with asyncio.TaskGroup() as tasks:
+    async with line or nullcontext(), asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(server.run(application, links, events), name="server"),
             tasks.create_task(dispatcher.run(), name="change dispatcher"),
@@ -177,8 +177,6 @@ async def _running(
         finally:
             for task in running:
                 task.cancel()
-    if line is not None:
-        await line.close()
 
 
 class Handover:

@@ -225,12 +225,15 @@ async def test_it_is_not_ready_while_it_is_cut_off_from_the_database(
 async def test_it_knows_for_how_long_it_has_heard_nothing(tmp_path: Path, url: str, postgresql: Server) -> None:
     """LISTEN alone is lost: after ten seconds it is not ready."""
     with PostgresqlRelay(postgresql, tmp_path / "relay").listening() as relay:
-        async with open_store(url, Alerting(), SystemClock()) as store, asyncio.TaskGroup() as tasks:
+        async with (
+            ReadyConnection(relay.url_of(url)) as line,
+            open_store(url, Alerting(), SystemClock()) as store,
+            asyncio.TaskGroup() as tasks,
+        ):
             links = AgentLinks()
             dispatcher = ChangeDispatcher(store, links, EventStream(), ())
             duty = RoundDuty(store, "one", "", SystemClock())
-            at = relay.url_of(url)
-            peers = Peers(at, store, links, dispatcher, duty, SystemClock(), ReadyConnection(at))
+            peers = Peers(relay.url_of(url), store, links, dispatcher, duty, SystemClock(), line)
             assert peers.deaf_for() > 0
             running_peers = tasks.create_task(peers.run())
             await eventually(lambda: is_deaf(peers, False))
@@ -246,12 +249,15 @@ async def test_it_knows_for_how_long_it_has_heard_nothing(tmp_path: Path, url: s
 async def test_it_knows_for_how_long_a_look_has_not_been_answered(tmp_path: Path, url: str, postgresql: Server) -> None:
     """Everything is lost and nothing ended: LISTEN just hears nothing more; who waits for a read writes nothing."""
     with PostgresqlRelay(postgresql, tmp_path / "relay").listening() as relay:
-        async with open_store(relay.url_of(url), Alerting(), SystemClock()) as store, asyncio.TaskGroup() as tasks:
+        async with (
+            ReadyConnection(relay.url_of(url)) as line,
+            open_store(relay.url_of(url), Alerting(), SystemClock()) as store,
+            asyncio.TaskGroup() as tasks,
+        ):
             links = AgentLinks()
             dispatcher = ChangeDispatcher(store, links, EventStream(), ())
             duty = RoundDuty(store, "one", "", SystemClock())
-            at = relay.url_of(url)
-            peers = Peers(at, store, links, dispatcher, duty, SystemClock(), ReadyConnection(at))
+            peers = Peers(relay.url_of(url), store, links, dispatcher, duty, SystemClock(), line)
             running_peers = tasks.create_task(peers.run())
             await eventually(lambda: is_deaf(peers, False))
             with relay.losing_everything():

@@ -70,11 +70,9 @@ async def test_guesses_at_a_password_count_at_every_collector(tmp_path: Path, ur
 @asynccontextmanager
 async def limiters(url: str, count: int) -> AsyncIterator[list[SharedLimiter]]:
     """Of so many collectors, three at once."""
-    async with open_store(url, Alerting(), SystemClock()):
-        lines = [ReadyConnection(url) for _ in range(count)]
+    async with open_store(url, Alerting(), SystemClock()), AsyncExitStack() as stack:
+        lines = [await stack.enter_async_context(ReadyConnection(url)) for _ in range(count)]
         yield [SharedLimiter(line, SystemClock(), "x", burst=3, every=EVERY) for line in lines]
-        for line in lines:
-            await line.close()
 
 
 async def test_of_many_at_once_no_more_are_had_than_are_left(url: str) -> None:

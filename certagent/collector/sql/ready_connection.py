@@ -3,7 +3,7 @@ writes, and for no disk. For what no crash has to keep: each is a transaction, a
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from certagent.collector.records import StoreFailed
 from certagent.collector.sql.database import CLIENT_OPTIONS, one_line
@@ -13,7 +13,7 @@ _OPTIONS = CLIENT_OPTIONS | {"options": f"{CLIENT_OPTIONS['options']} -c synchro
 
 
 class ReadyConnection:
-    """To the database at `url`, opened when it is first needed."""
+    """To the database at `url`, opened when it is first needed; closed at the block's end."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -37,8 +37,10 @@ class ReadyConnection:
         except psycopg.Error as error:
             raise StoreFailed(one_line(error)) from error
 
-    async def close(self) -> None:
-        """Nothing stays connected."""
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
         if self._connection is not None:
             await self._connection.close()
 
