@@ -142,7 +142,9 @@ class Intake:
 
     async def _store_piece(self, caller: Caller, piece: Sequence[Report]) -> Acceptance:
         """With what the agent owes for the pieces before; learns what it owes for what other collectors stored."""
-        dues = self._dues.pop(caller.name, 0)
+        dues = min(
+            self._dues.pop(caller.name, 0), math.ceil(self._kept.full_in(caller.name) / _EVERY_KIBIBYTE.total_seconds())
+        )
         try:
             answer = await self._store.accept(caller, piece, dues * (_EVERY_KIBIBYTE // _MICROSECOND))
         except (Overloaded, StoreFailed):

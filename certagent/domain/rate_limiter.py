@@ -37,6 +37,11 @@ class RateLimiter:
         self._full_at[key] = max(self._full_at.get(key, now), now) + count * self._every
         self._full_at.move_to_end(key)
 
+    def full_in(self, key: str) -> float:
+        """The seconds until it may be done as often as ever."""
+        now = self._clock.monotonic()
+        return max(0.0, self._full_at.get(key, now) - now)
+
     def learn(self, key: str, seconds: float) -> None:
         """Others counted, too: it may not be done as often as ever for so long."""
         now = self._clock.monotonic()

@@ -17,7 +17,6 @@ from certagent.collector.records import Caller, TokenRole
 from certagent.collector.store import open_store
 from certagent.domain.policy import Alerting
 from certagent.domain.reports import Report
-from certagent.system.clock import SystemClock
 from tests.collector.cast import Agent, make_intake
 from tests.evidence import shadow
 from tests.fakes.clock import FakeClock
@@ -27,8 +26,9 @@ async def test_one_agent_cannot_fill_the_disk(tmp_path: Path, monkeypatch: pytes
     """More than is kept in an hour is turned away, and a line of the log says whose; what was stored before costs
     nothing when it comes again; others report on. As many agents as there are, each has its own share."""
     monkeypatch.setattr(intake, "_KIBIBYTES_AT_ONCE", 100)
-    async with open_store(f"sqlite:///{tmp_path}/c.db", Alerting(), SystemClock()) as store:
-        kept = make_intake(store, CollectorRegistry(), clock := FakeClock())
+    clock = FakeClock()
+    async with open_store(f"sqlite:///{tmp_path}/c.db", Alerting(), clock) as store:
+        kept = make_intake(store, CollectorRegistry(), clock)
         large = msgspec.structs.replace(shadow(), detail={"x": "y" * 40_000})
 
         async def post(agent: Agent, report: Report) -> int:
@@ -52,8 +52,9 @@ async def test_one_agent_cannot_fill_the_disk(tmp_path: Path, monkeypatch: pytes
 async def test_what_comes_and_goes_counts_as_what_it_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Incidents, their history and messages are many times a small report; a finding that stays makes nothing more."""
     monkeypatch.setattr(intake, "_KIBIBYTES_AT_ONCE", 100)
-    async with open_store(f"sqlite:///{tmp_path}/c.db", Alerting(), SystemClock()) as store:
-        kept = make_intake(store, CollectorRegistry(), clock := FakeClock())
+    clock = FakeClock()
+    async with open_store(f"sqlite:///{tmp_path}/c.db", Alerting(), clock) as store:
+        kept = make_intake(store, CollectorRegistry(), clock)
         agent = Agent("lxc103")
 
         async def post(*names: str) -> int:
