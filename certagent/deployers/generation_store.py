@@ -44,6 +44,7 @@ from certagent.system.files import (
     write_file,
 )
 from certagent.system.folder_syncs import synced_once
+from certagent.system.folders import Folder
 from certagent.system.path_walk import open_folder, read_linked
 from certagent.system.processes import ReloadCoordinator
 from certagent.system.unsafe_paths import ChangeableFolder, Danger, UnsafePathError
@@ -139,15 +140,18 @@ class GenerationStore:
         swap_link(self.root / "proven", folder.name, is_durable=False)
 
     def prune(self, *live: Path) -> None:
-        """Drop what is neither live, proven, among the newest, nor what was there before certagent."""
+        """Drop what is neither live, proven, among the newest, nor what was there before certagent. Keys go first; what
+        is left where that was broken off is not among the newest."""
         kept = {folder.name for folder in (*live, self.proven()) if folder is not None} | {str(BEFORE)}
         with open_folder(self.root) as store:
             found = [(store.status(name), name) for name in store.names() if _GENERATION.fullmatch(name)]
             found = [(status, name) for status, name in found if stat.S_ISDIR(status.st_mode)]
             found.sort(key=lambda one: one[0].st_ctime_ns)
-            for _, name in found[:-_KEPT]:
+            whole = [name for _, name in found if _is_whole(store, name)]
+            kept |= set(whole[-_KEPT:])
+            for _, name in found:
                 if name not in kept:
-                    store.remove_if_only(name, (KEY, CHAIN, COMBINED))
+                    store.remove_if_only(name, (COMBINED, KEY, CHAIN))
 
     def _require_no_strangers(self) -> None:
         """Where many can make folders (in /tmp), somebody may have made this one, to choose what is live. Raises
@@ -162,6 +166,11 @@ class GenerationStore:
             there = store.names()
         staged = (self.root / name for name in takewhile(there.__contains__, _candidates(number)))
         return next((one for one in staged if all(is_file_as(one / name, files[name]) for name in files)), None)
+
+
+def _is_whole(store: Folder, name: str) -> bool:
+    with store.enter(name) as generation:
+        return {KEY, CHAIN} <= set(generation.names())
 
 
 def _candidates(number: int) -> Iterator[str]:

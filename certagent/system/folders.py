@@ -12,7 +12,7 @@ import functools
 import os
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -266,15 +266,15 @@ class Folder:
             self._unlink(name)
 
     @_with_full_path
-    def remove_if_only(self, name: str, files: Collection[str]) -> None:
+    def remove_if_only(self, name: str, files: Sequence[str]) -> None:
         """Remove a folder that belongs to this process's user, or to whom this one belongs, and that holds none but
-        these files; leave any other as it is."""
+        these files, in their order; leave any other as it is."""
         with self.enter(name) as folder:
             names = folder.names()
             is_known = folder.uid in (os.geteuid(), self.uid) and set(names) <= set(files)
             if not is_known or any(stat.S_ISDIR(folder.status(file).st_mode) for file in names):
                 return
-            for file in names:
+            for file in sorted(names, key=files.index):
                 os.unlink(file, dir_fd=folder.descriptor)
         os.rmdir(name, dir_fd=self.descriptor)
 

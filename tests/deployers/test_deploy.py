@@ -78,6 +78,17 @@ async def test_a_renewal_is_one_link(place: Place) -> None:
     assert sorted(path.name for path in shelf.iterdir()) == ["0", "3", "4", "current", "proven"]
 
 
+@pytest.mark.parametrize("left", ["privkey.pem", "fullchain.pem"])
+async def test_what_a_killed_removal_left_goes_with_the_same_generation_again(place: Place, left: str) -> None:
+    """Half a generation is none of the newest, however lately it was changed: no key stays for long."""
+    for number in range(1, 4):
+        assert (await deploy(place.job(number))).is_good
+    half = place.folder / ".certagent-web" / "2"
+    (half / ({"privkey.pem", "fullchain.pem"} - {left}).pop()).unlink()
+    assert (await deploy(place.job(4))).is_good
+    assert sorted(path.name for path in half.parent.iterdir()) == ["0", "3", "4", "current", "proven"]
+
+
 async def test_the_key_is_for_its_group_when_one_is_meant(place: Place) -> None:
     """0640 then, and 0600 otherwise; the certificate is for everybody."""
     assert (await deploy(place.job(group="33"))).is_good
