@@ -28,6 +28,7 @@ from certagent.watch import ChangeSet, WatchedPaths, open_watch, read_contents
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN = timedelta(seconds=5)
+_MOST_AT_ONCE = 120  # certificates of one look by the timer: each is a handshake, and with many each waits for its turn
 
 
 class LiveFiles:
@@ -54,6 +55,8 @@ class LiveFiles:
         self._names: dict[str, set[str]] = {}
         self._retry_at: dict[str, float] = {}
         self._unserved: dict[str, Surroundings] = {}
+        self._turns = list(self._sections)
+        self._turned_at = context.clock.monotonic()
 
     async def run(self) -> None:
         """Report by the timer; never returns. What is served can change without anything happening here; what has just
@@ -63,13 +66,25 @@ class LiveFiles:
         pause: timedelta = look_every
         while True:
             await self._context.clock.sleep(pause.total_seconds())
-            await self.put_back(list(self._sections), Trigger.TIMER)
+            names = self._choose()
+            await self.put_back(names, Trigger.TIMER)
             await self._prove_again()
-            await self._inventory.report(Trigger.TIMER)
+            await self._inventory.report(Trigger.TIMER, names)
             before, troubles = troubles, self._inventory.troubles()
             if troubles != before:
                 soon.reset()
             pause = soon.next_pause() if troubles else look_every
+
+    def _choose(self) -> list[str]:
+        """Whom the timer looks at now: all; where they are many, some in their turn, and in between who is troubled."""
+        now, troubled = self._context.clock.monotonic(), self._inventory.troubles()
+        if len(self._turns) <= _MOST_AT_ONCE:
+            return self._turns
+        is_regular = now - self._turned_at >= self._context.policy.proof.look_every.total_seconds()
+        self._turned_at = now if is_regular else self._turned_at
+        chosen = [name for name in self._turns if is_regular or name in troubled][:_MOST_AT_ONCE] or self._turns[:1]
+        self._turns = [name for name in self._turns if name not in set(chosen)] + chosen
+        return chosen
 
     async def watch(self) -> None:
         """Report on certificates whose live files change; never returns, unless there are no such files. What changes

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -424,3 +425,50 @@ async def test_what_a_renewal_has_just_put_there_is_known_as_its_own(house: _Hou
     house.inventory.known = {newest.chain_pem}
     assert house.live._concerned(change, {file: newest.chain_pem}) == set()
     assert house.live._concerned(change, {file: theirs}) == {"traefik"}
+
+
+class _ManyInventory(_Inventory):
+    """Ends the looks after so many; `wrong` is troubled until the fifth."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self._left = looks
+
+    async def report(
+        self, trigger: Trigger, names: Sequence[str] = (), served: tuple[EndpointProof, ...] | None = None
+    ) -> None:
+        await super().report(trigger, names)
+        if len(self.asked) == self._left:
+            raise asyncio.CancelledError
+        if len(self.asked) == 5:
+            self.wrong = frozenset()
+
+
+@pytest.mark.parametrize(("count", "wrong"), [(120, 0), (300, 0), (300, 2), (300, 200)])
+async def test_of_many_certificates_each_is_looked_at_in_its_turn(tmp_path: Path, count: int, wrong: int) -> None:
+    """At most 120 at once, so that a thousand cost a node no more than a hundred; who is troubled sooner."""
+    sections = [CertificateSection(name=f"n{number}", identifiers=(NAME,), manage=False) for number in range(count)]
+    context, looks = make_context(tmp_path, *sections), 20
+    inventory, locks = _ManyInventory(looks), _Locks()
+    inventory.wrong = frozenset(f"n{number}" for number in range(wrong))
+    deployment = DeploymentService(context, Prover(tmp_path / "root.crt", context.clock))
+    renewal = RenewalRunner(context, _Orders(), deployment, FakePreflight())
+    live = LiveFiles(
+        context,
+        lifecycle=_Lifecycle(locks),
+        inventory=inventory,
+        renewal=renewal,
+        deployment=deployment,
+        locks=locks,
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await live.run()
+    asked = [names for _, names in inventory.asked]
+    assert max(map(len, asked)) <= 120
+    assert all(asked)  # nobody would be everybody
+    seen = Counter(name for names in asked for name in names)
+    assert seen.keys() == {section.name for section in sections}
+    well = [seen[section.name] for section in sections if section.name not in {f"n{n}" for n in range(wrong)}]
+    assert max(well) - min(well) <= 1
+    if wrong == 2:
+        assert all({"n0", "n1"} <= set(names) for names in asked[:4])
