@@ -6,6 +6,7 @@ import subprocess
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Callable
+from contextlib import suppress
 from typing import BinaryIO
 
 _BEGIN = (
@@ -51,10 +52,10 @@ class PythonProcess:
                 async with asyncio.timeout(self._longest):
                     answer = await _exchange(process, question)
             except (EOFError, ConnectionError, TimeoutError) as error:
-                await _end(process, 0.0)
+                await _kill(process)
                 raise ProcessGoneError(f"the process of {self._module} ended: {process.returncode}") from error
             except BaseException:
-                await _end(process, 0.0)
+                await _kill(process)
                 raise
             self._rest()
             return answer
@@ -103,11 +104,19 @@ async def _end(process: Process, within: float) -> None:
     """It ends with its input, or is killed."""
     _input_of(process).close()
     try:
-        async with asyncio.timeout(within):
-            await process.wait()
-    except TimeoutError:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await process.wait()
+    finally:
+        await _kill(process)
+
+
+async def _kill(process: Process) -> None:
+    """At once. (Before Python 3.11.3, no timeout can be relied on in a task that is being cancelled.)"""
+    _input_of(process).close()
+    if process.returncode is None:
         process.kill()
-        await process.wait()
+    await process.wait()
 
 
 def _input_of(process: Process) -> asyncio.StreamWriter:
