@@ -33,7 +33,7 @@ from certagent.domain.rehearsals import RehearsalOutcome
 from certagent.domain.reports import Report
 from certagent.system.clock import SystemClock
 from tests.collector.cast import Agent, Cast, certificate, now
-from tests.evidence import TRAEFIK, refused, rehearse_traefik, shadow
+from tests.evidence import NGINX, TRAEFIK, refused, rehearse_traefik, shadow
 
 Opening = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -220,6 +220,19 @@ async def test_nobody_judges_again_for_a_word_that_nobody_bears_out(store: Store
         await take(store, cast.gateway, cast.gateway.preflight(finding), cast.gateway.preflight())
         await take(store, cast.gateway, cast.gateway.preflight(finding))
         await take(store, cast.gateway, cast.gateway.preflight())
+    asked = [dict(changes.judge_again) for changes in heard if changes.judge_again]
+    assert asked == [{"lxc102": frozenset({TRAEFIK})}]
+
+
+async def test_all_victims_judge_again_when_the_culprits_own_node_takes_it_back(store: Store) -> None:
+    """Else each goes on blaming it until its own next look, and that is told as another trouble."""
+    cast, heard = Cast(), list[Changes]()
+    await introduce(store, cast)
+    await take(store, cast.gateway, cast.gateway.preflight(refused("10.0.0.153", "lxc101", NGINX), identifier=NGINX))
+    await take(store, cast.traefik, cast.traefik.preflight(refused("10.0.0.153", "lxc101", TRAEFIK)))
+    assert await states(store) == ["open"]
+    store.listen(heard.append)
+    await take(store, cast.gateway, cast.gateway.preflight(identifier=NGINX))
     asked = [dict(changes.judge_again) for changes in heard if changes.judge_again]
     assert asked == [{"lxc102": frozenset({TRAEFIK})}]
 

@@ -20,7 +20,7 @@ from certagent.collector.records import Changes
 from certagent.collector.sql import fleet_queries
 from certagent.collector.sql.affected import find_affected
 from certagent.collector.sql.claim_queries import find_holders
-from certagent.collector.sql.schema import changes, incidents, is_pending, outbox, parties, transitions
+from certagent.collector.sql.schema import changes, findings, incidents, is_pending, outbox, parties, transitions
 from certagent.collector.sql.statements import Transaction, chunks, decode_incident, text_of
 from certagent.domain.incidents import (
     Candidate,
@@ -58,12 +58,13 @@ class _Known(msgspec.Struct, frozen=True):
 
 def conclude_incidents(transaction: Transaction) -> Changes:
     """Bring the incidents up to the findings; answers all that the transaction changed."""
-    known: Mapping[str, _Known] = {}
+    were: Mapping[str, _Known] = {}
     if transaction.dirty.concerns_incidents():
         affected = find_affected(transaction)
         sightings = fleet_queries.find_sightings(transaction.connection, affected.keys, affected.names)
         candidates = group_findings(sightings, fleet_queries.find_fleet(transaction.connection, sightings))
-        known = _latest_incidents(transaction, affected.keys)
+        were = _latest_incidents(transaction, affected.keys)
+        known = dict(were)
         _continue(known, candidates)
         mended = _mended(known, candidates)
         for key in sorted(affected.keys):
@@ -78,7 +79,7 @@ def conclude_incidents(transaction: Transaction) -> Changes:
     return Changes(
         incidents=tuple(transaction.incidents),
         agents=frozenset(transaction.dirty.agents),
-        judge_again=_judge_again(transaction, known),
+        judge_again=_judge_again(transaction, were),
         alerts=transaction.alerts,
     )
 
@@ -311,14 +312,25 @@ def _cancel(transaction: Transaction, incident: Incident, kind: TransitionKind, 
     return any(row.kind in contrary for row in not_due)
 
 
+def _blamed_for(transaction: Transaction, key: str) -> set[str]:
+    """The identifiers of which somebody still says that this is the cause."""
+    said = select(findings.c.identifier).where(findings.c.key == key, findings.c.identifier.is_not(None))
+    return set(transaction.connection.execute(said).scalars())
+
+
 def _judge_again(transaction: Transaction, known: Mapping[str, _Known]) -> Mapping[str, frozenset[str]]:
     """Agent -> its identifiers about which another agent's findings changed; `known`: the incidents before."""
     reporters: dict[str, set[str]] = defaultdict(set)
     for identifier, reporter in transaction.dirty.judge_again:
         reporters[identifier].add(reporter)
     for identifier, reporter, key in transaction.dirty.causes_gone:
-        if key in known and known[key].incident.confirmed and not known[key].incident.is_over:
-            reporters[identifier].add(reporter)
+        before = known[key].incident if key in known else None
+        if before is None or not before.confirmed or before.is_over:
+            continue
+        reporters[identifier].add(reporter)
+        if reporter == before.culprit.node:  # who is to blame takes it back: so may all who blame it
+            for name in _blamed_for(transaction, key):
+                reporters[name].add(reporter)
     found: dict[str, set[str]] = defaultdict(set)
     for identifier, holders in find_holders(transaction.connection, reporters).items():
         for agent in holders:
