@@ -8,7 +8,7 @@ from functools import partial
 from deploy.story import witness
 from tests.e2e import fleet
 from tests.soak.two_collectors import two_collectors
-from tests.soak.ways import AGENTS, CLOCK, MORE_WITH_TWO, SILENT_AFTER, STEPPED, shell
+from tests.soak.ways import AGENTS, CLOCK, SILENT_AFTER, STEPPED, shell
 
 LIFETIME = "5m"
 """And a minute more, by which the CA dates back. Due after four of six, so two are left for what goes wrong."""
@@ -24,10 +24,10 @@ _LENGTHEN = """
 systemctl reset-failed step-ca
 systemctl restart step-ca
 """
-_IMPATIENT = """
+_IMPATIENT = f"""
 cp -p /etc/certagent/collector.toml /root/collector.toml.soak
 [ ! -e /etc/certagent/policy.toml ] || cp -p /etc/certagent/policy.toml /root/policy.toml.soak
-printf '[collector]\\nflapping_hold = "0s"\\nsilent_after = "{silent_after}s"\\n' >/etc/certagent/policy.toml
+printf '[collector]\\nflapping_hold = "0s"\\nsilent_after = "{SILENT_AFTER}s"\\n' >/etc/certagent/policy.toml
 grep -q '^policy = ' /etc/certagent/collector.toml ||
     sed -i '1i policy = "/etc/certagent/policy.toml"' /etc/certagent/collector.toml
 systemctl restart certagent-collector
@@ -59,10 +59,9 @@ systemctl restart certagent-agent
 @contextlib.contextmanager
 def prepared(collectors: int = 1) -> Iterator[None]:
     """Every certificate is a short one when the block begins, and a long one again when it ends."""
-    silent_after = SILENT_AFTER + (MORE_WITH_TWO if collectors > 1 else 0)
     shell("lxc103", _SHORTEN)
     try:
-        shell("lxc104", _IMPATIENT.format(silent_after=silent_after))
+        shell("lxc104", _IMPATIENT)
         for node in STEPPED:
             shell(node, _FAKE)
         with two_collectors() if collectors > 1 else contextlib.nullcontext():

@@ -49,8 +49,6 @@ def _large(chance: random.Random, seconds: float, collectors: int) -> list[Step]
             chance.shuffle(bag)
         way = ways.big()[chance.choice(by_kind[bag.pop()])]
         lasts = chance.uniform(*way.lasts)
-        if collectors > 1 and way.expected is not None and way.expected.by_collector:
-            lasts += ways.MORE_WITH_TWO
         if at + lasts > seconds:
             return steps
         steps.append(Step(at=at, way=way.name, lasts=lasts))
