@@ -224,7 +224,7 @@ async def test_nobody_judges_again_for_a_word_that_nobody_bears_out(store: Store
     assert asked == [{"lxc102": frozenset({TRAEFIK})}]
 
 
-async def test_all_victims_judge_again_when_the_culprits_own_node_takes_it_back(store: Store) -> None:
+async def test_whoever_still_blames_what_has_ended_judges_again(store: Store) -> None:
     """Else each goes on blaming it until its own next look, and that is told as another trouble."""
     cast, heard = Cast(), list[Changes]()
     await introduce(store, cast)

@@ -34,6 +34,7 @@ from certagent.domain.incidents import (
 )
 from certagent.domain.incidents import acknowledge as acknowledged
 from certagent.domain.reports import FileChange
+from certagent.domain.sightings import COLLECTOR
 
 OPENINGS = (TransitionKind.OPENED, TransitionKind.REOPENED)
 _CANCELLED = "withdrawn before it was due"
@@ -59,11 +60,13 @@ class _Known(msgspec.Struct, frozen=True):
 def conclude_incidents(transaction: Transaction) -> Changes:
     """Bring the incidents up to the findings; answers all that the transaction changed."""
     were: Mapping[str, _Known] = {}
+    ended: list[str] = []
     if transaction.dirty.concerns_incidents():
         affected = find_affected(transaction)
         sightings = fleet_queries.find_sightings(transaction.connection, affected.keys, affected.names)
         candidates = group_findings(sightings, fleet_queries.find_fleet(transaction.connection, sightings))
         were = _latest_incidents(transaction, affected.keys)
+        ended = [key for key, one in were.items() if key not in candidates and _is_borne_out(one.incident)]
         known = dict(were)
         _continue(known, candidates)
         mended = _mended(known, candidates)
@@ -79,7 +82,7 @@ def conclude_incidents(transaction: Transaction) -> Changes:
     return Changes(
         incidents=tuple(transaction.incidents),
         agents=frozenset(transaction.dirty.agents),
-        judge_again=_judge_again(transaction, were),
+        judge_again=_judge_again(transaction, were, ended),
         alerts=transaction.alerts,
     )
 
@@ -318,19 +321,26 @@ def _blamed_for(transaction: Transaction, key: str) -> set[str]:
     return set(transaction.connection.execute(said).scalars())
 
 
-def _judge_again(transaction: Transaction, known: Mapping[str, _Known]) -> Mapping[str, frozenset[str]]:
-    """Agent -> its identifiers about which another agent's findings changed; `known`: the incidents before."""
+def _is_borne_out(incident: Incident) -> bool:
+    return incident.confirmed and not incident.is_over
+
+
+def _judge_again(
+    transaction: Transaction, known: Mapping[str, _Known], ended: Iterable[str]
+) -> Mapping[str, frozenset[str]]:
+    """Agent -> its identifiers about which another agent's findings changed, or of which it goes on to blame what has
+    ended; `known`: the incidents before."""
     reporters: dict[str, set[str]] = defaultdict(set)
+    over = set(ended)  # and what its own node takes back
     for identifier, reporter in transaction.dirty.judge_again:
         reporters[identifier].add(reporter)
     for identifier, reporter, key in transaction.dirty.causes_gone:
-        before = known[key].incident if key in known else None
-        if before is None or not before.confirmed or before.is_over:
-            continue
-        reporters[identifier].add(reporter)
-        if reporter == before.culprit.node:  # who is to blame takes it back: so may all who blame it
-            for name in _blamed_for(transaction, key):
-                reporters[name].add(reporter)
+        if key in known and _is_borne_out(known[key].incident):
+            reporters[identifier].add(reporter)
+            over |= {key} if known[key].incident.culprit.node == reporter else set()
+    for key in over:
+        for identifier in _blamed_for(transaction, key):
+            reporters[identifier].add(COLLECTOR)
     found: dict[str, set[str]] = defaultdict(set)
     for identifier, holders in find_holders(transaction.connection, reporters).items():
         for agent in holders:
