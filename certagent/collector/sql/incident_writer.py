@@ -315,10 +315,11 @@ def _cancel(transaction: Transaction, incident: Incident, kind: TransitionKind, 
     return any(row.kind in contrary for row in not_due)
 
 
-def _blamed_for(transaction: Transaction, key: str) -> set[str]:
-    """The identifiers of which somebody still says that this is the cause."""
-    said = select(findings.c.identifier).where(findings.c.key == key, findings.c.identifier.is_not(None))
-    return set(transaction.connection.execute(said).scalars())
+def _blamed_for(transaction: Transaction, keys: Iterable[str]) -> set[str]:
+    """The identifiers of which somebody still says that one of these is the cause."""
+    said = select(findings.c.identifier).where(findings.c.identifier.is_not(None))
+    queries = (said.where(findings.c.key.in_(piece)) for piece in chunks(keys))
+    return {name for query in queries for name in transaction.connection.execute(query).scalars()}
 
 
 def _is_borne_out(incident: Incident) -> bool:
@@ -338,9 +339,8 @@ def _judge_again(
         if key in known and _is_borne_out(known[key].incident):
             reporters[identifier].add(reporter)
             over |= {key} if known[key].incident.culprit.node == reporter else set()
-    for key in over:
-        for identifier in _blamed_for(transaction, key):
-            reporters[identifier].add(COLLECTOR)
+    for identifier in _blamed_for(transaction, over):
+        reporters[identifier].add(COLLECTOR)
     found: dict[str, set[str]] = defaultdict(set)
     for identifier, holders in find_holders(transaction.connection, reporters).items():
         for agent in holders:
