@@ -56,7 +56,8 @@ class Told:
             event.remove(Engine, "before_cursor_execute", self._note)
 
     def _note(self, _: Connection, __: Any, statement: str, values: Any, ___: Any, many: bool) -> None:
-        self.statements.setdefault(_LIST.sub("(...)", statement), (statement, values[0] if many else values))
+        first = values[0] if many and isinstance(values, list) else values  # an INSERT of many with RETURNING is one
+        self.statements.setdefault(_LIST.sub("(...)", statement), (statement, first))
 
     def scans(self, connection: Connection, large: Container[str]) -> Iterator[str]:
         """Of each statement that reads a large table, or a whole index of it, from end to end: what it reads, and its

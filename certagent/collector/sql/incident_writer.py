@@ -14,38 +14,39 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, select, update
 
 from certagent.collector.records import Changes
 from certagent.collector.sql import fleet_queries
 from certagent.collector.sql.affected import find_affected
 from certagent.collector.sql.claim_queries import find_holders
-from certagent.collector.sql.schema import changes, findings, incidents, is_pending, outbox, parties, transitions
+from certagent.collector.sql.incident_rows import (
+    Opened,
+    channels_of,
+    delete_incident,
+    enqueue,
+    insert_opened,
+    record_transition,
+    replace_incident,
+)
+from certagent.collector.sql.preceding_changes import PrecedingChanges
+from certagent.collector.sql.schema import findings, incidents, is_pending, outbox, transitions
 from certagent.collector.sql.statements import Transaction, chunks, decode_incident, text_of
 from certagent.domain.incidents import (
     Candidate,
     Incident,
     IncidentState,
-    PrecedingChange,
     Successors,
     TransitionKind,
     group_findings,
     transition_incident,
 )
 from certagent.domain.incidents import acknowledge as acknowledged
-from certagent.domain.reports import FileChange
 from certagent.domain.sightings import COLLECTOR
 
 OPENINGS = (TransitionKind.OPENED, TransitionKind.REOPENED)
 _CANCELLED = "withdrawn before it was due"
-_FILE_CHANGE_COUNTS_FOR = timedelta(days=7)
-_NODE_CHANGE_COUNTS_FOR = timedelta(hours=1)
-_MOST_LINES = 20
-_SUSPICION_WAITS = timedelta(seconds=15)  # whose fault it is may be said in a moment: then one message is enough
 _RELOAD_WAITS = timedelta(seconds=15)  # a file is right before its program has read it
-
-_decode_change = msgspec.json.Decoder(FileChange).decode
-
 
 _Served = tuple[str | None, str, str]
 """The culprit's node, and a victim's node and certificate."""
@@ -69,22 +70,65 @@ def conclude_incidents(transaction: Transaction) -> Changes:
         ended = [key for key, one in were.items() if key not in candidates and _is_borne_out(one.incident)]
         known = dict(were)
         _continue(known, candidates)
-        mended = _mended(known, candidates)
-        for key in sorted(affected.keys):
-            before = known.get(key)
-            incident, transition = transition_incident(
-                key, before.incident if before else None, candidates.get(key), transaction.now
-            )
-            if incident is not None and transition in OPENINGS:
-                incident = msgspec.structs.replace(incident, change=_preceding_change(transaction, incident))
-            if incident is not None and (before is None or (key, incident) != (before.key, before.incident)):
-                _store(transaction, key, before, incident, transition, mended)
+        _conclude(transaction, affected.keys, known, candidates)
     return Changes(
         incidents=tuple(transaction.incidents),
         agents=frozenset(transaction.dirty.agents),
         judge_again=_judge_again(transaction, were, ended),
         alerts=transaction.alerts,
     )
+
+
+def _conclude(
+    transaction: Transaction, keys: Iterable[str], known: Mapping[str, _Known], candidates: Mapping[str, Candidate]
+) -> None:
+    """Write what becomes of the incident of each key."""
+    opened: list[Opened] = []
+    mended, preceding = _mended(known, candidates), PrecedingChanges(transaction)
+    for key in sorted(keys):
+        before = known.get(key)
+        incident, transition = transition_incident(
+            key, before.incident if before else None, candidates.get(key), transaction.now
+        )
+        if incident is None or (before is not None and (key, incident) == (before.key, before.incident)):
+            continue
+        if transition in OPENINGS:
+            incident = msgspec.structs.replace(incident, change=preceding.before(incident))
+        transaction.incidents.append(incident)
+        wait = _wait(incident, transition, mended)
+        if transition is not None and (before is None or before.incident.id != incident.id):
+            opened.append(Opened(key, incident, transition, wait if incident.confirmed else None))
+        elif before is not None:
+            _go_on(transaction, key, before, incident, transition, wait)
+    insert_opened(transaction, opened)
+
+
+def _wait(incident: Incident, transition: TransitionKind | None, mended: frozenset[_Served]) -> timedelta:
+    """What goes wrong at a server whose file was mended just now is told if it lasts: it may still have to read it."""
+    is_passing = transition in OPENINGS and incident.culprit.file is None and not mended.isdisjoint(_served(incident))
+    return _RELOAD_WAITS if is_passing else timedelta(0)
+
+
+def _go_on(
+    transaction: Transaction,
+    key: str,
+    before: _Known,
+    incident: Incident,
+    transition: TransitionKind | None,
+    wait: timedelta,
+) -> None:
+    """Write an incident that was there, its transition and the messages."""
+    was_announced = before.announced and transition not in OPENINGS
+    is_news = _is_news(incident, transition, was_announced)
+    replace_incident(transaction, key, before.incident, incident, announced=was_announced or is_news)
+    if transition is not None:
+        number = record_transition(transaction, incident, transition)
+    elif is_news:
+        number = _confirm_opening(transaction, incident)
+    if transition is TransitionKind.RESOLVED and _was_none(transaction, incident):
+        delete_incident(transaction, incident)
+    elif is_news:
+        _announce(transaction, incident, transition or TransitionKind.OPENED, number, wait)
 
 
 def acknowledge_incident(transaction: Transaction, identity: str, by: str) -> Incident | None:
@@ -101,33 +145,6 @@ def acknowledge_incident(transaction: Transaction, identity: str, by: str) -> In
         record_transition(transaction, after, TransitionKind.ACKNOWLEDGED, by)
         transaction.incidents.append(after)
     return after
-
-
-def record_transition(transaction: Transaction, incident: Incident, kind: TransitionKind, by: str | None = None) -> int:
-    """Add to the incident's history; answers the transition's number."""
-    row = {"incident": incident.id, "kind": kind, "at": transaction.now, "by": by, "document": text_of(incident)}
-    statement = insert(transitions).values(row).returning(transitions.c.number)
-    number: int = transaction.connection.execute(statement).scalar_one()
-    return number
-
-
-def enqueue(
-    transaction: Transaction, incident: Incident, number: int, channels: Sequence[str], wait: timedelta = timedelta(0)
-) -> None:
-    """Put the transition of that number into the outbox for those channels; it is sent after `wait` at the earliest."""
-    due_at = max(transaction.alerting.due_at(incident, transaction.now.astimezone()), transaction.now + wait)
-    about = {"transition": number, "node": node_of(incident), "rank": incident.severity.rank}
-    if incident.suspected is not None and not incident.is_over:
-        due_at = max(due_at, transaction.now + _SUSPICION_WAITS)
-    rows = [about | {"channel": channel, "attempts": 0, "due_at": due_at, "given_up": False} for channel in channels]
-    if rows:
-        transaction.connection.execute(insert(outbox), rows)
-    transaction.alerts = True
-
-
-def node_of(incident: Incident) -> str:
-    """Among whose messages one about the incident counts: the culprit's, or that of who reported it."""
-    return incident.culprit.node or next(iter(incident.reporters), "")
 
 
 def pending_messages(transaction: Transaction, incident: Incident, channel: str) -> Sequence[Any]:
@@ -178,67 +195,10 @@ def _latest_incidents(transaction: Transaction, keys: Iterable[str]) -> dict[str
     return {key: _Known(key, decode_incident(row.document), row.announced) for key, row in found.items()}
 
 
-def _preceding_change(transaction: Transaction, incident: Incident) -> PrecedingChange | None:
-    """The last change before the incident: of the culprit's file, or a recent one on its node."""
-    culprit, now = incident.culprit, transaction.now
-    if culprit.node is None:
-        return None
-    query = select(changes).where(changes.c.agent == culprit.node, changes.c.at <= now)
-    query = query.order_by(changes.c.at.desc(), changes.c.number.desc()).limit(1)
-    if culprit.file is not None:
-        query = query.where(changes.c.file == culprit.file, changes.c.at > now - _FILE_CHANGE_COUNTS_FOR)
-    else:
-        query = query.where(changes.c.at > now - _NODE_CHANGE_COUNTS_FOR)
-    row = transaction.connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    change = _decode_change(row.document)
-    removed, added = change.removed[:_MOST_LINES], change.added[:_MOST_LINES]
-    return PrecedingChange(node=row.agent, file=row.file, at=row.at, removed=removed, added=added)
-
-
-def _store(
-    transaction: Transaction,
-    key: str,
-    before: _Known | None,
-    incident: Incident,
-    transition: TransitionKind | None,
-    mended: frozenset[_Served],
-) -> None:
-    """Write the incident, its transition and the messages. What goes wrong at a server whose file was mended just now
-    is told if it lasts: the server may still have to read it."""
-    transaction.incidents.append(incident)
-    was_announced = before is not None and before.announced and transition not in OPENINGS
-    is_news = _is_news(incident, transition, was_announced)
-    _write(transaction, key, before.incident if before else None, incident, announced=was_announced or is_news)
-    if transition is not None:
-        number = record_transition(transaction, incident, transition)
-    elif is_news:
-        number = _confirm_opening(transaction, incident)
-    if transition is TransitionKind.RESOLVED and _was_none(transaction, incident):
-        _forget(transaction, incident)
-    elif is_news:
-        is_new = before is None or before.incident.id != incident.id
-        is_passing = (
-            transition in OPENINGS and incident.culprit.file is None and not mended.isdisjoint(_served(incident))
-        )
-        wait = _RELOAD_WAITS if is_passing else timedelta(0)
-        _announce(transaction, incident, transition or TransitionKind.OPENED, number, wait, is_new=is_new)
-
-
 def _was_none(transaction: Transaction, incident: Incident) -> bool:
     """Whether it was over before its rule would have alerted anybody: a restart is no incident."""
     after, lasted = transaction.alerting.rule_for(incident.code).after, transaction.now - incident.opened_at
     return lasted < after and not incident.flaps and incident.acknowledged_at is None
-
-
-def _forget(transaction: Transaction, incident: Incident) -> None:
-    """As if it had not been."""
-    numbers = select(transitions.c.number).where(transitions.c.incident == incident.id)
-    transaction.connection.execute(delete(outbox).where(outbox.c.transition.in_(numbers)))
-    for table, column in ((transitions, transitions.c.incident), (parties, parties.c.incident)):
-        transaction.connection.execute(delete(table).where(column == incident.id))
-    transaction.connection.execute(delete(incidents).where(incidents.c.id == incident.id))
 
 
 def _is_news(incident: Incident, transition: TransitionKind | None, was_announced: bool) -> bool:
@@ -258,41 +218,10 @@ def _confirm_opening(transaction: Transaction, incident: Incident) -> int:
     return number
 
 
-def _write(transaction: Transaction, key: str, before: Incident | None, incident: Incident, *, announced: bool) -> None:
-    values = {
-        "key": key,
-        "state": incident.state,
-        "opened_at": incident.opened_at,
-        "announced": announced,
-        "document": text_of(incident),
-    }
-    if before is None or before.id != incident.id:
-        transaction.connection.execute(insert(incidents).values(id=incident.id, **values))
-        _write_parties(transaction, incident, frozenset())
-    else:
-        transaction.connection.execute(update(incidents).where(incidents.c.id == incident.id).values(**values))
-        _write_parties(transaction, incident, before.parties())
-
-
-def _write_parties(transaction: Transaction, incident: Incident, present: frozenset[str]) -> None:
-    wanted = incident.parties()
-    for piece in chunks(present - wanted):
-        gone = delete(parties).where(parties.c.incident == incident.id, parties.c.agent.in_(piece))
-        transaction.connection.execute(gone)
-    rows = [{"agent": agent, "incident": incident.id} for agent in sorted(wanted - present)]
-    if rows:
-        transaction.connection.execute(insert(parties), rows)
-
-
-def _announce(
-    transaction: Transaction, incident: Incident, kind: TransitionKind, number: int, wait: timedelta, *, is_new: bool
-) -> None:
-    """Put the transition into the outbox for every channel of the incident's rule. Of a new incident no message can be
-    there yet."""
-    alerting = transaction.alerting
-    channels = alerting.rule_for(incident.code).channels(alerting.channels)
-    open_channels = [c for c in channels if is_new or not _cancel(transaction, incident, kind, c)]
-    enqueue(transaction, incident, number, open_channels, wait)
+def _announce(transaction: Transaction, incident: Incident, kind: TransitionKind, number: int, wait: timedelta) -> None:
+    """Put the transition into the outbox for every channel of the incident's rule."""
+    channels = channels_of(transaction, incident)
+    enqueue(transaction, incident, number, [c for c in channels if not _cancel(transaction, incident, kind, c)], wait)
 
 
 def _cancel(transaction: Transaction, incident: Incident, kind: TransitionKind, channel: str) -> bool:

@@ -260,7 +260,8 @@ def _replace_findings(transaction: Transaction, newest: Mapping[_Scope, _Receive
     for agent, scope, document in taken:
         old.setdefault((agent, scope), []).append(_decode_finding(document))
     rows: list[dict[str, Any]] = []
-    by_scope = {id(one): _by_scope(one.report) for one in newest.values()}
+    reports = {id(one): one.report for one in newest.values()}  # each once, however many scopes it has
+    by_scope = {key: _by_scope(report) for key, report in reports.items()}
     for (agent, scope), one in newest.items():
         before, after = old.get((agent, scope), []), by_scope[id(one)].get(scope, [])
         if before or after:

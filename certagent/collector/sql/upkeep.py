@@ -22,7 +22,8 @@ from sqlalchemy import (
     update,
 )
 
-from certagent.collector.sql.incident_writer import OPENINGS, enqueue, pending_messages, record_transition
+from certagent.collector.sql.incident_rows import enqueue, record_transition
+from certagent.collector.sql.incident_writer import OPENINGS, pending_messages
 from certagent.collector.sql.ingest import finding_row
 from certagent.collector.sql.look_queries import find_retired, find_stale
 from certagent.collector.sql.schema import (
