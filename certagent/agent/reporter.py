@@ -202,7 +202,8 @@ def _log(report: Report) -> None:
     if report.kind is not RunKind.INVENTORY:
         of_the_node = {identifier_scope(None), served_scope(None)}
         subject = report.certificate or ", ".join("the node" if one in of_the_node else one for one in report.scopes)
-        log.info("%s of %s (%s): %s", report.kind, subject, report.trigger, report.outcome)
+        outcome = f"interrupted, run {report.id}" if report.outcome is Outcome.INTERRUPTED else report.outcome
+        log.info("%s of %s (%s): %s", report.kind, subject, report.trigger, outcome)
     for finding in report.findings:
         log.log(_LEVELS.get(finding.severity, logging.INFO), "%s: %s", finding.code, finding.explanation)
 

@@ -77,6 +77,7 @@ def soak(seed: int, seconds: float, collectors: int = 1) -> Record:
             probes=_read(folder / "probes", Probe),
             samples=samples,
             mishaps=mishaps.read(began_at),
+            interrupted=mishaps.read_interrupted(began_at),
             reports=_reports(before, after),
             incidents=[witness.collector(f"/v1/incidents/{one['id']}") for one in witness.items("/v1/incidents")],
             numbered={agent: (before[agent][0], after[agent][0]) for agent in after},

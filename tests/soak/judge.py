@@ -158,9 +158,15 @@ def _nothing_was_made_up(record: Record) -> Iterator[str]:
 
 
 def _no_report_was_lost(record: Record) -> Iterator[str]:
+    """An agent whose run was over, and reported, before it could forget it (its disk was full, it was killed) says of
+    the same run that it was interrupted, under another number: the collector has kept what it had."""
     for agent, (before, last) in sorted(record.numbered.items()):
-        stored = Counter(report["sequence"] for report in record.reports if report["agent"] == agent)
-        if lost := [number for number in range(before + 1, last + 1) if number not in stored]:
+        reports = [report for report in record.reports if report["agent"] == agent]
+        stored = Counter(report["sequence"] for report in reports)
+        over = {report["id"] for report in reports if report["outcome"] != "interrupted"}
+        again = len(over.intersection(record.interrupted.get(agent, ())))
+        lost = [number for number in range(before + 1, last + 1) if number not in stored]
+        if len(lost) > again:
             yield f"{agent} has numbered reports {before + 1} to {last}, and the collector does not have {lost[:20]}"
         if twice := [number for number, times in stored.items() if times > 1]:
             yield f"the collector has reports of {agent} more than once: {twice[:20]}"

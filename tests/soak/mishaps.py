@@ -1,6 +1,7 @@
 """What befell certagent's own processes, as each node's systemd and they themselves have it in the journal."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -30,6 +31,17 @@ def read(since: float) -> list[Mishap]:
     either = " + ".join(f"UNIT={unit} + _SYSTEMD_UNIT={unit}" for unit in _UNITS).split()
     words = (*_JOURNAL, _FIELDS, f"--since=@{since:.0f}", *either)
     return [one for node in AGENTS for one in parse(node, witness.inside(node, *words).stdout)]
+
+
+def read_interrupted(since: float) -> dict[str, list[str]]:
+    """By agent, the runs that it said to have been interrupted, by their id."""
+    words = ("journalctl", "-q", "-o", "cat", f"--since=@{since:.0f}", "-u", "certagent-agent.service")
+    return {node: parse_interrupted(witness.inside(node, *words).stdout) for node in AGENTS}
+
+
+def parse_interrupted(lines: str) -> list[str]:
+    """The ids."""
+    return re.findall(r": interrupted, run ([0-9a-f]{32})$", lines, re.MULTILINE)
 
 
 def parse(node: str, lines: str) -> Iterator[Mishap]:

@@ -15,8 +15,8 @@ from tests.soak.prober import Probe
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was written down. `numbered`: by agent, the last number that it gave a report before, and at
-    the end; `dead`: how many reports it has had to keep as refused. `trouble`: why the fleet was
-    not as it should be at the end."""
+    the end; `dead`: how many reports it has had to keep as refused. `interrupted`: the runs that it said
+    to have been interrupted. `trouble`: why the fleet was not as it should be at the end."""
 
     began_at: float
     ended_at: float
@@ -28,6 +28,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     incidents: list[dict[str, Any]]
     numbered: dict[str, tuple[int, int]]
     dead: dict[str, int]
+    interrupted: dict[str, list[str]]
     trouble: str | None = None
 
 

@@ -27,7 +27,8 @@ def at(seconds: float) -> str:
 
 def report(sequence: int, seconds: float, *findings: dict[str, Any]) -> dict[str, Any]:
     """One of lxc102's."""
-    return {"agent": "lxc102", "sequence": sequence, "finished_at": at(seconds), "findings": list(findings)}
+    told = {"id": f"{sequence:032x}", "outcome": "done", "finished_at": at(seconds), "findings": list(findings)}
+    return {"agent": "lxc102", "sequence": sequence, **told}
 
 
 def in_from(way: str, begin: float, end: float) -> list[Entry]:
@@ -58,6 +59,7 @@ def good() -> Record:
         incidents=[],
         numbered={"lxc102": (0, 2)},
         dead={"lxc102": 0},
+        interrupted={"lxc102": []},
     )
 
 
@@ -269,6 +271,17 @@ def test_what_is_said_to_be_served_is_what_openssl_took() -> None:
     assert "serves cd for traefik.internal.thinkheads.ai; openssl took {'ab'}" in complaint
     new = [msgspec.structs.replace(one, fingerprint="CD") if one.at > BEGAN + 60 else one for one in good().probes]
     assert changed(reports=reports, numbered=numbered, probes=new) == []
+
+
+def test_a_run_that_is_told_of_twice_takes_two_numbers() -> None:
+    """How it ended was stored; then its agent said of it that it was interrupted. Of no other run that is an excuse."""
+    lines = f"INFO renewal of web (timer): interrupted, run {2:032x}\nINFO renewal of web (timer): done\n"
+    (run,) = mishaps.parse_interrupted(lines)
+    numbered = {"lxc102": (0, 3)}
+    assert changed(numbered=numbered, interrupted={"lxc102": [run, run]}) == []
+    assert len(changed(numbered={"lxc102": (0, 4)}, interrupted={"lxc102": [run, run]})) == 1
+    assert len(changed(numbered=numbered, interrupted={"lxc102": [f"{3:032x}"]})) == 1
+    assert len(changed(numbered=numbered, interrupted={"lxc101": [run]})) == 1
 
 
 def test_a_stepped_clock_dates_reports() -> None:
