@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedEr
 
 from certagent.collector.records import Acceptance, Caller, Changes, Overloaded, StoreFailed
 from certagent.collector.sql.damage import check_whole
-from certagent.collector.sql.database import PROBE, beside, one_line, open_readers, open_writer
+from certagent.collector.sql.database import PROBE, beside, one_line, open_readers, open_writer, transaction_of
 from certagent.collector.sql.deliveries import release_claims
 from certagent.collector.sql.incident_writer import conclude_incidents
 from certagent.collector.sql.ingest import NotQuiet, Post, accept_beside, accept_posts
@@ -219,7 +219,7 @@ class Store:
         return 0.0
 
     def _commit_beside(self, engine: Engine, group: Sequence[_Item]) -> list[Acceptance | None]:
-        with suppress(NotQuiet), engine.begin() as connection:
+        with suppress(NotQuiet), transaction_of(engine) as connection:
             transaction = Transaction(connection, self._clock.now(), self._alerting)
             return accept_beside(transaction, [cast("Post", item.change) for item in group])
         return [None] * len(group)
@@ -231,7 +231,7 @@ class Store:
         Answers the items' results in order, what changed, and how long to rest. It may be called again with the same
         items, one by one, when it failed.
         """
-        with self._writer.begin() as connection:
+        with transaction_of(self._writer) as connection:
             transaction = Transaction(connection, self._clock.now(), self._alerting)
             if self._has_failed:
                 connection.execute(PROBE)
@@ -268,7 +268,7 @@ class Store:
 
     def _read(self, query: Callable[[Connection], Result]) -> Result:
         try:
-            with self._readers.begin() as connection:
+            with transaction_of(self._readers) as connection:
                 return query(connection)
         except (DBAPIError, msgspec.DecodeError, UnicodeDecodeError) as error:  # of a document: the file is damaged
             raise StoreFailed(one_line(error)) from error

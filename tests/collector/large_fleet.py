@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, Table, insert, text
 
 from certagent.collector.credentials import digest_of
-from certagent.collector.sql.database import open_writer
+from certagent.collector.sql.database import open_session, open_writer
 from certagent.collector.sql.ingest import finding_row
 from certagent.collector.sql.schema import (
     addresses,
@@ -83,8 +83,10 @@ def fill(url: str, size: Size, now: datetime) -> None:
         _insert_incidents(connection, size, now)
         _multiply(connection, size, now)
     if engine.dialect.name == "postgresql":  # as it does by itself; an SQLite file has no statistics
-        with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        session = open_session(url)
+        with session.connect() as connection:
             connection.execute(text("VACUUM ANALYZE"))
+        session.dispose()
     engine.dispose()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from certagent.collector.sql.api_queries import list_agents, list_incidents
 from certagent.collector.sql.database import open_readers, open_session, open_writer
 from certagent.collector.sql.deliveries import next_delivery, record_attempt
 from certagent.collector.sql.leases import LASTS_FOR, DatabaseClock, Leases
+from certagent.collector.sql.round_queries import note_policy
 from certagent.collector.sql.upkeep import replace_findings
 from certagent.collector.store import Store, open_store
 from certagent.config.policy_files import load_policy
@@ -35,6 +36,7 @@ MICROSECOND = timedelta(microseconds=1)
 LEFT = "SELECT until - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM leases"
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 READING = f"{OTHERS} AND state = 'active' AND query LIKE '%pg_sleep%'"
+CUT = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database()"
 SESSION = {
     "synchronous_commit": "on",
     "lock_timeout": "10s",
@@ -227,8 +229,7 @@ async def test_it_works_again_after_the_server_has_cut_every_connection(url: str
     store, agent = stores[0], Agent("lxc103")
     assert await store.holds_lease("channel hook")
     with administrator(url) as connection:
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-        connection.execute(text(f"{cut} AND pid <> pg_backend_pid()"))
+        connection.execute(text(f"{CUT} AND pid <> pg_backend_pid()"))
     report = agent.watch(shadow())
 
     async def is_taken() -> bool:
@@ -242,6 +243,25 @@ async def test_it_works_again_after_the_server_has_cut_every_connection(url: str
     assert await eventually(is_taken)
     assert len((await store.read(list_incidents, None, 10)).items) == 1
     assert await eventually(lambda: store.holds_lease("channel hook"))
+
+
+async def test_a_connection_that_was_cut_while_nobody_used_it_fails_nobody(
+    url: str, stores: tuple[Store, Store]
+) -> None:
+    """However short a time ago it was used: what begins over it begins once more, over a new one."""
+    store, agent = stores[0], Agent("lxc101")
+    member = Caller(agent.name, TokenRole.AGENT)
+    quiet: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.read(list_agents, None, 9),
+        lambda: store.accept(member, [agent.preflight()]),
+        lambda: store.write(note_policy, "one", "of its own"),
+    ]
+    for after_the_cut in (*quiet, *quiet):
+        for use in quiet:
+            await use()
+        with administrator(url) as connection:
+            connection.execute(text(f"{CUT} AND pid <> pg_backend_pid()"))
+        await after_the_cut()
 
 
 def test_a_database_that_is_not_there_is_one_sentence(postgresql: Server, tmp_path: Path) -> None:

@@ -6,10 +6,9 @@ Two engines on one database: the writer's, whose transactions take the write loc
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +53,10 @@ CLIENT_OPTIONS: dict[str, Any] = {
     "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
 }
 """Of every connection to a PostgreSQL: it ends when either side is gone."""
-_ALONE = "SELECT pg_advisory_xact_lock(7233179412046)"  # what BEGIN IMMEDIATE is there: one writer at a time
-_BESIDE = "SELECT pg_advisory_xact_lock_shared(7233179412046)"
+_ALONE = "BEGIN; SELECT pg_advisory_xact_lock(7233179412046)"  # what BEGIN IMMEDIATE is there: one writer at a time
+_BESIDE = "BEGIN; SELECT pg_advisory_xact_lock_shared(7233179412046)"
+_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_AS_IT_IS = {"no_parameters": True}  # two statements, sent at once
 _IS_BESIDE = "certagent_beside"
 _LONG = (text("SET LOCAL statement_timeout = 0"), text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
@@ -73,7 +74,7 @@ def open_writer(url: str) -> Engine:
             with damage_named(url):
                 check_head(url)
                 _prepare_file(url)
-                engine = _open(url, begin="BEGIN IMMEDIATE", is_writer=True, pool_size=1)
+                engine = _open_writer(url)
                 opened.callback(engine.dispose)
                 with engine.begin() as connection:
                     version = read_schema_version(connection)
@@ -94,10 +95,23 @@ def beside(writer: Engine) -> Engine | None:
 
 def open_readers(url: str) -> Engine:
     """An engine for reading, beside the writer's. What one transaction reads is of one moment."""
-    engine = _open(url, begin="BEGIN", pool_size=4)
-    if engine.dialect.name == "postgresql":
-        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return engine
+    if is_postgresql(url):
+        return _begun_by(_open_postgresql(url, pool_size=4), lambda _connection: _SNAPSHOT)
+    return _open_sqlite(url, "BEGIN", pool_size=4)
+
+
+@contextmanager
+def transaction_of(engine: Engine) -> Iterator[Connection]:
+    """One transaction of a writer or of readers. Where the connection was lost while nobody used it, its beginning
+    shows that, and it begins once more over another one."""
+    with ExitStack() as begun:
+        try:
+            connection = begun.enter_context(engine.begin())
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            connection = begun.enter_context(engine.begin())
+        yield connection
 
 
 @contextmanager
@@ -128,42 +142,47 @@ def one_line(error: Exception) -> str:
 
 
 def open_session(url: str) -> Engine:
-    """An engine of one connection that commits each statement by itself."""
-    engine = _open(url, begin="BEGIN", pool_size=1)
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+    """An engine of one connection to a PostgreSQL that commits each statement by itself. One that broke is replaced
+    when it is used next."""
+    return _open_postgresql(url, pool_size=1, pool_pre_ping=True)
 
 
-def _open(url: str, *, begin: str, pool_size: int, is_writer: bool = False) -> Engine:
+def _open_writer(url: str) -> Engine:
     if is_postgresql(url):
-        return _open_postgresql(url, pool_size, is_writer=is_writer)
+        return _begun_by(_open_postgresql(url, pool_size=1), _turn_of)
+    return _open_sqlite(url, "BEGIN IMMEDIATE", pool_size=1)
+
+
+def _open_sqlite(url: str, begin: str, pool_size: int) -> Engine:
     engine = create_engine(
         url, pool_size=pool_size, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}
     )
     event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", partial(Connection.exec_driver_sql, statement=begin))
+    return _begun_by(engine, lambda _connection: begin)
+
+
+def _open_postgresql(url: str, pool_size: int, **options: Any) -> Engine:
+    """By psycopg, whatever driver the URL names, to the first of the URL's servers that will do."""
+    reach = server_options(url) | CLIENT_OPTIONS | {"autocommit": True}
+    return create_engine("postgresql+psycopg://", pool_size=pool_size, connect_args=reach, **options)
+
+
+def _begun_by(engine: Engine, statement_of: Callable[[Connection], str]) -> Engine:
+    """Transactions begin as that says, by one statement, and not as the driver guesses."""
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement_of(connection), execution_options=_AS_IT_IS)
+
+    event.listen(engine, "begin", begin)
     return engine
 
 
-def _open_postgresql(url: str, pool_size: int, *, is_writer: bool) -> Engine:
-    """By psycopg, whatever driver the URL names. A connection that broke is replaced when it is used next: by one to
-    the first of the URL's servers that will do."""
-    engine = create_engine(
-        "postgresql+psycopg://",
-        pool_size=pool_size,
-        pool_pre_ping=True,
-        connect_args=server_options(url) | CLIENT_OPTIONS,
-    )
-    if is_writer:
-        event.listen(engine, "begin", _take_turn)
-    return engine
-
-
-def _take_turn(connection: Connection) -> None:
-    connection.exec_driver_sql(_BESIDE if connection.get_execution_options().get(_IS_BESIDE) else _ALONE)
+def _turn_of(connection: Connection) -> str:
+    return _BESIDE if connection.get_execution_options().get(_IS_BESIDE) else _ALONE
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None  # transactions begin as the engine says, not as the driver guesses
+    connection.isolation_level = None
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 
