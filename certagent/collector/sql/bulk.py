@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Column, Connection, String, Table, TypeDecorator
+from sqlalchemy import Boolean, Column, Connection, CursorResult, String, Table, TypeDecorator
 
 Row = tuple[Any, ...]
 Rows = Sequence[Row]
@@ -39,7 +39,7 @@ class Bulk(msgspec.Struct, frozen=True):
         if connection.dialect.name == _POSTGRESQL:
             text, parameters = self._insertion(connection, rows)
             text = f"{text} ON CONFLICT DO NOTHING RETURNING {', '.join(key)}"
-            return set(map(tuple, connection.exec_driver_sql(text, parameters)))
+            return _rows_of(connection.exec_driver_sql(text, parameters))
         keys = Bulk(self.table, key)
         known = keys.find(connection, [row[: len(key)] for row in rows], key)
         wanted = {row[: len(key)]: row for row in reversed(rows)}
@@ -53,7 +53,7 @@ class Bulk(msgspec.Struct, frozen=True):
             return set()
         given = given_rows(connection.dialect.name, self._types())
         text = f"SELECT {', '.join(wanted)} FROM {self.table.name} WHERE {self._is_one_of(given)}{more}"
-        return set(map(tuple, connection.exec_driver_sql(text, bound(connection.dialect.name, rows))))
+        return _rows_of(connection.exec_driver_sql(text, bound(connection.dialect.name, rows)))
 
     def take(self, connection: Connection, rows: Rows, wanted: tuple[str, ...]) -> list[Row]:
         """Delete what equals one of the rows; answers those columns of it."""
@@ -62,7 +62,7 @@ class Bulk(msgspec.Struct, frozen=True):
         given = given_rows(connection.dialect.name, self._types())
         text = f"DELETE FROM {self.table.name} WHERE {self._is_one_of(given)} RETURNING {', '.join(wanted)}"
         found = connection.exec_driver_sql(text, bound(connection.dialect.name, rows))
-        return [tuple(row) for row in found]
+        return [tuple(row) for row in found.all()]
 
     def put(self, connection: Connection, rows: Rows, key: tuple[str, ...], unless: str = "") -> set[Row]:
         """Insert the rows, or update those whose key is there, but for those of which `unless` is true; answers the
@@ -75,7 +75,7 @@ class Bulk(msgspec.Struct, frozen=True):
             f"INSERT INTO {self.table.name} ({', '.join(self.columns)}) {given} ON CONFLICT ({', '.join(key)})"
             f" DO UPDATE SET {changed}{f' WHERE NOT ({unless})' if unless else ''} RETURNING {', '.join(key)}"
         )
-        return set(map(tuple, connection.exec_driver_sql(text, bound(connection.dialect.name, rows))))
+        return _rows_of(connection.exec_driver_sql(text, bound(connection.dialect.name, rows)))
 
     def _insertion(self, connection: Connection, rows: Rows) -> tuple[str, Any]:
         head = f"INSERT INTO {self.table.name} ({', '.join(self.columns)})"
@@ -88,6 +88,10 @@ class Bulk(msgspec.Struct, frozen=True):
 
     def _types(self) -> tuple[str, ...]:
         return _types_of(self.table, self.columns)
+
+
+def _rows_of(found: CursorResult[Any]) -> set[Row]:
+    return set(map(tuple, found.all()))
 
 
 @cache

@@ -42,4 +42,4 @@ def see(transaction: Transaction, agents: Iterable[tuple[str, str, int]], *, onl
         return {}
     text = _ONLY_QUIET if only_quiet else _KNOWN[dialect]
     found = transaction.connection.exec_driver_sql(text, (now, now, *bound(dialect, rows)))
-    return {name: instant(until) if until is not None and until > now else None for name, until in found}
+    return {name: instant(until) if until is not None and until > now else None for name, until in found.all()}
