@@ -6,6 +6,7 @@ that is passed in with its arguments. Nothing in the collector's memory is the o
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -50,10 +51,11 @@ _ITEM_ERRORS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 
 
 class _Item(msgspec.Struct, eq=False):
-    """A change that waits to be written, and who waits for its result."""
+    """A change that waits to be written, and who waits for its result. `is_quiet`: see `Post.may_be_quiet`."""
 
     change: Post | Change
     result: asyncio.Future[object]
+    is_quiet: bool
 
 
 class Store:
@@ -77,7 +79,7 @@ class Store:
         self._alerting = alerting
         self._clock = clock
         self._listeners: list[Callable[[Changes], None]] = []
-        self._queue: list[_Item] = []
+        self._queue: deque[_Item] = deque()  # the loop adds to it, and the writer's thread takes from it
         self._wanted = asyncio.Event()
         self._stopping = asyncio.Event()
         self._due_since: float | None = None
@@ -152,10 +154,11 @@ class Store:
         with ThreadPoolExecutor(1, thread_name_prefix="store-writer") as thread:
             while self._queue or not self._stopping.is_set():
                 await self._wait_for_work()
-                group, self._queue = self._queue[:_LARGEST_GROUP], self._queue[_LARGEST_GROUP:]
-                if not self._queue and not self._stopping.is_set():
+                if not self._stopping.is_set():
                     self._wanted.clear()
-                await self._rest(await self._write(thread, await self._write_beside(thread, group)))
+                await self._rest(await self._write(thread, await self._write_beside(thread)))
+                if self._queue:
+                    self._wanted.set()
 
     async def _in_thread(self, ask: Callable[..., Result], *arguments: object) -> Result:
         """One of this store's own: whoever closes it waits for them, also for what nobody waits for any more."""
@@ -166,7 +169,8 @@ class Store:
             raise Overloaded
         if self._due_since is None:
             self._due_since = self._clock.monotonic()
-        item = _Item(change, asyncio.get_running_loop().create_future())
+        is_quiet = isinstance(change, Post) and change.may_be_quiet()
+        item = _Item(change, asyncio.get_running_loop().create_future(), is_quiet)
         self._queue.append(item)
         self._wanted.set()
         return await item.result
@@ -185,19 +189,23 @@ class Store:
             joined = len(self._queue)
             await asyncio.sleep(_QUIET)
 
-    async def _write_beside(self, thread: ThreadPoolExecutor, group: list[_Item]) -> list[_Item]:
-        """Store what can be stored while other collectors write; answers what is left. What fails is left, too."""
-        quiet = [item for item in group if isinstance(item.change, Post) and item.change.may_be_quiet()]
-        if self._beside is None or self._has_failed or not quiet:
-            return group
-        commit = asyncio.get_running_loop().run_in_executor(thread, self._commit_beside, self._beside, quiet)
+    async def _write_beside(self, thread: ThreadPoolExecutor) -> list[_Item]:
+        """Of what waits, store what can be stored while other collectors write; answers what is left. What fails is
+        left, too."""
+        if self._beside is None or self._has_failed or not any(item.is_quiet for item in self._queue):
+            return self._take()
+        group: list[_Item] = []
+        commit = asyncio.get_running_loop().run_in_executor(thread, self._commit_beside, self._beside, group)
         await asyncio.wait([commit])
         if commit.exception() is not None:
-            return group
-        done = {item: answer for item, answer in zip(quiet, commit.result(), strict=True) if answer is not None}
-        left = [item for item in group if item not in done]
-        self._finish(list(done), list(done.values()), Changes(), is_more=bool(left))
+            return group or self._take()
+        answers = commit.result()
+        left = [item for item in group if item not in answers]
+        self._finish(list(answers), list(answers.values()), Changes(), is_more=bool(left))
         return left
+
+    def _take(self) -> list[_Item]:
+        return [self._queue.popleft() for _ in range(min(len(self._queue), _LARGEST_GROUP))]
 
     async def _write(self, thread: ThreadPoolExecutor, group: list[_Item]) -> float:
         """One transaction; for how many seconds to rest then. A bad item fails alone, by one transaction for each; a
@@ -218,11 +226,16 @@ class Store:
             self._fail(group, error)
         return 0.0
 
-    def _commit_beside(self, engine: Engine, group: Sequence[_Item]) -> list[Acceptance | None]:
+    def _commit_beside(self, engine: Engine, group: list[_Item]) -> dict[_Item, Acceptance]:
+        """Whoever comes while this one waits for its turn shares it. `group`: filled with what it takes out."""
+        done: dict[_Item, Acceptance] = {}
         with suppress(NotQuiet), transaction_of(engine) as connection:
+            group += self._take()
+            quiet = [item for item in group if item.is_quiet]
             transaction = Transaction(connection, self._clock.now(), self._alerting)
-            return accept_beside(transaction, [cast("Post", item.change) for item in group])
-        return [None] * len(group)
+            answers = accept_beside(transaction, [cast("Post", item.change) for item in quiet])
+            done |= {item: answer for item, answer in zip(quiet, answers, strict=True) if answer is not None}
+        return done
 
     def _commit(self, group: Sequence[_Item]) -> tuple[list[object], Changes, float]:
         """All posts together, then the other changes, then the conclusions from both: each conclusion looks at all that
