@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, delete, func, select, text
+from sqlalchemy import Connection, Row, Select, and_, delete, func, select, text
 
 from certagent.collector.records import Changes, Notice, Peer
 from certagent.collector.sql.passing_tables import collectors, limits, links, relays
@@ -90,9 +90,9 @@ def list_peers(connection: Connection, now: datetime) -> list[Peer]:
     return [_peer_of(row) for row in connection.execute(query)]
 
 
-def list_links(connection: Connection, now: datetime, collector: str) -> Mapping[str, str]:
-    """Agent -> the living collector that it is connected to, other than that one."""
-    return dict(connection.execute(_living_links(now, collector)).all())
+def list_links(connection: Connection, now: datetime, collector: str) -> frozenset[str]:
+    """The agents that are connected to living collectors other than that one."""
+    return _agents_of(connection, _living_links(now, collector))
 
 
 def count_links(connection: Connection, now: datetime) -> dict[str, int]:
@@ -109,7 +109,7 @@ def count_links(connection: Connection, now: datetime) -> dict[str, int]:
 
 def list_own_links(connection: Connection, collector: str) -> frozenset[str]:
     """The agents that are said to be connected to that collector."""
-    return frozenset(connection.execute(select(links.c.agent).where(links.c.collector == collector)).scalars())
+    return _agents_of(connection, select(links).where(links.c.collector == collector))
 
 
 def find_authority(connection: Connection, now: datetime, collector: str) -> tuple[str, str] | None:
@@ -126,9 +126,15 @@ def withdraw_questions(transaction: Transaction, questions: Collection[str]) -> 
         _notify(transaction, f"withdraw {row.collector} {row.id}")
 
 
-def _living_links(now: datetime, collector: str) -> Any:
+def _living_links(now: datetime, collector: str) -> Select[Any]:
     alive = and_(collectors.c.id == links.c.collector, collectors.c.seen_at > now - ALIVE_FOR)
     return select(links.c.agent, links.c.collector).join(collectors, alive).where(links.c.collector != collector)
+
+
+def _agents_of(connection: Connection, of_links: Select[Any]) -> frozenset[str]:
+    """In one row: to fetch a row for each of 50,000 takes eight times as long."""
+    found = connection.execute(of_links.with_only_columns(func.array_agg(links.c.agent))).scalar()
+    return frozenset(found or ())
 
 
 def _peer_of(row: Row[Any]) -> Peer:
