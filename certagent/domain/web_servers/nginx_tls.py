@@ -5,7 +5,7 @@ certificate for each handshake), of listen, and of the core directive user.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -23,21 +23,31 @@ class WorkerReader(msgspec.Struct, frozen=True):
     place: Place
 
 
-def find_worker_reader(configuration: Sequence[Directive], file: str, folder: str) -> WorkerReader | None:
-    """Where the configuration (whose relative names belong to `folder`) has a variable in a name that can be that
-    file's; None where the master reads it."""
-    for directive in _all(configuration):
-        if directive.name in _FILES and directive.args and _may_name(directive.args[0], file, folder):
-            return WorkerReader(_user_in(configuration), directive.place)
-    return None
+class NginxTls(msgspec.Struct, frozen=True):
+    """Of a configuration what is asked for each pair that is deployed: the directives whose file's name has a variable
+    in it, the workers' user, and each port whose servers of `http` expect the PROXY protocol, with its first `listen`.
+    """
+
+    variable_files: tuple[Directive, ...] = ()
+    user: str | None = None
+    proxied_ports: Mapping[int | None, Place] = {}
+
+    def worker_reader(self, file: str, folder: str) -> WorkerReader | None:
+        """Where the configuration (whose relative names belong to `folder`) has a name that can be that file's; None
+        where the master reads it."""
+        found = (one for one in self.variable_files if _may_name(one.args[0], file, folder))
+        return next((WorkerReader(self.user, one.place) for one in found), None)
 
 
-def find_proxy_protocol(configuration: Sequence[Directive], port: int) -> Place | None:
-    """The `listen` of that port with `proxy_protocol`, in a server of `http`."""
+def read_tls(configuration: Sequence[Directive]) -> NginxTls:
+    """In one walk, for it may be large."""
+    variable_files, ports = [], dict[int | None, Place]()
     for directive in _all(configuration):
-        if directive.name == "listen" and "proxy_protocol" in directive.args[1:] and _port(directive.args[0]) == port:
-            return directive.place
-    return None
+        if directive.name in _FILES and directive.args and _VARIABLE.search(directive.args[0]):
+            variable_files.append(directive)
+        elif directive.name == "listen" and "proxy_protocol" in directive.args[1:]:
+            ports.setdefault(_port(directive.args[0]), directive.place)
+    return NginxTls(tuple(variable_files), _user_in(configuration), ports)
 
 
 def _all(directives: Sequence[Directive]) -> Iterator[Directive]:
