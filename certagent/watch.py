@@ -7,10 +7,10 @@ comparison goes on alone, faster, and inotify is asked for again.
 """
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +18,10 @@ from certagent.domain.reports import Contents, FileChange, compare
 from certagent.system.folder_events import FolderWatch
 from certagent.system.mounts import watch_mounts
 from certagent.system.regular_files import read_within
+from certagent.system.watched_ways import LONGEST_LINK_CHAIN, Hinted, Hints, Identity, Ways
 
 ChangeSet = tuple[FileChange, ...]
-_Identity = tuple[int, int]  # device and inode
 
-_LONGEST_LINK_CHAIN = 16
 _LONGEST_BURST = 10  # quiet periods after which a burst that never ends is looked at all the same
 _DEGRADED_SECONDS = 1.0
 
@@ -63,7 +62,9 @@ class Watch:
         self._quiet_seconds = quiet_for.total_seconds()
         self._reconcile_seconds = reconcile_every.total_seconds()
         self._hint = asyncio.Event()
-        self._folders: dict[Path, tuple[_Identity, FolderWatch]] = {}
+        self._hints = Hints()
+        self._ways = Ways()
+        self._folders: dict[Path, tuple[Identity, FolderWatch]] = {}
         self._ask_again_at = 0.0
 
     async def changes(self, known: Contents) -> AsyncIterator[ChangeSet]:
@@ -72,10 +73,10 @@ class Watch:
         degraded = self.degraded
         while True:
             self._hint.clear()
+            hinted = self._hints.take()
             if self._find is not None:
                 self._watched = await asyncio.to_thread(self._find)
-            self._follow_links()
-            current = await asyncio.to_thread(read_contents, self._watched.files)
+            current = await asyncio.to_thread(self._read, self._follow_links(hinted))
             differences = compare(self.contents, _with_those_gone(self.contents, current))
             self.contents = current
             if differences or degraded != self.degraded:
@@ -89,10 +90,12 @@ class Watch:
         self._loop = loop
         self._ask_again_at = loop.time() + self._reconcile_seconds
         self.degraded = None
-        self._follow_links()
+        self._hints.add()
+        self._follow_links(None)
 
-    def hint(self) -> None:
-        """Something may have changed."""
+    def hint(self, folder: Path | None = None, name: str | None = None) -> None:
+        """That name in that folder may have changed; None: any there; without a folder, anything anywhere."""
+        self._hints.add(folder, name)
         self._hint.set()
 
     def stop(self) -> None:
@@ -101,38 +104,50 @@ class Watch:
             watch.close()
         self._folders.clear()
 
-    def _hint_from_thread(self) -> None:
-        """Once for all that comes before the next look: what is read then is younger than any event before it."""
+    def _hint_from_thread(self, folder: Path, name: str | None) -> None:
+        """Waking the loop once for all that comes before the next look: what is read then is younger than any event
+        before it."""
+        self._hints.add(folder, name)
         if not self._hint.is_set():
             with suppress(RuntimeError):  # the loop has ended meanwhile
-                self._loop.call_soon_threadsafe(self.hint)
+                self._loop.call_soon_threadsafe(self.hint, folder, name)
 
-    def _follow_links(self) -> None:
+    def _read(self, looked_at: set[str]) -> Contents:
+        """What the watched files hold: those that were looked at now, the others as they were. Blocks."""
+        read = read_contents(tuple(file for file in self._watched.files if str(file) in looked_at))
+        return {path: read[path] if path in read else self.contents.get(path) for path in map(str, self._watched.files)}
+
+    def _follow_links(self, hinted: Hinted) -> set[str]:
         """Watch the folders that now decide on the content: a link's target may have moved, or a folder been made
-        anew under the same name. Again when there were new ones: what is in them may have changed before."""
-        for _ in range(_LONGEST_LINK_CHAIN):
-            if self.degraded is not None or not self._follow_links_once():
-                return
+        anew under the same name. Again when there were new ones: what is in them may have changed before. The paths
+        that were looked at: what they hold may be another."""
+        looked_at = self._ways.look(*self._watched, hinted)
+        for _ in range(LONGEST_LINK_CHAIN):
+            if self.degraded is not None or not (added := self._watch_deciding_folders()):
+                break
+            looked_at |= self._ways.look(*self._watched, frozenset((folder, None) for folder in added))
+        return looked_at
 
-    def _follow_links_once(self) -> bool:
-        """Whether a folder came to be watched."""
-        wanted = _deciding_folders(self._watched)
+    def _watch_deciding_folders(self) -> set[Path]:
+        """Those that came to be watched, or in which more has come to count."""
+        wanted, more = self._ways.folders(), set[Path]()
         for folder, (identity, watch) in list(self._folders.items()):
             if folder not in wanted or wanted[folder].identity != identity:
                 self._folders.pop(folder)[1].close()
-            else:
-                watch.names = wanted[folder].names
+            elif watch.names != (names := wanted[folder].names):
+                more |= {folder} if names is None or not names <= (watch.names or names) else set()
+                watch.names = names
         added = wanted.keys() - self._folders.keys()
         try:
             for folder in added:
-                watch = FolderWatch(self._hint_from_thread, wanted[folder].names)
+                watch = FolderWatch(partial(self._hint_from_thread, folder), wanted[folder].names)
                 watch.open(folder)
                 self._folders[folder] = (wanted[folder].identity, watch)
         except (FileNotFoundError, NotADirectoryError):
-            self._hint.set()  # it went just now: look again
+            self.hint()  # it went just now: look again
         except OSError as error:
             self._degrade(error)
-        return bool(added)
+        return added | more
 
     def _degrade(self, error: OSError) -> None:
         self.degraded = f"inotify is unavailable: {error.strerror}"
@@ -142,8 +157,11 @@ class Watch:
         """Until something may have changed, and a quiet period is over."""
         if self.degraded is None:
             is_told = await self._is_woken_within(self._reconcile_seconds)
+            if not is_told:
+                self._hints.add()
         else:
             is_told = await self._is_woken_within(_DEGRADED_SECONDS)
+            self._hints.add()
             if asyncio.get_running_loop().time() >= self._ask_again_at:
                 self.start()
         ends_at = asyncio.get_running_loop().time() + _LONGEST_BURST * self._quiet_seconds
@@ -189,70 +207,3 @@ def _read(path: Path) -> bytes | None:
         return read_within(Path("/"), str(path)).content
     except OSError:
         return None
-
-
-class _Folder(NamedTuple):
-    """One to be watched. The identity tells it from one made anew under the same name; `names` None: all count."""
-
-    identity: _Identity
-    names: frozenset[str] | None
-
-
-def _deciding_folders(watched: WatchedPaths) -> dict[Path, _Folder]:
-    """The folders in which a rename or a write changes what the paths hold, that of each link on the way among them;
-    for one that is missing, the nearest above it."""
-    nearest: dict[str, tuple[Path, _Identity, str | None]] = {}
-    links: dict[str, str | None] = {}
-    found: dict[Path, tuple[_Identity, set[str | None]]] = {}
-    paths = [(str(file), file.name or None) for file in watched.files]
-    for path, last in (*paths, *((f"{folder}/a-file", None) for folder in watched.folders)):
-        with suppress(OSError):  # something went meanwhile: there will be an event of it
-            for folder, name in _deciding_names(path, last, links):
-                if folder not in nearest:
-                    nearest[folder] = _nearest(folder)
-                place, identity, missing = nearest[folder]
-                found.setdefault(place, (identity, set()))[1].add(name if missing is None else missing)
-    return {place: _Folder(identity, _names_that_count(names)) for place, (identity, names) in found.items()}
-
-
-def _names_that_count(names: set[str | None]) -> frozenset[str] | None:
-    if names & {None, "", ".", ".."}:
-        return None
-    return frozenset(name for name in names if name is not None)
-
-
-def _deciding_names(path: str, last: str | None, links: dict[str, str | None]) -> Iterator[tuple[str, str | None]]:
-    """Each folder on the way and the name in it that decides; `last`: that of the path itself, None for any."""
-    for _ in range(_LONGEST_LINK_CHAIN):
-        link = _first_link(path, links)
-        yield os.path.dirname(path), last if link != path else os.path.basename(path)
-        if link is None:
-            return
-        yield os.path.dirname(link), os.path.basename(link)
-        path = os.path.join(os.path.dirname(link), links[link] or "") + path[len(link) :]
-        last = last and os.path.basename(path)
-
-
-def _first_link(path: str, links: dict[str, str | None]) -> str | None:
-    """The first part of the path that is a link. `links`: where those lead that were looked at already."""
-    end = path.find("/", 1)
-    while True:
-        part = path if end < 0 else path[:end]
-        if part not in links:
-            links[part] = os.readlink(part) if os.path.islink(part) else None
-        if links[part] is not None:
-            return part
-        if end < 0:
-            return None
-        end = path.find("/", end + 1)
-
-
-def _nearest(folder: str) -> tuple[Path, _Identity, str | None]:
-    """The folder, or the nearest above it that there is; then also the name in that one that is missing."""
-    missing = None
-    while folder and not os.path.isdir(folder):
-        folder, missing = os.path.dirname(folder), os.path.basename(folder)
-    folder = folder or "/"  # of a path that does not say where it begins
-    found = os.path.realpath(folder)
-    status = os.stat(found)
-    return Path(found), (status.st_dev, status.st_ino), missing

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, WatchDescriptor
 
-from certagent.domain.reports import FileChange
+from certagent.domain.reports import Contents, FileChange
 from certagent.system import folder_events
 from certagent.watch import ChangeSet, Watch, WatchedPaths, open_watch, read_contents
 
@@ -268,6 +268,38 @@ def _instances() -> int:
     return sum(os.path.islink(path) and "inotify" in os.readlink(path) for path in opened)
 
 
+async def test_an_event_has_only_that_read_which_it_can_concern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a hundred links through a folder of their own each, and one that all share, as they are deployed."""
+    paths = tuple(tmp_path / f"{number}.crt" for number in range(100))
+    for path in paths:
+        for release in ("1", "2"):
+            (tmp_path / path.stem / release).mkdir(parents=True)
+            (tmp_path / path.stem / release / "fullchain.pem").write_text(f"{release} of {path.stem}\n")
+        (tmp_path / path.stem / "current").symlink_to("1")
+        path.symlink_to(f"{path.stem}/current/fullchain.pem")
+    async with open_watch(paths, QUIET, NEVER) as watch:
+        changes = watch.changes(read_contents(paths))
+        looking = asyncio.create_task(_next(changes), name="look")
+        await asyncio.sleep(0.1)
+        read: set[Path] = set()
+
+        def noted(those: tuple[Path, ...]) -> Contents:
+            read.update(those)
+            return read_contents(those)
+
+        monkeypatch.setattr("certagent.watch.read_contents", noted)
+        (tmp_path / "new").symlink_to("2")
+        (tmp_path / "new").rename(tmp_path / "7/current")
+        assert await looking == (FileChange(file=str(paths[7]), exists=True, added=("2 of 7",), removed=("1 of 7",)),)
+        (tmp_path / "9/1/fullchain.pem").write_text("3 of 9\n")
+        assert [change.file for change in await _next(changes)] == [str(paths[9])]
+        assert read == {paths[7], paths[9]}
+        (tmp_path / "7/2/fullchain.pem").unlink()
+        assert [change.file for change in await _next(changes)] == [str(paths[7])]
+
+
 @pytest.mark.slow
 async def test_a_neighbour_that_is_written_all_the_time_wakes_nobody(
     hosts: Path, monkeypatch: pytest.MonkeyPatch
@@ -276,9 +308,9 @@ async def test_a_neighbour_that_is_written_all_the_time_wakes_nobody(
     is seen all the same."""
     async with open_watch((hosts,), QUIET, NEVER) as watch:
         changes = await _settled(watch, hosts)
-        hints: list[None] = []
+        hints: list[object] = []
         with monkeypatch.context() as patch:
-            patch.setattr(watch, "hint", lambda: hints.append(None))
+            patch.setattr(watch, "hint", lambda *told: hints.append(told))
             before, began_at = _resident(), time.process_time()
             writer = await asyncio.create_subprocess_exec(sys.executable, "-c", _NOISE, str(hosts.with_name("noise")))
             assert await writer.wait() == 0

@@ -36,10 +36,10 @@ _PAUSE_SECONDS = 0.02  # between two reads: what repeats itself meanwhile, the k
 
 
 class FolderWatch(WatchCallback):
-    """One folder under watch: calls `on_change`, in the thread of the events, when one of `names` in it, or the folder
-    itself, may have changed. `names` None: whatever happens in it."""
+    """One folder under watch: calls `on_change`, in the thread of the events, with the one of `names` in it that may
+    have changed, or None where any of them may, or the folder itself. `names` None: whatever happens in it."""
 
-    def __init__(self, on_change: Callable[[], object], names: Set[str] | None) -> None:
+    def __init__(self, on_change: Callable[[str | None], object], names: Set[str] | None) -> None:
         self.names = names
         self._on_change = on_change
         self._descriptor: WatchDescriptor | None = None
@@ -58,16 +58,17 @@ class FolderWatch(WatchCallback):
 
     def on_event(self, event: InotifyEvent) -> None:
         """Pass it on if its name counts."""
-        if self.names is None or not event.name or event.name.decode(errors="surrogateescape") in self.names:
-            self._on_change()
+        name = event.name.decode(errors="surrogateescape") if event.name else None
+        if self.names is None or name is None or name in self.names:
+            self._on_change(name)
 
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:
         """The folder was removed, or its file system unmounted."""
-        self._on_change()
+        self._on_change(None)
 
     def on_queue_overflow(self) -> None:
         """Events were lost: any of them may have counted."""
-        self._on_change()
+        self._on_change(None)
 
 
 class _Reader(InotifyFD):
