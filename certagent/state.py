@@ -45,6 +45,7 @@ from certagent.system.files import (
     write_file,
     write_folder,
 )
+from certagent.system.path_walk import open_folder
 
 log = logging.getLogger(__name__)
 
@@ -221,8 +222,11 @@ class CertificateFolder:
 
     def generation(self, number: int) -> Generation | None:
         """One of them, if it is kept and whole."""
-        folder = self._generations / str(number)
-        key_pem, chain_pem = read_file(folder / _KEY), read_file(folder / _CHAIN)
+        try:
+            with open_folder(self._generations / str(number)) as folder:
+                key_pem, chain_pem = folder.read(_KEY), folder.read(_CHAIN)
+        except FileNotFoundError:
+            return None
         if key_pem is None or chain_pem is None:
             return None
         try:
@@ -322,7 +326,7 @@ class CertificateFolder:
         return max(self.numbers(), default=0) + 1
 
 
-_read_leaf = lru_cache(maxsize=32)(read_leaf)  # again and again while a certificate is worked on; 2 KiB each
+_read_leaf = lru_cache(maxsize=256)(read_leaf)  # again and again while certificates are worked on; 2 KiB each
 
 
 def _backup_name(file: str) -> str:

@@ -1,11 +1,12 @@
 """Our ACME part alone: `python -m tests.bench.acme_part CONFIGURATION`. Run in the network of a node of the lab.
 
 Prints seconds: one certificate after the other with a warm account, then all of them, `AT_ONCE` at a time, by the clock
-and by the processor.
+and by the processor: of this process and of the one that speaks ACME for it.
 """
 
 import asyncio
 import json
+import os
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -46,12 +47,18 @@ async def main(path: Path) -> None:
 
         first = await obtain(settings.certificate[0])
         warm = [await obtain(certificate) for certificate in settings.certificate[:ONE_BY_ONE]]
-        began_at, busy = time.perf_counter(), time.process_time()
+        began_at, busy = time.perf_counter(), _busy_seconds()
         await asyncio.gather(*map(obtain, settings.certificate))
-        all_at_once, cpu = time.perf_counter() - began_at, time.process_time() - busy
+        all_at_once, cpu = time.perf_counter() - began_at, _busy_seconds() - busy
     assert len(issued) == 1 + len(warm) + len(settings.certificate), "an order was answered with an old certificate"
     count = len(settings.certificate)
     print(json.dumps({"first": first, "warm": warm, "all": all_at_once, "cpu": cpu, "count": count}))
+
+
+def _busy_seconds() -> float:
+    children = [pid for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()]
+    ticks = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in children]
+    return time.process_time() + sum(int(one) for pair in ticks for one in pair) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

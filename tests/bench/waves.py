@@ -23,15 +23,25 @@ ExecStart=
 ExecStart=/usr/bin/python3 -IS {_FOLDER}/counted.py {_FOLDER}/counts agent --config /etc/certagent/agent.toml
 """
 _PID = "$(systemctl show -p MainPID --value certagent-agent)"
+_PROCESSES = f"""
+pid={_PID}
+for one in $pid $(cat /proc/$pid/task/*/children); do sed 's/.*) //' /proc/$one/stat; done
+"""  # its own children may still be there: the one that speaks ACME is, for a while
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def measure(acme_cpu: float) -> Iterator[Row]:
     """`acme_cpu`: seconds of processor time that the ACME part alone takes for as many."""
     cpu = [_run(is_counted=False)["cpu"] / COUNT for _ in range(RUNS)]
-    inside = "from the start of the agent until all are proven; the agent and the programs that it ran, not nginx"
+    inside = "from the start of the agent until all are proven; the agent and all that it started, not nginx"
     row = of(f"{COUNT} due at once, processor time of one", "s", cpu, inside)
-    yield against(row, "our own ACME part", [acme_cpu / COUNT], "the orders alone, in a warm agent", 2.5)
+    yield against(
+        row,
+        "our own ACME part",
+        [acme_cpu / COUNT],
+        "the orders alone, in a warm agent; with the process that speaks ACME",
+        2.5,
+    )
     counted = [_run(is_counted=True) for _ in range(RUNS)]
     fsyncs = [one["fsync"] / COUNT for one in counted]
     inside = "the pair that was there before is taken over as well; counted in the agent"
@@ -48,8 +58,8 @@ def _run(*, is_counted: bool) -> dict[str, Any]:
             before = len(reloads())
             sh("systemctl restart certagent-agent")
             until("all are proven", 240, lambda: are_all_proven(COUNT))
-            fields = sh(f"cat /proc/{_PID}/stat").rpartition(")")[2].split()
-            found = {"cpu": sum(map(int, fields[11:15])) / _TICK, "reloads": len(reloads()) - before}
+            ticks = sum(sum(map(int, line.split()[11:15])) for line in sh(_PROCESSES).splitlines())
+            found = {"cpu": ticks / _TICK, "reloads": len(reloads()) - before}
             return found | (_counts() if is_counted else {})
 
 
