@@ -18,7 +18,7 @@ from certagent.domain.reports import Contents, FileChange, compare
 from certagent.system.folder_events import FolderWatch
 from certagent.system.mounts import watch_mounts
 from certagent.system.regular_files import read_within
-from certagent.system.watched_ways import LONGEST_LINK_CHAIN, Hinted, Hints, Identity, Ways
+from certagent.system.watched_ways import LONGEST_LINK_CHAIN, Hinted, Hints, Identity, WatchedFolder, Ways
 
 ChangeSet = tuple[FileChange, ...]
 
@@ -65,6 +65,7 @@ class Watch:
         self._hints = Hints()
         self._ways = Ways()
         self._folders: dict[Path, tuple[Identity, FolderWatch]] = {}
+        self._complete: dict[Path, WatchedFolder] | None = None
         self._ask_again_at = 0.0
 
     async def changes(self, known: Contents) -> AsyncIterator[ChangeSet]:
@@ -103,6 +104,7 @@ class Watch:
         for _, watch in self._folders.values():
             watch.close()
         self._folders.clear()
+        self._complete = None
 
     def _hint_from_thread(self, folder: Path, name: str | None) -> None:
         """Waking the loop once for all that comes before the next look: what is read then is younger than any event
@@ -131,6 +133,8 @@ class Watch:
     def _watch_deciding_folders(self) -> set[Path]:
         """Those that came to be watched, or in which more has come to count."""
         wanted, more = self._ways.folders(), set[Path]()
+        if wanted is self._complete:
+            return more
         for folder, (identity, watch) in list(self._folders.items()):
             if folder not in wanted or wanted[folder].identity != identity:
                 self._folders.pop(folder)[1].close()
@@ -143,6 +147,7 @@ class Watch:
                 watch = FolderWatch(partial(self._hint_from_thread, folder), wanted[folder].names)
                 watch.open(folder)
                 self._folders[folder] = (wanted[folder].identity, watch)
+            self._complete = wanted
         except (FileNotFoundError, NotADirectoryError):
             self.hint()  # it went just now: look again
         except OSError as error:

@@ -61,6 +61,7 @@ class Ways:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str | None], frozenset[Decider]] = {}
         self._broken: set[tuple[str, str | None]] = set()
+        self._folders: dict[Path, WatchedFolder] | None = None
 
     def look(self, files: Iterable[Path], folders: Iterable[Path], hinted: Hinted) -> set[str]:
         """The paths that were looked at now: those that are new, or that something hinted at decides on. `folders`:
@@ -76,15 +77,20 @@ class Ways:
                 looked_at.add(path[0])
                 known = frozenset(self._find(path, links, nearest))
             self._known[path] = known
+        if self._known != before:
+            self._folders = None
         return looked_at
 
     def folders(self) -> dict[Path, WatchedFolder]:
-        """Those to be watched, with the names that count there."""
-        found: dict[Path, tuple[Identity, set[str | None]]] = {}
-        for way in self._known.values():
-            for place, identity, name in way:
-                found.setdefault(place, (identity, set()))[1].add(name)
-        return {place: WatchedFolder(identity, _names_that_count(names)) for place, (identity, names) in found.items()}
+        """Those to be watched, with the names that count there; the same one until that is another."""
+        if self._folders is None:
+            found: dict[Path, tuple[Identity, set[str | None]]] = {}
+            for way in self._known.values():
+                for place, identity, name in way:
+                    found.setdefault(place, (identity, set()))[1].add(name)
+            named = {place: (identity, _names_that_count(names)) for place, (identity, names) in found.items()}
+            self._folders = {place: WatchedFolder(*one) for place, one in named.items()}
+        return self._folders
 
     def _find(
         self,
