@@ -139,12 +139,23 @@ async def _over_tcp(query: dns.message.QueryMessage, nameserver: str, port: int)
 
 
 def _is_answer(query: dns.message.QueryMessage, wire: bytes) -> bool:
+    if _is_plain_answer(query, wire):
+        return True
     try:
         response = dns.message.from_wire(wire, question_only=True)
     except (dns.exception.DNSException, ValueError):
         return False
     is_response = bool(response.flags & dns.flags.QR) and response.id == query.id
     return is_response and len(response.question) > 0 and response.question[0] == query.question[0]
+
+
+def _is_plain_answer(query: dns.message.Message, wire: bytes) -> bool:
+    """As nearly all are: of the same number, to the one question as it was written. Without reading the rest."""
+    (question,) = query.question
+    asked = question.name.to_wire() or b""
+    asked += question.rdtype.to_bytes(2, "big") + question.rdclass.to_bytes(2, "big")
+    is_response = len(wire) > 12 and wire[2] & 0xF8 == 0x80 and wire[4:6] == b"\0\1"  # RFC 1035 section 4.1.1
+    return is_response and wire[:2] == query.id.to_bytes(2, "big") and wire.startswith(asked, 12)
 
 
 def _parse(wire: bytes) -> dns.message.Message:
