@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -59,7 +60,7 @@ def read_files(root: Path, proc: ProcFs, pid: int | None = None) -> tuple[Resolv
         )
         for path in (HOSTS_FILE, RESOLV_CONF_FILE)
     }
-    files = parse_files(
+    files = _parse_files(
         seen[HOSTS_FILE],
         seen[RESOLV_CONF_FILE],
         seen[NSSWITCH_FILE],
@@ -71,6 +72,9 @@ def read_files(root: Path, proc: ProcFs, pid: int | None = None) -> tuple[Resolv
     if not managers and set(files.resolv_conf.asked()) <= _leased_nameservers(root):
         managers = dict.fromkeys(range(1, len(resolv_conf.splitlines()) + 1), Manager.DHCLIENT)
     return msgspec.structs.replace(files, resolv_conf_managers=managers, unreadable=unreadable), states
+
+
+_parse_files = lru_cache(maxsize=2)(parse_files)  # each identifier's look reads them; what they hold is seldom another
 
 
 def _state_of(root: Path, path: str, pid: int | None) -> FileState:
