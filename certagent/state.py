@@ -97,6 +97,7 @@ class State:
     def __init__(self, root: Path, roots: Roots = ()) -> None:
         self._root = root
         self._roots = roots
+        self._certificates: dict[str, CertificateFolder] = {}
         make_own_folder(root)
         for folder in (root / "accounts", root / "certificates", root / "records"):
             make_folder(folder)
@@ -108,7 +109,12 @@ class State:
 
     def certificate(self, name: str) -> "CertificateFolder":
         """The folder of one configured certificate. Raises ValueError for what cannot be a name."""
-        return CertificateFolder(self._root / "certificates" / _checked(name), self._roots)
+        folder = self._certificates.get(name)
+        if folder is None:
+            folder = CertificateFolder(self._root / "certificates" / _checked(name), self._roots)
+            self._certificates[name] = folder
+        folder.make_again()
+        return folder
 
     def fixes(self) -> "FixFolder":
         """What `certagent fix` changed on this node."""
@@ -195,7 +201,15 @@ class CertificateFolder:
         self._folder = folder
         self._roots = roots
         self._generations = folder / "generations"
-        make_folder(folder)
+        self._make()
+
+    def make_again(self) -> None:
+        """If somebody has removed it meanwhile."""
+        if not os.path.isdir(self._generations):
+            self._make()
+
+    def _make(self) -> None:
+        make_folder(self._folder)
         make_folder(self._generations)
 
     def lock(self, holder: str) -> AbstractContextManager[None]:
