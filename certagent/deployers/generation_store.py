@@ -240,8 +240,8 @@ class SymlinkedPair:
         """See `Target`."""
         require_no_client(self._certificate, self._key)
         self._ownership.find()
-        for path in (self._certificate, self._key):
-            require_writable(path.parent)
+        for folder in dict.fromkeys((self._certificate.parent, self._key.parent)):
+            require_writable(folder)
         self._generations.prepare()
         for link in self._links():
             _read(self._file_at(link))  # it may have to be taken over

@@ -68,6 +68,14 @@ _PATTERNS = (
 )
 
 
+_ANY = re.compile(
+    "|".join(
+        re.escape(pattern.removeprefix("*")).replace(re.escape("*"), "[^/]*") for pattern, _ in (*_FILES, *_FOLDERS)
+    )
+)
+"""What is in every path that one of the patterns is about: most paths are none of them."""
+
+
 class ClientFolder(msgspec.Struct, frozen=True):
     """Whose file it is, and what shows that: the folder, the link's target, or the client's own record of it."""
 
@@ -101,7 +109,7 @@ def _places(file: Path) -> Iterator[Path]:
 
 
 def _by_path(place: Path) -> ClientFolder | None:
-    for pattern, owner in _PATTERNS:
+    for pattern, owner in _PATTERNS if _ANY.search(str(place)) else ():
         found = pattern.match(str(place))
         if found is not None:
             return ClientFolder(owner, Path(found[1]))
