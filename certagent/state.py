@@ -38,6 +38,7 @@ from certagent.system.files import (
     make_folder,
     make_own_folder,
     read_file,
+    read_files,
     read_link,
     remove_file,
     remove_folder,
@@ -45,7 +46,6 @@ from certagent.system.files import (
     write_file,
     write_folder,
 )
-from certagent.system.path_walk import open_folder
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,6 @@ class State:
     def __init__(self, root: Path, roots: Roots = ()) -> None:
         self._root = root
         self._roots = roots
-        self._certificates: dict[str, CertificateFolder] = {}
         make_own_folder(root)
         for folder in (root / "accounts", root / "certificates", root / "records"):
             make_folder(folder)
@@ -109,12 +108,7 @@ class State:
 
     def certificate(self, name: str) -> "CertificateFolder":
         """The folder of one configured certificate. Raises ValueError for what cannot be a name."""
-        folder = self._certificates.get(name)
-        if folder is None:
-            folder = CertificateFolder(self._root / "certificates" / _checked(name), self._roots)
-            self._certificates[name] = folder
-        folder.make_again()
-        return folder
+        return CertificateFolder(self._root / "certificates" / _checked(name), self._roots)
 
     def fixes(self) -> "FixFolder":
         """What `certagent fix` changed on this node."""
@@ -201,15 +195,7 @@ class CertificateFolder:
         self._folder = folder
         self._roots = roots
         self._generations = folder / "generations"
-        self._make()
-
-    def make_again(self) -> None:
-        """If somebody has removed it meanwhile."""
-        if not os.path.isdir(self._generations):
-            self._make()
-
-    def _make(self) -> None:
-        make_folder(self._folder)
+        make_folder(folder)
         make_folder(self._generations)
 
     def lock(self, holder: str) -> AbstractContextManager[None]:
@@ -236,11 +222,7 @@ class CertificateFolder:
 
     def generation(self, number: int) -> Generation | None:
         """One of them, if it is kept and whole."""
-        try:
-            with open_folder(self._generations / str(number)) as folder:
-                key_pem, chain_pem = folder.read(_KEY), folder.read(_CHAIN)
-        except FileNotFoundError:
-            return None
+        key_pem, chain_pem = read_files(self._generations / str(number), _KEY, _CHAIN)
         if key_pem is None or chain_pem is None:
             return None
         try:

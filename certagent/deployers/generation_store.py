@@ -76,10 +76,6 @@ class Ownership(msgspec.Struct, frozen=True):
         """The chain: no secret."""
         return FileContent(content=content, mode=0o644, owner=self.find())
 
-    def has_settled(self) -> bool:
-        """See `Target`: that cannot be seen here."""
-        return False
-
     def files_of(self, generation: Generation) -> dict[str, FileContent]:
         """Key and chain."""
         return {KEY: self.key_file(generation.key_pem), CHAIN: self.chain_file(generation.chain_pem)}
@@ -163,9 +159,17 @@ class GenerationStore:
 
     def _find(self, number: int, files: Files) -> Path | None:
         with open_folder(self.root) as store:
-            there = store.names()
-        staged = (self.root / name for name in takewhile(there.__contains__, _candidates(number)))
-        return next((one for one in staged if all(is_file_as(one / name, files[name]) for name in files)), None)
+            staged = takewhile(store.names().__contains__, _candidates(number))
+            found = next((name for name in staged if _holds(store, name, files)), None)
+        return self.root / found if found is not None else None
+
+
+def _holds(store: Folder, name: str, files: Files) -> bool:
+    try:
+        with store.enter(name) as generation:
+            return all(is_file_as(generation, file, files[file]) for file in files)
+    except FileNotFoundError:
+        return False
 
 
 def _is_whole(store: Folder, name: str) -> bool:
@@ -228,9 +232,8 @@ class SymlinkedPair:
 
     def live(self) -> LivePair:
         """See `Target`."""
-        links = self._links()
-        pair = inspect_pair(self._certificate, self._file_at(links[0]), self._file_at(links[-1]))
-        return msgspec.structs.replace(pair, key_file=str(self._key))
+        files = self._shown()
+        return msgspec.structs.replace(inspect_pair(self._certificate, files[0], files[-1]), key_file=str(self._key))
 
     def lock_file(self) -> Path:
         """See `Target`: by the certificate's path, not by what the agent calls it."""
@@ -243,8 +246,8 @@ class SymlinkedPair:
         for folder in dict.fromkeys((self._certificate.parent, self._key.parent)):
             require_writable(folder)
         self._generations.prepare()
-        for link in self._links():
-            _read(self._file_at(link))  # it may have to be taken over
+        for file in self._shown():
+            _read(file)  # it may have to be taken over
 
     def stage(self, generation: Generation) -> Path:
         """See `Target`."""
@@ -274,7 +277,7 @@ class SymlinkedPair:
         """See `Target`. Finds the paths as links, as somebody's files, or not at all."""
         folder = self._generations.find(generation.number, self.files_of(generation))
         with synced_once():
-            if not self._is_linked():
+            if any(read_link(link.path) != link.target for link in self._links()):
                 self._take_over()
             swap_link(self._current, folder.name)
             self._link()
@@ -293,14 +296,12 @@ class SymlinkedPair:
         self._generations.settle(folder)
         self._generations.prune(folder)
 
-    def _is_linked(self) -> bool:
-        return all(read_link(link.path) == link.target for link in self._links())
-
-    def _file_at(self, link: Link) -> Path:
-        """The file that a path shows: behind our own link the generation's, so that no link has to be followed."""
-        if read_link(link.path) != link.target:
-            return link.path
-        return (self._generations.behind("current") or self._generations.root) / link.name
+    def _shown(self) -> tuple[Path, ...]:
+        """The files that the paths show: behind our own links the generation's, so that no link has to be followed."""
+        links = self._links()
+        ours = [link for link in links if read_link(link.path) == link.target]
+        behind = (self._generations.behind("current") if ours else None) or self._generations.root
+        return tuple(behind / link.name if link in ours else link.path for link in links)
 
     def _links(self) -> tuple[Link, ...]:
         """The certificate's first, the key's last."""
@@ -329,8 +330,8 @@ class SymlinkedPair:
 
     def _found(self) -> Files | None:
         """What is at the paths now, as a generation's files; None where that is half a pair, or nothing."""
-        links = self._links()
-        chain, key = _read(self._file_at(links[0])), _read(self._file_at(links[-1]))
+        files = self._shown()
+        chain, key = _read(files[0]), _read(files[-1])
         return None if key is None or chain is None else {KEY: key, CHAIN: chain}
 
     def _keep_half(self) -> None:

@@ -192,7 +192,7 @@ class Haproxy(SymlinkedPair):
 
     async def _replace(self, socket: Path) -> Fault | None:
         """A transaction of the runtime API. What is no success is taken back, or the next one could not begin."""
-        found = await asyncio.to_thread(read_linked, self._file_at(self._links()[0]))
+        found = await asyncio.to_thread(read_linked, self._shown()[0])
         payload = "\n".join(line for line in found.content.decode("ascii", "replace").splitlines() if line.strip())
         commands = (f"set ssl cert {self._certificate} <<\n{payload}\n", f"commit ssl cert {self._certificate}")
         try:

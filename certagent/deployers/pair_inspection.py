@@ -22,7 +22,7 @@ from certagent.domain.certificates import UNREADABLE, CertificateFacts, read_fac
 from certagent.domain.chains import Roots, follow_chain, name_of
 from certagent.domain.deployments import Fault, Generation, LivePair
 from certagent.system.file_content import Owner
-from certagent.system.files import read_file
+from certagent.system.files import read_files
 from certagent.system.path_walk import read_linked
 from certagent.system.processes import run
 
@@ -36,7 +36,7 @@ _FORM = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 def read_pair(folder: Path) -> tuple[bytes, bytes] | None:
     """(key, chain) in a folder, if both are there."""
-    key, chain = read_file(folder / KEY), read_file(folder / CHAIN)
+    key, chain = read_files(folder, KEY, CHAIN)
     return None if key is None or chain is None else (key, chain)
 
 

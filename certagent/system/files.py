@@ -20,6 +20,7 @@ from pathlib import Path
 from certagent.system.file_content import PRIVATE_FOLDER
 from certagent.system.file_content import FileContent as FileContent
 from certagent.system.file_content import Owner as Owner
+from certagent.system.folders import Folder
 from certagent.system.path_walk import make_folders, open_folder
 from certagent.system.unsafe_paths import Danger
 
@@ -96,11 +97,10 @@ def rewrite_file(path: Path, content: bytes) -> None:
         folder.rewrite(path.name, content)
 
 
-def is_file_as(path: Path, file: FileContent) -> bool:
-    """Whether a regular file is there with that content, mode and owner."""
+def is_file_as(folder: Folder, name: str, file: FileContent) -> bool:
+    """Whether a regular file is in the folder with that content, mode and owner."""
     try:
-        with open_folder(path.parent) as folder:
-            descriptor = folder.open_file(path.name)
+        descriptor = folder.open_file(name)
     except FileNotFoundError:
         return False
     with open(descriptor, "rb") as opened:
@@ -208,6 +208,15 @@ def read_file(path: Path) -> bytes | None:
             return folder.read(path.name)
     except FileNotFoundError:
         return None
+
+
+def read_files(folder: Path, *names: str) -> list[bytes | None]:
+    """The same of several in one folder, by one walk to it."""
+    try:
+        with open_folder(folder) as opened:
+            return [opened.read(name) for name in names]
+    except FileNotFoundError:
+        return [None] * len(names)
 
 
 def read_beginning(path: Path, *, most: int = LARGEST_GIVEN) -> Given:
