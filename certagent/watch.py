@@ -71,6 +71,7 @@ class Watch:
     async def changes(self, known: Contents) -> AsyncIterator[ChangeSet]:
         """Change sets, without end, against `known` and then against the last one yielded."""
         self.contents = known
+        self._hints.add()
         degraded = self.degraded
         while True:
             self._hint.clear()
