@@ -9,7 +9,7 @@ import msgspec
 from certagent import __version__
 from certagent.agent.context import AgentContext
 from certagent.agent.drift import DriftMonitor
-from certagent.agent.schedule import Schedule
+from certagent.agent.schedule import Schedule, in_turns
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof
@@ -65,19 +65,25 @@ class InventoryReporter:
 
     async def states(self) -> tuple[list[CertificateState], list[Finding]]:
         """Each certificate: on disk, served on every address, due, last outcome; and what is wrong, graded."""
-        observed = await self._observe(dict.fromkeys(self._certificates))
+        turns = in_turns(list(self._certificates))
+        observed = [serving for names in turns for serving in await self._observe(dict.fromkeys(names))]
         states = [self._state_of(serving) for serving in observed]
         return states, await asyncio.to_thread(self._drift.findings, observed)
 
     async def _report(self, trigger: Trigger) -> None:
+        """In turns: what is wrong is told after each, the inventory before the last is."""
         run = self._context.reporter.begin(RunKind.INVENTORY, trigger)
         names, self._requested = self._requested, {}
         try:
-            observed = await self._observe({name: names[name] for name in self._certificates if name in names})
+            observed: list[Serving] = []
+            for turn in in_turns([name for name in self._certificates if name in names]):
+                if observed:
+                    await self._drift.report(observed, trigger)
+                observed = await self._observe({name: names[name] for name in turn})
+                self._states |= {serving.name: self._state_of(serving) for serving in observed}
         except BaseException:
             self._requested |= dict.fromkeys(names)  # whoever shares this turn asked for them as well
             raise
-        self._states |= {serving.name: self._state_of(serving) for serving in observed}
         inventory = await self._take()
         if trigger is not Trigger.TIMER or inventory != self._last:
             self._last = inventory

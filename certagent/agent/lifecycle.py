@@ -18,13 +18,13 @@ from certagent.agent.inventory import InventoryReporter
 from certagent.agent.issuing_chain import IssuingChain
 from certagent.agent.preflight import Preflight
 from certagent.agent.renewal import RenewalRunner, Renewed
-from certagent.agent.schedule import CaOutage, Need, RecheckSchedule, Schedule, bounded_pause
+from certagent.agent.schedule import CaOutage, Need, RecheckSchedule, Schedule, bounded_pause, in_turns
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.diagnosis.order_result import state_refused
 from certagent.domain.findings import Finding, Severity, Verdict
 from certagent.domain.policy import Judgement
-from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger, identifier_scope
+from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger, identifier_scope, touched_identifiers
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,8 @@ class Lifecycle:
     async def check(self, identifiers: Sequence[str]) -> list[Judgement]:
         """Preflight now; all of this node's identifiers when none is given."""
         await self._started.wait()
-        return await self._judge(identifiers or list(self._identifiers), Trigger.REQUEST)
+        turns = in_turns(identifiers or list(self._identifiers))
+        return [judgement for names in turns for judgement in await self._judge(names, Trigger.REQUEST)]
 
     async def renew_requested(self, names: Sequence[str], *, force: bool) -> list[Renewed]:
         """Renew what is due (or all, by force), each on its own; waits for all of them, then raises what any raised."""
@@ -146,9 +147,9 @@ class Lifecycle:
         now = self._clock.now()
         if self._to_judge:
             identifiers, self._to_judge = sorted(self._to_judge), set()
-            group.create_task(self._judge(identifiers, Trigger.JUDGE_AGAIN), name="judge again")
+            group.create_task(self._judge_all(identifiers, Trigger.JUDGE_AGAIN), name="judge again")
         if rechecks := self._rechecks.ready(now):
-            group.create_task(self._judge(rechecks, Trigger.TIMER), name="judge by the timer")
+            group.create_task(self._judge_all(rechecks, Trigger.TIMER), name="judge by the timer")
         for name in self._schedule.ready(now):
             self._schedule.mark_in_progress(name)
             group.create_task(self._renew(name, Trigger.TIMER, force=False), name=f"renew {name}")
@@ -165,6 +166,11 @@ class Lifecycle:
             await asyncio.wait({waiting, timer}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             timer.cancel()
+
+    async def _judge_all(self, identifiers: Sequence[str], trigger: Trigger) -> None:
+        """However many; each turn is reported by itself."""
+        for names in in_turns(identifiers):
+            await self._judge(names, trigger)
 
     async def _judge(self, identifiers: Sequence[str], trigger: Trigger) -> list[Judgement]:
         """Preflight; its report, unless the timer finds what was reported last."""
@@ -329,18 +335,6 @@ class RenewalPlan:
     def _due_note(self, name: str) -> str:
         facts = self._renewal.facts(name)
         return f"due {self._schedule.due_at(name, facts).isoformat()}" if facts else "due now"
-
-
-def touched_identifiers(changes: Sequence[FileChange], identifiers: list[str], authority: str) -> list[str]:
-    """Of a hosts file those that its changed lines name, all of them where the CA's own name is there; of other files
-    all."""
-    if any(change.left_out or not change.file.endswith("hosts") for change in changes):
-        return identifiers
-    lines = (line for change in changes for line in (*change.removed, *change.added))
-    words = {word.rstrip(".") for line in lines for word in line.lower().split()}
-    if authority in words:
-        return identifiers
-    return [identifier for identifier in identifiers if identifier.lower() in words]
 
 
 def _outcome_of(judgements: Sequence[Judgement]) -> Outcome:

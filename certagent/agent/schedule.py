@@ -4,7 +4,7 @@ Due dates are instants, for validity is. Pauses are lengths: a clock that was se
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -16,9 +16,16 @@ from certagent.domain.certificates import CertificateFacts, Window
 from certagent.domain.findings import Culprit, Severity, Verdict
 from certagent.domain.policy import Judgement, PreflightPolicy, RenewalPolicy
 
+MOST_IN_A_TURN = 64
+"""Of how many certificates, or identifiers, what was seen is in memory at once."""
 OUTAGE_RETRY_EVERY = timedelta(seconds=2)
 _SHARE_OF_REMAINING_LIFE = 10
 _SHORTEST_PAUSE = timedelta(seconds=1)
+
+
+def in_turns(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many at a time as are looked at beside each other, in their order."""
+    return (names[at : at + MOST_IN_A_TURN] for at in range(0, len(names), MOST_IN_A_TURN))
 
 
 class Need(StrEnum):

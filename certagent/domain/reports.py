@@ -5,7 +5,7 @@ minutes. Pure.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -195,6 +195,18 @@ def compare(before: Contents, after: Contents) -> tuple[FileChange, ...]:
     return tuple(
         _describe(path, before.get(path), content) for path, content in after.items() if before.get(path) != content
     )
+
+
+def touched_identifiers(changes: Sequence[FileChange], identifiers: list[str], authority: str) -> list[str]:
+    """Of a hosts file those that its changed lines name, all of them where the CA's own name is there; of other files
+    all."""
+    if any(change.left_out or not change.file.endswith("hosts") for change in changes):
+        return identifiers
+    lines = (line for change in changes for line in (*change.removed, *change.added))
+    words = {word.rstrip(".") for line in lines for word in line.lower().split()}
+    if authority in words:
+        return identifiers
+    return [identifier for identifier in identifiers if identifier.lower() in words]
 
 
 def _describe(path: str, before: bytes | None, after: bytes | None) -> FileChange:

@@ -9,7 +9,7 @@ import pytest
 
 from certagent.agent.deployment import CertificateLocks, DeploymentService, Surroundings, TargetWatch
 from certagent.agent.inventory import InventoryReporter
-from certagent.agent.lifecycle import Lifecycle, touched_identifiers
+from certagent.agent.lifecycle import Lifecycle
 from certagent.agent.renewal import RenewalRunner, Renewed
 from certagent.agent.schedule import Need, Schedule
 from certagent.config import CertificateSection
@@ -17,7 +17,7 @@ from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, Generation
 from certagent.domain.findings import Verdict
 from certagent.domain.policy import Judgement
-from certagent.domain.reports import FileChange, Outcome, Trigger
+from certagent.domain.reports import FileChange, Outcome, Trigger, touched_identifiers
 from tests.agent.context import POLICY, make_context
 from tests.certificates import Authority
 from tests.fakes.clock import SleepingClock
