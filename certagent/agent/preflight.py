@@ -88,7 +88,8 @@ class Preflight:
         async with asyncio.TaskGroup() as group:
             directory = group.create_task(self._check_directory(), name="check the directory")
             tasks = [group.create_task(self._collect(name), name=f"collect evidence: {name}") for name in identifiers]
-        return [await self._conclude(await self._complete(task.result(), directory.result())) for task in tasks]
+        completed = await self._complete([task.result() for task in tasks], directory.result())
+        return [await self._conclude(evidence) for evidence in completed]
 
     async def rehearse(self, identifier: str) -> Rehearsal:
         """The rehearsal alone."""
@@ -114,13 +115,11 @@ class Preflight:
             return await self._observe(identifier)
         return evidence
 
-    async def _complete(self, evidence: Evidence, directory: tuple[DirectoryCheck, ...]) -> Evidence:
+    async def _complete(self, collected: Sequence[Evidence], checks: tuple[DirectoryCheck, ...]) -> list[Evidence]:
         """With the directory; and with who listens on this node, where that may explain what is wrong."""
-        evidence = msgspec.structs.replace(evidence, directory=directory)
-        if evidence.here is not None and not evidence.is_well:
-            here = msgspec.structs.replace(evidence.here, listeners=await self._node.listeners_now())
-            evidence = msgspec.structs.replace(evidence, here=here)
-        return evidence
+        found = [msgspec.structs.replace(evidence, directory=checks) for evidence in collected]
+        listeners = () if all(one.is_well for one in found) else await self._node.listeners_now()
+        return [evidence if evidence.is_well else evidence.with_listeners(listeners) for evidence in found]
 
     async def _observe(self, identifier: str) -> Evidence:
         host = urlsplit(self._authority.directory).hostname or ""

@@ -9,7 +9,7 @@ import pytest
 
 from certagent.agent.drift import DriftMonitor
 from certagent.agent.inventory import InventoryReporter, report_removed
-from certagent.agent.schedule import Schedule
+from certagent.agent.schedule import MOST_IN_A_TURN, Schedule
 from certagent.config import CertificateSection
 from certagent.domain.deployments import EndpointProof
 from certagent.domain.diagnosis.drift import Serving
@@ -102,6 +102,21 @@ async def test_what_a_cancelled_request_was_to_observe_is_observed(drift: _Drift
     drift.go_on.set()
     await sharer
     assert drift.reported == [["a", "b"]]
+
+
+async def test_of_many_no_more_than_a_turn_is_observed_at_once(tmp_path: Path) -> None:
+    """What was seen of each is reported before the next are looked at; the inventory holds all of them."""
+    names = [f"n{number}" for number in range(2 * MOST_IN_A_TURN + 1)]
+    sections = (CertificateSection(name=name, identifiers=(name,)) for name in names)
+    drift, spool = _Drift(), Spool(tmp_path / "spool")
+    drift.go_on.set()
+    context = make_context(tmp_path, *sections, spool=spool)
+    await InventoryReporter(context, _Node(), drift, Schedule("x", POLICY.renewal)).report(Trigger.START)
+    assert list(map(len, drift.reported)) == [MOST_IN_A_TURN, MOST_IN_A_TURN, 1]
+    assert [name for turn in drift.reported for name in turn] == names
+    (report,) = spool.next_batch(10)
+    assert report.inventory is not None
+    assert [state.name for state in report.inventory.certificates] == names
 
 
 async def _pause() -> None:

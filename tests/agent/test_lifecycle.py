@@ -11,13 +11,14 @@ from certagent.agent.deployment import CertificateLocks, DeploymentService, Surr
 from certagent.agent.inventory import InventoryReporter
 from certagent.agent.lifecycle import Lifecycle
 from certagent.agent.renewal import RenewalRunner, Renewed
-from certagent.agent.schedule import Need, Schedule
+from certagent.agent.schedule import MOST_IN_A_TURN, Need, Schedule
 from certagent.config import CertificateSection
 from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, Generation
 from certagent.domain.findings import Verdict
 from certagent.domain.policy import Judgement
 from certagent.domain.reports import FileChange, Outcome, Trigger, touched_identifiers
+from certagent.reporting import Spool
 from tests.agent.context import POLICY, make_context
 from tests.certificates import Authority
 from tests.fakes.clock import SleepingClock
@@ -119,10 +120,18 @@ def _good(identifier: str) -> Judgement:
     return Judgement(identifier=identifier, verdict=Verdict.PROCEED, rehearsal=None, findings=())
 
 
+class _Preflight(FakePreflight):
+    """Everything is good."""
+
+    async def judge(self, identifiers: Sequence[str]) -> list[Judgement]:
+        """What is asked for."""
+        return list(map(_good, identifiers))
+
+
 class _Node:
     """A lifecycle, and what is around it."""
 
-    def __init__(self, folder: Path, *names: str) -> None:
+    def __init__(self, folder: Path, *names: str, spool: Spool | None = None) -> None:
         self.clock = SleepingClock()
         pair = Authority().issue(*names, not_before=self.clock.now())
         self.schedule = Schedule("x", POLICY.renewal)
@@ -130,10 +139,10 @@ class _Node:
         self.locks = _Locks()
         sections = (CertificateSection(name=name, identifiers=(name,)) for name in names)
         self.service = _Service()
-        context = make_context(folder, *sections, node="x", clock=self.clock)
+        context = make_context(folder, *sections, node="x", clock=self.clock, spool=spool)
         self.lifecycle = Lifecycle(
             context,
-            preflight=FakePreflight(*map(_good, names)),
+            preflight=_Preflight(),
             renewal=self.renewal,
             inventory=_Inventory(),
             schedule=self.schedule,
@@ -190,6 +199,21 @@ async def test_a_failure_that_cannot_be_cleared_now_is_tried_again_soon(node: _N
         soon = node.schedule.ready(node.clock.now() + POLICY.renewal.retry_first)
         assert soon == (["a"] if is_soon else [])
     assert node.renewal.cleared == ["a"] * 3
+
+
+async def test_many_are_judged_in_turns_each_with_its_report(tmp_path: Path) -> None:
+    """The collector takes no report of more than a thousand; and what was seen of thousands is never in memory."""
+    names = tuple(f"n{number}" for number in range(MOST_IN_A_TURN + 1))
+    spool = Spool(tmp_path / "spool")
+    node = _Node(tmp_path, *names, spool=spool)
+    running = asyncio.create_task(node.lifecycle.run(), name="lifecycle")
+    judgements = await node.lifecycle.check(())
+    node.lifecycle.judge_again(names)
+    while len(spool.waiting()) < 4:
+        await asyncio.sleep(0.001)
+    running.cancel()
+    assert tuple(judgement.identifier for judgement in judgements) == names
+    assert {len(report.scopes) for report in spool.next_batch(10)} == {MOST_IN_A_TURN, 1}
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from certagent.agent.schedule import Schedule
 from certagent.config import CertificateSection, ListenerSolver
 from certagent.domain.diagnosis.flapping import FLAPPING_WITHIN, settled_later
 from certagent.domain.findings import Impact
+from certagent.domain.observations import ListeningSocket, NodeObservation
 from certagent.domain.rehearsals import Rehearsal, RehearsalOutcome, RehearsalRequest, digest_for
 from certagent.proof import Prover
 from certagent.system.clock import SystemClock
@@ -269,11 +270,16 @@ async def test_beside_the_ca_what_was_not_planted_is_looked_at_once() -> None:
     assert (await rehearsals.request(REQUEST)).node == "lxc103"
 
 
-def _preflight(folder: Path, *sections: CertificateSection, rehearsals: RehearsalClient | None = None) -> Preflight:
+def _preflight(
+    folder: Path,
+    *sections: CertificateSection,
+    rehearsals: RehearsalClient | None = None,
+    node: NodeVantage | None = None,
+) -> Preflight:
     context = make_context(folder, *sections)
     return Preflight(
         context,
-        NodeVantage(),
+        node or NodeVantage(),
         responders={},
         rehearsals=rehearsals,
         deployment=DeploymentService(context, Prover(folder / "root.crt", context.clock)),
@@ -305,6 +311,22 @@ async def test_a_rehearsal_that_cannot_be_requested_is_of_that_challenge(tmp_pat
     """Without a collector."""
     rehearsal = await _preflight(tmp_path, *_foreign()).rehearse("c.test")
     assert (rehearsal.challenge, rehearsal.outcome) == ("dns-01", "unavailable")
+
+
+async def test_who_listens_is_looked_for_once_however_many_are_not_well(tmp_path: Path) -> None:
+    """A look goes through all processes of the node, and two looks keep a distance."""
+    looks = []
+
+    class _Node(NodeVantage):
+        async def observe(self, identifier: str, authority: str) -> NodeObservation:
+            return NodeObservation()
+
+        def listeners(self) -> tuple[ListeningSocket, ...]:
+            looks.append("look")
+            return super().listeners()
+
+    judgements = await _preflight(tmp_path, *_foreign(), node=_Node()).judge(list(CHALLENGES))
+    assert ([judgement.identifier for judgement in judgements], looks) == (list(CHALLENGES), ["look"])
 
 
 def test_only_what_is_renewed_here_can_be_said_to_expire(tmp_path: Path) -> None:

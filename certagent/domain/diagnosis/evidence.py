@@ -10,7 +10,13 @@ from certagent.domain.catalogue import Fact
 from certagent.domain.diagnosis.web_server_blame import explains
 from certagent.domain.dns01_record import Publication
 from certagent.domain.findings import Culprit, Finding, Vantage
-from certagent.domain.observations import NodeObservation, PastRehearsal, ServerAction, WebServerObservation
+from certagent.domain.observations import (
+    ListeningSocket,
+    NodeObservation,
+    PastRehearsal,
+    ServerAction,
+    WebServerObservation,
+)
 from certagent.domain.rehearsals import (
     Attempt,
     ChallengeType,
@@ -100,6 +106,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the rehearsal passed, the responder answers here, and so does the CA at every address."""
         answers = self.responder is not None and self.responder.answered
         return self.has_passed and answers and not any(check.error for check in self.directory)
+
+    def with_listeners(self, listeners: tuple[ListeningSocket, ...]) -> "Evidence":
+        """And with who listens on this node, if anything is known of it."""
+        here = msgspec.structs.replace(self.here, listeners=listeners) if self.here is not None else None
+        return msgspec.structs.replace(self, here=here)
 
     @property
     def has_passed(self) -> bool:
