@@ -7,7 +7,7 @@ comparison goes on alone, faster, and inotify is asked for again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -24,6 +24,7 @@ ChangeSet = tuple[FileChange, ...]
 
 _LONGEST_BURST = 10  # quiet periods after which a burst that never ends is looked at all the same
 _DEGRADED_SECONDS = 1.0
+_MOST_COMPARED = 500  # files in one look that nothing has told to take
 
 
 class WatchedPaths(NamedTuple):
@@ -67,6 +68,8 @@ class Watch:
         self._folders: dict[Path, tuple[Identity, FolderWatch]] = {}
         self._complete: dict[Path, WatchedFolder] | None = None
         self._ask_again_at = 0.0
+        self._compared_to = 0
+        self._in_turn: set[str] = set()
 
     async def changes(self, known: Contents) -> AsyncIterator[ChangeSet]:
         """Change sets, without end, against `known` and then against the last one yielded."""
@@ -75,10 +78,11 @@ class Watch:
         degraded = self.degraded
         while True:
             self._hint.clear()
-            hinted = self._hints.take()
+            hinted, in_turn = self._hints.take(), self._in_turn
+            self._in_turn = set()
             if self._find is not None:
                 self._watched = await asyncio.to_thread(self._find)
-            current = await asyncio.to_thread(self._read, self._follow_links(hinted))
+            current = await asyncio.to_thread(self._read, self._follow_links(hinted, in_turn))
             differences = compare(self.contents, _with_those_gone(self.contents, current))
             self.contents = current
             if differences or degraded != self.degraded:
@@ -93,7 +97,7 @@ class Watch:
         self._ask_again_at = loop.time() + self._reconcile_seconds
         self.degraded = None
         self._hints.add()
-        self._follow_links(None)
+        self._follow_links(None, ())
 
     def hint(self, folder: Path | None = None, name: str | None = None) -> None:
         """That name in that folder may have changed; None: any there; without a folder, anything anywhere."""
@@ -120,11 +124,11 @@ class Watch:
         read = read_contents(tuple(file for file in self._watched.files if str(file) in looked_at))
         return {path: read[path] if path in read else self.contents.get(path) for path in map(str, self._watched.files)}
 
-    def _follow_links(self, hinted: Hinted) -> set[str]:
+    def _follow_links(self, hinted: Hinted, in_turn: Collection[str]) -> set[str]:
         """Watch the folders that now decide on the content: a link's target may have moved, or a folder been made
         anew under the same name. Again when there were new ones: what is in them may have changed before. The paths
         that were looked at: what they hold may be another."""
-        looked_at = self._ways.look(*self._watched, hinted)
+        looked_at = self._ways.look(*self._watched, hinted, in_turn)
         for _ in range(LONGEST_LINK_CHAIN):
             if self.degraded is not None or not (added := self._watch_deciding_folders()):
                 break
@@ -161,19 +165,24 @@ class Watch:
 
     async def _wait(self) -> None:
         """Until something may have changed, and a quiet period is over."""
-        if self.degraded is None:
-            is_told = await self._is_woken_within(self._reconcile_seconds)
-            if not is_told:
-                self._hints.add()
-        else:
-            is_told = await self._is_woken_within(_DEGRADED_SECONDS)
-            self._hints.add()
-            if asyncio.get_running_loop().time() >= self._ask_again_at:
-                self.start()
+        is_told = await self._is_woken_within(self._reconcile_seconds if self.degraded is None else _DEGRADED_SECONDS)
+        if not is_told:
+            self._compare_in_turn()
+        if self.degraded is not None and asyncio.get_running_loop().time() >= self._ask_again_at:
+            self.start()
         ends_at = asyncio.get_running_loop().time() + _LONGEST_BURST * self._quiet_seconds
         while is_told and asyncio.get_running_loop().time() < ends_at:
             self._hint.clear()
             is_told = await self._is_woken_within(self._quiet_seconds)
+
+    def _compare_in_turn(self) -> None:
+        """The next look is at all although no event told of it; at very many files in turn, a part each time."""
+        files, begin = self._watched.files, self._compared_to
+        if len(files) <= _MOST_COMPARED:
+            self._hints.add()
+            return
+        self._in_turn = {str(file) for file in files[begin : begin + _MOST_COMPARED]}
+        self._compared_to = begin + _MOST_COMPARED if begin + _MOST_COMPARED < len(files) else 0
 
     async def _is_woken_within(self, seconds: float) -> bool:
         try:

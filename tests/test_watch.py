@@ -346,6 +346,34 @@ async def test_lost_events_are_made_up_for_by_a_look(hosts: Path, monkeypatch: p
         assert (await _next(changes))[0].added == ("10.0.0.1 a",)
 
 
+async def test_of_very_many_a_part_is_compared_without_events_and_all_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each in its turn; what an event tells of is seen at once, wherever it stands."""
+    monkeypatch.setattr("certagent.watch._MOST_COMPARED", 2)
+    files = tuple(tmp_path / f"{number}" for number in range(5))
+    seen: set[str] = set()
+    with monkeypatch.context() as patch:
+        patch.setattr("certagent.system.folder_events.FolderWatch.on_event", lambda *_: None)
+        async with open_watch(files, QUIET, timedelta(milliseconds=1)) as watch:
+            changes = watch.changes({**read_contents(files), str(files[0]): b"before"})
+            await _next(changes)
+            for file in files:
+                file.write_text("new\n")
+            while len(seen) < len(files):
+                changed = {change.file for change in await _next(changes)}
+                assert len(changed) <= 2
+                seen |= changed
+    async with open_watch(files, QUIET, NEVER) as watch:
+        changes = watch.changes({**read_contents(files), str(files[0]): b"before"})
+        await _next(changes)
+        for file in files:
+            file.write_text("newer\n")
+        seen = set()
+        while len(seen) < len(files):
+            seen |= {change.file for change in await _next(changes)}
+
+
 async def test_without_inotify_it_compares_and_says_so(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unprivileged containers share the host's limit of instances."""
 

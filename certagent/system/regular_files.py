@@ -99,7 +99,8 @@ def _too_large(file: Path, most: int) -> OSError:
 
 def read_within(root: Path, path: str) -> FileState:
     """A file as a process sees it whose root is `root`: links lead to where they lead *there*, not here."""
-    rest, walked, changed = path.strip("/").split("/"), root, []
+    top = str(root).rstrip("/")  # in strings: of thousands of files, path objects would be most of the work
+    rest, walked, changed = path.strip("/").split("/"), top, []
     first_link: str | None = None
     links = 0
     try:
@@ -107,8 +108,8 @@ def read_within(root: Path, path: str) -> FileState:
             part = rest.pop(0)
             if part in ("", "."):
                 continue
-            walked = walked / part if part != ".." else (walked.parent if walked != root else root)
-            status = walked.lstat()
+            walked = f"{walked}/{part}" if part != ".." else _above(walked, top)
+            status = os.lstat(walked or "/")
             if not stat.S_ISLNK(status.st_mode):
                 continue
             links += 1
@@ -118,8 +119,8 @@ def read_within(root: Path, path: str) -> FileState:
             changed.append(status.st_ctime)
             first_link = first_link or target
             rest = [*target.strip("/").split("/"), *rest]
-            walked = root if target.startswith("/") else walked.parent
-        return _read_file(walked, first_link, changed)
+            walked = top if target.startswith("/") else _above(walked, top)
+        return _read_file(walked or "/", first_link, changed)
     except (FileNotFoundError, NotADirectoryError):
         return FileState(target=first_link, changed_at=_instant(max(changed, default=None)))
     except PermissionError:  # perhaps of the whole root: whoever asks knows whose world it is
@@ -128,6 +129,11 @@ def read_within(root: Path, path: str) -> FileState:
         return FileState(target=first_link, problem=error.strerror or "it cannot be opened")
     except ValueError:  # a NUL in the name
         return FileState(problem="its name is not a valid file name")
+
+
+def _above(walked: str, top: str) -> str:
+    """The folder that it is in, and never above the root."""
+    return walked.rpartition("/")[0] if walked != top else top
 
 
 def _read_bounded(file: BinaryIO) -> bytes:
@@ -149,8 +155,8 @@ def what_is_no_file(status: os.stat_result) -> str | None:
     return f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'not a regular file')}"
 
 
-def _read_file(path: Path, target: str | None, changed: list[float]) -> FileState:
-    problem = what_is_no_file(path.stat())  # before it is opened: a device may already do something then
+def _read_file(path: str, target: str | None, changed: list[float]) -> FileState:
+    problem = what_is_no_file(os.stat(path))  # before it is opened: a device may already do something then
     if problem is not None:
         return FileState(target=target, problem=problem, changed_at=_instant(max(changed, default=None)))
     with open(path, "rb", opener=_open_without_waiting) as file:

@@ -5,7 +5,7 @@ A link's target folder decides as well, and where a folder is missing, the neare
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,17 +63,19 @@ class Ways:
         self._broken: set[tuple[str, str | None]] = set()
         self._folders: dict[Path, WatchedFolder] | None = None
 
-    def look(self, files: Iterable[Path], folders: Iterable[Path], hinted: Hinted) -> set[str]:
-        """The paths that were looked at now: those that are new, or that something hinted at decides on. `folders`:
-        where a new file may come to count. Blocks."""
+    def look(
+        self, files: Iterable[Path], folders: Iterable[Path], hinted: Hinted, wanted: Collection[str] = ()
+    ) -> set[str]:
+        """The paths that were looked at now: those that are new, that are wanted, or that something hinted at decides
+        on. `folders`: where a new file may come to count; with anything wanted, they are, too. Blocks."""
         before, broken, self._known, self._broken = self._known, self._broken, {}, set()
         nearest: dict[str, tuple[Path, Identity, str | None]] = {}
         links: dict[str, str | None] = {}
-        paths = [(str(file), file.name or None) for file in files]
+        paths = [((str(file), file.name or None), str(file) in wanted) for file in files]
         looked_at = set()
-        for path in (*paths, *((f"{folder}/a-file", None) for folder in folders)):
+        for path, is_wanted in (*paths, *(((f"{folder}/a-file", None), bool(wanted)) for folder in folders)):
             known = before.get(path)
-            if known is None or path in broken or _is_hinted_at(known, hinted):
+            if known is None or path in broken or is_wanted or _is_hinted_at(known, hinted):
                 looked_at.add(path[0])
                 known = frozenset(self._find(path, links, nearest))
             self._known[path] = known
