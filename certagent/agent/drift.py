@@ -15,6 +15,7 @@ import msgspec
 from certagent.agent.context import AgentContext
 from certagent.agent.deployment import DeploymentService
 from certagent.agent.issuing_chain import issuing_chain
+from certagent.agent.schedule import in_turns
 from certagent.config import CertificateSection, TraefikTarget
 from certagent.domain.certificates import CertificateFacts, fingerprint_of
 from certagent.domain.deployments import EndpointProof, ServedAs
@@ -207,11 +208,9 @@ class DriftMonitor:
         """What was reported of certificates that are no longer configured here is over."""
         names = {section.name for section in self._sections}
         reported = self._state.read_record(_REPORTED, tuple[str, ...]) or ()
-        gone = [
-            scope for name in reported if name not in names for scope in (served_scope(name), certificate_scope(name))
-        ]
-        if gone:
-            self._reporter.end(self._reporter.begin(RunKind.SERVING, Trigger.START), Outcome.DONE, scopes=gone)
+        for gone in in_turns([name for name in reported if name not in names]):
+            scopes = [scope for name in gone for scope in (served_scope(name), certificate_scope(name))]
+            self._reporter.end(self._reporter.begin(RunKind.SERVING, Trigger.START), Outcome.DONE, scopes=scopes)
         self._state.note_record(_REPORTED, tuple(sorted(names)))
 
     def _report(self, name: str, findings: list[Finding], trigger: Trigger) -> None:

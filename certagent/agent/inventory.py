@@ -169,12 +169,11 @@ def report_removed(context: AgentContext) -> None:
         identifiers=tuple(sorted({identifier for section in sections for identifier in section.identifiers})),
         certificates=tuple(sorted(section.name for section in sections)),
     )
-    gone = sorted(set(before.identifiers) - set(now.identifiers))
-    if gone:
+    for gone in in_turns(sorted(set(before.identifiers) - set(now.identifiers))):
         run = reporter.begin(RunKind.PREFLIGHT, Trigger.START)
         reporter.end(run, Outcome.DONE, scopes=[identifier_scope(name) for name in gone])
-    for name in sorted(set(before.certificates) - set(now.certificates)):
-        run = reporter.begin(RunKind.RENEWAL, Trigger.START)
-        reporter.end(run, Outcome.DONE, scopes=[certificate_scope(name)], certificate=name)
+    for gone in in_turns(sorted(set(before.certificates) - set(now.certificates))):
+        run, only = reporter.begin(RunKind.RENEWAL, Trigger.START), gone[0] if len(gone) == 1 else None
+        reporter.end(run, Outcome.DONE, scopes=[certificate_scope(name) for name in gone], certificate=only)
     if before != now:
         context.state.write_record(_RECORD, now)

@@ -141,3 +141,14 @@ def test_only_what_is_gone_is_cleared_and_only_once(tmp_path: Path) -> None:
         (RunKind.RENEWAL, ("certificate:two",)),
     ]
     assert all(report.findings == () for report in reports)
+
+
+def test_many_that_are_gone_are_few_reports(tmp_path: Path) -> None:
+    """One for each would be more than the spool holds, and one for all more than the collector takes."""
+    spool, names = Spool(tmp_path / "spool"), tuple(f"n{number:03}" for number in range(2 * MOST_IN_A_TURN))
+    for sections in (_sections(*names, "kept"), _sections("kept")):
+        report_removed(make_context(tmp_path / "state", *sections, spool=spool))
+    reports = spool.next_batch(10)
+    assert [len(report.scopes) for report in reports] == [MOST_IN_A_TURN] * 4
+    cleared = [scope for report in reports for scope in report.scopes]
+    assert cleared == [*(f"identifier:{name}.internal" for name in names), *(f"certificate:{name}" for name in names)]
