@@ -1,9 +1,11 @@
 """One collector or two on one PostgreSQL: how many reports a second they take, and what a report costs them.
 
-    PYTHONPATH=. $(deploy/setup --no-lab) -m tests.bench.pairs [--agents 40] [--posts 10] [--turns 20] [--runs 3]
+    PYTHONPATH=. $(deploy/setup --no-lab) -m tests.bench.pairs [--agents 200] [--posts 10] [--turns 8] [--runs 3]
 
 The same agents post the same reports, to one collector or half of them to each; their bodies are made before. All are
-up at once and are posted to in turn, each for about a second: what else the machine does falls on all of them alike.
+up at once and are posted to in turn, each for a second or two: what else the machine does falls on all of them alike.
+What waits together is written together, so that few agents cost two collectors more: 40 of them 1.08 times, 200 of them
+0.9 times what they cost one.
 """
 
 import argparse
@@ -195,9 +197,9 @@ async def _compare(agents: int, posts: int, turns: int, runs: int) -> None:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--agents", type=int, default=40)
+    parser.add_argument("--agents", type=int, default=200)
     parser.add_argument("--posts", type=int, default=10)
-    parser.add_argument("--turns", type=int, default=20)
+    parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--runs", type=int, default=3)
     asked = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

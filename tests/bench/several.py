@@ -11,7 +11,7 @@ from tests.bench.rows import Row, against, of
 from tests.collector.postgresql import Server, running_server
 
 RUNS = 3
-AGENTS, POSTS, TURNS, REHEARSALS = 40, 10, 20, 60
+AGENTS, POSTS, TURNS, REHEARSALS = 200, 10, 8, 60
 _BEFORE = "0.13 and 0.15 ms before incidents were told from what touches none, and statements were made once"
 
 
