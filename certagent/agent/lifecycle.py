@@ -84,9 +84,10 @@ class Lifecycle:
         self._woken.set()
 
     async def check(self, identifiers: Sequence[str]) -> list[Judgement]:
-        """Preflight now; all of this node's identifiers when none is given."""
+        """Preflight now; all of this node's identifiers when none is given. A node that has none reports that it was
+        asked."""
         await self._started.wait()
-        turns = in_turns(identifiers or list(self._identifiers))
+        turns = list(in_turns(identifiers or list(self._identifiers))) or [()]
         return [judgement for names in turns for judgement in await self._judge(names, Trigger.REQUEST)]
 
     async def renew_requested(self, names: Sequence[str], *, force: bool) -> list[Renewed]:

@@ -17,7 +17,7 @@ from certagent.domain.certificates import CertificateFacts
 from certagent.domain.deployments import EndpointProof, Generation
 from certagent.domain.findings import Verdict
 from certagent.domain.policy import Judgement
-from certagent.domain.reports import FileChange, Outcome, Trigger, touched_identifiers
+from certagent.domain.reports import FileChange, Outcome, RunKind, Trigger, touched_identifiers
 from certagent.reporting import Spool
 from tests.agent.context import POLICY, make_context
 from tests.certificates import Authority
@@ -133,7 +133,7 @@ class _Node:
 
     def __init__(self, folder: Path, *names: str, spool: Spool | None = None) -> None:
         self.clock = SleepingClock()
-        pair = Authority().issue(*names, not_before=self.clock.now())
+        pair = Authority().issue(*(names or "x"), not_before=self.clock.now())
         self.schedule = Schedule("x", POLICY.renewal)
         self.renewal = _Renewal(pair.generation())
         self.locks = _Locks()
@@ -214,6 +214,16 @@ async def test_many_are_judged_in_turns_each_with_its_report(tmp_path: Path) -> 
     running.cancel()
     assert tuple(judgement.identifier for judgement in judgements) == names
     assert {len(report.scopes) for report in spool.next_batch(10)} == {MOST_IN_A_TURN, 1}
+
+
+async def test_a_node_without_identifiers_reports_that_it_was_asked(tmp_path: Path) -> None:
+    """Else nothing would wait for a collector that is gone."""
+    spool = Spool(tmp_path / "spool")
+    node = _Node(tmp_path, spool=spool)
+    running = asyncio.create_task(node.lifecycle.run(), name="lifecycle")
+    assert await node.lifecycle.check(()) == []
+    running.cancel()
+    assert [report.kind for report in spool.next_batch(10)] == [RunKind.PREFLIGHT]
 
 
 @pytest.mark.parametrize(
