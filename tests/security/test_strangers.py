@@ -9,6 +9,7 @@ import pytest
 
 from tests.collector.process import Collector, eventually, running
 from tests.collector.test_five_thousand import admit, connections, crowd_of
+from tests.tiers import Tiers
 
 pytestmark = pytest.mark.slow
 
@@ -132,11 +133,11 @@ async def abort(collector: Collector, times: int) -> None:
     await asyncio.gather(*(again_and_again() for _ in range(8)))
 
 
-async def test_aborted_requests_are_given_back_without_a_search_for_garbage(collector: Collector) -> None:
-    """A thousand at rest, then nine thousand more: memory stays within a twentieth."""
+async def test_aborted_requests_are_given_back_without_a_search_for_garbage(collector: Collector, tiers: Tiers) -> None:
+    """A thousand at rest, then thousands more: memory stays within a twentieth."""
     await abort(collector, 1_000)
     before = resident(collector)
-    await abort(collector, 9_000)
+    await abort(collector, int(tiers.amount("tests/security/test_strangers.py")))
     await eventually(lambda: _grew_by_less_than(collector, before, before / 20), within=20)
 
 
