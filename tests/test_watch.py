@@ -346,7 +346,7 @@ async def test_lost_events_are_made_up_for_by_a_look(hosts: Path, monkeypatch: p
         assert (await _next(changes))[0].added == ("10.0.0.1 a",)
 
 
-async def test_of_very_many_a_part_is_compared_without_events_and_all_with_one(
+async def test_of_very_many_a_part_is_compared_without_events_and_at_once_what_one_tells_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each in its turn; what an event tells of is seen at once, wherever it stands."""

@@ -43,7 +43,7 @@ def read_tls(configuration: Sequence[Directive]) -> NginxTls:
     """In one walk, for it may be large."""
     variable_files, ports = [], dict[int | None, Place]()
     for directive in _all(configuration):
-        if directive.name in _FILES and directive.args and _VARIABLE.search(directive.args[0]):
+        if directive.name in _FILES and directive.args and _has_variable(directive.args[0]):
             variable_files.append(directive)
         elif directive.name == "listen" and "proxy_protocol" in directive.args[1:]:
             ports.setdefault(_port(directive.args[0]), directive.place)
@@ -58,10 +58,12 @@ def _all(directives: Sequence[Directive]) -> Iterator[Directive]:
         yield from _all(directive.block)
 
 
+def _has_variable(argument: str) -> bool:
+    return not argument.startswith("data:") and _VARIABLE.search(argument) is not None
+
+
 def _may_name(argument: str, file: str, folder: str) -> bool:
     parts = _VARIABLE.split(argument)
-    if len(parts) == 1 or argument.startswith("data:"):
-        return False
     if not argument.startswith(("/", "$")):
         parts[0] = f"{folder}/{parts[0]}"
     return re.fullmatch(".*".join(map(re.escape, parts)), file) is not None
