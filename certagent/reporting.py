@@ -33,6 +33,7 @@ LARGEST_DEAD = 16 * 1024 * 1024
 FIRST_PAUSE = timedelta(milliseconds=500)
 LONGEST_PAUSE = timedelta(seconds=10)
 POST_SECONDS = 15.0
+GATHER_SECONDS = 0.1  # after a delivery: what comes meanwhile goes together
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Report).decode
@@ -205,7 +206,7 @@ class Spool:
 
 
 def _numbers_in(folder: Path) -> list[int]:
-    return sorted(int(path.stem) for path in folder.glob("[0-9]*.json"))
+    return sorted(int(name[:-5]) for name in os.listdir(folder) if name.endswith(".json") and name[:-5].isdecimal())
 
 
 class Uplink:
@@ -228,6 +229,8 @@ class Uplink:
                 continue
             if await self._deliver(reports):
                 backoff.reset()
+                if len(reports) < LARGEST_BATCH:
+                    await self._clock.sleep(GATHER_SECONDS)
             else:
                 await self._clock.sleep(backoff.next_pause().total_seconds())
 
@@ -256,7 +259,6 @@ class Uplink:
         self._contact_log.reached("reports")
         try:
             await asyncio.to_thread(self._settle, reports, refused)
-            await asyncio.to_thread(self._spool.revive, self._client.server_version)
         except OSError as error:  # read-only, say: they are sent again, and the collector knows them
             log.warning("%d delivered reports cannot be removed from the spool: %s", len(reports), error.strerror)
             return False
@@ -272,6 +274,7 @@ class Uplink:
                 self._spool.refuse(report.sequence, refused[report.id], self._client.server_version)
             else:
                 self._spool.remove(report.sequence)
+        self._spool.revive(self._client.server_version)
 
 
 class _Refusal(msgspec.Struct):

@@ -212,27 +212,25 @@ class CertificateFolder:
 
         Raises ValueError when the chain holds no certificate.
         """
-        generation = self._generation(self._next_number(), key_pem, chain_pem)
-        newest = self.newest()
-        if newest is not None and newest.facts.fingerprint == generation.facts.fingerprint:
+        facts, newest = _read_leaf(chain_pem, self._roots), self.newest()
+        if newest is not None and newest.facts.fingerprint == facts.fingerprint:
             return newest
+        number = max(self.numbers(), default=0) + 1
         files = {_KEY: FileContent(content=key_pem), _CHAIN: FileContent(content=chain_pem)}
-        write_folder(self._generations / str(generation.number), files)
-        return generation
+        write_folder(self._generations / str(number), files)
+        return Generation(number=number, key_pem=key_pem, chain_pem=chain_pem, facts=facts)
 
     def generation(self, number: int) -> Generation | None:
         """One of them, if it is kept and whole."""
-        key_pem, chain_pem = read_files(self._generations / str(number), _KEY, _CHAIN)
-        if key_pem is None or chain_pem is None:
-            return None
+        folder = self._generations / str(number)
         try:
-            return self._generation(number, key_pem, chain_pem)
-        except ValueError:
+            return _generation_in(folder, _stamps(folder), self._roots)
+        except (FileNotFoundError, ValueError):
             return None
 
     def numbers(self) -> list[int]:
         """Those that are kept, oldest first."""
-        return sorted(int(path.name) for path in self._generations.iterdir() if path.name.isdigit())
+        return sorted(int(name) for name in os.listdir(self._generations) if name.isdigit())
 
     def newest(self) -> Generation | None:
         """The one issued last, deployed or not."""
@@ -314,15 +312,22 @@ class CertificateFolder:
         """How the last run ended."""
         return _read(self._folder / "last.json", LastRun)
 
-    def _generation(self, number: int, key_pem: bytes, chain_pem: bytes) -> Generation:
-        facts = _read_leaf(chain_pem, self._roots)
-        return Generation(number=number, key_pem=key_pem, chain_pem=chain_pem, facts=facts)
-
-    def _next_number(self) -> int:
-        return max(self.numbers(), default=0) + 1
-
 
 _read_leaf = lru_cache(maxsize=256)(read_leaf)  # again and again while certificates are worked on; 2 KiB each
+
+
+@lru_cache(maxsize=64)
+def _generation_in(folder: Path, _: tuple[int, ...], roots: Roots) -> Generation:
+    """As it was read while its files had those stamps. Raises FileNotFoundError for half of one, and ValueError."""
+    key_pem, chain_pem = read_files(folder, _KEY, _CHAIN)
+    if key_pem is None or chain_pem is None:
+        raise FileNotFoundError(folder)
+    return Generation(number=int(folder.name), key_pem=key_pem, chain_pem=chain_pem, facts=_read_leaf(chain_pem, roots))
+
+
+def _stamps(folder: Path) -> tuple[int, ...]:
+    found = (os.lstat(folder / name) for name in (_KEY, _CHAIN))
+    return tuple(number for one in found for number in (one.st_dev, one.st_ino, one.st_size, one.st_ctime_ns))
 
 
 def _backup_name(file: str) -> str:

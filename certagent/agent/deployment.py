@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -49,6 +50,17 @@ Surroundings = tuple[tuple[Stamp, int | None], ...]
 """Of each target: the files around it, and its service's first process."""
 
 
+class _Surrounding(NamedTuple):
+    """What a deployment to one target has to know: the endpoints that a handshake shows and what keeps it from showing
+    the others, who reads the pair in place of nginx's master, whether the endpoints are this node's."""
+
+    endpoints: list[Endpoint]
+    unproven: list[Fault]
+    worker: WorkerReader | None
+    is_here: bool
+    roots: Roots
+
+
 class DeploymentService:
     """Deploys a generation to all targets of its certificate, one target after the other."""
 
@@ -64,8 +76,7 @@ class DeploymentService:
 
     async def deploy(self, certificate: CertificateSection, generation: Generation) -> list[Deployment]:
         """One deployment per target, in the order of the configuration; a failed one does not stop the next."""
-        deployer = Deployer(certificate.identifiers, await asyncio.to_thread(self._roots), self._clock)
-        return [await self._deploy_to(deployer, certificate, section, generation) for section in certificate.deploy]
+        return [await self._deploy_to(certificate, section, generation) for section in certificate.deploy]
 
     @contextmanager
     def expect_reload(self, certificate: CertificateSection) -> Iterator[None]:
@@ -182,13 +193,10 @@ class DeploymentService:
             case _:
                 return list(section.prove), []
 
-    def _read_surroundings(
-        self, section: DeployTarget
-    ) -> tuple[tuple[list[Endpoint], list[Fault]], WorkerReader | None, bool]:
-        """(as `split_provable`, who reads the pair in place of nginx's master, whether the endpoints are here)."""
-        provable = self._split_provable(section)
+    def _read_surroundings(self, section: DeployTarget) -> "_Surrounding":
+        endpoints, unproven = self._split_provable(section)
         worker = self._nginx.find_worker(section) if isinstance(section, NginxTarget) else None
-        return provable, worker, _are_here(provable[0])
+        return _Surrounding(endpoints, unproven, worker, _are_here(endpoints), self._roots())
 
     def _roots(self) -> Roots:
         return read_roots(read_root_files(self._root))
@@ -197,27 +205,28 @@ class DeploymentService:
         return [make_target(certificate.name, section, self._reloads) for section in certificate.deploy]
 
     async def _deploy_to(
-        self, deployer: Deployer, certificate: CertificateSection, section: DeployTarget, generation: Generation
+        self, certificate: CertificateSection, section: DeployTarget, generation: Generation
     ) -> Deployment:
-        (endpoints, unproven), worker, is_here = await asyncio.to_thread(self._read_surroundings, section)
-        target = make_target(certificate.name, section, self._reloads, worker)
+        around = await asyncio.to_thread(self._read_surroundings, section)
+        deployer = Deployer(certificate.identifiers, around.roots, self._clock)
+        target = make_target(certificate.name, section, self._reloads, around.worker)
         longest = self._policy.for_kind(target.kind)
 
         async def prove(wanted: WantedCertificate) -> Proof:
             trust = Trust(is_needed=not wanted.is_restored)
             return await self._prover.prove(
                 wanted.fingerprint,
-                endpoints,
+                around.endpoints,
                 certificate.identifiers,
                 longest,
                 key=wanted.key,
                 trust=trust,
-                may_flicker=wanted.may_flicker or not is_here,
+                may_flicker=wanted.may_flicker or not around.is_here,
             )
 
         deployment = await deployer.deploy(target, generation, prove)
         rivals = [] if deployment.is_good else await self._find_rivals(certificate, section)
-        return msgspec.structs.replace(deployment, faults=(*rivals, *deployment.faults, *unproven))
+        return msgspec.structs.replace(deployment, faults=(*rivals, *deployment.faults, *around.unproven))
 
 
 def _are_here(endpoints: Sequence[Endpoint]) -> bool:
@@ -309,10 +318,11 @@ class CertificateLocks:
         """Whether this agent owns that certificate."""
         return name in self._names
 
-    def acquire(self, certificate: CertificateSection) -> Finding | None:
-        """Own it from now on; a finding (cert.two_owners) that names the owner if that is another agent. Blocks."""
-        if certificate.name in self._names:
-            return None
+    async def acquire(self, certificate: CertificateSection) -> Finding | None:
+        """Own it from now on; a finding (cert.two_owners) that names the owner if that is another agent."""
+        return None if self.holds(certificate.name) else await asyncio.to_thread(self._acquire, certificate)
+
+    def _acquire(self, certificate: CertificateSection) -> Finding | None:
         holder = f"the agent {self._context.node}, process {os.getpid()}"
         with ExitStack() as acquired:
             try:

@@ -75,11 +75,16 @@ class DriftMonitor:
         self, certificate: CertificateSection, served: tuple[EndpointProof, ...] | None = None
     ) -> Serving:
         """The certificate now: on disk, served, proven. `served`: what was just seen, if it was."""
+        on_disk = await asyncio.to_thread(self._read, certificate)
+        if served is None:
+            served = await self._served(certificate, on_disk.proven or _on_disk(certificate, on_disk.live))
+        return msgspec.structs.replace(on_disk, served=served)
+
+    def _read(self, certificate: CertificateSection) -> Serving:
+        """What is on disk of it; as yet served by nobody. Blocks."""
         folder = self._state.certificate(certificate.name)
         after = _ended_at(folder)
-        proven = await asyncio.to_thread(folder.proven) if certificate.manage else None
-        live = tuple(await asyncio.to_thread(self._deployment.read_live, certificate))
-        wanted = proven.facts if proven is not None else _on_disk(certificate, live)
+        proven = folder.proven() if certificate.manage else None
         return Serving(
             node=self._context.node,
             name=certificate.name,
@@ -88,8 +93,7 @@ class DriftMonitor:
             after=after,
             manage=certificate.manage,
             proven=proven.facts if proven is not None else None,
-            live=live,
-            served=served if served is not None else await self._served(certificate, wanted),
+            live=tuple(self._deployment.read_live(certificate)),
             issuer=issuing_chain(self._state),
             targets=self._deployment.target_names(certificate),
             seen=self._state.read_record(_record(certificate.name), tuple[CertificateFacts, ...]) or (),
@@ -105,7 +109,8 @@ class DriftMonitor:
         for serving in observed:
             if not self._is_settled(serving):
                 continue
-            seen = await asyncio.to_thread(self._remember, serving)
+            new = _new_foreign(serving)
+            seen = await asyncio.to_thread(self._remember, serving, new) if new else serving.seen
             findings = conclude_serving(msgspec.structs.replace(serving, seen=seen))
             self._note_well(serving, findings)
             if findings or (self._reported.get(serving.name) and trigger is not Trigger.START):
@@ -191,13 +196,10 @@ class DriftMonitor:
         folder = self._state.certificate(serving.name)
         return folder.run() is None and _ended_at(folder) == serving.after
 
-    def _remember(self, serving: Serving) -> tuple[CertificateFacts, ...]:
-        """Remember what somebody else has issued, and when; what we issued is in the state."""
-        known = {facts.fingerprint for facts in serving.seen}
-        leaves = {proof.leaf.fingerprint: proof.leaf for proof in serving.served if proof.leaf is not None}
+    def _remember(self, serving: Serving, leaves: Sequence[CertificateFacts]) -> tuple[CertificateFacts, ...]:
+        """Remember what somebody else has issued, and when; what we issued is in the state. Blocks."""
         folder = self._state.certificate(serving.name)
-        new = [leaf for leaf in leaves.values() if leaf.fingerprint not in known and _is_foreign(serving, leaf)]
-        new = [leaf for leaf in new if not folder.holds(leaf.fingerprint)]
+        new = [leaf for leaf in leaves if not folder.holds(leaf.fingerprint)]
         if not new:
             return serving.seen
         seen = tuple(sorted((*serving.seen, *new), key=lambda leaf: leaf.not_before))[-_MOST_REMEMBERED:]
@@ -259,8 +261,12 @@ def _ended_at(folder: CertificateFolder) -> datetime | None:
     return last.at if last is not None else None
 
 
-def _is_foreign(serving: Serving, leaf: CertificateFacts) -> bool:
-    return bool(set(leaf.identifiers) & set(serving.identifiers))
+def _new_foreign(serving: Serving) -> list[CertificateFacts]:
+    """What is served under its names, is not the proven one, and was not seen before: perhaps of somebody else."""
+    known = {facts.fingerprint for facts in (*serving.seen, *((serving.proven,) if serving.proven is not None else ()))}
+    leaves = {proof.leaf.fingerprint: proof.leaf for proof in serving.served if proof.leaf is not None}
+    names = set(serving.identifiers)
+    return [leaf for leaf in leaves.values() if leaf.fingerprint not in known and names & set(leaf.identifiers)]
 
 
 def _record(name: str) -> str:

@@ -132,7 +132,7 @@ class Lifecycle:
     async def _start(self) -> None:
         """Finish what a killed run left and plan by what is on disk; report who we are; judge what is not due."""
         for certificate in self._managed.values():
-            if await asyncio.to_thread(self._locks.acquire, certificate) is None:
+            if await self._locks.acquire(certificate) is None:
                 await self._finish_interrupted(certificate)
             self._plan.plan(certificate, Trigger.START)
         self._started.set()
@@ -206,7 +206,7 @@ class Lifecycle:
     async def _judge_and_renew(self, certificate: CertificateSection, trigger: Trigger) -> Renewed:
         """Preflight and renewal, where this agent owns the certificate and can store the result."""
         need, run = self._plan.need(certificate.name), self._reporter.begin(RunKind.RENEWAL, trigger)
-        if (other_owner := await asyncio.to_thread(self._locks.acquire, certificate)) is not None:
+        if (other_owner := await self._locks.acquire(certificate)) is not None:
             return self._renewal.give_up(certificate, run, other_owner)
         await self._renewal.prepare()
         async with self._judging:

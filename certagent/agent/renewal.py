@@ -122,13 +122,13 @@ class RenewalRunner:
         return msgspec.structs.replace(renewed, findings=(*renewed.findings, *warnings))
 
     async def _run(self, attempt: RenewalAttempt) -> Renewed:
-        await asyncio.to_thread(attempt.record_step, "preflight")
         unproven = self._unproven(attempt.folder, attempt.certificate)
         if unproven is not None and not await self._is_hopeless(attempt, unproven):
-            return await self._deploy_and_prove(attempt, unproven, [])
+            return await self._deploy_kept(attempt, unproven, [])
         if not self._may_order(attempt):
+            await asyncio.to_thread(attempt.record_step, "preflight")
             return await self._fall_back(attempt, [], Outcome.BLOCKED)
-        await self._settle(attempt.judgements, attempt.folder.facts())
+        await self._settle(attempt)
         await asyncio.to_thread(attempt.record_step, "order")
         outcome = await self._order(attempt)
         findings = agreement(self._node, attempt.judgements, outcome)
@@ -166,12 +166,18 @@ class RenewalRunner:
         findings = [*more, *findings]
         if generation is None:
             return await self._end(attempt, otherwise, findings, note=note)
-        return await self._deploy_and_prove(attempt, generation, findings, Outcome.KEPT)
+        return await self._deploy_kept(attempt, generation, findings, Outcome.KEPT)
+
+    async def _deploy_kept(
+        self, attempt: RenewalAttempt, generation: Generation, findings: list[Finding], outcome: Outcome = Outcome.DONE
+    ) -> Renewed:
+        """What is in the state already."""
+        await asyncio.to_thread(attempt.record_step, "deploy", generation)
+        return await self._deploy_and_prove(attempt, generation, findings, outcome)
 
     async def _deploy_and_prove(
         self, attempt: RenewalAttempt, generation: Generation, findings: list[Finding], outcome: Outcome = Outcome.DONE
     ) -> Renewed:
-        await asyncio.to_thread(attempt.record_step, "deploy", generation)
         deployments = await self._deployment.deploy(attempt.certificate, generation)
         name, proven = attempt.certificate.name, attempt.folder.proven()
         retry_at = self._clock.now() + attempt.retry_after if attempt.retry_after is not None else None
@@ -240,7 +246,7 @@ class RenewalRunner:
         self, certificate: CertificateSection, generation: Generation, trigger: Trigger, findings: list[Finding]
     ) -> Renewed:
         """A run without an order. Raises OSError for a state that cannot be written."""
-        return await self._deploy_and_prove(self._begin(certificate, trigger), generation, findings)
+        return await self._deploy_kept(self._begin(certificate, trigger), generation, findings)
 
     async def finish_interrupted(self, certificate: CertificateSection) -> None:
         """Report a killed run under its own id, and bring what is issued into its proven place. Run at each start."""
@@ -308,11 +314,15 @@ class RenewalRunner:
             return True
         return False
 
-    async def _settle(self, judgements: Sequence[Judgement], facts: CertificateFacts | None) -> None:
+    async def _settle(self, attempt: RenewalAttempt) -> None:
         """Wait, bounded, until the CA has forgotten what it had read and closed what it had open before."""
-        longest = bounded_pause(self._policy.renewal.settle_longest, facts, self._clock.now())
+        unsettled = [one for one in attempt.judgements if one.rehearsal and not self._is_settled(one.rehearsal)]
+        if not unsettled:
+            return
+        await asyncio.to_thread(attempt.record_step, "preflight")
+        longest = bounded_pause(self._policy.renewal.settle_longest, attempt.folder.facts(), self._clock.now())
         deadline = self._clock.monotonic() + longest.total_seconds()
-        for judgement in judgements:
+        for judgement in unsettled:
             rehearsal = judgement.rehearsal
             while rehearsal is not None and not self._is_settled(rehearsal) and self._clock.monotonic() < deadline:
                 until = rehearsal.settles_at

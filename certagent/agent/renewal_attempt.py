@@ -37,8 +37,9 @@ class RenewalAttempt(msgspec.Struct, frozen=True, kw_only=True):
         self.folder.save_run(record)
 
     def keep(self, issued: Issued) -> Generation:
-        """Have the pair on disk before its order is forgotten. Blocks; raises OSError."""
+        """Have the pair on disk before its order is forgotten; it is to be deployed next. Blocks; raises OSError."""
         generation = self.folder.add_generation(issued.key_pem, issued.chain_pem)
+        self.record_step("deploy", generation)
         self.folder.forget_order()
         self.folder.forget_unchallenged()
         return generation

@@ -183,10 +183,12 @@ class OrderProcedure:
         return pending, order
 
     async def _place(self, request: CertificateRequest) -> tuple[PendingOrder, Order]:
-        key_pem = request.key_pem
-        if key_pem is None:
-            key_pem = await asyncio.to_thread(make_key, request.key_type)
         order = await self._new_order(request)
+        return await asyncio.to_thread(self._keep, order, request), order
+
+    def _keep(self, order: Order, request: CertificateRequest) -> PendingOrder:
+        """With its key, which is new unless the request has one. Blocks."""
+        key_pem = request.key_pem if request.key_pem is not None else make_key(request.key_type)
         pending = PendingOrder(
             url=order.url,
             directory=self._authority.directory,
@@ -195,8 +197,8 @@ class OrderProcedure:
             key_pem=key_pem.decode(),
             placed_at=self._clock.now(),
         )
-        await asyncio.to_thread(self._store.save_order, pending)
-        return pending, order
+        self._store.save_order(pending)
+        return pending
 
     async def _new_order(self, request: CertificateRequest) -> Order:
         """Place an order, without the predecessor if the CA rejects it (RFC 9773 section 5)."""

@@ -1,8 +1,14 @@
-"""The walk from / to a folder or a file. Which links it follows says `certagent.system.folders`."""
+"""The walk from / to a folder or a file. Which links it follows says `certagent.system.folders`.
+
+A folder that nobody else can exchange is not walked to again for a fifth of a second: it is opened at once, and is the
+same one if it has the same inode.
+"""
 
 import errno
 import os
 import stat
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from certagent.system.file_content import FileContent, Owner
@@ -13,6 +19,41 @@ from certagent.system.unsafe_paths import ROOTS_ALONE, Danger, UnsafePathError, 
 LARGEST_LINKED = 4 * 1024 * 1024
 
 _MOST_LINKS = 40  # as the kernel's own bound
+
+
+class _WalkedTo:
+    """The folders that were walked to a moment ago, as far as nobody but root (and this process's user) can put another
+    one in their place: what has their inode is still what was walked to."""
+
+    SECONDS = 0.2
+    MOST = 256
+
+    def __init__(self) -> None:
+        self._inodes: dict[str, tuple[int, int]] = {}
+        self._since = 0.0
+
+    def note(self, path: str, status: os.stat_result) -> None:
+        """It was walked to just now; it and all those above it are root's alone."""
+        if len(self._inodes) < self.MOST:
+            self._inodes[path] = (status.st_dev, status.st_ino)
+
+    def open(self, path: str) -> int | None:
+        """A descriptor of that folder; None where it has to be walked to. Raises OSError."""
+        now = time.monotonic()
+        if now - self._since > self.SECONDS:
+            self._since, self._inodes = now, {}
+        known = self._inodes.get(path)
+        if known is None:
+            return None
+        descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        status = os.fstat(descriptor)
+        if (status.st_dev, status.st_ino) == known and is_roots_alone(status):
+            return descriptor
+        os.close(descriptor)
+        return None
+
+
+_walked_to = _WalkedTo()
 
 
 def open_folder(path: Path) -> Folder:
@@ -93,11 +134,13 @@ class _Walk:
 
     def follow(self, path: Path) -> str:
         """Go there; answers the name in the last folder that is to be read, "" without `to_file`."""
-        rest = _parts(str(path if path.is_absolute() else path.absolute()))
+        rest = self._begin(str(path if path.is_absolute() else path.absolute()))
         while rest:
             name = rest.pop()
             if name == "..":
+                above = self._names[-1].rpartition("/")[0]  # where it began further down
                 self._leave(to=max(1, len(self._names) - 1))
+                rest += _parts(above)
                 continue
             descriptor, status = self._look_at(name)
             if stat.S_ISDIR(status.st_mode):
@@ -124,6 +167,20 @@ class _Walk:
         if self._refusal is not None and self._maker != uid:
             raise self._refusal
 
+    def _begin(self, path: str) -> list[str]:
+        """Be in the last folder on that way that was walked to a moment ago; answers the rest of the way."""
+        begun = path
+        while begun:
+            with suppress(OSError):  # told by the walk
+                descriptor = _walked_to.open(begun)
+                if descriptor is not None:
+                    self._names.append(begun[1:])
+                    self._descriptors.append(descriptor)
+                    self._trusts.append(ROOTS_ALONE)
+                    break
+            begun = begun.rpartition("/")[0]
+        return _parts(path[len(begun) :])
+
     def _look_at(self, name: str) -> tuple[int, os.stat_result]:
         try:
             return look_at(self._descriptors[-1], name)
@@ -141,6 +198,8 @@ class _Walk:
         if trust is not ROOTS_ALONE or not is_roots_alone(status):
             trust = trust.of_folder(Path("/".join(self._names)), status)
         self._trusts.append(trust)
+        if trust is ROOTS_ALONE:
+            _walked_to.note("/".join(self._names), status)
 
     def _leave(self, *, to: int) -> None:
         """Be so many folders deep."""

@@ -23,35 +23,35 @@ def _locks(state: Path) -> CertificateLocks:
     return CertificateLocks(context, DeploymentService(context, Prover(state / "root.crt", context.clock)))
 
 
-def test_the_same_state_has_one_owner(tmp_path: Path) -> None:
+async def test_the_same_state_has_one_owner(tmp_path: Path) -> None:
     """It holds what it has once acquired, and releases it at its end."""
     certificate = _certificate(tmp_path)
     with _locks(tmp_path / "state") as first, _locks(tmp_path / "state") as second:
-        assert first.acquire(certificate) is None
-        assert first.acquire(certificate) is None
-        refused = second.acquire(certificate)
+        assert await first.acquire(certificate) is None
+        assert await first.acquire(certificate) is None
+        refused = await second.acquire(certificate)
         assert refused is not None
         assert refused.code == "cert.two_owners"
         assert "the agent agent-state, process " in refused.explanation
     with _locks(tmp_path / "state") as third:
-        assert third.acquire(certificate) is None
+        assert await third.acquire(certificate) is None
 
 
-def test_the_same_target_has_one_owner(tmp_path: Path) -> None:
+async def test_the_same_target_has_one_owner(tmp_path: Path) -> None:
     """With states of their own, and under another name; what the second had acquired before is free again."""
     with _locks(tmp_path / "one") as first, _locks(tmp_path / "two") as second:
-        assert first.acquire(_certificate(tmp_path)) is None
-        refused = second.acquire(_certificate(tmp_path, "site"))
+        assert await first.acquire(_certificate(tmp_path)) is None
+        refused = await second.acquire(_certificate(tmp_path, "site"))
         assert refused is not None
         assert "the agent agent-one" in refused.explanation
         with State(tmp_path / "two").certificate("site").lock("another"):
             pass
 
 
-def test_a_target_that_cannot_be_written_keeps_nobody_from_it(tmp_path: Path) -> None:
+async def test_a_target_that_cannot_be_written_keeps_nobody_from_it(tmp_path: Path) -> None:
     """The deployment itself says what is wrong."""
     with _locks(tmp_path / "state") as locks:
-        assert locks.acquire(_certificate(tmp_path / "nowhere")) is None
+        assert await locks.acquire(_certificate(tmp_path / "nowhere")) is None
 
 
 def test_what_surrounds_a_target_changes_only_by_others(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ class _Locks(CertificateLocks):
     def __init__(self) -> None:
         self.foreign: set[str] = set()
 
-    def acquire(self, certificate: CertificateSection) -> None:
+    async def acquire(self, certificate: CertificateSection) -> None:
         """Nobody else has it."""
 
     def holds(self, name: str) -> bool:

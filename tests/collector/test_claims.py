@@ -11,7 +11,7 @@ from sqlalchemy import select
 from certagent.cli import commands
 from certagent.collector.credentials import add_certificate, add_token, bind_claims
 from certagent.collector.housekeeping import look_at_fleet
-from certagent.collector.records import TokenRole
+from certagent.collector.records import Changes, TokenRole
 from certagent.collector.sql.api_queries import list_incidents
 from certagent.collector.sql.claim_queries import (
     find_disputes,
@@ -186,6 +186,20 @@ async def test_who_claims_what_nobody_has_yet_keeps_nobody_out(store: Store) -> 
     assert (await store.read(find_holders, (NEW,)))[NEW] == {"lxc104"}
     assert not await store.read(may_rehearse, "lxc199", NEW)
     assert await store.read(find_undecided) == []
+
+
+async def test_who_was_kept_out_is_asked_to_judge_again_and_nobody_else(store: Store) -> None:
+    """A name that one node alone claims was never refused to it: each new name would be rehearsed twice."""
+    heard: list[Changes] = []
+    store.listen(heard.append)
+    alone = Agent("lxc105")
+    await take(store, alone, alone.inventory("10.0.0.15", "nginx", certificate("own", "own.example")))
+    await store.write(note_lead, msgspec.structs.replace(shadowed("10.0.0.15"), identifier="own.example"))
+    assert not any(changes.judge_again for changes in heard)
+    await claim_new(store)
+    await store.write(note_lead, shadowed("10.0.0.14"))
+    asked = [dict(changes.judge_again) for changes in heard if changes.judge_again]
+    assert asked == [{"lxc104": {NEW}, "lxc199": {NEW}}]
 
 
 async def test_what_passed_through_a_gateway_is_kept_when_the_gateway_proves_it_for_itself(store: Store) -> None:

@@ -105,7 +105,9 @@ def note_lead(transaction: Transaction, rehearsal: Rehearsal) -> None:
     new = update(identifiers).where(claimed, identifiers.c.led_at.is_(None)).values(led_at=transaction.now)
     if owners and connection.execute(new).rowcount:
         transaction.dirty.identifiers.add(rehearsal.identifier)
-        transaction.dirty.judge_again.add((rehearsal.identifier, COLLECTOR))
+        claiming = select(identifiers.c.agent).where(identifiers.c.identifier == rehearsal.identifier)
+        if len(connection.execute(claiming).all()) > 1:  # somebody was kept out until now
+            transaction.dirty.judge_again.add((rehearsal.identifier, COLLECTOR))
 
 
 def find_disputes(connection: Connection) -> tuple[Dispute, ...]:
