@@ -208,10 +208,8 @@ class CertificateFolder:
             remove_folder(path)
 
     def add_generation(self, key_pem: bytes, chain_pem: bytes) -> Generation:
-        """Keep a key and its chain (leaf first) under the next number. The same pair twice is one generation.
-
-        Raises ValueError when the chain holds no certificate.
-        """
+        """Keep a key and its chain (leaf first) under the next number. The same pair twice is one generation. Raises
+        ValueError when the chain holds no certificate."""
         facts, newest = _read_leaf(chain_pem, self._roots), self.newest()
         if newest is not None and newest.facts.fingerprint == facts.fingerprint:
             return newest
@@ -224,7 +222,9 @@ class CertificateFolder:
         """One of them, if it is kept and whole."""
         folder = self._generations / str(number)
         try:
-            return _generation_in(folder, _stamps(folder), self._roots)
+            found = [os.lstat(folder / name) for name in (_KEY, _CHAIN)]
+            stamps = tuple((one.st_dev, one.st_ino, one.st_size, one.st_ctime_ns) for one in found)
+            return _generation_in(folder, stamps, self._roots)
         except (FileNotFoundError, ValueError):
             return None
 
@@ -317,17 +317,12 @@ _read_leaf = lru_cache(maxsize=256)(read_leaf)  # again and again while certific
 
 
 @lru_cache(maxsize=64)
-def _generation_in(folder: Path, _: tuple[int, ...], roots: Roots) -> Generation:
+def _generation_in(folder: Path, _: tuple[tuple[int, ...], ...], roots: Roots) -> Generation:
     """As it was read while its files had those stamps. Raises FileNotFoundError for half of one, and ValueError."""
     key_pem, chain_pem = read_files(folder, _KEY, _CHAIN)
     if key_pem is None or chain_pem is None:
         raise FileNotFoundError(folder)
     return Generation(number=int(folder.name), key_pem=key_pem, chain_pem=chain_pem, facts=_read_leaf(chain_pem, roots))
-
-
-def _stamps(folder: Path) -> tuple[int, ...]:
-    found = (os.lstat(folder / name) for name in (_KEY, _CHAIN))
-    return tuple(number for one in found for number in (one.st_dev, one.st_ino, one.st_size, one.st_ctime_ns))
 
 
 def _backup_name(file: str) -> str:

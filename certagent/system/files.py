@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from certagent.system.file_content import PRIVATE_FOLDER
+from certagent.system.file_content import PRIVATE_FOLDER, read_all
 from certagent.system.file_content import FileContent as FileContent
 from certagent.system.file_content import Owner as Owner
 from certagent.system.folders import Folder
@@ -103,10 +103,12 @@ def is_file_as(folder: Folder, name: str, file: FileContent) -> bool:
         descriptor = folder.open_file(name)
     except FileNotFoundError:
         return False
-    with open(descriptor, "rb") as opened:
+    try:
         found = os.fstat(descriptor)
         is_owned = file.owner is None or Owner(found.st_uid, found.st_gid) == file.owner
-        return is_owned and stat.S_IMODE(found.st_mode) == file.mode and opened.read() == file.content
+        return is_owned and stat.S_IMODE(found.st_mode) == file.mode and read_all(descriptor) == file.content
+    finally:
+        os.close(descriptor)
 
 
 def is_immutable(path: Path) -> bool:
@@ -266,8 +268,8 @@ def _umask() -> int:
 
 def _number(name: str, kind: str) -> int:
     try:
-        if name.isdigit():
-            return int(name)
+        if name.isdigit() or name == "root":  # 0 by the kernel's own word, and by far the most usual
+            return int(name) if name != "root" else 0
         return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
     except KeyError as error:
         raise UnknownOwnerError(f"there is no {kind} {name!r} on this machine") from error

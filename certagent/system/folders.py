@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from certagent.system.file_content import PRIVATE_FILE, PRIVATE_FOLDER, FileContent, Owner
+from certagent.system.file_content import PRIVATE_FILE, PRIVATE_FOLDER, FileContent, Owner, read_all, write_all
 from certagent.system.folder_syncs import sync
 from certagent.system.unsafe_paths import ChangeableFolder, Danger, PathTrust, UnsafePathError
 
@@ -139,8 +139,10 @@ class Folder:
             descriptor = self.open_file(name)
         except FileNotFoundError:
             return None
-        with open(descriptor, "rb") as file:
-            return file.read()
+        try:
+            return read_all(descriptor)
+        finally:
+            os.close(descriptor)
 
     @_with_full_path
     def read_link(self, name: str) -> str | None:
@@ -158,18 +160,18 @@ class Folder:
         cannot be whole. Raises FileExistsError for whatever is there."""
         descriptor = os.open(name, _CREATE, PRIVATE_FILE, dir_fd=self.descriptor)
         try:
-            with open(descriptor, "wb") as opened:
-                if file.owner is not None:
-                    os.fchown(opened.fileno(), file.owner.uid, file.owner.gid)
-                os.fchmod(opened.fileno(), file.mode)
-                opened.write(file.content)
-                opened.flush()
-                if is_durable:
-                    os.fsync(opened.fileno())
+            if file.owner is not None:
+                os.fchown(descriptor, file.owner.uid, file.owner.gid)
+            os.fchmod(descriptor, file.mode)
+            write_all(descriptor, file.content)
+            if is_durable:
+                os.fsync(descriptor)
         except OSError:
             with suppress(OSError):
                 self._unlink(name)  # half of it only fills a full disk
             raise
+        finally:
+            os.close(descriptor)
 
     @_with_full_path
     def write(self, name: str, file: FileContent, staging: "Folder | None" = None, *, is_durable: bool = True) -> None:

@@ -11,10 +11,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from certagent.system.file_content import FileContent, Owner
+from certagent.system.file_content import FileContent, Owner, read_all
 from certagent.system.folders import Folder, look_at
 from certagent.system.regular_files import what_is_no_file
-from certagent.system.unsafe_paths import ROOTS_ALONE, Danger, UnsafePathError, is_roots_alone
+from certagent.system.unsafe_paths import ROOTS_ALONE, Danger, PathTrust, UnsafePathError, is_roots_alone
 
 LARGEST_LINKED = 4 * 1024 * 1024
 
@@ -94,10 +94,12 @@ def read_linked(path: Path) -> FileContent:
         if problem is not None:  # opening a device may already do something
             raise OSError(errno.EINVAL, problem, str(path))
         descriptor = folder.open_file(name)
-        with open(descriptor, "rb", buffering=0) as file:
+        try:
             status = os.fstat(descriptor)
             walk.require_maker(status.st_uid)
-            content = file.read(LARGEST_LINKED + 1)
+            content = read_all(descriptor, LARGEST_LINKED + 1)
+        finally:
+            os.close(descriptor)
     if len(content) > LARGEST_LINKED:
         raise OSError(errno.EFBIG, f"it is larger than {LARGEST_LINKED // 1024} KiB", str(path))
     return FileContent(content=content, mode=status.st_mode & 0o777, owner=Owner(status.st_uid, status.st_gid))
@@ -107,9 +109,9 @@ class _Walk:
     """The folders from / to where it is, all of them open. `to_file`: what it comes to is no folder, and only read."""
 
     def __init__(self, *, to_file: bool = False) -> None:
-        self._names = [""]
-        self._descriptors = [os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
-        self._trusts = [ROOTS_ALONE]  # whoever can change / has all of it
+        self._names: list[str] = []  # the first is where it began: "" for /, or the path of a folder that is known
+        self._descriptors: list[int] = []
+        self._trusts: list[PathTrust] = []
         self._to_file = to_file
         self._maker: int | None = None  # whose links were followed
         self._refusal: UnsafePathError | None = None  # in case that they lead to what is not theirs
@@ -138,9 +140,7 @@ class _Walk:
         while rest:
             name = rest.pop()
             if name == "..":
-                above = self._names[-1].rpartition("/")[0]  # where it began further down
-                self._leave(to=max(1, len(self._names) - 1))
-                rest += _parts(above)
+                rest += self._go_up()
                 continue
             descriptor, status = self._look_at(name)
             if stat.S_ISDIR(status.st_mode):
@@ -152,7 +152,8 @@ class _Walk:
                 os.close(descriptor)
             if target is not None:
                 self._check_link(name)
-                self._leave(to=1 if target.startswith("/") else len(self._names))
+                if target.startswith("/"):
+                    self._restart()
                 rest += _parts(target)
             elif self._to_file and not rest:
                 return name
@@ -174,12 +175,31 @@ class _Walk:
             with suppress(OSError):  # told by the walk
                 descriptor = _walked_to.open(begun)
                 if descriptor is not None:
-                    self._names.append(begun[1:])
-                    self._descriptors.append(descriptor)
-                    self._trusts.append(ROOTS_ALONE)
+                    self._push(begun, descriptor, ROOTS_ALONE)
                     break
             begun = begun.rpartition("/")[0]
+        else:
+            self._restart()
         return _parts(path[len(begun) :])
+
+    def _restart(self) -> None:
+        """Be in /: whoever can change that has all of it."""
+        self._leave(to=0)
+        self._push("", os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), ROOTS_ALONE)
+
+    def _go_up(self) -> list[str]:
+        """Be in the folder above; or, where it began here, in /, with the way from there to the one above."""
+        if len(self._names) > 1:
+            self._leave(to=len(self._names) - 1)
+            return []
+        begun = self._names[0]
+        self._restart()
+        return _parts(begun.rpartition("/")[0])
+
+    def _push(self, name: str, descriptor: int, trust: PathTrust) -> None:
+        self._names.append(name)
+        self._descriptors.append(descriptor)
+        self._trusts.append(trust)
 
     def _look_at(self, name: str) -> tuple[int, os.stat_result]:
         try:
@@ -192,14 +212,12 @@ class _Walk:
         return "/".join((*self._names, name))
 
     def _enter(self, name: str, descriptor: int, status: os.stat_result) -> None:
-        self._names.append(name)
-        self._descriptors.append(descriptor)
-        trust = self._trusts[-1]
+        trust, path = self._trusts[-1], self._path_of(name)
         if trust is not ROOTS_ALONE or not is_roots_alone(status):
-            trust = trust.of_folder(Path("/".join(self._names)), status)
-        self._trusts.append(trust)
+            trust = trust.of_folder(Path(path), status)
+        self._push(name, descriptor, trust)
         if trust is ROOTS_ALONE:
-            _walked_to.note("/".join(self._names), status)
+            _walked_to.note(path, status)
 
     def _leave(self, *, to: int) -> None:
         """Be so many folders deep."""
