@@ -71,11 +71,16 @@ def test_old_generations_go_when_a_newer_one_is_proven(
 
 
 def test_a_damaged_generation_is_none(folder: CertificateFolder, tmp_path: Path, pairs: list[Pair]) -> None:
-    """Somebody's editor, or half a restore."""
-    folder.add_generation(pairs[0].key_pem, pairs[0].chain_pem)
+    """Somebody's editor, or half a restore; also one that was read before, and one that is replaced."""
+    generation = folder.add_generation(pairs[0].key_pem, pairs[0].chain_pem)
+    assert folder.newest() == folder.newest() == generation
     chain = tmp_path / "state" / "certificates" / "traefik" / "generations" / "1" / "fullchain.pem"
     chain.write_bytes(b"nonsense")
     assert folder.newest() is None
+    chain.write_bytes(pairs[1].chain_pem)
+    restored = folder.newest()
+    assert restored is not None
+    assert restored.chain_pem == pairs[1].chain_pem
     chain.unlink()
     assert folder.newest() is None
     assert folder.add_generation(pairs[1].key_pem, pairs[1].chain_pem).number == 2

@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from cryptography import x509
@@ -41,7 +42,12 @@ def ensure_account(store: AccountStore) -> Account:
 def thumbprint(account: Account) -> str:
     """Return the RFC 7638 thumbprint of the account's public key: the part of a key authorization that follows the
     token."""
-    key = serialization.load_pem_private_key(account.key_pem.encode(), password=None)
+    return _thumbprint_of(account.key_pem)
+
+
+@lru_cache(maxsize=1)
+def _thumbprint_of(key_pem: str) -> str:
+    key = serialization.load_pem_private_key(key_pem.encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError(f"an account's key must be EC, not {type(key).__name__}")
     numbers = key.public_key().public_numbers()

@@ -58,7 +58,9 @@ async def main(path: Path) -> None:
 def _busy_seconds() -> float:
     children = [pid for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()]
     ticks = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in children]
-    return time.process_time() + sum(int(one) for pair in ticks for one in pair) / os.sysconf("SC_CLK_TCK")
+    ended = os.times()
+    alive = sum(int(one) for pair in ticks for one in pair) / os.sysconf("SC_CLK_TCK")
+    return time.process_time() + alive + ended.children_user + ended.children_system
 
 
 if __name__ == "__main__":
