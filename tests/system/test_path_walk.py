@@ -1,7 +1,6 @@
 """A walk begins at a folder that was walked to a moment ago, and ends where a whole walk would."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from certagent.system.unsafe_paths import Danger, UnsafePathError
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One of this user's alone, that was just walked to; however slow the machine is."""
     monkeypatch.setattr("certagent.system.path_walk._WalkedTo.SECONDS", 60.0)
     made = tmp_path / "a" / "b"
