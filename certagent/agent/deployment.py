@@ -50,7 +50,7 @@ Surroundings = tuple[tuple[Stamp, int | None], ...]
 """Of each target: the files around it, and its service's first process."""
 
 
-class _Surrounding(NamedTuple):
+class _TargetReading(NamedTuple):
     """What a deployment to one target has to know: the endpoints that a handshake shows and what keeps it from showing
     the others, who reads the pair in place of nginx's master, whether the endpoints are this node's."""
 
@@ -193,10 +193,10 @@ class DeploymentService:
             case _:
                 return list(section.prove), []
 
-    def _read_surroundings(self, section: DeployTarget) -> "_Surrounding":
+    def _read_surroundings(self, section: DeployTarget) -> _TargetReading:
         endpoints, unproven = self._split_provable(section)
         worker = self._nginx.find_worker(section) if isinstance(section, NginxTarget) else None
-        return _Surrounding(endpoints, unproven, worker, _are_here(endpoints), self._roots())
+        return _TargetReading(endpoints, unproven, worker, _are_here(endpoints), self._roots())
 
     def _roots(self) -> Roots:
         return read_roots(read_root_files(self._root))

@@ -122,13 +122,13 @@ class RenewalRunner:
         return msgspec.structs.replace(renewed, findings=(*renewed.findings, *warnings))
 
     async def _run(self, attempt: RenewalAttempt) -> Renewed:
+        await asyncio.to_thread(attempt.record_step, "preflight")
         unproven = self._unproven(attempt.folder, attempt.certificate)
         if unproven is not None and not await self._is_hopeless(attempt, unproven):
             return await self._deploy_kept(attempt, unproven, [])
         if not self._may_order(attempt):
-            await asyncio.to_thread(attempt.record_step, "preflight")
             return await self._fall_back(attempt, [], Outcome.BLOCKED)
-        await self._settle(attempt)
+        await self._settle(attempt.judgements, attempt.folder.facts())
         await asyncio.to_thread(attempt.record_step, "order")
         outcome = await self._order(attempt)
         findings = agreement(self._node, attempt.judgements, outcome)
@@ -314,15 +314,11 @@ class RenewalRunner:
             return True
         return False
 
-    async def _settle(self, attempt: RenewalAttempt) -> None:
+    async def _settle(self, judgements: Sequence[Judgement], facts: CertificateFacts | None) -> None:
         """Wait, bounded, until the CA has forgotten what it had read and closed what it had open before."""
-        unsettled = [one for one in attempt.judgements if one.rehearsal and not self._is_settled(one.rehearsal)]
-        if not unsettled:
-            return
-        await asyncio.to_thread(attempt.record_step, "preflight")
-        longest = bounded_pause(self._policy.renewal.settle_longest, attempt.folder.facts(), self._clock.now())
+        longest = bounded_pause(self._policy.renewal.settle_longest, facts, self._clock.now())
         deadline = self._clock.monotonic() + longest.total_seconds()
-        for judgement in unsettled:
+        for judgement in judgements:
             rehearsal = judgement.rehearsal
             while rehearsal is not None and not self._is_settled(rehearsal) and self._clock.monotonic() < deadline:
                 until = rehearsal.settles_at

@@ -268,8 +268,10 @@ def _umask() -> int:
 
 def _number(name: str, kind: str) -> int:
     try:
-        if name.isdigit() or name == "root":  # 0 by the kernel's own word, and by far the most usual
-            return int(name) if name != "root" else 0
+        if name == "root":  # by far the most usual
+            return 0
+        if name.isdigit():
+            return int(name)
         return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
     except KeyError as error:
         raise UnknownOwnerError(f"there is no {kind} {name!r} on this machine") from error

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.lab
 GATEWAY = Victim("lxc101", "gateway", "10.0.0.153", "nginx.internal.thinkheads.ai", "/etc/nginx/ssl")
 PROXY = Victim("lxc102", "traefik", "10.0.0.12", TRAEFIK, "/etc/traefik/certagent")
 VICTIMS = (GATEWAY, PROXY)
-FEWEST = 38
-"""Points of each; a first renewal has 39. Fewer are met only if they are not seen any more."""
+FEWEST = 40
+"""Points of each. Fewer are met only if they are not seen any more."""
 TRIES = 3
 
 
