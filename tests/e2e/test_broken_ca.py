@@ -146,13 +146,16 @@ LIFETIME = 120.0
 @pytest.fixture
 def short_lived(green: None) -> Iterator[None]:
     """lxc102's certificate lives two minutes, by the default policy; and is as before at the end."""
-    witness.inside("lxc103", "sh", "-euc", _SHORT_LIVED)
     before = _served()
-    assert witness.certagent("lxc102", "renew", "--force")[1]["certificates"][0]["outcome"] in ("done", "found")
-    until("the new one is served", 10, _is_another_than(before))
-    yield
-    witness.inside("lxc103", "sh", "-euc", _AS_BEFORE)
-    until("it is renewed", 60, lambda: witness.certagent("lxc102", "renew", "--force")[0] in (0, 3))
+    witness.inside("lxc103", "sh", "-euc", _SHORT_LIVED)
+    try:
+        (renewed,) = witness.certagent("lxc102", "renew", "--force")[1]["certificates"]
+        assert renewed["outcome"] in ("done", "found"), renewed
+        until("the new one is served", 10, _is_another_than(before))
+        yield
+    finally:
+        witness.inside("lxc103", "sh", "-euc", _AS_BEFORE)
+        until("it is renewed", 60, lambda: witness.certagent("lxc102", "renew", "--force")[0] in (0, 3))
 
 
 def test_a_ca_that_is_down_for_two_thirds_of_a_lifetime(short_lived: None) -> None:

@@ -22,6 +22,8 @@ PROXY = Victim("lxc102", "traefik", "10.0.0.12", TRAEFIK, "/etc/traefik/certagen
 VICTIMS = (GATEWAY, PROXY)
 FEWEST = 40
 """Points of each. Fewer are met only if they are not seen any more."""
+REMOVED = 6
+"""Of the points of each: an old pair's two files below the state and two at the target, the order and the journal."""
 TRIES = 3
 
 
@@ -58,7 +60,8 @@ def _killed_everywhere(victim: Victim, tiers: Tiers) -> dict[str, Killed]:
     """Point -> the run that was killed there; at those points that the tier chooses."""
     with victim.prepared():
         seen = victim.points()
-        assert len(seen) >= FEWEST
+        assert len(seen) >= FEWEST, seen
+        assert sum(point.startswith("remove ") for point in seen) == REMOVED, seen
         points = tiers.sample(victim.certificate, seen, int(tiers.amount("tests/e2e/test_killed.py")))
         finalized, newest = victim.finalized(), victim.newest()
         killed = {point: _killed_and_recovered(victim, point) for point in points}

@@ -11,6 +11,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from certagent.state import KEPT_GENERATIONS
 from deploy.lab.containers import root, run_inside
 from deploy.lab.fleet import Node, find
 from deploy.story import witness
@@ -76,8 +77,10 @@ class Victim:
         return dict(renewed)
 
     def points(self) -> list[str]:
-        """Of the first renewal after a start, which also finds its way to the CA; without the reports that an agent
-        happens to write beside it."""
+        """Of the first renewal after a start, which also finds its way to the CA, and has an old pair to remove
+        wherever one is kept; without the reports that an agent happens to write beside it."""
+        for _ in range(KEPT_GENERATIONS):
+            self.renew(force=True)
         self.restart()
         first, second = self._record(), self._record()
         return [point for point in first if "/spool" not in point or point in second]
