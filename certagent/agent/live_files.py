@@ -121,28 +121,31 @@ class LiveFiles:
         return newest is not None and newest.chain_pem == chain_pem
 
     async def put_back(self, names: Sequence[str], trigger: Trigger) -> None:
-        """Put back what those certificates have lost. A failure is reported, and tried again later; at once where the
-        folder was exchanged meanwhile."""
+        """Put back what those certificates have lost. A failure is reported, and tried again later; at once where
+        somebody changed the files meanwhile."""
         for name in names:
             section = self._sections[name]
             may_lose = section.manage and any(isinstance(target, TraefikTarget) for target in section.deploy)
             if may_lose and not self._is_waiting(name, trigger) and (await self._find_losses(section))[1]:
                 async with self._lifecycle.exclusive(name):
                     while await self._put_back(section, trigger):
-                        log.info("the folder of %s was replaced meanwhile: trying again", name)
+                        log.info("what %s is served from changed meanwhile: looking again", name)
 
     async def _put_back(self, section: CertificateSection, trigger: Trigger) -> bool:
         """Inside `exclusive`: what seemed to be lost may just have been deployed, and only now it is known whose it
-        is. Whether that failed and what is lost belongs to another place by now."""
+        is. Whether to look again: somebody changed the files meanwhile, or it failed, and what is lost belongs to
+        another place by now."""
         narrowed, losses = await self._find_losses(section)
         generation = self._find_deployable(section)
         if not losses or generation is None:
             return False
         places = await asyncio.to_thread(_places, losses)
         await asyncio.to_thread(self._deployment.restore, narrowed, generation)
-        if any(isinstance(target, TraefikTarget) for target in narrowed.deploy):
-            # Traefik may have read the loss and serve it for a while yet, or only begin to: a proof before is none.
-            await self._context.clock.sleep(READ_AGAIN_SECONDS)
+        before = await asyncio.to_thread(self._read_live, narrowed)
+        # Traefik may have read the loss and serve it for a while yet, or only begin to: a proof before is none.
+        await self._context.clock.sleep(READ_AGAIN_SECONDS)
+        if await asyncio.to_thread(self._read_live, narrowed) != before:
+            return True  # somebody is at work there: what is there now is looked at, before anything is written over it
         findings = [files_put_back(self._context.node, section, loss) for loss in losses]
         if await self._deploy(narrowed, generation, trigger, findings):
             return False
@@ -199,6 +202,9 @@ class LiveFiles:
             return proven is not None and fingerprint != proven.facts.fingerprint and folder.holds(fingerprint)
 
         return await asyncio.to_thread(self._deployment.find_losses, section, is_older)
+
+    def _read_live(self, section: CertificateSection) -> Contents:
+        return read_contents(tuple(self._deployment.live_files(section)))
 
     def _watched(self) -> WatchedPaths:
         """Certificates and YAML, no key; of a YAML of ours also the certificate that it names, and the folder that it

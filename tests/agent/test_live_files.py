@@ -380,6 +380,23 @@ async def test_what_others_wrote_there_is_not_overwritten(house: _House, write: 
     assert house.told() == []
 
 
+async def test_what_others_write_while_it_is_put_back_is_not_overwritten(
+    house: _House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role's file, or a file that was switched back to: before Traefik is given ours, it is looked at once more."""
+    house.yaml.unlink()
+    sleep = house.live._context.clock.sleep
+
+    async def sleep_and_write(seconds: float) -> None:
+        await sleep(seconds)
+        house.yaml.write_text("# by a role\n")
+
+    monkeypatch.setattr(house.live._context.clock, "sleep", sleep_and_write)
+    await house.live.put_back(["traefik"], Trigger.FILE)
+    assert house.yaml.read_text() == "# by a role\n"
+    assert house.told() == []
+
+
 async def test_a_certificate_that_was_never_proven_is_not_put_back(house: _House) -> None:
     """That is a renewal's to do."""
     pair = house.authority.issue(NAME)

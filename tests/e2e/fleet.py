@@ -40,6 +40,14 @@ def restart_agent(node: str) -> None:
     until("the agent answers", 30, lambda: witness.inside(node, "certagent", "status", check=False).returncode != 1)
 
 
+def restart_ca() -> None:
+    """By its unit as it is now, however often it was started lately. It answers afterwards, by whatever root."""
+    for words in (("daemon-reload",), ("reset-failed", "step-ca"), ("restart", "step-ca")):
+        witness.inside("lxc103", "systemctl", *words)
+    ask = ("curl", "-skf", "https://ca.internal.thinkheads.ai:9000/health")
+    until("the CA answers", 30, lambda: witness.inside("lxc103", *ask, check=False).stdout)
+
+
 def check(node: str, *identifiers: str) -> dict[str, Any]:
     """`certagent check --json` on a node."""
     return witness.certagent(node, "check", *identifiers)[1]

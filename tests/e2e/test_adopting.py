@@ -14,7 +14,7 @@ from deploy.lab.places import CONTAINERS, TREE
 from deploy.lab.processes import run
 from deploy.story import witness
 from tests.e2e import guest
-from tests.e2e.fleet import check_one, codes, until
+from tests.e2e.fleet import check_one, codes, restart_ca, until
 
 pytestmark = pytest.mark.lab
 
@@ -97,10 +97,8 @@ def program(guest: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _ca_issues_for(default: str, shortest: str = "5m") -> None:
     """How long the CA's certificates live when nobody asks for another time."""
     edits = (f's/("minTLSCertDuration": ")[^"]*/\\1{shortest}/', f's/("defaultTLSCertDuration": ")[^"]*/\\1{default}/')
-    script = f"sed -Ei -e '{edits[0]}' -e '{edits[1]}' /etc/step-ca/ca.json; systemctl restart step-ca"
-    witness.inside("lxc103", "sh", "-euc", script)
-    ask = ("curl", "-sf", "--cacert", "/etc/certagent/root_ca.crt", DIRECTORY)
-    until("the CA answers", 20, lambda: witness.inside("client", *ask, check=False).stdout)
+    witness.inside("lxc103", "sed", "-Ei", "-e", edits[0], "-e", edits[1], "/etc/step-ca/ca.json")
+    restart_ca()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from deploy.lab.containers import run_inside
 from deploy.lab.fleet import find
 from deploy.story import witness
 from tests.e2e import broken_ca, fleet
-from tests.e2e.fleet import TRAEFIK, until
+from tests.e2e.fleet import TRAEFIK, restart_ca, until
 from tests.e2e.policies import start, with_policy
 
 pytestmark = pytest.mark.lab
@@ -37,7 +37,7 @@ def _is_another_than(before: str) -> Callable[[], bool]:
 def renewing(green: None) -> Iterator[None]:
     """lxc102, whose certificate is renewed again and again. The CA is started anew: an order would wait for the
     connections that it still holds because of what an earlier test broke."""
-    witness.inside("lxc103", "systemctl", "restart", "step-ca")
+    restart_ca()
     with with_policy("lxc102", ALWAYS_DUE):
         before = _served()
         start("lxc102")
@@ -133,13 +133,8 @@ _SHORT_LIVED = """
 cp -p /etc/step-ca/ca.json /root/ca.json.before
 sed -i 's/"claims": .*/"backdate": "0s", "claims": {"minTLSCertDuration": "1m", "maxTLSCertDuration": "24h",'\
 ' "defaultTLSCertDuration": "2m"},/' /etc/step-ca/ca.json
-systemctl restart step-ca
 """
-_AS_BEFORE = """
-mv /root/ca.json.before /etc/step-ca/ca.json
-systemctl reset-failed step-ca
-systemctl restart step-ca
-"""
+_AS_BEFORE = "mv /root/ca.json.before /etc/step-ca/ca.json"
 LIFETIME = 120.0
 
 
@@ -149,12 +144,14 @@ def short_lived(green: None) -> Iterator[None]:
     before = _served()
     witness.inside("lxc103", "sh", "-euc", _SHORT_LIVED)
     try:
+        restart_ca()
         (renewed,) = witness.certagent("lxc102", "renew", "--force")[1]["certificates"]
         assert renewed["outcome"] in ("done", "found"), renewed
         until("the new one is served", 10, _is_another_than(before))
         yield
     finally:
         witness.inside("lxc103", "sh", "-euc", _AS_BEFORE)
+        restart_ca()
         until("it is renewed", 60, lambda: witness.certagent("lxc102", "renew", "--force")[0] in (0, 3))
 
 

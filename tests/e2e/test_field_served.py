@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from deploy.story import witness
-from tests.e2e.fleet import TRAEFIK, restart_agent, until
+from tests.e2e.fleet import TRAEFIK, restart_agent, restart_ca, until
 
 pytestmark = pytest.mark.lab
 
@@ -204,18 +204,13 @@ def intermediate(green: None) -> Iterator[None]:
 
 
 def _put_back() -> None:
-    _sh("lxc103", f"cp -p /root/intermediate.before {_INTERMEDIATE}; systemctl restart step-ca")
-    until("the CA answers", 30, _is_ca_up)
+    _sh("lxc103", f"cp -p /root/intermediate.before {_INTERMEDIATE}")
+    restart_ca()
 
 
 def _shorten(seconds: int) -> None:
-    _sh("lxc103", f"cat >{_INTERMEDIATE} <<PEM\n{_signed_anew(seconds)}PEM\nsystemctl restart step-ca")
-    until("the CA answers", 30, _is_ca_up)
-
-
-def _is_ca_up() -> bool:
-    ask = "curl -s --cacert /etc/certagent/root_ca.crt https://ca.internal.thinkheads.ai:9000/health"
-    return "ok" in witness.inside("lxc101", "sh", "-c", ask, check=False).stdout
+    _sh("lxc103", f"cat >{_INTERMEDIATE} <<PEM\n{_signed_anew(seconds)}PEM\n")
+    restart_ca()
 
 
 def _accepts(address: str, name: str) -> bool:

@@ -26,7 +26,7 @@ def test_the_real_ca_refuses_before_anything_of_ours_is_asked(green: None) -> No
         broken = until("the CA refuses", 30, lambda: _refused(ask_plainly(TRAEFIK)))
     finally:
         witness.inside("lxc102", "systemctl", "start", "certagent-agent")
-        witness.inside("lxc103", "systemctl", "restart", "step-ca")  # no connection of it is left for other tests
+        fleet.restart_ca()  # no connection of it is left for other tests
     assert healthy["issued"] is True
     assert broken["issued"] is False
     assert "could not connect to validation target" in broken["problem"]["detail"]

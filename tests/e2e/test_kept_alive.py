@@ -93,9 +93,11 @@ def _last_renewal() -> str:
 @pytest.fixture
 def forbidden(due: None) -> Iterator[None]:
     """The CA's provisioner renews nothing without a challenge."""
-    witness.inside("lxc103", "sh", "-c", _FORBID)
+    witness.inside("lxc103", "sh", "-euc", _FORBID)
+    fleet.restart_ca()
     yield
-    witness.inside("lxc103", "sh", "-c", _ALLOW)
+    witness.inside("lxc103", "sh", "-euc", _ALLOW)
+    fleet.restart_ca()
 
 
 def test_a_ca_that_forbids_it_is_named_and_the_certificate_stays(forbidden: None) -> None:
@@ -122,12 +124,8 @@ _FORBID = """
 cp -p /etc/step-ca/ca.json /root/ca.json.before
 sed -i 's/"defaultTLSCertDuration"/"disableRenewal": true, &/' /etc/step-ca/ca.json
 grep -q disableRenewal /etc/step-ca/ca.json
-systemctl restart step-ca
 """
-_ALLOW = """
-mv /root/ca.json.before /etc/step-ca/ca.json
-systemctl restart step-ca
-"""
+_ALLOW = "mv /root/ca.json.before /etc/step-ca/ca.json"
 
 
 def _kept() -> list[dict[str, Any]]:

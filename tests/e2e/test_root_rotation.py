@@ -14,7 +14,7 @@ import pytest
 
 from deploy.lab import page, places
 from deploy.story import witness
-from tests.e2e.fleet import until
+from tests.e2e.fleet import restart_ca, until
 
 pytestmark = pytest.mark.lab
 
@@ -45,10 +45,6 @@ sed -i 's#certs/intermediate_ca.crt#certs/intermediate_b.crt#; s#secrets/interme
 """  # noqa: E501 - likewise
 RETIRE = """
 sed -i 's#"root": .*#"root": "/etc/step-ca/certs/root_b.crt",#' /etc/step-ca/ca.json
-"""
-RESTART = """
-systemctl restart step-ca
-for try in $(seq 100); do [ -z "$(ss -Htln 'sport = :9000')" ] || exit 0; sleep 0.1; done; exit 1
 """
 WATCH = """
 cat {old} {new} >/root/both.crt
@@ -147,7 +143,8 @@ def test_the_fleet_goes_from_one_root_to_another(watcher: None) -> None:
     watch = WATCH.format(old=OLD, new=NEW, places=shaken)
     _sh("client", f"cat >/root/watch <<'END'\n{watch}END\nsystemd-run --unit=watch sh /root/watch")
 
-    _sh("lxc103", PUBLISH + RESTART)
+    _sh("lxc103", PUBLISH)
+    restart_ca()
     for node in NODES:
         (told, *_) = _missing(node)
         assert new in told
@@ -159,14 +156,16 @@ def test_the_fleet_goes_from_one_root_to_another(watcher: None) -> None:
     until("all trust both", 30, lambda: _trusted() == {node: sorted((old, new)) for node in NODES})
     assert [_missing(node) for node in NODES] == [[]] * len(NODES)
 
-    _sh("lxc103", SWITCH + RESTART)
+    _sh("lxc103", SWITCH)
+    restart_ca()
     for node in CERTIFICATES:
         _renew(node)
     for address, name in (*SERVICES, AUTHORITY):
         assert _shows(address, name, NEW)
         assert not _shows(address, name, OLD)
 
-    _sh("lxc103", RETIRE + RESTART)
+    _sh("lxc103", RETIRE)
+    restart_ca()
     for node in NODES:
         _pin(node, NEW)
     until("all trust the new one alone", 30, lambda: _trusted() == {node: [new] for node in NODES})

@@ -19,7 +19,6 @@ NGINX = IDENTIFIERS["lxc101"][0]
 AGENTS = ("lxc101", "lxc102", "lxc103", "lxc104")
 DROP_IN = "/etc/systemd/system/step-ca.service.d/canary.conf"
 SNIPPET = "/etc/nginx/snippets/certagent-challenge.conf"
-RESTART_CA = "systemctl daemon-reload; systemctl reset-failed step-ca; systemctl restart step-ca"
 KEY = "-----BEGIN PRIVATE KEY-----"
 
 
@@ -68,17 +67,15 @@ class Plants:
 
     def put_proxy_in(self) -> None:
         """Into the CA's environment."""
-        _sh(
-            "lxc103",
-            f"mkdir -p {DROP_IN.rpartition('/')[0]};"
-            f" printf '[Service]\\n%s\\n' '{self.proxy}' >{DROP_IN}; {RESTART_CA}",
-        )
+        _sh("lxc103", f"mkdir -p {DROP_IN.rpartition('/')[0]}; printf '[Service]\\n%s\\n' '{self.proxy}' >{DROP_IN}")
+        fleet.restart_ca()
 
     def take_out(self) -> None:
         """As it was; harmless to repeat."""
         _sh("lxc101", f"[ ! -e /root/canary.conf ] || {{ mv /root/canary.conf {SNIPPET}; nginx -s reload; }}")
         _sh("lxc103", "[ ! -e /root/canary.hosts ] || { cat /root/canary.hosts >/etc/hosts; rm /root/canary.hosts; }")
-        _sh("lxc103", f"[ ! -e {DROP_IN} ] || {{ rm {DROP_IN}; {RESTART_CA}; }}")
+        _sh("lxc103", f"rm -f {DROP_IN}")
+        fleet.restart_ca()
 
 
 @pytest.fixture
