@@ -210,10 +210,11 @@ class Traefik:
         return [_rivalled(self.name, self._yaml, rivals)] if rivals else []
 
     def roll_back(self) -> RollbackResult | None:
-        """See `Target`. Before the first settled generation there was no YAML of ours: then it goes away again."""
+        """See `Target`. Before the first settled generation there was no YAML of ours: then it goes away again. What
+        somebody else has put in its place since stays."""
         folder = self._generations.proven()
         live = read_file(self._yaml)
-        if live is None or (folder is not None and live == _document(folder)):
+        if not _is_ours(live) or (folder is not None and live == _document(folder)):
             return None
         if folder is None:
             remove_file(self._yaml)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
+_HEAD = ("| what | ours | peer | ratio | bar | met |", "|---|---|---|---|---|---|")
+
 Part = Callable[[], "Iterator[Row]"]
 """A part of the bench: measures one thing after the other, a row each."""
 
@@ -77,6 +79,12 @@ def least_flattering(rows: Sequence[Row]) -> list[Row]:
     return [row for row in dict.fromkeys(found) if row is not None]
 
 
+def summary(rows: Sequence[Row], chosen: Sequence[str]) -> str:
+    """Those of `chosen` (of several beside one another, the first), what uses most of its bar at the top."""
+    first = [next(row for row in rows if row.what == what) for what in chosen]
+    return "\n".join([*_HEAD, *map(_line, sorted(first, key=lambda row: row.strain or 0, reverse=True))])
+
+
 def as_document(row: Row) -> dict[str, object]:
     """For programs: with what follows from it."""
     told: dict[str, object] = msgspec.to_builtins(row)
@@ -88,7 +96,7 @@ def as_markdown(rows: Sequence[Row], heading: str, machine: Sequence[str], faile
     lines = [f"# {heading}", "", *(f"- {line}" for line in machine), ""]
     if failed:
         lines += ["**Not everything was measured:**", "", *(f"- {line}" for line in failed), ""]
-    lines += ["| what | ours | peer | ratio | bar | met |", "|---|---|---|---|---|---|", *map(_line, rows)]
+    lines += [*_HEAD, *map(_line, rows)]
     lines += ["", "What flatters us least:", "", *(f"- {_plain(row)}" for row in least_flattering(rows))]
     lines += ["", "## What is inside", "", *map(_inside, rows)]
     return "\n".join(lines) + "\n"

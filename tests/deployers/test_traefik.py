@@ -79,6 +79,21 @@ def test_it_goes_back_to_what_was_settled(target: Target, dynamic: Path, generat
     assert _named(dynamic)["certFile"].endswith("/2/fullchain.pem")
 
 
+@pytest.mark.parametrize("settled", [0, 1])
+def test_it_does_not_go_back_over_what_somebody_else_wrote(
+    target: Target, dynamic: Path, generations: list[Generation], settled: int
+) -> None:
+    """While the new one was being proven, say; nor is that removed where there was nothing before."""
+    for generation in generations[: settled + 1]:
+        target.stage(generation)
+        target.promote(generation)
+        if generation in generations[:settled]:
+            target.settle(generation)
+    (dynamic / "certagent-traefik.yml").write_text("# by a role\n")
+    assert target.roll_back() is None
+    assert (dynamic / "certagent-traefik.yml").read_text() == "# by a role\n"
+
+
 def test_what_somebody_else_wrote_in_place_of_our_yaml_is_kept(
     target: Target, dynamic: Path, generations: list[Generation]
 ) -> None:
