@@ -33,6 +33,7 @@ LARGEST_DEAD = 16 * 1024 * 1024
 FIRST_PAUSE = timedelta(milliseconds=500)
 LONGEST_PAUSE = timedelta(seconds=10)
 POST_SECONDS = 15.0
+GATHER_SECONDS = 0.1  # after a delivery: what comes meanwhile goes together
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Report).decode
@@ -228,6 +229,8 @@ class Uplink:
                 continue
             if await self._deliver(reports):
                 backoff.reset()
+                if len(reports) < LARGEST_BATCH:
+                    await self._clock.sleep(GATHER_SECONDS)
             else:
                 await self._clock.sleep(backoff.next_pause().total_seconds())
 

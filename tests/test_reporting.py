@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from certagent.domain.reports import FileChange, Outcome, Report, RunKind, Trigger
-from certagent.reporting import RESERVED_BYTES, Spool, Uplink
+from certagent.reporting import GATHER_SECONDS, RESERVED_BYTES, Spool, Uplink
 from certagent.system.clock import SystemClock
 from certagent.system.files import FileContent, write_file
 from certagent.system.pinned_http import VERSION_HEADER, PinnedClient
@@ -45,6 +45,7 @@ class _Collector:
 
     def __init__(self) -> None:
         self.received: list[str] = []
+        self.posts = 0
         self.status = 200
         self.refused: list[dict[str, str]] = []
         self.turned_away = 0
@@ -52,6 +53,7 @@ class _Collector:
 
     async def accept(self, request: web.Request) -> web.Response:
         body = await request.read()
+        self.posts += 1
         reports = msgspec.json.decode(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body, type=list[Report])
         if self.status >= 500:
             self.turned_away += 1
@@ -94,9 +96,11 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def _deliver(spool: Spool, port: int, root: Path, until: Callable[[], bool]) -> None:
+async def _deliver(
+    spool: Spool, port: int, root: Path, until: Callable[[], bool], clock: SystemClock | None = None
+) -> None:
     async with PinnedClient(f"https://localhost:{port}", root, (), {}) as client, asyncio.TaskGroup() as group:
-        uplink = group.create_task(Uplink(spool, client, SystemClock(), NoContactLog()).run())
+        uplink = group.create_task(Uplink(spool, client, clock or SystemClock(), NoContactLog()).run())
         await _until(until)
         uplink.cancel()
 
@@ -121,6 +125,40 @@ async def test_reports_of_an_outage_arrive_once_and_in_order(
         group.create_task(recover())
         group.create_task(_deliver(again, port, tmp_path / "root.crt", lambda: not again.waiting()))
     assert collector.received == [f"r{number}" for number in range(25)]
+
+
+class _HeldClock(SystemClock):
+    """Sleeps until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self.goes_on = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await self.goes_on.wait()
+
+
+async def test_what_comes_right_after_a_delivery_goes_together(
+    tmp_path: Path, serve: Callable[..., Awaitable[int]]
+) -> None:
+    """The first one at once; of the many that a hundred renewals make, few posts."""
+    collector, clock, spool = _Collector(), _HeldClock(), Spool(tmp_path / "spool")
+    port = await serve(collector)
+    spool.append(_report("r0"))
+
+    async def add() -> None:
+        await _until(lambda: bool(clock.slept))
+        for number in range(1, 10):
+            spool.append(_report(f"r{number}"))
+        assert collector.received == ["r0"]
+        clock.goes_on.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(add())
+        group.create_task(_deliver(spool, port, tmp_path / "root.crt", lambda: not spool.waiting(), clock))
+    assert (collector.posts, collector.received) == (2, [f"r{number}" for number in range(10)])
+    assert clock.slept[0] == GATHER_SECONDS
 
 
 async def test_a_spool_that_cannot_be_changed_ends_nothing(
