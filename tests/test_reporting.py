@@ -156,7 +156,7 @@ async def test_what_comes_right_after_a_delivery_goes_together(
 
     async with asyncio.TaskGroup() as group:
         group.create_task(add())
-        group.create_task(_deliver(spool, port, tmp_path / "root.crt", lambda: not spool.waiting(), clock))
+        group.create_task(_deliver(spool, port, tmp_path / "root.crt", lambda: len(collector.received) == 10, clock))
     assert (collector.posts, collector.received) == (2, [f"r{number}" for number in range(10)])
     assert clock.slept[0] == GATHER_SECONDS
 

@@ -25,6 +25,7 @@ class Connections:
         self._busy: Counter[object] = Counter()
         self._silent_since: dict[object, float] = {}
         self._ending: dict[object, asyncio.Transport] = {}
+        self._unlooked = 0
 
     def middleware(self) -> Middleware:
         """Notes the request as under way."""
@@ -50,8 +51,13 @@ class Connections:
             self.sweep(server)
 
     def bound(self, server: web.Server) -> None:
-        """Look at once, if there are too many."""
-        if len(server.connections) - len(self._busy) > MOST_SILENT + _SLACK:
+        """There is a new one. Look at once, if there are too many; that is asked once for several, for aiohttp makes a
+        list of all connections to tell."""
+        self._unlooked += 1
+        if self._unlooked < _SLACK:
+            return
+        self._unlooked = 0
+        if len(server.connections) - len(self._busy) > MOST_SILENT:
             self.sweep(server)
 
     def sweep(self, server: web.Server) -> None:

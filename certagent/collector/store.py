@@ -38,12 +38,12 @@ Change = Callable[[Transaction], object]
 _THREADS = 12
 """For reading and for leases; fewer than the connections that the readers' engine opens at once."""
 _LONGEST_QUEUE = 20_000
-_LARGEST_GROUP = 1_000
+_LARGEST_GROUP = 2_000
 _PROBE_EVERY = 1.0  # seconds between two tries to write while the database fails
 
 _LONG = 0.05  # seconds of concluding, after which the next transaction waits several times as long for others to join
 _REST_FACTOR = 3
-_LONGEST_REST = 0.5
+_LONGEST_REST = 1.0
 _QUIET = 0.05
 
 _ITEM_ERRORS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)

@@ -131,7 +131,7 @@ _SECRETS = re.compile(
 )
 
 # What the pattern cannot match without, far quicker to look for; in ASCII, where upper case is all that case can do.
-_HINTS = ("secret", "key", "token", "authorization", "$")
+_HINTS = ("secret", "api", "access", "private", "token", "authorization", "$")
 
 Value = TypeVar("Value")
 

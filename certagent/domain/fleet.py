@@ -128,13 +128,14 @@ def _many_report_the_same(snapshot: FleetSnapshot) -> Iterator[Finding]:
         first = voices[min(voices)][0]
         names = {one.identifier for found in voices.values() for one in found if concerns_path(one)}
         listed: list[str | None] = [*sorted(filter(None, names))]
+        some = _some(voices)
         for name in listed or [None]:
             yield _finding(
                 first.code,
                 name,
                 first.culprit or Culprit(),
                 variant="fleet",
-                detail={"agents": _some(voices)},
+                detail={"agents": some},
                 cause=first,
                 count=len(voices),
                 total=total,

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.bench.rows import Row, against, as_document, as_markdown, least_flattering, of, quantile
+from tests.bench.rows import IN_SHORT, Row, against, as_document, as_markdown, least_flattering, of, quantile
 
 
 def row(ours: float, **more: object) -> Row:
@@ -52,6 +52,14 @@ def test_a_quantile_is_one_of_the_values(share: float, value: int) -> None:
     assert quantile([7.0], share) == 7.0
 
 
+def test_of_two_bars_both_have_to_be_met() -> None:
+    """The table has both."""
+    one = against(row(7, bar=8), "lego", [9.0], "it", 0.4)
+    assert one.met is False
+    assert one.strain == pytest.approx(7 / 9 / 0.4)
+    assert "| <= 8 s, <= 0.4 x lego | **NO** |" in as_markdown([one], "Bench", [], [])
+
+
 def test_what_flatters_least_is_printed_too() -> None:
     """The bar that is used up most, and the peer that is nearest; what has neither is not asked."""
     near, far, beside, plain = row(9, bar=10), row(1, bar=10), against(row(3), "uacme", [1.0], "it"), row(5)
@@ -82,3 +90,12 @@ def test_the_documentation_quotes_the_latest_table() -> None:
     told = [line for line in latest.partition("## What is inside")[0].splitlines() if line.startswith(("|", "-"))]
     assert len(told) > 20
     assert [line for line in told if line not in page] == []
+
+
+def test_the_readme_has_the_rows_that_matter_as_they_were_measured_last() -> None:
+    """All of them, the worst first."""
+    here = Path(__file__)
+    latest = max((here.parent / "results").glob("*.md")).read_text()
+    short = latest.partition("## In short\n\n")[2].partition("\n\n")[0]
+    assert len(short.splitlines()) == 2 + len(IN_SHORT)
+    assert short in (here.parents[2] / "README.md").read_text()

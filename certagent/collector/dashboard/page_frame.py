@@ -66,20 +66,25 @@ class PageFrame:
         return show
 
     def middleware(self) -> Middleware:
-        """An address that nothing has is a page for whoever reads pages; programs get their document."""
+        """An address that nothing has is a page for whoever reads pages; programs get their document. No coroutine of
+        its own lies around a request for what there is: each agent's link is one that lasts."""
 
         @web.middleware
+        def choose(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+            is_there = request.match_info.route.resource is not None
+            return handler(request) if is_there else show(request, handler)
+
         async def show(request: web.Request, handler: Handler) -> web.StreamResponse:
             try:
                 return await handler(request)
             except web.HTTPNotFound:
-                if request.match_info.route.resource is not None or not _reads_pages(request):
+                if not _reads_pages(request):
                     raise
                 return await self._show_problem(
                     request, HttpProblem(404, "Not Found", "there is no page at this address")
                 )
 
-        return show
+        return choose
 
     async def _show_problem(self, request: web.Request, problem: HttpProblem) -> web.Response:
         return await self.render(request, "problem.html", status=problem.status, problem=problem.document)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, or_, select, tuple_
+from sqlalchemy import BindParameter, CompoundSelect, Connection, Row, Select, bindparam, or_, select, tuple_
 
 from certagent.collector.records import (
     IncidentDetail,
@@ -137,8 +137,7 @@ def find_path_evidence(connection: Connection, identifier: str) -> PathEvidence:
     return PathEvidence(rehearsal=rehearsal, sightings=sightings, fleet=fleet)
 
 
-def find_stale_identifiers(connection: Connection, agent: str) -> frozenset[str]:
-    """The agent's identifiers in unresolved incidents: it should judge them again when it connects."""
+def _stale_identifiers(agent: BindParameter[str]) -> CompoundSelect[str]:
     of_agent = select(identifiers.c.identifier).where(identifiers.c.agent == agent)
     about_them = select(findings.c.identifier).where(findings.c.identifier.in_(of_agent), findings.c.is_grave)
     of_key = or_(incidents.c.key == findings.c.key, incidents.c.key == findings.c.own_key)
@@ -149,8 +148,16 @@ def find_stale_identifiers(connection: Connection, agent: str) -> frozenset[str]
         .where(parties.c.agent == agent, IS_UNRESOLVED, incidents.c.key.startswith("port:"))
         .exists()
     )
-    query = itself.union(about_them.where(findings.c.key.startswith("port:"), taken_in))
-    return frozenset(connection.execute(query).scalars())
+    return itself.union(about_them.where(findings.c.key.startswith("port:"), taken_in))
+
+
+_STALE = _stale_identifiers(bindparam("agent"))
+"""Built once: it takes longer than to run it, and thousands of agents connect at once."""
+
+
+def find_stale_identifiers(connection: Connection, agent: str) -> frozenset[str]:
+    """The agent's identifiers in unresolved incidents: it should judge them again when it connects."""
+    return frozenset(connection.execute(_STALE, {"agent": agent}).scalars())
 
 
 def read_agent(row: Row[Any]) -> KnownAgent:

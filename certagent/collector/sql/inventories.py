@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy import BindParameter, Select, bindparam, delete, insert, select, update
 
 from certagent.collector.sql.daily_sums import sum_replacements
 from certagent.collector.sql.schema import (
@@ -37,21 +37,45 @@ _PERHAPS_AN_ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,}")
 
 _decode_inventory = msgspec.json.Decoder(Inventory).decode
 
+# Statements that every changed inventory runs are built once: building one takes as long as running it.
+_OF: BindParameter[str] = bindparam("of")
+_STORED = select(agents.c.inventory).where(agents.c.name == _OF)
+_STORE = update(agents).where(agents.c.name == _OF).values(role=bindparam("as"), inventory=bindparam("document"))
+_UNRESOLVED = select(incidents.c.key, incidents.c.document).where(IS_UNRESOLVED)
+_ADDRESSES = select(addresses.c.address, addresses.c.since).where(addresses.c.agent == _OF)
+_FORGET_ADDRESSES = delete(addresses).where(addresses.c.agent == _OF)
+_ADD_ADDRESSES, _ADD_CERTIFICATES, _ADD_IDENTIFIERS = insert(addresses), insert(certificates), insert(identifiers)
+_FORGET_CERTIFICATES = tuple(delete(table).where(table.c.agent == _OF) for table in (certificates, identifiers))
+_CLAIM = ("identifier", "since", "proven_at", "led_at")
+_EARLIER, _CURRENT = (
+    select(*(table.c[name] for name in _CLAIM)).where(table.c.agent == _OF) for table in (earlier_claims, identifiers)
+)
+_LATEST_LEFT = (
+    select(earlier_claims.c.identifier)
+    .where(earlier_claims.c.agent == _OF)
+    .order_by(earlier_claims.c.left_at.desc(), earlier_claims.c.identifier)
+)
+_SAID = select(findings.c.number, findings.c.scope, findings.c.key, findings.c.own_key, findings.c.identifier).where(
+    findings.c.agent == _OF
+)
+_OF_A_FILE = findings.c.scope.startswith(file_scope(""))
+_SAID_OF_FILES, _SAID_OF_OTHERS = _SAID.where(_OF_A_FILE), _SAID.where(~_OF_A_FILE)
+
 
 def replace_inventory(transaction: Transaction, agent: str, inventory: Inventory, at: datetime) -> None:
     """Let the inventory, made `at` that time, replace the agent's earlier one; an equal one changes nothing."""
     connection, document = transaction.connection, text_of(inventory)
-    stored = connection.execute(select(agents.c.inventory).where(agents.c.name == agent)).scalar()
+    stored = connection.execute(_STORED, {"of": agent}).scalar()
     if stored == document:
         return
     before = _decode_inventory(stored) if stored is not None else Inventory(node=agent, addresses=())
-    connection.execute(update(agents).where(agents.c.name == agent).values(role=inventory.role, inventory=document))
+    connection.execute(_STORE, {"of": agent, "as": inventory.role, "document": document})
     transaction.dirty.agents.add(agent)
     if (before.addresses, before.role) != (inventory.addresses, inventory.role):
-        _replace_addresses(transaction, agent, inventory)
+        _replace_addresses(transaction, agent, inventory, had_some=bool(before.addresses))
         _mark_named(transaction, agent, {*before.addresses, *inventory.addresses})
     if before.certificates != inventory.certificates:
-        _replace_certificates(transaction, agent, inventory)
+        _replace_certificates(transaction, agent, inventory, had_some=bool(before.certificates))
         sum_replacements(transaction, agent, before.certificates, inventory.certificates, at)
         changed = _changed(before, inventory)
         transaction.dirty.identifiers |= changed
@@ -62,8 +86,7 @@ def replace_inventory(transaction: Transaction, agent: str, inventory: Inventory
 def _mark_named(transaction: Transaction, agent: str, places: Collection[str]) -> None:
     """The unresolved incidents that blame the agent, or speak of one of the addresses, have to say whose they are
     now."""
-    unresolved = select(incidents.c.key, incidents.c.document).where(IS_UNRESOLVED)
-    rows = transaction.connection.execute(unresolved).all()
+    rows = transaction.connection.execute(_UNRESOLVED).all()
     keys = {row.key for row in rows if _speaks_of(decode_incident(row.document), agent, places)}
     transaction.dirty.keys |= keys
     transaction.work[agent] += len(keys)
@@ -94,18 +117,17 @@ def _end_evidence(transaction: Transaction, agent: str, inventory: Inventory) ->
     for certificate in inventory.certificates:
         kept |= {certificate_scope(certificate.name), served_scope(certificate.name)}
         kept |= {identifier_scope(identifier) for identifier in certificate.identifiers}
-    _keep_only(transaction, agent, kept, ~findings.c.scope.startswith(file_scope("")))
+    _keep_only(transaction, agent, kept, _SAID_OF_OTHERS)
 
 
 def end_files(transaction: Transaction, agent: str, files: Iterable[str], scopes: Iterable[str]) -> None:
     """What the agent said of files that are neither among those nor in those scopes is over."""
     kept = {*scopes, *map(file_scope, files)}
-    _keep_only(transaction, agent, kept, findings.c.scope.startswith(file_scope("")))
+    _keep_only(transaction, agent, kept, _SAID_OF_FILES)
 
 
-def _keep_only(transaction: Transaction, agent: str, kept: Container[str], kind: ColumnElement[bool]) -> None:
-    columns = findings.c.number, findings.c.scope, findings.c.key, findings.c.own_key, findings.c.identifier
-    rows = transaction.connection.execute(select(*columns).where(findings.c.agent == agent, kind))
+def _keep_only(transaction: Transaction, agent: str, kept: Container[str], said: Select[Any]) -> None:
+    rows = transaction.connection.execute(said, {"of": agent})
     ended = [row for row in rows if row.scope not in kept]
     for piece in chunks(row.number for row in ended):
         transaction.connection.execute(delete(findings).where(findings.c.number.in_(piece)))
@@ -113,28 +135,30 @@ def _keep_only(transaction: Transaction, agent: str, kept: Container[str], kind:
     transaction.dirty.identifiers |= {row.identifier for row in ended if row.identifier}
 
 
-def _replace_addresses(transaction: Transaction, agent: str, inventory: Inventory) -> None:
-    own = addresses.c.agent == agent
-    query = select(addresses.c.address, addresses.c.since).where(own)
-    since = {row.address: row.since for row in transaction.connection.execute(query)}
-    transaction.connection.execute(delete(addresses).where(own))
+def _replace_addresses(transaction: Transaction, agent: str, inventory: Inventory, *, had_some: bool) -> None:
+    since: dict[str, datetime] = {}
+    if had_some:
+        since = {row.address: row.since for row in transaction.connection.execute(_ADDRESSES, {"of": agent})}
+        transaction.connection.execute(_FORGET_ADDRESSES, {"of": agent})
     rows = [
         {"address": address, "agent": agent, "since": since.get(address, transaction.now)}
         for address in sorted(set(inventory.addresses))
     ]
     if rows:
-        transaction.connection.execute(insert(addresses), rows)
+        transaction.connection.execute(_ADD_ADDRESSES, rows)
 
 
-def _replace_certificates(transaction: Transaction, agent: str, inventory: Inventory) -> None:
+def _replace_certificates(transaction: Transaction, agent: str, inventory: Inventory, *, had_some: bool) -> None:
     by_name = {certificate.name: certificate for certificate in inventory.certificates}
-    known = _remember_claims(transaction, agent, {one for item in by_name.values() for one in item.identifiers})
-    for table in (certificates, identifiers):
-        transaction.connection.execute(delete(table).where(table.c.agent == agent))
+    claimed_now = {one for item in by_name.values() for one in item.identifiers}
+    known = _remember_claims(transaction, agent, claimed_now, had_some=had_some)
+    if had_some:
+        for forget in _FORGET_CERTIFICATES:
+            transaction.connection.execute(forget, {"of": agent})
     if not by_name:
         return
     rows = [_certificate_row(agent, certificate) for certificate in by_name.values()]
-    transaction.connection.execute(insert(certificates), rows)
+    transaction.connection.execute(_ADD_CERTIFICATES, rows)
     names = {
         (identifier, certificate.name) for certificate in by_name.values() for identifier in certificate.identifiers
     }
@@ -144,32 +168,34 @@ def _replace_certificates(transaction: Transaction, agent: str, inventory: Inven
             {"identifier": identifier, "agent": agent, "certificate": name, **known.get(identifier, claimed)}
             for identifier, name in sorted(names)
         ]
-        transaction.connection.execute(insert(identifiers), rows)
+        transaction.connection.execute(_ADD_IDENTIFIERS, rows)
 
 
-def _remember_claims(transaction: Transaction, agent: str, claimed: Container[str]) -> dict[str, dict[str, Any]]:
+def _remember_claims(
+    transaction: Transaction, agent: str, claimed: Container[str], *, had_some: bool
+) -> dict[str, dict[str, Any]]:
     """Of each identifier that the agent claims, or claimed not long ago: since when, and what bears it out. What it no
     longer claims is remembered from now on."""
-    connection, columns = transaction.connection, ("identifier", "since", "proven_at", "led_at")
-    earlier, current = (
-        {
-            row["identifier"]: dict(row)
-            for row in connection.execute(
-                select(*(table.c[name] for name in columns)).where(table.c.agent == agent)
-            ).mappings()
-        }
-        for table in (earlier_claims, identifiers)
-    )
-    now = {"agent": agent, "left_at": transaction.now}
-    left = [row | now for name, row in current.items() if name not in claimed]
-    upsert(connection, earlier_claims, left[:_MOST_EARLIER_CLAIMS])
-    latest = select(earlier_claims.c.identifier).where(earlier_claims.c.agent == agent)
-    latest = latest.order_by(earlier_claims.c.left_at.desc(), earlier_claims.c.identifier)
-    names = connection.execute(latest).scalars().all()
+    earlier = _claims_of(transaction, agent, _EARLIER)
+    current = _claims_of(transaction, agent, _CURRENT) if had_some else {}
+    left = [row | {"agent": agent, "left_at": transaction.now} for name, row in current.items() if name not in claimed]
+    if left or earlier:
+        upsert(transaction.connection, earlier_claims, left[:_MOST_EARLIER_CLAIMS])
+        _forget_claims(transaction, agent, claimed)
+    return {name: {column: row[column] for column in _CLAIM[1:]} for name, row in (earlier | current).items()}
+
+
+def _claims_of(transaction: Transaction, agent: str, query: Select[Any]) -> dict[str, dict[str, Any]]:
+    rows = transaction.connection.execute(query, {"of": agent}).mappings()
+    return {row["identifier"]: dict(row) for row in rows}
+
+
+def _forget_claims(transaction: Transaction, agent: str, claimed: Container[str]) -> None:
+    """Of the earlier ones those that are claimed again, and the oldest beyond what is kept."""
+    names = transaction.connection.execute(_LATEST_LEFT, {"of": agent}).scalars().all()
     for piece in chunks(name for place, name in enumerate(names) if place >= _MOST_EARLIER_CLAIMS or name in claimed):
         ended = (earlier_claims.c.agent == agent) & earlier_claims.c.identifier.in_(piece)
-        connection.execute(delete(earlier_claims).where(ended))
-    return {name: {column: row[column] for column in columns[1:]} for name, row in (earlier | current).items()}
+        transaction.connection.execute(delete(earlier_claims).where(ended))
 
 
 def _certificate_row(agent: str, certificate: CertificateState) -> dict[str, Any]:
