@@ -28,6 +28,7 @@ from certagent.watch import ChangeSet, WatchedPaths, open_watch, read_contents
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN = timedelta(seconds=5)
+_MOST_TRIES = 5  # in a row, while others change the files; a later change is seen by the watch
 _MOST_AT_ONCE = 120  # certificates of one look by the timer: each is a handshake, and with many each waits for its turn
 
 
@@ -128,7 +129,9 @@ class LiveFiles:
             may_lose = section.manage and any(isinstance(target, TraefikTarget) for target in section.deploy)
             if may_lose and not self._is_waiting(name, trigger) and (await self._find_losses(section))[1]:
                 async with self._lifecycle.exclusive(name):
-                    while await self._put_back(section, trigger):
+                    for _ in range(_MOST_TRIES):
+                        if not await self._put_back(section, trigger):
+                            break
                         log.info("what %s is served from changed meanwhile: looking again", name)
 
     async def _put_back(self, section: CertificateSection, trigger: Trigger) -> bool:
