@@ -112,3 +112,11 @@ def test_a_report_full_of_beginnings_costs_little() -> None:
 def test_what_is_only_looked_for_quickly_is_found_all_the_same(text: str) -> None:
     """The quick look never passes what the pattern would take out."""
     assert redact(text) == findings._SECRETS.sub(findings._withhold, text)
+
+
+@pytest.mark.parametrize("joint", ["", "-", "_"])
+@pytest.mark.parametrize("kind", ["api", "access", "private"])
+def test_a_key_is_withheld_however_its_name_is_written(kind: str, joint: str) -> None:
+    """Alone in its text, so that no other word makes anybody look."""
+    for name in (f"{kind}{joint}key", f"{kind}{joint}key".upper()):
+        assert CANARY not in redact(f"{name}={CANARY}")
