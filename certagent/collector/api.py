@@ -226,6 +226,7 @@ class Api:
                 timeout=CLOSE_SECONDS, heartbeat=ping_seconds_for(caller), max_msg_size=LARGEST_ANSWER, compress=False
             )
             await socket.prepare(request)
+            socket.headers.clear()  # they are sent, and would stay as long as the link
             link = AgentLink(caller, socket, lambda: self._access.still_holds(credential, caller), voice)
             await self._store.write(note_agents, {caller.name: caller})
             await self._links.add(link)
