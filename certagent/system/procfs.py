@@ -9,7 +9,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,9 +17,9 @@ import msgspec
 
 from certagent.system.regular_files import FileState
 from certagent.system.socket_addresses import socket_address
+from certagent.system.tcp_sockets import TcpSocket, ask_kernel, read_tables
 
 _MAY_READ_ALL = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-_TCP_STATES = {"established": "01", "listen": "0A"}
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -29,16 +29,6 @@ class Process(msgspec.Struct, frozen=True):
     name: str
     command: tuple[str, ...]
     started_at: datetime
-
-
-class TcpSocket(msgspec.Struct, frozen=True):
-    """One TCP socket of a network namespace."""
-
-    address: str
-    port: int
-    peer_address: str
-    peer_port: int
-    inode: int
 
 
 class Reader(msgspec.Struct, frozen=True):
@@ -143,8 +133,10 @@ class ProcFs:
     def sockets(self, state: str, pid: int | None = None) -> tuple[TcpSocket, ...]:
         """The TCP sockets of the process's network namespace that are in that state ("listen", "established"); without
         a process, of ours."""
-        folder = self._root / ("self" if pid is None else str(pid)) / "net"
-        return tuple(found for table in ("tcp", "tcp6") for found in _read_table(folder / table, state))
+        if pid is None or self._is_in_our_network(pid):
+            with suppress(OSError):  # an old kernel, a sandbox
+                return ask_kernel(state)
+        return read_tables(self._root / ("self" if pid is None else str(pid)) / "net", state)
 
     def socket_inodes(self, pid: int) -> frozenset[int]:
         """The sockets that the process holds open."""
@@ -214,6 +206,13 @@ class ProcFs:
             return True
         return False
 
+    def _is_in_our_network(self, pid: int) -> bool:
+        """As far as we may see."""
+        try:
+            return self.shares(pid, "net")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            return False
+
     def _namespace(self, pid: str, kind: str) -> str:
         return os.readlink(self._root / pid / "ns" / kind)
 
@@ -251,30 +250,6 @@ def _link(path: Path | str) -> str | None:
         return os.readlink(path)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-
-
-def _read_table(path: Path, state: str) -> Iterator[TcpSocket]:
-    """A busy node has thousands that nobody asks for."""
-    try:
-        lines = path.read_text().splitlines()[1:]
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    for line in lines:
-        fields = line.split()
-        if fields[3] == _TCP_STATES[state]:
-            address, port = _endpoint(fields[1])
-            peer_address, peer_port = _endpoint(fields[2])
-            yield TcpSocket(address, port, peer_address, peer_port, int(fields[9]))
-
-
-def _endpoint(text: str) -> tuple[str, int]:
-    """ "0100007F:0050" as ("127.0.0.1", 80): each word of four bytes is in the machine's order."""
-    host, port = text.split(":")
-    words = [bytes.fromhex(host[at : at + 8])[::-1] for at in range(0, len(host), 8)]
-    packed = b"".join(words)
-    if packed.startswith(bytes(10) + b"\xff\xff"):
-        packed = packed[12:]
-    return socket.inet_ntop(socket.AF_INET6 if len(packed) == 16 else socket.AF_INET, packed), int(port, 16)
 
 
 def _local_ipv4(path: Path) -> tuple[str, ...]:

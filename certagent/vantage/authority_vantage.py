@@ -28,7 +28,8 @@ from certagent.domain.rehearsals import (
 )
 from certagent.domain.resolution.file_formats import HOSTS_FILE
 from certagent.domain.resolution.go import Lookup
-from certagent.system.procfs import ProcFs, TcpSocket
+from certagent.system.procfs import ProcFs
+from certagent.system.tcp_sockets import TcpSocket
 from certagent.vantage import proxy
 from certagent.vantage.ca_journal import CaJournal
 from certagent.vantage.ca_process import BlindError, CaEnvironment, CaProcess, NoCaError

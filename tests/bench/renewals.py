@@ -21,7 +21,7 @@ from tests.bench import peers, waves
 from tests.bench.idle import memory_of_agent
 from tests.bench.rows import Row, against, of
 from tests.e2e.fleet import SEED, TRAEFIK, until
-from tests.e2e.many.gateway import ZONE, are_all_proven, reloads, sh, with_many
+from tests.e2e.many.gateway import ZONE, reloads, sh, wait_until_proven, with_many
 from tests.e2e.policies import start, with_policy
 
 NODE = "lxc101"
@@ -144,7 +144,7 @@ def _all_due_at_once(count: int) -> _Due:
         before = len(reloads())
         began_at, rest, whole = time.perf_counter(), *_processors()
         sh("systemctl restart certagent-agent")
-        until("all are proven", 240, lambda: are_all_proven(count))
+        wait_until_proven(count, 200)
         seconds, rest_now, whole_now = time.perf_counter() - began_at, *_processors()
         busy = 100 * (1 - (rest_now - rest) / (whole_now - whole))
         return _Due(seconds, reloads()[before:], busy)
@@ -161,7 +161,7 @@ def _a_thousand() -> Iterator[Row]:
     heap is as large as it gets. An agent that gave nothing back had reached that after the second hundred."""
     with _stopped_with_many(COUNT):
         sh("systemctl restart certagent-agent")
-        until("all are proven", 240, lambda: are_all_proven(COUNT))
+        wait_until_proven(COUNT, 200)
         sh(_ALL_AGAIN)
         first, second, third = _at_rest(), _after_a_thousand(), _after_a_thousand()
     inside = f"PSS, {COUNT} names renewed, deployed and proven {1_000 // COUNT} times, after"

@@ -11,8 +11,7 @@ from typing import Any
 from deploy.lab.containers import run_inside
 from deploy.lab.fleet import find
 from tests.bench.rows import Row, against, of
-from tests.e2e.fleet import until
-from tests.e2e.many.gateway import are_all_proven, reloads, sh, with_many
+from tests.e2e.many.gateway import reloads, sh, wait_until_proven, with_many
 
 COUNT = 100
 RUNS = 3
@@ -65,7 +64,7 @@ def _run(*, is_counted: bool) -> dict[str, Any]:
         with with_many(COUNT):
             before = len(reloads())
             sh("systemctl restart certagent-agent")
-            until("all are proven", 240, lambda: are_all_proven(COUNT))
+            wait_until_proven(COUNT, 200)
             ticks = sum(sum(map(int, line.split()[11:15])) for line in sh(_PROCESSES).splitlines())
             found = {"cpu": ticks / _TICK, "reloads": len(reloads()) - before}
             return found | (_counts() if is_counted else {})

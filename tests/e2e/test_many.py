@@ -6,8 +6,7 @@ import json
 import pytest
 
 from deploy.story import witness
-from tests.e2e.fleet import until
-from tests.e2e.many.gateway import are_all_proven, reloads, sh, with_many
+from tests.e2e.many.gateway import reloads, sh, wait_until_proven, with_many
 from tests.e2e.many.watch import watch
 from tests.tiers import Tiers
 
@@ -30,7 +29,7 @@ def test_a_hundred_at_once_are_proven_with_a_reload_a_second(green: None) -> Non
     with with_many(AT_ONCE):
         before = len(reloads())
         sh("systemctl restart certagent-agent")
-        until("all are proven", 180, lambda: are_all_proven(AT_ONCE))
+        wait_until_proven(AT_ONCE, 180)
         assert _are_all_served()
         seen = reloads()[before:]
         print(f"{len(seen)} reloads within {seen[-1] - seen[0]:.1f} s for {AT_ONCE} certificates")
@@ -51,7 +50,7 @@ def live(minutes: float) -> dict[str, float]:
     fewer. The figures."""
     with with_many(SHORT_LIVED, 'lifetime = "5m"'):
         sh("systemctl restart certagent-agent")
-        until("all are proven", 180, lambda: are_all_proven(SHORT_LIVED))
+        wait_until_proven(SHORT_LIVED, 180)
         figures = watch(SHORT_LIVED, minutes)
     assert figures.wrong == []
     assert len(figures.issued) == SHORT_LIVED

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from certagent.system.procfs import Process, ProcFs, TcpSocket
+from certagent.system.procfs import Process, ProcFs
+from certagent.system.tcp_sockets import TcpSocket
 from certagent.vantage.node_vantage import NodeVantage, ask_libc
 
 
