@@ -184,8 +184,8 @@ async def test_others_are_rehearsed_while_one_asks_for_dead_names(
                 one.cancel()
             await asyncio.gather(*attacks, return_exceptions=True)
         assert busy[-1] <= 2 * max(before[-1], usual[-1], 0.25)
-        for calm_times in (before, usual):
-            assert busy[len(busy) // 2] <= 2 * calm_times[len(calm_times) // 2]
+        # By the one beside it, at the same time: the machine may have been quieter before. Tests run beside this one.
+        assert busy[len(busy) // 2] <= 2 * usual[len(usual) // 2], (before, busy, usual)
 
         async def nothing_is_under_way() -> bool:
             return not authority.under_way
