@@ -245,6 +245,7 @@ async def test_reads_wake_nobody(hosts: Path, monkeypatch: pytest.MonkeyPatch) -
     assert hosts.name not in events
 
 
+@pytest.mark.slow
 async def test_a_thousand_folders_take_one_instance_and_one_thread(tmp_path: Path) -> None:
     """Whoever watches, and however many there are; the host's limit of instances is shared by its containers."""
     paths = tuple(tmp_path / str(number) / "certificate.crt" for number in range(1000))

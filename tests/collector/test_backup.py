@@ -25,6 +25,8 @@ from tests.collector.cast import Cast, now
 from tests.collector.test_store import introduce, states, take
 from tests.evidence import shadow
 
+pytestmark = pytest.mark.slow
+
 TOLD = Alerting(channels=("hook",))
 
 

@@ -57,6 +57,8 @@ from tests.collector.large_fleet import Size, fill
 from tests.collector.lone_rounds import POLICY
 from tests.evidence import make_hop, make_rehearsal, refused
 
+pytestmark = pytest.mark.slow
+
 FLEETS = 120
 CHANNELS = ("hook", "mail")
 ZONES = ("a.test", "b.test", "")

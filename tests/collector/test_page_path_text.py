@@ -124,6 +124,7 @@ def test_what_fits_is_whole() -> None:
 _PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200)
 
 
+@pytest.mark.slow
 @given(_PRINTABLE, st.floats(60, 400), st.booleans())
 def test_lines_are_no_wider_than_their_room_and_lose_nothing(text: str, room: float, is_bold: bool) -> None:
     """But spaces, where a line ends; and a cut text is the beginning of the whole."""

@@ -91,6 +91,7 @@ async def test_it_is_not_ready_while_the_database_is_read_only(tmp_path: Path, p
         await becomes(collector, 200, within=BUSY_SECONDS)
 
 
+@pytest.mark.slow
 async def test_a_store_that_fails_is_stalled_until_it_can_write_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

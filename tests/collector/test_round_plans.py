@@ -18,6 +18,8 @@ from tests.collector.cast import now
 from tests.collector.large_fleet import CHANNELS, Size, fill, names_of, silent_of
 from tests.collector.lone_rounds import LoneRounds, lone_rounds
 
+pytestmark = pytest.mark.slow
+
 SIZE = Size(agents=5_000, certificates=10_000, reports=50_000, incidents=5_000)
 """Ten times a fleet of five hundred."""
 GROWING = ("reports", "changes", "findings", "incidents", "transitions", "parties", "outbox", "audit", "earlier_claims")

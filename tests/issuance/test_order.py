@@ -53,6 +53,7 @@ async def test_every_configured_kind_of_key_is_issued(
     assert isinstance(await OrderProcedure(authority, listener, orders, SystemClock()).obtain(wanted), Issued)
 
 
+@pytest.mark.slow
 async def test_a_warm_account_is_fast(authority: AcmeClient, listener: Http01Responder) -> None:
     """Prints what a certificate takes; the bar itself is in tests/bench."""
     took = []
@@ -117,6 +118,7 @@ class DiesDownloading(AcmeClient):
         raise KilledError
 
 
+@pytest.mark.slow
 async def test_an_order_killed_before_its_challenge_is_taken_up_again(
     authority: AcmeClient, listener: Http01Responder, orders: MemoryOrders, step_ca: StepCa
 ) -> None:
@@ -131,6 +133,7 @@ async def test_an_order_killed_before_its_challenge_is_taken_up_again(
     assert (step_ca.count("new-order") - placed, step_ca.count("finalize") - finalized) == (1, 1)
 
 
+@pytest.mark.slow
 async def test_an_order_killed_after_finalizing_is_not_finalized_twice(
     listener: Http01Responder, accounts: MemoryAccounts, orders: MemoryOrders, step_ca: StepCa
 ) -> None:
@@ -160,6 +163,7 @@ class DiesPlacing(AcmeClient):
         raise KilledError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 async def test_an_order_killed_while_it_was_placed_is_placed_anew(
     listener: Http01Responder, accounts: MemoryAccounts, orders: MemoryOrders, step_ca: StepCa, before: bool
@@ -197,6 +201,7 @@ async def test_an_order_whose_certificate_would_be_old_is_placed_anew(
     assert (issued.order_url != placed) is anew
 
 
+@pytest.mark.slow
 async def test_an_order_that_the_ca_forgot_is_placed_anew(
     start_step_ca: Callable[..., StepCa], accounts: MemoryAccounts, orders: MemoryOrders
 ) -> None:

@@ -50,6 +50,7 @@ async def test_an_end_is_told_and_the_next_question_has_another(process: PythonP
     assert await process.ask(b"pid") != before
 
 
+@pytest.mark.slow
 async def test_one_that_takes_too_long_is_ended() -> None:
     """Its answer would come as another's."""
     process = PythonProcess(ANSWERING, kept_for=60, longest=1.0)
