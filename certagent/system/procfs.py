@@ -9,7 +9,6 @@ import os
 import socket
 import stat
 import time
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -53,6 +52,7 @@ class ProcFs:
 
     def __init__(self, root: Path = Path("/proc")) -> None:
         self._root = root
+        self._asks_kernel = True
 
     def processes(self, name: str) -> tuple[Process, ...]:
         """Those whose command name, or whose program's file name, is `name`; the oldest first.
@@ -133,9 +133,11 @@ class ProcFs:
     def sockets(self, state: str, pid: int | None = None) -> tuple[TcpSocket, ...]:
         """The TCP sockets of the process's network namespace that are in that state ("listen", "established"); without
         a process, of ours."""
-        if pid is None or self._is_in_our_network(pid):
-            with suppress(OSError):  # an old kernel, a sandbox
+        if self._asks_kernel and (pid is None or self._is_in_our_network(pid)):
+            try:
                 return ask_kernel(state)
+            except OSError:  # a sandbox, or a kernel without it, which would look for its module each time
+                self._asks_kernel = False
         return read_tables(self._root / ("self" if pid is None else str(pid)) / "net", state)
 
     def socket_inodes(self, pid: int) -> frozenset[int]:

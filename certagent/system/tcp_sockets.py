@@ -63,11 +63,11 @@ def _ask(channel: socket.socket, family: int, state: int) -> Iterator[TcpSocket]
         while place < len(answer):
             length, kind, flags, _, _ = _HEADER.unpack_from(answer, place)
             content = answer[place + _HEADER.size : place + length]
-            if flags & _INTERRUPTED or length < _HEADER.size:
-                raise OSError(errno.EAGAIN, "the sockets changed meanwhile, or this is no answer")
             if kind in (_ERROR, _DONE):
                 _check(content)
                 return
+            if kind != _BY_FAMILY or flags & _INTERRUPTED or length < _HEADER.size:
+                raise OSError(errno.EBADMSG, "sock_diag")
             yield _socket_of(family, content)
             place += length + -length % 4
 
