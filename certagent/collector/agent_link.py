@@ -103,7 +103,12 @@ class AgentLink:
         passed: then the certificate that opened it has expired."""
         try:
             async with asyncio.timeout(seconds):
-                await self._take_answers()
+                async for message in self.socket:
+                    if message.type is not WSMsgType.TEXT or not await self.check():
+                        break
+                    await self._take(message.data)
+        except ConnectionError:  # of a pong that aiohttp sends by itself, when the connection has just broken
+            pass
         except TimeoutError:
             log.info("the certificate of %s expired", self.caller.name)
             await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"the certificate expired")
@@ -122,16 +127,12 @@ class AgentLink:
             if not future.done():
                 future.set_exception(LinkClosed(self.caller.name))
 
-    async def _take_answers(self) -> None:
-        with suppress(ConnectionError):  # of a pong that aiohttp sends by itself, when the connection has just broken
-            async for message in self.socket:
-                if message.type is not WSMsgType.TEXT or not await self.check():
-                    break
-                try:
-                    self._receive(decode_answer(redact(message.data)))  # an older agent may not have redacted it
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    log.warning("%s sent an invalid answer: %s", self.caller.name, error)
-                    await self.socket.close(code=WSCloseCode.INVALID_TEXT, message=b"not an answer")
+    async def _take(self, text: str) -> None:
+        try:
+            self._receive(decode_answer(redact(text)))  # an older agent may not have redacted it
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            log.warning("%s sent an invalid answer: %s", self.caller.name, error)
+            await self.socket.close(code=WSCloseCode.INVALID_TEXT, message=b"not an answer")
 
     async def _cancel(self, question: Ask) -> None:
         """Let the agent end what it does for the question. An older one refuses: it is not bothered again."""
