@@ -375,6 +375,7 @@ async def test_of_very_many_a_part_is_compared_without_events_and_at_once_what_o
             seen |= {change.file for change in await _next(changes)}
 
 
+@pytest.mark.slow
 async def test_without_inotify_it_compares_and_says_so(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unprivileged containers share the host's limit of instances."""
 
@@ -389,6 +390,7 @@ async def test_without_inotify_it_compares_and_says_so(hosts: Path, monkeypatch:
         assert (await _next(changes))[0].added == ("10.0.0.1 a",)
 
 
+@pytest.mark.slow
 async def test_inotify_is_asked_for_again(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the host's limit is raised, or others have ended: without a restart of the agent; an empty set says so."""
 

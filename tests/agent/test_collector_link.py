@@ -176,6 +176,7 @@ async def test_a_foreign_question_is_refused_reported_and_others_are_answered(tm
     assert _refusals(reported) == 2
 
 
+@pytest.mark.slow
 async def test_a_flood_of_nonsense_ends_the_channel_for_a_while(tmp_path: Path) -> None:
     """What is reported of it is bounded, and it is not opened again at once."""
     async with asked(tmp_path, [f'{{"ask":"fix","id":"{number}"}}' for number in range(5000)]) as (reported, _, client):
@@ -187,6 +188,7 @@ async def test_a_flood_of_nonsense_ends_the_channel_for_a_while(tmp_path: Path) 
         assert client.opened == 1
 
 
+@pytest.mark.slow
 async def test_a_way_that_broke_is_no_nonsense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its pings are not answered: the channel is opened again at once, not after the pause for who talks nonsense."""
     monkeypatch.setattr("certagent.agent.collector_link.LONGEST_PAUSE", timedelta(hours=1))

@@ -95,6 +95,7 @@ def test_the_configuration_says_which_zones_and_names_are_ours(tmp_path: Path) -
         b"\xef\xbb\xbf127.0.0.1 localhost\r\n" + b"fe80::1%eth0\ttraefik.internal.test # \xff\0\r\n" * 25_000,
     ],
 )
+@pytest.mark.slow
 def test_a_hostile_file_is_no_traceback(tmp_path: Path, hosts: bytes) -> None:
     """A megabyte of it: findings, bounded in number, and nothing on standard error."""
     status, document, trouble = _lint(tmp_path, hosts=hosts)

@@ -61,6 +61,7 @@ def test_a_return_at_the_server_comes_before_the_snippet(tmp_path: Path) -> None
     assert {(file, line) for _, file, line in blamed} == {("conf.d/a.conf", 5)}
 
 
+@pytest.mark.slow
 def test_places_after_an_include_are_right(tmp_path: Path) -> None:
     """Case 44: `lint` names the lines in their own files."""
     document = Tree.of_case("44-place-after-include", tmp_path).document("lint")

@@ -138,6 +138,7 @@ async def test_an_address_without_a_port_has_that_of_the_url(tmp_path: Path, aut
             assert await ask(client) == "it"
 
 
+@pytest.mark.slow
 async def test_where_nothing_answers_in_time_comes_last_for_a_minute(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ async def test_one_that_is_given_up_is_ended(process: PythonProcess) -> None:
     assert await process.ask(b"next") == b"next"
 
 
+@pytest.mark.slow
 async def test_it_leaves_by_itself_and_comes_again() -> None:
     """After its time; also where that is while it is asked."""
     process = PythonProcess(ANSWERING, kept_for=0.05, longest=10)
