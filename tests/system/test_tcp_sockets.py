@@ -65,9 +65,8 @@ def test_more_sockets_than_fit_one_answer() -> None:
     """Each once."""
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(600)]
     try:
-        listening = ask_kernel("listen")
-        assert {_inode(server) for server in servers} <= {one.inode for one in listening}
-        assert len(listening) == len(set(listening))
+        ours = {_inode(server) for server in servers}
+        assert sorted(one.inode for one in ask_kernel("listen") if one.inode in ours) == sorted(ours)
     finally:
         for server in servers:
             server.close()
